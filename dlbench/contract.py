@@ -1,0 +1,127 @@
+"""What a backend must offer: an `Adapter` that opens a `Session`, and nothing more.
+
+A session is one workload live on one device in this process. It executes; deciding what to run, when to
+synchronise and whether the answer is right belongs to the core. Anything an adapter needs to know
+stands in its `Plan`, resolved before the process starts; it refuses the plan (`PlanRefused`,
+`BackendUnavailable`) or obeys it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.spec.workload import Weights, Workload
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How one case is to be executed. Every field is decided before the worker starts.
+
+    Attributes
+    ----------
+    backend : the adapter's entry-point name.
+    device : ``cpu``, ``cuda`` or ``cuda:N``.
+    batch : samples a step.
+    threads : CPU threads the backend may use.
+    precision : arithmetic, ``fp32`` (no TF32, no reduced accumulation).
+    mode : ``eager`` or ``graph``; empty for the backend's only one.
+    seed : what dropout masks are drawn from.
+    """
+
+    backend: str
+    device: str
+    batch: int
+    threads: int
+    precision: str = "fp32"
+    mode: str = ""
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A device that a backend can use: its `plan` name (``cpu``, ``cuda:0``) and what it is."""
+
+    name: str
+    description: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BackendInfo:
+    """What a backend is, as seen in this process.
+
+    Attributes
+    ----------
+    version : the framework's version, ``2.13.0``.
+    devices : what plans may name.
+    mode : the mode a plan with none gets.
+    libraries : versions of what computes beneath (BLAS, oneDNN, CUDA, cuDNN).
+    """
+
+    version: str
+    devices: tuple[Device, ...]
+    mode: str = ""
+    libraries: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class Session(Protocol):
+    """One workload, live on one device. Nothing here synchronises unless it says so.
+
+    Resident batches and results are the backend's own objects; the core only hands them back.
+    """
+
+    learning_rate: float
+    """Used by the next `train_step`; starts as the optimizer's. May be set between steps."""
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """What was observed, not asked for: ``threads``, ``device``, ``tf32``, ``cudnn``, …"""
+
+    def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Any:
+        """A resident batch from inputs N×C×H×W or N×F (float32) and targets, labels N (int64) or values
+        N×… (float32), in whatever layout the backend likes best. N is the plan's batch."""
+
+    def infer(self, batch: Any) -> Any:
+        """Logits of a resident batch in inference mode, left on the device."""
+
+    def train_step(self, batch: Any) -> Any:
+        """One optimizer step on a resident batch; the mean loss before the step, left on the device."""
+
+    def download(self, result: Any) -> npt.NDArray[np.float32]:
+        """A result of `infer` (N×classes, or N×C×H×W where the network ends there) or of `train_step` (a scalar)
+        as an array. Waits for it."""
+
+    def weights(self) -> Weights:
+        """Copies of all parameters and running statistics in the canonical layout. Waits for the device."""
+
+    def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
+        """Replaces all parameters and running statistics; the optimizer's state (momentum, moments, step count)
+        starts afresh unless `keep_optimizer`."""
+
+    def synchronize(self) -> None:
+        """Returns when everything asked for is done on the device."""
+
+
+class Adapter(Protocol):
+    """A backend. Made without arguments; nothing is imported or touched before a method is called."""
+
+    def info(self) -> BackendInfo:
+        """Imports the framework and looks.
+
+        Raises
+        ------
+        BackendUnavailable : it cannot be used here, and how that could be changed.
+        """
+
+    def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
+        """A session at `weights`, with a fresh optimizer.
+
+        Raises
+        ------
+        BackendUnavailable : as for `info`, or the device is not there.
+        PlanRefused : a precision, mode or device that this backend has not got.
+        """

@@ -1,0 +1,321 @@
+"""Every layer's forward and backward pass, side by side, for a batch N×C×H×W or N×F in float64.
+
+A layer object lives for one pass: `forward` keeps what `backward` needs, and `backward` leaves its parameters' gradients in the pass.
+Semantics are pinned in `dlbench.spec.layers`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.oracle.rounding import Array, Rounding, exact
+from dlbench.spec import layers as spec
+from dlbench.spec.network import Node, Role
+
+
+@dataclasses.dataclass
+class Branch:
+    """Which way a kinked layer went: `taken` (x > 0, or the winning element of each window), and by how much
+    (`margin`: x itself, or the distance to the runner-up, whose element is `other`)."""
+
+    taken: npt.NDArray[Any]
+    margin: Array
+    other: npt.NDArray[Any] | None = None
+
+
+@dataclasses.dataclass
+class Pass:
+    """One evaluation of a network, and everything it depends on besides weights and inputs.
+
+    Attributes
+    ----------
+    training : batch statistics and dropout, or running statistics.
+    counts : how often each sample stands in the batch, so that a large batch of few distinct samples costs
+        no more than those.
+    rounding : what happens to every result.
+    masks : for each dropout layer by name, 1 where an element is kept and 0 elsewhere; all kept if absent.
+    forced : branches to take, by layer name; each layer's own choice if absent.
+    branches, gradients, state : left behind by the pass; state is the updated running statistics.
+    """
+
+    training: bool
+    counts: Array
+    rounding: Rounding = exact
+    masks: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
+    forced: Mapping[str, Branch] = dataclasses.field(default_factory=dict)
+    branches: dict[str, Branch] = dataclasses.field(default_factory=dict)
+    gradients: dict[str, Array] = dataclasses.field(default_factory=dict)
+    state: dict[str, Array] = dataclasses.field(default_factory=dict)
+    activations: dict[str, Array] = dataclasses.field(default_factory=dict)
+
+    def weighted(self, values: Array) -> Array:
+        """`values` times each sample's count."""
+        return values * self.counts.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def root_mean_square(values: Array, axis: Any = None) -> Any:
+    """√ of the mean of squares, over `axis`."""
+    return np.sqrt(np.mean(np.square(values), axis=axis))
+
+
+def per_channel(values: Array, ndim: int) -> Array:
+    """A vector over channels, shaped to broadcast along axis 1 of `ndim` axes."""
+    return values.reshape(1, -1, *[1] * (ndim - 2))
+
+
+class Layer:
+    """A layer for one pass. The base is the identity without parameters."""
+
+    def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
+        self.node = node
+        self.run = run
+        self.weights = {p.role: weights[p.name] for p in node.parameters}
+
+    def forward(self, x: Array) -> Array:
+        """The layer's output."""
+        return x
+
+    def backward(self, dy: Array) -> Array:
+        """The gradient with respect to the input, from the one with respect to the output; both
+        of one copy of each sample."""
+        return dy
+
+    def gradient(self, role: str, value: Any) -> None:
+        """Leaves a parameter's gradient in the pass."""
+        self.run.gradients[f"{self.node.name}.{role}"] = value
+
+
+class Conv2d(Layer):
+    """Cross-correlation as a sum over kernel positions of matrix products."""
+
+    def _patches(self, padded: Array) -> Any:
+        layer = self.node.layer
+        assert isinstance(layer, spec.Conv2d)
+        _, height, width = self.node.output_shape
+        for i in range(layer.kernel[0]):
+            for j in range(layer.kernel[1]):
+                top, left = i * layer.dilation[0], j * layer.dilation[1]
+                rows = slice(top, top + (height - 1) * layer.stride[0] + 1, layer.stride[0])
+                columns = slice(left, left + (width - 1) * layer.stride[1] + 1, layer.stride[1])
+                yield i, j, padded[:, :, rows, columns]
+
+    def forward(self, x: Array) -> Array:
+        layer = self.node.layer
+        assert isinstance(layer, spec.Conv2d)
+        weight = self.weights["weight"]
+        vertical, horizontal = layer.padding
+        self.padded = np.pad(x, ((0, 0), (0, 0), (vertical,) * 2, (horizontal,) * 2))
+        y = np.zeros((len(x), *self.node.output_shape))
+        flat = y.reshape(len(x), len(weight), -1)
+        for i, j, patch in self._patches(self.padded):
+            flat += weight[:, :, i, j] @ patch.reshape(*patch.shape[:2], -1)
+        size = np.sqrt(np.square(weight).sum((1, 2, 3))) * root_mean_square(x)
+        if "bias" in self.weights:
+            y += per_channel(self.weights["bias"], 4)
+            size = np.hypot(size, self.weights["bias"])
+        length = weight[0].size + 1
+        return self.run.rounding(y, length, per_channel(size, 4))
+
+    def backward(self, dy: Array) -> Array:
+        layer = self.node.layer
+        assert isinstance(layer, spec.Conv2d)
+        weight = self.weights["weight"]
+        flat = dy.reshape(*dy.shape[:2], -1)
+        total = self.run.weighted(flat)
+        gradient = np.empty_like(weight)
+        dx = np.zeros_like(self.padded)
+        for (i, j, patch), (_, _, target) in zip(
+            self._patches(self.padded), self._patches(dx), strict=True
+        ):
+            columns = patch.reshape(*patch.shape[:2], -1)
+            gradient[:, :, i, j] = (total @ columns.transpose(0, 2, 1)).sum(0)
+            if self.node.needs_input_gradient:
+                target += (weight[:, :, i, j].T @ flat).reshape(target.shape)
+        terms = int(self.run.counts.sum()) * flat.shape[2]
+        strength = np.sqrt((total * flat).sum((0, 2)))
+        size = strength.reshape(-1, 1, 1, 1) * root_mean_square(self.padded)
+        self.gradient("weight", self.run.rounding(gradient, terms, size))
+        if "bias" in self.weights:
+            self.gradient("bias", self.run.rounding(total.sum((0, 2)), terms, strength))
+        (top, left), (height, width) = layer.padding, self.node.input_shape[1:]
+        inner = dx[:, :, top : top + height, left : left + width]
+        sums = np.sqrt(np.square(weight).sum((0, 2, 3))) * root_mean_square(dy)
+        return self.run.rounding(inner, weight[:, 0].size, per_channel(sums, 4))
+
+
+class Linear(Layer):
+    """x·Wᵀ + b."""
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        weight = self.weights["weight"]
+        y = x @ weight.T
+        size = np.sqrt(np.square(weight).sum(1)) * root_mean_square(x)
+        if "bias" in self.weights:
+            y = y + self.weights["bias"]
+            size = np.hypot(size, self.weights["bias"])
+        return self.run.rounding(y, weight.shape[1] + 1, size)
+
+    def backward(self, dy: Array) -> Array:
+        weight = self.weights["weight"]
+        total = self.run.weighted(dy)
+        terms = int(self.run.counts.sum())
+        strength = np.sqrt((total * dy).sum(0))
+        size = strength[:, None] * root_mean_square(self.x)
+        self.gradient("weight", self.run.rounding(total.T @ self.x, terms, size))
+        if "bias" in self.weights:
+            self.gradient("bias", self.run.rounding(total.sum(0), terms, strength))
+        sums = np.sqrt(np.square(weight).sum(0)) * root_mean_square(dy)
+        return self.run.rounding(dy @ weight, len(weight), sums)
+
+
+class BatchNorm(Layer):
+    """Normalisation over batch, height and width; see `dlbench.spec.layers.BatchNorm`."""
+
+    def forward(self, x: Array) -> Array:
+        layer = self.node.layer
+        assert isinstance(layer, spec.BatchNorm)
+        run, weights = self.run, self.weights
+        if run.training:
+            shares = run.counts.reshape(-1, 1, 1, 1) / (run.counts.sum() * x.shape[2] * x.shape[3])
+            self.shares = shares
+            self.values = int(run.counts.sum()) * x.shape[2] * x.shape[3]
+            size = root_mean_square(x, (0, 2, 3)) / np.sqrt(self.values)
+            mean = run.rounding((x * shares).sum((0, 2, 3)), self.values, size)
+            squares = np.square(x - per_channel(mean, 4))
+            size = np.sqrt(np.mean(np.square(np.square(x)), (0, 2, 3)) / self.values)
+            variance = run.rounding((squares * shares).sum((0, 2, 3)), self.values, size)
+            unbiased = variance * self.values / max(self.values - 1, 1)
+            self._move("running_mean", mean, layer.momentum)
+            self._move("running_variance", unbiased, layer.momentum)
+        else:
+            mean, variance = weights["running_mean"], weights["running_variance"]
+        self.inverse = 1 / np.sqrt(variance + layer.eps)
+        self.normal = (x - per_channel(mean, 4)) * per_channel(self.inverse, 4)
+        y = self.normal * per_channel(weights["scale"], 4) + per_channel(weights["shift"], 4)
+        slope = np.abs(weights["scale"]) * self.inverse
+        size = np.hypot(slope * (root_mean_square(x, (0, 2, 3)) + np.abs(mean)), weights["shift"])
+        return run.rounding(y, 4, per_channel(size, 4))
+
+    def _move(self, role: Role, batch: Array, momentum: float) -> None:
+        old = self.weights[role]
+        new = (1 - momentum) * old + momentum * batch
+        size = np.hypot((1 - momentum) * old, momentum * batch)
+        self.run.state[f"{self.node.name}.{role}"] = self.run.rounding(new, 4, size)
+
+    def backward(self, dy: Array) -> Array:
+        run = self.run
+        total = run.weighted(dy)
+        product = total * self.normal
+        axes = (0, 2, 3)
+        shift = run.rounding(total.sum(axes), self.values, np.sqrt((total * dy).sum(axes)))
+        size = np.sqrt((product * dy * self.normal).sum(axes))
+        scale = run.rounding(product.sum(axes), self.values, size)
+        self.gradient("shift", shift)
+        self.gradient("scale", scale)
+        slope = self.weights["scale"] * self.inverse
+        back = self.normal * per_channel(scale / self.values, 4)
+        dx = per_channel(slope, 4) * (dy - per_channel(shift / self.values, 4) - back)
+        size = np.abs(slope) * (
+            root_mean_square(dy, axes) + np.abs(shift / self.values) + root_mean_square(back, axes)
+        )
+        return run.rounding(dx, 8, per_channel(size, 4))
+
+
+class Relu(Layer):
+    """max(x, 0), and with a slope the leaky one."""
+
+    slope = 0.0
+
+    def forward(self, x: Array) -> Array:
+        forced = self.run.forced.get(self.node.name)
+        self.positive = x > 0 if forced is None else forced.taken
+        self.run.branches[self.node.name] = Branch(self.positive, x)
+        return np.where(self.positive, x, self.slope * x)
+
+    def backward(self, dy: Array) -> Array:
+        return np.where(self.positive, dy, self.slope * dy)
+
+
+class LeakyRelu(Relu):
+    """x where x > 0, else slope·x."""
+
+    def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
+        super().__init__(node, weights, run)
+        assert isinstance(node.layer, spec.LeakyRelu)
+        self.slope = node.layer.slope
+
+
+class Sigmoid(Layer):
+    """1 / (1 + e⁻ˣ)."""
+
+    def forward(self, x: Array) -> Array:
+        y = 0.5 * (1 + np.tanh(0.5 * x))
+        self.y: Array = self.run.rounding(y, 16, y)
+        return self.y
+
+    def backward(self, dy: Array) -> Array:
+        dx = dy * self.y * (1 - self.y)
+        return self.run.rounding(dx, 4, dx)
+
+
+class Tanh(Layer):
+    """The hyperbolic tangent."""
+
+    def forward(self, x: Array) -> Array:
+        y = np.tanh(x)
+        self.y: Array = self.run.rounding(y, 16, y)
+        return self.y
+
+    def backward(self, dy: Array) -> Array:
+        dx = dy * (1 - np.square(self.y))
+        return self.run.rounding(dx, 4, dx)
+
+
+class Dropout(Layer):
+    """Kept elements divided by 1 − rate, with the masks that the pass was given."""
+
+    def forward(self, x: Array) -> Array:
+        layer = self.node.layer
+        assert isinstance(layer, spec.Dropout)
+        self.factor = np.ones_like(x)
+        if self.run.training and layer.rate > 0 and self.node.name in self.run.masks:
+            self.factor = self.run.masks[self.node.name].reshape(x.shape) / (1 - layer.rate)
+        y = x * self.factor
+        return self.run.rounding(y, 2, y)
+
+    def backward(self, dy: Array) -> Array:
+        dx = dy * self.factor
+        return self.run.rounding(dx, 2, dx)
+
+
+class Flatten(Layer):
+    """C×H×W → C·H·W."""
+
+    def forward(self, x: Array) -> Array:
+        return x.reshape(len(x), -1)
+
+    def backward(self, dy: Array) -> Array:
+        return dy.reshape(len(dy), *self.node.input_shape)
+
+
+class OptionA(Layer):
+    """Every stride-th pixel, and channels of zeros behind."""
+
+    def forward(self, x: Array) -> Array:
+        layer = self.node.layer
+        assert isinstance(layer, spec.OptionA)
+        taken = x[:, :, :: layer.stride[0], :: layer.stride[1]]
+        return np.pad(taken, ((0, 0), (0, layer.extra_channels), (0, 0), (0, 0)))
+
+    def backward(self, dy: Array) -> Array:
+        layer = self.node.layer
+        assert isinstance(layer, spec.OptionA)
+        dx = np.zeros((len(dy), *self.node.input_shape))
+        dx[:, :, :: layer.stride[0], :: layer.stride[1]] = dy[:, : dx.shape[1]]
+        return dx

@@ -1,0 +1,146 @@
+"""A whole network in the oracle: from inputs to loss, and back to the gradient of every parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.oracle import layers, pooling
+from dlbench.oracle.layers import Layer, Pass
+from dlbench.oracle.rounding import Array, Rounding
+from dlbench.spec import layers as spec
+from dlbench.spec.network import Node
+from dlbench.spec.training import CrossEntropy, Loss
+
+
+class Sequence(Layer):
+    """Layers one after the other."""
+
+    def __init__(self, nodes: tuple[Node, ...], weights: Mapping[str, Array], run: Pass) -> None:
+        self.run = run
+        self.layers = [_KINDS[type(node.layer)](node, weights, run) for node in nodes]
+
+    def forward(self, x: Array) -> Array:
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def backward(self, dy: Array) -> Array:
+        for layer in reversed(self.layers):
+            dy = layer.backward(dy)
+        return dy
+
+
+class Residual(Layer):
+    """body(x) + shortcut(x)."""
+
+    def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
+        super().__init__(node, weights, run)
+        self.body = Sequence(node.body, weights, run)
+        self.shortcut = Sequence(node.shortcut, weights, run)
+
+    def forward(self, x: Array) -> Array:
+        y = self.body.forward(x) + self.shortcut.forward(x)
+        return self.run.rounding(y, 1, y)
+
+    def backward(self, dy: Array) -> Array:
+        dx = self.body.backward(dy) + self.shortcut.backward(dy)
+        return self.run.rounding(dx, 1, dx)
+
+
+class Concat(Layer):
+    """The channels of x, then those of body(x)."""
+
+    def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
+        super().__init__(node, weights, run)
+        self.body = Sequence(node.body, weights, run)
+
+    def forward(self, x: Array) -> Array:
+        return np.concatenate([x, self.body.forward(x)], axis=1)
+
+    def backward(self, dy: Array) -> Array:
+        channels = self.node.input_shape[0]
+        dx = dy[:, :channels] + self.body.backward(dy[:, channels:])
+        return self.run.rounding(dx, 1, dx)
+
+
+_KINDS: dict[type[spec.Layer], type[Layer]] = {
+    spec.Conv2d: layers.Conv2d,
+    spec.BatchNorm: layers.BatchNorm,
+    spec.Relu: layers.Relu,
+    spec.LeakyRelu: layers.LeakyRelu,
+    spec.Sigmoid: layers.Sigmoid,
+    spec.Tanh: layers.Tanh,
+    spec.MaxPool: pooling.MaxPool,
+    spec.AvgPool: pooling.AvgPool,
+    spec.GlobalAvgPool: pooling.GlobalAvgPool,
+    spec.Dropout: layers.Dropout,
+    spec.Flatten: layers.Flatten,
+    spec.Linear: layers.Linear,
+    spec.Residual: Residual,
+    spec.OptionA: layers.OptionA,
+    spec.Concat: Concat,
+}
+
+
+def forward(
+    nodes: tuple[Node, ...], weights: Mapping[str, Array], inputs: Array, run: Pass
+) -> Array:
+    """The network's output for `inputs` (N×C×H×W or N×F)."""
+    return Sequence(nodes, weights, run).forward(inputs)
+
+
+def forward_backward(
+    nodes: tuple[Node, ...],
+    loss: Loss,
+    weights: Mapping[str, Array],
+    inputs: Array,
+    targets: npt.NDArray[Any],
+    run: Pass,
+) -> tuple[Array, float]:
+    """Output and mean loss of a training pass; the gradients of the loss are left in `run.gradients`."""
+    network = Sequence(nodes, weights, run)
+    output = network.forward(inputs)
+    function = cross_entropy if isinstance(loss, CrossEntropy) else mean_squared_error
+    value, gradient = function(output, targets, run.counts, run.rounding)
+    network.backward(gradient)
+    return output, value
+
+
+def cross_entropy(
+    logits: Array, labels: npt.NDArray[Any], counts: Array, rounding: Rounding
+) -> tuple[float, Array]:
+    """Mean of −log softmax(logits)[label], and its gradient for one copy of each sample."""
+    samples = np.arange(len(logits))
+    shifted = logits - logits.max(1, keepdims=True)
+    shifted = rounding(shifted, 2, np.abs(logits).max(1, keepdims=True))
+    log_sum = np.log(np.exp(shifted).sum(1, keepdims=True))
+    log_softmax = rounding(shifted - log_sum, logits.shape[1], np.hypot(shifted, 1.0))
+    total = counts.sum()
+    losses = -log_softmax[samples, labels]
+    size = np.sqrt((counts * np.square(losses)).sum()) / total
+    gradient = np.exp(log_softmax)
+    gradient[samples, labels] -= 1
+    gradient = rounding(gradient / total, 4, np.exp(log_softmax) / total)
+    return float(rounding(np.asarray((counts * losses).sum() / total), int(total), size)), gradient
+
+
+def mean_squared_error(
+    output: Array, targets: npt.NDArray[Any], counts: Array, rounding: Rounding
+) -> tuple[float, Array]:
+    """Mean of (output − target)² over all elements, and its gradient for one copy of each sample."""
+    difference = rounding(output - targets, 1, np.hypot(output, targets))
+    elements = counts.sum() * output[0].size
+    squares = np.square(difference)
+    weighted = (squares * counts.reshape(-1, *[1] * (output.ndim - 1))).sum()
+    size = (
+        np.sqrt((np.square(squares) * counts.reshape(-1, *[1] * (output.ndim - 1))).sum())
+        / elements
+    )
+    gradient = 2 * difference / elements
+    return float(rounding(np.asarray(weighted / elements), int(elements), size)), rounding(
+        gradient, 2, gradient
+    )

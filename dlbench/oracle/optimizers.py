@@ -1,0 +1,68 @@
+"""The update rules of `dlbench.spec.training`, element by element, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dlbench.oracle.rounding import Array, Rounding, exact
+from dlbench.spec.training import Adagrad, Adam, AdamW, Optimizer, Sgd
+
+
+class Update:
+    """An optimizer with its state (momentum, moments, step count) for all parameters."""
+
+    def __init__(self, rule: Optimizer, rounding: Rounding = exact) -> None:
+        self.rule = rule
+        self.rounding = rounding
+        self.steps = 0
+        self.state: dict[tuple[str, str], Array] = {}
+
+    def step(
+        self, weights: Mapping[str, Array], gradients: Mapping[str, Array], learning_rate: float
+    ) -> dict[str, Array]:
+        """The weights after a step; arrays without a gradient stay as they are."""
+        self.steps += 1
+        result = dict(weights)
+        for name, gradient in gradients.items():
+            w, g = weights[name], gradient
+            decay = self.rule.weight_decay
+            if decay and not isinstance(self.rule, AdamW):
+                g = self._round(g + decay * w, np.hypot(g, decay * w))
+            change = learning_rate * self._direction(name, g)
+            if decay and isinstance(self.rule, AdamW):
+                change = change + learning_rate * decay * w
+            result[name] = self._round(w - change, np.hypot(w, change))
+        return result
+
+    def _direction(self, name: str, g: Array) -> Array:
+        """What the learning rate is multiplied with."""
+        rule = self.rule
+        match rule:
+            case Sgd():
+                if not rule.momentum:
+                    return g
+                v = self._moment("velocity", name, rule.momentum, g)
+                return self._round(g + rule.momentum * v, np.hypot(g, v)) if rule.nesterov else v
+            case Adam() | AdamW():
+                m = self._moment("first", name, rule.beta1, (1 - rule.beta1) * g)
+                s = self._moment("second", name, rule.beta2, (1 - rule.beta2) * np.square(g))
+                m = m / (1 - rule.beta1**self.steps)
+                s = np.abs(s / (1 - rule.beta2**self.steps))
+                change = m / (np.sqrt(s) + rule.eps)
+                return self._round(change, change)
+            case Adagrad():
+                a = np.abs(self._moment("sum", name, 1.0, np.square(g)))
+                change = g / (np.sqrt(a) + rule.eps)
+                return self._round(change, change)
+
+    def _moment(self, kind: str, name: str, keep: float, add: Array) -> Array:
+        old = self.state.get((kind, name))
+        old = np.zeros_like(add) if old is None else keep * old
+        value = self._round(old + add, np.hypot(old, add))
+        self.state[kind, name] = value
+        return value
+
+    def _round(self, value: Array, size: Array) -> Array:
+        return self.rounding(value, 4, size)

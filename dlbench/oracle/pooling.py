@@ -1,0 +1,109 @@
+"""Pooling, forward and backward; see `dlbench.oracle.layers` for how a layer lives."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from dlbench.oracle.layers import Branch, Layer, root_mean_square
+from dlbench.oracle.rounding import Array
+from dlbench.spec import layers as spec
+
+
+class _Pool(Layer):
+    """Windows as an extra axis: N×C×H×W → N×C×H'×W'×(kH·kW), padding filled with `fill`."""
+
+    fill: ClassVar[float]
+
+    def windows(self, x: Array) -> Array:
+        layer = self.node.layer
+        assert isinstance(layer, spec.MaxPool | spec.AvgPool)
+        vertical, horizontal = layer.padding
+        padded = np.pad(
+            x, ((0, 0), (0, 0), (vertical,) * 2, (horizontal,) * 2), constant_values=self.fill
+        )
+        view = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, (2, 3))
+        view = view[:, :, :: layer.step[0], :: layer.step[1]]
+        self.padded_shape = padded.shape
+        return view.reshape(*view.shape[:4], -1)
+
+    def scatter(self, parts: Array) -> Array:
+        """The transpose of `windows`: every window's elements added back where they came from."""
+        layer = self.node.layer
+        assert isinstance(layer, spec.MaxPool | spec.AvgPool)
+        dx = np.zeros(self.padded_shape)
+        rows, columns = parts.shape[2:4]
+        for i in range(layer.kernel[0]):
+            for j in range(layer.kernel[1]):
+                down = slice(i, i + (rows - 1) * layer.step[0] + 1, layer.step[0])
+                right = slice(j, j + (columns - 1) * layer.step[1] + 1, layer.step[1])
+                dx[:, :, down, right] += parts[..., i * layer.kernel[1] + j]
+        (top, left), (height, width) = layer.padding, self.node.input_shape[1:]
+        return dx[:, :, top : top + height, left : left + width]
+
+
+class MaxPool(_Pool):
+    """The maximum of each window; the first one in row-major order when several are equal."""
+
+    fill = -np.inf
+
+    def forward(self, x: Array) -> Array:
+        windows = self.windows(x)
+        self.elements = windows.shape[-1]
+        forced = self.run.forced.get(self.node.name)
+        if forced is None:
+            self.winner = windows.argmax(-1)[..., None]
+            rest = windows.copy()
+            np.put_along_axis(rest, self.winner, -np.inf, -1)
+            other = rest.argmax(-1)[..., None]
+        else:
+            assert forced.other is not None
+            self.winner, other = forced.taken, forced.other
+        y = np.take_along_axis(windows, self.winner, -1)
+        margin = (
+            np.abs(y - np.take_along_axis(windows, other, -1))
+            if self.elements > 1
+            else np.full(y.shape, np.inf)
+        )
+        self.run.branches[self.node.name] = Branch(self.winner, margin, other)
+        return y[..., 0]
+
+    def backward(self, dy: Array) -> Array:
+        parts = np.zeros((*dy.shape, self.elements))
+        np.put_along_axis(parts, self.winner, dy[..., None], -1)
+        dx = self.scatter(parts)
+        return self.run.rounding(dx, 2, dx)
+
+
+class AvgPool(_Pool):
+    """The mean of each window's elements that lie inside the input."""
+
+    fill = 0.0
+
+    def forward(self, x: Array) -> Array:
+        inside = self.windows(np.ones_like(x[:1, :1]))
+        self.share = inside / inside.sum(-1, keepdims=True)
+        windows = self.windows(x)
+        y = (windows * self.share).sum(-1)
+        size = np.sqrt(np.square(windows * self.share).sum(-1))
+        return self.run.rounding(y, windows.shape[-1] + 1, size)
+
+    def backward(self, dy: Array) -> Array:
+        dx = self.scatter(dy[..., None] * self.share)
+        return self.run.rounding(dx, self.share.shape[-1] + 1, dx)
+
+
+class GlobalAvgPool(Layer):
+    """The mean over height and width."""
+
+    def forward(self, x: Array) -> Array:
+        pixels = x.shape[2] * x.shape[3]
+        size = root_mean_square(x, (2, 3)) / np.sqrt(pixels)
+        return self.run.rounding(x.mean((2, 3)), pixels, size)
+
+    def backward(self, dy: Array) -> Array:
+        height, width = self.node.input_shape[1:]
+        share = dy / (height * width)
+        share = self.run.rounding(share, 2, share)
+        return np.broadcast_to(share[:, :, None, None], (*dy.shape, height, width))

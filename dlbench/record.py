@@ -1,0 +1,256 @@
+"""The record of a run: JSON lines that hold everything measured, from which every figure can be computed again.
+
+One line a fact, tagged by `kind`, appended and flushed as soon as the fact is known, so a run that is cut off
+keeps what it has. Raw timings are kept; nothing here is a statistic. No user names, host names or home folders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from dlbench.errors import DlbenchError
+
+SCHEMA = 1
+
+Scenario = Literal["train", "infer"]
+Status = Literal["ok", "unverified", "skipped", "failed", "timeout", "out_of_memory"]
+
+
+class Case(msgspec.Struct, frozen=True, order=True):
+    """What one row of the report is about; two lines belong together when their cases are equal."""
+
+    suite: str
+    scenario: Scenario
+    backend: str
+    device: str
+    batch: int
+    threads: int
+    precision: str
+    mode: str
+
+    @property
+    def label(self) -> str:
+        """What progress displays and messages call it: ``torch:cpu/train/64``."""
+        return f"{self.backend}:{self.device}/{self.scenario}/{self.batch}"
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where it ran. A field that could not be read is None, never 0."""
+
+    cpu: str | None
+    physical_cores: int | None
+    logical_cores: int | None
+    usable_cores: int
+    memory_bytes: int | None
+    gpus: tuple[str, ...]
+    system: str
+    python: str
+    packages: dict[str, str]
+
+
+class Data(msgspec.Struct, frozen=True):
+    """Which data was used; results on different fingerprints are never compared."""
+
+    name: str
+    source: str
+    fingerprint: str
+    stand_in: bool
+
+
+class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
+    """First line of a record: what was to be run, and where."""
+
+    schema: int
+    created: str
+    dlbench: str
+    suite: str
+    description: str
+    workload: dict[str, Any]
+    workload_digest: str
+    parameter_count: int
+    forward_flops: int
+    training_flops: int
+    data: Data
+    seed: int
+    rounds: int
+    budget_s: float
+    machine: Machine
+    cases: tuple[Case, ...]
+
+
+class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
+    """A case that cannot run here: why, and what would change that."""
+
+    case: Case
+    reason: str
+    remedy: str
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One comparison with the oracle, its worst element.
+
+    `error` is |got − expected|, `scale` the size of the terms that were summed, so error / scale is
+    the relative error; `tolerance` is in the unit of `error`.
+    """
+
+    name: str
+    where: str
+    got: float | None
+    expected: float | None
+    error: float | None
+    tolerance: float
+    scale: float
+    passed: bool
+
+
+class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="kind"):
+    """What one process found when it held a backend against the oracle (train and infer share it)."""
+
+    case: Case
+    status: Status
+    reason: str
+    checks: tuple[Check, ...]
+    max_relative_error: float | None
+    ambiguous_branches: int
+    version: str
+    facts: dict[str, str | int]
+    seconds: dict[str, float]
+    output: str = ""
+
+
+class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
+    """One fresh process that timed a case: the unit of replication.
+
+    `timings_ns` are the steady steps in order, `warmup_ns` the ones before, `first_step_ns` the very first
+    (compilation included). `started_ns` is the monotonic clock at the first steady step.
+    `seconds` accounts for the process: interpreter, import, open, warmup, measure, check.
+    """
+
+    case: Case
+    round: int
+    status: Status
+    reason: str
+    timings_ns: tuple[int, ...] = ()
+    warmup_ns: tuple[int, ...] = ()
+    first_step_ns: int | None = None
+    started_ns: int | None = None
+    upload_ns: tuple[int, ...] = ()
+    download_ns: tuple[int, ...] = ()
+    steady: bool | None = None
+    checks: tuple[Check, ...] = ()
+    version: str = ""
+    facts: dict[str, str | int] = {}
+    libraries: dict[str, str] = {}
+    peak_memory_bytes: int | None = None
+    seconds: dict[str, float] = {}
+    output: str = ""
+
+
+class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
+    """This machine's matrix-product rate: `numpy.matmul` of two 2048² float32 matrices, all threads of the run."""
+
+    round: int
+    threads: int
+    flops_per_s: tuple[float, ...]
+
+
+class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
+    """A training from the initial weights over whole epochs (``--epochs``): the loss of each step and
+    what came of it on the test part."""
+
+    case: Case
+    status: Status
+    reason: str
+    epochs: int
+    losses: tuple[float, ...] = ()
+    validation_accuracy: tuple[float, ...] = ()
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    seconds: float | None = None
+
+
+class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
+    """Last line of a record that came to an end: where the wall time went, and how it ended."""
+
+    status: Literal["complete", "interrupted"]
+    wall_s: float
+    seconds: dict[str, float]
+    null_timing_ns: float | None
+
+
+Line = Header | Skip | Verification | Process | Peak | Training | End
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A record as read back: its header and the other lines in order."""
+
+    header: Header
+    lines: tuple[Line, ...]
+
+
+class Writer:
+    """Appends lines to a record; each is on disk before `write` returns."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file = path.open("xb")
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, line: Line) -> None:
+        """Appends one line and flushes it."""
+        self._file.write(self._encoder.encode(line) + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """The lines of a record; a last line that was cut off in writing is left out.
+
+    Raises
+    ------
+    DlbenchError : the file is not a record, or of another schema.
+    """
+    decoder = msgspec.json.Decoder(Line)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DlbenchError(f"{path}: cannot be read: {error.strerror}") from None
+    lines = raw.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            yield decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            if number == len(lines):
+                return
+            raise DlbenchError(
+                f"{path}, line {number}: not a line of a dlbench record: {error}"
+            ) from None
+
+
+def read_record(path: Path) -> Record:
+    """A whole record.
+
+    Raises
+    ------
+    DlbenchError : no header in the first line, or a schema that this version does not read.
+    """
+    lines = tuple(read_lines(path))
+    if not lines or not isinstance(lines[0], Header):
+        raise DlbenchError(f"{path}: not a dlbench record: its first line is no header")
+    if lines[0].schema != SCHEMA:
+        raise DlbenchError(
+            f"{path}: has schema {lines[0].schema}, this version of dlbench reads schema {SCHEMA}"
+        )
+    return Record(lines[0], lines[1:])

@@ -1,0 +1,138 @@
+"""Turns plain tables (from TOML or JSON) into frozen dataclasses, refusing whatever does not fit.
+
+Workers decode their case with this module too, and have the standard library and NumPy only; that is
+why no validation library does it. Every refusal names the path of the field, the value, and what
+would be valid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from dlbench.errors import WorkloadError
+
+T = TypeVar("T")
+Pair = tuple[int, int]
+
+
+def at_least(minimum: float, default: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field whose numbers must be `minimum` or more."""
+    return dataclasses.field(default=default, metadata={"minimum": minimum})
+
+
+def fraction(default: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field that must lie in [0, 1)."""
+    return dataclasses.field(default=default, metadata={"minimum": 0, "below": 1})
+
+
+def positive(default: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field whose number must be greater than 0."""
+    return dataclasses.field(default=default, metadata={"above": 0})
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The hint of an error about `word`: the nearest known one, or all of them."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+
+
+def table(value: Any, path: str) -> Mapping[str, Any]:
+    """`value`, when it is a table."""
+    if not isinstance(value, Mapping):
+        raise WorkloadError(path, f" = {value!r} is not a table")
+    return value
+
+
+def array(value: Any, path: str) -> Sequence[Any]:
+    """`value`, when it is an array."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise WorkloadError(path, f" = {value!r} is not an array")
+    return value
+
+
+def choose(kinds: Mapping[str, T], value: Mapping[str, Any], path: str) -> tuple[T, dict[str, Any]]:
+    """The member of `kinds` that the table's `type` names, and the table's other keys."""
+    rest = dict(value)
+    kind = rest.pop("type", None)
+    if kind is None:
+        raise WorkloadError(path, f": 'type' is missing; one of {', '.join(sorted(kinds))}")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise WorkloadError(
+            f"{path}.type", f" = {kind!r} is unknown; {nearest(str(kind), list(kinds))}"
+        )
+    return kinds[kind], rest
+
+
+def decode(cls: type[T], value: Any, path: str) -> T:
+    """An instance of the dataclass `cls` from a table.
+
+    Raises
+    ------
+    WorkloadError : an unknown or missing key, a wrong type, or a number out of its range.
+    """
+    given = table(value, path)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    for key in given:
+        if key not in fields:
+            raise WorkloadError(
+                f"{path}.{key}", f" is not a known key; {nearest(key, list(fields))}"
+            )
+    hints = typing.get_type_hints(cls)
+    arguments = {}
+    for name, field in fields.items():
+        if name in given:
+            where = f"{path}.{name}"
+            arguments[name] = _converted(given[name], hints[name], where)
+            _check_range(given[name], field.metadata, where)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise WorkloadError(f"{path}.{name}", " is missing")
+    return cls(**arguments)
+
+
+def _converted(value: Any, kind: Any, path: str) -> Any:
+    if isinstance(kind, types.UnionType):
+        options = [option for option in typing.get_args(kind) if option is not type(None)]
+        return _converted(value, options[0], path)
+    if kind == Pair:
+        both = (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if (
+            isinstance(both, str)
+            or not isinstance(both, Sequence)
+            or len(both) != 2
+            or any(isinstance(item, bool) or not isinstance(item, int) for item in both)
+        ):
+            raise WorkloadError(
+                path, f" = {value!r} must be an integer, or two of them: [height, width]"
+            )
+        return (both[0], both[1])
+    if typing.get_origin(kind) is tuple:
+        item_kind = typing.get_args(kind)[0]
+        items = array(value, path)
+        return tuple(_converted(item, item_kind, f"{path}[{i}]") for i, item in enumerate(items))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise WorkloadError(path, f" = {value!r} must be {_WORDS[kind]}")
+    if kind is float and not math.isfinite(value):
+        raise WorkloadError(path, f" = {value!r} must be finite")
+    return value
+
+
+_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+
+
+def _check_range(value: Any, limits: Mapping[str, float], path: str) -> None:
+    numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    for number in numbers:
+        if "minimum" in limits and number < limits["minimum"]:
+            raise WorkloadError(path, f" = {value!r} must be {limits['minimum']} or more")
+        if "above" in limits and number <= limits["above"]:
+            raise WorkloadError(path, f" = {value!r} must be greater than {limits['above']}")
+        if "below" in limits and number >= limits["below"]:
+            raise WorkloadError(path, f" = {value!r} must be less than {limits['below']}")

@@ -1,0 +1,188 @@
+"""The layers a network can be made of, each with the one meaning that every backend must give it.
+
+Frameworks disagree on several of these meanings; each docstring pins the one that dlbench uses and says
+where it comes from. Shapes are per sample: channels × height × width, or features. Sizes written as
+one number stand for height and width alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from dlbench.spec.decode import Pair, at_least, fraction, positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conv2d:
+    """Two-dimensional cross-correlation (the kernel is not flipped), groups 1, symmetric zero padding.
+
+    C×H×W → out_channels×H'×W' with H' = ⌊(H + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1.
+    Weight O×I×kH×kW, bias O. Source: `torch.nn.Conv2d`; `tf.nn.conv2d` is the same with explicit padding
+    (its ``SAME`` is one-sided for even sums and is not used).
+    """
+
+    out_channels: int = at_least(1)
+    kernel: Pair = at_least(1)
+    stride: Pair = at_least(1, (1, 1))
+    padding: Pair = at_least(0, (0, 0))
+    dilation: Pair = at_least(1, (1, 1))
+    bias: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchNorm:
+    """Batch normalisation over batch, height and width (Ioffe and Szegedy 2015, algorithm 1).
+
+    Training: (x − mean) / √(var + eps) · scale + shift with the biased variance (÷ m); running ←
+    (1 − momentum)·running + momentum·batch, where the variance that enters is the unbiased one
+    (÷ (m − 1)). Inference uses the running estimates. One value per channel cannot be trained on.
+    Source: `torch.nn.BatchNorm2d`; Keras' momentum 0.9 is this momentum 0.1.
+    """
+
+    eps: float = positive(1e-5)
+    momentum: float = positive(0.1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Relu:
+    """max(x, 0); the derivative at 0 is 0 (as in every framework here)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakyRelu:
+    """x where x > 0, slope·x elsewhere; the derivative at 0 is the slope. `torch.nn.LeakyReLU`."""
+
+    slope: float = positive(0.01)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sigmoid:
+    """1 / (1 + e⁻ˣ)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tanh:
+    """The hyperbolic tangent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaxPool:
+    """Maximum over windows; floor mode, padding never wins, stride defaults to the kernel.
+
+    A tie sends the whole gradient to the first maximum in row-major order in our own kernels;
+    frameworks differ there. Source: `torch.nn.MaxPool2d` with ``ceil_mode=False``.
+    """
+
+    kernel: Pair = at_least(1)
+    stride: Pair | None = at_least(1, None)
+    padding: Pair = at_least(0, (0, 0))
+
+    @property
+    def step(self) -> Pair:
+        """The stride in force."""
+        return self.stride or self.kernel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AvgPool:
+    """Mean over the elements of each window that lie inside the input; floor mode.
+
+    Source: `torch.nn.AvgPool2d` with ``count_include_pad=False`` (not its default) and
+    ``ceil_mode=False``; TensorFlow's pools never count padding.
+    """
+
+    kernel: Pair = at_least(1)
+    stride: Pair | None = at_least(1, None)
+    padding: Pair = at_least(0, (0, 0))
+
+    @property
+    def step(self) -> Pair:
+        """The stride in force."""
+        return self.stride or self.kernel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GlobalAvgPool:
+    """Mean over height and width: C×H×W → C features."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dropout:
+    """Inverted dropout (Srivastava et al. 2014, section 10): each element is 0 with probability `rate`,
+    else divided by 1 − rate; a fresh mask each training step, the identity in inference."""
+
+    rate: float = fraction()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Flatten:
+    """C×H×W → C·H·W features in that (row-major) order, whatever layout a backend keeps inside."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Linear:
+    """x·Wᵀ + b with weight out×in. `in_features` is always inferred; stated, it must agree."""
+
+    out_features: int = at_least(1)
+    in_features: int | None = at_least(1, None)
+    bias: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Residual:
+    """body(x) + shortcut(x) (He et al. 2015, equation 1). What follows the sum is a layer of its own.
+
+    The layers of body and shortcut are the node's (`dlbench.spec.network.Node`); no shortcut is the identity.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptionA:
+    """The parameter-free shortcut of He et al. 2015, section 4.2: every `stride`-th row and column,
+    and `extra_channels` channels of zeros behind the ones that are there."""
+
+    stride: Pair = at_least(1, (1, 1))
+    extra_channels: int = at_least(0, 0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Concat:
+    """The channels of x, then those of body(x): the dense connection of Huang et al. 2017, section 3."""
+
+
+Layer = (
+    Conv2d
+    | BatchNorm
+    | Relu
+    | LeakyRelu
+    | Sigmoid
+    | Tanh
+    | MaxPool
+    | AvgPool
+    | GlobalAvgPool
+    | Dropout
+    | Flatten
+    | Linear
+    | Residual
+    | OptionA
+    | Concat
+)
+
+KINDS: dict[str, type[Layer]] = {
+    "conv2d": Conv2d,
+    "batch_norm": BatchNorm,
+    "relu": Relu,
+    "leaky_relu": LeakyRelu,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "max_pool": MaxPool,
+    "avg_pool": AvgPool,
+    "global_avg_pool": GlobalAvgPool,
+    "dropout": Dropout,
+    "flatten": Flatten,
+    "linear": Linear,
+    "residual": Residual,
+    "option_a": OptionA,
+    "concat": Concat,
+}
+WORDS: dict[type[Layer], str] = {kind: word for word, kind in KINDS.items()}

@@ -1,0 +1,352 @@
+"""A network with every shape inferred: what all backends, the oracle and the reports walk over.
+
+Layers come in as a list of tables; out come frozen nodes that know their input and output shape, their
+parameters, and their cost. Nothing downstream infers a shape a second time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from dlbench.errors import WorkloadError
+from dlbench.spec import layers as spec
+from dlbench.spec.decode import array, choose, decode, table
+from dlbench.spec.layers import KINDS, Layer
+
+Shape = tuple[int, ...]
+Role = Literal["weight", "bias", "scale", "shift", "running_mean", "running_variance"]
+
+_NAMES = {
+    "conv2d": "conv",
+    "batch_norm": "norm",
+    "max_pool": "pool",
+    "global_avg_pool": "global_pool",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """An array that belongs to a layer, in the canonical layout (conv O×I×kH×kW, linear out×in, else one axis).
+
+    `fan_in` is the number of inputs that one output element sums over (1 where nothing is summed).
+    """
+
+    name: str
+    role: Role
+    shape: Shape
+    fan_in: int
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the optimizer updates it (running statistics are state, not trained)."""
+        return not self.role.startswith("running")
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A layer in its place.
+
+    `path` is where the suite file defines it; `needs_input_gradient` is False where nothing before it has parameters.
+    `body` and `shortcut` hold the nodes inside a `Residual` or `Concat`.
+    """
+
+    layer: Layer
+    name: str
+    path: str = dataclasses.field(compare=False)
+    input_shape: Shape
+    output_shape: Shape
+    parameters: tuple[Parameter, ...] = ()
+    needs_input_gradient: bool = True
+    body: tuple[Node, ...] = ()
+    shortcut: tuple[Node, ...] = ()
+
+    @property
+    def forward_flops(self) -> int:
+        """Floating-point operations of one sample: two for each multiply-add of convolutions and
+        linear layers (what PyTorch's `FlopCounterMode` counts); everything else is left out."""
+        if isinstance(self.layer, spec.Conv2d):
+            weight = self.parameters[0]
+            return 2 * weight.size * self.output_shape[1] * self.output_shape[2]
+        if isinstance(self.layer, spec.Linear):
+            return 2 * self.parameters[0].size
+        return 0
+
+    @property
+    def training_flops(self) -> int:
+        """Forward, weight gradient and, where something before needs it, input gradient."""
+        return self.forward_flops * (3 if self.needs_input_gradient else 2)
+
+    @property
+    def forward_bytes(self) -> int:
+        """float32 bytes that one sample's forward pass has to move at the least: input, output, parameters."""
+        if self.body:
+            return 0
+        elements = math.prod(self.input_shape) + math.prod(self.output_shape)
+        return 4 * (elements + sum(p.size for p in self.parameters))
+
+
+def walk(nodes: tuple[Node, ...]) -> Iterator[Node]:
+    """All nodes, depth first in the order of computation: body, shortcut, then the node that joins them."""
+    for node in nodes:
+        yield from walk(node.body)
+        yield from walk(node.shortcut)
+        yield node
+
+
+def read_network(tables: Any, input_shape: Shape, path: str = "network.layers") -> tuple[Node, ...]:
+    """The nodes of a network from its list of layer tables.
+
+    Raises
+    ------
+    WorkloadError : a table that is no layer, or a layer that does not fit its input.
+    """
+    builder = _Builder()
+    nodes, _, _ = builder.sequence(tables, input_shape, path, has_parameters=False)
+    if not nodes:
+        raise WorkloadError(path, " is empty; a network needs a layer")
+    return nodes
+
+
+def format_shape(shape: Shape) -> str:
+    """A shape as people write it, ``64 × 5 × 5``."""
+    return " × ".join(str(size) for size in shape)
+
+
+class _Builder:
+    """Names layers in order and carries the shape from one to the next."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.names: set[str] = set()
+
+    def sequence(
+        self, tables: Any, shape: Shape, path: str, has_parameters: bool
+    ) -> tuple[tuple[Node, ...], Shape, bool]:
+        nodes = []
+        for index, given in enumerate(array(tables, path)):
+            where = f"{path}[{index}]"
+            for one in _repeated(table(given, where), where):
+                node = self.node(one, shape, where, has_parameters)
+                nodes.append(node)
+                shape = node.output_shape
+                has_parameters = has_parameters or any(n.parameters for n in walk((node,)))
+        return tuple(nodes), shape, has_parameters
+
+    def node(self, given: Mapping[str, Any], shape: Shape, path: str, has_parameters: bool) -> Node:
+        kind, rest = choose(KINDS, given, path)
+        name = self.name(str(given["type"]), rest, path)
+        if kind is spec.Residual:
+            return self.residual(rest, name, shape, path, has_parameters)
+        if kind is spec.Concat:
+            return self.concat(rest, name, shape, path, has_parameters)
+        layer: Layer = decode(kind, rest, path)
+        output, parameters = _infer(layer, name, shape, path)
+        return Node(layer, name, path, shape, output, parameters, has_parameters)
+
+    def name(self, kind: str, rest: dict[str, Any], path: str) -> str:
+        name = rest.pop("name", "")
+        if not isinstance(name, str) or (name and not name.replace("_", "a").isalnum()):
+            raise WorkloadError(
+                f"{path}.name", f" = {name!r} must be letters, digits and underscores"
+            )
+        if not name:
+            word = _NAMES.get(kind, kind)
+            self.counts[word] = self.counts.get(word, 0) + 1
+            name = f"{word}{self.counts[word]}"
+        if name in self.names:
+            raise WorkloadError(f"{path}.name", f" = {name!r} is taken by an earlier layer")
+        self.names.add(name)
+        return name
+
+    def residual(
+        self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_parameters: bool
+    ) -> Node:
+        _only(rest, {"body", "shortcut"}, path)
+        body, output, _ = self.sequence(rest.get("body"), shape, f"{path}.body", has_parameters)
+        given = rest.get("shortcut", "identity")
+        tables = _shortcut_tables(given, shape, output, path) if isinstance(given, str) else given
+        shortcut, joined, _ = self.sequence(tables, shape, f"{path}.shortcut", has_parameters)
+        if joined != output:
+            raise WorkloadError(
+                f"{path}.shortcut",
+                f": its {format_shape(joined)} cannot be added to the body's {format_shape(output)}",
+            )
+        return Node(spec.Residual(), name, path, shape, output, (), has_parameters, body, shortcut)
+
+    def concat(
+        self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_parameters: bool
+    ) -> Node:
+        _only(rest, {"body"}, path)
+        body, output, _ = self.sequence(rest.get("body"), shape, f"{path}.body", has_parameters)
+        if len(shape) != 3 or output[1:] != shape[1:]:
+            raise WorkloadError(
+                f"{path}.body",
+                f": its {format_shape(output)} cannot be put behind the channels of {format_shape(shape)}",
+            )
+        joined = (shape[0] + output[0], *shape[1:])
+        return Node(spec.Concat(), name, path, shape, joined, (), has_parameters, body)
+
+
+def _only(rest: Mapping[str, Any], known: set[str], path: str) -> None:
+    for key in rest:
+        if key not in known:
+            raise WorkloadError(
+                f"{path}.{key}", f" is not a known key; known: {', '.join(sorted(known))}"
+            )
+    if not rest.get("body"):
+        raise WorkloadError(f"{path}.body", " is missing or empty; it holds the layers inside")
+
+
+def _repeated(given: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
+    count = given.get("repeat", 1)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise WorkloadError(f"{path}.repeat", f" = {count!r} must be 1 or more")
+    return [{key: value for key, value in given.items() if key != "repeat"}] * count
+
+
+def _shortcut_tables(word: str, shape: Shape, output: Shape, path: str) -> list[dict[str, Any]]:
+    """The layers of a shortcut that is named by a word, with its stride taken from the two shapes."""
+    if word == "identity":
+        return []
+    if word not in ("option_a", "projection"):
+        raise WorkloadError(
+            f"{path}.shortcut",
+            f" = {word!r} is unknown; identity, option_a, projection, or an array of layers",
+        )
+    if len(shape) != 3 or len(output) != 3:
+        raise WorkloadError(
+            f"{path}.shortcut", f" = {word!r} needs channels × height × width on both sides"
+        )
+    stride = [_stride(a, b) for a, b in zip(shape[1:], output[1:], strict=True)]
+    if word == "projection":
+        return [
+            {
+                "type": "conv2d",
+                "out_channels": output[0],
+                "kernel": 1,
+                "stride": stride,
+                "bias": False,
+            },
+            {"type": "batch_norm"},
+        ]
+    if output[0] < shape[0]:
+        raise WorkloadError(
+            f"{path}.shortcut", f" = 'option_a' cannot drop channels ({shape[0]} to {output[0]})"
+        )
+    return [{"type": "option_a", "stride": stride, "extra_channels": output[0] - shape[0]}]
+
+
+def _stride(size: int, target: int) -> int:
+    return next((s for s in range(1, size + 1) if -(-size // s) == target), 1)
+
+
+def _infer(layer: Layer, name: str, shape: Shape, path: str) -> tuple[Shape, tuple[Parameter, ...]]:
+    """The output shape and the parameters of a layer without layers inside."""
+    match layer:
+        case spec.Conv2d():
+            channels, height, width = _image(layer, shape, path)
+            output = (
+                layer.out_channels,
+                *_windows(
+                    path,
+                    shape,
+                    (height, width),
+                    layer.kernel,
+                    layer.stride,
+                    layer.padding,
+                    layer.dilation,
+                ),
+            )
+            fan_in = channels * layer.kernel[0] * layer.kernel[1]
+            weight = Parameter(
+                f"{name}.weight", "weight", (layer.out_channels, channels, *layer.kernel), fan_in
+            )
+            bias = Parameter(f"{name}.bias", "bias", (layer.out_channels,), fan_in)
+            return output, (weight, bias) if layer.bias else (weight,)
+        case spec.Linear():
+            if len(shape) != 1:
+                raise WorkloadError(
+                    path,
+                    f": linear needs features, its input is {format_shape(shape)}; put a flatten before it",
+                )
+            if layer.in_features not in (None, shape[0]):
+                raise WorkloadError(
+                    f"{path}.in_features",
+                    f" = {layer.in_features} does not fit its input of {shape[0]} features",
+                )
+            weight = Parameter(f"{name}.weight", "weight", (layer.out_features, shape[0]), shape[0])
+            bias = Parameter(f"{name}.bias", "bias", (layer.out_features,), shape[0])
+            return (layer.out_features,), (weight, bias) if layer.bias else (weight,)
+        case spec.BatchNorm():
+            channels = _image(layer, shape, path)[0]
+            if layer.momentum > 1:
+                raise WorkloadError(f"{path}.momentum", f" = {layer.momentum} must be at most 1")
+            roles: tuple[Role, ...] = ("scale", "shift", "running_mean", "running_variance")
+            return shape, tuple(Parameter(f"{name}.{role}", role, (channels,), 1) for role in roles)
+        case spec.MaxPool() | spec.AvgPool():
+            channels, height, width = _image(layer, shape, path)
+            for axis in range(2):
+                if 2 * layer.padding[axis] > layer.kernel[axis]:
+                    raise WorkloadError(
+                        f"{path}.padding",
+                        f" = {list(layer.padding)} must be at most half of the kernel {list(layer.kernel)}",
+                    )
+            size = _windows(
+                path, shape, (height, width), layer.kernel, layer.step, layer.padding, (1, 1)
+            )
+            return (channels, *size), ()
+        case spec.GlobalAvgPool():
+            return (_image(layer, shape, path)[0],), ()
+        case spec.Flatten():
+            return (math.prod(shape),), ()
+        case spec.OptionA():
+            channels, height, width = _image(layer, shape, path)
+            rows, columns = (
+                -(-size // step) for size, step in zip((height, width), layer.stride, strict=True)
+            )
+            return (channels + layer.extra_channels, rows, columns), ()
+    return shape, ()
+
+
+def _image(layer: Layer, shape: Shape, path: str) -> Shape:
+    if len(shape) != 3:
+        raise WorkloadError(
+            path,
+            f": {spec.WORDS[type(layer)]} needs channels × height × width, its input has {format_shape(shape)} features",
+        )
+    return shape
+
+
+def _windows(
+    path: str,
+    shape: Shape,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> tuple[int, int]:
+    counts = []
+    for axis in range(2):
+        padded = size[axis] + 2 * padding[axis]
+        span = dilation[axis] * (kernel[axis] - 1) + 1
+        if span > padded:
+            shown = kernel[0] if kernel[0] == kernel[1] else list(kernel)
+            dilated = f", dilation {dilation[axis]}" if dilation[axis] > 1 else ""
+            most = (padded - 1) // dilation[axis] + 1
+            least = padding[axis] + -(-(span - padded) // 2)
+            raise WorkloadError(
+                f"{path}.kernel",
+                f" = {shown} does not fit its input ({format_shape(shape)}, padding {padding[axis]}{dilated});"
+                f" at most {most}, or padding ≥ {least}",
+            )
+        counts.append((padded - span) // stride[axis] + 1)
+    return counts[0], counts[1]

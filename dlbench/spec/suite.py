@@ -1,0 +1,239 @@
+"""Suite files: one TOML file says the network, how it is trained, on which data, and what to run.
+
+Nothing else has to be read to know what is measured. Reading touches no device, network or environment;
+every mistake is refused with the file, the field, the value, and what would be valid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dlbench.errors import SuiteError, WorkloadError
+from dlbench.spec.decode import array, at_least, decode, nearest, table
+from dlbench.spec.network import format_shape, walk
+from dlbench.spec.training import MeanSquaredError
+from dlbench.spec.workload import Workload, read_workload
+
+SCENARIOS = ("train", "infer")
+_SECTIONS = {
+    "network": {"input", "layers"},
+    "training": {"loss", "optimizer", "schedule", "epochs"},
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataChoice:
+    """Which data feeds the network, and how raw bytes become float32 inputs.
+
+    Images are zero-padded by `padding` pixels on each side, divided by 255, and normalised per channel with `mean` and
+    `std`; `augment` draws the standard crop (4 pixels) and flip for training samples.
+    """
+
+    name: str
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    padding: int = at_least(0, 0)
+    augment: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """What a suite runs when nothing is chosen: the product of these."""
+
+    backends: tuple[str, ...] = ("numpy", "torch", "tensorflow", "cupy")
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    scenarios: tuple[str, ...] = SCENARIOS
+    batches: tuple[int, ...] = at_least(1, (64,))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A suite as its file says it; `path` is the file, `epochs` the suite's own length of training."""
+
+    name: str
+    description: str
+    path: Path
+    workload: Workload
+    data: DataChoice
+    matrix: Matrix
+    epochs: int
+
+
+def list_suites() -> list[tuple[str, str]]:
+    """Name and one-line description of each suite that ships with dlbench."""
+    suites = []
+    for file in sorted(_folder().glob("*.toml")):
+        suites.append(
+            (file.stem, str(tomllib.loads(file.read_text("utf-8")).get("description", "")))
+        )
+    return suites
+
+
+def load_suite(name: str) -> Suite:
+    """A suite by the name of one that ships with dlbench, or by the path of a TOML file.
+
+    Raises
+    ------
+    SuiteError : no such suite, or a mistake in it.
+    """
+    if name.endswith(".toml"):
+        return _read(Path(name), Path(name).name)
+    path = _folder() / f"{name}.toml"
+    if not path.is_file():
+        known = [suite for suite, _ in list_suites()]
+        raise SuiteError(
+            f"suite {name!r} is unknown; {nearest(name, known)} (a file's name ends in .toml)"
+        )
+    return _read(path, path.name)
+
+
+def parse_suite(text: str, path: Path) -> Suite:
+    """A suite from the text of its file; `path` is for messages and the suite's name.
+
+    Raises
+    ------
+    SuiteError : the text is no TOML, or says something that cannot be carried out.
+    """
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SuiteError(f"{path.name}: not valid TOML: {error}") from None
+    try:
+        return _suite(given, path)
+    except WorkloadError as error:
+        raise SuiteError(f"{path.name}: {error}") from None
+
+
+def _folder() -> Path:
+    return Path(str(resources.files("dlbench.suites")))
+
+
+def _read(path: Path, shown: str) -> Suite:
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise SuiteError(f"{shown}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{shown}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    return parse_suite(text, path)
+
+
+def _suite(given: Mapping[str, Any], path: Path) -> Suite:
+    known = {"description", "network", "training", "data", "matrix"}
+    _only(given, known, "")
+    for section in ("network", "training", "data"):
+        if section not in given:
+            raise WorkloadError(section, ": this section is missing")
+    network, training = (table(given[section], section) for section in ("network", "training"))
+    _only(network, _SECTIONS["network"], "network.")
+    _only(training, _SECTIONS["training"], "training.")
+    workload = read_workload(
+        {
+            "input_shape": network.get("input"),
+            "layers": network.get("layers"),
+            "loss": training.get("loss", "cross_entropy"),
+            "optimizer": training.get("optimizer"),
+            "schedule": training.get("schedule", {"type": "constant"}),
+        },
+        {
+            "input_shape": "network.input",
+            "layers": "network.layers",
+            "loss": "training.loss",
+            "optimizer": "training.optimizer",
+            "schedule": "training.schedule",
+        },
+    )
+    epochs = training.get("epochs", 1)
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise WorkloadError("training.epochs", f" = {epochs!r} must be an integer of 1 or more")
+    data = decode(DataChoice, given["data"], "data")
+    matrix = decode(Matrix, given.get("matrix", {}), "matrix")
+    _check_data(data, workload)
+    _check_matrix(matrix)
+    for batch in matrix.batches:
+        check_memory(workload, batch)
+    description = given.get("description", "")
+    if not isinstance(description, str):
+        raise WorkloadError("description", f" = {description!r} must be a string")
+    return Suite(
+        name=path.stem,
+        description=description,
+        path=path,
+        workload=workload,
+        data=data,
+        matrix=matrix,
+        epochs=epochs,
+    )
+
+
+def check_memory(workload: Workload, batch: int, available_bytes: int | None = None) -> None:
+    """Refuses a workload of which a single tensor would not fit in this machine's memory.
+
+    Raises
+    ------
+    WorkloadError : naming the layer, its tensor's size, and the memory there is.
+    """
+    limit = psutil.virtual_memory().total if available_bytes is None else available_bytes
+    for node in walk(workload.nodes):
+        arrays = [(f"{p.name} ({format_shape(p.shape)})", p.size) for p in node.parameters]
+        shape = format_shape((batch, *node.output_shape))
+        arrays.append(
+            (f"its output at batch {batch} ({shape})", batch * math.prod(node.output_shape))
+        )
+        for what, elements in arrays:
+            if 4 * elements > limit:
+                raise WorkloadError(
+                    node.path,
+                    f": {what} takes {4 * elements / 2**30:.1f} GiB, this machine has {limit / 2**30:.1f} GiB",
+                )
+
+
+def _only(given: Mapping[str, Any], known: set[str], prefix: str) -> None:
+    for key in given:
+        if key not in known:
+            raise WorkloadError(
+                f"{prefix}{key}", f" is not a known key; {nearest(key, sorted(known))}"
+            )
+
+
+def _check_data(data: DataChoice, workload: Workload) -> None:
+    shape = workload.input_shape
+    for key, values in (("mean", data.mean), ("std", data.std)):
+        if values and (len(shape) != 3 or len(values) != shape[0]):
+            raise WorkloadError(
+                f"data.{key}",
+                f" = {list(values)} needs one number for each of the input's channels ({shape[0]})",
+            )
+    if any(value <= 0 for value in data.std):
+        raise WorkloadError("data.std", f" = {list(data.std)} must be greater than 0")
+    if bool(data.mean) != bool(data.std):
+        raise WorkloadError("data", ": mean and std belong together; one of them is missing")
+    features = isinstance(workload.loss, MeanSquaredError)
+    if features == (len(shape) == 3):
+        wanted = "features and mean_squared_error" if features else "images and cross_entropy"
+        raise WorkloadError(
+            "network.input",
+            f" = {list(shape)} does not go with the loss; data sets here have {wanted}",
+        )
+
+
+def _check_matrix(matrix: Matrix) -> None:
+    for key in ("backends", "devices", "scenarios", "batches"):
+        values: Sequence[Any] = array(getattr(matrix, key), f"matrix.{key}")
+        if not values:
+            raise WorkloadError(f"matrix.{key}", " is empty: the suite has nothing to run")
+        if len(set(values)) < len(values):
+            raise WorkloadError(f"matrix.{key}", f" = {list(values)} names one twice")
+    for scenario in matrix.scenarios:
+        if scenario not in SCENARIOS:
+            raise WorkloadError(
+                "matrix.scenarios", f" = {scenario!r} is unknown; {nearest(scenario, SCENARIOS)}"
+            )

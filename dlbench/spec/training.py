@@ -1,0 +1,131 @@
+"""Losses, optimizers and learning-rate schedules, with the one update rule each that backends follow.
+
+w is a weight, g its gradient (of the mean loss), lr the learning rate, t the step from 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from dlbench.spec.decode import at_least, fraction, positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CrossEntropy:
+    """−log softmax(logits)[label], natural logarithm, mean over the batch; labels are integers.
+
+    Source: `torch.nn.CrossEntropyLoss` with its default reduction.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeanSquaredError:
+    """(output − target)², mean over all elements of the batch. Source: `torch.nn.MSELoss`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sgd:
+    """v ← momentum·v + g; w ← w − lr·v, no dampening (v starts at 0). Nesterov: w ← w − lr·(g + momentum·v).
+
+    Weight decay is coupled: g ← g + weight_decay·w before all else. Source: `torch.optim.SGD`
+    (Sutskever et al. 2013 put lr inside v, which differs as soon as lr changes).
+    """
+
+    learning_rate: float = positive()
+    momentum: float = fraction(0.0)
+    nesterov: bool = False
+    weight_decay: float = at_least(0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adam:
+    """m ← β₁m + (1−β₁)g; s ← β₂s + (1−β₂)g²; w ← w − lr·(m/(1−β₁ᵗ)) / (√(s/(1−β₂ᵗ)) + eps).
+
+    eps is added after the root of the bias-corrected moment (Kingma and Ba 2015, algorithm 1;
+    `torch.optim.Adam`; Keras adds it before the correction). Weight decay is coupled.
+    """
+
+    learning_rate: float = positive()
+    beta1: float = fraction(0.9)
+    beta2: float = fraction(0.999)
+    eps: float = positive(1e-8)
+    weight_decay: float = at_least(0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam on the bare gradient, with w ← w − lr·weight_decay·w beside it, both from the weight
+    before the step (Loshchilov and Hutter 2019, algorithm 2; `torch.optim.AdamW`)."""
+
+    learning_rate: float = positive()
+    beta1: float = fraction(0.9)
+    beta2: float = fraction(0.999)
+    eps: float = positive(1e-8)
+    weight_decay: float = at_least(0, 0.01)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adagrad:
+    """a ← a + g² (a starts at 0); w ← w − lr·g / (√a + eps). Weight decay is coupled.
+
+    Source: Duchi et al. 2011; `torch.optim.Adagrad` with its default accumulator (Keras starts at 0.1).
+    """
+
+    learning_rate: float = positive()
+    eps: float = positive(1e-10)
+    weight_decay: float = at_least(0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The learning rate stays as it is."""
+
+    def factor(self, epoch: int) -> float:
+        """What the learning rate is multiplied by in `epoch` (counted from 0)."""
+        return 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepDecay:
+    """The learning rate is multiplied by `gamma` every `every` epochs. `torch.optim.lr_scheduler.StepLR`."""
+
+    every: int = at_least(1)
+    gamma: float = positive(0.1)
+
+    def factor(self, epoch: int) -> float:
+        """What the learning rate is multiplied by in `epoch` (counted from 0)."""
+        return self.gamma ** (epoch // self.every)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CosineDecay:
+    """Half a cosine from 1 down to 0 over `epochs` epochs (Loshchilov and Hutter 2017, equation 5,
+    without restarts); 0 from then on. `torch.optim.lr_scheduler.CosineAnnealingLR`."""
+
+    epochs: int = at_least(1)
+
+    def factor(self, epoch: int) -> float:
+        """What the learning rate is multiplied by in `epoch` (counted from 0)."""
+        return 0.5 * (1 + math.cos(math.pi * min(epoch, self.epochs) / self.epochs))
+
+
+Loss = CrossEntropy | MeanSquaredError
+Optimizer = Sgd | Adam | AdamW | Adagrad
+Schedule = Constant | StepDecay | CosineDecay
+
+LOSSES: dict[str, type[Loss]] = {
+    "cross_entropy": CrossEntropy,
+    "mean_squared_error": MeanSquaredError,
+}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": Sgd,
+    "adam": Adam,
+    "adamw": AdamW,
+    "adagrad": Adagrad,
+}
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "step": StepDecay,
+    "cosine": CosineDecay,
+}

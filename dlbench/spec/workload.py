@@ -1,0 +1,205 @@
+"""A workload: one network with its loss and optimizer, the thing every backend must compute alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.data.generator import uniform
+from dlbench.errors import WorkloadError
+from dlbench.spec import layers as spec
+from dlbench.spec.decode import array, choose, decode, nearest, table
+from dlbench.spec.network import Node, Parameter, Shape, read_network, walk
+from dlbench.spec.training import (
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+    Constant,
+    CrossEntropy,
+    Loss,
+    Optimizer,
+    Schedule,
+)
+
+Weights = dict[str, npt.NDArray[np.float32]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """One network, its loss and its optimizer, with nothing about where or how fast it runs."""
+
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule = Constant()
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one sample's output (the logits)."""
+        return self.nodes[-1].output_shape
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """All arrays of the network, running statistics included, in the order of computation."""
+        return tuple(parameter for node in walk(self.nodes) for parameter in node.parameters)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained values."""
+        return sum(p.size for p in self.parameters if p.trainable)
+
+    @property
+    def forward_flops(self) -> int:
+        """Floating-point operations of one sample's forward pass; see `Node.forward_flops`."""
+        return sum(node.forward_flops for node in walk(self.nodes))
+
+    @property
+    def training_flops(self) -> int:
+        """Floating-point operations of one sample's forward and backward pass, the optimizer left out."""
+        return sum(node.training_flops for node in walk(self.nodes))
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether a training step draws random masks."""
+        return any(isinstance(n.layer, spec.Dropout) and n.layer.rate > 0 for n in walk(self.nodes))
+
+    def without_dropout(self) -> Workload:
+        """The same workload with every dropout rate 0, so that a training step is a function."""
+
+        def calm(layer: spec.Layer) -> spec.Layer:
+            return (
+                dataclasses.replace(layer, rate=0.0) if isinstance(layer, spec.Dropout) else layer
+            )
+
+        return dataclasses.replace(self, nodes=map_layers(self.nodes, calm))
+
+    def to_table(self) -> dict[str, Any]:
+        """The plain table that `read_workload` turns into an equal workload."""
+        words = {
+            kind: word for kinds in (LOSSES, OPTIMIZERS, SCHEDULES) for word, kind in kinds.items()
+        }
+        return {
+            "input_shape": list(self.input_shape),
+            "layers": [_layer_table(node) for node in self.nodes],
+            "loss": words[type(self.loss)],
+            "optimizer": {
+                "type": words[type(self.optimizer)],
+                **dataclasses.asdict(self.optimizer),
+            },
+            "schedule": {"type": words[type(self.schedule)], **dataclasses.asdict(self.schedule)},
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the workload, the key under which anything computed from it is kept."""
+        return hashlib.sha256(json.dumps(self.to_table(), sort_keys=True).encode()).hexdigest()
+
+
+def map_layers(
+    nodes: tuple[Node, ...], change: Callable[[spec.Layer], spec.Layer]
+) -> tuple[Node, ...]:
+    """The same nodes with `change` applied to each layer; shapes and names stay."""
+    return tuple(
+        dataclasses.replace(
+            node,
+            layer=change(node.layer),
+            body=map_layers(node.body, change),
+            shortcut=map_layers(node.shortcut, change),
+        )
+        for node in nodes
+    )
+
+
+def read_workload(given: Mapping[str, Any], paths: Mapping[str, str] | None = None) -> Workload:
+    """A workload from its table; `paths` says what the file calls each of the five keys.
+
+    Raises
+    ------
+    WorkloadError : anything that does not fit, with the path of the field.
+    """
+    where = {key: key for key in ("input_shape", "layers", "loss", "optimizer", "schedule")} | dict(
+        paths or {}
+    )
+    shape = _shape(given.get("input_shape"), where["input_shape"])
+    nodes = read_network(given.get("layers"), shape, where["layers"])
+    word = given.get("loss", "cross_entropy")
+    if not isinstance(word, str) or word not in LOSSES:
+        raise WorkloadError(
+            where["loss"], f" = {word!r} is unknown; {nearest(str(word), list(LOSSES))}"
+        )
+    optimizer_kind, optimizer = choose(
+        OPTIMIZERS, table(given.get("optimizer"), where["optimizer"]), where["optimizer"]
+    )
+    schedule_kind, schedule = choose(
+        SCHEDULES,
+        table(given.get("schedule", {"type": "constant"}), where["schedule"]),
+        where["schedule"],
+    )
+    output = nodes[-1].output_shape
+    if word == "cross_entropy" and len(output) != 1:
+        raise WorkloadError(
+            where["layers"],
+            f": cross_entropy needs one row of logits, the last layer gives {output}; add a flatten or linear",
+        )
+    if LOSSES[word] is CrossEntropy and output[0] < 2:
+        raise WorkloadError(
+            where["layers"], ": cross_entropy needs at least 2 logits, the last layer gives 1"
+        )
+    return Workload(
+        input_shape=shape,
+        nodes=nodes,
+        loss=LOSSES[word](),
+        optimizer=decode(optimizer_kind, optimizer, where["optimizer"]),
+        schedule=decode(schedule_kind, schedule, where["schedule"]),
+    )
+
+
+def initial_weights(workload: Workload, seed: int) -> Weights:
+    """The weights every backend starts from, in the canonical layout (float32).
+
+    Weights are uniform in ±√(6 / fan_in) (He et al. 2015, "Delving deep", with the uniform law), from integers of a
+    counter-based generator keyed by (seed, parameter name): the same bits on every machine. Biases,
+    shifts and running means are 0, scales and running variances 1.
+    """
+    return {p.name: _initial(p, seed) for p in workload.parameters}
+
+
+def _initial(parameter: Parameter, seed: int) -> npt.NDArray[np.float32]:
+    if parameter.role == "weight":
+        return uniform(
+            parameter.shape, math.sqrt(6 / parameter.fan_in), seed, "weights", parameter.name
+        )
+    value = 1 if parameter.role in ("scale", "running_variance") else 0
+    return np.full(parameter.shape, value, np.float32)
+
+
+def _shape(given: Any, path: str) -> Shape:
+    shape = tuple(array(given, path))
+    for size in shape:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise WorkloadError(path, f" = {given!r} must be integers of 1 or more")
+    if len(shape) not in (1, 3):
+        raise WorkloadError(path, f" = {given!r} must be [channels, height, width] or [features]")
+    return shape
+
+
+def _layer_table(node: Node) -> dict[str, Any]:
+    result: dict[str, Any] = {"type": spec.WORDS[type(node.layer)]}
+    for field in dataclasses.fields(node.layer):
+        value = getattr(node.layer, field.name)
+        if value is not None:
+            result[field.name] = list(value) if isinstance(value, tuple) else value
+    result["name"] = node.name
+    if isinstance(node.layer, spec.Residual | spec.Concat):
+        result["body"] = [_layer_table(inner) for inner in node.body]
+    if isinstance(node.layer, spec.Residual):
+        result["shortcut"] = [_layer_table(inner) for inner in node.shortcut]
+    return result

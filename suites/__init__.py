@@ -1,0 +1,1 @@
+"""Suites: one TOML file each, with nothing else to read to know what is measured."""
