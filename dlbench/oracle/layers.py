@@ -1,7 +1,7 @@
 """Every layer's forward and backward pass, side by side, for a batch N×C×H×W or N×F in float64.
 
-A layer object lives for one pass: `forward` keeps what `backward` needs, and `backward` leaves its parameters' gradients in the pass.
-Semantics are pinned in `dlbench.spec.layers`.
+A layer object lives for one pass: `forward` keeps what `backward` needs, and `backward` leaves its
+parameters' gradients in the pass. Semantics are pinned in `dlbench.spec.layers`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Sequence(Layer):
 
     def __init__(self, nodes: tuple[Node, ...], weights: Mapping[str, Array], run: Pass) -> None:
         self.run = run
-        self.layers = [_KINDS[type(node.layer)](node, weights, run) for node in nodes]
+        self.layers = [KINDS[type(node.layer)](node, weights, run) for node in nodes]
 
     def forward(self, x: Array) -> Array:
         for layer in self.layers:
@@ -67,7 +67,7 @@ class Concat(Layer):
         return self.run.rounding(dx, 1, dx)
 
 
-_KINDS: dict[type[spec.Layer], type[Layer]] = {
+KINDS: dict[type[spec.Layer], type[Layer]] = {
     spec.Conv2d: layers.Conv2d,
     spec.BatchNorm: layers.BatchNorm,
     spec.Relu: layers.Relu,

@@ -1,0 +1,1 @@
+"""Holding a backend against the oracle, before and after it is timed."""

@@ -1,0 +1,173 @@
+"""What a right backend gives at the points of comparison, and how far rounding may take it from
+there.
+
+The oracle walks through the points once exactly and a few times perturbed by float32-sized noise;
+the spread of the perturbed outcomes is the scale of the tolerance. Perturbed runs take the exact
+run's branches, except that each branch within the reach of rounding is turned in half of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.oracle.layers import Branch, Pass
+from dlbench.oracle.network import forward, forward_backward
+from dlbench.oracle.optimizers import Update
+from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
+from dlbench.spec.workload import Workload
+from dlbench.verify.points import (
+    SAFETY,
+    Point,
+    ambiguous_branches,
+    oracle_inputs,
+    oracle_weights,
+)
+
+DRAWS = 4
+_LARGE = 16_384
+
+
+@dataclasses.dataclass(frozen=True)
+class Expectation:
+    """An array's right value and its tolerance (which broadcasts against it).
+
+    `scale` is the size of what was summed on the way, as seen by rounding: the spread of the perturbed values
+    divided by the unit roundoff, or the values' own size if that is larger.
+    """
+
+    value: npt.NDArray[np.float32]
+    tolerance: npt.NDArray[np.float32]
+    scale: float
+
+
+Outcome = dict[str, Array]
+"""What one run through a point leaves: ``logits``, ``loss``, ``gradient of NAME``, ``NAME``, ``logits after``."""
+
+
+def expect(
+    workload: Workload, points: Sequence[Point], factors: Sequence[float], precision: str = "fp32"
+) -> Iterator[dict[str, Expectation]]:
+    """What to expect at each point in turn, the optimizer's state living on from point to point.
+
+    `factors` multiply the optimizer's learning rate at each point. Logits are those of inference.
+    """
+    unit = UNIT_ROUNDOFF[precision]
+    walkers = [_Walker(workload, Perturbed(1000 + draw, unit)) for draw in range(DRAWS)]
+    reference = _Walker(workload, exact)
+    for index, (point, factor) in enumerate(zip(points, factors, strict=True)):
+        want, branches = reference.step(point, factor, {})
+        forced = _turned(workload, point, branches, unit, index)
+        squares: Outcome = {}
+        for walker, taken in zip(walkers, forced, strict=True):
+            got, _ = walker.step(point, factor, taken)
+            for name, value in got.items():
+                deviation = np.square(value - want[name])
+                squares[name] = squares[name] + deviation if name in squares else deviation
+        yield {name: _expectation(want[name], squares[name] / DRAWS, unit) for name in want}
+
+
+def expect_output(
+    workload: Workload, weights: dict[str, Array], inputs: Array, precision: str
+) -> Expectation:
+    """The logits of inference to expect at given weights."""
+    unit = UNIT_ROUNDOFF[precision]
+    counts = np.ones(len(inputs))
+    want = forward(workload.nodes, weights, inputs, Pass(False, counts))
+    squares = np.zeros_like(want)
+    for draw in range(DRAWS):
+        run = Pass(False, counts, Perturbed(1000 + draw, unit))
+        squares += np.square(forward(workload.nodes, weights, inputs, run) - want)
+    return _expectation(want, squares / DRAWS, unit)
+
+
+class _Walker:
+    """One run of the oracle over all points."""
+
+    def __init__(self, workload: Workload, rounding: Rounding) -> None:
+        self.workload = workload
+        self.rounding = rounding
+        self.update = Update(workload.optimizer, rounding)
+
+    def step(
+        self, point: Point, factor: float, forced: dict[str, Branch]
+    ) -> tuple[Outcome, dict[str, Branch]]:
+        """One training step at a point, with the inference before and after it."""
+        workload, nodes = self.workload, self.workload.nodes
+        weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+        counts = point.counts.astype(np.float64)
+        before = forward(nodes, weights, inputs, Pass(False, counts, self.rounding))
+        run = Pass(True, counts, self.rounding, forced=forced)
+        _, loss = forward_backward(nodes, workload.loss, weights, inputs, point.targets, run)
+        rate = workload.optimizer.learning_rate * factor
+        after = self.update.step(weights, run.gradients, rate) | run.state
+        outcome: Outcome = {"logits": before, "loss": np.asarray(loss)}
+        outcome |= {f"gradient of {name}": value for name, value in run.gradients.items()}
+        outcome |= after
+        if factor == 1:
+            outcome["logits after"] = forward(
+                nodes, after, inputs, Pass(False, counts, self.rounding)
+            )
+        return outcome, run.branches
+
+
+def _turned(
+    workload: Workload, point: Point, branches: dict[str, Branch], unit: float, index: int
+) -> list[dict[str, Branch]]:
+    """The branches each perturbed run takes: ambiguous ones the other way in half of the runs."""
+    if point.ambiguous == 0:
+        return [branches] * DRAWS
+    inputs, counts = oracle_inputs(point.inputs), point.counts.astype(np.float64)
+    weights = oracle_weights(point.weights)
+    perturbed = []
+    for seed in range(2):
+        noisy = Pass(True, counts, Perturbed(seed, unit), forced=branches)
+        forward(workload.nodes, weights, inputs, noisy)
+        perturbed.append(noisy.branches)
+    ambiguous = ambiguous_branches(branches, perturbed, workload.nodes)
+    random = np.random.Generator(np.random.SFC64(index))
+    runs = []
+    for draw in range(DRAWS):
+        if draw % 2 == 0:
+            chosen = {name: random.random(mask.shape) < 0.5 for name, mask in ambiguous.items()}
+        taken = dict(branches)
+        for name, mask in ambiguous.items():
+            turn = mask & (chosen[name] if draw % 2 == 0 else ~chosen[name])
+            taken[name] = _turn(branches[name], turn)
+        runs.append(taken)
+    return runs
+
+
+def _turn(branch: Branch, turn: npt.NDArray[np.bool_]) -> Branch:
+    if branch.other is None:
+        return dataclasses.replace(branch, taken=branch.taken ^ turn)
+    return dataclasses.replace(
+        branch,
+        taken=np.where(turn, branch.other, branch.taken),
+        other=np.where(turn, branch.taken, branch.other),
+    )
+
+
+def _expectation(value: Array, mean_square: Array, unit: float) -> Expectation:
+    spread = np.sqrt(mean_square)
+    pooled = float(np.sqrt(np.mean(mean_square)))
+    if spread.size > _LARGE:
+        # One figure a row keeps the cache small; the largest of a row is on the safe side.
+        spread = spread.reshape(len(spread), -1).max(1).reshape(-1, *[1] * (spread.ndim - 1))
+    size = float(np.sqrt(np.mean(np.square(value))))
+    # Below the smallest normal float32 results may be flushed to zero.
+    tolerance = SAFETY * np.maximum(spread, pooled) + np.finfo(np.float32).tiny
+    return Expectation(
+        np.asarray(value, np.float32),
+        np.asarray(tolerance, np.float32),
+        max(size, pooled / unit),
+    )
+
+
+def repeat_rows(array: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Per-sample rows of distinct samples, repeated as often as each stands in the batch."""
+    return np.repeat(array, counts, axis=0) if len(array) == len(counts) else array

@@ -1,0 +1,248 @@
+"""Where a backend is compared: weights and a small batch at which rounding cannot change a branch.
+
+Among tens of thousands of activations some lie within rounding of a relu's zero; there a backend
+may rightly go the other way, and a gradient changes by far more than rounding. So the weights of a
+point are nudged: the bias or shift before each relu is moved, channel by channel, so that zero
+falls in the middle of a wide gap between that channel's values. Ties of pooling windows no shift
+can part; for those the batch is drawn again. What is still ambiguous after the last draw is
+counted, and its effect becomes part of the tolerance (see `dlbench.verify.expectation`).
+
+A point stands for a large batch through few distinct samples, each repeated; the halves of the
+batch differ, so a backend that skips a part of it is found out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.data.generator import integers, uniform
+from dlbench.oracle.layers import Branch, Layer, Pass
+from dlbench.oracle.network import KINDS, forward
+from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed
+from dlbench.spec import layers as spec
+from dlbench.spec.network import Node, Parameter, walk
+from dlbench.spec.training import CrossEntropy
+from dlbench.spec.workload import Weights, Workload
+
+SAFETY = 8.0
+"""How many root-mean-square roundings an error may be large before it is none: the largest of a million
+Gaussian errors is about 5.5, and the noise model errs on the large side."""
+
+DISTINCT_SAMPLES = 4
+_DRAWS = 8
+_SEED = 20_261_120
+_RANGES = {"bias": (-0.5, 0.5), "scale": (0.5, 1.5), "shift": (-0.5, 0.5)} | {
+    "running_mean": (-0.5, 0.5),
+    "running_variance": (0.5, 2.0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """Weights and a batch of `counts.sum()` samples, of which only the distinct ones are kept.
+
+    `inputs` D×C×H×W or D×F float32, `targets` D labels or D×… values, `counts` how often each stands
+    in the batch; `ambiguous` branches lie within rounding of the other way.
+    """
+
+    weights: Weights
+    inputs: npt.NDArray[np.float32]
+    targets: npt.NDArray[Any]
+    counts: npt.NDArray[np.int64]
+    ambiguous: int
+    nudged: tuple[str, ...]
+
+    def batch(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """Inputs and targets with every sample repeated as often as it counts."""
+        return np.repeat(self.inputs, self.counts, axis=0), np.repeat(
+            self.targets, self.counts, axis=0
+        )
+
+
+def small_batch(workload: Workload) -> int:
+    """Samples of the points at which everything is compared; fewer where a sample is expensive."""
+    return DISTINCT_SAMPLES if workload.forward_flops < 10**8 else 2
+
+
+def repetitions(workload: Workload, batch: int) -> npt.NDArray[np.int64]:
+    """How often each of the few distinct samples stands in a batch of `batch`."""
+    distinct = min(batch, small_batch(workload))
+    counts = np.full(distinct, batch // distinct)
+    counts[: batch % distinct] += 1
+    return counts
+
+
+def draw_point(workload: Workload, batch: int, label: str, precision: str = "fp32") -> Point:
+    """The least ambiguous of a few draws for a batch of `batch` samples; `label` names the draw."""
+    best: Point | None = None
+    for attempt in range(_DRAWS):
+        point = _nudged(_draw(workload, batch, label, attempt), workload, precision)
+        if best is None or point.ambiguous < best.ambiguous:
+            best = point
+        if point.ambiguous == 0:
+            break
+    assert best is not None
+    return best
+
+
+def oracle_weights(weights: Weights) -> dict[str, Array]:
+    """Weights as the oracle takes them."""
+    return {name: value.astype(np.float64) for name, value in weights.items()}
+
+
+def oracle_inputs(inputs: npt.NDArray[Any]) -> Array:
+    """Inputs as the oracle takes them."""
+    return inputs.astype(np.float64)
+
+
+def sample_targets(workload: Workload, samples: int, *key: str | int) -> npt.NDArray[Any]:
+    """Random labels, or random values where the loss compares values."""
+    if isinstance(workload.loss, CrossEntropy):
+        return integers(samples, workload.output_shape[0], _SEED, "targets", *key)
+    return uniform((samples, *workload.output_shape), 1.0, _SEED, "targets", *key)
+
+
+def sample_inputs(workload: Workload, samples: int, *key: str | int) -> npt.NDArray[np.float32]:
+    """Random inputs of unit variance."""
+    return uniform((samples, *workload.input_shape), math.sqrt(3), _SEED, "inputs", *key)
+
+
+def ambiguous_branches(
+    exact: dict[str, Branch], perturbed: list[dict[str, Branch]], nodes: tuple[Node, ...]
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each kinked layer, which of its branches lie within the reach of rounding.
+
+    A margin that no perturbation moved (zeros that stay zeros) decides nothing and does not count.
+    """
+    result = {}
+    for node in walk(nodes):
+        if node.name not in exact or not node.needs_input_gradient:
+            continue
+        margin = exact[node.name].margin
+        noise = np.zeros_like(margin)
+        for run in perturbed:
+            with np.errstate(invalid="ignore"):
+                noise += np.nan_to_num(np.square(run[node.name].margin - margin))
+        noise = np.sqrt(noise / len(perturbed))
+        reach = SAFETY * np.maximum(noise, np.sqrt(np.mean(np.square(noise))))
+        result[node.name] = (np.abs(margin) < reach) & (noise > 0)
+    return result
+
+
+def _draw(workload: Workload, batch: int, label: str, attempt: int) -> Point:
+    counts = repetitions(workload, batch)
+    distinct = len(counts)
+    key = (label, batch, attempt)
+    return Point(
+        weights={p.name: _parameter(p, label) for p in workload.parameters},
+        inputs=sample_inputs(workload, distinct, *key),
+        targets=sample_targets(workload, distinct, *key),
+        counts=counts,
+        ambiguous=0,
+        nudged=(),
+    )
+
+
+def _parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]:
+    if parameter.role == "weight":
+        bound = math.sqrt(6 / parameter.fan_in)
+        return uniform(parameter.shape, bound, _SEED, label, parameter.name)
+    low, high = _RANGES[parameter.role]
+    drawn = uniform(parameter.shape, 0.5, _SEED, label, parameter.name)
+    return ((low + high) / 2 + (high - low) * drawn).astype(np.float32)
+
+
+def _nudged(point: Point, workload: Workload, precision: str) -> Point:
+    inputs, counts = oracle_inputs(point.inputs), point.counts.astype(np.float64)
+    nudger = _Nudger(oracle_weights(point.weights), Pass(True, counts))
+    nudger.sequence(workload.nodes, inputs, None)
+    weights = dict(point.weights)
+    for name in nudger.moved:
+        weights[name] = nudger.weights[name].astype(np.float32)
+    moved = oracle_weights(weights)
+    run = Pass(True, counts)
+    forward(workload.nodes, moved, inputs, run)
+    perturbed = []
+    for seed in range(2):
+        noisy = Pass(True, counts, Perturbed(seed, UNIT_ROUNDOFF[precision]), forced=run.branches)
+        forward(workload.nodes, moved, inputs, noisy)
+        perturbed.append(noisy.branches)
+    found = ambiguous_branches(run.branches, perturbed, workload.nodes)
+    ambiguous = sum(int(mask.sum()) for mask in found.values())
+    return dataclasses.replace(
+        point, weights=weights, ambiguous=ambiguous, nudged=tuple(nudger.moved)
+    )
+
+
+class _Nudger:
+    """Walks a network forward once, moving the shift before each relu as it comes to it."""
+
+    def __init__(self, weights: dict[str, Array], run: Pass) -> None:
+        self.weights = weights
+        self.run = run
+        self.moved: dict[str, None] = {}
+
+    def sequence(
+        self, nodes: tuple[Node, ...], x: Array, shifter: str | None
+    ) -> tuple[Array, str | None]:
+        """The output of `nodes` and the parameter whose shift would shift each of its channels, if any."""
+        for node in nodes:
+            match node.layer:
+                case spec.Residual():
+                    body, one = self.sequence(node.body, x, None)
+                    shortcut, other = self.sequence(node.shortcut, x, None)
+                    x, shifter = body + shortcut, one or other
+                case spec.Concat():
+                    body, _ = self.sequence(node.body, x, None)
+                    x, shifter = np.concatenate([x, body], axis=1), None
+                case spec.Relu() | spec.LeakyRelu():
+                    if shifter is not None:
+                        x = self._shifted(x, shifter)
+                    x, shifter = self._layer(node).forward(x), None
+                case _:
+                    x = self._layer(node).forward(x)
+                    shifter = _shifter_after(node, shifter)
+        return x, shifter
+
+    def _layer(self, node: Node) -> Layer:
+        return KINDS[type(node.layer)](node, self.weights, self.run)
+
+    def _shifted(self, x: Array, shifter: str) -> Array:
+        channels = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+        old = self.weights[shifter]
+        new = (old + gap_shift(channels)).astype(np.float32).astype(np.float64)
+        self.weights[shifter] = new
+        self.moved[shifter] = None
+        return x + (new - old).reshape(1, -1, *[1] * (x.ndim - 2))
+
+
+def _shifter_after(node: Node, before: str | None) -> str | None:
+    for parameter in node.parameters:
+        if parameter.role in ("bias", "shift"):
+            return parameter.name
+    if isinstance(node.layer, spec.MaxPool | spec.AvgPool | spec.GlobalAvgPool | spec.Dropout):
+        return before
+    return None
+
+
+def gap_shift(channels: Array) -> Array:
+    """For each row of values, the shift that puts zero in the middle of its widest gap.
+
+    Only gaps near the row's median are candidates, so that about half of the values stay positive; with few
+    values, the room beyond the smallest and the largest counts as a gap too.
+    """
+    values = np.sort(channels, axis=1)
+    count = values.shape[1]
+    room = 0.3 * (np.sqrt(np.mean(np.square(values))) + 1e-3)
+    values = np.concatenate([values[:, :1] - 2 * room, values, values[:, -1:] + 2 * room], axis=1)
+    widths = np.diff(values, axis=1)
+    margin = int(0.3 * count) + (1 if count >= 8 else 0)
+    candidates = widths[:, margin : widths.shape[1] - margin]
+    start = candidates.argmax(1) + margin
+    rows = np.arange(len(values))
+    return np.asarray(-0.5 * (values[rows, start] + values[rows, start + 1]))

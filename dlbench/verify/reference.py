@@ -1,0 +1,182 @@
+"""The oracle's results for a workload, computed once and kept on disk under the workload's hash.
+
+The key also covers the oracle's own source, so no result outlives the code that it came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.spec.workload import Workload
+from dlbench.verify.expectation import Expectation, expect
+from dlbench.verify.points import Point, draw_point, small_batch
+
+FACTORS = (1.0, 2.0**10, 2.0**8, 1.0, 2.0**10)
+"""What multiplies the learning rate in the five steps. The large ones lift the update above the weights'
+own rounding, so that a forgotten term of the optimizer cannot hide in it; that they differ tells v ← μ·v + g
+from a v that contains the learning rate."""
+
+TIMED_FACTORS = (1.0, 2.0**10)
+"""Likewise for the steps at the timed batch, each with a fresh optimizer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stop:
+    """A point of comparison and what is to be expected there."""
+
+    point: Point
+    factor: float
+    expected: Mapping[str, Expectation]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """All that a backend is held against: `small` in five steps of one optimizer, `timed` at the timed
+    batch, each step with a fresh optimizer."""
+
+    small: tuple[Stop, ...]
+    timed: tuple[Stop, ...]
+
+    @property
+    def ambiguous_branches(self) -> int:
+        """Branches within rounding of the other way, over all points."""
+        return sum(stop.point.ambiguous for stop in (*self.small, *self.timed))
+
+
+def prepare_reference(
+    workload: Workload, batch: int, cache_dir: Path, precision: str = "fp32"
+) -> None:
+    """Makes sure that the oracle's results for `workload` at `batch` are in the cache."""
+    load_reference(workload, batch, cache_dir, precision)
+
+
+def load_reference(
+    workload: Workload, batch: int, cache_dir: Path, precision: str = "fp32"
+) -> Reference:
+    """The oracle's results (of the workload without dropout), from the cache or computed now.
+
+    A cache file that cannot be read is computed again.
+    """
+    calm = workload.without_dropout()
+    small = small_batch(calm)
+    return Reference(
+        small=_stops(calm, small, FACTORS, True, cache_dir, precision),
+        timed=_stops(calm, batch, TIMED_FACTORS, False, cache_dir, precision),
+    )
+
+
+def _stops(
+    workload: Workload,
+    batch: int,
+    factors: tuple[float, ...],
+    one_optimizer: bool,
+    cache_dir: Path,
+    precision: str,
+) -> tuple[Stop, ...]:
+    key = f"{workload.digest}-{batch}-{factors}-{one_optimizer}-{precision}-{source_hash()}"
+    path = cache_dir / "oracle" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return _unpack(workload, batch, factors, dict(arrays))
+    except (OSError, ValueError, KeyError, EOFError):
+        pass
+    stops = _compute(workload, batch, factors, one_optimizer, precision)
+    save_arrays(path, _pack(stops))
+    return stops
+
+
+def _compute(
+    workload: Workload, batch: int, factors: tuple[float, ...], one_optimizer: bool, precision: str
+) -> tuple[Stop, ...]:
+    if one_optimizer:
+        points = [draw_point(workload, batch, f"step {i}", precision) for i in range(len(factors))]
+        found = list(expect(workload, points, factors, precision))
+    else:
+        points = [draw_point(workload, batch, "timed", precision)] * len(factors)
+        found = [next(expect(workload, points[:1], [factor], precision)) for factor in factors]
+    return tuple(
+        Stop(point, factor, expected)
+        for point, factor, expected in zip(points, factors, found, strict=True)
+    )
+
+
+_FIELDS = ("value", "tolerance", "scale")
+
+
+def _pack(stops: tuple[Stop, ...]) -> dict[str, npt.NDArray[Any]]:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for i, stop in enumerate(stops):
+        point = stop.point
+        arrays |= {
+            f"{i}|inputs": point.inputs,
+            f"{i}|targets": point.targets,
+            f"{i}|counts": point.counts,
+        }
+        arrays[f"{i}|ambiguous"] = np.asarray(point.ambiguous)
+        arrays |= {f"{i}|weights|{name}": value for name, value in point.weights.items()}
+        for name, expectation in stop.expected.items():
+            for field in _FIELDS:
+                arrays[f"{i}|expected|{name}|{field}"] = np.asarray(getattr(expectation, field))
+    return arrays
+
+
+def _unpack(
+    workload: Workload, batch: int, factors: tuple[float, ...], arrays: dict[str, npt.NDArray[Any]]
+) -> tuple[Stop, ...]:
+    stops = []
+    for i, factor in enumerate(factors):
+        start = f"{i}|expected|"
+        names = {key.split("|")[2] for key in arrays if key.startswith(start)}
+        expected = {
+            name: Expectation(
+                arrays[f"{start}{name}|value"],
+                arrays[f"{start}{name}|tolerance"],
+                float(arrays[f"{start}{name}|scale"]),
+            )
+            for name in sorted(names)
+        }
+        point = Point(
+            weights={p.name: arrays[f"{i}|weights|{p.name}"] for p in workload.parameters},
+            inputs=arrays[f"{i}|inputs"],
+            targets=arrays[f"{i}|targets"],
+            counts=arrays[f"{i}|counts"],
+            ambiguous=int(arrays[f"{i}|ambiguous"]),
+            nudged=(),
+        )
+        stops.append(Stop(point, factor, expected))
+    return tuple(stops)
+
+
+def save_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    """Writes an ``.npz`` file so that a reader sees all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@functools.cache
+def source_hash() -> str:
+    """A hash over the source of everything that the oracle's results depend on."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for folder in (here.parent / "oracle", here.parent / "spec", here):
+        for file in sorted(folder.glob("*.py")):
+            digest.update(file.read_bytes())
+    digest.update(np.__version__.encode())
+    return digest.hexdigest()[:16]
