@@ -1,9 +1,9 @@
 """What a backend must offer: an `Adapter` that opens a `Session`, and nothing more.
 
-A session is one workload live on one device in this process. It executes; deciding what to run, when to
-synchronise and whether the answer is right belongs to the core. Anything an adapter needs to know
-stands in its `Plan`, resolved before the process starts; it refuses the plan (`PlanRefused`,
-`BackendUnavailable`) or obeys it.
+A session is one workload live on one device in this process. It executes; deciding what to run,
+when to synchronise and whether the answer is right belongs to the core. Anything an adapter needs
+to know stands in its `Plan`, resolved before the process starts; it refuses the plan
+(`PlanRefused`, `BackendUnavailable`) or obeys it.
 """
 
 from __future__ import annotations

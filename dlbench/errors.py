@@ -1,7 +1,9 @@
-"""The errors dlbench raises on purpose: each message says what is wrong, where, and what would be right.
+"""The errors dlbench raises on purpose: each message says what is wrong, where, and what would be
+right.
 
 Everything that reaches a user as one line (and an exit code) derives from `DlbenchError`; any other
-exception that escapes is a defect of dlbench. Workers import this module, so it stays standard library only.
+exception that escapes is a defect of dlbench. Workers import this module, so it stays standard
+library only.
 """
 
 from __future__ import annotations

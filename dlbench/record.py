@@ -1,7 +1,9 @@
-"""The record of a run: JSON lines that hold everything measured, from which every figure can be computed again.
+"""The record of a run: JSON lines that hold everything measured, from which every figure can be
+computed again.
 
-One line a fact, tagged by `kind`, appended and flushed as soon as the fact is known, so a run that is cut off
-keeps what it has. Raw timings are kept; nothing here is a statistic. No user names, host names or home folders.
+One line a fact, tagged by `kind`, appended and flushed as soon as the fact is known, so a run that
+is cut off keeps what it has. Raw timings are kept; nothing here is a statistic. No user names, host
+names or home folders.
 """
 
 from __future__ import annotations

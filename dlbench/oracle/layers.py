@@ -53,6 +53,14 @@ class Pass:
     state: dict[str, Array] = dataclasses.field(default_factory=dict)
     activations: dict[str, Array] = dataclasses.field(default_factory=dict)
 
+    def terms(self, positions: int) -> int:
+        """Length of a sum over the batch and `positions` of each sample, for the rounding of it.
+
+        Copies of a sample bring the same terms again, whose roundings do not average out: c equal terms err by c
+        times one, not √c times, so the length counts them twice.
+        """
+        return int(self.counts.sum() * self.counts.max()) * positions
+
     def weighted(self, values: Array) -> Array:
         """`values` times each sample's count."""
         return values * self.counts.reshape(-1, *[1] * (values.ndim - 1))
@@ -66,6 +74,17 @@ def root_mean_square(values: Array, axis: Any = None) -> Any:
 def per_channel(values: Array, ndim: int) -> Array:
     """A vector over channels, shaped to broadcast along axis 1 of `ndim` axes."""
     return values.reshape(1, -1, *[1] * (ndim - 2))
+
+
+def run_length(values: Array) -> int:
+    """Mean length of the runs of non-zero values along the last axis that are equal but for rounding.
+
+    What a global average hands back is one value at every position; the roundings of their sum all go one way.
+    """
+    later, earlier = values[..., 1:], values[..., :-1]
+    nonzero = int(np.count_nonzero(values))
+    repeated = int(np.count_nonzero(np.abs(later - earlier) < 1e-5 * np.abs(later)))
+    return -(-nonzero // max(nonzero - repeated, 1)) if nonzero else 1
 
 
 class Layer:
@@ -136,12 +155,13 @@ class Conv2d(Layer):
             gradient[:, :, i, j] = (total @ columns.transpose(0, 2, 1)).sum(0)
             if self.node.needs_input_gradient:
                 target += (weight[:, :, i, j].T @ flat).reshape(target.shape)
-        terms = int(self.run.counts.sum()) * flat.shape[2]
+        terms = self.run.terms(flat.shape[2])
         strength = np.sqrt((total * flat).sum((0, 2)))
         size = strength.reshape(-1, 1, 1, 1) * root_mean_square(self.padded)
         self.gradient("weight", self.run.rounding(gradient, terms, size))
         if "bias" in self.weights:
-            self.gradient("bias", self.run.rounding(total.sum((0, 2)), terms, strength))
+            length = terms * run_length(flat)
+            self.gradient("bias", self.run.rounding(total.sum((0, 2)), length, strength))
         (top, left), (height, width) = layer.padding, self.node.input_shape[1:]
         inner = dx[:, :, top : top + height, left : left + width]
         sums = np.sqrt(np.square(weight).sum((0, 2, 3))) * root_mean_square(dy)
@@ -164,7 +184,7 @@ class Linear(Layer):
     def backward(self, dy: Array) -> Array:
         weight = self.weights["weight"]
         total = self.run.weighted(dy)
-        terms = int(self.run.counts.sum())
+        terms = self.run.terms(1)
         strength = np.sqrt((total * dy).sum(0))
         size = strength[:, None] * root_mean_square(self.x)
         self.gradient("weight", self.run.rounding(total.T @ self.x, terms, size))
@@ -186,10 +206,11 @@ class BatchNorm(Layer):
             self.shares = shares
             self.values = int(run.counts.sum()) * x.shape[2] * x.shape[3]
             size = root_mean_square(x, (0, 2, 3)) / np.sqrt(self.values)
-            mean = run.rounding((x * shares).sum((0, 2, 3)), self.values, size)
+            terms = run.terms(x.shape[2] * x.shape[3])
+            mean = run.rounding((x * shares).sum((0, 2, 3)), terms, size)
             squares = np.square(x - per_channel(mean, 4))
             size = np.sqrt(np.mean(np.square(np.square(x)), (0, 2, 3)) / self.values)
-            variance = run.rounding((squares * shares).sum((0, 2, 3)), self.values, size)
+            variance = run.rounding((squares * shares).sum((0, 2, 3)), terms, size)
             unbiased = variance * self.values / max(self.values - 1, 1)
             self._move("running_mean", mean, layer.momentum)
             self._move("running_variance", unbiased, layer.momentum)
@@ -213,9 +234,11 @@ class BatchNorm(Layer):
         total = run.weighted(dy)
         product = total * self.normal
         axes = (0, 2, 3)
-        shift = run.rounding(total.sum(axes), self.values, np.sqrt((total * dy).sum(axes)))
+        terms = run.terms(dy.shape[2] * dy.shape[3])
+        length = terms * run_length(dy.reshape(*dy.shape[:2], -1))
+        shift = run.rounding(total.sum(axes), length, np.sqrt((total * dy).sum(axes)))
         size = np.sqrt((product * dy * self.normal).sum(axes))
-        scale = run.rounding(product.sum(axes), self.values, size)
+        scale = run.rounding(product.sum(axes), terms, size)
         self.gradient("shift", shift)
         self.gradient("scale", scale)
         slope = self.weights["scale"] * self.inverse

@@ -125,7 +125,8 @@ def cross_entropy(
     gradient = np.exp(log_softmax)
     gradient[samples, labels] -= 1
     gradient = rounding(gradient / total, 4, np.exp(log_softmax) / total)
-    return float(rounding(np.asarray((counts * losses).sum() / total), int(total), size)), gradient
+    length = int(total * counts.max())
+    return float(rounding(np.asarray((counts * losses).sum() / total), length, size)), gradient
 
 
 def mean_squared_error(
@@ -141,6 +142,7 @@ def mean_squared_error(
         / elements
     )
     gradient = 2 * difference / elements
-    return float(rounding(np.asarray(weighted / elements), int(elements), size)), rounding(
+    length = int(elements * counts.max())
+    return float(rounding(np.asarray(weighted / elements), length, size)), rounding(
         gradient, 2, gradient
     )

@@ -1,7 +1,7 @@
 """Turns plain tables (from TOML or JSON) into frozen dataclasses, refusing whatever does not fit.
 
-Workers decode their case with this module too, and have the standard library and NumPy only; that is
-why no validation library does it. Every refusal names the path of the field, the value, and what
+Workers decode their case with this module too, and have the standard library and NumPy only; that
+is why no validation library does it. Every refusal names the path of the field, the value, and what
 would be valid.
 """
 

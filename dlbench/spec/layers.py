@@ -1,8 +1,8 @@
 """The layers a network can be made of, each with the one meaning that every backend must give it.
 
-Frameworks disagree on several of these meanings; each docstring pins the one that dlbench uses and says
-where it comes from. Shapes are per sample: channels × height × width, or features. Sizes written as
-one number stand for height and width alike.
+Frameworks disagree on several of these meanings; each docstring pins the one that dlbench uses and
+says where it comes from. Shapes are per sample: channels × height × width, or features. Sizes
+written as one number stand for height and width alike.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A network with every shape inferred: what all backends, the oracle and the reports walk over.
 
-Layers come in as a list of tables; out come frozen nodes that know their input and output shape, their
-parameters, and their cost. Nothing downstream infers a shape a second time.
+Layers come in as a list of tables; out come frozen nodes that know their input and output shape,
+their parameters, and their cost. Nothing downstream infers a shape a second time.
 """
 
 from __future__ import annotations

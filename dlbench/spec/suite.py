@@ -1,7 +1,7 @@
 """Suite files: one TOML file says the network, how it is trained, on which data, and what to run.
 
-Nothing else has to be read to know what is measured. Reading touches no device, network or environment;
-every mistake is refused with the file, the field, the value, and what would be valid.
+Nothing else has to be read to know what is measured. Reading touches no device, network or
+environment; every mistake is refused with the file, the field, the value, and what would be valid.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Losses, optimizers and learning-rate schedules, with the one update rule each that backends follow.
+"""Losses, optimizers and learning-rate schedules, with the one update rule each that backends
+follow.
 
 w is a weight, g its gradient (of the mean loss), lr the learning rate, t the step from 1.
 """

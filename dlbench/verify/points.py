@@ -43,6 +43,17 @@ _RANGES = {"bias": (-0.5, 0.5), "scale": (0.5, 1.5), "shift": (-0.5, 0.5)} | {
 
 
 @dataclasses.dataclass(frozen=True)
+class InputRange:
+    """Inputs are `offset` plus uniform values of standard deviation `scale`."""
+
+    offset: float = 0.0
+    scale: float = 1.0
+
+
+UNIT_INPUTS = InputRange()
+
+
+@dataclasses.dataclass(frozen=True)
 class Point:
     """Weights and a batch of `counts.sum()` samples, of which only the distinct ones are kept.
 
@@ -77,11 +88,17 @@ def repetitions(workload: Workload, batch: int) -> npt.NDArray[np.int64]:
     return counts
 
 
-def draw_point(workload: Workload, batch: int, label: str, precision: str = "fp32") -> Point:
+def draw_point(
+    workload: Workload,
+    batch: int,
+    label: str,
+    precision: str = "fp32",
+    inputs: InputRange = UNIT_INPUTS,
+) -> Point:
     """The least ambiguous of a few draws for a batch of `batch` samples; `label` names the draw."""
     best: Point | None = None
     for attempt in range(_DRAWS):
-        point = _nudged(_draw(workload, batch, label, attempt), workload, precision)
+        point = _nudged(_draw(workload, batch, label, attempt, inputs), workload, precision)
         if best is None or point.ambiguous < best.ambiguous:
             best = point
         if point.ambiguous == 0:
@@ -134,13 +151,14 @@ def ambiguous_branches(
     return result
 
 
-def _draw(workload: Workload, batch: int, label: str, attempt: int) -> Point:
+def _draw(workload: Workload, batch: int, label: str, attempt: int, inputs: InputRange) -> Point:
     counts = repetitions(workload, batch)
     distinct = len(counts)
     key = (label, batch, attempt)
+    drawn = sample_inputs(workload, distinct, *key)
     return Point(
         weights={p.name: _parameter(p, label) for p in workload.parameters},
-        inputs=sample_inputs(workload, distinct, *key),
+        inputs=(inputs.offset + inputs.scale * drawn).astype(np.float32),
         targets=sample_targets(workload, distinct, *key),
         counts=counts,
         ambiguous=0,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from dlbench.spec.workload import Workload
 from dlbench.verify.expectation import Expectation, expect
-from dlbench.verify.points import Point, draw_point, small_batch
+from dlbench.verify.points import UNIT_INPUTS, InputRange, Point, draw_point, small_batch
 
 FACTORS = (1.0, 2.0**10, 2.0**8, 1.0, 2.0**10)
 """What multiplies the learning rate in the five steps. The large ones lift the update above the weights'
@@ -75,6 +75,13 @@ def load_reference(
     )
 
 
+def load_steps(
+    workload: Workload, batch: int, inputs: InputRange, cache_dir: Path, precision: str = "fp32"
+) -> tuple[Stop, ...]:
+    """The five steps alone, on inputs of a given range (what a probe is held against)."""
+    return _stops(workload, batch, FACTORS, True, cache_dir, precision, inputs)
+
+
 def _stops(
     workload: Workload,
     batch: int,
@@ -82,27 +89,36 @@ def _stops(
     one_optimizer: bool,
     cache_dir: Path,
     precision: str,
+    inputs: InputRange = UNIT_INPUTS,
 ) -> tuple[Stop, ...]:
-    key = f"{workload.digest}-{batch}-{factors}-{one_optimizer}-{precision}-{source_hash()}"
+    settings = (workload.digest, batch, factors, one_optimizer, precision, inputs, source_hash())
+    key = repr(settings)
     path = cache_dir / "oracle" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return _unpack(workload, batch, factors, dict(arrays))
     except (OSError, ValueError, KeyError, EOFError):
         pass
-    stops = _compute(workload, batch, factors, one_optimizer, precision)
+    stops = _compute(workload, batch, factors, one_optimizer, precision, inputs)
     save_arrays(path, _pack(stops))
     return stops
 
 
 def _compute(
-    workload: Workload, batch: int, factors: tuple[float, ...], one_optimizer: bool, precision: str
+    workload: Workload,
+    batch: int,
+    factors: tuple[float, ...],
+    one_optimizer: bool,
+    precision: str,
+    inputs: InputRange,
 ) -> tuple[Stop, ...]:
     if one_optimizer:
-        points = [draw_point(workload, batch, f"step {i}", precision) for i in range(len(factors))]
+        points = [
+            draw_point(workload, batch, f"step {i}", precision, inputs) for i in range(len(factors))
+        ]
         found = list(expect(workload, points, factors, precision))
     else:
-        points = [draw_point(workload, batch, "timed", precision)] * len(factors)
+        points = [draw_point(workload, batch, "timed", precision, inputs)] * len(factors)
         found = [next(expect(workload, points[:1], [factor], precision)) for factor in factors]
     return tuple(
         Stop(point, factor, expected)

@@ -1,0 +1,1 @@
+"""Adapters: one file per framework, each the only place where its framework is imported."""

@@ -1,0 +1,155 @@
+"""Layers with windows, and batch norm, as TensorFlow ops on N×H×W×C with the pinned meaning.
+
+TensorFlow's paddings differ from the specification's, and its fastest kernels exist only for two of
+them, so the choice among several equal ways to pad is made here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dlbench.spec import layers as spec
+from dlbench.spec.decode import Pair
+from dlbench.spec.network import Node
+
+_UNIT: Pair = (1, 1)
+
+
+def conv2d(node: Node, x: Any, weight: Any, bias: Any | None, *, direct: bool) -> Any:
+    """Convolution with weight kH×kW×I×O.
+
+    Unless `direct`, a dilated kernel is spread out with zeros and applied undilated: more work, but
+    its gradient exists everywhere (see `dilated_gradients`).
+    """
+    assert isinstance(node.layer, spec.Conv2d)
+    layer = node.layer
+    dilation = layer.dilation
+    word, edges = _padding(node, layer.kernel, layer.stride, layer.padding, dilation)
+    if edges:
+        x = tf.pad(x, edges)
+    if dilation != _UNIT and not direct:
+        weight = _spread(weight, dilation)
+        dilation = _UNIT
+    y = tf.nn.conv2d(x, weight, layer.stride, word, dilations=dilation)
+    return y if bias is None else tf.nn.bias_add(y, bias)
+
+
+def dilated_gradients() -> bool:
+    """Whether this device has the gradients of dilated convolutions (the CPU only with oneDNN)."""
+    weight = tf.Variable(tf.ones((2, 2, 1, 1)))
+
+    def gradients(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(tf.nn.conv2d(x, weight, 1, "VALID", dilations=2))
+        return tape.gradient(y, [x, weight])
+
+    try:
+        tf.function(gradients, autograph=False, jit_compile=False)(tf.ones((1, 4, 4, 1)))
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+        return False
+    return True
+
+
+def max_pool(node: Node, x: Any) -> Any:
+    """Maximum over windows; padding is minus infinity, so it never wins."""
+    assert isinstance(node.layer, spec.MaxPool)
+    layer = node.layer
+    word, edges = _padding(node, layer.kernel, layer.step, layer.padding, _UNIT)
+    if edges:
+        x = tf.pad(x, edges, constant_values=-np.inf)
+    return tf.nn.max_pool2d(x, layer.kernel, layer.step, word)
+
+
+def avg_pool(node: Node, x: Any) -> Any:
+    """Mean over the elements of each window that lie inside the input."""
+    assert isinstance(node.layer, spec.AvgPool)
+    layer = node.layer
+    word, edges = _padding(node, layer.kernel, layer.step, layer.padding, _UNIT)
+    if not edges:
+        return tf.nn.avg_pool2d(x, layer.kernel, layer.step, word)
+    means = tf.nn.avg_pool2d(tf.pad(x, edges), layer.kernel, layer.step, word)
+    return means * tf.constant(_padded_share(node, layer), tf.float32)
+
+
+def batch_norm(
+    node: Node, x: Any, scale: Any, shift: Any, mean: Any, variance: Any, *, training: bool
+) -> Any:
+    """Batch norm; in training the running statistics `mean` and `variance` (variables) are updated.
+
+    The raw op, because the public wrapper raises eps to at least 1.001e-5. It moves the running
+    statistics itself, with the unbiased variance.
+
+    Raises
+    ------
+    ValueError : training on one value per channel.
+    """
+    assert isinstance(node.layer, spec.BatchNorm)
+    if training and np.prod(x.shape[:3]) == 1:
+        raise ValueError(f"{node.name}: batch norm cannot be trained on one value per channel")
+    result = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=scale,
+        offset=shift,
+        mean=mean,
+        variance=variance,
+        epsilon=node.layer.eps,
+        exponential_avg_factor=node.layer.momentum if training else 1.0,
+        is_training=training,
+    )
+    if training:
+        mean.assign(result.batch_mean)
+        variance.assign(result.batch_variance)
+    return result.y
+
+
+def option_a(node: Node, x: Any) -> Any:
+    """Every stride-th row and column, with channels of zeros behind."""
+    assert isinstance(node.layer, spec.OptionA)
+    down, across = node.layer.stride
+    thinned = x[:, ::down, ::across, :]
+    return tf.pad(thinned, [[0, 0], [0, 0], [0, 0], [0, node.layer.extra_channels]])
+
+
+def _padding(
+    node: Node, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[str, list[list[int]] | None]:
+    """TensorFlow's word for a padding, and the edges to add before where no word means it.
+
+    ``SAME`` wherever it happens to be the symmetric padding asked for, else edges and ``VALID``.
+    Explicit padding is not used: its kernels bypass oneDNN (a 3×3 convolution took twice as long, a
+    pool three times).
+    """
+    if padding == (0, 0):
+        return "VALID", None
+    edges, same = [], True
+    for axis in range(2):
+        size, count = node.input_shape[1 + axis], node.output_shape[1 + axis]
+        span = dilation[axis] * (kernel[axis] - 1) + 1
+        reach = max((count - 1) * stride[axis] + span - size, 0)
+        edges.append([padding[axis], max(reach - padding[axis], 0)])
+        same &= count == -(-size // stride[axis]) and padding[axis] == reach // 2
+    return ("SAME", None) if same else ("VALID", [[0, 0], *edges, [0, 0]])
+
+
+def _padded_share(node: Node, layer: spec.AvgPool) -> Any:
+    """Window size ÷ elements inside, H'×W'×1: turns a mean with padding into one without."""
+    shares = []
+    for axis in range(2):
+        starts = np.arange(node.output_shape[1 + axis]) * layer.step[axis] - layer.padding[axis]
+        ends = np.minimum(starts + layer.kernel[axis], node.input_shape[1 + axis])
+        shares.append(layer.kernel[axis] / (ends - np.maximum(starts, 0)))
+    return np.multiply.outer(*shares)[..., None]
+
+
+def _spread(weight: Any, dilation: Pair) -> Any:
+    """A kernel kH×kW×I×O with dilation − 1 zeros between its rows and columns."""
+    height, width, *channels = weight.shape
+    down, across = dilation
+    rows = tf.reshape(weight, (height, 1, width, 1, *channels))
+    zeros = [[0, 0], [0, down - 1], [0, 0], [0, across - 1], [0, 0], [0, 0]]
+    spread = tf.reshape(tf.pad(rows, zeros), (height * down, width * across, *channels))
+    return spread[: down * (height - 1) + 1, : across * (width - 1) + 1]

@@ -1,0 +1,114 @@
+"""The pinned update rules in TensorFlow's fused update ops: one pass a parameter, no temporaries.
+
+Keras' optimizers are not used because their rules differ (Adam's eps, Adagrad's start, momentum
+with a learning rate that changes). Where an op's rule differs too, its arguments make up for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dlbench.spec import training
+
+
+class Rule:
+    """Updates `variables` by one optimizer's rule; `rate` is the learning rate's variable."""
+
+    def __init__(self, optimizer: training.Optimizer, variables: Sequence[Any], rate: Any) -> None:
+        self._optimizer = optimizer
+        self._variables = list(variables)
+        self._rate = rate
+        slots = {training.Adam: 2, training.AdamW: 2, training.Adagrad: 1}.get(type(optimizer), 0)
+        if isinstance(optimizer, training.Sgd):
+            slots = 1 if optimizer.momentum else 0
+        self._slots = [[_zeros_like(v) for _ in range(slots)] for v in self._variables]
+        self._step = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+
+    def reset(self) -> None:
+        """Forgets momentum, moments and the number of steps."""
+        for slots in self._slots:
+            for slot in slots:
+                slot.assign(tf.zeros_like(slot))
+        self._step.assign(0.0)
+
+    def apply(self, gradients: Sequence[Any]) -> None:
+        """The ops of one step, for the graph being traced."""
+        match self._optimizer:
+            case training.Sgd() as rule:
+                self._sgd(rule, gradients)
+            case training.Adam() | training.AdamW() as rule:
+                self._adam(rule, gradients)
+            case training.Adagrad() as rule:
+                self._adagrad(rule, gradients)
+
+    def _sgd(self, rule: training.Sgd, gradients: Sequence[Any]) -> None:
+        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
+            gradient = _decayed(gradient, variable, rule.weight_decay)
+            if not slots:
+                tf.raw_ops.ResourceApplyGradientDescent(
+                    var=variable.handle, alpha=self._rate, delta=gradient
+                )
+                continue
+            tf.raw_ops.ResourceApplyMomentum(
+                var=variable.handle,
+                accum=slots[0].handle,
+                lr=self._rate,
+                grad=gradient,
+                momentum=rule.momentum,
+                use_nesterov=rule.nesterov,
+            )
+
+    def _adam(self, rule: training.Adam | training.AdamW, gradients: Sequence[Any]) -> None:
+        """The op scales eps along with the second moment's correction, so both go in beforehand.
+
+        With c = √(1−β₂ᵗ), lr·m/(1−β₁ᵗ) / (√s/c + eps) = [lr·c/(1−β₁ᵗ)]·m / (√s + eps·c). In
+        float64 from the float32 β that the op uses, as 1 − 0.999 in float32 is off by 1e-5.
+        """
+        step = self._step.assign_add(1.0)
+        beta1, beta2 = np.float64(np.float32(rule.beta1)), np.float64(np.float32(rule.beta2))
+        correction = tf.sqrt(1 - beta2**step)
+        rate = tf.cast(self._rate, tf.float64) * correction / (1 - beta1**step)
+        eps = tf.cast(rule.eps * correction, tf.float32)
+        rate = tf.cast(rate, tf.float32)
+        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
+            if isinstance(rule, training.AdamW):
+                # From the weight before the step, as the moments' part does not read the weight.
+                if rule.weight_decay:
+                    variable.assign_sub(self._rate * rule.weight_decay * variable)
+            else:
+                gradient = _decayed(gradient, variable, rule.weight_decay)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=slots[0].handle,
+                v=slots[1].handle,
+                beta1_power=0.0,
+                beta2_power=0.0,
+                lr=rate,
+                beta1=rule.beta1,
+                beta2=rule.beta2,
+                epsilon=eps,
+                grad=gradient,
+            )
+
+    def _adagrad(self, rule: training.Adagrad, gradients: Sequence[Any]) -> None:
+        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
+            tf.raw_ops.ResourceApplyAdagradV2(
+                var=variable.handle,
+                accum=slots[0].handle,
+                lr=self._rate,
+                epsilon=rule.eps,
+                grad=_decayed(gradient, variable, rule.weight_decay),
+            )
+
+
+def _zeros_like(variable: Any) -> Any:
+    return tf.Variable(tf.zeros_like(variable), trainable=False)
+
+
+def _decayed(gradient: Any, variable: Any, weight_decay: float) -> Any:
+    """The gradient with coupled weight decay."""
+    return gradient + weight_decay * variable if weight_decay else gradient

@@ -1,0 +1,261 @@
+"""The PyTorch backend in eager mode: a module, `loss.backward()`, `optimizer.step()`.
+
+This file holds the session; the modules are built in `torch_layers`, which is imported when a
+session is opened. Inputs keep PyTorch's default memory format (contiguous N×C×H×W), on CPU and GPU alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.errors import BackendUnavailable
+from dlbench.spec.workload import Weights, Workload
+
+from .plans import check_arithmetic, check_cuda, cuda_index
+
+if TYPE_CHECKING:
+    import torch
+
+    Batch = tuple[torch.Tensor, torch.Tensor]
+
+MODE = "eager"
+
+
+class Adapter:
+    """Opens PyTorch sessions on ``cpu``, ``cuda`` and ``cuda:N``."""
+
+    def info(self) -> BackendInfo:
+        """PyTorch's version, its devices, and the libraries that compute beneath it.
+
+        Raises
+        ------
+        BackendUnavailable : PyTorch is not installed or cannot be imported.
+        """
+        _require_torch()
+        import torch
+
+        cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+        devices = [Device("cpu", cpu)]
+        devices += [
+            Device(f"cuda:{index}", torch.cuda.get_device_name(index))
+            for index in range(torch.cuda.device_count())
+        ]
+        return BackendInfo(torch.__version__, tuple(devices), MODE, _libraries())
+
+    def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
+        """A session at `weights`, with a fresh optimizer.
+
+        Raises
+        ------
+        BackendUnavailable : PyTorch or the CUDA device is not there.
+        PlanRefused : a precision other than ``fp32``, a mode other than ``eager``, an unknown
+            device.
+        """
+        check_arithmetic(plan, "torch", MODE)
+        index = cuda_index(plan.device)
+        _require_torch()
+        import torch
+
+        if index is not None:
+            check_cuda(index, torch.cuda.device_count())
+        _set_threads(plan.threads)
+        _set_strict_fp32()
+        device = torch.device("cpu") if index is None else torch.device("cuda", index)
+        return Session(plan, workload, weights, device)
+
+
+class Session:
+    """One workload as an `nn.Module` with its `torch.optim` optimizer."""
+
+    def __init__(
+        self, plan: Plan, workload: Workload, weights: Weights, device: torch.device
+    ) -> None:
+        import torch
+
+        from . import torch_layers
+
+        self._device = device
+        self._target_shape = workload.output_shape
+        self._network = torch_layers.Network(workload.nodes)
+        self._network.to(device)
+        self._network.train()
+        self._loss = torch_layers.make_loss(workload.loss)
+        self._optimizer = torch_layers.make_optimizer(workload.optimizer, self._network)
+        self.load(weights)
+        self._facts = _facts(device)
+        # Last, because making modules draws (unused) initial values from the same generator.
+        torch.manual_seed(plan.seed)
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """Device, threads, whether TF32 was seen in products, and cuDNN's settings on a GPU."""
+        return self._facts
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = value
+
+    def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
+        """Copies on the device. Values get the output's shape, lest the loss broadcasts them."""
+        import torch
+
+        if np.issubdtype(targets.dtype, np.integer):
+            wanted = torch.tensor(targets, dtype=torch.int64, device=self._device)
+        else:
+            shaped = targets.reshape(len(targets), *self._target_shape)
+            wanted = torch.tensor(shaped, dtype=torch.float32, device=self._device)
+        # Else `torch.tensor` keeps the strides of a transposed array, and the layers compute in them.
+        contiguous = np.ascontiguousarray(inputs)
+        return torch.tensor(contiguous, dtype=torch.float32, device=self._device), wanted
+
+    def infer(self, batch: Batch) -> torch.Tensor:
+        """Logits in inference mode, left on the device."""
+        import torch
+
+        if self._network.training:
+            self._network.eval()
+        with torch.inference_mode():
+            logits: torch.Tensor = self._network(batch[0])
+        return logits
+
+    def train_step(self, batch: Batch) -> torch.Tensor:
+        """One optimizer step; the mean loss before it, left on the device."""
+        if not self._network.training:
+            self._network.train()
+        inputs, targets = batch
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(self._network(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return loss.detach()
+
+    def download(self, result: torch.Tensor) -> npt.NDArray[np.float32]:
+        """A copy of the result."""
+        return np.array(result.cpu().numpy(), np.float32)
+
+    def weights(self) -> Weights:
+        """Copies of all parameters and running statistics."""
+        arrays = self._network.arrays
+        return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in arrays.items()}
+
+    def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
+        """Replaces all parameters and running statistics."""
+        import torch
+
+        with torch.no_grad():
+            for name, tensor in self._network.arrays.items():
+                tensor.copy_(torch.tensor(weights[name]))
+        if not keep_optimizer:
+            self._optimizer.state.clear()
+
+    def synchronize(self) -> None:
+        """Waits for the GPU; CPU calls are done when they return."""
+        import torch
+
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def _require_torch() -> None:
+    remedy = "pip install 'dlbench[torch]'"
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        reason = "PyTorch is not installed"
+        if error.name != "torch":
+            reason = f"PyTorch cannot be imported ({error})"
+        raise BackendUnavailable(reason, remedy) from error
+    except (ImportError, OSError) as error:
+        raise BackendUnavailable(f"PyTorch cannot be imported ({error})", remedy) from error
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    if torch.get_num_interop_threads() != threads:
+        # PyTorch takes this once a process; a second session keeps what the first one set.
+        with contextlib.suppress(RuntimeError):
+            torch.set_num_interop_threads(threads)
+
+
+def _set_strict_fp32() -> None:
+    """IEEE float32 everywhere: some operators have settings that outrank the general one."""
+    import torch
+
+    torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    for library in (torch.backends.cudnn, torch.backends.mkldnn):
+        for name in ("conv", "rnn", "matmul"):
+            if hasattr(library, name):
+                getattr(library, name).fp32_precision = "ieee"
+
+
+def _facts(device: torch.device) -> dict[str, str | int]:
+    import torch
+
+    facts: dict[str, str | int] = {
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "tf32": "on" if _rounds_inputs(device) else "off",
+    }
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["cudnn"] = _cudnn_version()
+        facts["cudnn_benchmark"] = "on" if torch.backends.cudnn.benchmark else "off"
+    return facts
+
+
+def _rounds_inputs(device: torch.device) -> bool:
+    """Whether matrix products or convolutions round their inputs to fewer bits than float32 has.
+
+    1 + 2⁻¹² becomes 1 in TF32 and bfloat16; summed 256 times it shows.
+    """
+    import torch
+
+    value = 1 + 2.0**-12
+    with torch.inference_mode():
+        product = torch.full((256, 256), value, device=device) @ torch.ones(256, 256, device=device)
+        image = torch.full((8, 256, 8, 8), value, device=device)
+        response = torch.nn.functional.conv2d(image, torch.ones(64, 256, 1, 1, device=device))
+    return not bool(product.min() == 256 * value and response.min() == 256 * value)
+
+
+def _libraries() -> dict[str, str]:
+    import torch
+
+    config = torch.__config__.show()
+    patterns = {
+        "mkl": r"Math Kernel Library Version (\S+?)-Product",
+        "onednn": r"MKL-DNN v(\S+)",
+    }
+    found = {name: re.search(pattern, config) for name, pattern in patterns.items()}
+    libraries = {name: match[1] for name, match in found.items() if match}
+    if torch.version.cuda:
+        libraries |= {"cuda": torch.version.cuda, "cudnn": _cudnn_version()}
+    return libraries
+
+
+def _cudnn_version() -> str:
+    """From 91002 (or 8907 before version 9) to what people write, ``9.10.2``."""
+    import torch
+
+    number = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    if number is None:
+        return "none"
+    base = 10_000 if number >= 90_000 else 1_000
+    return f"{number // base}.{number % base // 100}.{number % 100}"

@@ -1,0 +1,254 @@
+"""The command line: reads words, calls the core, writes answers to stdout and words for people to
+stderr.
+
+Nothing here measures or judges. What is heavy is imported by the command that needs it, so that
+``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import dlbench
+from dlbench import options
+from dlbench.ending import INTERRUPTED, NOTHING, Root, exit_code, tell
+from dlbench.errors import DlbenchError, UsageError
+
+if TYPE_CHECKING:
+    from dlbench.plan import Request
+    from dlbench.record import Record
+
+
+@click.group(
+    cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(dlbench.__version__, prog_name="dlbench")
+def cli() -> None:
+    """How fast does this CNN train and infer on each backend, and is it really the same
+    computation?"""
+
+
+@cli.command("run")
+@options.what
+@click.option(
+    "--budget",
+    "budget_s",
+    metavar="SECONDS",
+    type=float,
+    callback=options.positive,
+    default=24.0,
+    show_default=True,
+    help="Time for sampling, in all.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Fresh processes a case.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Train this long too: final loss and accuracy.",
+)
+@options.how_shown
+@options.where
+@click.option("--dry-run", is_flag=True, help="Say what would be run, and how long it would take.")
+def run_command(output: Path | None, form: str, quiet: bool, dry_run: bool, **chosen: Any) -> int:
+    """Verify and time the cases of a suite on every backend."""
+    request = _request(**chosen)
+    if dry_run:
+        return _dry_run(request, quiet)
+    return _run(request, output, form, quiet)
+
+
+@cli.command("verify")
+@options.what
+@options.how_shown
+@options.where
+def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -> int:
+    """Hold every backend against the float64 oracle, and time nothing."""
+    return _run(_request(rounds=0, **chosen), output, form, quiet)
+
+
+@cli.command("report")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@options.how_shown
+def report_command(files: Sequence[Path], form: str) -> int:
+    """Show the records of earlier runs again; several stand side by side and are never pooled."""
+    from dlbench.record import read_record
+
+    try:
+        records = [(str(path), read_record(path)) for path in files]
+    except DlbenchError as error:
+        raise UsageError(str(error)) from None
+    _show(records, form)
+    return 0
+
+
+@cli.group("list")
+def list_group() -> None:
+    """Name the suites or the backends there are."""
+
+
+@list_group.command("suites")
+def list_suites_command() -> None:
+    """The suites that ship with dlbench; --suite takes a TOML file of your own as well."""
+    from dlbench.doctor import describe_suites
+
+    _answer(describe_suites())
+
+
+@list_group.command("backends")
+def list_backends_command() -> None:
+    """The installed backends with version and devices, or why one cannot be used."""
+    from dlbench.doctor import describe_backends
+    from dlbench.look import look_at
+
+    _answer(describe_backends(look_at()))
+
+
+@cli.command("doctor")
+def doctor_command() -> None:
+    """Examine backends, machine and data: what can be used, and what would change that."""
+    from dlbench.doctor import describe_backends, describe_data, describe_machine
+    from dlbench.look import look_at
+    from dlbench.machine import load, look
+
+    # the load comes first: the workers that look at the backends are load themselves
+    _answer(describe_machine(look(), load()))
+    _answer(describe_data(options.cache_dir()))
+    _answer(describe_backends(look_at(), detailed=True))
+
+
+@cli.group("data")
+def data_group() -> None:
+    """Get data sets."""
+
+
+@data_group.command("fetch")
+@click.argument("name", type=click.Choice(["mnist", "cifar10"]))
+def fetch_command(name: str) -> None:
+    """Download a data set into the cache, where every run finds it."""
+    from dlbench.data.fetch import fetch
+
+    told = set()
+
+    def on_progress(file: str, done_bytes: int, total_bytes: int | None) -> None:
+        if file not in told:
+            size = "" if total_bytes is None else f", {total_bytes / 1e6:.1f} MB"
+            tell(f"fetching {file}{size}")
+            told.add(file)
+
+    for path in fetch(name, cache_dir=options.cache_dir(), on_progress=on_progress):
+        _answer(str(path))
+
+
+def main() -> None:
+    """The program ``dlbench``."""
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal without the marks ✓ and × shows ? for them, which is better than no answer
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    cli()
+
+
+def _request(suite: str, data: str | None, **chosen: Any) -> Request:
+    from dlbench.machine import look
+    from dlbench.plan import Request
+    from dlbench.spec.suite import load_suite
+
+    loaded = load_suite(suite)
+    return Request(
+        suite=loaded,
+        machine=look(),
+        cache_dir=options.cache_dir(),
+        data=options.data_name(data, loaded.data.name),
+        **chosen,
+    )
+
+
+def _run(request: Request, output: Path | None, form: str, quiet: bool) -> int:
+    from dlbench.outcome import outcomes
+    from dlbench.progress import progress
+    from dlbench.record import Writer, read_record
+    from dlbench.runner import run
+    from dlbench.wording import plural
+
+    path = output or options.default_output(request.suite.name)
+    try:
+        writer = Writer(path)
+    except FileExistsError:
+        message = f"--output {path} exists already, and a record is never overwritten"
+        raise UsageError(message) from None
+    try:
+        if not quiet:
+            _warn_if_busy()
+        with progress(sys.stderr, quiet=quiet) as observer:
+            end = run(request, writer, observer)
+    finally:
+        writer.close()
+        empty = path.stat().st_size == 0
+        if empty:
+            path.unlink()
+    if empty:
+        tell("interrupted before anything was measured")
+        return INTERRUPTED
+    record = read_record(path)
+    found = outcomes(record)
+    if end.status == "interrupted":
+        kept = plural(sum(bool(outcome.medians_s) for outcome in found), "case")
+        tell(f"interrupted; {kept} measured so far and kept; to see: dlbench report {path}")
+        return INTERRUPTED
+    _show([(str(path), record)], form)
+    return exit_code(outcome.status for outcome in found)
+
+
+def _warn_if_busy() -> None:
+    from dlbench.machine import load
+
+    now = load(0.3)
+    if now.is_busy:
+        tell(
+            f"! {now.busy_cores:.1f} of {now.cores} cores are in use by something else:"
+            " timings taken now are disturbed"
+        )
+
+
+def _dry_run(request: Request, quiet: bool) -> int:
+    from dlbench.doctor import describe_plan
+    from dlbench.progress import progress
+    from dlbench.runner import plan_run
+
+    with progress(sys.stderr, quiet=quiet) as observer:
+        planned = plan_run(request, observer)
+    _answer(describe_plan(planned.cases, planned.problems, planned.estimate_s))
+    return 0 if set(planned.cases) - set(planned.problems) else NOTHING
+
+
+def _show(records: Sequence[tuple[str, Record]], form: str) -> None:
+    import shutil
+
+    from dlbench.plugins import load_reporter
+    from dlbench.table import build
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((120, 24)).columns
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    render = load_reporter(options.FORMATS[form])
+    click.echo(render(build(records), width=width, colour=colour), nl=False, color=colour)
+
+
+def _answer(text: str) -> None:
+    click.echo(text)

@@ -1,0 +1,231 @@
+"""What a worker can be asked to do: one function a job, from the job's plain data to a plain result.
+
+A job names its adapter as ``module:Class`` and its arrays by the paths of the files that the runner wrote. The
+result of a job holds only what JSON can carry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench import plugins, timing
+from dlbench.contract import Adapter, BackendInfo, Plan
+from dlbench.epochs import Part, train
+from dlbench.errors import BackendUnavailable
+from dlbench.inputs import Recipe
+from dlbench.phases import Phases
+from dlbench.spec.workload import Weights, Workload, initial_weights, read_workload
+
+Job = Mapping[str, Any]
+Result = dict[str, Any]
+
+_PEAK_SIDE = 2048
+_PEAK_REPETITIONS = 5
+_PEAK_MOST_S = 1.0
+_NULL_BUDGET_S = 0.1
+
+
+def look(job: Job, phases: Phases) -> Result:
+    """What a backend is, or why it cannot be used here; with ``open``, also what a session observes."""
+    phases.enter("import")
+    adapter: Adapter = plugins.load(job["adapter"])()
+    home = {"default_device": str(getattr(adapter, "default_device", "cpu"))}
+    try:
+        info = adapter.info()
+        facts = _observed(adapter, info, job["threads"]) if job["open"] else {}
+    except BackendUnavailable as error:
+        return home | {"unavailable": [error.reason, error.remedy]}
+    devices = [[device.name, device.description] for device in info.devices]
+    return home | _described(info) | {"devices": devices, "facts": facts}
+
+
+def oracle(job: Job, phases: Phases) -> Result:
+    """Computes what backends are held against, into the cache."""
+    from dlbench.verify.reference import prepare_reference
+
+    phases.enter("oracle")
+    prepare_reference(_workload(job), job["batch"], Path(job["cache_dir"]))
+    return {"seconds": phases.seconds()}
+
+
+def verify(job: Job, phases: Phases) -> Result:
+    """Holds a backend against the oracle."""
+    from dlbench.verify.check import verify as hold
+
+    adapter, info = _import_adapter(job, phases)
+    phases.enter("verify")
+    plan, cache_dir = Plan(**job["plan"]), Path(job["cache_dir"])
+    outcome = hold(adapter, plan, _workload(job), cache_dir, phases.beat)
+    return _described(info) | {
+        "checks": _plain_checks(outcome.checks),
+        "ambiguous_branches": outcome.ambiguous_branches,
+        "facts": _plain(outcome.facts),
+        "reason": outcome.reason,
+        "seconds": phases.seconds(),
+    }
+
+
+def measure(job: Job, phases: Phases) -> Result:
+    """Times a case, then checks what the timing left behind."""
+    from dlbench.verify.after import check_after
+
+    adapter, info = _import_adapter(job, phases)
+    plan, workload = Plan(**job["plan"]), _workload(job)
+    phases.enter("open")
+    initial = _weights(job)
+    session = adapter.open(plan, workload, initial)
+    phases.enter("upload")
+    with np.load(job["files"]["batches"]) as arrays:
+        inputs, targets = list(arrays["inputs"]), list(arrays["targets"])
+    batches, upload_ns = timing.upload_all(session, inputs, targets)
+    del inputs, targets
+    times = timing.time_steps(
+        session, batches, job["scenario"], initial, job["budget_s"], on_phase=phases.enter
+    )
+    # read here, so that neither copies nor checks count
+    peak_memory_bytes = _peak_memory_bytes()
+    phases.enter("check")
+    with np.load(job["files"]["held_out"]) as arrays:
+        held_out = arrays["inputs"], arrays["targets"]
+    trained = job["scenario"] == "train"
+    checks = check_after(
+        session, plan, workload, initial, trained, *held_out, Path(job["cache_dir"])
+    )
+    phases.enter("copy")
+    download_ns = timing.time_downloads(session, batches[0])
+    return (
+        _described(info)
+        | dataclasses.asdict(times)
+        | {
+            "upload_ns": upload_ns,
+            "download_ns": download_ns,
+            "checks": _plain_checks(checks),
+            "facts": _plain(session.facts),
+            "peak_memory_bytes": peak_memory_bytes,
+            "seconds": phases.seconds(),
+        }
+    )
+
+
+def train_epochs(job: Job, phases: Phases) -> Result:
+    """Trains over whole epochs and judges the result on the test part."""
+    adapter, info = _import_adapter(job, phases)
+    plan, workload = Plan(**job["plan"]), _workload(job)
+    phases.enter("open")
+    session = adapter.open(plan, workload, _weights(job))
+    with np.load(job["files"]["parts"]) as arrays:
+        parts = {
+            name: Part(arrays[f"{name}_samples"], arrays[f"{name}_targets"])
+            for name in ("train", "validation", "test")
+        }
+    phases.enter("train")
+    recipe = Recipe.from_table(job["recipe"])
+    trained = train(session, plan, workload, recipe, parts, job["epochs"], phases.beat)
+    return _described(info) | {
+        "trained": dataclasses.asdict(trained),
+        "seconds": phases.seconds(),
+    }
+
+
+def peak(job: Job, phases: Phases) -> Result:
+    """The rate of `numpy.matmul` of two 2048² float32 matrices, several times over."""
+    phases.enter("peak")
+    random = np.random.Generator(np.random.SFC64(0))
+    left, right = random.random((2, _PEAK_SIDE, _PEAK_SIDE), np.float32)
+    product = np.matmul(left, right)
+    flops = 2 * _PEAK_SIDE**3
+    rates: list[float] = []
+    began = time.perf_counter()
+    while len(rates) < _PEAK_REPETITIONS and time.perf_counter() - began < _PEAK_MOST_S:
+        begin = time.perf_counter()
+        np.matmul(left, right, out=product)
+        rates.append(flops / (time.perf_counter() - begin))
+    return {"flops_per_s": rates, "seconds": phases.seconds()}
+
+
+def null(job: Job, phases: Phases) -> Result:
+    """What a timing costs: an empty session through the same loop."""
+    session = timing.EmptySession()
+    times = timing.time_steps(
+        session, [None] * 8, "train", {}, _NULL_BUDGET_S, on_phase=phases.enter
+    )
+    median_ns = float(np.median(times.timings_ns))
+    return {"null_timing_ns": median_ns, "seconds": phases.seconds()}
+
+
+JOBS: Mapping[str, Callable[[Job, Phases], Result]] = {
+    "look": look,
+    "oracle": oracle,
+    "verify": verify,
+    "measure": measure,
+    "train": train_epochs,
+    "peak": peak,
+    "null": null,
+}
+
+
+def _import_adapter(job: Job, phases: Phases) -> tuple[Adapter, BackendInfo]:
+    phases.enter("import")
+    adapter: Adapter = plugins.load(job["adapter"])()
+    return adapter, adapter.info()
+
+
+def _observed(adapter: Adapter, info: BackendInfo, threads: int) -> Result:
+    """The facts of a session of the smallest network there is."""
+    workload = read_workload(
+        {
+            "input_shape": [1],
+            "layers": [{"type": "linear", "out_features": 1}],
+            "loss": "mean_squared_error",
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+        }
+    )
+    plan = Plan("", info.devices[0].name, 1, threads, mode=info.mode)
+    return _plain(adapter.open(plan, workload, initial_weights(workload, 0)).facts)
+
+
+def _plain(facts: Mapping[str, Any]) -> Result:
+    """Facts with integers as such, whatever library they come from, and all else as text."""
+    return {
+        str(name): int(fact) if isinstance(fact, numbers.Integral) else str(fact)
+        for name, fact in facts.items()
+    }
+
+
+def _described(info: BackendInfo) -> Result:
+    libraries = {str(name): str(version) for name, version in info.libraries.items()}
+    return {"version": str(info.version), "mode": info.mode, "libraries": libraries}
+
+
+def _workload(job: Job) -> Workload:
+    return read_workload(job["workload"])
+
+
+def _weights(job: Job) -> Weights:
+    with np.load(job["files"]["weights"]) as arrays:
+        weights: dict[str, npt.NDArray[np.float32]] = dict(arrays)
+    return weights
+
+
+def _plain_checks(checks: Iterable[Any]) -> list[Result]:
+    return [dataclasses.asdict(check) for check in checks]
+
+
+def _peak_memory_bytes() -> int | None:
+    """The most memory that was resident in this process; None where that cannot be read."""
+    try:
+        # getrusage would count the runner's own memory from before the exec
+        for line in Path("/proc/self/status").read_text("ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None

@@ -1,0 +1,127 @@
+"""Turns how a worker ended into the lines of the record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dlbench.conversation import Ended
+from dlbench.record import Case, Check, Peak, Process, Training, Verification
+
+
+def verification(case: Case, ended: Ended) -> Verification:
+    """What a process found that held a backend against the oracle; one without any check proves nothing."""
+    result = ended.result
+    if ended.status != "ok":
+        seconds = {"wall": round_s(ended.wall_s)}
+        return Verification(
+            case, ended.status, ended.reason, (), None, 0, "", {}, seconds, ended.output
+        )
+    checks = _checks(result["checks"])
+    reason = result["reason"] or ("" if checks else "nothing was checked")
+    agrees = not reason and all(check.passed for check in checks)
+    return Verification(
+        case=case,
+        status="ok" if agrees else "unverified",
+        reason=reason,
+        checks=checks,
+        max_relative_error=_max_relative_error(checks),
+        ambiguous_branches=result["ambiguous_branches"],
+        version=result["version"],
+        facts=result["facts"],
+        seconds=result["seconds"],
+        output="" if agrees else ended.output,
+    )
+
+
+def process(case: Case, round: int, ended: Ended) -> Process:
+    """What a process measured; its timings do not count when a check after them failed."""
+    result = ended.result
+    if ended.status != "ok":
+        seconds = {"wall": round_s(ended.wall_s)}
+        return Process(
+            case, round, ended.status, ended.reason, seconds=seconds, output=ended.output
+        )
+    checks = _checks(result["checks"])
+    agrees = bool(checks) and all(check.passed for check in checks)
+    return Process(
+        case=case,
+        round=round,
+        status="ok" if agrees else "unverified",
+        reason="" if checks else "nothing was checked after the timing",
+        timings_ns=tuple(result["timings_ns"]),
+        warmup_ns=tuple(result["warmup_ns"]),
+        first_step_ns=result["first_step_ns"],
+        started_ns=result["started_ns"],
+        upload_ns=tuple(result["upload_ns"]),
+        download_ns=tuple(result["download_ns"]),
+        steady=result["steady"],
+        checks=checks,
+        version=result["version"],
+        facts=result["facts"],
+        libraries=result["libraries"],
+        peak_memory_bytes=result["peak_memory_bytes"],
+        seconds=result["seconds"],
+        output="" if agrees else ended.output,
+    )
+
+
+def training(case: Case, epochs: int, ended: Ended) -> Training:
+    """What came of a training; one whose loss stopped being finite has failed."""
+    if ended.status != "ok":
+        return Training(case, ended.status, ended.reason, epochs)
+    result = ended.result["trained"]
+    diverged_at = result["diverged_at"]
+    reason = "" if diverged_at is None else f"the loss is not finite in step {diverged_at}"
+    if not reason and result["test_loss"] is None:
+        reason = "the loss on the test part is not finite"
+    return Training(
+        case=case,
+        status="failed" if reason else "ok",
+        reason=reason,
+        epochs=epochs,
+        losses=tuple(result["losses"]),
+        validation_accuracy=tuple(result["validation_accuracy"]),
+        test_accuracy=result["test_accuracy"],
+        test_loss=result["test_loss"],
+        seconds=result["seconds"],
+    )
+
+
+def peak(round: int, threads: int, ended: Ended) -> Peak:
+    """This machine's matrix-product rate, as a process saw it."""
+    return Peak(round, threads, tuple(ended.result["flops_per_s"]))
+
+
+def round_s(seconds: float) -> float:
+    """Seconds as they are written down."""
+    return round(seconds, 6)
+
+
+def _checks(tables: Sequence[Mapping[str, Any]]) -> tuple[Check, ...]:
+    return tuple(
+        Check(
+            name=table["name"],
+            where=table["where"],
+            got=_finite(table["got"]),
+            expected=_finite(table["expected"]),
+            error=_finite(table["error"]),
+            tolerance=_finite(table["tolerance"]) or 0.0,
+            scale=_finite(table["scale"]) or 0.0,
+            # a comparison that gave no number has not succeeded, whatever it says
+            passed=bool(table["passed"]) and _finite(table["tolerance"]) is not None,
+        )
+        for table in tables
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _max_relative_error(checks: Sequence[Check]) -> float | None:
+    """The largest error / scale; None when one error is not finite."""
+    scaled = [check for check in checks if check.scale > 0]
+    errors = [check.error / check.scale for check in scaled if check.error is not None]
+    return max(errors, default=None) if len(errors) == len(scaled) else None

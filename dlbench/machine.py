@@ -1,0 +1,183 @@
+"""What this machine is and how busy it is, read without running anything heavy.
+
+A figure without its machine cannot be compared with another. What cannot be read is None, never a
+guess; names of hosts, users and folders are left out, since records are passed on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+import os
+import platform
+import time
+from pathlib import Path
+
+import psutil
+
+from dlbench.record import Machine
+
+PACKAGES = (
+    "dlbench",
+    "numpy",
+    "scipy",
+    "pandas",
+    "torch",
+    "tensorflow",
+    "tensorflow-cpu",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "scikit-learn",
+    "threadpoolctl",
+    "nvidia-ml-py",
+)
+"""Distributions whose versions are recorded where they are installed."""
+
+BUSY_CORES = 0.25
+"""From this much use by others a small machine's step times are visibly longer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """How busy the machine was over a moment just now.
+
+    Attributes
+    ----------
+    busy_cores : cores' worth of CPU time that was used or stolen by other guests.
+    cores : how many cores there are.
+    average : the 1-minute load average, None where there is none.
+    pressure_percent : share of the last 10 s in which something waited for a CPU (Linux pressure
+        stall
+        information, ``some avg10``), None where it cannot be read.
+    """
+
+    busy_cores: float
+    cores: int
+    average: float | None
+    pressure_percent: float | None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether timings taken now would be disturbed."""
+        return self.busy_cores > BUSY_CORES
+
+
+def look() -> Machine:
+    """This machine and the versions of what is installed; imports no framework."""
+    return Machine(
+        cpu=_cpu_model(),
+        physical_cores=psutil.cpu_count(logical=False),
+        logical_cores=psutil.cpu_count(logical=True),
+        usable_cores=usable_cores(),
+        memory_bytes=_memory_bytes(),
+        gpus=_gpus(),
+        system=f"{platform.system()} {platform.release()}".strip(),
+        python=platform.python_version(),
+        packages={name: version for name in PACKAGES if (version := _version(name))},
+    )
+
+
+def load(seconds: float = 0.5) -> Load:
+    """How busy the machine is, watched for some seconds in which the caller does nothing."""
+    before, started = psutil.cpu_times(), time.monotonic()
+    time.sleep(seconds)
+    after, passed = psutil.cpu_times(), time.monotonic() - started
+    used = ("user", "nice", "system", "irq", "softirq", "steal")
+    busy_s = sum(getattr(after, name, 0.0) - getattr(before, name, 0.0) for name in used)
+    try:
+        average: float | None = psutil.getloadavg()[0]
+    except OSError:
+        average = None
+    return Load(
+        busy_cores=max(busy_s, 0.0) / passed,
+        cores=psutil.cpu_count() or usable_cores(),
+        average=average,
+        pressure_percent=_pressure(),
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use at once: its affinity, cut by its control group's quota, at
+    least 1."""
+    affinity = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    quota = _quota()
+    return affinity if quota is None else max(1, min(affinity, math.floor(quota + 0.5)))
+
+
+def _cpu_model() -> str | None:
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model") and value.strip():
+            return " ".join(value.split())
+    return platform.processor() or None
+
+
+def _memory_bytes() -> int | None:
+    total = int(psutil.virtual_memory().total)
+    limits = (
+        _read("/sys/fs/cgroup/memory.max"),
+        _read("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    )
+    return min([total, *(int(limit) for limit in limits if limit and limit.strip().isdigit())])
+
+
+def _quota() -> float | None:
+    """CPUs that the control group grants; None when it sets no limit."""
+    words = (_read("/sys/fs/cgroup/cpu.max") or "").split()
+    if not words:
+        words = [
+            (_read(f"/sys/fs/cgroup/cpu/cpu.cfs_{what}_us") or "").strip()
+            for what in ("quota", "period")
+        ]
+    if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
+        return int(words[0]) / int(words[1])
+    return None
+
+
+def _gpus() -> tuple[str, ...]:
+    """NVIDIA GPUs by name and memory; none where the driver's library is missing or refuses."""
+    try:
+        import pynvml
+    except ImportError:
+        return ()
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        found = tuple(
+            f"{pynvml.nvmlDeviceGetName(handle)}, {pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30:.0f} GiB"
+            for handle in handles
+        )
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return ()
+    return found
+
+
+def _pressure() -> float | None:
+    for line in (_read("/proc/pressure/cpu") or "").splitlines():
+        kind, *fields = line.split()
+        for field in fields:
+            name, _, value = field.partition("=")
+            if kind == "some" and name == "avg10":
+                try:
+                    return float(value)
+                except ValueError:
+                    return None
+    return None
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text("utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,151 @@
+"""The options that commands share, and what they mean where that takes more than a type."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dlbench.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS = {"table": "terminal", "markdown": "markdown", "csv": "csv", "json": "json"}
+"""Words of ``--format`` and the reporters they name."""
+
+DATA = ("mnist", "cifar10", "digits", "stand-in")
+"""Words of ``--data``."""
+
+
+def positive(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    """Refuses a number that is not finite and above 0; for options of type float."""
+    if not (math.isfinite(value) and value > 0):
+        raise click.BadParameter(f"{value} is not a number greater than 0", context, parameter)
+    return value
+
+
+def cache_dir() -> Path:
+    """Where fetched data and the oracle's results are kept: ``$DLBENCH_CACHE_DIR``, else the user's
+    cache folder."""
+    if chosen := os.environ.get("DLBENCH_CACHE_DIR"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "dlbench"
+
+
+def default_output(suite: str, now: datetime.datetime | None = None) -> Path:
+    """A file name in ``results/`` that does not exist yet: UTC time and suite."""
+    stamp = (now or datetime.datetime.now(datetime.UTC)).strftime("%Y-%m-%dT%H-%M-%S")
+    path = Path("results") / f"{stamp}-{suite}.jsonl"
+    count = 2
+    while path.exists():
+        path = Path("results") / f"{stamp}-{suite}-{count}.jsonl"
+        count += 1
+    return path
+
+
+def data_name(word: str | None, of_suite: str) -> str | None:
+    """The data set that a word of ``--data`` names for a suite whose own data set is `of_suite`.
+
+    Raises
+    ------
+    UsageError : a stand-in for data that has none.
+    """
+    if word != "stand-in":
+        return word
+    from dlbench.data.datasets import NAMES
+
+    name = of_suite if of_suite.startswith("stand-in-") else f"stand-in-{of_suite}"
+    if name not in NAMES:
+        raise UsageError(f"--data stand-in: the suite's data set, {of_suite}, has no stand-in")
+    return name
+
+
+def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+what = _together(
+    click.option(
+        "--suite",
+        default="cnn-mnist",
+        metavar="NAME|FILE.toml",
+        show_default=True,
+        help="What to run.",
+    ),
+    click.option(
+        "--backend",
+        "backends",
+        multiple=True,
+        metavar="NAME",
+        help="Only this backend (repeatable).",
+    ),
+    click.option(
+        "--device",
+        "devices",
+        multiple=True,
+        metavar="cpu|cuda[:N]",
+        help="Only this device (repeatable).",
+    ),
+    click.option(
+        "--scenario",
+        "scenarios",
+        multiple=True,
+        type=click.Choice(["train", "infer"]),
+        help="Only this scenario (repeatable).",
+    ),
+    click.option(
+        "--batch",
+        "batches",
+        multiple=True,
+        type=click.IntRange(min=1),
+        help="Samples a step (repeatable).",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="CPU threads of every backend.  [default: all cores]",
+    ),
+    click.option("--data", type=click.Choice(DATA), help="Data set in place of the suite's own."),
+    click.option(
+        "--data-dir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Folder with the data set's files.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Seed of weights and batches.",
+    ),
+)
+how_shown = _together(
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(list(FORMATS)),
+        default="table",
+        show_default=True,
+        help="How the result is written to stdout.",
+    ),
+)
+where = _together(
+    click.option(
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE.jsonl",
+        help="Record to write; a new file.  [default: results/<time>-<suite>.jsonl]",
+    ),
+    click.option("--quiet", is_flag=True, help="No progress on stderr."),
+)

@@ -1,0 +1,229 @@
+"""What became of each case of a record: every line about a case drawn together into one judgement.
+
+A record holds facts in the order in which they happened. Here they are gathered by case, and the
+rule is that the worst thing that happened to a case is its status, so that nothing that went wrong
+once can be outvoted by what went well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from dlbench.record import Case, Check, End, Process, Record, Skip, Status, Training, Verification
+from dlbench.stats import process_summary
+
+WORST_FIRST: tuple[Status, ...] = (
+    "unverified",
+    "failed",
+    "out_of_memory",
+    "timeout",
+    "skipped",
+    "ok",
+)
+"""Statuses by how little a row with them can be trusted: a wrong answer is worse than none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One case: how it ended, and the figures of its processes.
+
+    Attributes
+    ----------
+    case : what was to be measured.
+    status, reason : the worst of all its lines; `reason` of an ``ok`` case holds what a reader
+        should know.
+    remedy : for a skipped case, how to get it.
+    verified : whether it was held against the oracle and agreed; None when it was not held against
+        it.
+    version : the backend's version, empty when unknown.
+    medians_s : median step time of each process (s) by round; empty unless the status is ``ok``.
+    first_step_s, upload_s, download_s : medians over processes (s).
+    max_relative_error : the largest error / scale of all checks.
+    ambiguous_branches : branches within reach of rounding in the verification.
+    final_loss : mean loss of the last epoch's steps. test_accuracy : share of right answers on the
+        test part.
+    epochs : length of the training that these two come from.
+    """
+
+    case: Case
+    status: Status
+    reason: str = ""
+    remedy: str = ""
+    verified: bool | None = None
+    version: str = ""
+    medians_s: dict[int, float] = dataclasses.field(default_factory=dict)
+    first_step_s: float | None = None
+    upload_s: float | None = None
+    download_s: float | None = None
+    max_relative_error: float | None = None
+    ambiguous_branches: int | None = None
+    final_loss: float | None = None
+    test_accuracy: float | None = None
+    epochs: int | None = None
+
+
+def outcomes(record: Record) -> list[Outcome]:
+    """What became of every case that the record's header or any line of it names, in that order."""
+    cases = dict.fromkeys(record.header.cases)
+    for line in record.lines:
+        if isinstance(line, Skip | Verification | Process | Training):
+            cases.setdefault(_as_named(line, cases))
+    return [_outcome(record, case) for case in cases]
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """The status of a whole whose parts have these; ``ok`` for none."""
+    return min(statuses, key=WORST_FIRST.index, default="ok")
+
+
+def _as_named(line: Skip | Verification | Process | Training, cases: Iterable[Case]) -> Case:
+    """A verification stands for both scenarios, so it adds no row where either has one."""
+    if isinstance(line, Verification):
+        return next((case for case in cases if _same_configuration(case, line.case)), line.case)
+    return line.case
+
+
+def _same_configuration(one: Case, other: Case) -> bool:
+    return _configuration(one) == _configuration(other)
+
+
+def _configuration(case: Case) -> tuple[str, str, str, int, int, str, str]:
+    return (
+        case.suite,
+        case.backend,
+        case.device,
+        case.batch,
+        case.threads,
+        case.precision,
+        case.mode,
+    )
+
+
+def _outcome(record: Record, case: Case) -> Outcome:
+    skips = [line for line in record.lines if isinstance(line, Skip) and line.case == case]
+    verifications = [
+        line
+        for line in record.lines
+        if isinstance(line, Verification) and _same_configuration(line.case, case)
+    ]
+    processes = [line for line in record.lines if isinstance(line, Process) and line.case == case]
+    trainings = [line for line in record.lines if isinstance(line, Training) and line.case == case]
+
+    verdicts: list[tuple[Status, str]] = [("skipped", line.reason) for line in skips]
+    verdicts += [(line.status, line.reason or _failing(line.checks)) for line in verifications]
+    verdicts += [_process_verdict(line) for line in processes]
+    verdicts += [(line.status, line.reason) for line in trainings if line.status != "skipped"]
+    if not skips:
+        verdicts += _missing(record, verifications, processes)
+    status = worst(status for status, _ in verdicts)
+    reason = next((text for verdict, text in verdicts if verdict == status and text), "")
+
+    agreed = [line.status == "ok" for line in verifications]
+    verified = False if status == "unverified" else all(agreed) if agreed else None
+    errors = [line.max_relative_error for line in verifications]
+    errors += [_relative_error(check) for line in processes for check in line.checks]
+    versions = [line.version for line in processes] + [line.version for line in verifications]
+    described = Outcome(
+        case=case,
+        status=status,
+        reason=reason,
+        remedy=next((line.remedy for line in skips if line.remedy), ""),
+        verified=verified,
+        version=next((text for text in versions if text), ""),
+        max_relative_error=max(
+            (e for e in errors if e is not None and math.isfinite(e)), default=None
+        ),
+        ambiguous_branches=max((line.ambiguous_branches for line in verifications), default=None),
+    )
+    return _with_figures(described, processes, trainings) if status == "ok" else described
+
+
+def _with_figures(
+    outcome: Outcome, processes: Sequence[Process], trainings: Sequence[Training]
+) -> Outcome:
+    timed = [line for line in processes if line.timings_ns]
+    training = next((line for line in reversed(trainings) if line.status == "ok"), None)
+    return dataclasses.replace(
+        outcome,
+        reason=_remarks(outcome.case, timed),
+        medians_s={line.round: process_summary(line.timings_ns) for line in timed},
+        first_step_s=_median(
+            [line.first_step_ns * 1e-9 for line in timed if line.first_step_ns is not None]
+        ),
+        upload_s=_median([process_summary(line.upload_ns) for line in timed if line.upload_ns]),
+        download_s=_median(
+            [process_summary(line.download_ns) for line in timed if line.download_ns]
+        ),
+        final_loss=_last_epoch_loss(training) if training else None,
+        test_accuracy=training.test_accuracy if training else None,
+        epochs=training.epochs if training else None,
+    )
+
+
+def _missing(
+    record: Record, verifications: Sequence[Verification], processes: Sequence[Process]
+) -> list[tuple[Status, str]]:
+    """What lines that are not there tell. A record of no rounds is of verification alone."""
+    ended = next((line.status for line in record.lines if isinstance(line, End)), "interrupted")
+    cut = "the run was interrupted" if ended == "interrupted" else "the run ended"
+    if not verifications and any(line.status == "ok" for line in processes):
+        return [("unverified", "it was not held against the oracle")]
+    if not verifications and not processes:
+        return [("skipped", f"{cut} before it came to this case")]
+    if not processes and record.header.rounds > 0:
+        return [("skipped", f"{cut} before it timed this case")]
+    return []
+
+
+def _process_verdict(line: Process) -> tuple[Status, str]:
+    failing = _failing(line.checks)
+    if line.status == "ok" and failing:
+        return "unverified", failing
+    if line.status == "ok" and (not line.timings_ns or process_summary(line.timings_ns) <= 0):
+        return "failed", f"round {line.round} kept no timing above 0"
+    return line.status, line.reason or failing
+
+
+def _failing(checks: Iterable[Check]) -> str:
+    failed = [check for check in checks if not check.passed]
+    if not failed:
+        return ""
+    check = max(failed, key=lambda c: math.inf if c.error is None else c.error / (c.tolerance or 1))
+    got, expected = (_number(value) for value in (check.got, check.expected))
+    where = f" of {check.where}" if check.where else ""
+    return f"{check.name}{where} is {got}, should be {expected} (tolerance {check.tolerance:.2g})"
+
+
+def _number(value: float | None) -> str:
+    return "not a finite number" if value is None else f"{value:.6g}"
+
+
+def _relative_error(check: Check) -> float | None:
+    return None if check.error is None or check.scale <= 0 else check.error / check.scale
+
+
+def _remarks(case: Case, timed: Sequence[Process]) -> str:
+    """What a reader of an ``ok`` row should know before quoting it; empty when there is nothing."""
+    remarks = []
+    unsteady = sum(line.steady is False for line in timed)
+    if unsteady:
+        remarks.append(f"did not become steady in {unsteady} of {len(timed)} processes")
+    facts = [line.facts.get("threads") for line in timed]
+    others = {count for count in facts if isinstance(count, int)} - {case.threads}
+    if case.device == "cpu" and others:
+        used = " and ".join(map(str, sorted(others)))
+        remarks.append(f"used {used} threads where {case.threads} were asked for")
+    return "; ".join(remarks)
+
+
+def _last_epoch_loss(training: Training) -> float | None:
+    steps = len(training.losses) // max(training.epochs, 1)
+    return float(np.mean(training.losses[-steps:])) if steps else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None

@@ -1,0 +1,48 @@
+"""Where a worker is, told to the runner as it happens, and how long each phase took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+class Phases:
+    """A worker's account of its own time.
+
+    Parameters
+    ----------
+    tell : takes each event for the runner.
+    spawned_ns, started_ns : the monotonic clock when the runner started this process, and when
+        its first line ran.
+    """
+
+    def __init__(
+        self, tell: Callable[[Mapping[str, Any]], None], spawned_ns: int, started_ns: int
+    ) -> None:
+        self._tell = tell
+        self._seconds = {"interpreter": (started_ns - spawned_ns) * 1e-9}
+        self._since_ns = started_ns
+        self.current = "interpreter"
+
+    def enter(self, phase: str) -> None:
+        """Ends the phase that is on and begins another."""
+        self._settle()
+        self.current = phase
+        self._tell({"event": "phase", "phase": phase})
+
+    def beat(self, detail: str = "") -> None:
+        """Tells the runner that the phase goes on, and with what."""
+        phase = f"{self.current} ({detail})" if detail else self.current
+        self._tell({"event": "phase", "phase": phase})
+
+    def seconds(self) -> dict[str, float]:
+        """How long each phase took until now (s)."""
+        self._settle()
+        return {phase: round(seconds, 6) for phase, seconds in self._seconds.items()}
+
+    def _settle(self) -> None:
+        now_ns = time.perf_counter_ns()
+        before = self._seconds.get(self.current, 0.0)
+        self._seconds[self.current] = before + (now_ns - self._since_ns) * 1e-9
+        self._since_ns = now_ns

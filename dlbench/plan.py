@@ -1,0 +1,221 @@
+"""From what was asked for to the cases of a run: everything is decided here, before a worker starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from dlbench import plugins
+from dlbench.contract import Plan
+from dlbench.errors import SuiteError, UsageError
+from dlbench.look import Found
+from dlbench.record import Case, Machine, Scenario
+from dlbench.spec.decode import nearest
+from dlbench.spec.suite import SCENARIOS, Suite, check_memory
+
+PRECISION = "fp32"
+_ASSUMED_FLOPS_PER_S_AND_THREAD = 20e9
+_STEP_OVERHEAD_S = 1e-3
+_WORKER_S = 0.4
+_VERIFY_S = 3.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be run. An empty selection stands for the suite's own.
+
+    Attributes
+    ----------
+    suite : the suite.
+    machine : where this runs; its usable cores are the default number of threads.
+    cache_dir : where fetched data and the oracle's results are kept.
+    backends : names, or ``module:Class``.
+    devices : ``cpu``, ``cuda`` or ``cuda:N``.
+    scenarios, batches, threads, seed : the rest of the selection.
+    rounds : measuring processes a case; 0 verifies only.
+    budget_s : time for sampling, shared by all measuring processes.
+    epochs : length of trainings from the initial weights; 0 for none.
+    data : a data set instead of the suite's.
+    data_dir : a folder with the data set's files.
+    limit_s : the longest a worker may say nothing, on top of its share of the budget.
+    """
+
+    suite: Suite
+    machine: Machine
+    cache_dir: Path
+    backends: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    scenarios: tuple[Scenario, ...] = ()
+    batches: tuple[int, ...] = ()
+    threads: int | None = None
+    seed: int = 0
+    rounds: int = 3
+    budget_s: float = 24.0
+    epochs: int = 0
+    data: str | None = None
+    data_dir: Path | None = None
+    limit_s: float = 180.0
+
+    @property
+    def chosen_threads(self) -> int:
+        """CPU threads of every case."""
+        return self.threads or self.machine.usable_cores
+
+    @property
+    def chosen_backends(self) -> tuple[str, ...]:
+        """The backends to run, each once."""
+        return tuple(dict.fromkeys(self.backends or self.suite.matrix.backends))
+
+    @property
+    def chosen_batches(self) -> tuple[int, ...]:
+        """The batch sizes to run, each once."""
+        return tuple(dict.fromkeys(self.batches or self.suite.matrix.batches))
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """The cases of a run, in the order in which they are shown.
+
+    Attributes
+    ----------
+    cases : all of them.
+    problems : those known not to run, with what was found.
+    estimate_s : about how long the run will take; a rough guess.
+    """
+
+    cases: tuple[Case, ...]
+    problems: Mapping[Case, Found]
+    estimate_s: float
+
+
+def check(request: Request) -> None:
+    """Refuses a request that cannot be carried out, before anything is started.
+
+    Raises
+    ------
+    UsageError : naming the option, or the suite's file and field, the value, and what would be valid.
+    """
+    matrix, file = request.suite.matrix, request.suite.path.name
+    _check_words(request.backends, matrix.backends, file, "backends", _check_backend)
+    _check_words(request.devices, matrix.devices, file, "devices", _check_device)
+    for scenario in request.scenarios:
+        if scenario not in SCENARIOS:
+            raise UsageError(f"scenario {scenario!r} is unknown; {nearest(scenario, SCENARIOS)}")
+    for batch in request.batches:
+        if batch < 1:
+            raise UsageError(f"batch {batch} must be 1 or more")
+        check_memory(request.suite.workload, batch)
+    for name, number, least in (
+        ("threads", request.chosen_threads, 1),
+        ("rounds", request.rounds, 0),
+        ("epochs", request.epochs, 0),
+    ):
+        if number < least or (name == "threads" and request.threads == 0):
+            raise UsageError(f"{name} must be {least} or more")
+    if not (math.isfinite(request.budget_s) and request.budget_s > 0):
+        raise UsageError(f"budget {request.budget_s} must be a number of seconds greater than 0")
+
+
+def plan(request: Request, found: Mapping[str, Found], training_samples: int) -> Planned:
+    """The cases of a request, given what was found about its backends and how large the training part is.
+
+    A suite's devices are those that a backend has here; devices that were asked for give a row each in
+    any case. A backend that cannot be used has its rows on the one device that it is known for.
+    """
+    cases: list[Case] = []
+    problems: dict[Case, Found] = {}
+    for batch in request.chosen_batches:
+        for backend in request.chosen_backends:
+            seen = found[backend]
+            for device in _devices(request, seen):
+                for scenario in dict.fromkeys(request.scenarios or request.suite.matrix.scenarios):
+                    case = Case(
+                        suite=request.suite.name,
+                        scenario="train" if scenario == "train" else "infer",
+                        backend=backend,
+                        device=device,
+                        batch=batch,
+                        threads=request.chosen_threads,
+                        precision=PRECISION,
+                        mode=seen.mode,
+                    )
+                    cases.append(case)
+                    if seen.status != "ok":
+                        problems[case] = seen
+    estimate_s = _estimate_s(request, cases, problems, found, training_samples)
+    return Planned(tuple(cases), problems, estimate_s)
+
+
+def plan_of(case: Case, seed: int) -> Plan:
+    """What a worker is given to carry a case out."""
+    return Plan(
+        backend=case.backend,
+        device=case.device,
+        batch=case.batch,
+        threads=case.threads,
+        precision=case.precision,
+        mode=case.mode,
+        seed=seed,
+    )
+
+
+def _devices(request: Request, seen: Found) -> Sequence[str]:
+    if request.devices:
+        return list(dict.fromkeys(request.devices))
+    if seen.status != "ok":
+        return [seen.default_device]
+    kinds = {name.partition(":")[0] for name, _ in seen.devices}
+    wanted = request.suite.matrix.devices
+    return [device for device in wanted if device.partition(":")[0] in kinds] or wanted
+
+
+def _check_words(
+    asked: Sequence[str],
+    own: Sequence[str],
+    file: str,
+    field: str,
+    check_word: Callable[[str], None],
+) -> None:
+    for word in asked:
+        check_word(word)
+    for word in () if asked else own:
+        try:
+            check_word(word)
+        except UsageError as error:
+            raise SuiteError(f"{file}: matrix.{field}: {error}") from None
+
+
+def _check_backend(word: str) -> None:
+    plugins.adapter_target(word)
+
+
+def _check_device(word: str) -> None:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", word):
+        raise UsageError(f"device {word!r} is unknown; one of cpu, cuda, cuda:N")
+
+
+def _estimate_s(
+    request: Request,
+    cases: Sequence[Case],
+    problems: Mapping[Case, Found],
+    found: Mapping[str, Found],
+    training_samples: int,
+) -> float:
+    runnable = [case for case in cases if case not in problems]
+    start_s = {name: seen.seconds + _WORKER_S for name, seen in found.items()}
+    total_s = sum(seen.seconds for seen in found.values()) + 2 * _WORKER_S
+    configurations = {(case.backend, case.device, case.batch) for case in runnable}
+    total_s += sum(start_s[backend] + _VERIFY_S for backend, _, _ in configurations)
+    if request.rounds and runnable:
+        total_s += 1.2 * request.budget_s
+        total_s += request.rounds * sum(start_s[case.backend] for case in runnable)
+    flops = request.epochs * training_samples * request.suite.workload.training_flops
+    train_s = flops / (_ASSUMED_FLOPS_PER_S_AND_THREAD * request.chosen_threads)
+    for case in runnable:
+        if case.scenario == "train" and request.epochs:
+            steps = request.epochs * training_samples / case.batch
+            total_s += start_s[case.backend] + train_s + steps * _STEP_OVERHEAD_S
+    return total_s

@@ -1,0 +1,80 @@
+"""Finds backends and reporters by name, so that the core never imports one of them statically.
+
+Both are entry points, dlbench's own like anybody's. A backend may also be named as ``module:Class``, for
+one that is not installed as a plug-in (yet).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from dlbench.errors import UsageError
+from dlbench.spec.decode import nearest
+
+BACKENDS = "dlbench.backends"
+REPORTS = "dlbench.reports"
+
+
+def adapter_names() -> list[str]:
+    """The names of the installed backends, in alphabetical order."""
+    return sorted(_targets(BACKENDS))
+
+
+def adapter_target(name: str) -> str:
+    """Where the adapter of a backend is: ``module:Class``. Imports nothing.
+
+    Parameters
+    ----------
+    name : an installed backend's name, or a ``module:Class`` itself.
+
+    Raises
+    ------
+    UsageError : no such backend.
+    """
+    module, colon, attribute = name.partition(":")
+    if colon:
+        if all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+            return name
+        raise UsageError(f"backend {name!r} is not of the form module:Class")
+    return _target(BACKENDS, "backend", name)
+
+
+def load(target: str) -> Any:
+    """What a ``module:attribute`` names; imports the module, with all that may come of it."""
+    module, _, attribute = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def reporter_names() -> list[str]:
+    """The names of the installed reporters, in alphabetical order."""
+    return sorted(_targets(REPORTS))
+
+
+def load_reporter(name: str) -> Any:
+    """The reporter of that name, a function (`dlbench.table.Reporter`).
+
+    Raises
+    ------
+    UsageError : no such reporter.
+    """
+    return load(_target(REPORTS, "format", name))
+
+
+def _targets(group: str) -> Mapping[str, str]:
+    # workers import this module for `load` alone, and importing the metadata reader takes a while
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=group)}
+
+
+def _target(group: str, what: str, name: str) -> str:
+    targets = _targets(group)
+    if name not in targets:
+        hint = nearest(name, list(targets)) if targets else "none is installed"
+        raise UsageError(f"{what} {name!r} is unknown; {hint}")
+    return targets[name]

@@ -1,0 +1,115 @@
+"""What runner and worker say to each other: one JSON object a line, over a private socket.
+
+The runner sends one job and the worker answers with events, the last of which is a result or an error. Neither
+side ever reads the worker's standard output, so a framework may print there what it likes. A job and
+its answer are plain data, so that something other than a local process can carry them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MAX_LINE_BYTES = 256 * 2**20
+"""Longer lines are no message; a training's losses over many epochs take a few megabytes."""
+
+EVENTS = ("phase", "result", "error")
+ERROR_KINDS = ("skipped", "failed", "out_of_memory")
+
+
+class ProtocolError(Exception):
+    """Something other than a message came."""
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """One message as the line that carries it. Numbers that are not finite are written as NaN and Infinity."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The message in a line.
+
+    Raises
+    ------
+    ProtocolError : it is none.
+    """
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ProtocolError(f"not a message: {line[:80]!r}") from None
+    if not isinstance(message, dict):
+        raise ProtocolError(f"not a message: {line[:80]!r}")
+    return message
+
+
+def decode_event(line: bytes) -> dict[str, Any]:
+    """The event of a worker in a line.
+
+    Raises
+    ------
+    ProtocolError : it is none, or lacks what its kind must have.
+    """
+    event = decode(line)
+    kind = event.get("event")
+    good = (
+        (kind == "phase" and isinstance(event.get("phase"), str))
+        or (kind == "result" and isinstance(event.get("result"), dict))
+        or (
+            kind == "error"
+            and event.get("kind") in ERROR_KINDS
+            and all(isinstance(event.get(key), str) for key in ("reason", "remedy", "trace"))
+        )
+    )
+    if not good:
+        raise ProtocolError(f"not an event: {line[:80]!r}")
+    return event
+
+
+class Lines:
+    """Cuts a stream of bytes into lines."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The lines that are complete with `data`.
+
+        Raises
+        ------
+        ProtocolError : a line longer than any message.
+        """
+        self._rest += data
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise ProtocolError(f"not a message: {len(self._rest):,} bytes without an end")
+        if b"\n" in data:
+            *lines, rest = bytes(self._rest).split(b"\n")
+            self._rest = bytearray(rest)
+            yield from lines
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the last complete line."""
+        return bytes(self._rest)
+
+
+def write(descriptor: int, line: bytes) -> None:
+    """Writes an encoded message, waiting where the socket is full."""
+    data = memoryview(line)
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def receive(descriptor: int) -> dict[str, Any]:
+    """Waits for the one message that starts a worker.
+
+    Raises
+    ------
+    ProtocolError : the runner went away before it came.
+    """
+    lines = Lines()
+    while data := os.read(descriptor, 2**16):
+        for line in lines.feed(data):
+            return decode(line)
+    raise ProtocolError("the runner went away before a job came")

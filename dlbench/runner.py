@@ -1,0 +1,279 @@
+"""Runs a request from end to end: look, verify, measure in rounds, train, and every fact into the record at once.
+
+Nothing here computes a statistic or prints. A case that fails anywhere has its line with the reason and is
+not gone on with; the others are.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dlbench
+from dlbench import lines
+from dlbench.account import Account
+from dlbench.background import Background, started
+from dlbench.conversation import Ended
+from dlbench.look import Found, look
+from dlbench.observer import Observer
+from dlbench.plan import Planned, Request, check, plan, plan_of
+from dlbench.prepare import Material, prepare
+from dlbench.process import Launch, run_worker, worker_environment
+from dlbench.record import SCHEMA, Case, End, Header, Line, Skip, Writer
+from dlbench.rounds import interleaved
+
+__all__ = ["Observer", "Planned", "Request", "plan_run", "run"]
+
+
+def run(request: Request, writer: Writer, observer: Observer | None = None) -> End:
+    """Carries out a request.
+
+    Parameters
+    ----------
+    request : what to run.
+    writer : takes the lines, each as soon as it is known.
+    observer : told what goes on.
+
+    Returns
+    -------
+    The record's last line. A KeyboardInterrupt ends the run with status ``interrupted``; what was measured is kept.
+
+    Raises
+    ------
+    UsageError, DataError : the request cannot be carried out; nothing was written then.
+    """
+    check(request)
+    observer, account = observer or Observer(), Account()
+    with _references(request) as references, _material(request, observer) as material:
+        return _Runner(request, material, references, observer, account).run(writer)
+
+
+def plan_run(request: Request, observer: Observer | None = None) -> Planned:
+    """The cases of a request, with a rough estimate of the time, without running any.
+
+    Every backend is looked at in a process of its own, which takes seconds.
+
+    Raises
+    ------
+    UsageError, DataError : as for `run`.
+    """
+    check(request)
+    observer = observer or Observer()
+    with _material(request, observer) as material:
+        return _plan(request, material, observer, Account())
+
+
+@contextmanager
+def _material(request: Request, observer: Observer) -> Iterator[Material]:
+    with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
+        observer.phase(None, None, "prepare")
+        yield prepare(request, Path(folder))
+
+
+def _references(request: Request) -> AbstractContextManager[Background[int]]:
+    """The oracle's results in the making, by batch."""
+    # half of the cores are left to what goes on meanwhile
+    environment = worker_environment(max(1, request.chosen_threads // 2), "cpu")
+    workload, folder = request.suite.workload.to_table(), str(request.cache_dir)
+    jobs = {
+        batch: {"job": "oracle", "workload": workload, "batch": batch, "cache_dir": folder}
+        for batch in request.chosen_batches
+    }
+    return started(jobs, Launch(environment, request.limit_s))
+
+
+def _plan(request: Request, material: Material, observer: Observer, account: Account) -> Planned:
+    found: dict[str, Found] = {}
+    for backend in request.chosen_backends:
+        observer.phase(None, None, f"look at {backend}")
+        found[backend] = look(backend, request.chosen_threads, False, request.limit_s)
+        account.add_phases({"import": found[backend].seconds})
+    planned = plan(request, found, material.training_samples)
+    observer.planned(planned.cases, planned.estimate_s)
+    return planned
+
+
+class _Runner:
+    """One run."""
+
+    def __init__(
+        self,
+        request: Request,
+        material: Material,
+        references: Background[int],
+        observer: Observer,
+        account: Account,
+    ) -> None:
+        self._request = request
+        self._material = material
+        self._references = references
+        self._observer = observer
+        self._account = account
+        self._writer: Writer | None = None
+        self._null_timing_ns: float | None = None
+
+    def run(self, writer: Writer) -> End:
+        status: str = "interrupted"
+        try:
+            planned = _plan(self._request, self._material, self._observer, self._account)
+            self._writer = writer
+            self._write(self._header(planned.cases))
+            self._write_problems(planned)
+            self._carry_out([case for case in planned.cases if case not in planned.problems])
+            status = "complete"
+        except KeyboardInterrupt:
+            self._observer.message("interrupted: what was measured is in the record")
+        wall_s = self._account.wall_s()
+        end = End(
+            status="complete" if status == "complete" else "interrupted",
+            wall_s=lines.round_s(wall_s),
+            seconds=self._account.parts(wall_s),
+            null_timing_ns=self._null_timing_ns,
+        )
+        if self._writer is not None:
+            self._write(end)
+        return end
+
+    def _carry_out(self, cases: Sequence[Case]) -> None:
+        if not cases:
+            return
+        verified = self._verify(cases)
+        if verified and self._request.rounds:
+            self._measure_overheads()
+            verified = self._measure(verified)
+        if self._request.epochs:
+            for case in verified:
+                if case.scenario == "train":
+                    self._train(case)
+
+    def _verify(self, cases: Sequence[Case]) -> list[Case]:
+        """The cases that were held against the oracle and agreed."""
+        broken = {
+            batch: self._await_reference(batch) for batch in _distinct(c.batch for c in cases)
+        }
+        verified: list[Case] = []
+        for case in cases:
+            sharing = [other for other in cases if _configuration(other) == _configuration(case)]
+            if sharing[0] != case:
+                continue
+            ended = broken[case.batch] or self._work(case, None, "verify")
+            if ended.status == "skipped":
+                for other in sharing:
+                    self._write(Skip(other, ended.reason, ended.remedy))
+                continue
+            verification = lines.verification(case, ended)
+            self._write(verification)
+            if verification.status == "ok":
+                verified += sharing
+        return [case for case in cases if case in verified]
+
+    def _await_reference(self, batch: int) -> Ended | None:
+        """Waits for the oracle's results for a batch; how that ended if it went wrong."""
+        began = time.monotonic()
+        self._observer.phase(None, None, "oracle")
+        ended = self._references.result(batch)
+        self._account.add_phases({"oracle": time.monotonic() - began})
+        if ended.status == "ok":
+            return None
+        reason = f"the float64 oracle could not be computed: {ended.reason}"
+        self._observer.message(reason)
+        return Ended("failed", reason, output=ended.output)
+
+    def _measure_overheads(self) -> None:
+        """What timing itself costs, and how fast this machine multiplies matrices."""
+        threads = self._request.chosen_threads
+        launch = Launch(worker_environment(threads, "cpu"), self._request.limit_s)
+        null = self._run({"job": "null"}, launch, None, None)
+        self._null_timing_ns = null.result.get("null_timing_ns")
+        peak = self._run({"job": "peak"}, launch, None, None)
+        if peak.status == "ok":
+            self._write(lines.peak(0, threads, peak))
+        else:
+            self._observer.message(f"the matrix-product rate is unknown: {peak.reason}")
+
+    def _measure(self, cases: Sequence[Case]) -> list[Case]:
+        """The cases of which every process was well."""
+        share_s = self._request.budget_s / (len(cases) * self._request.rounds)
+        well = list(cases)
+        for number, case in interleaved(cases, self._request.rounds):
+            if case not in well:
+                continue
+            ended = self._work(
+                case, number, "measure", scenario=case.scenario, budget_s=round(share_s, 3)
+            )
+            process = lines.process(case, number, ended)
+            self._write(process)
+            if process.status != "ok":
+                well.remove(case)
+        return well
+
+    def _train(self, case: Case) -> None:
+        epochs = self._request.epochs
+        ended = self._work(case, None, "train", epochs=epochs)
+        self._write(lines.training(case, epochs, ended))
+
+    def _work(self, case: Case, number: int | None, job: str, **options: Any) -> Ended:
+        """Has a worker do a job of a case."""
+        # a sampling process is silent for its share of the budget and the warm-up that goes with it
+        limit_s = self._request.limit_s + 2 * options.get("budget_s", 0.0)
+        launch = Launch(worker_environment(case.threads, case.device), limit_s)
+        message = self._material.job(job, plan_of(case, self._request.seed), **options)
+        return self._run(message, launch, case, number)
+
+    def _run(
+        self, job: dict[str, Any], launch: Launch, case: Case | None, number: int | None
+    ) -> Ended:
+        ended = run_worker(job, launch, lambda phase: self._observer.phase(case, number, phase))
+        if ended.status == "ok":
+            self._account.add_phases(ended.result["seconds"])
+        return ended
+
+    def _write_problems(self, planned: Planned) -> None:
+        written = set()
+        for case, found in planned.problems.items():
+            if found.status == "skipped":
+                self._write(Skip(case, found.reason, found.remedy))
+            elif _configuration(case) not in written:
+                written.add(_configuration(case))
+                ended = Ended(found.status, found.reason, output=found.output, wall_s=found.seconds)
+                self._write(lines.verification(case, ended))
+
+    def _write(self, line: Line) -> None:
+        assert self._writer is not None
+        self._writer.write(line)
+        self._observer.line(line)
+
+    def _header(self, cases: tuple[Case, ...]) -> Header:
+        request, workload = self._request, self._material.workload
+        return Header(
+            schema=SCHEMA,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            dlbench=dlbench.__version__,
+            suite=request.suite.name,
+            description=request.suite.description,
+            workload=workload.to_table(),
+            workload_digest=workload.digest,
+            parameter_count=workload.parameter_count,
+            forward_flops=workload.forward_flops,
+            training_flops=workload.training_flops,
+            data=self._material.data,
+            seed=request.seed,
+            rounds=request.rounds,
+            budget_s=request.budget_s,
+            machine=request.machine,
+            cases=cases,
+        )
+
+
+def _configuration(case: Case) -> tuple[str, str, int, int, str, str]:
+    """What scenarios share, and is verified once."""
+    return (case.backend, case.device, case.batch, case.threads, case.precision, case.mode)
+
+
+def _distinct(values: Iterator[int]) -> list[int]:
+    return list(dict.fromkeys(values))

@@ -1,0 +1,155 @@
+"""From timings to estimates: what a case takes, and how much faster one is than another.
+
+The unit of replication is a process. Timings inside one process are correlated, so a process counts
+once, with the median of its timings, and intervals say how far fresh processes scatter (Kalibera
+and Jones 2013, "Rigorous benchmarking in reasonable time": replicate at the highest level that
+varies). Step times are positive and scatter by factors, so the arithmetic of intervals is done on
+logarithms.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+"""Share of intervals that are to cover the true value."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """Bounds of a two-sided interval at `CONFIDENCE`, in the unit of what it is about; `low` ≤
+    `high`."""
+
+    low: float
+    high: float
+
+    def including(self, point: float) -> Interval:
+        """The interval, stretched to `point` where that lies outside."""
+        return Interval(min(self.low, point), max(self.high, point))
+
+    def excludes(self, value: float) -> bool:
+        """Whether `value` lies outside."""
+        return value < self.low or value > self.high
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A time in seconds or a ratio, with an interval over processes.
+
+    Attributes
+    ----------
+    value : the point estimate.
+    interval : None where there are too few processes to tell.
+    processes : how many processes it rests on (of the smaller side, for a ratio).
+    """
+
+    value: float
+    interval: Interval | None
+    processes: int
+
+
+def process_summary(timings_ns: Sequence[int]) -> float:
+    """The one figure a process counts with: the median of its steady timings (ns), in seconds.
+
+    Raises
+    ------
+    ValueError : no timings.
+    """
+    if not len(timings_ns):
+        raise ValueError("a process without timings has no median")
+    return float(np.median(np.asarray(timings_ns, np.float64))) * 1e-9
+
+
+def case_estimate(process_medians_s: Sequence[float]) -> Estimate:
+    """The median of the process medians (s), with a 95 % interval over processes.
+
+    The interval is Student's t interval for the mean of the logarithms of the process medians,
+    taken back by exp: an interval for the median of what fresh processes give, when their
+    logarithms scatter normally (Student 1908, "The probable error of a mean"; Limpert, Stahel and
+    Abbt 2001, "Log-normal distributions across the sciences", on the median as the exp of the mean
+    logarithm). It is stretched to the point estimate in the rare case that this lies outside. One
+    process gives no interval.
+
+    Raises
+    ------
+    ValueError : no process, or a median that is not a positive number.
+    """
+    logs = _logarithms(process_medians_s)
+    value = float(np.median(process_medians_s))
+    if len(logs) < 2:
+        return Estimate(value, None, len(logs))
+    return Estimate(value, _t_interval(logs).including(value), len(logs))
+
+
+def ratio(numerator_s: Mapping[int, float], denominator_s: Mapping[int, float]) -> Estimate:
+    """How many times as long the numerator takes, from process medians (s) by round.
+
+    The point estimate is the ratio of the two medians. With the same rounds on both sides,
+    processes of one round ran close together, so the interval is Student's t interval for the mean
+    of the differences of logarithms by round, which drift of the machine does not widen; otherwise
+    it is Welch's for the difference of two means of logarithms (Welch 1947, "The generalization of
+    Student's problem when several different population variances are involved"). Either side with
+    one process gives no interval.
+
+    Raises
+    ------
+    ValueError : a side without a process, or a median that is not a positive number.
+    """
+    upper = dict(zip(numerator_s, _logarithms(list(numerator_s.values())), strict=True))
+    lower = dict(zip(denominator_s, _logarithms(list(denominator_s.values())), strict=True))
+    value = float(np.median(list(numerator_s.values())) / np.median(list(denominator_s.values())))
+    processes = min(len(upper), len(lower))
+    if processes < 2:
+        return Estimate(value, None, processes)
+    if upper.keys() == lower.keys():
+        interval = _t_interval(np.array([upper[r] - lower[r] for r in upper]))
+    else:
+        interval = _welch_interval(np.array(list(upper.values())), np.array(list(lower.values())))
+    return Estimate(value, interval.including(value), processes)
+
+
+def _logarithms(values: Sequence[float]) -> npt.NDArray[np.float64]:
+    array = np.asarray(values, np.float64)
+    if not len(array):
+        raise ValueError("no process to summarise")
+    if not (np.isfinite(array).all() and (array > 0).all()):
+        raise ValueError(f"process medians must be positive numbers, not {list(values)}")
+    return np.log(array)
+
+
+def _t_interval(logs: npt.NDArray[np.float64]) -> Interval:
+    spread = float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    return _back(float(logs.mean()), spread, len(logs) - 1)
+
+
+def _welch_interval(upper: npt.NDArray[np.float64], lower: npt.NDArray[np.float64]) -> Interval:
+    variances = [float(side.var(ddof=1)) / len(side) for side in (upper, lower)]
+    total = sum(variances)
+    centre = float(upper.mean() - lower.mean())
+    if total == 0:
+        return _back(centre, 0.0, 1)
+    shares = [
+        (v / total) ** 2 / (len(side) - 1)
+        for v, side in zip(variances, (upper, lower), strict=True)
+    ]
+    return _back(centre, math.sqrt(total), 1 / sum(shares))
+
+
+def _back(centre: float, standard_error: float, degrees: float) -> Interval:
+    half = float(stdtrit(degrees, 0.5 + CONFIDENCE / 2)) * standard_error
+    return Interval(_exp(centre - half), _exp(centre + half))
+
+
+def _exp(value: float) -> float:
+    """exp that goes to infinity instead of raising: two wild processes have an absurdly wide
+    interval."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

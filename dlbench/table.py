@@ -1,0 +1,323 @@
+"""The one table that every report shows: a row per case, computed from a record's lines and nothing
+else.
+
+Records are put beneath each other and never pooled: each keeps its own baseline, peak rate and
+intervals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from dlbench.data.datasets import NAMES
+from dlbench.errors import UsageError
+from dlbench.outcome import WORST_FIRST, Outcome, outcomes
+from dlbench.record import Case, Data, End, Header, Peak, Record
+from dlbench.stats import Estimate, case_estimate, ratio
+from dlbench.wording import plural
+
+BASELINE = "numpy:cpu"
+"""What speed-ups refer to unless something else is asked for: ``backend:device``."""
+
+COLUMNS: Mapping[str, str] = {
+    "suite": "object",
+    "backend": "object",
+    "version": "object",
+    "device": "object",
+    "scenario": "object",
+    "batch": "int64",
+    "precision": "object",
+    "mode": "object",
+    "threads": "int64",
+    "data": "object",
+    "seed": "int64",
+    "status": "object",
+    "verified": "object",
+    "reason": "object",
+    "median_s": "float64",
+    "ci_low_s": "float64",
+    "ci_high_s": "float64",
+    "interval_over": "object",
+    "samples_per_s": "float64",
+    "speedup": "float64",
+    "speedup_low": "float64",
+    "speedup_high": "float64",
+    "baseline": "object",
+    "share_of_peak": "float64",
+    "first_step_s": "float64",
+    "upload_s": "float64",
+    "download_s": "float64",
+    "max_relative_error": "float64",
+    "ambiguous_branches": "object",
+    "epochs": "object",
+    "final_loss": "float64",
+    "test_accuracy": "float64",
+    "remedy": "object",
+    "record": "object",
+}
+"""Columns of the table and how pandas holds them; what is unknown is NaN or None, never 0.
+
+Times ending in ``_s`` are seconds. `median_s` is the median of the processes' median step times,
+`ci_low_s` to `ci_high_s` its 95 % interval over `interval_over`, `speedup` the baseline's median /
+the row's, `share_of_peak` the achieved floating-point rate / that of a matrix product on this
+machine's CPU (CPU rows only), `first_step_s` the first step of a process with any compilation,
+`upload_s` and `download_s` the copies of a batch in and of a result out. `max_relative_error` is
+error / scale, the worst of all checks.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a report says about one record.
+
+    Attributes
+    ----------
+    path : where the record is, as the user named it.
+    header : its first line.
+    frame : its rows; see `COLUMNS`.
+    peak_flops_per_s : the median matrix-product rate by number of threads.
+    end : its last line; None when it was cut off.
+    """
+
+    path: str
+    header: Header
+    frame: pd.DataFrame
+    peak_flops_per_s: Mapping[int, float]
+    end: End | None
+
+    @property
+    def name(self) -> str:
+        """The record's file name, which stands in the table's last column."""
+        return PurePath(self.path).name
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Everything a reporter needs: the records with their rows, and `notes` on reading them
+    together."""
+
+    runs: tuple[Run, ...]
+    notes: tuple[str, ...] = ()
+    baseline: str = BASELINE
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows of all records, in the order in which these were given."""
+        return (
+            pd.concat([run.frame for run in self.runs], ignore_index=True)
+            if self.runs
+            else _frame([])
+        )
+
+
+class Reporter(Protocol):
+    """An output format (entry points ``dlbench.reports``): a pure function from a report to text.
+
+    Formats for machines ignore `width` (columns of the terminal) and `colour`.
+    """
+
+    def __call__(self, report: Report, *, width: int = 80, colour: bool = False) -> str:
+        """The report as text that ends in a line break."""
+
+
+def build(records: Sequence[tuple[str, Record]], baseline: str = BASELINE) -> Report:
+    """A report on records, each given with the path it was read from.
+
+    Raises
+    ------
+    UsageError : the baseline is not of the form ``backend:device``.
+    """
+    split_baseline(baseline)
+    runs = tuple(
+        Run(
+            path=path,
+            header=record.header,
+            frame=rows(record, PurePath(path).name, baseline),
+            peak_flops_per_s=_peaks(record),
+            end=next((line for line in record.lines if isinstance(line, End)), None),
+        )
+        for path, record in records
+    )
+    return Report(runs, _notes(runs), baseline)
+
+
+def rows(record: Record, name: str = "", baseline: str = BASELINE) -> pd.DataFrame:
+    """The table of one record: see `COLUMNS`. `name` is what the column ``record`` says.
+
+    Rows are grouped by scenario (training first) and sorted by batch and speed, those without a
+    figure beneath. Only rows with the status ``ok`` have figures and can be the baseline.
+    """
+    found = outcomes(record)
+    base = {
+        _comparable(o.case): o
+        for o in reversed(found)
+        if o.medians_s and f"{o.case.backend}:{o.case.device}" == baseline
+    }
+    peaks = _peaks(record)
+    ordered = sorted(found, key=_rank)
+    return _frame(
+        [
+            _row(outcome, record.header, base.get(_comparable(outcome.case)), peaks, name, baseline)
+            for outcome in ordered
+        ]
+    )
+
+
+def split_baseline(baseline: str) -> tuple[str, str]:
+    """Backend and device of a ``backend:device``; either may have a colon of its own.
+
+    Raises
+    ------
+    UsageError : there is no device in it.
+    """
+    found = re.fullmatch(r"(.+):(cpu|cuda(?::\d+)?)", baseline)
+    if found is None:
+        raise UsageError(f"baseline {baseline!r} is not a backend:device, like {BASELINE}")
+    return found[1], found[2]
+
+
+def data_name(data: Data) -> str:
+    """The name of the data that was used, which is not the name of what a stand-in stands in
+    for."""
+    stand_in = f"stand-in-{data.name}"
+    return stand_in if data.stand_in and stand_in in NAMES else data.name
+
+
+def _comparable(case: Case) -> tuple[str, str, int, str, int]:
+    return (case.suite, case.scenario, case.batch, case.precision, case.threads)
+
+
+def _rank(outcome: Outcome) -> tuple[str, bool, bool, int, int, float, str]:
+    case = outcome.case
+    middle_s = float(np.median(list(outcome.medians_s.values()))) if outcome.medians_s else math.inf
+    beneath = outcome.status != "ok"
+    trouble = WORST_FIRST.index(outcome.status) if beneath else 0
+    return (
+        case.suite,
+        case.scenario != "train",
+        beneath,
+        case.batch,
+        trouble,
+        middle_s,
+        case.label,
+    )
+
+
+def _row(
+    outcome: Outcome,
+    header: Header,
+    base: Outcome | None,
+    peaks: Mapping[int, float],
+    name: str,
+    baseline: str,
+) -> dict[str, Any]:
+    case = outcome.case
+    row: dict[str, Any] = {
+        "suite": case.suite,
+        "backend": case.backend,
+        "version": outcome.version,
+        "device": case.device,
+        "scenario": case.scenario,
+        "batch": case.batch,
+        "precision": case.precision,
+        "mode": case.mode,
+        "threads": case.threads,
+        "data": data_name(header.data),
+        "seed": header.seed,
+        "status": outcome.status,
+        "verified": outcome.verified,
+        "reason": outcome.reason,
+        "remedy": outcome.remedy,
+        "first_step_s": outcome.first_step_s,
+        "upload_s": outcome.upload_s,
+        "download_s": outcome.download_s,
+        "max_relative_error": outcome.max_relative_error,
+        "ambiguous_branches": outcome.ambiguous_branches,
+        "epochs": outcome.epochs,
+        "final_loss": outcome.final_loss,
+        "test_accuracy": outcome.test_accuracy,
+        "record": name,
+    }
+    if outcome.medians_s:
+        estimate = case_estimate(list(outcome.medians_s.values()))
+        samples_per_s = case.batch / estimate.value
+        row |= {
+            "median_s": estimate.value,
+            "interval_over": plural(estimate.processes, "process"),
+            "samples_per_s": samples_per_s,
+            "share_of_peak": _share(case, header, samples_per_s, peaks),
+        } | _bounds(estimate, "ci_low_s", "ci_high_s")
+        if base is not None:
+            row |= {"baseline": baseline} | _speedup(outcome, base)
+    return row
+
+
+def _speedup(outcome: Outcome, base: Outcome) -> dict[str, float | None]:
+    """The baseline against itself is 1 by definition, so it has no interval."""
+    if outcome.case == base.case:
+        return {"speedup": 1.0}
+    estimate: Estimate = ratio(base.medians_s, outcome.medians_s)
+    return {"speedup": estimate.value} | _bounds(estimate, "speedup_low", "speedup_high")
+
+
+def _bounds(estimate: Estimate, low: str, high: str) -> dict[str, float | None]:
+    interval = estimate.interval
+    return {low: interval.low, high: interval.high} if interval else {}
+
+
+def _share(
+    case: Case, header: Header, samples_per_s: float, peaks: Mapping[int, float]
+) -> float | None:
+    flops = header.training_flops if case.scenario == "train" else header.forward_flops
+    peak = peaks.get(case.threads)
+    if case.device != "cpu" or not peak or not flops:
+        return None
+    return flops * samples_per_s / peak
+
+
+def _peaks(record: Record) -> dict[int, float]:
+    """Median of all matrix-product rates (FLOP/s) by number of threads."""
+    rates: dict[int, list[float]] = {}
+    for line in record.lines:
+        if isinstance(line, Peak):
+            rates.setdefault(line.threads, []).extend(line.flops_per_s)
+    return {threads: float(np.median(found)) for threads, found in rates.items() if found}
+
+
+def _frame(given: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            column: pd.Series([row.get(column) for row in given], dtype=kind)
+            for column, kind in COLUMNS.items()
+        }
+    )
+
+
+def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
+    """What keeps rows of different records from being compared."""
+    questions: Mapping[str, Any] = {
+        "different data": [run.header.data.fingerprint for run in runs],
+        "different workloads": [run.header.workload_digest for run in runs],
+        "different seeds": [run.header.seed for run in runs],
+        "different machines": [
+            (m.cpu, m.logical_cores, m.usable_cores, m.memory_bytes, m.gpus)
+            for m in (run.header.machine for run in runs)
+        ],
+        "different package versions": [run.header.machine.packages for run in runs],
+    }
+    names = ", ".join(run.name for run in runs)
+    return tuple(
+        f"{names}: {what}; their rows stand side by side and are not to be compared"
+        if what != "different package versions"
+        else f"{names}: {what}"
+        for what, answers in questions.items()
+        if any(answer != answers[0] for answer in answers)
+    )

@@ -1,0 +1,170 @@
+"""Random small networks, so that a backend meets sizes, strides and orders of layers nobody thought of.
+
+A seed gives the same network everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+from dlbench.errors import WorkloadError
+from dlbench.spec.layers import BatchNorm
+from dlbench.spec.network import read_network, walk
+from dlbench.spec.workload import Workload, read_workload
+
+_MOST_VALUES = 6_000
+"""A layer's output that is larger than this is drawn again, to keep a network at milliseconds."""
+
+Shape = tuple[int, ...]
+Table = dict[str, Any]
+
+
+def draw_workload(seed: int) -> tuple[Workload, int]:
+    """A network of one to seven layers with a loss and an optimizer, and a batch size, from `seed`."""
+    random_ = random.Random(seed)
+    while True:
+        table, batch = _draw(random_)
+        try:
+            workload = read_workload(table)
+        except WorkloadError:
+            continue
+        if _trains(workload, batch):
+            return workload, batch
+
+
+def _draw(random_: random.Random) -> tuple[Table, int]:
+    batch = random_.choice((1, 2, 3, 5))
+    image = random_.random() < 0.85
+    shape: Shape = (random_.randint(1, 3), random_.randint(3, 23), random_.randint(3, 23))
+    if not image:
+        shape = (random_.randint(1, 12),)
+    start, layers = shape, []
+    for _ in range(random_.randint(1, 6)):
+        drawn = _layer(random_, shape)
+        if drawn is not None:
+            layer, shape = drawn
+            layers.append(layer)
+    squared = random_.random() < 0.2
+    if len(shape) == 3:
+        layers.append({"type": random_.choice(("flatten", "global_avg_pool"))})
+    if random_.random() < 0.7 or not squared:
+        layers.append(_linear(random_))
+        if random_.random() < 0.3:
+            layers += [_activation(random_), _linear(random_)]
+    return {
+        "input_shape": list(start),
+        "layers": layers,
+        "loss": "mean_squared_error" if squared else "cross_entropy",
+        "optimizer": _optimizer(random_),
+    }, batch
+
+
+def _layer(random_: random.Random, shape: Shape) -> tuple[Table, Shape] | None:
+    """A layer that fits `shape`, and what comes out of it; None when none was found."""
+    kinds: tuple[Callable[[random.Random, Shape], Table], ...] = (
+        (_conv, _conv, _conv, _pool, _norm, _plain, _plain, _residual, _concat)
+        if len(shape) == 3
+        else (_any_linear, _plain)
+    )
+    for _ in range(20):
+        layer = random_.choice(kinds)(random_, shape)
+        try:
+            output = read_network([layer], shape)[-1].output_shape
+        except WorkloadError:
+            continue
+        if math.prod(output) <= _MOST_VALUES:
+            return layer, output
+    return None
+
+
+def _conv(random_: random.Random, shape: Shape) -> Table:
+    kernel = [random_.choice((1, 2, 3, 3, 5)) for _ in range(2)]
+    return {
+        "type": "conv2d",
+        "out_channels": random_.randint(1, 7),
+        "kernel": kernel,
+        "stride": [random_.choice((1, 1, 1, 2, 3)) for _ in range(2)],
+        "padding": [random_.randint(0, 2) for _ in range(2)],
+        "dilation": [random_.choice((1, 1, 1, 2)) for _ in range(2)],
+        "bias": random_.random() < 0.7,
+    }
+
+
+def _pool(random_: random.Random, shape: Shape) -> Table:
+    kernel = [random_.randint(1, 3) for _ in range(2)]
+    return {
+        "type": random_.choice(("max_pool", "avg_pool")),
+        "kernel": kernel,
+        "stride": [random_.randint(1, 3) for _ in range(2)],
+        "padding": [random_.randint(0, size // 2) for size in kernel],
+    }
+
+
+def _norm(random_: random.Random, shape: Shape) -> Table:
+    return {"type": "batch_norm"}
+
+
+def _plain(random_: random.Random, shape: Shape) -> Table:
+    return _activation(random_)
+
+
+def _activation(random_: random.Random) -> Table:
+    return {"type": random_.choice(("relu", "relu", "leaky_relu", "sigmoid", "tanh"))}
+
+
+def _any_linear(random_: random.Random, shape: Shape) -> Table:
+    return _linear(random_)
+
+
+def _linear(random_: random.Random) -> Table:
+    return {
+        "type": "linear",
+        "out_features": random_.randint(2, 9),
+        "bias": random_.random() < 0.8,
+    }
+
+
+def _residual(random_: random.Random, shape: Shape) -> Table:
+    shortcut = random_.choice(("identity", "option_a", "projection"))
+    stride = 1 if shortcut == "identity" else random_.choice((1, 2))
+    channels = shape[0] if shortcut == "identity" else shape[0] + random_.randint(0, 3)
+    first = {
+        "type": "conv2d",
+        "out_channels": channels,
+        "kernel": 3,
+        "stride": stride,
+        "padding": 1,
+    }
+    body = [first, {"type": "batch_norm"}, _activation(random_)]
+    return {"type": "residual", "shortcut": shortcut, "body": body[: random_.randint(1, 3)]}
+
+
+def _concat(random_: random.Random, shape: Shape) -> Table:
+    conv = {"type": "conv2d", "out_channels": random_.randint(1, 4), "kernel": 3, "padding": 1}
+    body = [{"type": "batch_norm"}, _activation(random_), conv | {"bias": random_.random() < 0.5}]
+    return {"type": "concat", "body": body[random_.randint(0, 2) :]}
+
+
+def _optimizer(random_: random.Random) -> Table:
+    decay = random_.choice((0.0, 0.0, 0.01))
+    kind = random_.choice(("sgd", "sgd", "adam", "adamw", "adagrad"))
+    table: Table = {"type": kind, "learning_rate": random_.choice((0.1, 0.01, 0.001))}
+    if kind == "sgd":
+        momentum = random_.choice((0.0, 0.5, 0.9))
+        table |= {"momentum": momentum, "nesterov": momentum > 0 and random_.random() < 0.4}
+    return table | {"weight_decay": decay}
+
+
+def _trains(workload: Workload, batch: int) -> bool:
+    """Whether there is a parameter to train, and more than one value per channel to normalise."""
+    if not any(p.trainable for p in workload.parameters):
+        return False
+
+    return all(
+        batch * math.prod(node.input_shape[1:]) > 1
+        for node in walk(workload.nodes)
+        if isinstance(node.layer, BatchNorm)
+    )

@@ -1,0 +1,173 @@
+"""Small networks on which a wrong convention is a gross error.
+
+A tolerance that covers rounding also covers conventions that hardly matter on an ordinary network:
+a running variance that is biased over 50,176 values differs by 2e-5, an eps outside the root by
+5e-6. A probe makes such a difference large: four elements per channel, a variance near eps,
+gradients near Adam's eps. A workload is held against the probes of the conventions that its own
+layers and optimizer involve.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dlbench.contract import Adapter, Plan
+from dlbench.spec import layers as spec
+from dlbench.spec.network import walk
+from dlbench.spec.training import Adagrad, Adam, AdamW, CrossEntropy, Sgd
+from dlbench.spec.workload import Workload, read_workload
+from dlbench.verify.points import UNIT_INPUTS, InputRange
+from dlbench.verify.reference import load_steps
+from dlbench.verify.result import Check
+from dlbench.verify.steps import check_gradients, check_steps
+
+_HEAD: tuple[dict[str, Any], ...] = ({"type": "flatten"}, {"type": "linear", "out_features": 3})
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A small workload and inputs on which the conventions in `guards` are gross.
+
+    `optimizer` is None where the workload's own is taken.
+    """
+
+    name: str
+    guards: str
+    batch: int
+    input_shape: tuple[int, ...]
+    layers: tuple[dict[str, Any], ...]
+    needed: Callable[[Workload], bool]
+    inputs: InputRange = UNIT_INPUTS
+    loss: str = "cross_entropy"
+
+    def workload(self, of: Workload) -> Workload:
+        """The probe's network with the loss it needs and the optimizer of the workload it stands for."""
+        table = of.to_table()
+        table |= {"input_shape": list(self.input_shape), "layers": list(self.layers)}
+        return read_workload(table | {"loss": self.loss})
+
+
+def _has(*kinds: type[spec.Layer]) -> Callable[[Workload], bool]:
+    return lambda workload: any(isinstance(n.layer, kinds) for n in walk(workload.nodes))
+
+
+def _optimizer(*kinds: type[Any]) -> Callable[[Workload], bool]:
+    return lambda workload: isinstance(workload.optimizer, kinds)
+
+
+PROBES = (
+    Probe(
+        name="batch norm, four values a channel",
+        guards="unbiased variance into the running estimate, momentum, biased variance to normalise",
+        batch=2,
+        input_shape=(3, 1, 2),
+        layers=({"type": "batch_norm"}, *_HEAD),
+        needed=_has(spec.BatchNorm),
+    ),
+    Probe(
+        name="batch norm, variance near eps",
+        guards="eps inside the root, its value",
+        batch=2,
+        input_shape=(3, 3, 3),
+        layers=({"type": "batch_norm"}, *_HEAD),
+        needed=_has(spec.BatchNorm),
+        inputs=InputRange(scale=3e-3),
+    ),
+    Probe(
+        name="pooling of negative values with padding",
+        guards="padding never wins a maximum",
+        batch=2,
+        input_shape=(2, 5, 6),
+        layers=(
+            {"type": "conv2d", "out_channels": 2, "kernel": 1},
+            {"type": "max_pool", "kernel": 3, "stride": 2, "padding": 1},
+            *_HEAD,
+        ),
+        needed=_has(spec.MaxPool),
+        inputs=InputRange(offset=-4.0),
+    ),
+    Probe(
+        name="average pooling at the border",
+        guards="padding is not counted, floor mode",
+        batch=2,
+        input_shape=(2, 5, 6),
+        layers=(
+            {"type": "conv2d", "out_channels": 2, "kernel": 1},
+            {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1},
+            *_HEAD,
+        ),
+        needed=_has(spec.AvgPool),
+    ),
+    Probe(
+        name="strided convolution of an even size",
+        guards="symmetric padding, no flip of the kernel",
+        batch=2,
+        input_shape=(2, 6, 8),
+        layers=(
+            {"type": "conv2d", "out_channels": 3, "kernel": 3, "stride": 2, "padding": 1},
+            {"type": "tanh"},
+            {"type": "conv2d", "out_channels": 2, "kernel": [3, 2], "padding": [1, 0]},
+            *_HEAD,
+        ),
+        needed=_has(spec.Conv2d),
+    ),
+    Probe(
+        name="several outputs under the squared error",
+        guards="mean over all elements, not only over the batch",
+        batch=3,
+        input_shape=(4,),
+        layers=({"type": "linear", "out_features": 5},),
+        needed=lambda workload: not isinstance(workload.loss, CrossEntropy),
+        loss="mean_squared_error",
+    ),
+    Probe(
+        name="gradients near the optimizer's eps of 1e-8",
+        guards="eps outside the root and after the bias correction",
+        batch=3,
+        input_shape=(4,),
+        layers=({"type": "linear", "out_features": 5},),
+        needed=_optimizer(Adam, AdamW),
+        inputs=InputRange(scale=1e-8),
+        loss="mean_squared_error",
+    ),
+    Probe(
+        name="gradients near the optimizer's eps of 1e-10",
+        guards="eps outside the root, an accumulator that starts at 0",
+        batch=3,
+        input_shape=(4,),
+        layers=({"type": "linear", "out_features": 5},),
+        needed=_optimizer(Adagrad),
+        inputs=InputRange(scale=1e-10),
+        loss="mean_squared_error",
+    ),
+    Probe(
+        name="five steps of the optimizer on a smooth network",
+        guards="momentum without dampening, Nesterov, coupled or decoupled weight decay, bias correction",
+        batch=3,
+        input_shape=(4,),
+        layers=({"type": "linear", "out_features": 5},),
+        needed=_optimizer(Sgd, Adam, AdamW, Adagrad),
+        loss="mean_squared_error",
+    ),
+)
+
+
+def probes_for(workload: Workload) -> list[Probe]:
+    """The probes of the conventions that `workload` involves."""
+    return [probe for probe in PROBES if probe.needed(workload)]
+
+
+def check_probes(adapter: Adapter, plan: Plan, workload: Workload, cache_dir: Path) -> list[Check]:
+    """Holds a backend against every probe that `workload` calls for."""
+    checks = []
+    for probe in probes_for(workload):
+        small = probe.workload(workload)
+        probe_plan = dataclasses.replace(plan, batch=probe.batch)
+        stops = load_steps(small, probe.batch, probe.inputs, cache_dir, plan.precision)
+        found = check_gradients(adapter, probe_plan, small, stops)
+        found += check_steps(adapter, probe_plan, small, stops)
+        checks += [dataclasses.replace(c, name=f"probe {probe.name!r}: {c.name}") for c in found]
+    return checks

@@ -1,0 +1,101 @@
+"""Steps of a session held against the oracle: the comparisons that every stage of a verification uses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dlbench.contract import Adapter, Plan, Session
+from dlbench.spec.training import Sgd
+from dlbench.spec.workload import Weights, Workload
+from dlbench.verify.expectation import Expectation, repeat_rows
+from dlbench.verify.points import Point
+from dlbench.verify.reference import Stop
+from dlbench.verify.result import Check, compare
+
+GRADIENT_RATE = 2.0**20
+"""Learning rate that turns a plain SGD step into a gradient: a power of two, so large that the weights' own
+rounding is far below the gradient's."""
+
+
+def check_gradients(
+    adapter: Adapter, plan: Plan, workload: Workload, stops: Sequence[Stop]
+) -> list[Check]:
+    """Logits, loss and every gradient at each stop, from steps of plain SGD."""
+    plain = dataclasses.replace(workload, optimizer=Sgd(learning_rate=GRADIENT_RATE))
+    session = adapter.open(plan, plain, stops[0].point.weights)
+    return [check for i, stop in enumerate(stops, 1) for check in _gradients(session, stop, i)]
+
+
+def check_steps(
+    adapter: Adapter, plan: Plan, workload: Workload, stops: Sequence[Stop]
+) -> list[Check]:
+    """Loss and weights after each step of the workload's own optimizer, whose state lives on."""
+    session = adapter.open(plan, workload, stops[0].point.weights)
+    return [check for i, stop in enumerate(stops, 1) for check in check_step(session, stop, i)]
+
+
+def _gradients(session: Session, stop: Stop, step: int) -> list[Check]:
+    point, expected = stop.point, stop.expected
+    session.load(point.weights)
+    batch = session.upload(*point.batch())
+    checks = [
+        check_rows(
+            "logits", session.download(session.infer(batch)), expected["logits"], point, step
+        )
+    ]
+    loss = session.download(session.train_step(batch))
+    checks.append(_check("loss", loss, expected["loss"], step))
+    after = session.weights()
+    for name in sorted(expected):
+        if name.startswith("gradient of "):
+            parameter = name.removeprefix("gradient of ")
+            before = point.weights[parameter].astype(np.float64)
+            gradient = (before - after[parameter]) / GRADIENT_RATE
+            stored = 2.0**-24 * (np.abs(before) / GRADIENT_RATE + np.abs(gradient))
+            checks.append(_check(name, gradient, expected[name], step, stored))
+    return checks
+
+
+def check_step(session: Session, stop: Stop, step: int, *, fresh: bool = False) -> list[Check]:
+    """One step of the real optimizer from the point's weights, its state kept from the step before."""
+    point, expected = stop.point, stop.expected
+    rate = session.learning_rate
+    session.load(point.weights, keep_optimizer=not fresh and step > 1)
+    session.learning_rate = rate * stop.factor
+    batch = session.upload(*point.batch())
+    loss = session.download(session.train_step(batch))
+    session.learning_rate = rate
+    checks = [_check("loss", loss, expected["loss"], step)]
+    checks += _weights(session.weights(), expected, step)
+    if "logits after" in expected:
+        logits = session.download(session.infer(batch))
+        checks.append(check_rows("logits after", logits, expected["logits after"], point, step))
+    return checks
+
+
+def _weights(got: Weights, expected: Mapping[str, Expectation], step: int) -> list[Check]:
+    checks = []
+    for name, value in got.items():
+        checks.append(_check(f"{name} after the step", value, expected[name], step))
+    return checks
+
+
+def check_rows(name: str, got: object, expectation: Expectation, point: Point, step: int) -> Check:
+    """A comparison of per-sample rows: every copy of a sample is held against the same expectation."""
+    spread = dataclasses.replace(
+        expectation,
+        value=repeat_rows(expectation.value, point.counts),
+        tolerance=repeat_rows(expectation.tolerance, point.counts),
+    )
+    return _check(name, got, spread, step)
+
+
+def _check(
+    name: str, got: object, expectation: Expectation, step: int, extra: object = 0.0
+) -> Check:
+    label = f"{name}, step {step}" if step else f"{name}, timed batch"
+    tolerance = expectation.tolerance.astype(np.float64) + np.asarray(extra)
+    return compare(label, np.asarray(got), expectation.value, tolerance, expectation.scale)

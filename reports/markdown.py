@@ -1,0 +1,89 @@
+"""The table as Markdown, for READMEs, pull requests and job summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dlbench.table import Report, Run, split_baseline
+
+from . import words
+
+_RIGHT = {
+    "batch",
+    "samples/s",
+    "of sgemm",
+    "largest error",
+    "near ties",
+    "first step",
+    "loss",
+    "test accuracy",
+}
+
+
+def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
+    """A section for each record: a table of what was measured, a list of what was not, and the
+    reading."""
+    parts = [_section(run, report) for run in report.runs]
+    parts += [f"**{note}**" for note in report.notes]
+    parts += words.readings(report)
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(run: Run, report: Report) -> str:
+    rows = words.rows_of(run)
+    measured = [row for row in rows if row["status"] == "ok"]
+    beneath = [row for row in rows if row["status"] != "ok"]
+    parts = [
+        f"### {_text(words.title(run))}",
+        _text(words.machine(run)),
+        f"{words.LEGEND}   {words.INTERVALS}",
+    ]
+    if measured:
+        parts.append(_table(_cells(measured, split_baseline(report.baseline)[0])))
+    if beneath:
+        parts.append(
+            "\n".join(
+                f"- {words.mark(row)} {_text(words.label(row))}: {_text(words.trouble(row))}"
+                for row in beneath
+            )
+        )
+    parts += [_text(remark) for remark in words.remarks(rows)]
+    parts.append(_text(words.accounting(run)))
+    return "\n\n".join(parts)
+
+
+def _cells(rows: Sequence[words.Row], baseline: str) -> dict[str, list[str]]:
+    """Columns by title; those without a single entry are left out."""
+    columns: dict[str, list[str]] = {
+        "": [words.mark(row) for row in rows],
+        "backend": [f"{row['backend']} {row['version']}".strip() for row in rows],
+        "device": [row["device"] for row in rows],
+        "mode": [row["mode"] for row in rows],
+        "scenario": [row["scenario"] for row in rows],
+        "batch": [f"{row['batch']:,}" for row in rows],
+        "median": [words.median(row) for row in rows],
+        "over": [row["interval_over"] or "" for row in rows],
+        "samples/s": [words.samples(row) for row in rows],
+        f"vs {baseline}": [words.speedup(row) for row in rows],
+        "of sgemm": [words.share(row) for row in rows],
+        "largest error": [words.largest_error(row) for row in rows],
+        "near ties": [words.near_ties(row) for row in rows],
+        "first step": [words.seconds(row["first_step_s"]) for row in rows],
+        "loss": [words.loss(row) for row in rows],
+        "test accuracy": [words.accuracy(row) for row in rows],
+    }
+    return {title: cells for title, cells in columns.items() if any(cells)}
+
+
+def _table(columns: dict[str, list[str]]) -> str:
+    lines = [list(columns), ["---:" if title in _RIGHT else "---" for title in columns]]
+    lines += [[_text(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(text: str) -> str:
+    """Text on one line that cannot end a cell or start markup."""
+    flat = " ".join(text.split())
+    for character in "\\|*_`<[":
+        flat = flat.replace(character, f"\\{character}")
+    return flat

@@ -1,0 +1,373 @@
+"""Every layer of the NumPy backend against PyTorch in float64: outputs, loss and all gradients.
+
+The backend is driven through its session only. Gradients come from a step of plain SGD with learning
+rate 2**20, as the difference of the weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from dlbench.backends.numpy_cpu import Adapter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlbench.contract import Plan
+from dlbench.spec.workload import initial_weights, read_workload
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+RATE = 2.0**20
+CONV = {"type": "conv2d", "out_channels": 5, "kernel": 3}
+POINT = {"type": "conv2d", "out_channels": 6, "kernel": 1}
+
+
+def workload_of(layers, shape=(3, 9, 11), loss="mean_squared_error"):
+    return read_workload(
+        {
+            "input_shape": shape,
+            "layers": layers,
+            "loss": loss,
+            "optimizer": {"type": "sgd", "learning_rate": RATE},
+        }
+    )
+
+
+def random_weights(workload, seed=1):
+    """Weights with no special values: biases, scales and running statistics away from 0 and 1."""
+    random = np.random.default_rng(seed)
+    weights = initial_weights(workload, seed)
+    for parameter in workload.parameters:
+        if parameter.role in ("scale", "running_variance"):
+            weights[parameter.name] = random.uniform(0.5, 2, parameter.shape).astype(np.float32)
+        elif parameter.role != "weight":
+            weights[parameter.name] = random.normal(0, 0.3, parameter.shape).astype(np.float32)
+    return weights
+
+
+def random_batch(workload, batch, seed=2):
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(batch, *workload.input_shape)).astype(np.float32)
+    if type(workload.loss).__name__ == "CrossEntropy":
+        return inputs, random.integers(0, workload.output_shape[0], batch)
+    return inputs, random.normal(size=(batch, *workload.output_shape)).astype(np.float32)
+
+
+def torch_layer(node, x, weights, training):
+    """One node in PyTorch's own functions."""
+    layer, w = node.layer, {p.name.rpartition(".")[2]: weights[p.name] for p in node.parameters}
+    match type(layer).__name__:
+        case "Conv2d":
+            return F.conv2d(
+                x, w["weight"], w.get("bias"), layer.stride, layer.padding, layer.dilation
+            )
+        case "BatchNorm":
+            return F.batch_norm(
+                x,
+                w["running_mean"],
+                w["running_variance"],
+                w["scale"],
+                w["shift"],
+                training,
+                layer.momentum,
+                layer.eps,
+            )
+        case "Relu":
+            return F.relu(x)
+        case "LeakyRelu":
+            return F.leaky_relu(x, layer.slope)
+        case "Sigmoid":
+            return torch.sigmoid(x)
+        case "Tanh":
+            return torch.tanh(x)
+        case "MaxPool":
+            return F.max_pool2d(x, layer.kernel, layer.step, layer.padding)
+        case "AvgPool":
+            return F.avg_pool2d(x, layer.kernel, layer.step, layer.padding, count_include_pad=False)
+        case "GlobalAvgPool":
+            return x.mean(dim=(2, 3))
+        case "Dropout":
+            assert layer.rate == 0
+            return x
+        case "Flatten":
+            return x.flatten(1)
+        case "Linear":
+            return F.linear(x, w["weight"], w.get("bias"))
+        case "OptionA":
+            picked = x[:, :, :: layer.stride[0], :: layer.stride[1]]
+            return F.pad(picked, (0, 0, 0, 0, 0, layer.extra_channels))
+        case "Residual":
+            around = torch_chain(node.shortcut, x, weights, training)
+            return torch_chain(node.body, x, weights, training) + around
+        case "Concat":
+            return torch.cat((x, torch_chain(node.body, x, weights, training)), dim=1)
+    raise AssertionError(layer)
+
+
+def torch_chain(nodes, x, weights, training):
+    for node in nodes:
+        x = torch_layer(node, x, weights, training)
+    return x
+
+
+def torch_results(workload, weights, inputs, targets):
+    """(inference output, loss, {name: gradient}, {name: running statistic}) in float64."""
+    tensors = {
+        p.name: torch.tensor(weights[p.name], dtype=torch.float64, requires_grad=p.trainable)
+        for p in workload.parameters
+    }
+    x = torch.tensor(inputs, dtype=torch.float64)
+    with torch.no_grad():
+        output = torch_chain(workload.nodes, x, tensors, training=False).numpy()
+    trained = torch_chain(workload.nodes, x, tensors, training=True)
+    if type(workload.loss).__name__ == "CrossEntropy":
+        loss = F.cross_entropy(trained, torch.tensor(targets))
+    else:
+        loss = F.mse_loss(trained, torch.tensor(targets, dtype=torch.float64))
+    gradients = {}
+    if loss.requires_grad:
+        loss.backward()
+        gradients = {
+            p.name: tensors[p.name].grad.numpy() for p in workload.parameters if p.trainable
+        }
+    running = {p.name: tensors[p.name].numpy() for p in workload.parameters if not p.trainable}
+    return output, loss.item(), gradients, running
+
+
+def assert_close(expected, actual, name, scale=0.0, tolerance=1e-5):
+    """No element further than `tolerance` times the largest element (or `scale`, where that is larger)."""
+    assert expected.shape == actual.shape
+    scale = max(scale, float(np.abs(expected).max(initial=0)))
+    error = float(np.abs(expected - actual.astype(np.float64)).max(initial=0))
+    assert error <= tolerance * scale, f"{name}: {error:.3g} off, at a scale of {scale:.3g}"
+
+
+def check(layers, shape=(3, 9, 11), loss="mean_squared_error", batch=5, threads=1):
+    """Holds output, loss, gradients and running statistics of a network to PyTorch's."""
+    workload = workload_of(layers, shape, loss)
+    weights = random_weights(workload)
+    inputs, targets = random_batch(workload, batch)
+    output, expected_loss, gradients, running = torch_results(workload, weights, inputs, targets)
+    session = Adapter().open(Plan("numpy", "cpu", batch, threads), workload, weights)
+    resident = session.upload(inputs, targets)
+    assert_close(output, session.download(session.infer(resident)), "inference")
+    actual_loss = float(session.download(session.train_step(resident)))
+    assert actual_loss == pytest.approx(expected_loss, rel=1e-5)
+    after = session.weights()
+    for name, expected in gradients.items():
+        actual = (weights[name].astype(np.float64) - after[name]) / RATE
+        # A bias before batch norm has no gradient: its error is that of the terms of its layer.
+        layer = name.rpartition(".")[0]
+        scale = max(np.abs(g).max() for n, g in gradients.items() if n.startswith(layer + "."))
+        assert_close(expected, actual, name, float(scale), 2e-5)
+    for name, expected in running.items():
+        assert_close(expected, after[name], name)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5, [1, 3], [4, 2]], ids=str)
+@pytest.mark.parametrize("padding", [0, 1, [2, 1]], ids=str)
+def test_convolution_agrees_for_any_kernel_and_padding(kernel, padding):
+    check([POINT, {**CONV, "kernel": kernel, "padding": padding}])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, [1, 2], [3, 1]], ids=str)
+@pytest.mark.parametrize("dilation", [1, 2, [2, 1]], ids=str)
+@pytest.mark.parametrize("padding", [0, 2], ids=str)
+def test_convolution_agrees_for_any_stride_and_dilation(stride, dilation, padding):
+    check(
+        [POINT, {**CONV, "stride": stride, "dilation": dilation, "padding": padding}], (2, 13, 10)
+    )
+
+
+def test_a_stride_larger_than_the_kernel_leaves_inputs_without_gradient():
+    check([POINT, {**CONV, "kernel": 2, "stride": 4, "padding": 1}])
+
+
+def test_convolution_without_bias_agrees():
+    check([{**CONV, "bias": False}, {**CONV, "bias": False}])
+
+
+def test_five_by_five_kernels_with_stride_two_on_odd_images_agree_at_batch_one():
+    layers = [
+        {"type": "conv2d", "out_channels": 7, "kernel": 5, "stride": 2},
+        {"type": "relu"},
+        {"type": "conv2d", "out_channels": 9, "kernel": 5, "stride": 2, "padding": 2},
+        {"type": "relu"},
+        {"type": "flatten"},
+        {"type": "linear", "out_features": 10},
+    ]
+    check(layers, (1, 17, 23), "cross_entropy", batch=1)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"type": "batch_norm"},
+        {"type": "batch_norm", "eps": 1e-2, "momentum": 0.3},
+        {"type": "relu"},
+        {"type": "leaky_relu"},
+        {"type": "leaky_relu", "slope": 0.3},
+        {"type": "leaky_relu", "slope": 1.5},
+        {"type": "sigmoid"},
+        {"type": "tanh"},
+        {"type": "dropout", "rate": 0},
+        {"type": "global_avg_pool"},
+        {"type": "flatten"},
+        {"type": "option_a"},
+        {"type": "option_a", "stride": 2, "extra_channels": 3},
+        {"type": "option_a", "stride": [3, 1], "extra_channels": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("position", ["first", "between", "after_relu"])
+def test_every_elementwise_layer_agrees_wherever_it_stands(layer, position):
+    before = {"first": [], "between": [CONV], "after_relu": [CONV, {"type": "relu"}]}[position]
+    flat = layer["type"] in ("flatten", "global_avg_pool")
+    after = [{"type": "linear", "out_features": 4}] if flat else [CONV]
+    check([*before, layer, *after])
+
+
+@pytest.mark.parametrize("kind", ["max_pool", "avg_pool"])
+@pytest.mark.parametrize("kernel", [1, 2, 3, [3, 2]], ids=str)
+@pytest.mark.parametrize("stride", [None, 1, 2, [2, 3]], ids=str)
+@pytest.mark.parametrize("padding", [0, 1], ids=str)
+def test_pooling_agrees_for_any_window(kind, kernel, stride, padding):
+    if padding and kernel == 1:
+        pytest.skip("padding is at most half of the kernel")
+    pool = {"type": kind, "kernel": kernel, "padding": padding}
+    if stride is not None:
+        pool["stride"] = stride
+    check([CONV, pool, POINT])
+    check([CONV, {"type": "relu"}, pool])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_layers_agree(bias):
+    layers = [{"type": "linear", "out_features": n, "bias": bias} for n in (13, 1, 7)]
+    check(layers, (10,))
+
+
+@pytest.mark.parametrize("shortcut", ["identity", "option_a", "projection"])
+def test_residual_sums_agree(shortcut):
+    stride = 1 if shortcut == "identity" else 2
+    out = 5 if shortcut == "identity" else 8
+    body = [
+        {
+            "type": "conv2d",
+            "out_channels": out,
+            "kernel": 3,
+            "padding": 1,
+            "stride": stride,
+            "bias": False,
+        },
+        {"type": "batch_norm"},
+        {"type": "relu"},
+        {"type": "conv2d", "out_channels": out, "kernel": 3, "padding": 1, "bias": False},
+        {"type": "batch_norm"},
+    ]
+    block = {"type": "residual", "body": body, "shortcut": shortcut}
+    check([CONV, block, {"type": "relu"}, POINT])
+    check([block, {"type": "global_avg_pool"}], shape=(5, 8, 9))
+
+
+def test_nested_residuals_and_concatenations_agree():
+    dense = {
+        "type": "concat",
+        "body": [{"type": "batch_norm"}, {"type": "relu"}, {**CONV, "padding": 1}],
+    }
+    inner = {
+        "type": "residual",
+        "body": [{**CONV, "out_channels": 10, "padding": 1}, {"type": "tanh"}],
+    }
+    outer = {"type": "residual", "body": [{"type": "relu"}, inner, {"type": "sigmoid"}]}
+    check([CONV, dense, outer, dense, {"type": "avg_pool", "kernel": 2}, POINT])
+
+
+def test_concatenation_at_the_start_of_a_network_agrees():
+    check([{"type": "concat", "body": [{**CONV, "padding": 1}, {"type": "relu"}]}, POINT])
+
+
+def test_layers_after_flatten_see_the_canonical_order():
+    layers = [
+        CONV,
+        {"type": "relu"},
+        {"type": "flatten"},
+        {"type": "relu"},
+        {"type": "linear", "out_features": 6},
+    ]
+    check(layers, loss="cross_entropy")
+    check([CONV, {"type": "flatten"}, {"type": "tanh"}])
+
+
+def test_a_tie_in_max_pooling_sends_the_gradient_to_the_first_maximum():
+    scale = {"type": "conv2d", "out_channels": 1, "kernel": 1}
+    workload = workload_of(
+        [
+            scale,
+            {"type": "max_pool", "kernel": 2},
+            {"type": "flatten"},
+            {"type": "linear", "out_features": 1},
+        ],
+        (1, 5, 4),
+    )
+    # The gradient of conv.weight sums dy · x over the winners; equal outputs come from equal inputs only, so the
+    # two channels' sum tells the winner: x0 ties, x1 says where.
+    two = workload_of(
+        [
+            scale,
+            {"type": "max_pool", "kernel": 2},
+            {"type": "flatten"},
+            {"type": "linear", "out_features": 1},
+        ],
+        (2, 5, 4),
+    )
+    assert workload.output_shape == two.output_shape
+    weights = random_weights(two)
+    weights["conv1.weight"][...] = np.float32([1, 0]).reshape(1, 2, 1, 1)
+    weights["conv1.bias"][...] = 0
+    weights["linear1.weight"][...] = 1
+    weights["linear1.bias"][...] = 0
+    inputs = np.zeros((1, 2, 5, 4), np.float32)
+    inputs[0, 0, 2:4, 2:4] = [[0, 7], [7, 7]]
+    inputs[0, 1] = np.arange(20).reshape(5, 4)
+    session = Adapter().open(Plan("numpy", "cpu", 1, 1), two, weights)
+    session.train_step(session.upload(inputs, np.float32([[6.5]])))
+    gradient = (weights["conv1.weight"] - session.weights()["conv1.weight"]) / RATE
+    # Winners: 0 and 2 (constant windows), 8, and 11 (the first 7). The loss' gradient is 2 · (7 − 6.5) = 1.
+    assert gradient.reshape(2).tolist() == [7, 0 + 2 + 8 + 11]
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_convolutional_network_agrees_with_any_number_of_threads(data):
+    draw = data.draw
+    shape = (draw(st.integers(1, 4)), draw(st.integers(5, 14)), draw(st.integers(5, 14)))
+    layers = []
+    for _ in range(draw(st.integers(1, 3))):
+        layers.append(
+            {
+                "type": "conv2d",
+                "out_channels": draw(st.integers(1, 9)),
+                "kernel": [draw(st.integers(1, 3)), draw(st.integers(1, 3))],
+                "stride": [draw(st.integers(1, 2)), draw(st.integers(1, 2))],
+                "padding": [1, 1],
+                "bias": draw(st.booleans()),
+            }
+        )
+        layers.append(
+            draw(
+                st.sampled_from(
+                    [
+                        {"type": "tanh"},
+                        {"type": "sigmoid"},
+                        {"type": "leaky_relu"},
+                        {"type": "batch_norm"},
+                    ]
+                )
+            )
+        )
+        if draw(st.booleans()):
+            layers.append({"type": "max_pool", "kernel": 2, "stride": 1, "padding": 1})
+    layers += [{"type": "flatten"}, {"type": "linear", "out_features": 10}]
+    check(layers, shape, "cross_entropy", draw(st.integers(2, 9)), draw(st.integers(1, 4)))
