@@ -19,6 +19,8 @@ from .plans import NEEDS_GPU
 class Adapter:
     """Refuses, with the reason that applies here."""
 
+    default_device = "cuda"
+
     def info(self) -> BackendInfo:
         """Looks for CuPy and for a CUDA device.
 

@@ -80,6 +80,34 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
     return _run(_request(rounds=0, **chosen), output, form, quiet)
 
 
+@cli.command("conformance")
+@click.argument("backend")
+@click.option("--device", default="cpu", metavar="cpu|cuda[:N]", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--networks",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Random networks, besides every layer, loss and optimizer.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="First random network.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def conformance_command(quiet: bool, **chosen: Any) -> int:
+    """Hold an adapter, NAME or module:Class, against the oracle in everything the spec has."""
+    from dlbench.conformance import Request, describe, hold
+    from dlbench.wording import why
+
+    request = Request(cache_dir=options.cache_dir(), **chosen)
+    ended = hold(request, (lambda phase: None) if quiet else tell)
+    if ended.status != "ok":
+        tell(f"{request.backend}: {why(ended.reason, ended.remedy)}\n{ended.output}".rstrip())
+        return exit_code([ended.status])
+    verdicts = ended.result["verdicts"]
+    _answer(describe(request, verdicts))
+    return exit_code(["unverified" if any(v["reason"] for v in verdicts) else "ok"])
+
+
 @cli.command("report")
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -142,16 +170,11 @@ def data_group() -> None:
 def fetch_command(name: str) -> None:
     """Download a data set into the cache, where every run finds it."""
     from dlbench.data.fetch import fetch
+    from dlbench.progress import download_progress
 
-    told = set()
-
-    def on_progress(file: str, done_bytes: int, total_bytes: int | None) -> None:
-        if file not in told:
-            size = "" if total_bytes is None else f", {total_bytes / 1e6:.1f} MB"
-            tell(f"fetching {file}{size}")
-            told.add(file)
-
-    for path in fetch(name, cache_dir=options.cache_dir(), on_progress=on_progress):
+    with download_progress(sys.stderr) as on_progress:
+        paths = fetch(name, cache_dir=options.cache_dir(), on_progress=on_progress)
+    for path in paths:
         _answer(str(path))
 
 

@@ -7,6 +7,7 @@ result of a job holds only what JSON can carry.
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -71,6 +72,21 @@ def verify(job: Job, phases: Phases) -> Result:
         "reason": outcome.reason,
         "seconds": phases.seconds(),
     }
+
+
+def conformance(job: Job, phases: Phases) -> Result:
+    """Holds a backend against the oracle in all that the spec has."""
+    from dlbench.verify.conformance import hold
+
+    adapter, info = _import_adapter(job, phases)
+    phases.enter("verify")
+    plan, cache_dir = Plan(**job["plan"]), Path(job["cache_dir"])
+    verdicts = hold(adapter, plan, job["networks"], job["seed"], cache_dir, phases.beat)
+    tables = [dataclasses.asdict(verdict) for verdict in verdicts]
+    for table in tables:
+        # JSON has no infinity
+        table["worst"] = table["worst"] if math.isfinite(table["worst"]) else None
+    return _described(info) | {"verdicts": tables, "seconds": phases.seconds()}
 
 
 def measure(job: Job, phases: Phases) -> Result:
@@ -165,6 +181,7 @@ JOBS: Mapping[str, Callable[[Job, Phases], Result]] = {
     "look": look,
     "oracle": oracle,
     "verify": verify,
+    "conformance": conformance,
     "measure": measure,
     "train": train_epochs,
     "peak": peak,

@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 FORMATS = {"table": "terminal", "markdown": "markdown", "csv": "csv", "json": "json"}
 """Words of ``--format`` and the reporters they name."""
 
-DATA = ("mnist", "cifar10", "digits", "stand-in")
+DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
 """Words of ``--data``."""
 
 

@@ -17,6 +17,8 @@ from dlbench import record
 from dlbench.contract import Plan
 from dlbench.data.batches import epoch_order
 from dlbench.data.datasets import load_dataset
+from dlbench.data.noise import NAME as NOISE
+from dlbench.data.noise import draw_noise
 from dlbench.data.types import Dataset
 from dlbench.errors import UsageError
 from dlbench.inputs import Recipe, input_shape
@@ -77,8 +79,7 @@ def prepare(request: Request, folder: Path) -> Material:
     DataError : files that are missing or damaged.
     """
     suite, workload = request.suite, request.suite.workload
-    name = request.data or suite.data.name
-    dataset = load_dataset(name, data_dir=request.data_dir, cache_dir=request.cache_dir)
+    dataset = _load(request)
     recipe = Recipe(suite.data.padding, suite.data.mean, suite.data.std, suite.data.augment)
     _check_fit(workload, recipe, dataset, suite.name)
     for batch in request.chosen_batches:
@@ -109,6 +110,20 @@ def prepare(request: Request, folder: Path) -> Material:
         _folder=folder,
         _files=files,
     )
+
+
+def _load(request: Request) -> Dataset:
+    suite, workload = request.suite, request.suite.workload
+    name = request.data or suite.data.name
+    if name != NOISE:
+        return load_dataset(name, data_dir=request.data_dir, cache_dir=request.cache_dir)
+    labels = isinstance(workload.loss, CrossEntropy)
+    classes = workload.output_shape[0] if labels else 0
+    stored = workload.input_shape
+    if len(stored) == 3:
+        margin = 2 * suite.data.padding
+        stored = (stored[0], stored[1] - margin, stored[2] - margin)
+    return draw_noise(stored, classes, workload.output_shape)
 
 
 def _check_fit(workload: Workload, recipe: Recipe, dataset: Dataset, suite: str) -> None:

@@ -14,6 +14,14 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 from dlbench.observer import Observer
@@ -160,3 +168,36 @@ def told(line: Line) -> str:
             return f"✗ {line.case.label}: {status}: {one_line(line.reason)}"
         case _:
             return ""
+
+
+@contextlib.contextmanager
+def download_progress(stream: TextIO) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar for each file that is fetched, told of `(file, done_bytes, total_bytes)`; without a terminal a
+    line as each begins."""
+    if not stream.isatty():
+        told: set[str] = set()
+
+        def tell(file: str, done_bytes: int, total_bytes: int | None) -> None:
+            if file not in told:
+                told.add(file)
+                size = "" if total_bytes is None else f", {total_bytes / 1e6:.1f} MB"
+                stream.write(f"fetching {file}{size}\n")
+                stream.flush()
+
+        yield tell
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=Console(file=stream)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def update(file: str, done_bytes: int, total_bytes: int | None) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total_bytes)
+            bars.update(tasks[file], completed=done_bytes, total=total_bytes)
+
+        yield update

@@ -56,8 +56,8 @@ class Pass:
     def terms(self, positions: int) -> int:
         """Length of a sum over the batch and `positions` of each sample, for the rounding of it.
 
-        Copies of a sample bring the same terms again, whose roundings do not average out: c equal terms err by c
-        times one, not √c times, so the length counts them twice.
+        Copies of a sample bring the same terms again, whose roundings do not average out (see `repetition`),
+        so the length counts them twice.
         """
         return int(self.counts.sum() * self.counts.max()) * positions
 
@@ -76,15 +76,17 @@ def per_channel(values: Array, ndim: int) -> Array:
     return values.reshape(1, -1, *[1] * (ndim - 2))
 
 
-def run_length(values: Array) -> int:
-    """Mean length of the runs of non-zero values along the last axis that are equal but for rounding.
+def repetition(dy: Array) -> int:
+    """How often the commonest terms of a channel's sum repeat, up to rounding: the largest, over channels
+    of dy (N×C×P), of non-zero values per distinct value.
 
-    What a global average hands back is one value at every position; the roundings of their sum all go one way.
+    What a global average hands back is the same at every position; the roundings of the sum of such terms all
+    go one way, so that c equal terms err by c times one, not √c times.
     """
-    later, earlier = values[..., 1:], values[..., :-1]
-    nonzero = int(np.count_nonzero(values))
-    repeated = int(np.count_nonzero(np.abs(later - earlier) < 1e-5 * np.abs(later)))
-    return -(-nonzero // max(nonzero - repeated, 1)) if nonzero else 1
+    values = np.sort(np.abs(dy).transpose(1, 0, 2).reshape(dy.shape[1], -1), axis=1)
+    nonzero = (values > 0).sum(1)
+    distinct = ((values[:, 1:] - values[:, :-1]) > 1e-5 * values[:, 1:]).sum(1)
+    return int(np.ceil(np.max(nonzero / np.maximum(distinct, 1))))
 
 
 class Layer:
@@ -160,7 +162,7 @@ class Conv2d(Layer):
         size = strength.reshape(-1, 1, 1, 1) * root_mean_square(self.padded)
         self.gradient("weight", self.run.rounding(gradient, terms, size))
         if "bias" in self.weights:
-            length = terms * run_length(flat)
+            length = terms * repetition(flat)
             self.gradient("bias", self.run.rounding(total.sum((0, 2)), length, strength))
         (top, left), (height, width) = layer.padding, self.node.input_shape[1:]
         inner = dx[:, :, top : top + height, left : left + width]
@@ -235,7 +237,7 @@ class BatchNorm(Layer):
         product = total * self.normal
         axes = (0, 2, 3)
         terms = run.terms(dy.shape[2] * dy.shape[3])
-        length = terms * run_length(dy.reshape(*dy.shape[:2], -1))
+        length = terms * repetition(dy.reshape(*dy.shape[:2], -1))
         shift = run.rounding(total.sum(axes), length, np.sqrt((total * dy).sum(axes)))
         size = np.sqrt((product * dy * self.normal).sum(axes))
         scale = run.rounding(product.sum(axes), terms, size)

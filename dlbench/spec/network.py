@@ -320,7 +320,8 @@ def _image(layer: Layer, shape: Shape, path: str) -> Shape:
     if len(shape) != 3:
         raise WorkloadError(
             path,
-            f": {spec.WORDS[type(layer)]} needs channels × height × width, its input has {format_shape(shape)} features",
+            f": {spec.WORDS[type(layer)]} needs channels × height × width,"
+            f" its input has {format_shape(shape)} features",
         )
     return shape
 

@@ -19,7 +19,6 @@ import psutil
 from dlbench.errors import SuiteError, WorkloadError
 from dlbench.spec.decode import array, at_least, decode, nearest, table
 from dlbench.spec.network import format_shape, walk
-from dlbench.spec.training import MeanSquaredError
 from dlbench.spec.workload import Workload, read_workload
 
 SCENARIOS = ("train", "infer")
@@ -216,12 +215,9 @@ def _check_data(data: DataChoice, workload: Workload) -> None:
         raise WorkloadError("data.std", f" = {list(data.std)} must be greater than 0")
     if bool(data.mean) != bool(data.std):
         raise WorkloadError("data", ": mean and std belong together; one of them is missing")
-    features = isinstance(workload.loss, MeanSquaredError)
-    if features == (len(shape) == 3):
-        wanted = "features and mean_squared_error" if features else "images and cross_entropy"
+    if len(shape) == 3 and 2 * data.padding >= min(shape[1:]):
         raise WorkloadError(
-            "network.input",
-            f" = {list(shape)} does not go with the loss; data sets here have {wanted}",
+            "data.padding", f" = {data.padding} leaves nothing of the input's {format_shape(shape)}"
         )
 
 

@@ -9,18 +9,21 @@ computes.
 3. Dropout, as it is timed (`dlbench.verify.dropout`).
 4. A probe for each convention that an ordinary network would hide (`dlbench.verify.probes`).
 
-The first stage that fails ends the verification.
+The first stage that fails ends the verification, with the first layer and the first parameter that
+are wrong (`dlbench.verify.locate`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dlbench.contract import Adapter, Plan, Session
 from dlbench.spec.workload import Workload
 from dlbench.verify.dropout import check_dropout
+from dlbench.verify.locate import first_activation, first_gradient
+from dlbench.verify.points import Point
 from dlbench.verify.probes import check_probes
 from dlbench.verify.reference import Reference, load_reference
 from dlbench.verify.result import Check
@@ -90,10 +93,24 @@ def verify(
     ):
         progress(phase)
         checks += stage()
-        failed = next((check for check in checks if not check.passed), None)
-        if failed is not None:
-            return Outcome(tuple(checks), reference.ambiguous_branches, facts, failed.sentence())
+        if all(check.passed for check in checks):
+            continue
+        reason = next(check for check in checks if not check.passed).sentence()
+        if stage in (gradients, steps, timed_batch):
+            reason = _located(adapter, small, calm, reference.small[0].point, checks) or reason
+        return Outcome(tuple(checks), reference.ambiguous_branches, facts, reason)
     return Outcome(tuple(checks), reference.ambiguous_branches, facts, "")
+
+
+def _located(
+    adapter: Adapter, plan: Plan, workload: Workload, point: Point, checks: Sequence[Check]
+) -> str:
+    """The first layer and the first gradient that are wrong, in words; empty where neither is."""
+    found = (
+        first_activation(adapter, plan, workload, point),
+        first_gradient(checks, workload),
+    )
+    return "; ".join(check.sentence() for check in found if check is not None)
 
 
 def _timed(session: Session, reference: Reference) -> list[Check]:

@@ -46,9 +46,11 @@ MACHINE = Machine(
 )
 
 
-@pytest.fixture(autouse=True)
-def broken_backends(monkeypatch):
-    monkeypatch.syspath_prepend(str(FIXTURES))
+@pytest.fixture(autouse=True, scope="session")
+def broken_backends():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FIXTURES))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +58,7 @@ def cache_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     return parse_suite(TINY, Path("tiny.toml"))
 
@@ -69,7 +71,7 @@ def tiny_file(tmp_path):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def request_for(tiny, cache_dir):
     """Makes requests for the tiny suite."""
     return lambda **choices: dataclasses.replace(
@@ -117,12 +119,12 @@ class Ran:
         ]
 
 
-@pytest.fixture
-def carry_out(tmp_path):
+@pytest.fixture(scope="session")
+def carry_out(tmp_path_factory):
     """Runs a request and reads its record back."""
 
     def carry_out(request):
-        observer, writer = Listener(), Writer(tmp_path / "record.jsonl")
+        observer, writer = Listener(), Writer(tmp_path_factory.mktemp("run") / "record.jsonl")
         try:
             end = run(request, writer, observer)
         finally:

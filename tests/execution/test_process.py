@@ -71,12 +71,10 @@ def test_a_failure_comes_with_its_traceback(job, work):
 
 
 def test_a_hanging_backend_is_ended_with_all_its_children(job, work):
-    started = time.monotonic()
-    ended = work(job("Hangs"), limit_s=5.0)
+    ended = work(job("Hangs"), limit_s=8.0)
     assert "timeout" == ended.status
-    assert ended.reason.startswith("said nothing for 5 s in verify")
-    assert time.monotonic() - started < 60
-    assert [] == children_named("sleep 1000")
+    assert ended.reason.startswith("said nothing for 8 s in verify")
+    assert wait_for(lambda: not children_named("sleep 1000"))
 
 
 def test_a_process_that_a_backend_leaves_behind_does_not_hold_the_run_up(job, work):
@@ -195,7 +193,7 @@ def test_an_interrupt_ends_the_worker_and_passes_on(job):
     launch = Launch(worker_environment(1, "cpu"), 60.0)
     with pytest.raises(KeyboardInterrupt):
         run_worker(job("Hangs"), launch, interrupt)
-    assert [] == children_named("dlbench.worker")
+    assert wait_for(lambda: not children_named("dlbench.worker"))
 
 
 def is_alive(pid):

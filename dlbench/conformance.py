@@ -1,0 +1,82 @@
+"""`dlbench conformance BACKEND`: has a backend held against the oracle in a worker, and tells the outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dlbench import plugins
+from dlbench.contract import Plan
+from dlbench.conversation import Ended
+from dlbench.look import look
+from dlbench.process import Launch, run_worker, worker_environment
+from dlbench.wording import plural
+
+_LIMIT_S = 300.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Which backend to hold against the oracle: on `networks` random networks from `seed` on, besides every
+    layer, loss and optimizer."""
+
+    backend: str
+    device: str
+    threads: int
+    networks: int
+    seed: int
+    cache_dir: Path
+
+
+def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None) -> Ended:
+    """Does it in a worker; ``result["verdicts"]`` is a list of `dlbench.verify.conformance.Verdict` as tables.
+
+    Raises
+    ------
+    UsageError : no such backend.
+    """
+    found = look(request.backend, request.threads, False, _LIMIT_S)
+    if found.status != "ok":
+        return Ended(found.status, found.reason, found.remedy, output=found.output)
+    plan = Plan(request.backend, request.device, 1, request.threads, mode=found.mode)
+    job = {
+        "job": "conformance",
+        "adapter": plugins.adapter_target(request.backend),
+        "plan": dataclasses.asdict(plan),
+        "networks": request.networks,
+        "seed": request.seed,
+        "cache_dir": str(request.cache_dir),
+    }
+    launch = Launch(worker_environment(request.threads, request.device), _LIMIT_S)
+    return run_worker(job, launch, on_phase)
+
+
+def describe(request: Request, verdicts: Iterable[Mapping[str, Any]]) -> str:
+    """The report: a line for each group, then every trial that failed with what was wrong and where."""
+    found = list(verdicts)
+    groups = dict.fromkeys(str(verdict["group"]) for verdict in found)
+    width = max(len(group) for group in groups)
+    lines = [f"{request.backend} on {request.device}, against the float64 oracle", ""]
+    for group in groups:
+        members = [verdict for verdict in found if verdict["group"] == group]
+        failed = sum(bool(verdict["reason"]) for verdict in members)
+        worst = max(_share(verdict["worst"]) for verdict in members)
+        mark = "✗" if failed else "✓"
+        passed = f"{len(members) - failed} of {len(members)} agree"
+        share = f"; largest error {worst:.0%} of its tolerance" if math.isfinite(worst) else ""
+        lines.append(f"{mark} {group.ljust(width)}  {passed}{share}")
+    bad = [verdict for verdict in found if verdict["reason"]]
+    lines += ["", *(f"✗ {v['group']}, {v['name']}: {v['reason']}" for v in bad)]
+    checks = sum(int(verdict["checks"]) for verdict in found)
+    if bad:
+        lines.append(f"not conformant: {plural(len(bad), 'trial')} of {len(found)} failed")
+    else:
+        lines.append(f"conformant: {plural(len(found), 'trial')}, {plural(checks, 'comparison')}")
+    return "\n".join(lines)
+
+
+def _share(worst: float | None) -> float:
+    return math.inf if worst is None else worst
