@@ -30,7 +30,7 @@ class Adapter:
 
     def info(self) -> BackendInfo:
         """NumPy's version and the BLAS beneath it."""
-        return BackendInfo(np.__version__, (Device("cpu", "CPU"),), libraries=_blas())
+        return BackendInfo(np.__version__, (Device("cpu", "CPU"),), libraries=_blas(), own_kernels=True)
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """A session at `weights`.

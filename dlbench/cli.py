@@ -95,7 +95,7 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def conformance_command(quiet: bool, **chosen: Any) -> int:
     """Hold an adapter, NAME or module:Class, against the oracle in everything the spec has."""
-    from dlbench.conformance import Request, describe, hold
+    from dlbench.conformance import Request, describe, failed, hold
     from dlbench.wording import why
 
     request = Request(cache_dir=options.cache_dir(), **chosen)
@@ -105,7 +105,10 @@ def conformance_command(quiet: bool, **chosen: Any) -> int:
         return exit_code([ended.status])
     verdicts = ended.result["verdicts"]
     _answer(describe(request, verdicts))
-    return exit_code(["unverified" if any(v["reason"] for v in verdicts) else "ok"])
+    statuses = [
+        "unverified" if failed(v) else "skipped" if v["refused"] else "ok" for v in verdicts
+    ]
+    return exit_code(statuses)
 
 
 @cli.command("report")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,22 +60,43 @@ def describe(request: Request, verdicts: Iterable[Mapping[str, Any]]) -> str:
     groups = dict.fromkeys(str(verdict["group"]) for verdict in found)
     width = max(len(group) for group in groups)
     lines = [f"{request.backend} on {request.device}, against the float64 oracle", ""]
-    for group in groups:
-        members = [verdict for verdict in found if verdict["group"] == group]
-        failed = sum(bool(verdict["reason"]) for verdict in members)
-        worst = max(_share(verdict["worst"]) for verdict in members)
-        mark = "✗" if failed else "✓"
-        passed = f"{len(members) - failed} of {len(members)} agree"
-        share = f"; largest error {worst:.0%} of its tolerance" if math.isfinite(worst) else ""
-        lines.append(f"{mark} {group.ljust(width)}  {passed}{share}")
-    bad = [verdict for verdict in found if verdict["reason"]]
-    lines += ["", *(f"✗ {v['group']}, {v['name']}: {v['reason']}" for v in bad)]
+    lines += [
+        _group(group.ljust(width), [v for v in found if v["group"] == group]) for group in groups
+    ]
+    lines.append("")
+    for verdict in found:
+        if verdict["reason"]:
+            mark = "–" if verdict["refused"] else "✗"
+            lines.append(f"{mark} {verdict['group']}, {verdict['name']}: {verdict['reason']}")
     checks = sum(int(verdict["checks"]) for verdict in found)
+    bad = [verdict for verdict in found if failed(verdict)]
+    agree = [verdict for verdict in found if not verdict["reason"]]
     if bad:
         lines.append(f"not conformant: {plural(len(bad), 'trial')} of {len(found)} failed")
+    elif agree:
+        refused = len(found) - len(agree)
+        rest = f"; {refused} refused" if refused else ""
+        lines.append(
+            f"conformant: {plural(len(agree), 'trial')}, {plural(checks, 'comparison')}{rest}"
+        )
     else:
-        lines.append(f"conformant: {plural(len(found), 'trial')}, {plural(checks, 'comparison')}")
+        lines.append("nothing to judge: every trial was refused")
     return "\n".join(lines)
+
+
+def failed(verdict: Mapping[str, Any]) -> bool:
+    """Whether a trial went wrong; a refusal is none."""
+    return bool(verdict["reason"]) and not verdict["refused"]
+
+
+def _group(name: str, members: Sequence[Mapping[str, Any]]) -> str:
+    tried = [verdict for verdict in members if not verdict["refused"]]
+    bad = sum(failed(verdict) for verdict in tried)
+    mark = "✗" if bad else "✓" if tried else "–"
+    refused = f", {len(members) - len(tried)} refused" if len(tried) < len(members) else ""
+    worst = max((_share(verdict["worst"]) for verdict in tried), default=math.inf)
+    share = f"; largest error {worst:.0%} of its tolerance" if math.isfinite(worst) else ""
+    return f"{mark} {name}  {len(tried) - bad} of {len(members)} agree{refused}{share}"
 
 
 def _share(worst: float | None) -> float:

@@ -60,12 +60,14 @@ class BackendInfo:
     devices : what plans may name.
     mode : the mode a plan with none gets.
     libraries : versions of what computes beneath (BLAS, oneDNN, CUDA, cuDNN).
+    own_kernels : whether its pooling is written here, and so held to the first of several equal maxima.
     """
 
     version: str
     devices: tuple[Device, ...]
     mode: str = ""
     libraries: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    own_kernels: bool = False
 
 
 class Session(Protocol):

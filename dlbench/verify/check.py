@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dlbench.contract import Adapter, Plan, Session
+from dlbench.spec.layers import MaxPool
+from dlbench.spec.network import walk
 from dlbench.spec.workload import Workload
 from dlbench.verify.dropout import check_dropout
 from dlbench.verify.locate import first_activation, first_gradient
@@ -28,6 +30,7 @@ from dlbench.verify.probes import check_probes
 from dlbench.verify.reference import Reference, load_reference
 from dlbench.verify.result import Check
 from dlbench.verify.steps import check_gradients, check_rows, check_step, check_steps
+from dlbench.verify.ties import observe_ties
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,12 @@ def verify(
         return check_steps(adapter, small, calm, reference.small)
 
     def probes() -> list[Check]:
-        return check_probes(adapter, plan, workload, cache_dir)
+        found = check_probes(adapter, plan, workload, cache_dir)
+        if any(isinstance(node.layer, MaxPool) for node in walk(workload.nodes)):
+            facts["max_pool_tie"], first = observe_ties(adapter, plan)
+            if adapter.info().own_kernels:
+                found.append(first)
+        return found
 
     def timed_batch() -> list[Check]:
         session = adapter.open(plan, calm, reference.timed[0].point.weights)
@@ -114,17 +122,11 @@ def _located(
 
 
 def _timed(session: Session, reference: Reference) -> list[Check]:
-    first = reference.timed[0]
-    batch = session.upload(*first.point.batch())
-    checks = [
-        check_rows(
-            "logits",
-            session.download(session.infer(batch)),
-            first.expected["logits"],
-            first.point,
-            0,
-        )
-    ]
+    """The timed batch, one resident copy of it all along: an output kept for a batch is found out."""
+    point = reference.timed[0].point
+    batch = session.upload(*point.batch())
+    logits = session.download(session.infer(batch))
+    checks = [check_rows("logits", logits, reference.timed[0].expected["logits"], point, 0)]
     for stop in reference.timed:
-        checks += check_step(session, stop, 0, fresh=True)
+        checks += check_step(session, stop, 0, fresh=True, batch=batch)
     return checks

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlbench.contract import Adapter, Plan
-from dlbench.errors import BackendUnavailable
+from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.check import verify
 from dlbench.verify.drawing import draw_workload
@@ -85,11 +85,16 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """How a trial went: `reason` is empty where the backend agreed with the oracle."""
+    """How a trial went.
+
+    `reason` is empty where the backend agreed with the oracle; `refused` says that it has not got what the
+    trial needs, and said so, which is no failure.
+    """
 
     group: str
     name: str
     reason: str
+    refused: bool
     checks: int
     worst: float
     """The largest error, as a share of its tolerance."""
@@ -133,16 +138,21 @@ def hold(
             outcome = verify(adapter, one, trial.workload, cache_dir)
         except BackendUnavailable:
             raise
+        except PlanRefused as error:
+            verdicts.append(Verdict(trial.group, trial.name, str(error), True, 0, 0.0))
+            continue
         except Exception as error:
             line = traceback.format_exception_only(error)[-1].strip()
-            verdicts.append(Verdict(trial.group, trial.name, f"raised {line}", 0, float("inf")))
+            verdicts.append(
+                Verdict(trial.group, trial.name, f"raised {line}", False, 0, float("inf"))
+            )
             continue
         shares = [
             c.error / c.tolerance for c in outcome.checks if c.error is not None and c.tolerance
         ]
         worst = max(shares, default=0.0)
         count = len(outcome.checks)
-        verdicts.append(Verdict(trial.group, trial.name, outcome.reason, count, worst))
+        verdicts.append(Verdict(trial.group, trial.name, outcome.reason, False, count, worst))
     return verdicts
 
 

@@ -25,6 +25,7 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, walk
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Workload, read_workload
+from dlbench.verify.expectation import expect_output
 from dlbench.verify.points import (
     SAFETY,
     Point,
@@ -85,20 +86,22 @@ def _readers(workload: Workload) -> dict[str, Node]:
 
 
 def _stand_alone(node: Node) -> Workload:
-    """A dropout of the same rate and shape behind a layer without zeros, read by a linear layer."""
+    """A dropout of the same rate and shape between two layers with parameters, the second a linear one."""
     layer = node.layer
     assert isinstance(layer, spec.Dropout)
-    layers: list[dict[str, Any]] = [
-        {"type": "dropout", "rate": layer.rate, "name": node.name},
-        {"type": "flatten"},
-        {"type": "linear", "out_features": 3},
-    ]
-    if len(node.output_shape) == 1:
-        del layers[1]
+    shape = node.output_shape
+    if len(shape) == 1:
+        start = [1]
+        first: dict[str, Any] = {"type": "linear", "out_features": shape[0]}
+    else:
+        start = [1, *shape[1:]]
+        first = {"type": "conv2d", "out_channels": shape[0], "kernel": 1}
+    dropout = {"type": "dropout", "rate": layer.rate, "name": node.name}
+    end = [{"type": "flatten"}, {"type": "linear", "out_features": 3}]
     return read_workload(
         {
-            "input_shape": list(node.output_shape),
-            "layers": layers,
+            "input_shape": start,
+            "layers": [first, dropout, *(end if len(shape) == 3 else end[1:])],
             "loss": "cross_entropy",
             "optimizer": {"type": "sgd", "learning_rate": 1.0},
         }
@@ -142,6 +145,7 @@ def _check_network(
     session = adapter.open(dataclasses.replace(plan, batch=1), plain, point.weights)
     tallies = {name: _Tally() for name in readers}
     checks: list[Check] = []
+    idle = _check_inference(session, plain, point, plan.precision, note)
     for step in range(_MAX_STEPS):
         gradients, loss = _gradients(session, point)
         masks = _recover(plain, point, readers, gradients, tallies)
@@ -152,7 +156,19 @@ def _check_network(
             break
     for name, tally in tallies.items():
         checks += _check_masks(f"{name}{note}", tally, _rate(plain, name))
-    return checks + _check_two_samples(adapter, plan, plain, point, readers, note)
+    return [idle, *checks, *_check_two_samples(adapter, plan, plain, point, readers, note)]
+
+
+def _check_inference(
+    session: Session, workload: Workload, point: Point, precision: str, note: str
+) -> Check:
+    """In inference dropout is the identity."""
+    expected = expect_output(
+        workload, oracle_weights(point.weights), oracle_inputs(point.inputs), precision
+    )
+    got = session.download(session.infer(session.upload(*point.batch())))
+    name = f"logits of a network with dropout{note}"
+    return compare(name, got, expected.value, expected.tolerance, expected.scale)
 
 
 def _gradients(

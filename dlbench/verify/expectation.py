@@ -19,6 +19,7 @@ from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import forward, forward_backward
 from dlbench.oracle.optimizers import Update
 from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
+from dlbench.spec.training import Adagrad, AdamW, Optimizer, Sgd
 from dlbench.spec.workload import Workload
 from dlbench.verify.points import (
     SAFETY,
@@ -59,6 +60,7 @@ def expect(
     unit = UNIT_ROUNDOFF[precision]
     walkers = [_Walker(workload, Perturbed(1000 + draw, unit)) for draw in range(DRAWS)]
     reference = _Walker(workload, exact)
+    noisy: dict[str, npt.NDArray[np.bool_]] = {}
     for index, (point, factor) in enumerate(zip(points, factors, strict=True)):
         want, branches = reference.step(point, factor, {})
         forced = _turned(workload, point, branches, unit, index)
@@ -68,7 +70,12 @@ def expect(
             for name, value in got.items():
                 deviation = np.square(value - want[name])
                 squares[name] = squares[name] + deviation if name in squares else deviation
-        yield {name: _expectation(want[name], squares[name] / DRAWS, unit) for name in want}
+        mean_squares = {name: total / DRAWS for name, total in squares.items()}
+        room = _room_for_noise(workload.optimizer, point, want, mean_squares, noisy, factor)
+        yield {
+            name: _expectation(want[name], mean_squares[name], unit, room.get(name, 0.0))
+            for name in want
+        }
 
 
 def expect_output(
@@ -115,6 +122,35 @@ class _Walker:
         return outcome, run.branches
 
 
+def _room_for_noise(
+    rule: Optimizer,
+    point: Point,
+    want: Outcome,
+    mean_squares: Outcome,
+    noisy: dict[str, npt.NDArray[np.bool_]],
+    factor: float,
+) -> dict[str, Array]:
+    """What a weight may differ by where its gradient is nothing but rounding.
+
+    Adam and Adagrad divide the gradient by its own size and so turn noise into a full step either way, which a
+    few perturbed runs need not show. `noisy` remembers such elements, since the moments do.
+    """
+    if isinstance(rule, Sgd):
+        return {}
+    largest = 1.0 if isinstance(rule, Adagrad) else (1 - rule.beta1) / np.sqrt(1 - rule.beta2)
+    decay = 0.0 if isinstance(rule, AdamW) else rule.weight_decay
+    room = {}
+    for name, weights in point.weights.items():
+        key = f"gradient of {name}"
+        if key not in want:
+            continue
+        spread = SAFETY * np.sqrt(mean_squares[key])
+        now = (spread >= np.abs(want[key] + decay * weights)) & (spread > 0)
+        noisy[name] = noisy.get(name, np.zeros_like(now)) | now
+        room[name] = noisy[name] * (2 * max(largest, 1.0) * rule.learning_rate * factor)
+    return room
+
+
 def _turned(
     workload: Workload, point: Point, branches: dict[str, Branch], unit: float, index: int
 ) -> list[dict[str, Branch]]:
@@ -152,18 +188,20 @@ def _turn(branch: Branch, turn: npt.NDArray[np.bool_]) -> Branch:
     )
 
 
-def _expectation(value: Array, mean_square: Array, unit: float) -> Expectation:
-    spread = np.sqrt(mean_square)
+def _expectation(
+    value: Array, mean_square: Array, unit: float, room: Array | float = 0.0
+) -> Expectation:
     pooled = float(np.sqrt(np.mean(mean_square)))
-    if spread.size > _LARGE:
+    tolerance = SAFETY * np.maximum(np.sqrt(mean_square), pooled) + room
+    if tolerance.size > _LARGE:
         # One figure a row keeps the cache small; the largest of a row is on the safe side.
-        spread = spread.reshape(len(spread), -1).max(1).reshape(-1, *[1] * (spread.ndim - 1))
+        rows = tolerance.reshape(len(tolerance), -1).max(1)
+        tolerance = rows.reshape(-1, *[1] * (tolerance.ndim - 1))
     size = float(np.sqrt(np.mean(np.square(value))))
-    # Below the smallest normal float32 results may be flushed to zero.
-    tolerance = SAFETY * np.maximum(spread, pooled) + np.finfo(np.float32).tiny
     return Expectation(
         np.asarray(value, np.float32),
-        np.asarray(tolerance, np.float32),
+        # Below the smallest normal float32 results may be flushed to zero.
+        np.asarray(tolerance + np.finfo(np.float32).tiny, np.float32),
         max(size, pooled / unit),
     )
 

@@ -31,7 +31,8 @@ _HEAD: tuple[dict[str, Any], ...] = ({"type": "flatten"}, {"type": "linear", "ou
 class Probe:
     """A small workload and inputs on which the conventions in `guards` are gross.
 
-    `optimizer` is None where the workload's own is taken.
+    The optimizer is the workload's own, without its weight decay unless `decays`: a decay would drown gradients
+    near eps.
     """
 
     name: str
@@ -42,12 +43,17 @@ class Probe:
     needed: Callable[[Workload], bool]
     inputs: InputRange = UNIT_INPUTS
     loss: str = "cross_entropy"
+    decays: bool = True
 
     def workload(self, of: Workload) -> Workload:
         """The probe's network with the loss it needs and the optimizer of the workload it stands for."""
         table = of.to_table()
         table |= {"input_shape": list(self.input_shape), "layers": list(self.layers)}
-        return read_workload(table | {"loss": self.loss})
+        workload = read_workload(table | {"loss": self.loss})
+        if self.decays:
+            return workload
+        calm = dataclasses.replace(workload.optimizer, weight_decay=0.0)
+        return dataclasses.replace(workload, optimizer=calm)
 
 
 def _has(*kinds: type[spec.Layer]) -> Callable[[Workload], bool]:
@@ -58,7 +64,25 @@ def _optimizer(*kinds: type[Any]) -> Callable[[Workload], bool]:
     return lambda workload: isinstance(workload.optimizer, kinds)
 
 
+def _large(kind: type[spec.Layer], scale: float) -> Probe:
+    word = spec.WORDS[kind]
+    layers: tuple[dict[str, Any], ...] = ({"type": "linear", "out_features": 6}, {"type": word})
+    return Probe(
+        name=f"large values through {word}",
+        guards="no upper bound, or the right one",
+        batch=3,
+        input_shape=(4,),
+        layers=(*layers, {"type": "linear", "out_features": 3}),
+        needed=_has(kind),
+        inputs=InputRange(scale=scale),
+    )
+
+
 PROBES = (
+    _large(spec.Relu, 20.0),
+    _large(spec.LeakyRelu, 20.0),
+    _large(spec.Sigmoid, 5.0),
+    _large(spec.Tanh, 5.0),
     Probe(
         name="batch norm, four values a channel",
         guards="unbiased variance into the running estimate, momentum, biased variance to normalise",
@@ -132,6 +156,7 @@ PROBES = (
         needed=_optimizer(Adam, AdamW),
         inputs=InputRange(scale=1e-8),
         loss="mean_squared_error",
+        decays=False,
     ),
     Probe(
         name="gradients near the optimizer's eps of 1e-10",
@@ -142,6 +167,7 @@ PROBES = (
         needed=_optimizer(Adagrad),
         inputs=InputRange(scale=1e-10),
         loss="mean_squared_error",
+        decays=False,
     ),
     Probe(
         name="five steps of the optimizer on a smooth network",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -46,9 +47,13 @@ def _gradients(session: Session, stop: Stop, step: int) -> list[Check]:
             "logits", session.download(session.infer(batch)), expected["logits"], point, step
         )
     ]
+    checks += _untouched(session, point, step)
     loss = session.download(session.train_step(batch))
     checks.append(_check("loss", loss, expected["loss"], step))
     after = session.weights()
+    names = _names(after, point, step)
+    if not names.passed:
+        return [*checks, names]
     for name in sorted(expected):
         if name.startswith("gradient of "):
             parameter = name.removeprefix("gradient of ")
@@ -60,28 +65,50 @@ def _gradients(session: Session, stop: Stop, step: int) -> list[Check]:
     return checks
 
 
-def check_step(session: Session, stop: Stop, step: int, *, fresh: bool = False) -> list[Check]:
-    """One step of the real optimizer from the point's weights, its state kept from the step before."""
+def check_step(
+    session: Session, stop: Stop, step: int, *, fresh: bool = False, batch: Any = None
+) -> list[Check]:
+    """One step of the real optimizer from the point's weights, its state kept from the step before unless
+    `fresh`; on `batch` where the point's batch is resident already."""
     point, expected = stop.point, stop.expected
     rate = session.learning_rate
     session.load(point.weights, keep_optimizer=not fresh and step > 1)
     session.learning_rate = rate * stop.factor
-    batch = session.upload(*point.batch())
+    if batch is None:
+        batch = session.upload(*point.batch())
     loss = session.download(session.train_step(batch))
     session.learning_rate = rate
-    checks = [_check("loss", loss, expected["loss"], step)]
-    checks += _weights(session.weights(), expected, step)
+    after = session.weights()
+    checks = [_check("loss", loss, expected["loss"], step), _names(after, point, step)]
+    if not checks[-1].passed:
+        return checks
+    checks += [_check(f"{n} after the step", after[n], expected[n], step) for n in point.weights]
     if "logits after" in expected:
         logits = session.download(session.infer(batch))
         checks.append(check_rows("logits after", logits, expected["logits after"], point, step))
     return checks
 
 
-def _weights(got: Weights, expected: Mapping[str, Expectation], step: int) -> list[Check]:
-    checks = []
-    for name, value in got.items():
-        checks.append(_check(f"{name} after the step", value, expected[name], step))
-    return checks
+def _untouched(session: Session, point: Point, step: int) -> list[Check]:
+    """Inference leaves running statistics as they were loaded."""
+    names = [name for name in point.weights if ".running_" in name]
+    if not names:
+        return []
+    got = session.weights()
+    return [
+        compare(f"{name} after inference, step {step}", got[name], point.weights[name], 0.0, 0.0)
+        for name in names
+        if name in got
+    ]
+
+
+def _names(got: Weights, point: Point, step: int) -> Check:
+    """All parameters and running statistics are there, and nothing else."""
+    wrong = sorted(set(got) ^ set(point.weights))
+    missing = [name for name in wrong if name in point.weights]
+    kind = "missing from" if missing else "not a parameter but in"
+    label = f"{(missing or wrong or ['nothing'])[0]} is {kind} the session's weights, step {step};"
+    return compare(label, np.float64(len(wrong)), np.float64(0), 0.0, 0.0)
 
 
 def check_rows(name: str, got: object, expectation: Expectation, point: Point, step: int) -> Check:

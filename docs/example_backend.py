@@ -1,0 +1,196 @@
+"""A small but whole dlbench backend, for the page `write-a-backend.md`: PyTorch's functions, without its modules.
+
+It stands for any framework that has arrays, functions on them and automatic differentiation. It has
+the layers of a plain CNN and refuses every other one, as a backend that is still growing should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.errors import BackendUnavailable, PlanRefused
+from dlbench.spec import layers as spec
+from dlbench.spec import training
+from dlbench.spec.network import Node
+from dlbench.spec.workload import Weights, Workload
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensors = dict[str, torch.Tensor]
+    Batch = tuple[torch.Tensor, torch.Tensor]
+    Step = Callable[[torch.Tensor, Tensors, bool], torch.Tensor]
+    """A layer: from its input, all weights, and whether this is training, to its output."""
+
+
+class Adapter:
+    """Opens sessions on the CPU. Nothing is imported before a method is called."""
+
+    def info(self) -> BackendInfo:
+        """PyTorch's version.
+
+        Raises
+        ------
+        BackendUnavailable : PyTorch is not installed.
+        """
+        torch = _torch()
+        return BackendInfo(torch.__version__, (Device("cpu", "CPU"),), mode="functional")
+
+    def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
+        """A session at `weights`.
+
+        Raises
+        ------
+        BackendUnavailable : PyTorch is not installed.
+        PlanRefused : what this backend has not got: a device, a precision, a mode, a layer, an optimizer.
+        """
+        torch = _torch()
+        if (plan.device, plan.precision) != ("cpu", "fp32"):
+            raise PlanRefused(
+                f"example computes in fp32 on cpu, not {plan.precision} {plan.device}"
+            )
+        if plan.mode not in ("", "functional"):
+            raise PlanRefused(f"example has one mode, functional; it has no {plan.mode!r}")
+        if not isinstance(workload.optimizer, training.Sgd):
+            raise PlanRefused(f"example has no {type(workload.optimizer).__name__} optimizer")
+        torch.set_num_threads(plan.threads)
+        return Session(plan, workload, workload.optimizer, weights)
+
+
+class Session:
+    """One workload on the CPU: a list of functions, a dictionary of tensors, and SGD."""
+
+    def __init__(
+        self, plan: Plan, workload: Workload, rule: training.Sgd, weights: Weights
+    ) -> None:
+        import torch
+
+        self._torch = torch
+        self._steps = [_layer(node) for node in workload.nodes]
+        self._loss = _loss(workload.loss)
+        self._labels = isinstance(workload.loss, training.CrossEntropy)
+        self._rule = rule
+        self._weights: Tensors = {}
+        self._velocity: Tensors = {}
+        self.learning_rate = rule.learning_rate
+        torch.manual_seed(plan.seed)
+        self.load(weights)
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """What is so, read back from PyTorch."""
+        return {"device": "cpu", "threads": self._torch.get_num_threads()}
+
+    def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
+        """Copies of both as tensors."""
+        kind = self._torch.int64 if self._labels else self._torch.float32
+        return self._torch.tensor(inputs), self._torch.tensor(targets, dtype=kind)
+
+    def infer(self, batch: Batch) -> torch.Tensor:
+        """Logits in inference mode."""
+        with self._torch.no_grad():
+            return self._forward(batch[0], training_mode=False)
+
+    def train_step(self, batch: Batch) -> torch.Tensor:
+        """One step of SGD; the loss before it."""
+        inputs, targets = batch
+        loss = self._loss(self._forward(inputs, training_mode=True), targets)
+        gradients = self._torch.autograd.grad(loss, list(self._weights.values()))
+        with self._torch.no_grad():
+            for name, gradient in zip(self._weights, gradients, strict=True):
+                self._update(name, gradient)
+        return loss.detach()
+
+    def download(self, result: torch.Tensor) -> npt.NDArray[np.float32]:
+        """A copy as an array."""
+        return np.array(result.numpy(), np.float32)
+
+    def weights(self) -> Weights:
+        """Copies of all parameters."""
+        return {name: np.array(value.detach().numpy()) for name, value in self._weights.items()}
+
+    def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
+        """Replaces all parameters, and forgets the velocities unless they are to be kept."""
+        for name, value in weights.items():
+            self._weights[name] = self._torch.tensor(value, requires_grad=True)
+        if not keep_optimizer:
+            self._velocity.clear()
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: what runs on the CPU is done when the call returns."""
+
+    def _forward(self, x: torch.Tensor, training_mode: bool) -> torch.Tensor:
+        for step in self._steps:
+            x = step(x, self._weights, training_mode)
+        return x
+
+    def _update(self, name: str, gradient: torch.Tensor) -> None:
+        """The rule of `dlbench.spec.training.Sgd`."""
+        rule, weight = self._rule, self._weights[name]
+        if rule.weight_decay:
+            gradient = gradient + rule.weight_decay * weight
+        if rule.momentum:
+            if name in self._velocity:
+                self._velocity[name].mul_(rule.momentum).add_(gradient)
+            else:
+                self._velocity[name] = gradient.clone()
+            velocity = self._velocity[name]
+            gradient = gradient + rule.momentum * velocity if rule.nesterov else velocity
+        weight.sub_(self.learning_rate * gradient)
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise BackendUnavailable("PyTorch is not installed", "pip install torch") from error
+    return torch
+
+
+def _layer(node: Node) -> Step:
+    """The function of one layer. What is not here is refused when a session is opened."""
+    from torch.nn import functional as F
+
+    # names of the layer's parameters by role: "weight", "bias", …
+    name = {parameter.role: parameter.name for parameter in node.parameters}
+    match node.layer:
+        case spec.Conv2d() as conv:
+            return lambda x, w, _: F.conv2d(
+                x,
+                w[name["weight"]],
+                w[name["bias"]] if conv.bias else None,
+                conv.stride,
+                conv.padding,
+                conv.dilation,
+            )
+        case spec.Linear() as linear:
+            return lambda x, w, _: F.linear(
+                x, w[name["weight"]], w[name["bias"]] if linear.bias else None
+            )
+        case spec.MaxPool() as pool:
+            return lambda x, w, _: F.max_pool2d(x, pool.kernel, pool.step, pool.padding)
+        case spec.Dropout() as dropout:
+            return lambda x, w, training_mode: F.dropout(x, dropout.rate, training_mode)
+        case spec.Relu():
+            return lambda x, w, _: F.relu(x)
+        case spec.Tanh():
+            return lambda x, w, _: x.tanh()
+        case spec.Flatten():
+            return lambda x, w, _: x.flatten(1)
+    raise PlanRefused(f"example has no {spec.WORDS[type(node.layer)]}")
+
+
+def _loss(loss: training.Loss) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Both losses are means, as the specification has them."""
+    from torch.nn import functional as F
+
+    match loss:
+        case training.CrossEntropy():
+            return F.cross_entropy
+        case training.MeanSquaredError():
+            return F.mse_loss
