@@ -49,11 +49,16 @@ def look(job: Job, phases: Phases) -> Result:
 
 
 def oracle(job: Job, phases: Phases) -> Result:
-    """Computes what backends are held against, into the cache."""
+    """Computes what backends are held against, into the cache: before the timing, and with a ``seed`` of
+    initial weights also after it."""
+    from dlbench.verify.after import prepare_after
     from dlbench.verify.reference import prepare_reference
 
     phases.enter("oracle")
-    prepare_reference(_workload(job), job["batch"], Path(job["cache_dir"]))
+    workload, cache_dir = _workload(job), Path(job["cache_dir"])
+    prepare_reference(workload, job["batch"], cache_dir)
+    if job["seed"] is not None:
+        prepare_after(workload, job["batch"], initial_weights(workload, job["seed"]), cache_dir)
     return {"seconds": phases.seconds()}
 
 

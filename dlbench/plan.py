@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from dlbench import plugins
 from dlbench.contract import Plan
@@ -70,6 +71,11 @@ class Request:
         return tuple(dict.fromkeys(self.backends or self.suite.matrix.backends))
 
     @property
+    def chosen_scenarios(self) -> tuple[Scenario, ...]:
+        """The scenarios to run."""
+        return self.scenarios or cast(tuple[Scenario, ...], self.suite.matrix.scenarios)
+
+    @property
     def chosen_batches(self) -> tuple[int, ...]:
         """The batch sizes to run, each once."""
         return tuple(dict.fromkeys(self.batches or self.suite.matrix.batches))
@@ -131,7 +137,7 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
         for backend in request.chosen_backends:
             seen = found[backend]
             for device in _devices(request, seen):
-                for scenario in dict.fromkeys(request.scenarios or request.suite.matrix.scenarios):
+                for scenario in dict.fromkeys(request.chosen_scenarios):
                     case = Case(
                         suite=request.suite.name,
                         scenario="train" if scenario == "train" else "infer",

@@ -79,11 +79,13 @@ def _references(request: Request) -> AbstractContextManager[Background[int]]:
     """The oracle's results in the making, by batch."""
     # half of the cores are left to what goes on meanwhile
     environment = worker_environment(max(1, request.chosen_threads // 2), "cpu")
-    workload, folder = request.suite.workload.to_table(), str(request.cache_dir)
-    jobs = {
-        batch: {"job": "oracle", "workload": workload, "batch": batch, "cache_dir": folder}
-        for batch in request.chosen_batches
+    job = {
+        "job": "oracle",
+        "workload": request.suite.workload.to_table(),
+        "cache_dir": str(request.cache_dir),
+        "seed": request.seed if request.rounds and "train" in request.chosen_scenarios else None,
     }
+    jobs = {batch: job | {"batch": batch} for batch in request.chosen_batches}
     return started(jobs, Launch(environment, request.limit_s))
 
 

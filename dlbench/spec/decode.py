@@ -20,6 +20,8 @@ from dlbench.errors import WorkloadError
 T = TypeVar("T")
 Pair = tuple[int, int]
 
+_LARGEST = 2**53
+
 
 def at_least(minimum: float, default: Any = dataclasses.MISSING) -> Any:
     """A dataclass field whose numbers must be `minimum` or more."""
@@ -106,6 +108,7 @@ def _converted(value: Any, kind: Any, path: str) -> Any:
             or not isinstance(both, Sequence)
             or len(both) != 2
             or any(isinstance(item, bool) or not isinstance(item, int) for item in both)
+            or any(abs(item) > _LARGEST for item in both)
         ):
             raise WorkloadError(
                 path, f" = {value!r} must be an integer, or two of them: [height, width]"
@@ -115,6 +118,8 @@ def _converted(value: Any, kind: Any, path: str) -> Any:
         item_kind = typing.get_args(kind)[0]
         items = array(value, path)
         return tuple(_converted(item, item_kind, f"{path}[{i}]") for i, item in enumerate(items))
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise WorkloadError(path, f" is an integer of {value.bit_length()} bits; at most 2⁵³")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -17,6 +17,9 @@ from dlbench.spec.decode import array, choose, decode, table
 from dlbench.spec.layers import KINDS, Layer
 
 Shape = tuple[int, ...]
+_MOST_REPEATS = 1_000
+_DEEPEST = 20
+
 Role = Literal["weight", "bias", "scale", "shift", "running_mean", "running_variance"]
 
 _NAMES = {
@@ -130,6 +133,8 @@ class _Builder:
     def sequence(
         self, tables: Any, shape: Shape, path: str, has_parameters: bool
     ) -> tuple[tuple[Node, ...], Shape, bool]:
+        if path.count(".body") + path.count(".shortcut") > _DEEPEST:
+            raise WorkloadError(path, f" is nested deeper than {_DEEPEST} levels")
         nodes = []
         for index, given in enumerate(array(tables, path)):
             where = f"{path}[{index}]"
@@ -207,8 +212,8 @@ def _only(rest: Mapping[str, Any], known: set[str], path: str) -> None:
 
 def _repeated(given: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
     count = given.get("repeat", 1)
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise WorkloadError(f"{path}.repeat", f" = {count!r} must be 1 or more")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_REPEATS:
+        raise WorkloadError(f"{path}.repeat", f" = {count!r} must be 1 to {_MOST_REPEATS}")
     return [{key: value for key, value in given.items() if key != "repeat"}] * count
 
 
@@ -245,7 +250,9 @@ def _shortcut_tables(word: str, shape: Shape, output: Shape, path: str) -> list[
 
 
 def _stride(size: int, target: int) -> int:
-    return next((s for s in range(1, size + 1) if -(-size // s) == target), 1)
+    """The smallest stride that leaves `target` of `size` positions; 1 where none does."""
+    stride = -(-size // target)
+    return stride if -(-size // stride) == target else 1
 
 
 def _infer(layer: Layer, name: str, shape: Shape, path: str) -> tuple[Shape, tuple[Parameter, ...]]:

@@ -103,7 +103,7 @@ def parse_suite(text: str, path: Path) -> Suite:
     """
     try:
         given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SuiteError(f"{path.name}: not valid TOML: {error}") from None
     try:
         return _suite(given, path)
@@ -191,7 +191,7 @@ def check_memory(workload: Workload, batch: int, available_bytes: int | None = N
             if 4 * elements > limit:
                 raise WorkloadError(
                     node.path,
-                    f": {what} takes {4 * elements / 2**30:.1f} GiB, this machine has {limit / 2**30:.1f} GiB",
+                    f": {what} takes {4 * elements // 2**20:,} MiB, this machine has {limit // 2**20:,} MiB",
                 )
 
 

@@ -184,7 +184,7 @@ def _initial(parameter: Parameter, seed: int) -> npt.NDArray[np.float32]:
 def _shape(given: Any, path: str) -> Shape:
     shape = tuple(array(given, path))
     for size in shape:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 2**53:
             raise WorkloadError(path, f" = {given!r} must be integers of 1 or more")
     if len(shape) not in (1, 3):
         raise WorkloadError(path, f" = {given!r} must be [channels, height, width] or [features]")

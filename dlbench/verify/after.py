@@ -9,8 +9,10 @@ the initial weights move every parameter as the oracle says.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,14 @@ from dlbench.spec.network import walk
 from dlbench.spec.workload import Weights, Workload
 from dlbench.verify.expectation import expect_output
 from dlbench.verify.points import (
+    SMALL_BATCH,
     oracle_inputs,
     oracle_weights,
     repetitions,
     sample_inputs,
     sample_targets,
 )
-from dlbench.verify.reference import save_arrays, source_hash
+from dlbench.verify.reference import load_arrays, save_arrays, source_hash
 from dlbench.verify.result import Check, compare
 
 STEPS = 8
@@ -69,12 +72,19 @@ def check_after(
     batch = session.upload(held_out_inputs, held_out_targets)
     checks = [_output(session, plan, workload, final, batch, held_out_inputs)]
     if trained:
-        movement = _load_movement(workload, plan, initial, cache_dir)
+        movement = _load_movement(workload, plan.batch, plan.precision, initial, cache_dir)
         for name, expected in movement.items():
             if expected.telling:
                 checks.append(_moved(name, final[name], initial[name], expected))
         checks += _replay(session, plan, workload, initial, movement)
     return tuple(checks)
+
+
+def prepare_after(
+    workload: Workload, batch: int, initial: Weights, cache_dir: Path, precision: str = "fp32"
+) -> None:
+    """Makes sure that what `check_after` holds a trained session against is in the cache."""
+    _load_movement(workload, batch, precision, initial, cache_dir)
 
 
 def _output(
@@ -142,7 +152,7 @@ def _replay(
 ) -> list[Check]:
     """Eight steps from the initial weights: every parameter's movement against the oracle's."""
     session.load(initial)
-    counts = repetitions(workload, plan.batch)
+    counts = repetitions(plan.batch, SMALL_BATCH)
     for step in range(STEPS):
         inputs, targets = _batch(workload, plan.batch, step)
         session.train_step(
@@ -170,31 +180,25 @@ def _replay(
 def _batch(
     workload: Workload, batch: int, step: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-    distinct = len(repetitions(workload, batch))
+    distinct = len(repetitions(batch, SMALL_BATCH))
     key = ("after", batch, step)
     return sample_inputs(workload, distinct, *key), sample_targets(workload, distinct, *key)
 
 
 def _load_movement(
-    workload: Workload, plan: Plan, initial: Weights, cache_dir: Path
+    workload: Workload, batch: int, precision: str, initial: Weights, cache_dir: Path
 ) -> dict[str, _Movement]:
-    digest = hashlib.sha256(f"{workload.digest}{plan.batch}{plan.precision}".encode())
+    digest = hashlib.sha256(f"{workload.digest}{batch}{precision}".encode())
     digest.update(source_hash().encode())
     for name in sorted(initial):
         digest.update(initial[name].tobytes())
     path = cache_dir / "oracle" / f"{digest.hexdigest()[:32]}.npz"
     names = [p.name for p in workload.parameters if p.trainable]
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {
-                n: _Movement(
-                    arrays[n], float(arrays[f"{n}|spread"]), float(arrays[f"{n}|size_spread"])
-                )
-                for n in names
-            }
-    except (OSError, ValueError, KeyError, EOFError):
-        pass
-    movement = _compute_movement(workload, plan, initial, names)
+    kept = load_arrays(path)
+    if kept is not None:
+        with contextlib.suppress(KeyError):
+            return {n: _unpack(kept, n) for n in names}
+    movement = _compute_movement(workload, batch, precision, initial, names)
     arrays = {}
     for name, found in movement.items():
         arrays[name] = found.value
@@ -204,14 +208,19 @@ def _load_movement(
     return movement
 
 
+def _unpack(kept: Mapping[str, npt.NDArray[Any]], name: str) -> _Movement:
+    spreads = (float(kept[f"{name}|{field}"]) for field in ("spread", "size_spread"))
+    return _Movement(kept[name], *spreads)
+
+
 def _compute_movement(
-    workload: Workload, plan: Plan, initial: Weights, names: list[str]
+    workload: Workload, batch: int, precision: str, initial: Weights, names: list[str]
 ) -> dict[str, _Movement]:
     """The oracle's movement, and its largest relative change over runs with noise and other masks."""
     start = oracle_weights(initial)
-    reference = _train(workload, plan.batch, start, exact, 0)
+    reference = _train(workload, batch, start, exact, 0)
     others = [
-        _train(workload, plan.batch, start, Perturbed(run, UNIT_ROUNDOFF[plan.precision]), run)
+        _train(workload, batch, start, Perturbed(run, UNIT_ROUNDOFF[precision]), run)
         for run in range(1, _RUNS + 1)
     ]
     movement = {}
@@ -233,7 +242,7 @@ def _train(
 ) -> dict[str, Array]:
     random = np.random.Generator(np.random.SFC64(seed))
     update = Update(workload.optimizer, rounding)
-    counts = repetitions(workload, batch).astype(np.float64)
+    counts = repetitions(batch, SMALL_BATCH).astype(np.float64)
     dropouts = [n for n in walk(workload.nodes) if isinstance(n.layer, spec.Dropout)]
     for step in range(STEPS):
         inputs, targets = _batch(workload, batch, step)

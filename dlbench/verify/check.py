@@ -19,7 +19,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dlbench.contract import Adapter, Plan, Session
+from dlbench.contract import Adapter, Plan
 from dlbench.spec.layers import MaxPool
 from dlbench.spec.network import walk
 from dlbench.spec.workload import Workload
@@ -27,9 +27,9 @@ from dlbench.verify.dropout import check_dropout
 from dlbench.verify.locate import first_activation, first_gradient
 from dlbench.verify.points import Point
 from dlbench.verify.probes import check_probes
-from dlbench.verify.reference import Reference, load_reference
+from dlbench.verify.reference import load_reference
 from dlbench.verify.result import Check
-from dlbench.verify.steps import check_gradients, check_rows, check_step, check_steps
+from dlbench.verify.steps import check_gradients, check_resident, check_steps
 from dlbench.verify.ties import observe_ties
 
 
@@ -85,9 +85,11 @@ def verify(
         return found
 
     def timed_batch() -> list[Check]:
-        session = adapter.open(plan, calm, reference.timed[0].point.weights)
+        session = adapter.open(plan, calm, reference.timed.point.weights)
         facts.update(session.facts)
-        return _timed(session, reference)
+        found = check_resident(session, reference.timed)
+        del session
+        return found + check_gradients(adapter, plan, calm, [reference.timed], "timed batch")
 
     def dropout() -> list[Check]:
         return check_dropout(adapter, plan, workload)
@@ -119,14 +121,3 @@ def _located(
         first_gradient(checks, workload),
     )
     return "; ".join(check.sentence() for check in found if check is not None)
-
-
-def _timed(session: Session, reference: Reference) -> list[Check]:
-    """The timed batch, one resident copy of it all along: an output kept for a batch is found out."""
-    point = reference.timed[0].point
-    batch = session.upload(*point.batch())
-    logits = session.download(session.infer(batch))
-    checks = [check_rows("logits", logits, reference.timed[0].expected["logits"], point, 0)]
-    for stop in reference.timed:
-        checks += check_step(session, stop, 0, fresh=True, batch=batch)
-    return checks

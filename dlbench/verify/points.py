@@ -33,8 +33,12 @@ SAFETY = 8.0
 """How many root-mean-square roundings an error may be large before it is none: the largest of a million
 Gaussian errors is about 5.5, and the noise model errs on the large side."""
 
-DISTINCT_SAMPLES = 4
+SMALL_BATCH = 4
+DISTINCT_SAMPLES = 16
+"""Samples of a point that differ; a larger batch repeats them. Fewer would make the oracle cheaper, but sums
+with many equal terms err more, and so would the tolerances."""
 _DRAWS = 8
+_LARGE_DRAWS = 2
 _SEED = 20_261_120
 _RANGES = {"bias": (-0.5, 0.5), "scale": (0.5, 1.5), "shift": (-0.5, 0.5)} | {
     "running_mean": (-0.5, 0.5),
@@ -77,12 +81,12 @@ class Point:
 
 def small_batch(workload: Workload) -> int:
     """Samples of the points at which everything is compared; fewer where a sample is expensive."""
-    return DISTINCT_SAMPLES if workload.forward_flops < 10**8 else 2
+    return SMALL_BATCH if workload.forward_flops < 10**8 else 2
 
 
-def repetitions(workload: Workload, batch: int) -> npt.NDArray[np.int64]:
-    """How often each of the few distinct samples stands in a batch of `batch`."""
-    distinct = min(batch, small_batch(workload))
+def repetitions(batch: int, most: int = DISTINCT_SAMPLES) -> npt.NDArray[np.int64]:
+    """How often each of the distinct samples, `most` at the most, stands in a batch of `batch`."""
+    distinct = min(batch, most)
     counts = np.full(distinct, batch // distinct)
     counts[: batch % distinct] += 1
     return counts
@@ -97,7 +101,7 @@ def draw_point(
 ) -> Point:
     """The least ambiguous of a few draws for a batch of `batch` samples; `label` names the draw."""
     best: Point | None = None
-    for attempt in range(_DRAWS):
+    for attempt in range(_DRAWS if batch <= SMALL_BATCH else _LARGE_DRAWS):
         point = _nudged(_draw(workload, batch, label, attempt, inputs), workload, precision)
         if best is None or point.ambiguous < best.ambiguous:
             best = point
@@ -152,7 +156,7 @@ def ambiguous_branches(
 
 
 def _draw(workload: Workload, batch: int, label: str, attempt: int, inputs: InputRange) -> Point:
-    counts = repetitions(workload, batch)
+    counts = repetitions(batch)
     distinct = len(counts)
     key = (label, batch, attempt)
     drawn = sample_inputs(workload, distinct, *key)
@@ -262,5 +266,8 @@ def gap_shift(channels: Array) -> Array:
     margin = int(0.3 * count) + (1 if count >= 8 else 0)
     candidates = widths[:, margin : widths.shape[1] - margin]
     start = candidates.argmax(1) + margin
+    # A channel of equal values (one that sees nothing but padding) has no gap but the rooms around it.
+    flat = candidates.max(1) < 0.01 * room
+    start = np.where(flat, widths.argmax(1), start)
     rows = np.arange(len(values))
     return np.asarray(-0.5 * (values[rows, start] + values[rows, start + 1]))

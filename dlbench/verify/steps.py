@@ -22,12 +22,17 @@ rounding is far below the gradient's."""
 
 
 def check_gradients(
-    adapter: Adapter, plan: Plan, workload: Workload, stops: Sequence[Stop]
+    adapter: Adapter, plan: Plan, workload: Workload, stops: Sequence[Stop], label: str = ""
 ) -> list[Check]:
-    """Logits, loss and every gradient at each stop, from steps of plain SGD."""
+    """Logits, loss and every gradient at each stop, from steps of plain SGD; `label` replaces the step's
+    number in the checks' names."""
     plain = dataclasses.replace(workload, optimizer=Sgd(learning_rate=GRADIENT_RATE))
     session = adapter.open(plan, plain, stops[0].point.weights)
-    return [check for i, stop in enumerate(stops, 1) for check in _gradients(session, stop, i)]
+    return [
+        check
+        for i, stop in enumerate(stops, 1)
+        for check in _gradients(session, stop, label or f"step {i}")
+    ]
 
 
 def check_steps(
@@ -35,23 +40,38 @@ def check_steps(
 ) -> list[Check]:
     """Loss and weights after each step of the workload's own optimizer, whose state lives on."""
     session = adapter.open(plan, workload, stops[0].point.weights)
-    return [check for i, stop in enumerate(stops, 1) for check in check_step(session, stop, i)]
+    checks = []
+    for i, stop in enumerate(stops, 1):
+        session.load(stop.point.weights, keep_optimizer=i > 1)
+        batch = session.upload(*stop.point.batch())
+        checks += _step(session, stop, batch, f"step {i}")
+    return checks
 
 
-def _gradients(session: Session, stop: Stop, step: int) -> list[Check]:
+def check_resident(session: Session, stop: Stop) -> list[Check]:
+    """Inference, a step, and inference again on one and the same resident batch, so that an output kept for
+    a batch is found out; the session is at the stop's weights."""
+    batch = session.upload(*stop.point.batch())
+    logits = session.download(session.infer(batch))
+    label = "timed batch"
+    before = check_rows("logits", logits, stop.expected["logits"], stop.point, label)
+    return [before, *_step(session, stop, batch, label)]
+
+
+def _gradients(session: Session, stop: Stop, label: str) -> list[Check]:
     point, expected = stop.point, stop.expected
     session.load(point.weights)
     batch = session.upload(*point.batch())
     checks = [
         check_rows(
-            "logits", session.download(session.infer(batch)), expected["logits"], point, step
+            "logits", session.download(session.infer(batch)), expected["logits"], point, label
         )
     ]
-    checks += _untouched(session, point, step)
+    checks += _untouched(session, point, label)
     loss = session.download(session.train_step(batch))
-    checks.append(_check("loss", loss, expected["loss"], step))
+    checks.append(_check("loss", loss, expected["loss"], label))
     after = session.weights()
-    names = _names(after, point, step)
+    names = _names(after, point, label)
     if not names.passed:
         return [*checks, names]
     for name in sorted(expected):
@@ -61,69 +81,63 @@ def _gradients(session: Session, stop: Stop, step: int) -> list[Check]:
             gradient = (before - after[parameter]) / GRADIENT_RATE
             # half a unit in the last place of the stored weight, twice over
             stored = 2.0**-23 * (np.abs(before) / GRADIENT_RATE + np.abs(gradient))
-            checks.append(_check(name, gradient, expected[name], step, stored))
+            checks.append(_check(name, gradient, expected[name], label, stored))
     return checks
 
 
-def check_step(
-    session: Session, stop: Stop, step: int, *, fresh: bool = False, batch: Any = None
-) -> list[Check]:
-    """One step of the real optimizer from the point's weights, its state kept from the step before unless
-    `fresh`; on `batch` where the point's batch is resident already."""
+def _step(session: Session, stop: Stop, batch: Any, label: str) -> list[Check]:
+    """One step of the real optimizer from the point's weights."""
     point, expected = stop.point, stop.expected
     rate = session.learning_rate
-    session.load(point.weights, keep_optimizer=not fresh and step > 1)
     session.learning_rate = rate * stop.factor
-    if batch is None:
-        batch = session.upload(*point.batch())
     loss = session.download(session.train_step(batch))
     session.learning_rate = rate
     after = session.weights()
-    checks = [_check("loss", loss, expected["loss"], step), _names(after, point, step)]
+    checks = [_check("loss", loss, expected["loss"], label), _names(after, point, label)]
     if not checks[-1].passed:
         return checks
-    checks += [_check(f"{n} after the step", after[n], expected[n], step) for n in point.weights]
+    checks += [_check(f"{n} after the step", after[n], expected[n], label) for n in point.weights]
     if "logits after" in expected:
         logits = session.download(session.infer(batch))
-        checks.append(check_rows("logits after", logits, expected["logits after"], point, step))
+        checks.append(check_rows("logits after", logits, expected["logits after"], point, label))
     return checks
 
 
-def _untouched(session: Session, point: Point, step: int) -> list[Check]:
+def _untouched(session: Session, point: Point, label: str) -> list[Check]:
     """Inference leaves running statistics as they were loaded."""
     names = [name for name in point.weights if ".running_" in name]
     if not names:
         return []
     got = session.weights()
     return [
-        compare(f"{name} after inference, step {step}", got[name], point.weights[name], 0.0, 0.0)
+        compare(f"{name} after inference, {label}", got[name], point.weights[name], 0.0, 0.0)
         for name in names
         if name in got
     ]
 
 
-def _names(got: Weights, point: Point, step: int) -> Check:
+def _names(got: Weights, point: Point, label: str) -> Check:
     """All parameters and running statistics are there, and nothing else."""
     wrong = sorted(set(got) ^ set(point.weights))
     missing = [name for name in wrong if name in point.weights]
     kind = "missing from" if missing else "not a parameter but in"
-    label = f"{(missing or wrong or ['nothing'])[0]} is {kind} the session's weights, step {step};"
+    label = f"{(missing or wrong or ['nothing'])[0]} is {kind} the session's weights, {label};"
     return compare(label, np.float64(len(wrong)), np.float64(0), 0.0, 0.0)
 
 
-def check_rows(name: str, got: object, expectation: Expectation, point: Point, step: int) -> Check:
+def check_rows(name: str, got: object, expectation: Expectation, point: Point, label: str) -> Check:
     """A comparison of per-sample rows: every copy of a sample is held against the same expectation."""
     spread = dataclasses.replace(
         expectation,
         value=repeat_rows(expectation.value, point.counts),
         tolerance=repeat_rows(expectation.tolerance, point.counts),
     )
-    return _check(name, got, spread, step)
+    return _check(name, got, spread, label)
 
 
 def _check(
-    name: str, got: object, expectation: Expectation, step: int, extra: object = 0.0
+    name: str, got: object, expectation: Expectation, label: str, extra: object = 0.0
 ) -> Check:
-    label = f"{name}, step {step}" if step else f"{name}, timed batch"
     tolerance = expectation.tolerance.astype(np.float64) + np.asarray(extra)
-    return compare(label, np.asarray(got), expectation.value, tolerance, expectation.scale)
+    name = f"{name}, {label}"
+    return compare(name, np.asarray(got), expectation.value, tolerance, expectation.scale)
