@@ -1,13 +1,12 @@
-"""The NumPy backend: float32 on the CPU, with matrix products by whatever BLAS NumPy was built with.
+"""The NumPy backend: float32 on the CPU, as near to the limit of its matrix products as NumPy gets.
 
-It is the row that every other backend is compared with. This file holds the session; the layers are in
-the ``numpy_….py`` files beside it.
+It is the row that every other backend is compared with. This file holds the session; how it computes
+stands in the ``numpy_….py`` files beside it, the idea in ``docs/numpy-backend.md``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +17,14 @@ from dlbench.contract import BackendInfo, Device, Plan
 from dlbench.errors import PlanRefused
 from dlbench.spec.workload import Weights, Workload
 
+from .numpy_blas import blas_facts, one_blas_thread
+from .numpy_layers import Canonical, Flatten, inner_shape
 from .numpy_losses import loss_and_gradient
 from .numpy_network import Chain
 from .numpy_optimizers import make_rule
+from .numpy_parameters import Parameters
+from .numpy_program import Program, Value
+from .numpy_team import Chunk, Team, Worker
 
 Array = npt.NDArray[np.float32]
 
@@ -30,14 +34,15 @@ class Adapter:
 
     def info(self) -> BackendInfo:
         """NumPy's version and the BLAS beneath it."""
-        return BackendInfo(np.__version__, (Device("cpu", "CPU"),), libraries=_blas(), own_kernels=True)
+        return BackendInfo(np.__version__, (Device("cpu", "CPU"),), libraries=blas_facts(), own_kernels=True)
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """A session at `weights`.
 
         Raises
         ------
-        PlanRefused : a device other than ``cpu``, a precision other than ``fp32``, a mode other than ``eager``.
+        PlanRefused : a device other than ``cpu``, a precision other than ``fp32``, a mode that
+            does not exist.
         """
         if plan.device != "cpu":
             raise PlanRefused(f"numpy runs on cpu, not on {plan.device!r}")
@@ -50,7 +55,7 @@ class Adapter:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Inputs N×C×H×W (or N×F) and targets."""
+    """Inputs N×H×W×C (or N×F), and targets, images among them as they came."""
 
     inputs: Array
     targets: npt.NDArray[Any]
@@ -60,45 +65,79 @@ class Session:
     """One workload at its current weights."""
 
     def __init__(self, plan: Plan, workload: Workload, weights: Weights) -> None:
-        self.workload = workload
         self.learning_rate = workload.optimizer.learning_rate
-        self._chain = Chain(workload.nodes, np.random.Generator(np.random.SFC64(plan.seed)))
-        self._arrays: Weights = {}
-        self._trained = []
-        for layer in self._chain.walk():
-            for parameter in layer.node.parameters:
-                role = parameter.name.rpartition(".")[2]
-                self._arrays[parameter.name] = layer.weights[role]
-                if parameter.trainable:
-                    self._trained.append((layer, role))
-        self._threads = _set_threads(plan.threads)
-        self._rule = make_rule(workload.optimizer, self._parameters())
+        self._workload = workload
+        self._team = Team(plan.threads, plan.batch, plan.seed)
+        self._parameters = Parameters()
+        self._chain = Chain(workload.nodes, self._parameters, self._team)
+        self._input = Value(inner_shape(workload.input_shape))
+        self._input.given = True
+        self._targets: npt.NDArray[Any]
+        self._loss: Array
+        self._training, self._logits = self._program(training=True)
+        self._inference, self._output = self._program(training=False)
+        self._parameters.allocate(self._team)
+        self._rule = make_rule(workload.optimizer, self._parameters.trained_size)
+        self._prepared: set[Program] = set()
         self.load(weights)
 
-    def _parameters(self) -> list[Array]:
-        return [layer.weights[role] for layer, role in self._trained]
+    def _program(self, training: bool) -> tuple[Program, Value]:
+        """The steps of a training step (without the optimizer) or of inference, and the value they end in."""
+        program = Program(self._team, training)
+        last = dataclasses.replace(self._workload.nodes[-1], needs_input_gradient=True)
+        y, chain_back = self._chain.emit(program, self._input)
+        y, flatten_back = Flatten(last).emit(program, y)
+        y, canonical_back = Canonical(last).emit(program, y)
+        if training:
+            dy = Value(y.shape)
+            program.add(self._loss_step, [y], [dy], whole=True)
+            gradient = canonical_back(dy)
+            gradient = gradient and flatten_back(gradient)
+            if gradient is not None:
+                chain_back(gradient)
+        return program, y
+
+    def _loss_step(self, chunk: Chunk, outputs: Array, gradient: Array) -> None:
+        self._loss, gradient[...] = loss_and_gradient(self._workload.loss, outputs, self._targets)
+
+    def _run(self, program: Program, batch: Batch, output: Value) -> None:
+        if program not in self._prepared:
+            program.prepare([self._input, output])
+            self._prepared.add(program)
+        self._input.store = batch.inputs
+        self._targets = batch.targets
+        program.run()
 
     @property
     def facts(self) -> Mapping[str, str | int]:
-        """The device, and the BLAS threads that were observed where that is possible."""
-        return {"device": "cpu", **({"threads": self._threads} if self._threads else {})}
+        """The device, and the threads that are there to compute, each with single-threaded BLAS."""
+        alive = sum(thread.is_alive() for thread in self._team.threads)
+        return {"device": "cpu", "threads": 1 + alive}
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
-        """A copy of the batch in NumPy's own layout."""
-        return Batch(np.array(inputs, np.float32, order="C"), np.array(targets))
+        """A copy of the batch, channels last."""
+        given = np.asarray(inputs, np.float32)
+        last = given.transpose(0, 2, 3, 1) if given.ndim == 4 else given
+        return Batch(np.array(last, order="C"), np.array(targets))
 
     def infer(self, batch: Batch) -> Array:
         """The network's output in inference mode."""
-        return self._chain.forward(batch.inputs, training=False)
+        with one_blas_thread():
+            self._run(self._inference, batch, self._output)
+        output = self._output.store
+        assert output is not None
+        return output.reshape(-1, *self._workload.output_shape).copy()
 
     def train_step(self, batch: Batch) -> Array:
         """One optimizer step; the mean loss before it."""
-        outputs = self._chain.forward(batch.inputs, training=True)
-        loss, gradient = loss_and_gradient(self.workload.loss, outputs, batch.targets)
-        self._chain.backward(gradient)
-        gradients = [layer.gradients[role] for layer, role in self._trained]
-        self._rule.step(self._parameters(), gradients, self.learning_rate)
-        return loss
+        with one_blas_thread():
+            self._run(self._training, batch, self._logits)
+            self._rule.begin_step()
+            self._team.run(self._update)
+        return self._loss
+
+    def _update(self, worker: Worker) -> None:
+        self._parameters.update(worker, len(self._team.workers), self._rule, self.learning_rate)
 
     def download(self, result: Array) -> Array:
         """A copy of the result."""
@@ -106,37 +145,13 @@ class Session:
 
     def weights(self) -> Weights:
         """Copies of all parameters and running statistics."""
-        return {name: array.copy() for name, array in self._arrays.items()}
+        return self._parameters.copy({p.name: p.shape for p in self._workload.parameters})
 
     def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
         """Replaces all parameters and running statistics."""
-        for name, array in self._arrays.items():
-            array[...] = weights[name]
+        self._parameters.load(weights)
         if not keep_optimizer:
             self._rule.reset()
 
     def synchronize(self) -> None:
         """Nothing to wait for: every call is done when it returns."""
-
-
-def _blas() -> dict[str, str]:
-    """Name and version of the BLAS that NumPy was built with, where this NumPy says so."""
-    config = getattr(np.__config__, "CONFIG", {})
-    blas = config.get("Build Dependencies", {}).get("blas", {})
-    return {"blas": f"{blas['name']} {blas.get('version', '')}".strip()} if blas.get("name") else {}
-
-
-def _set_threads(threads: int) -> int:
-    """Sets the BLAS threads where threadpoolctl is installed (else the environment has); the number observed, or 0."""
-    try:
-        threadpoolctl = importlib.import_module("threadpoolctl")
-    except ImportError:
-        return 0
-    controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
-    controller.limit(limits=threads)
-    counts = [
-        library["num_threads"]
-        for library in threadpoolctl.threadpool_info()
-        if library["user_api"] == "blas"
-    ]
-    return max(counts, default=0)

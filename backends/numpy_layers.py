@@ -1,314 +1,337 @@
-"""The layers of the spec in NumPy, float32, N×C×H×W, forward and backward of each side by side.
+"""The layers of the spec that need no windows, forward and backward of each side by side.
 
-A layer keeps what its backward pass needs from the last forward pass. Loops run over kernel positions
-only, never over samples or pixels.
+A layer appends its steps to a program. Most are a pair of functions over one chunk: `forward(chunk, x, y,
+extra)` and `backward(chunk, dy, saved, dx)`, where `saved` is what the class says that it keeps: its input, its
+output, or an extra array that the forward pass filled. Images are H×n×W×C, features n×F.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
+from .numpy_parameters import Parameters
+from .numpy_program import Program, Value
+from .numpy_team import Chunk, Team, Worker, split
+
 Array = npt.NDArray[np.float32]
+Maybe = Any
+"""An array, or None where the layer has said that there is none."""
+Back = Callable[[Value], Value | None]
+"""Appends the backward steps: from the output's gradient to the input's, None where nothing needs it."""
+
+
+def inner_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """H×W×C for C×H×W; features stay."""
+    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
 
 
 class Layer:
-    """One node at work. `weights` and `gradients` are keyed by the canonical parameter names' last part."""
+    """One node at work."""
+
+    keeps: str = ""
+    """What `backward` gets as `saved`: ``input``, ``output``, or, for an extra array in the output's shape,
+    the name of its dtype."""
+    workspace_bytes = 0
+    """What the layer touches an image besides its values."""
+    in_place = True
+    """Whether `forward` and `backward` may be given the same array to read and write."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.weights: dict[str, Array] = {
-            p.name.rpartition(".")[2]: np.zeros(p.shape, np.float32) for p in node.parameters
-        }
-        self.gradients: dict[str, Array] = {}
 
-    def forward(self, x: Array, training: bool) -> Array:
-        """The layer's output for the input `x`."""
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Appends the forward step; the value it makes, and what appends the backward step."""
+        y = Value(inner_shape(self.node.output_shape))
+        y.canonical = x.canonical if y.shape == x.shape else None
+        extra = None
+        saved: Value | None = {"input": x, "output": y}.get(self.keeps)
+        if program.training and self.keeps and saved is None:
+            saved = extra = Value(y.shape, self.keeps)
+        options: dict[str, Any] = {"whole": len(x.shape) == 1, "in_place": self.in_place}
+        options["workspace_bytes"] = self.workspace_bytes
+        program.add(self.forward, [x], [y, extra], **options)
+
+        def back(dy: Value) -> Value | None:
+            dx = Value(x.shape) if self.node.needs_input_gradient else None
+            if dx is not None or self.node.parameters:
+                program.add(self.backward, [dy, saved], [dx], **options)
+            return dx
+
+        return y, back
+
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+        """Fills `y` from `x`."""
         raise NotImplementedError
 
-    def backward(self, dy: Array) -> Array | None:
-        """The gradient of the input from the gradient of the output; None where nothing before needs it.
-        Leaves the parameters' gradients in `gradients`."""
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+        """Fills `dx`, unless it is None, and the gradients of the parameters."""
         raise NotImplementedError
-
-
-def _padded(x: Array, padding: tuple[int, int], value: float = 0.0) -> Array:
-    if padding == (0, 0):
-        return x
-    (ph, pw), (n, c, h, w) = padding, x.shape
-    result = np.full((n, c, h + 2 * ph, w + 2 * pw), value, np.float32)
-    result[:, :, ph : ph + h, pw : pw + w] = x
-    return result
-
-
-def _cropped(x: Array, padding: tuple[int, int]) -> Array:
-    ph, pw = padding
-    return x[:, :, ph : x.shape[2] - ph, pw : x.shape[3] - pw]
-
-
-def _taps(shape: tuple[int, int], kernel: Any, stride: Any, dilation: Any = (1, 1)) -> list[Any]:
-    """For each kernel position in row-major order, the index of the input elements it meets."""
-    return [
-        (
-            ...,
-            slice(i * dilation[0], i * dilation[0] + (shape[0] - 1) * stride[0] + 1, stride[0]),
-            slice(j * dilation[1], j * dilation[1] + (shape[1] - 1) * stride[1] + 1, stride[1]),
-        )
-        for i in range(kernel[0])
-        for j in range(kernel[1])
-    ]
-
-
-class Conv2d(Layer):
-    """Convolution as one matrix product a sample over the unrolled windows of the whole batch (im2col)."""
-
-    def __init__(self, node: Node, layer: spec.Conv2d) -> None:
-        super().__init__(node)
-        self.layer = layer
-        self.size = node.output_shape[1:]
-        self.taps = _taps((self.size[0], self.size[1]), layer.kernel, layer.stride, layer.dilation)
-
-    def forward(self, x: Array, training: bool) -> Array:
-        weight = self.weights["weight"]
-        padded = _padded(x, self.layer.padding)
-        n, c = x.shape[:2]
-        columns = np.empty((n, c, len(self.taps), *self.size), np.float32)
-        for k, tap in enumerate(self.taps):
-            columns[:, :, k] = padded[tap]
-        self.columns = columns.reshape(n, c * len(self.taps), -1)
-        self.padded_shape = padded.shape
-        y = np.matmul(weight.reshape(len(weight), -1), self.columns)
-        if self.layer.bias:
-            y += self.weights["bias"][:, None]
-        return y.reshape(n, *self.node.output_shape)
-
-    def backward(self, dy: Array) -> Array | None:
-        weight = self.weights["weight"]
-        rows = dy.reshape(len(dy), len(weight), -1)
-        total = np.matmul(rows, self.columns.transpose(0, 2, 1)).sum(axis=0)
-        self.gradients["weight"] = total.reshape(weight.shape)
-        if self.layer.bias:
-            self.gradients["bias"] = dy.sum(axis=(0, 2, 3))
-        if not self.node.needs_input_gradient:
-            return None
-        columns = np.matmul(weight.reshape(len(weight), -1).T, rows)
-        columns = columns.reshape(len(dy), -1, len(self.taps), *self.size)
-        dx = np.zeros(self.padded_shape, np.float32)
-        for k, tap in enumerate(self.taps):
-            dx[tap] += columns[:, :, k]
-        return _cropped(dx, self.layer.padding)
-
-
-class Linear(Layer):
-    """x·Wᵀ + b."""
-
-    def forward(self, x: Array, training: bool) -> Array:
-        self.x = x
-        y = x @ self.weights["weight"].T
-        if "bias" in self.weights:
-            y += self.weights["bias"]
-        return y
-
-    def backward(self, dy: Array) -> Array | None:
-        self.gradients["weight"] = dy.T @ self.x
-        if "bias" in self.weights:
-            self.gradients["bias"] = dy.sum(axis=0)
-        return dy @ self.weights["weight"] if self.node.needs_input_gradient else None
-
-
-class BatchNorm(Layer):
-    """Batch normalisation with running estimates."""
-
-    def __init__(self, node: Node, layer: spec.BatchNorm) -> None:
-        super().__init__(node)
-        self.layer = layer
-
-    def forward(self, x: Array, training: bool) -> Array:
-        def channels(values: Array) -> Array:
-            return values[:, None, None]
-
-        w, eps = self.weights, np.float32(self.layer.eps)
-        if not training:
-            factor = w["scale"] / np.sqrt(w["running_variance"] + eps)
-            return (x - channels(w["running_mean"])) * channels(factor) + channels(w["shift"])
-        count = x.size // x.shape[1]
-        mean = x.mean(axis=(0, 2, 3))
-        centred = x - channels(mean)
-        variance = np.square(centred).mean(axis=(0, 2, 3))
-        momentum = np.float32(self.layer.momentum)
-        unbiased = variance * np.float32(count / (count - 1))
-        for name, batch in (("running_mean", mean), ("running_variance", unbiased)):
-            w[name] *= 1 - momentum
-            w[name] += momentum * batch
-        self.inverse = 1 / np.sqrt(variance + eps)
-        centred *= channels(self.inverse)
-        self.normalised = centred
-        return centred * channels(w["scale"]) + channels(w["shift"])
-
-    def backward(self, dy: Array) -> Array | None:
-        count = np.float32(dy.size // dy.shape[1])
-        shift = dy.sum(axis=(0, 2, 3))
-        scale = (dy * self.normalised).sum(axis=(0, 2, 3))
-        self.gradients["scale"], self.gradients["shift"] = scale, shift
-        if not self.node.needs_input_gradient:
-            return None
-        dx = dy - (shift / count)[:, None, None]
-        dx -= self.normalised * (scale / count)[:, None, None]
-        dx *= (self.weights["scale"] * self.inverse)[:, None, None]
-        return dx
 
 
 class Relu(Layer):
-    """max(x, 0), or slope·x below 0."""
+    """max(x, 0)."""
+
+    keeps = "output"
+
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+        np.maximum(x, 0, out=y)
+
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+        positive = chunk.worker.buffer("mask", dy.shape, np.bool_)
+        np.greater(saved, 0, out=positive)
+        np.multiply(dy, positive, out=dx)
+
+
+class LeakyRelu(Layer):
+    """x above 0, slope·x elsewhere."""
+
+    keeps = "output"
 
     def __init__(self, node: Node, slope: float) -> None:
         super().__init__(node)
         self.slope = np.float32(slope)
+        self.choose = np.maximum if slope <= 1 else np.minimum
 
-    def forward(self, x: Array, training: bool) -> Array:
-        self.positive = x > 0
-        return np.where(self.positive, x, self.slope * x) if self.slope else np.maximum(x, 0)
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+        sloped = chunk.worker.buffer("temporary", x.shape)
+        np.multiply(x, self.slope, out=sloped)
+        self.choose(x, sloped, out=y)
 
-    def backward(self, dy: Array) -> Array | None:
-        return np.where(self.positive, dy, self.slope * dy) if self.slope else dy * self.positive
-
-
-class Sigmoid(Layer):
-    """1 / (1 + e⁻ˣ), through tanh so that nothing overflows."""
-
-    def forward(self, x: Array, training: bool) -> Array:
-        self.y = np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * x))
-        return self.y
-
-    def backward(self, dy: Array) -> Array | None:
-        return dy * self.y * (1 - self.y)
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+        factor = chunk.worker.buffer("temporary", dy.shape)
+        np.greater(saved, 0, out=factor)
+        factor *= 1 - self.slope
+        factor += self.slope
+        np.multiply(dy, factor, out=dx)
 
 
 class Tanh(Layer):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent; its derivative is 1 − y²."""
 
-    def forward(self, x: Array, training: bool) -> Array:
-        self.y = np.tanh(x)
-        return self.y
+    keeps = "output"
 
-    def backward(self, dy: Array) -> Array | None:
-        return dy * (1 - np.square(self.y))
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+        np.tanh(x, out=y)
 
-
-class MaxPool(Layer):
-    """Maximum over windows; the gradient goes to the first maximum in row-major order."""
-
-    def __init__(self, node: Node, layer: spec.MaxPool) -> None:
-        super().__init__(node)
-        self.layer = layer
-        self.taps = _taps((node.output_shape[1], node.output_shape[2]), layer.kernel, layer.step)
-
-    def forward(self, x: Array, training: bool) -> Array:
-        padded = _padded(x, self.layer.padding, -np.inf)
-        self.padded_shape = padded.shape
-        sh, sw = self.layer.step
-        windows = sliding_window_view(padded, self.layer.kernel, axis=(2, 3))[:, :, ::sh, ::sw]
-        flat = windows.reshape(*windows.shape[:4], -1)
-        self.winner = flat.argmax(axis=-1)
-        return np.take_along_axis(flat, self.winner[..., None], -1)[..., 0]
-
-    def backward(self, dy: Array) -> Array | None:
-        dx = np.zeros(self.padded_shape, np.float32)
-        for k, tap in enumerate(self.taps):
-            dx[tap] += dy * (self.winner == k)
-        return _cropped(dx, self.layer.padding)
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+        slope = chunk.worker.buffer("temporary", dy.shape)
+        np.multiply(saved, saved, out=slope)
+        np.subtract(1, slope, out=slope)
+        np.multiply(dy, slope, out=dx)
 
 
-class AvgPool(Layer):
-    """Mean over the part of each window that lies inside the input."""
+class Sigmoid(Layer):
+    """1 / (1 + e⁻ˣ), as (1 + tanh(x / 2)) / 2 so that nothing overflows; its derivative is y − y²."""
 
-    def __init__(self, node: Node, layer: spec.AvgPool) -> None:
-        super().__init__(node)
-        self.layer = layer
-        self.taps = _taps((node.output_shape[1], node.output_shape[2]), layer.kernel, layer.step)
-        inside = _padded(np.ones((1, 1, *node.input_shape[1:]), np.float32), layer.padding)
-        self.factor = 1 / np.sum([inside[tap] for tap in self.taps], axis=0, dtype=np.float32)
+    keeps = "output"
 
-    def forward(self, x: Array, training: bool) -> Array:
-        padded = _padded(x, self.layer.padding)
-        self.padded_shape = padded.shape
-        y = padded[self.taps[0]].copy()
-        for tap in self.taps[1:]:
-            y += padded[tap]
-        y *= self.factor
-        return y
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+        half = np.float32(0.5)
+        np.multiply(x, half, out=y)
+        np.tanh(y, out=y)
+        np.add(y, 1, out=y)
+        np.multiply(y, half, out=y)
 
-    def backward(self, dy: Array) -> Array | None:
-        dx = np.zeros(self.padded_shape, np.float32)
-        share = dy * self.factor
-        for tap in self.taps:
-            dx[tap] += share
-        return _cropped(dx, self.layer.padding)
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+        slope = chunk.worker.buffer("temporary", dy.shape)
+        np.subtract(1, saved, out=slope)
+        np.multiply(slope, saved, out=slope)
+        np.multiply(dy, slope, out=dx)
 
 
-class GlobalAvgPool(Layer):
-    """Mean over height and width."""
-
-    def forward(self, x: Array, training: bool) -> Array:
-        self.shape = x.shape
-        return x.mean(axis=(2, 3))
-
-    def backward(self, dy: Array) -> Array | None:
-        share = dy * np.float32(1 / (self.shape[2] * self.shape[3]))
-        return np.broadcast_to(share[:, :, None, None], self.shape)
+_LARGEST_WORD = (1 << 64) - 1
 
 
 class Dropout(Layer):
-    """A fresh mask of 0 and 1 / (1 − rate) each training step."""
+    """A fresh mask each training step, from each worker's own random numbers."""
 
-    def __init__(self, node: Node, rate: float, generator: np.random.Generator) -> None:
+    keeps = "bool"
+
+    def __init__(self, node: Node, rate: float) -> None:
         super().__init__(node)
         self.rate = rate
-        self.generator = generator
+        self.scale = np.float32(1 / (1 - rate))
+        # As few random bits as meet the rate: 8 for ¼ or ½, else 16, which meet any to 2⁻¹⁷.
+        bits = 8 if (rate * 256).is_integer() else 16
+        self.range = 1 << bits
+        self.threshold = min(round(rate * self.range), self.range - 1)
+        self.kind: Any = np.uint8 if bits == 8 else np.uint16
 
-    def forward(self, x: Array, training: bool) -> Array:
-        if not training or self.rate == 0:
-            self.mask = None
-            return x
-        keep = self.generator.random(x.shape, np.float32) >= np.float32(self.rate)
-        self.mask = keep * np.float32(1 / (1 - self.rate))
-        return x * self.mask
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Nothing at all in inference."""
+        if not program.training or self.rate == 0:
+            return x, lambda dy: dy if self.node.needs_input_gradient else None
+        return super().emit(program, x)
 
-    def backward(self, dy: Array) -> Array | None:
-        return dy if self.mask is None else dy * self.mask
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+        # Drawn as whole words and cut up: half the time of drawing each number.
+        count = -(-x.size * np.dtype(self.kind).itemsize // 8)
+        words = chunk.worker.generator.integers(0, _LARGEST_WORD, count, np.uint64, endpoint=True)
+        draws = words.view(self.kind)[: x.size].reshape(x.shape)
+        np.greater_equal(draws, self.kind(self.threshold), out=extra)
+        self.backward(chunk, x, extra, y)
+
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+        # As floats first: a product of mixed types goes through NumPy's slow conversion.
+        factor = chunk.worker.buffer("temporary", dy.shape)
+        factor[...] = saved
+        factor *= self.scale
+        np.multiply(dy, factor, out=dx)
 
 
 class Flatten(Layer):
-    """C×H×W → C·H·W."""
+    """Images to features, kept in the order H×W×C: the layers behind it know (`Value.canonical`)."""
 
-    def forward(self, x: Array, training: bool) -> Array:
-        self.shape = x.shape
-        return x.reshape(len(x), -1)
+    in_place = False
 
-    def backward(self, dy: Array) -> Array | None:
-        return dy.reshape(self.shape)
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Nothing to do for features."""
+        if len(x.shape) == 1:
+            return x, lambda dy: dy if self.node.needs_input_gradient else None
+        height, width, channels = x.shape
+        y = Value((x.size,))
+        y.canonical = (channels, height, width)
+        program.add(self.forward, [x], [y, None])
+
+        def back(dy: Value) -> Value | None:
+            if not self.node.needs_input_gradient:
+                return None
+            dx = Value(x.shape)
+            program.add(self.backward, [dy, None], [dx])
+            return dx
+
+        return y, back
+
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+        height, images, width, channels = x.shape
+        y.reshape(images, height, width, channels)[...] = x.transpose(1, 0, 2, 3)
+
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+        height, images, width, channels = dx.shape
+        dx[...] = dy.reshape(images, height, width, channels).transpose(1, 0, 2, 3)
+
+
+class Canonical(Layer):
+    """Features from H×W×C order to the canonical C×H×W order; not a node of its own."""
+
+    in_place = False
+
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Nothing to do where the order is canonical."""
+        if x.canonical is None:
+            return x, lambda dy: dy
+        channels, height, width = x.canonical
+        self.inner, self.outer = (height, width, channels), (channels, height, width)
+        y = Value(x.shape)
+        program.add(self.forward, [x], [y, None], whole=True)
+
+        def back(dy: Value) -> Value | None:
+            dx = Value(x.shape)
+            program.add(self.backward, [dy, None], [dx], whole=True)
+            return dx
+
+        return y, back
+
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+        y.reshape(-1, *self.outer)[...] = x.reshape(-1, *self.inner).transpose(0, 3, 1, 2)
+
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+        dx.reshape(-1, *self.inner)[...] = dy.reshape(-1, *self.outer).transpose(0, 2, 3, 1)
 
 
 class OptionA(Layer):
     """Every stride-th row and column, and channels of zeros behind."""
 
+    in_place = False
+
     def __init__(self, node: Node, layer: spec.OptionA) -> None:
         super().__init__(node)
-        self.stride = layer.stride
+        self.picked = (
+            slice(None, None, layer.stride[0]),
+            slice(None),
+            slice(None, None, layer.stride[1]),
+        )
+        self.channels = node.input_shape[0]
 
-    def forward(self, x: Array, training: bool) -> Array:
-        self.shape = x.shape
-        y = np.zeros((len(x), *self.node.output_shape), np.float32)
-        y[:, : x.shape[1]] = x[:, :, :: self.stride[0], :: self.stride[1]]
-        return y
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+        y[..., : self.channels] = x[self.picked]
+        y[..., self.channels :] = 0
 
-    def backward(self, dy: Array) -> Array | None:
-        dx = np.zeros(self.shape, np.float32)
-        dx[:, :, :: self.stride[0], :: self.stride[1]] = dy[:, : self.shape[1]]
-        return dx
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+        dx.fill(0)
+        dx[self.picked] = dy[..., : self.channels]
+
+
+class Linear(Layer):
+    """x·Wᵀ + b on the whole batch: the workers share out the rows of W, and its columns on the way back."""
+
+    keeps = "input"
+    in_place = False
+    worth_sharing = 1 << 22
+    """Multiply-adds below which waking the other workers costs more than it saves."""
+
+    def __init__(self, node: Node, parameters: Parameters, team: Team) -> None:
+        super().__init__(node)
+        self.team = team
+        self.parameters = parameters
+        self.outputs, self.inputs = node.output_shape[0], node.input_shape[0]
+        self.macs = self.outputs * self.inputs * team.batch
+
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Asks for the weight in the order of the features that come in."""
+        if x.canonical is None:
+            shape: tuple[int, ...] = (self.outputs, self.inputs)
+            axes: tuple[int, ...] = (0, 1)
+        else:
+            channels, height, width = x.canonical
+            shape, axes = (self.outputs, height, width, channels), (0, 3, 1, 2)
+        name = self.node.name
+        self.weight = self.parameters.add(f"{name}.weight", shape, axes)
+        has_bias = len(self.node.parameters) > 1
+        self.bias = self.parameters.add(f"{name}.bias", (self.outputs,)) if has_bias else None
+        y, back = super().emit(program, x)
+        y.canonical = None
+        return y, back
+
+    def share(self, size: int, part: Callable[[slice], None]) -> None:
+        """Calls `part` with ranges of 0 to `size`, one a worker."""
+        if self.macs < self.worth_sharing:
+            part(slice(0, size))
+            return
+        ranges = split(0, size, len(self.team.workers))
+
+        def task(worker: Worker) -> None:
+            if ranges[worker.index][0] < ranges[worker.index][1]:
+                part(slice(*ranges[worker.index]))
+
+        self.team.run(task)
+
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+        w = self.weight.value.reshape(self.outputs, self.inputs)
+
+        def part(rows: slice) -> None:
+            np.matmul(x, w[rows].T, out=y[:, rows])
+
+        self.share(self.outputs, part)
+        if self.bias is not None:
+            np.add(y, self.bias.value, out=y)
+
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+        w = self.weight.value.reshape(self.outputs, self.inputs)
+        dw = self.weight.gradients[0].reshape(self.outputs, self.inputs)
+
+        def part(columns: slice) -> None:
+            np.matmul(dy.T, saved[:, columns], out=dw[:, columns])
+            if dx is not None:
+                np.matmul(dy, w[:, columns], out=dx[:, columns])
+
+        self.share(self.inputs, part)
+        if self.bias is not None:
+            np.sum(dy, axis=0, out=self.bias.gradients[0])

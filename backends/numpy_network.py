@@ -1,112 +1,176 @@
-"""Builds the layer objects of a network and runs them in order: sequences, residual sums, concatenations."""
+"""Makes the layers of a network and strings their steps together: chains, residual sums, concatenations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from . import numpy_layers as layers
-from .numpy_layers import Array, Layer
+from . import numpy_layers as plain
+from .numpy_conv import Conv2d
+from .numpy_layers import Array, Back, Layer, inner_shape
+from .numpy_norm import BatchNorm
+from .numpy_parameters import Parameters
+from .numpy_pool import AvgPool, GlobalAvgPool, MaxPool
+from .numpy_program import Program, Value
+from .numpy_team import Chunk, Team
 
 
 class Chain:
     """Layers one after the other; no layers are the identity."""
 
-    def __init__(self, nodes: Sequence[Node], generator: np.random.Generator) -> None:
-        self.layers = [_make(node, generator) for node in nodes]
+    def __init__(self, nodes: Sequence[Node], parameters: Parameters, team: Team) -> None:
+        self.layers = [_make(node, parameters, team) for node in _pool_first(nodes)]
 
-    def forward(self, x: Array, training: bool) -> Array:
-        """The output of the last layer for the input `x`."""
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Appends the forward steps of all layers; see `Layer.emit`."""
+        backs: list[Back] = []
         for layer in self.layers:
-            x = layer.forward(x, training)
-        return x
+            x, back = layer.emit(program, x)
+            backs.append(back)
 
-    def backward(self, dy: Array) -> Array | None:
-        """The gradient of the chain's input; stops, with None, where nothing before has parameters."""
-        gradient: Array | None = dy
-        for layer in reversed(self.layers):
-            if gradient is None:
-                break
-            gradient = layer.backward(gradient)
-            if not layer.node.needs_input_gradient:
-                gradient = None
-        return gradient
+        def back_through(dy: Value) -> Value | None:
+            gradient: Value | None = dy
+            for back in reversed(backs):
+                if gradient is None:
+                    break
+                gradient = back(gradient)
+            return gradient
 
-    def walk(self) -> Iterator[Layer]:
-        """All layers with parameters of their own or without, those inside others included."""
-        for layer in self.layers:
-            if isinstance(layer, Residual | Concat):
-                yield from layer.body.walk()
-            if isinstance(layer, Residual):
-                yield from layer.shortcut.walk()
-            yield layer
+        return x, back_through
 
 
 class Residual(Layer):
     """body(x) + shortcut(x)."""
 
-    def __init__(self, node: Node, generator: np.random.Generator) -> None:
+    def __init__(self, node: Node, parameters: Parameters, team: Team) -> None:
         super().__init__(node)
-        self.body = Chain(node.body, generator)
-        self.shortcut = Chain(node.shortcut, generator)
+        self.body = Chain(node.body, parameters, team)
+        self.shortcut = Chain(node.shortcut, parameters, team)
 
-    def forward(self, x: Array, training: bool) -> Array:
-        return self.body.forward(x, training) + self.shortcut.forward(x, training)
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Both branches read the same value; what flows back through them is added."""
+        through, body_back = self.body.emit(program, x)
+        around, shortcut_back = self.shortcut.emit(program, x)
+        through_back: Back = _same
+        around_back: Back = _same
+        if through.canonical != around.canonical:
+            through, through_back = plain.Canonical(self.node).emit(program, through)
+            around, around_back = plain.Canonical(self.node).emit(program, around)
+        y = _add(program, through, around)
 
-    def backward(self, dy: Array) -> Array | None:
-        through, around = self.body.backward(dy), self.shortcut.backward(dy)
-        return None if through is None or around is None else through + around
+        def back(dy: Value) -> Value | None:
+            first, second = through_back(dy), around_back(dy)
+            assert first is not None
+            assert second is not None
+            side, main = shortcut_back(second), body_back(first)
+            if side is None or main is None or not self.node.needs_input_gradient:
+                return None
+            return _add(program, main, side)
+
+        return y, back
 
 
 class Concat(Layer):
     """The channels of x, then those of body(x)."""
 
-    def __init__(self, node: Node, generator: np.random.Generator) -> None:
+    def __init__(self, node: Node, parameters: Parameters, team: Team) -> None:
         super().__init__(node)
-        self.body = Chain(node.body, generator)
+        self.body = Chain(node.body, parameters, team)
+        self.channels = node.input_shape[0]
 
-    def forward(self, x: Array, training: bool) -> Array:
-        return np.concatenate((x, self.body.forward(x, training)), axis=1)
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """The gradient's channels are parted again; those of x and what flows back through body are added."""
+        made, body_back = self.body.emit(program, x)
+        y = Value(inner_shape(self.node.output_shape))
+        program.add(self.join, [x, made], [y])
 
-    def backward(self, dy: Array) -> Array | None:
-        channels = self.node.input_shape[0]
-        through = self.body.backward(dy[:, channels:])
-        return None if through is None else dy[:, :channels] + through
+        def back(dy: Value) -> Value | None:
+            side, through = Value(x.shape), Value(made.shape)
+            program.add(self.part, [dy], [side, through])
+            main = body_back(through)
+            if main is None or not self.node.needs_input_gradient:
+                return None
+            return _add(program, main, side)
+
+        return y, back
+
+    def join(self, chunk: Chunk, x: Array, made: Array, y: Array) -> None:
+        """Writes both beside each other."""
+        y[..., : self.channels] = x
+        y[..., self.channels :] = made
+
+    def part(self, chunk: Chunk, dy: Array, side: Array, through: Array) -> None:
+        """The reverse of `join`."""
+        side[...] = dy[..., : self.channels]
+        through[...] = dy[..., self.channels :]
 
 
-def _make(node: Node, generator: np.random.Generator) -> Layer:
+def _same(dy: Value) -> Value | None:
+    return dy
+
+
+def _add(program: Program, a: Value, b: Value) -> Value:
+    y = Value(a.shape)
+    y.canonical = a.canonical
+    program.add(_sum, [a, b], [y], whole=len(a.shape) == 1, in_place=True)
+    return y
+
+
+def _sum(chunk: Chunk, a: Array, b: Array, y: Array) -> None:
+    np.add(a, b, out=y)
+
+
+def _pool_first(nodes: Sequence[Node]) -> list[Node]:
+    """Relu and a max pool behind it change places: the same values and gradients, with a quarter of the work.
+
+    The larger of two numbers stays the larger after relu; where relu makes ties, it makes zeros, which send
+    no gradient anywhere.
+    """
+    result = list(nodes)
+    for i in range(len(result) - 1):
+        relu, pool = result[i], result[i + 1]
+        if isinstance(relu.layer, spec.Relu) and isinstance(pool.layer, spec.MaxPool):
+            after = dataclasses.replace(
+                relu, input_shape=pool.output_shape, output_shape=pool.output_shape
+            )
+            result[i : i + 2] = [pool, after]
+    return result
+
+
+def _make(node: Node, parameters: Parameters, team: Team) -> Layer:
     match node.layer:
         case spec.Conv2d() as layer:
-            return layers.Conv2d(node, layer)
+            return Conv2d(node, layer, parameters)
         case spec.BatchNorm() as layer:
-            return layers.BatchNorm(node, layer)
+            return BatchNorm(node, layer, parameters, team)
         case spec.Relu():
-            return layers.Relu(node, 0.0)
+            return plain.Relu(node)
         case spec.LeakyRelu(slope=slope):
-            return layers.Relu(node, slope)
+            return plain.LeakyRelu(node, slope)
         case spec.Sigmoid():
-            return layers.Sigmoid(node)
+            return plain.Sigmoid(node)
         case spec.Tanh():
-            return layers.Tanh(node)
+            return plain.Tanh(node)
         case spec.MaxPool() as layer:
-            return layers.MaxPool(node, layer)
+            return MaxPool(node, layer)
         case spec.AvgPool() as layer:
-            return layers.AvgPool(node, layer)
+            return AvgPool(node, layer)
         case spec.GlobalAvgPool():
-            return layers.GlobalAvgPool(node)
+            return GlobalAvgPool(node)
         case spec.Dropout(rate=rate):
-            return layers.Dropout(node, rate, generator)
+            return plain.Dropout(node, rate)
         case spec.Flatten():
-            return layers.Flatten(node)
+            return plain.Flatten(node)
         case spec.Linear():
-            return layers.Linear(node)
+            return plain.Linear(node, parameters, team)
         case spec.Residual():
-            return Residual(node, generator)
+            return Residual(node, parameters, team)
         case spec.OptionA() as layer:
-            return layers.OptionA(node, layer)
+            return plain.OptionA(node, layer)
         case spec.Concat():
-            return Concat(node, generator)
+            return Concat(node, parameters, team)

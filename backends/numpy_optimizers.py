@@ -1,12 +1,11 @@
-"""Optimizers as the spec pins them: each update rule in place on one parameter, without temporary arrays.
+"""Optimizers as the spec pins them: each update rule in place on any slice of the parameter vector.
 
-The rules stand in `dlbench.spec.training`. State starts at zero and belongs to the optimizer; weights and
-gradients belong to the layers.
+The rules stand in `dlbench.spec.training`. Slices let several threads update at once, each a block
+that fits in its cache, with no temporary arrays but one scratch block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,133 +17,130 @@ Array = npt.NDArray[np.float32]
 
 
 class Rule(Protocol):
-    """The update rule of one optimizer over a fixed list of parameters."""
+    """The update rule of one optimizer over a vector of parameters, with state for each element."""
 
-    def step(
-        self, weights: Sequence[Array], gradients: Sequence[Array], learning_rate: float
+    def begin_step(self) -> None:
+        """Called once before the slices of a step are updated."""
+
+    def update(
+        self, w: Array, g: Array, where: slice, learning_rate: float, scratch: Array
     ) -> None:
-        """Updates all weights in place; the gradients may be overwritten."""
+        """Updates the weights `w`, which stand at `where` in the vector; `g` and `scratch` are overwritten."""
 
     def reset(self) -> None:
         """Back to the state before the first step."""
 
 
-def make_rule(optimizer: Optimizer, weights: Sequence[Array]) -> Rule:
-    """The rule of `optimizer` for parameters shaped as `weights`, with its state at zero."""
+def make_rule(optimizer: Optimizer, size: int) -> Rule:
+    """The rule of `optimizer` for `size` parameters, with its state at zero."""
     match optimizer:
         case Sgd():
-            return _SgdRule(optimizer, weights)
+            return _SgdRule(optimizer, size)
         case Adam() | AdamW():
-            return _AdamRule(optimizer, weights)
+            return _AdamRule(optimizer, size)
         case Adagrad():
-            return _AdagradRule(optimizer, weights)
+            return _AdagradRule(optimizer, size)
 
 
-def _zeros(weights: Sequence[Array]) -> list[Array]:
-    return [np.zeros_like(w) for w in weights]
-
-
-def _add_decay(gradient: Array, weight: Array, decay: float, scratch: Array) -> None:
+def _add_decay(g: Array, w: Array, decay: float, scratch: Array) -> None:
     """Coupled weight decay: g ← g + decay·w."""
     if decay:
-        np.multiply(weight, np.float32(decay), out=scratch)
-        gradient += scratch
+        np.multiply(w, np.float32(decay), out=scratch)
+        g += scratch
 
 
 class _SgdRule:
-    def __init__(self, optimizer: Sgd, weights: Sequence[Array]) -> None:
+    def __init__(self, optimizer: Sgd, size: int) -> None:
         self.optimizer = optimizer
-        self.velocities = _zeros(weights) if optimizer.momentum else []
-        self.scratches = [np.empty_like(w) for w in weights]
+        self.velocity = np.zeros(size if optimizer.momentum else 0, np.float32)
 
     def reset(self) -> None:
-        for velocity in self.velocities:
-            velocity.fill(0)
+        self.velocity.fill(0)
 
-    def step(
-        self, weights: Sequence[Array], gradients: Sequence[Array], learning_rate: float
+    def begin_step(self) -> None:
+        pass
+
+    def update(
+        self, w: Array, g: Array, where: slice, learning_rate: float, scratch: Array
     ) -> None:
         momentum = np.float32(self.optimizer.momentum)
-        for i, (w, g, scratch) in enumerate(zip(weights, gradients, self.scratches, strict=True)):
-            _add_decay(g, w, self.optimizer.weight_decay, scratch)
-            update = g
-            if self.velocities:
-                v = self.velocities[i]
-                v *= momentum
-                v += g
-                update = v
-                if self.optimizer.nesterov:
-                    np.multiply(v, momentum, out=scratch)
-                    g += scratch
-                    update = g
-            np.multiply(update, np.float32(learning_rate), out=scratch)
-            w -= scratch
+        _add_decay(g, w, self.optimizer.weight_decay, scratch)
+        step = g
+        if momentum:
+            v = self.velocity[where]
+            v *= momentum
+            v += g
+            step = v
+            if self.optimizer.nesterov:
+                np.multiply(v, momentum, out=scratch)
+                g += scratch
+                step = g
+        np.multiply(step, np.float32(learning_rate), out=scratch)
+        w -= scratch
 
 
 class _AdamRule:
-    def __init__(self, optimizer: Adam | AdamW, weights: Sequence[Array]) -> None:
+    def __init__(self, optimizer: Adam | AdamW, size: int) -> None:
         self.optimizer = optimizer
         self.coupled = not isinstance(optimizer, AdamW)
-        self.first = _zeros(weights)
-        self.second = _zeros(weights)
-        self.scratches = [np.empty_like(w) for w in weights]
+        self.first = np.zeros(size, np.float32)
+        self.second = np.zeros(size, np.float32)
         self.count = 0
 
     def reset(self) -> None:
         self.count = 0
-        for moment in (*self.first, *self.second):
-            moment.fill(0)
+        self.first.fill(0)
+        self.second.fill(0)
 
-    def step(
-        self, weights: Sequence[Array], gradients: Sequence[Array], learning_rate: float
-    ) -> None:
+    def begin_step(self) -> None:
         self.count += 1
-        rule = self.optimizer
-        beta1, beta2, eps = np.float32(rule.beta1), np.float32(rule.beta2), np.float32(rule.eps)
-        # The corrections in float64: 1 − β₂ᵗ loses all its digits in float32 at the first steps.
+
+    def update(
+        self, w: Array, g: Array, where: slice, learning_rate: float, scratch: Array
+    ) -> None:
+        rule, m, s = self.optimizer, self.first[where], self.second[where]
+        # The corrections in float64: 1 − β₂ᵗ loses most of its digits in float32 at the first steps.
         rate = np.float32(learning_rate / (1 - rule.beta1**self.count))
         root = np.float32((1 - rule.beta2**self.count) ** -0.5)
-        for w, g, m, s, scratch in zip(
-            weights, gradients, self.first, self.second, self.scratches, strict=True
-        ):
-            if self.coupled:
-                _add_decay(g, w, rule.weight_decay, scratch)
-            m *= beta1
-            np.multiply(g, np.float32(1 - rule.beta1), out=scratch)
-            m += scratch
-            s *= beta2
-            np.multiply(g, g, out=scratch)
-            scratch *= np.float32(1 - rule.beta2)
-            s += scratch
-            if not self.coupled:
-                w *= np.float32(1 - learning_rate * rule.weight_decay)
-            np.sqrt(s, out=scratch)
-            scratch *= root
-            scratch += eps
-            np.divide(m, scratch, out=scratch)
-            scratch *= rate
-            w -= scratch
+        if self.coupled:
+            _add_decay(g, w, rule.weight_decay, scratch)
+        else:
+            w *= np.float32(1 - learning_rate * rule.weight_decay)
+        m *= np.float32(rule.beta1)
+        np.multiply(g, np.float32(1 - rule.beta1), out=scratch)
+        m += scratch
+        s *= np.float32(rule.beta2)
+        np.multiply(g, g, out=scratch)
+        scratch *= np.float32(1 - rule.beta2)
+        s += scratch
+        np.sqrt(s, out=scratch)
+        scratch *= root
+        scratch += np.float32(rule.eps)
+        np.divide(m, scratch, out=scratch)
+        scratch *= rate
+        w -= scratch
 
 
 class _AdagradRule:
-    def __init__(self, optimizer: Adagrad, weights: Sequence[Array]) -> None:
+    def __init__(self, optimizer: Adagrad, size: int) -> None:
         self.optimizer = optimizer
-        self.sums = _zeros(weights)
-        self.scratches = [np.empty_like(w) for w in weights]
+        self.total = np.zeros(size, np.float32)
 
     def reset(self) -> None:
-        for total in self.sums:
-            total.fill(0)
+        self.total.fill(0)
 
-    def step(
-        self, weights: Sequence[Array], gradients: Sequence[Array], learning_rate: float
+    def begin_step(self) -> None:
+        pass
+
+    def update(
+        self, w: Array, g: Array, where: slice, learning_rate: float, scratch: Array
     ) -> None:
-        for w, g, total, scratch in zip(weights, gradients, self.sums, self.scratches, strict=True):
-            _add_decay(g, w, self.optimizer.weight_decay, scratch)
-            np.multiply(g, g, out=scratch)
-            total += scratch
-            np.sqrt(total, out=scratch)
-            scratch += np.float32(self.optimizer.eps)
-            np.divide(g, scratch, out=scratch)
-            scratch *= np.float32(learning_rate)
-            w -= scratch
+        total = self.total[where]
+        _add_decay(g, w, self.optimizer.weight_decay, scratch)
+        np.multiply(g, g, out=scratch)
+        total += scratch
+        np.sqrt(total, out=scratch)
+        scratch += np.float32(self.optimizer.eps)
+        np.divide(g, scratch, out=scratch)
+        scratch *= np.float32(learning_rate)
+        w -= scratch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,9 @@ def describe(request: Request, verdicts: Iterable[Mapping[str, Any]]) -> str:
         _group(group.ljust(width), [v for v in found if v["group"] == group]) for group in groups
     ]
     lines.append("")
-    for verdict in found:
-        if verdict["reason"]:
-            mark = "–" if verdict["refused"] else "✗"
-            lines.append(f"{mark} {verdict['group']}, {verdict['name']}: {verdict['reason']}")
+    lines += [f"✗ {v['group']}, {v['name']}: {v['reason']}" for v in found if failed(v)]
+    refusals = Counter(str(verdict["reason"]) for verdict in found if verdict["refused"])
+    lines += [f"– {reason} ({plural(count, 'trial')})" for reason, count in refusals.items()]
     checks = sum(int(verdict["checks"]) for verdict in found)
     bad = [verdict for verdict in found if failed(verdict)]
     agree = [verdict for verdict in found if not verdict["reason"]]

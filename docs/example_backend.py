@@ -75,6 +75,8 @@ class Session:
         self._loss = _loss(workload.loss)
         self._labels = isinstance(workload.loss, training.CrossEntropy)
         self._rule = rule
+        # running statistics belong to the weights, but are not trained
+        self._trained = [p.name for p in workload.parameters if p.trainable]
         self._weights: Tensors = {}
         self._velocity: Tensors = {}
         self.learning_rate = rule.learning_rate
@@ -100,9 +102,10 @@ class Session:
         """One step of SGD; the loss before it."""
         inputs, targets = batch
         loss = self._loss(self._forward(inputs, training_mode=True), targets)
-        gradients = self._torch.autograd.grad(loss, list(self._weights.values()))
+        trained = [self._weights[name] for name in self._trained]
+        gradients = self._torch.autograd.grad(loss, trained)
         with self._torch.no_grad():
-            for name, gradient in zip(self._weights, gradients, strict=True):
+            for name, gradient in zip(self._trained, gradients, strict=True):
                 self._update(name, gradient)
         return loss.detach()
 
@@ -111,13 +114,13 @@ class Session:
         return np.array(result.numpy(), np.float32)
 
     def weights(self) -> Weights:
-        """Copies of all parameters."""
+        """Copies of all parameters and running statistics."""
         return {name: np.array(value.detach().numpy()) for name, value in self._weights.items()}
 
     def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
-        """Replaces all parameters, and forgets the velocities unless they are to be kept."""
+        """Replaces all of them by copies, and forgets the velocities unless they are to be kept."""
         for name, value in weights.items():
-            self._weights[name] = self._torch.tensor(value, requires_grad=True)
+            self._weights[name] = self._torch.tensor(value, requires_grad=name in self._trained)
         if not keep_optimizer:
             self._velocity.clear()
 
@@ -171,6 +174,18 @@ def _layer(node: Node) -> Step:
         case spec.Linear() as linear:
             return lambda x, w, _: F.linear(
                 x, w[name["weight"]], w[name["bias"]] if linear.bias else None
+            )
+        case spec.BatchNorm() as norm:
+            # in training it also moves the running statistics, in the way that the specification pins
+            return lambda x, w, training_mode: F.batch_norm(
+                x,
+                w[name["running_mean"]],
+                w[name["running_variance"]],
+                w[name["scale"]],
+                w[name["shift"]],
+                training_mode,
+                norm.momentum,
+                norm.eps,
             )
         case spec.MaxPool() as pool:
             return lambda x, w, _: F.max_pool2d(x, pool.kernel, pool.step, pool.padding)

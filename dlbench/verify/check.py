@@ -116,8 +116,10 @@ def _located(
     adapter: Adapter, plan: Plan, workload: Workload, point: Point, checks: Sequence[Check]
 ) -> str:
     """The first layer and the first gradient that are wrong, in words; empty where neither is."""
-    found = (
-        first_activation(adapter, plan, workload, point),
-        first_gradient(checks, workload),
-    )
+    try:
+        activation = first_activation(adapter, plan, workload, point)
+    except Exception:
+        # The beginning of a network may be more than the backend has; that it failed stands all the same.
+        activation = None
+    found = (activation, first_gradient(checks, workload))
     return "; ".join(check.sentence() for check in found if check is not None)

@@ -109,7 +109,7 @@ def trials(networks: int, seed: int) -> Iterator[Trial]:
     for loss in ("cross_entropy", "mean_squared_error"):
         yield Trial("loss", loss, _workload([*_END], loss, _SGD), 5)
     for name, optimizer in OPTIMIZERS.items():
-        layers = [_CONV, {"type": "batch_norm"}, {"type": "relu"}, *_END]
+        layers = [_CONV, {"type": "tanh"}, *_END]
         yield Trial("optimizer", name, _workload(layers, "cross_entropy", optimizer), 3)
     for number in range(seed, seed + networks):
         workload, batch = draw_workload(number)
