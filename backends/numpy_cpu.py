@@ -34,7 +34,9 @@ class Adapter:
 
     def info(self) -> BackendInfo:
         """NumPy's version and the BLAS beneath it."""
-        return BackendInfo(np.__version__, (Device("cpu", "CPU"),), libraries=blas_facts(), own_kernels=True)
+        return BackendInfo(
+            np.__version__, (Device("cpu", "CPU"),), libraries=blas_facts(), own_kernels=True
+        )
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """A session at `weights`.

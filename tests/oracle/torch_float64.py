@@ -1,0 +1,78 @@
+"""The oracle's rival: the same networks through PyTorch's functions and autograd, in float64."""
+
+import torch
+from torch.nn import functional as F
+
+from dlbench.spec import layers as spec
+from dlbench.spec.training import CrossEntropy
+
+
+def forward_backward(workload, weights, inputs, targets):
+    """Output, loss, gradients and running statistics of a training step, as NumPy arrays."""
+    leaves = {p.name: torch.tensor(weights[p.name]) for p in workload.parameters}
+    trained = [p.name for p in workload.parameters if p.trainable]
+    for name in trained:
+        leaves[name].requires_grad_()
+    output = sequence(workload.nodes, leaves, torch.tensor(inputs), True)
+    y = torch.tensor(targets)
+    squared = not isinstance(workload.loss, CrossEntropy)
+    loss = F.mse_loss(output, y) if squared else F.cross_entropy(output, y)
+    loss.backward()
+    gradients = {name: leaves[name].grad.numpy() for name in trained}
+    state = {name: value.numpy() for name, value in leaves.items() if name not in gradients}
+    return output.detach().numpy(), loss.item(), gradients, state
+
+
+def infer(workload, weights, inputs):
+    """The output in inference mode."""
+    leaves = {name: torch.tensor(value) for name, value in weights.items()}
+    return sequence(workload.nodes, leaves, torch.tensor(inputs), False).numpy()
+
+
+def sequence(nodes, weights, x, training):
+    """The output of `nodes`; batch norm moves its running statistics in place."""
+    for node in nodes:
+        w = {p.role: weights[p.name] for p in node.parameters}
+        x = _apply(node, node.layer, x, w, weights, training)
+    return x
+
+
+def _apply(node, layer, x, w, weights, training):
+    match layer:
+        case spec.Conv2d():
+            return F.conv2d(
+                x, w["weight"], w.get("bias"), layer.stride, layer.padding, layer.dilation
+            )
+        case spec.Linear():
+            return F.linear(x, w["weight"], w.get("bias"))
+        case spec.BatchNorm():
+            running = w["running_mean"], w["running_variance"]
+            scale, shift = w["scale"], w["shift"]
+            return F.batch_norm(x, *running, scale, shift, training, layer.momentum, layer.eps)
+        case spec.Relu():
+            return F.relu(x)
+        case spec.LeakyRelu():
+            return F.leaky_relu(x, layer.slope)
+        case spec.Sigmoid():
+            return torch.sigmoid(x)
+        case spec.Tanh():
+            return torch.tanh(x)
+        case spec.MaxPool():
+            return F.max_pool2d(x, layer.kernel, layer.step, layer.padding)
+        case spec.AvgPool():
+            return F.avg_pool2d(x, layer.kernel, layer.step, layer.padding, count_include_pad=False)
+        case spec.GlobalAvgPool():
+            return x.mean((2, 3))
+        case spec.Flatten():
+            return x.flatten(1)
+        case spec.Dropout():
+            return x
+        case spec.OptionA():
+            down, across = layer.stride
+            return F.pad(x[:, :, ::down, ::across], (0, 0, 0, 0, 0, layer.extra_channels))
+        case spec.Residual():
+            body = sequence(node.body, weights, x, training)
+            return body + sequence(node.shortcut, weights, x, training)
+        case spec.Concat():
+            return torch.cat([x, sequence(node.body, weights, x, training)], 1)
+    raise AssertionError(f"no rival for {layer}")

@@ -1,0 +1,137 @@
+"""The losses and optimizers of the faulty backend (`faulty.py`), and how they can be wrong."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from dlbench.spec.training import Adagrad, Adam, AdamW, CrossEntropy, Sgd
+
+
+class Rules:
+    """Loss and update; `self.state` holds the optimizer's moments by kind and parameter."""
+
+    def loss(self, output, targets):
+        if not isinstance(self.workload.loss, CrossEntropy):
+            squares = (output - targets).square()
+            if self.fault == "squared error summed over features":
+                return squares.sum() / len(output)
+            if self.fault == "half of the squared error":
+                return squares.mean() / 2
+            if self.fault == "absolute error":
+                return (output - targets).abs().mean()
+            return squares.mean()
+        if self.fault == "softmax before the loss":
+            output = torch.softmax(output, 1)
+        losses = -torch.log_softmax(output, 1)[torch.arange(len(output)), targets]
+        if self.fault == "loss summed":
+            return losses.sum()
+        if self.fault == "loss in base 2":
+            return losses.mean() / math.log(2)
+        if self.fault == "loss averaged over classes too":
+            return losses.mean() / output.shape[1]
+        if self.fault == "labels smoothed by 1 %":
+            return F.cross_entropy(output, targets, label_smoothing=0.01)
+        if self.fault == "loss without the last sample" and len(losses) > 1:
+            return losses[:-1].mean()
+        return losses.mean()
+
+    def update(self, parameter, w, g):
+        """The weight after a step."""
+        rule, rate, decay = self.rule, self.rate, self.rule.weight_decay
+        decoupled = isinstance(rule, AdamW)
+        if self.fault == "weight decay of AdamW coupled" and decoupled:
+            decoupled = False
+        if self.fault == "weight decay of Adam decoupled" and isinstance(rule, Adam):
+            decoupled = True
+        if self.fault == "weight decay of SGD decoupled" and isinstance(rule, Sgd):
+            decoupled = True
+        if self.fault == "no weight decay":
+            decay = 0.0
+        if self.fault == "no weight decay on biases" and parameter.role in ("bias", "shift"):
+            decay = 0.0
+        if self.fault == "no weight decay on scales" and parameter.role == "scale":
+            decay = 0.0
+        if not decoupled:
+            g = g + decay * w
+        change = rate * self.direction(parameter.name, g)
+        if decoupled and self.fault == "decoupled decay without the learning rate":
+            return w - change - decay * w
+        if decoupled and self.fault == "decoupled decay after the update":
+            w = w - change
+            return w - rate * decay * w
+        if decoupled:
+            change = change + rate * decay * w
+        return w - change
+
+    def direction(self, name, g):
+        match self.rule:
+            case Sgd():
+                return self.sgd(name, g)
+            case Adagrad():
+                start = torch.zeros_like(g)
+                if self.fault == "Adagrad's accumulator starts at 0.1":
+                    start = start + 0.1
+                total = self.moment("sum", name, 1.0, g.square(), start)
+                if self.fault == "Adagrad's eps inside the root":
+                    return g / torch.sqrt(total + self.rule.eps)
+                if self.fault == "Adagrad's accumulator decays":
+                    self.state["sum", name] = 0.9 * total
+                if self.fault == "Adagrad's accumulator one step late":
+                    total = total - g.square() + start
+                return g / (torch.sqrt(total) + self.rule.eps)
+        return self.adam(name, g)
+
+    def sgd(self, name, g):
+        momentum, nesterov = self.rule.momentum, self.rule.nesterov
+        if self.fault == "Nesterov though not asked for":
+            nesterov = True
+        if self.fault == "Nesterov forgotten":
+            nesterov = False
+        if self.fault == "momentum forgotten" or not momentum:
+            return g
+        add = g
+        if self.fault == "momentum with dampening" and ("velocity", name) in self.state:
+            add = (1 - momentum) * g
+        if self.fault == "learning rate inside the velocity":
+            v = self.moment("velocity", name, momentum, self.rate * g)
+            return (self.rate * g + momentum * v if nesterov else v) / self.rate
+        if self.fault == "velocity is an average":
+            add = (1 - momentum) * g
+        v = self.moment("velocity", name, momentum, add)
+        return g + momentum * v if nesterov else v
+
+    def adam(self, name, g):
+        rule, t = self.rule, self.steps
+        beta1, beta2 = rule.beta1, rule.beta2
+        if self.fault == "beta2 is 0.99":
+            beta2 = 0.99
+        if self.fault == "betas exchanged":
+            beta1, beta2 = beta2, beta1
+        if self.fault == "step count one behind in the bias correction":
+            t = max(t - 1, 1)
+        m = self.moment("first", name, beta1, (1 - beta1) * g)
+        s = self.moment("second", name, beta2, (1 - beta2) * g.square())
+        if self.fault == "no bias correction":
+            return m / (torch.sqrt(s) + rule.eps)
+        m = m / (1 - beta1**t)
+        if self.fault == "bias correction of the first moment only":
+            return m / (torch.sqrt(s) + rule.eps)
+        if self.fault == "Adam's eps before the correction":
+            return m / (torch.sqrt(s) + rule.eps) * math.sqrt(1 - beta2**t)
+        s = s / (1 - beta2**t)
+        if self.fault == "Adam's eps inside the root":
+            return m / torch.sqrt(s + rule.eps)
+        if self.fault == "Adam's eps is 1e-7":
+            return m / (torch.sqrt(s) + 1e-7)
+        if self.fault == "AMSGrad":
+            s = torch.maximum(s, self.state.get(("most", name), s))
+            self.state["most", name] = s
+        return m / (torch.sqrt(s) + rule.eps)
+
+    def moment(self, kind, name, keep, add, start=None):
+        """The moving sum `kind` of a parameter, after `add` went in."""
+        old = self.state.get((kind, name), start)
+        new = add if old is None else keep * old + add
+        self.state[kind, name] = new
+        return new

@@ -1,0 +1,121 @@
+"""Workloads small enough to be verified in a fraction of a second, and a timed loop to go with them."""
+
+import numpy as np
+
+from dlbench.contract import Plan
+from dlbench.spec.workload import initial_weights, read_workload
+from dlbench.verify.after import check_after
+from dlbench.verify.points import sample_inputs, sample_targets
+
+BATCH = 6
+SGD = {"type": "sgd", "learning_rate": 0.05, "momentum": 0.9}
+DECAY = {"weight_decay": 0.02}
+SLOW = {"learning_rate": 0.01}
+CONV = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
+FLATTEN = ({"type": "flatten"},)
+MEAN = ({"type": "global_avg_pool"},)
+FEATURES = ({"type": "linear", "out_features": 6}, {"type": "tanh"})
+
+
+def _image(layers, end=FLATTEN, optimizer=SGD, shape=(2, 6, 8)):
+    last = {"type": "linear", "out_features": 3}
+    return {
+        "input_shape": list(shape),
+        "layers": [*layers, *end, last],
+        "loss": "cross_entropy",
+        "optimizer": optimizer,
+    }
+
+
+def _features(optimizer, loss="mean_squared_error"):
+    last = {"type": "linear", "out_features": 4}
+    return {
+        "input_shape": [5],
+        "layers": [*FEATURES, last],
+        "loss": loss,
+        "optimizer": optimizer,
+    }
+
+
+_HALVED = {**CONV, "stride": 2}
+TABLES = {
+    "convolution": _image([_HALVED, {"type": "relu"}], optimizer=SGD | DECAY),
+    "dilated": _image([{**CONV, "dilation": 2, "padding": 2}, {"type": "tanh"}], shape=(1, 7, 7)),
+    "uneven stride": _image([{**CONV, "stride": [1, 2]}, {"type": "tanh"}], shape=(2, 5, 5)),
+    "norm": _image(
+        [{**CONV, "bias": False}, {"type": "batch_norm"}, {"type": "leaky_relu"}],
+        optimizer=SGD | DECAY,
+    ),
+    "sigmoid": _image([CONV, {"type": "sigmoid"}]),
+    "max pool": _image([CONV, {"type": "max_pool", "kernel": 3, "stride": 2, "padding": 1}], MEAN),
+    "average pool": _image(
+        [CONV, {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1}], MEAN
+    ),
+    "pool without padding": _image([CONV, {"type": "max_pool", "kernel": 3, "stride": 2}], MEAN),
+    "option A": _image(
+        [
+            CONV,
+            {
+                "type": "residual",
+                "shortcut": "option_a",
+                "body": [{**_HALVED, "out_channels": 7}, {"type": "tanh"}],
+            },
+        ]
+    ),
+    "residual": _image([CONV, {"type": "residual", "body": [CONV, {"type": "tanh"}]}]),
+    "concatenation": _image([CONV, {"type": "concat", "body": [CONV, {"type": "tanh"}]}]),
+    "dropout": _image([{**CONV, "out_channels": 6}, {"type": "dropout", "rate": 0.25}]),
+    "dropout behind norm": _image(
+        [
+            {**CONV, "out_channels": 6, "bias": False},
+            {"type": "batch_norm"},
+            {"type": "dropout", "rate": 0.25},
+        ]
+    ),
+    "squared error": _features(SGD),
+    "Nesterov": _features(SGD | {"nesterov": True}),
+    "Adam": _features({"type": "adam"} | SLOW | DECAY),
+    "AdamW": _features({"type": "adamw"} | SLOW | DECAY, loss="cross_entropy"),
+    "Adagrad": _features({"type": "adagrad"} | SLOW | DECAY),
+}
+
+
+def workload(name):
+    """One of the workloads by name."""
+    return read_workload(TABLES[name])
+
+
+def plan():
+    """How all of them are executed."""
+    return Plan("faulty", "cpu", BATCH, 1)
+
+
+def batch(of, key):
+    """A batch of inputs and targets for a workload, named by `key`."""
+    return sample_inputs(of, BATCH, "timed", key), sample_targets(of, BATCH, "timed", key)
+
+
+def check_after_timing(adapter, of, cache_dir, *, steps=16, trained=True):
+    """What `check_after` finds once the adapter went through a timed loop of `steps`."""
+    weights = initial_weights(of, 0)
+    session = adapter.open(plan(), of, weights)
+    batches = [session.upload(*batch(of, number)) for number in range(8)]
+    for step in range(steps):
+        resident = batches[step % len(batches)]
+        session.download(session.train_step(resident) if trained else session.infer(resident))
+    held_out = batch(of, "held out")
+    return check_after(session, plan(), of, weights, trained, *held_out, cache_dir)
+
+
+def failing(checks):
+    """Names of the checks that did not pass."""
+    return [check.name for check in checks if not check.passed]
+
+
+def strongest(checks):
+    """The largest error in tolerances; infinite where something was not finite or not there."""
+    worst = 0.0
+    for check in checks:
+        error = np.inf if check.error is None else check.error
+        worst = max(worst, error / check.tolerance if check.tolerance else np.inf)
+    return worst
