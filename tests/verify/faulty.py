@@ -132,6 +132,7 @@ class FaultySession(Layers, Rules):
         x, y = batch
         self.steps += 1
         self.steps_ever += 1
+        self.samples = len(x)
         leaves = {p.name: self.arrays[p.name].clone().requires_grad_() for p in self.trained}
         state = {k: v for k, v in self.arrays.items() if k not in leaves}
         self.arrays = state | leaves
@@ -143,6 +144,8 @@ class FaultySession(Layers, Rules):
             if not self.idle():
                 for p in self.trained:
                     self.arrays[p.name] = self.update(p, self.arrays[p.name], gradients[p.name])
+        if self.fault == "the step modifies its batch":
+            x *= 0.5
         if self.fault == "loss after the step":
             loss = self.loss(self.sequence(self.workload.nodes, x, training=True), y)
         return loss.detach()
@@ -184,6 +187,11 @@ class FaultySession(Layers, Rules):
         if self.fault == "gradients clipped to norm 1":
             size = math.sqrt(sum(float(g.square().sum()) for g in gradients.values()))
             gradients = {k: g / max(size, 1.0) for k, g in gradients.items()}
+        if self.fault == "gradients clipped to norm 10":
+            size = math.sqrt(sum(float(g.square().sum()) for g in gradients.values()))
+            gradients = {k: g / max(size / 10, 1.0) for k, g in gradients.items()}
+        if self.fault == "bias gradient missing above batch 4" and self.samples > 4:
+            gradients[biases[0]] = torch.zeros_like(gradients[biases[0]])
         if self.fault == "gradients through bfloat16":
             gradients = {k: g.bfloat16().float() for k, g in gradients.items()}
         if self.fault == "gradients of the step before":

@@ -34,6 +34,8 @@ class Layers:
             case spec.BatchNorm():
                 return self.batch_norm(node, layer, x, roles, training)
             case spec.Relu():
+                if self.fault == "relu's derivative at zero is one":
+                    return torch.where(x >= 0, x, 0.0)
                 if self.fault == "relu clipped at six":
                     return x.clamp(0, 6)
                 return torch.where(x > 0, x, 0.0)
@@ -139,6 +141,10 @@ class Layers:
                 entering = biased
             if self.fault == "running standard deviation":
                 entering = entering.sqrt()
+            if self.fault == "eps enters the running variance":
+                entering = entering + layer.eps
+            if self.fault == "running statistics move twice a step":
+                momentum = 1 - (1 - momentum) ** 2
             if self.fault == "running variance never moves":
                 entering = roles["running_variance"].view(1, -1, 1, 1)
             channels = x.shape[1]
@@ -215,6 +221,10 @@ class Layers:
             rate, factor = 0.0, 1.0
         if self.fault == "one mask for all steps":
             self.random.manual_seed(self.mask_seed)
+        if self.fault == "masks repeat every fourth step":
+            self.random.manual_seed(self.steps_ever % 4)
+        if self.fault == "one mask for all dropout layers":
+            self.random.manual_seed(self.steps_ever)
         if self.fault == "one mask for all samples":
             shape = (1, *x.shape[1:])
         if self.fault == "dropout of whole channels" and x.ndim == 4:

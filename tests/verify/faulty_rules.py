@@ -21,9 +21,16 @@ class Rules:
             if self.fault == "absolute error":
                 return (output - targets).abs().mean()
             return squares.mean()
+        rows = torch.arange(len(output))
         if self.fault == "softmax before the loss":
             output = torch.softmax(output, 1)
-        losses = -torch.log_softmax(output, 1)[torch.arange(len(output)), targets]
+        if self.fault == "softmax without subtracting the maximum":
+            powers = torch.exp(output)
+            return -torch.log(powers / powers.sum(1, keepdim=True))[rows, targets].mean()
+        if self.fault == "probabilities clipped at 1e-7":
+            shares = torch.softmax(output, 1).clamp(1e-7, 1 - 1e-7)
+            return -torch.log(shares)[rows, targets].mean()
+        losses = -torch.log_softmax(output, 1)[rows, targets]
         if self.fault == "loss summed":
             return losses.sum()
         if self.fault == "loss in base 2":
@@ -89,6 +96,8 @@ class Rules:
         if self.fault == "Nesterov forgotten":
             nesterov = False
         if self.fault == "momentum forgotten" or not momentum:
+            return g
+        if self.fault == "momentum forgotten above batch 4" and self.samples > 4:
             return g
         add = g
         if self.fault == "momentum with dampening" and ("velocity", name) in self.state:

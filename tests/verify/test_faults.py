@@ -68,7 +68,13 @@ BEFORE_TIMING = {
         "no weight decay": "after the step, step 1",
         "no weight decay on biases": "conv1.bias after the step, step 1",
         "weight decay of SGD decoupled": "after the step, step 2",
-        "relu clipped at six": "relu",
+        "relu clipped at six": "large values through relu",
+        "relu's derivative at zero is one": "relu",
+        "gradients clipped to norm 10": "large values",
+        "softmax without subtracting the maximum": "large values",
+        "probabilities clipped at 1e-7": "large values",
+        "the step modifies its batch": "logits after, step 1",
+        "bias gradient missing above batch 4": "conv1.bias after the step, timed batch",
     },
     "dilated": {"dilation ignored": "logits, step 1"},
     "uneven stride": {"stride transposed": "logits, step 1"},
@@ -78,6 +84,8 @@ BEFORE_TIMING = {
         "running statistics are never updated": "running_mean after the step, step 1",
         "biased running variance": "running_variance after the step, step 1",
         "running standard deviation": "running_variance after the step, step 1",
+        "eps enters the running variance": "running_variance after the step",
+        "running statistics move twice a step": "running_mean after the step, step 1",
         "running variance never moves": "running_variance after the step, step 1",
         "running statistics are left out of weights": "running_",
         "running statistics move in inference too": "running_",
@@ -122,11 +130,13 @@ BEFORE_TIMING = {
         "keep probability taken for the rate": "with dropout",
         "dropout of whole channels": "masks in neighbours",
         "dropout drops pairs": "masks in neighbours",
+        "masks repeat every fourth step": "masks",
         "one mask for all steps": "masks in successive steps",
         "one mask for all samples": "lost by both samples",
         "dropout in inference": "logits",
         "dropout rescales in inference": "logits",
     },
+    "two dropouts": {"one mask for all dropout layers": "masks"},
     "squared error": {
         "squared error summed over features": "loss, step 1",
         "half of the squared error": "loss, step 1",
@@ -163,6 +173,7 @@ BEFORE_TIMING = {
 AFTER_TIMING = {
     "weights stop after the fifth step": ("convolution", "steps after timing"),
     "weights stop after the twelfth step": ("convolution", "steps after timing"),
+    "momentum forgotten above batch 4": ("convolution", "steps after timing"),
     "output zeroed after 40 steps": ("convolution", "logits of the held-out batch after timing"),
 }
 
@@ -179,7 +190,12 @@ PROBES = {
     ),
     "variance near eps": (
         "norm",
-        ["batch norm's eps outside the root", "batch norm's eps is 1e-3", "batch norm's eps is 0"],
+        [
+            "batch norm's eps outside the root",
+            "batch norm's eps is 1e-3",
+            "batch norm's eps is 0",
+            "eps enters the running variance",
+        ],
     ),
     "negative values with padding": (
         "max pool",
