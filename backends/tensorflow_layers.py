@@ -27,12 +27,7 @@ def conv2d(node: Node, x: Any, weight: Any, bias: Any | None, *, direct: bool) -
     assert isinstance(node.layer, spec.Conv2d)
     layer = node.layer
     dilation = layer.dilation
-    word: Any
     word, edges = _padding(node, layer.kernel, layer.stride, layer.padding, dilation)
-    if edges and bias is not None:
-        # TensorFlow 2.21 fuses pad, convolution, bias and a sum behind them into a kernel that crashes
-        # the process when the sum is a residual one; explicit padding is slower, and is not fused.
-        word, edges = edges, None
     if edges:
         x = tf.pad(x, edges)
     if dilation != _UNIT and not direct:
@@ -112,11 +107,16 @@ def batch_norm(
 
 
 def option_a(node: Node, x: Any) -> Any:
-    """Every stride-th row and column, with channels of zeros behind."""
+    """Every stride-th row and column, with channels of zeros behind.
+
+    Not by ``tf.pad``: TensorFlow 2.21 fuses a biased convolution with a sum behind it, and where the sum's
+    other side is a pad, that kernel ends the process with a segmentation fault.
+    """
     assert isinstance(node.layer, spec.OptionA)
     down, across = node.layer.stride
     thinned = x[:, ::down, ::across, :]
-    return tf.pad(thinned, [[0, 0], [0, 0], [0, 0], [0, node.layer.extra_channels]])
+    zeros = tf.zeros((*thinned.shape[:3], node.layer.extra_channels), x.dtype)
+    return tf.concat((thinned, zeros), -1)
 
 
 def _padding(
@@ -125,8 +125,8 @@ def _padding(
     """TensorFlow's word for a padding, and the edges to add before where no word means it.
 
     ``SAME`` wherever it happens to be the symmetric padding asked for, else edges and ``VALID``.
-    Explicit padding is avoided where it can be: its kernels bypass oneDNN (a 3×3 convolution took twice
-    as long, a pool three times).
+    Explicit padding is not used: its kernels bypass oneDNN (a 3×3 convolution took twice as long, a
+    pool three times).
     """
     if padding == (0, 0):
         return "VALID", None

@@ -96,7 +96,7 @@ def conformance(job: Job, phases: Phases) -> Result:
 
 def measure(job: Job, phases: Phases) -> Result:
     """Times a case, then checks what the timing left behind."""
-    from dlbench.verify.after import check_after
+    from dlbench.verify.after import Witness, check_after, check_settled
 
     adapter, info = _import_adapter(job, phases)
     plan, workload = Plan(**job["plan"]), _workload(job)
@@ -107,6 +107,12 @@ def measure(job: Job, phases: Phases) -> Result:
     with np.load(job["files"]["batches"]) as arrays:
         inputs, targets = list(arrays["inputs"]), list(arrays["targets"])
     batches, upload_ns = timing.upload_all(session, inputs, targets)
+    # one row of each, another every time
+    rows = [(7 * i + 3) % plan.batch for i in range(len(batches))]
+    witnesses = [
+        Witness(batch, row, samples[row].copy())
+        for batch, row, samples in zip(batches, rows, inputs, strict=True)
+    ]
     del inputs, targets
     times = timing.time_steps(
         session, batches, job["scenario"], initial, job["budget_s"], on_phase=phases.enter
@@ -117,9 +123,13 @@ def measure(job: Job, phases: Phases) -> Result:
     with np.load(job["files"]["held_out"]) as arrays:
         held_out = arrays["inputs"], arrays["targets"]
     trained = job["scenario"] == "train"
-    checks = check_after(
-        session, plan, workload, initial, trained, *held_out, Path(job["cache_dir"])
+    unseen = Witness(session.upload(*held_out), plan.batch - 1, held_out[0][-1])
+    cache_dir = Path(job["cache_dir"])
+    checks = check_after(session, plan, workload, initial, trained, [*witnesses, unseen], cache_dir)
+    settling = timing.time_settling(
+        session, batches[0], lambda: session.upload(*held_out), job["scenario"]
     )
+    checks = (*checks, check_settled(**dataclasses.asdict(settling)))
     phases.enter("copy")
     download_ns = timing.time_downloads(session, batches[0])
     return (

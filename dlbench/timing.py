@@ -24,7 +24,7 @@ from dlbench.steady import SMALLEST_WINDOW, is_steady
 
 Clock = Callable[[], int]
 
-STEPS_FROM_INITIAL = 64
+STEPS_FROM_INITIAL = 16
 """Training goes back to the initial weights after so many steps, lest the loss run to zero and data to denormals."""
 STEPS_TO_JUDGE = 8
 """The fewest training steps since the initial weights at the end, so that the weights' movement can be judged."""
@@ -34,6 +34,8 @@ WARMUP_SHARE = 0.5
 """Warm-up takes at most this share of the time for sampling on top of it (and at least one step)."""
 _WARMUP_LEAST_SHARE = 0.05
 _COPIES = 5
+_SETTLINGS = 7
+_SETTLING_LONG_NS = 2_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +205,59 @@ def upload_all(
         durations_ns.append(clock() - begin)
         batches.append(batch)
     return batches, tuple(durations_ns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settling:
+    """What is left of a step when it has been synchronised (medians, ns).
+
+    `step_ns` is a step on a batch of the timed loop, synchronised; `read_ns` one on a batch never seen before,
+    until its outcome has been read; `copy_ns` reading the same outcome once more.
+    """
+
+    step_ns: float
+    read_ns: float
+    copy_ns: float
+
+
+def time_settling(
+    session: Session,
+    resident: Any,
+    fresh: Callable[[], Any],
+    scenario: Literal["train", "infer"],
+    *,
+    clock: Clock = time.perf_counter_ns,
+) -> Settling:
+    """Times steps whose outcome is read against steps that are only synchronised, in turn.
+
+    Parameters
+    ----------
+    resident : a batch of the timed loop.
+    fresh : uploads a batch that the session has not seen.
+    """
+    trains = scenario == "train"
+    step = session.train_step if trains else session.infer
+    steps_ns: list[int] = []
+    reads_ns: list[int] = []
+    copies_ns: list[int] = []
+    while len(steps_ns) < _SETTLINGS:
+        begin = clock()
+        step(resident)
+        session.synchronize()
+        steps_ns.append(clock() - begin)
+        batch = fresh()
+        session.synchronize()
+        begin = clock()
+        result = step(batch)
+        session.weights() if trains else session.download(result)
+        reads_ns.append(clock() - begin)
+        begin = clock()
+        session.weights() if trains else session.download(result)
+        copies_ns.append(clock() - begin)
+        if sum(steps_ns) > _SETTLING_LONG_NS and len(steps_ns) >= MIN_SLOW_TIMINGS:
+            break
+    medians = (float(np.median(each)) for each in (steps_ns, reads_ns, copies_ns))
+    return Settling(*medians)
 
 
 def time_downloads(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dlbench.contract import Adapter, Plan
-from dlbench.spec.layers import MaxPool
+from dlbench.spec.layers import MaxPool, Relu
 from dlbench.spec.network import walk
 from dlbench.spec.workload import Workload
 from dlbench.verify.dropout import check_dropout
@@ -30,7 +30,7 @@ from dlbench.verify.probes import check_probes
 from dlbench.verify.reference import load_reference
 from dlbench.verify.result import Check
 from dlbench.verify.steps import check_gradients, check_resident, check_steps
-from dlbench.verify.ties import observe_ties
+from dlbench.verify.ties import check_relu_of_zero, observe_ties
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def verify(
     checks: list[Check] = []
     facts: dict[str, str | int] = {}
     calm = workload.without_dropout()
-    small = dataclasses.replace(plan, batch=int(reference.small[0].point.counts.sum()))
+    small = dataclasses.replace(plan, batch=len(reference.small[0].point.order))
 
     def gradients() -> list[Check]:
         return check_gradients(adapter, small, calm, reference.small)
@@ -78,7 +78,10 @@ def verify(
 
     def probes() -> list[Check]:
         found = check_probes(adapter, plan, workload, cache_dir)
-        if any(isinstance(node.layer, MaxPool) for node in walk(workload.nodes)):
+        kinds = {type(node.layer) for node in walk(workload.nodes)}
+        if Relu in kinds:
+            found.append(check_relu_of_zero(adapter, plan))
+        if MaxPool in kinds:
             facts["max_pool_tie"], first = observe_ties(adapter, plan)
             if adapter.info().own_kernels:
                 found.append(first)

@@ -1,17 +1,19 @@
 """Dropout as it is timed: masks recovered from what the backend did, and the step they imply.
 
-At batch 1 the gradient of a linear layer's weight is an outer product, so the columns that are zero
-are the inputs that dropout took away. With the masks known the oracle repeats the very step, which
-proves the scaling; over many draws the kept fraction, the change from step to step and the
-independence of neighbours and samples prove the masks. Where a dropout is not followed by a linear
-layer, the same is asked of a small network of the same adapter with that dropout's rate and shape,
-followed by one.
+The gradient of a linear layer's weight is, for one sample, an outer product, so the columns that are
+zero are the inputs that dropout took away. The sample stands alone in a batch of zeros of the timed
+size, at weights without biases, where zeros stay zeros and have no part in those gradients. With the
+masks known the oracle repeats the very step, which proves the scaling; over many draws the kept
+fraction, the change from step to step and the independence of neighbours and samples prove the
+masks. Where a dropout is not followed by a linear layer, the same is asked of a small network of the
+same adapter with that dropout's rate and shape, followed by one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,25 +27,24 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, walk
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Workload, read_workload
-from dlbench.verify.expectation import expect_output
+from dlbench.verify.expectation import expect_output, safety_factor, turned_branches
+from dlbench.verify.masks import Tally, check_layers, check_masks, fraction
 from dlbench.verify.points import (
-    SAFETY,
     Point,
     ambiguous_branches,
-    draw_point,
+    draw_unbiased_point,
     oracle_inputs,
     oracle_weights,
 )
 from dlbench.verify.result import Check, compare
 
 _RATE = 2.0**20
+_RUNS = 8
 _MIN_STEPS = 8
-_MAX_STEPS = 32
+_MAX_STEPS = 40
 _MAX_ATTEMPTS = 40 * _MAX_STEPS
-_MIN_ELEMENTS = 8_000
+_MIN_ELEMENTS = 20_000
 _ALONE = "in a network of its own"
-_SIGMAS = 6.0
-"""A right generator leaves a bound of six standard deviations once in 500 million looks."""
 
 Masks = dict[str, npt.NDArray[np.bool_]]
 
@@ -113,84 +114,79 @@ def _stand_alone(node: Node) -> Workload:
     )
 
 
-@dataclasses.dataclass
-class _Tally:
-    """What was seen of one dropout layer's masks."""
-
-    kept: int = 0
-    seen: int = 0
-    steps: int = 0
-    same_as_before: int = 0
-    same_as_neighbour: int = 0
-    neighbours: int = 0
-    compared: int = 0
-    before: npt.NDArray[np.bool_] | None = None
-    known_before: npt.NDArray[np.bool_] | None = None
-
-    def add(self, mask: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> None:
-        """One more step's mask, where `known` says which elements could be seen."""
-        self.steps += 1
-        self.kept += int(mask[known].sum())
-        self.seen += int(known.sum())
-        pairs = known[:-1] & known[1:]
-        self.same_as_neighbour += int((mask[:-1] == mask[1:])[pairs].sum())
-        self.neighbours += int(pairs.sum())
-        if self.before is not None and self.known_before is not None:
-            both = known & self.known_before
-            self.same_as_before += int((mask == self.before)[both].sum())
-            self.compared += int(both.sum())
-        self.before, self.known_before = mask, known
-
-
 def _check_network(
     adapter: Adapter, plan: Plan, workload: Workload, readers: dict[str, Node], note: str = ""
 ) -> list[Check]:
     plain = dataclasses.replace(workload, optimizer=Sgd(learning_rate=_RATE))
-    point = draw_point(workload.without_dropout(), 1, "dropout", plan.precision)
-    session = adapter.open(dataclasses.replace(plan, batch=1), plain, point.weights)
-    tallies = {name: _Tally() for name in readers}
+    point = draw_unbiased_point(workload.without_dropout(), "dropout", plan.precision)
+    batch = plan.batch if _keeps_zeros(workload) else 1
+    session = adapter.open(dataclasses.replace(plan, batch=batch), plain, point.weights)
+    tallies = {name: Tally() for name in readers}
     checks: list[Check] = []
-    idle = _check_inference(session, plain, point, plan.precision, note)
+    idle = _check_inference(session, plain, point, batch, plan.precision, note)
     read = 0
-    for _ in range(_MAX_ATTEMPTS):
-        gradients, loss = _gradients(session, point)
-        masks = _recover(plain, point, readers, gradients, tallies)
+    for attempt in range(_MAX_ATTEMPTS):
+        row = (0, batch - 1, batch // 2)[attempt % 3]
+        gradients, loss = _gradients(session, point, batch, (row,))
+        masks = _recover(plain, point, row, readers, gradients, tallies)
         if masks is None:
             continue
         read += 1
-        if not checks:
-            checks = _check_step(plain, point, masks, gradients, loss, plan.precision, note)
+        if read <= 3:
+            where = f"row {row} of {batch}{note}"
+            one = loss if batch == 1 else None
+            checks += _check_step(plain, point, masks, gradients, one, plan.precision, where)
         enough = all(tally.seen >= _MIN_ELEMENTS for tally in tallies.values())
         if read == _MAX_STEPS or (read >= _MIN_STEPS and enough):
             break
     if read == 0:
         label = f"steps in which anything passed {' and '.join(readers)}{note}"
         return [idle, compare(label, np.float64(0), np.float64(_MAX_ATTEMPTS), 0.0, 0.0)]
+    rates = {name: _rate(plain, name) for name in tallies}
     for name, tally in tallies.items():
-        checks += _check_masks(f"{name}{note}", tally, _rate(plain, name))
-    return [idle, *checks]
+        checks += check_masks(f"{name}{note}", tally, rates[name])
+    return [idle, *checks, *check_layers(tallies, rates)]
+
+
+def _keeps_zeros(workload: Workload) -> bool:
+    """Whether an input of zeros stays zero through every layer, once there are no biases."""
+    return not any(isinstance(n.layer, spec.Sigmoid | spec.BatchNorm) for n in walk(workload.nodes))
 
 
 def _check_inference(
-    session: Session, workload: Workload, point: Point, precision: str, note: str
+    session: Session, workload: Workload, point: Point, batch: int, precision: str, note: str
 ) -> Check:
     """In inference dropout is the identity."""
     expected = expect_output(
         workload, oracle_weights(point.weights), oracle_inputs(point.inputs), precision
     )
-    got = session.download(session.infer(session.upload(*point.batch())))
+    everywhere = np.zeros(batch, int)
+    got = session.download(session.infer(session.upload(*_placed(point, batch, everywhere))))
     name = f"logits of a network with dropout{note}"
-    return compare(name, got, expected.value, expected.tolerance, expected.scale)
+    value, tolerance = expected.value[everywhere], expected.tolerance[everywhere]
+    return compare(name, got, value, tolerance, expected.scale)
+
+
+def _placed(
+    point: Point, batch: int, rows: Sequence[int] | npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    """A batch of zeros with the point's sample in some rows (in all, where `rows` is as long as it)."""
+    inputs = np.zeros((batch, *point.inputs.shape[1:]), np.float32)
+    places = np.arange(batch) if len(rows) == batch else np.asarray(rows)
+    inputs[places] = point.inputs[0]
+    return inputs, np.repeat(point.targets, batch, axis=0)
 
 
 def _gradients(
-    session: Session, point: Point
+    session: Session, point: Point, batch: int, rows: Sequence[int]
 ) -> tuple[dict[str, npt.NDArray[np.float64]], npt.NDArray[np.float32]]:
+    """The gradients of one sample's loss, from a batch that holds it in `rows` among zeros, and the batch's
+    own loss."""
     session.load(point.weights)
-    loss = session.download(session.train_step(session.upload(*point.batch())))
+    loss = session.download(session.train_step(session.upload(*_placed(point, batch, rows))))
     after = session.weights()
     return {
-        name: (before.astype(np.float64) - after[name]) / _RATE
+        name: batch * (before.astype(np.float64) - after[name]) / _RATE
         for name, before in point.weights.items()
     }, loss
 
@@ -198,9 +194,10 @@ def _gradients(
 def _recover(
     workload: Workload,
     point: Point,
+    row: int,
     readers: dict[str, Node],
     gradients: dict[str, npt.NDArray[np.float64]],
-    tallies: dict[str, _Tally],
+    tallies: dict[str, Tally],
 ) -> Masks | None:
     """The masks of one step, from the zero columns; an element that is 0 anyway counts as kept.
 
@@ -219,7 +216,7 @@ def _recover(
         seen.append((tallies[name], visible, known))
         masks[name] = visible | ~known
     for tally, visible, known in seen:
-        tally.add(visible, known)
+        tally.add(row, visible, known)
     return masks
 
 
@@ -238,12 +235,14 @@ def _check_step(
     point: Point,
     masks: Masks,
     gradients: dict[str, npt.NDArray[np.float64]],
-    loss: npt.NDArray[np.float32],
+    loss: npt.NDArray[np.float32] | None,
     precision: str,
-    note: str,
+    where: str,
 ) -> list[Check]:
-    """The whole step, with the recovered masks given to the oracle; nothing where those masks bring a
-    branch within rounding of the other way, since the next step's will not."""
+    """The whole step, with the recovered masks given to the oracle.
+
+    Without a `loss` the sample is one of a batch of zeros, which have a part in it and in the biases' gradients.
+    """
     weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
     unit = UNIT_ROUNDOFF[precision]
 
@@ -257,48 +256,23 @@ def _check_step(
         return noisy.gradients | {"loss": np.asarray(value)}, noisy.branches
 
     want, branches = run(None, {})
-    noisy_runs = [run(draw, branches) for draw in range(4)]
-    margins = [taken for _, taken in noisy_runs]
-    if any(mask.any() for mask in ambiguous_branches(branches, margins, workload.nodes).values()):
-        return []
-    draws = [outcome for outcome, _ in noisy_runs]
+    noisy = [run(draw, branches)[1] for draw in range(2)]
+    ambiguous = ambiguous_branches(branches, noisy, workload.nodes)
+    taken = turned_branches(branches, ambiguous, 0, _RUNS)
+    draws = [run(draw, forced)[0] for draw, forced in enumerate(taken)]
     checks = []
     for name, value in want.items():
-        got = loss if name == "loss" else gradients[name]
+        if loss is None and not name.endswith(".weight"):
+            continue
+        got = loss if name == "loss" and loss is not None else gradients[name]
         deviations = np.mean([np.square(draw[name] - value) for draw in draws], axis=0)
         pooled = math.sqrt(float(np.mean(deviations)))
-        tolerance = SAFETY * np.maximum(np.sqrt(deviations), pooled) + 2.0**-42
+        safety = safety_factor(_RUNS * deviations.size)
+        tolerance = safety * np.maximum(np.sqrt(deviations), pooled) + 2.0**-42
         scale = max(float(np.sqrt(np.mean(np.square(value)))), pooled / unit)
         label = "loss" if name == "loss" else f"gradient of {name}"
-        checks.append(compare(f"{label}, with dropout{note}", got, value, tolerance, scale))
+        checks.append(compare(f"{label}, with dropout, {where}", got, value, tolerance, scale))
     return checks
-
-
-def _check_masks(name: str, tally: _Tally, rate: float) -> list[Check]:
-    keep = 1 - rate
-    agree = keep**2 + rate**2
-    figures = (
-        (f"kept fraction of {name}", tally.kept, tally.seen, keep),
-        (
-            f"agreement of {name}'s masks in successive steps",
-            tally.same_as_before,
-            tally.compared,
-            agree,
-        ),
-        (
-            f"agreement of {name}'s masks in neighbours",
-            tally.same_as_neighbour,
-            tally.neighbours,
-            agree,
-        ),
-    )
-    return [_fraction(*figure) for figure in figures if figure[2]]
-
-
-def _fraction(name: str, hits: int, of: int, expected: float) -> Check:
-    # Neighbouring pairs share an element, which at most doubles the variance.
-    sigma = math.sqrt(2 * expected * (1 - expected) / of)
-    return compare(name, np.float64(hits / of), np.float64(expected), _SIGMAS * sigma + 1e-12, 0.0)
 
 
 def _check_two_samples(adapter: Adapter, plan: Plan, node: Node) -> Check:
@@ -307,20 +281,20 @@ def _check_two_samples(adapter: Adapter, plan: Plan, node: Node) -> Check:
     Asked of the dropout alone, where no later mask can hide what passed this one.
     """
     workload = dataclasses.replace(_stand_alone(node), optimizer=Sgd(learning_rate=_RATE))
-    point = draw_point(workload.without_dropout(), 1, "dropout", plan.precision)
-    session = adapter.open(dataclasses.replace(plan, batch=2), workload, point.weights)
-    twice = dataclasses.replace(point, counts=np.array([2]))
+    point = draw_unbiased_point(workload.without_dropout(), "dropout", plan.precision)
+    batch = max(plan.batch, 2)
+    session = adapter.open(dataclasses.replace(plan, batch=batch), workload, point.weights)
     reader = f"{_readers(workload)[node.name].name}.weight"
     gone = seen = 0
     for step in range(_MAX_STEPS):
-        gradients, _ = _gradients(session, twice)
+        gradients, _ = _gradients(session, point, batch, (0, batch - 1))
         lost = np.abs(gradients[reader]).max(0) == 0
         gone += int(lost.sum())
         seen += lost.size
         if step + 1 >= _MIN_STEPS and seen >= _MIN_ELEMENTS:
             break
     label = f"fraction lost by both samples of {node.name} ({_ALONE})"
-    return _fraction(label, gone, seen, _rate(workload, node.name) ** 2)
+    return fraction(label, gone, seen, _rate(workload, node.name) ** 2)
 
 
 def _rate(workload: Workload, name: str) -> float:

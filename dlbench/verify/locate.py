@@ -16,7 +16,7 @@ from dlbench.contract import Adapter, Plan
 from dlbench.spec.network import Node
 from dlbench.spec.training import MeanSquaredError
 from dlbench.spec.workload import Workload
-from dlbench.verify.expectation import expect_output, repeat_rows
+from dlbench.verify.expectation import expect_output
 from dlbench.verify.points import Point, oracle_inputs, oracle_weights
 from dlbench.verify.result import Check, compare
 
@@ -81,11 +81,11 @@ class _Finder:
         expected = expect_output(
             part, oracle_weights(weights), oracle_inputs(self.point.inputs), self.plan.precision
         )
-        counts = self.point.counts
+        order = self.point.order
         return compare(
             f"output of {beginning[-1].name}",
             got,
-            repeat_rows(expected.value, counts),
-            repeat_rows(expected.tolerance, counts),
+            expected.value[order],
+            expected.tolerance[order],
             expected.scale,
         )

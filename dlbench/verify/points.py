@@ -7,8 +7,9 @@ falls in the middle of a wide gap between that channel's values. Ties of pooling
 can part; for those the batch is drawn again. What is still ambiguous after the last draw is
 counted, and its effect becomes part of the tolerance (see `dlbench.verify.expectation`).
 
-A point stands for a large batch through few distinct samples, each repeated; the halves of the
-batch differ, so a backend that skips a part of it is found out.
+A point stands for a large batch through few distinct samples, each repeated at places that are
+drawn: the oracle costs no more than those few, and a backend that skips or mixes up rows is found
+out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.data.generator import integers, uniform
+from dlbench.data.generator import integers, permutation, uniform
 from dlbench.oracle.layers import Branch, Layer, Pass
 from dlbench.oracle.network import KINDS, forward
 from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed
@@ -39,6 +40,7 @@ DISTINCT_SAMPLES = 16
 with many equal terms err more, and so would the tolerances."""
 _DRAWS = 8
 _LARGE_DRAWS = 2
+_UNBIASED_DRAWS = 20
 _SEED = 20_261_120
 _RANGES = {"bias": (-0.5, 0.5), "scale": (0.5, 1.5), "shift": (-0.5, 0.5)} | {
     "running_mean": (-0.5, 0.5),
@@ -59,24 +61,26 @@ UNIT_INPUTS = InputRange()
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """Weights and a batch of `counts.sum()` samples, of which only the distinct ones are kept.
+    """Weights and a batch, of which only the distinct samples are kept.
 
-    `inputs` D×C×H×W or D×F float32, `targets` D labels or D×… values, `counts` how often each stands
-    in the batch; `ambiguous` branches lie within rounding of the other way.
+    `inputs` D×C×H×W or D×F float32, `targets` D labels or D×… values, `order` which of them stands at each
+    place of the batch; `ambiguous` branches lie within rounding of the other way.
     """
 
     weights: Weights
     inputs: npt.NDArray[np.float32]
     targets: npt.NDArray[Any]
-    counts: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64]
     ambiguous: int
-    nudged: tuple[str, ...]
+
+    @property
+    def counts(self) -> Array:
+        """How often each distinct sample stands in the batch."""
+        return np.bincount(self.order, minlength=len(self.inputs)).astype(np.float64)
 
     def batch(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-        """Inputs and targets with every sample repeated as often as it counts."""
-        return np.repeat(self.inputs, self.counts, axis=0), np.repeat(
-            self.targets, self.counts, axis=0
-        )
+        """Inputs and targets of the whole batch."""
+        return self.inputs[self.order], self.targets[self.order]
 
 
 def small_batch(workload: Workload) -> int:
@@ -84,12 +88,19 @@ def small_batch(workload: Workload) -> int:
     return SMALL_BATCH if workload.forward_flops < 10**8 else 2
 
 
-def repetitions(batch: int, most: int = DISTINCT_SAMPLES) -> npt.NDArray[np.int64]:
-    """How often each of the distinct samples, `most` at the most, stands in a batch of `batch`."""
+def arrangement(batch: int, most: int = DISTINCT_SAMPLES) -> npt.NDArray[np.int64]:
+    """Which of the distinct samples (`most` at the most) stands at each place of a batch.
+
+    The places are drawn, so that any part of the batch is made up differently from the rest and from its
+    neighbours: a backend that takes some rows for others is found out.
+    """
     distinct = min(batch, most)
-    counts = np.full(distinct, batch // distinct)
-    counts[: batch % distinct] += 1
-    return counts
+    if batch == distinct:
+        return np.arange(batch)
+    places = np.concatenate(
+        [np.arange(distinct), integers(batch - distinct, distinct, _SEED, "places", batch)]
+    )
+    return places[permutation(batch, _SEED, "arrangement", batch)]
 
 
 def draw_point(
@@ -106,6 +117,30 @@ def draw_point(
         if best is None or point.ambiguous < best.ambiguous:
             best = point
         if point.ambiguous == 0:
+            break
+    assert best is not None
+    return best
+
+
+def draw_unbiased_point(workload: Workload, label: str, precision: str = "fp32") -> Point:
+    """The least ambiguous of some single samples, at weights whose biases are all 0.
+
+    Without biases an input of zeros stays zero on its way, so that in a batch of zeros with one sample the
+    weights' gradients are that sample's alone.
+    """
+    best: Point | None = None
+    for attempt in range(_UNBIASED_DRAWS):
+        point = _draw(workload, 1, label, attempt, UNIT_INPUTS)
+        weights = dict(point.weights)
+        for parameter in workload.parameters:
+            if parameter.role == "bias":
+                weights[parameter.name] = np.zeros_like(weights[parameter.name])
+        point = dataclasses.replace(point, weights=weights)
+        ambiguous = _count_ambiguous(point, workload, precision)
+        point = dataclasses.replace(point, ambiguous=ambiguous)
+        if best is None or ambiguous < best.ambiguous:
+            best = point
+        if ambiguous == 0:
             break
     assert best is not None
     return best
@@ -156,17 +191,16 @@ def ambiguous_branches(
 
 
 def _draw(workload: Workload, batch: int, label: str, attempt: int, inputs: InputRange) -> Point:
-    counts = repetitions(batch)
-    distinct = len(counts)
+    order = arrangement(batch)
+    distinct = min(batch, DISTINCT_SAMPLES)
     key = (label, batch, attempt)
     drawn = sample_inputs(workload, distinct, *key)
     return Point(
         weights={p.name: _parameter(p, label) for p in workload.parameters},
         inputs=(inputs.offset + inputs.scale * drawn).astype(np.float32),
         targets=sample_targets(workload, distinct, *key),
-        counts=counts,
+        order=order,
         ambiguous=0,
-        nudged=(),
     )
 
 
@@ -180,25 +214,28 @@ def _parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]:
 
 
 def _nudged(point: Point, workload: Workload, precision: str) -> Point:
-    inputs, counts = oracle_inputs(point.inputs), point.counts.astype(np.float64)
+    inputs, counts = oracle_inputs(point.inputs), point.counts
     nudger = _Nudger(oracle_weights(point.weights), Pass(True, counts))
     nudger.sequence(workload.nodes, inputs, None)
     weights = dict(point.weights)
     for name in nudger.moved:
         weights[name] = nudger.weights[name].astype(np.float32)
-    moved = oracle_weights(weights)
-    run = Pass(True, counts)
-    forward(workload.nodes, moved, inputs, run)
+    moved = dataclasses.replace(point, weights=weights)
+    return dataclasses.replace(moved, ambiguous=_count_ambiguous(moved, workload, precision))
+
+
+def _count_ambiguous(point: Point, workload: Workload, precision: str) -> int:
+    weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+    run = Pass(True, point.counts)
+    forward(workload.nodes, weights, inputs, run)
     perturbed = []
     for seed in range(2):
-        noisy = Pass(True, counts, Perturbed(seed, UNIT_ROUNDOFF[precision]), forced=run.branches)
-        forward(workload.nodes, moved, inputs, noisy)
+        rounding = Perturbed(seed, UNIT_ROUNDOFF[precision])
+        noisy = Pass(True, point.counts, rounding, forced=run.branches)
+        forward(workload.nodes, weights, inputs, noisy)
         perturbed.append(noisy.branches)
     found = ambiguous_branches(run.branches, perturbed, workload.nodes)
-    ambiguous = sum(int(mask.sum()) for mask in found.values())
-    return dataclasses.replace(
-        point, weights=weights, ambiguous=ambiguous, nudged=tuple(nudger.moved)
-    )
+    return sum(int(mask.sum()) for mask in found.values())
 
 
 class _Nudger:

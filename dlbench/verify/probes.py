@@ -93,10 +93,10 @@ PROBES = (
     ),
     Probe(
         name="batch norm, variance near eps",
-        guards="eps inside the root, its value",
+        guards="eps inside the root, its value, none of it in the running variance",
         batch=2,
         input_shape=(3, 3, 3),
-        layers=({"type": "batch_norm"}, *_HEAD),
+        layers=({"type": "batch_norm", "momentum": 1.0}, *_HEAD),
         needed=_has(spec.BatchNorm),
         inputs=InputRange(scale=3e-3),
     ),

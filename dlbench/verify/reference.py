@@ -129,7 +129,7 @@ def _pack(stops: tuple[Stop, ...]) -> dict[str, npt.NDArray[Any]]:
         arrays |= {
             f"{i}|inputs": point.inputs,
             f"{i}|targets": point.targets,
-            f"{i}|counts": point.counts,
+            f"{i}|order": point.order,
         }
         arrays[f"{i}|ambiguous"] = np.asarray(point.ambiguous)
         arrays |= {f"{i}|weights|{name}": value for name, value in point.weights.items()}
@@ -158,9 +158,8 @@ def _unpack(
             weights={p.name: arrays[f"{i}|weights|{p.name}"] for p in workload.parameters},
             inputs=arrays[f"{i}|inputs"],
             targets=arrays[f"{i}|targets"],
-            counts=arrays[f"{i}|counts"],
+            order=arrays[f"{i}|order"],
             ambiguous=int(arrays[f"{i}|ambiguous"]),
-            nudged=(),
         )
         stops.append(Stop(point, factor, expected))
     return tuple(stops)

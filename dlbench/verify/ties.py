@@ -7,6 +7,7 @@ reported, since on quantised inputs it changes what is learned.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,22 +27,12 @@ _NAME = "conv1.weight"
 
 
 def observe_ties(adapter: Adapter, plan: Plan) -> tuple[str, Check]:
-    """The rule a backend follows (``first``, ``last`` or ``another``), and the check that it is the first.
-
-    The inputs and weights are small integers, so that the convolution before the pool is exact in any order and
-    most windows have several equal maxima.
-    """
-    workload = _network()
+    """The rule a backend follows (``first``, ``last`` or ``another``), and the check that it is the first."""
+    workload = _network({"type": "max_pool", "kernel": 3, "stride": 2})
     weights = _weights(workload)
-    inputs = (integers(2 * 100, 3, 0, "ties") - 1).reshape(2, 1, 10, 10).astype(np.float32)
-    targets = np.zeros((2, *workload.output_shape), np.float32)
-    first = _gradient(workload, weights, inputs, targets, last=False)
-    last = _gradient(workload, weights, inputs, targets, last=True)
-    plain = dataclasses.replace(workload, optimizer=Sgd(learning_rate=GRADIENT_RATE))
-    session = adapter.open(dataclasses.replace(plan, batch=2), plain, weights)
-    session.train_step(session.upload(inputs, targets))
-    moved = weights[_NAME].astype(np.float64) - session.weights()[_NAME]
-    got = moved / GRADIENT_RATE
+    first = _expected(workload, weights, last=False)
+    last = _expected(workload, weights, last=True)
+    got = _observed(adapter, plan, workload, weights)
     size = float(np.abs(first).max())
     name = "gradient through pooling windows with several equal maxima"
     check = compare(name, got, first, 1e-4 * size, size)
@@ -50,13 +41,35 @@ def observe_ties(adapter: Adapter, plan: Plan) -> tuple[str, Check]:
     return ("last" if np.abs(got - last).max() < 1e-4 * size else "another"), check
 
 
-def _network() -> Workload:
+def check_relu_of_zero(adapter: Adapter, plan: Plan) -> Check:
+    """A relu of exactly zero passes no gradient."""
+    workload = _network({"type": "relu"})
+    weights = _weights(workload)
+    expected = _expected(workload, weights, last=False)
+    got = _observed(adapter, plan, workload, weights)
+    size = float(np.abs(expected).max())
+    return compare("gradient through relus of exactly zero", got, expected, 1e-4 * size, size)
+
+
+def _observed(adapter: Adapter, plan: Plan, workload: Workload, weights: Weights) -> Array:
+    plain = dataclasses.replace(workload, optimizer=Sgd(learning_rate=GRADIENT_RATE))
+    session = adapter.open(dataclasses.replace(plan, batch=2), plain, weights)
+    session.train_step(session.upload(*_batch(workload)))
+    return (weights[_NAME].astype(np.float64) - session.weights()[_NAME]) / GRADIENT_RATE
+
+
+def _batch(workload: Workload) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    inputs = (integers(2 * 100, 3, 0, "ties") - 1).reshape(2, 1, 10, 10).astype(np.float32)
+    return inputs, np.zeros((2, *workload.output_shape), np.float32)
+
+
+def _network(kink: dict[str, Any]) -> Workload:
     return read_workload(
         {
             "input_shape": [1, 10, 10],
             "layers": [
                 {"type": "conv2d", "out_channels": 2, "kernel": 2, "bias": False},
-                {"type": "max_pool", "kernel": 3, "stride": 2},
+                kink,
                 {"type": "flatten"},
                 {"type": "linear", "out_features": 4, "bias": False},
             ],
@@ -74,15 +87,9 @@ def _weights(workload: Workload) -> Weights:
     return weights
 
 
-def _gradient(
-    workload: Workload,
-    weights: Weights,
-    inputs: npt.NDArray[np.float32],
-    targets: npt.NDArray[np.float32],
-    *,
-    last: bool,
-) -> Array:
+def _expected(workload: Workload, weights: Weights, *, last: bool) -> Array:
     """What the oracle sends back when each window's first, or last, maximum wins."""
+    inputs, targets = _batch(workload)
     exact = {name: value.astype(np.float64) for name, value in weights.items()}
     x, y = inputs.astype(np.float64), targets.astype(np.float64)
     run = Pass(True, np.ones(len(x)))

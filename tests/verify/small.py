@@ -4,7 +4,7 @@ import numpy as np
 
 from dlbench.contract import Plan
 from dlbench.spec.workload import initial_weights, read_workload
-from dlbench.verify.after import check_after
+from dlbench.verify.after import Witness, check_after
 from dlbench.verify.points import sample_inputs, sample_targets
 
 BATCH = 6
@@ -74,7 +74,7 @@ TABLES = {
             {"type": "dropout", "rate": 0.5},
             {"type": "linear", "out_features": 3},
         ],
-        "optimizer": SGD,
+        "optimizer": SGD | {"learning_rate": 0.001},
     },
     "dropout behind norm": _image(
         [
@@ -114,8 +114,20 @@ def check_after_timing(adapter, of, cache_dir, *, steps=16, trained=True):
     for step in range(steps):
         resident = batches[step % len(batches)]
         session.download(session.train_step(resident) if trained else session.infer(resident))
+    return check_after(
+        session, plan(), of, weights, trained, witnesses(session, of, batches), cache_dir
+    )
+
+
+def witnesses(session, of, batches):
+    """A sample of each resident batch, and one of a batch that was not seen before."""
     held_out = batch(of, "held out")
-    return check_after(session, plan(), of, weights, trained, *held_out, cache_dir)
+    unseen = Witness(session.upload(*held_out), BATCH - 1, held_out[0][-1])
+    seen = [
+        Witness(resident, number % BATCH, batch(of, number)[0][number % BATCH])
+        for number, resident in enumerate(batches)
+    ]
+    return [*seen, unseen]
 
 
 def failing(checks):

@@ -56,9 +56,10 @@ BEFORE_TIMING = {
         "weights are the initial ones": "gradient of conv1.bias, step 1",
         "weights are never updated": "gradient of conv1.bias, step 1",
         "third step skipped": "gradient of conv1.bias, step 3",
+        "weights stop after the fifth step": "after the step, step 1 again",
         "every second step skipped": "gradient of conv1.bias, step 2",
         "learning rate is not settable": "after the step, step 2",
-        "load keeps the optimizer's state": "after the step",
+        "load keeps the optimizer's state": "step 1 again",
         "load always clears the optimizer's state": "after the step, step 2",
         "momentum forgotten": "after the step, step 2",
         "momentum with dampening": "after the step, step 2",
@@ -128,7 +129,7 @@ BEFORE_TIMING = {
         "dropout is only a scale": "with dropout",
         "dropout's gradient is not masked": "gradient of conv1.weight, with dropout",
         "keep probability taken for the rate": "with dropout",
-        "dropout of whole channels": "masks in neighbours",
+        "dropout of whole channels": "masks in",
         "dropout drops pairs": "masks in neighbours",
         "masks repeat every fourth step": "masks",
         "one mask for all steps": "masks in successive steps",
@@ -148,7 +149,7 @@ BEFORE_TIMING = {
         "no bias correction": "after the step, step 1",
         "bias correction of the first moment only": "after the step, step 1",
         "step count one behind in the bias correction": "after the step, step 2",
-        "load keeps the step count": "after the step",
+        "load keeps the step count": "step 1 again",
         "beta2 is 0.99": "after the step, step 2",
         "betas exchanged": "after the step, step 2",
         "AMSGrad": "after the step, step 2",
@@ -171,10 +172,9 @@ BEFORE_TIMING = {
 
 # what a session only does wrong once it is being timed: (workload, part of the check's name)
 AFTER_TIMING = {
-    "weights stop after the fifth step": ("convolution", "steps after timing"),
-    "weights stop after the twelfth step": ("convolution", "steps after timing"),
-    "momentum forgotten above batch 4": ("convolution", "steps after timing"),
-    "output zeroed after 40 steps": ("convolution", "logits of the held-out batch after timing"),
+    "weights stop after the twelfth step": ("convolution", "after the timed loop"),
+    "momentum forgotten above batch 4": ("convolution", "after the timed loop"),
+    "output zeroed after 40 steps": ("convolution", "logits after timing"),
 }
 
 # part of a probe's name: (workload, the faults that the probe makes gross)

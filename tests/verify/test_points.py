@@ -7,16 +7,18 @@ from hypothesis import strategies as st
 from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import forward
 from dlbench.oracle.rounding import Perturbed
+from dlbench.verify import points
 from dlbench.verify.drawing import draw_workload
 from dlbench.verify.points import (
     DISTINCT_SAMPLES,
     InputRange,
     ambiguous_branches,
+    arrangement,
     draw_point,
+    draw_unbiased_point,
     gap_shift,
     oracle_inputs,
     oracle_weights,
-    repetitions,
     sample_inputs,
     sample_targets,
 )
@@ -25,7 +27,7 @@ KINKED = ["convolution", "norm", "max pool", "residual"]
 
 
 def branches(workload, point, rounding=None, forced=None):
-    counts = point.counts.astype(np.float64)
+    counts = point.counts
     run = Pass(True, counts, forced=forced or {})
     if rounding is not None:
         run.rounding = rounding
@@ -66,10 +68,13 @@ def test_a_point_is_the_same_again_and_another_for_another_label_or_batch():
 
 
 def test_only_shifts_before_a_relu_are_moved_to_part_its_branches():
-    point = draw_point(small.workload("norm"), 4, "test")
-    assert point.nudged == ("norm1.shift",)
-    assert draw_point(small.workload("sigmoid"), 4, "test").nudged == ()
-    assert draw_point(small.workload("convolution"), 4, "test").nudged == ("conv1.bias",)
+    shifts = {"norm": {"norm1.shift"}, "sigmoid": set(), "convolution": {"conv1.bias"}}
+    for name, expected in shifts.items():
+        workload = small.workload(name)
+        drawn = points._draw(workload, 4, "test", 0, InputRange()).weights
+        point = draw_point(workload, 4, "test")
+        moved = {key for key in drawn if np.any(drawn[key] != point.weights[key])}
+        assert expected == moved
 
 
 def test_both_ways_of_a_relu_are_taken_at_a_point():
@@ -81,22 +86,36 @@ def test_both_ways_of_a_relu_are_taken_at_a_point():
 
 
 @given(st.integers(1, 600))
-def test_the_samples_of_a_batch_are_repeated_evenly(batch):
-    counts = repetitions(batch)
-    assert counts.sum() == batch
-    assert counts.max() - counts.min() <= 1
-    assert len(counts) == min(batch, DISTINCT_SAMPLES)
+def test_every_distinct_sample_stands_somewhere_in_the_batch(batch):
+    order = arrangement(batch)
+    assert len(order) == batch
+    assert set(order.tolist()) == set(range(min(batch, DISTINCT_SAMPLES)))
 
 
-@pytest.mark.parametrize("batch", [2, 3, 4, 7, 16, 64])
+@given(st.integers(2, 600))
 def test_the_two_halves_of_a_batch_differ(batch):
+    order, half = arrangement(batch), batch // 2
+    assert order[:half].tolist() != order[batch - half :].tolist()
+    assert sorted(order[:half].tolist()) != sorted(order[batch - half :].tolist())
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16, 40])
+def test_counts_say_how_often_each_sample_stands_in_the_batch(batch):
     point = draw_point(small.workload("convolution"), batch, "test")
     inputs, targets = point.batch()
     assert len(inputs) == len(targets) == batch
-    half = batch // 2
-    firsts = {row.tobytes() for row in inputs[:half]}
-    seconds = {row.tobytes() for row in inputs[batch - half :]}
-    assert firsts != seconds
+    for sample, target, count in zip(point.inputs, point.targets, point.counts, strict=True):
+        same = [np.array_equal(row, sample) for row in inputs]
+        assert sum(same) == count
+        assert set(targets[same].tolist()) == {target}
+
+
+def test_an_unbiased_point_is_one_sample_at_weights_without_biases():
+    point = draw_unbiased_point(small.workload("convolution"), "test")
+    assert len(point.inputs) == 1
+    assert not point.weights["conv1.bias"].any()
+    assert not point.weights["linear1.bias"].any()
+    assert point.weights["conv1.weight"].all()
 
 
 def test_inputs_have_unit_variance_or_the_range_that_is_asked_for():

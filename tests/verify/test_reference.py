@@ -15,7 +15,7 @@ def same(one, other):
     for a, b in zip((*one.small, one.timed), (*other.small, other.timed), strict=True):
         assert a.factor == b.factor
         assert a.point.ambiguous == b.point.ambiguous
-        for field in ("inputs", "targets", "counts"):
+        for field in ("inputs", "targets", "order"):
             np.testing.assert_array_equal(getattr(a.point, field), getattr(b.point, field))
         assert set(a.expected) == set(b.expected)
         for name, wanted in a.expected.items():
