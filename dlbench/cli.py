@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,7 +121,7 @@ def report_command(files: Sequence[Path], form: str) -> int:
     from dlbench.record import read_record
 
     try:
-        records = [(str(path), read_record(path)) for path in files]
+        records = [(str(path), read_record(path)) for path in dict.fromkeys(files)]
     except DlbenchError as error:
         raise UsageError(str(error)) from None
     _show(records, form)
@@ -186,6 +187,9 @@ def main() -> None:
         # a terminal without the marks ✓ and × shows ? for them, which is better than no answer
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # a job that is cancelled, or a terminal that is closed, ends a run like Ctrl-C: nothing is lost
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     cli()
 
 
@@ -212,11 +216,12 @@ def _run(request: Request, output: Path | None, form: str, quiet: bool) -> int:
     from dlbench.wording import plural
 
     path = output or options.default_output(request.suite.name)
+    if path.exists():
+        raise UsageError(f"--output {path} exists already, and a record is never overwritten")
     try:
         writer = Writer(path)
-    except FileExistsError:
-        message = f"--output {path} exists already, and a record is never overwritten"
-        raise UsageError(message) from None
+    except OSError as error:
+        raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
     try:
         if not quiet:
             _warn_if_busy()

@@ -124,7 +124,7 @@ what = _together(
     ),
     click.option(
         "--seed",
-        type=click.IntRange(min=0),
+        type=click.IntRange(min=0, max=2**63 - 1),
         default=0,
         show_default=True,
         help="Seed of weights and batches.",

@@ -206,9 +206,13 @@ class Writer:
 
     def write(self, line: Line) -> None:
         """Appends one line and flushes it."""
-        self._file.write(self._encoder.encode(line) + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(self._encoder.encode(line) + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            message = f"{self.path}: cannot be written: {error.strerror}; what came before is in it"
+            raise DlbenchError(message) from None
 
     def close(self) -> None:
         """Closes the file."""

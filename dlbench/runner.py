@@ -129,7 +129,8 @@ class _Runner:
             self._carry_out([case for case in planned.cases if case not in planned.problems])
             status = "complete"
         except KeyboardInterrupt:
-            self._observer.message("interrupted: what was measured is in the record")
+            # the End line says so, and whoever called tells it
+            pass
         wall_s = self._account.wall_s()
         end = End(
             status="complete" if status == "complete" else "interrupted",

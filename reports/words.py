@@ -185,11 +185,16 @@ def si(value: float) -> str:
     return f"{digits(value)} "
 
 
+_HUGE = 1e12
+
+
 def digits(value: float) -> str:
     """At least three significant digits, no exponent, thousands grouped: ``0.0123``, ``19.8``,
     ``3,232``."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "?"
+    if abs(value) >= _HUGE:
+        return f"{value:.0e}"
     if value == 0:
         return "0"
     decimals = 2 - math.floor(math.log10(abs(value)))
