@@ -39,10 +39,11 @@ from dlbench.verify.points import (
 from dlbench.verify.result import Check, compare
 
 _RATE = 2.0**20
-_RUNS = 8
+_RUNS = 4
 _MIN_STEPS = 8
-_MAX_STEPS = 40
-_MAX_ATTEMPTS = 40 * _MAX_STEPS
+_MAX_STEPS = 16
+_ALONE_STEPS = 160
+_MAX_ATTEMPTS = 100 * _MAX_STEPS
 _MIN_ELEMENTS = 20_000
 _ALONE = "in a network of its own"
 
@@ -132,7 +133,7 @@ def _check_network(
         if masks is None:
             continue
         read += 1
-        if read <= 3:
+        if read <= 2:
             where = f"row {row} of {batch}{note}"
             one = loss if batch == 1 else None
             checks += _check_step(plain, point, masks, gradients, one, plan.precision, where)
@@ -286,7 +287,7 @@ def _check_two_samples(adapter: Adapter, plan: Plan, node: Node) -> Check:
     session = adapter.open(dataclasses.replace(plan, batch=batch), workload, point.weights)
     reader = f"{_readers(workload)[node.name].name}.weight"
     gone = seen = 0
-    for step in range(_MAX_STEPS):
+    for step in range(_ALONE_STEPS):
         gradients, _ = _gradients(session, point, batch, (0, batch - 1))
         lost = np.abs(gradients[reader]).max(0) == 0
         gone += int(lost.sum())

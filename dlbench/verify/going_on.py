@@ -22,7 +22,7 @@ from dlbench.verify.replay import distinct_batch, draw_masks, whole_batch
 from dlbench.verify.result import Check, compare
 
 _STEP = 100
-_RUNS = 3
+_RUNS = 2
 _LOOSEST = 0.8
 _FACTOR = 5.0
 _MANY = 64
