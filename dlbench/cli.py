@@ -44,7 +44,7 @@ def cli() -> None:
     metavar="SECONDS",
     type=float,
     callback=options.positive,
-    default=20.0,
+    default=16.0,
     show_default=True,
     help="Time for sampling, in all.",
 )

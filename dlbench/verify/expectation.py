@@ -90,14 +90,18 @@ def expect(
 
 
 def expect_output(
-    workload: Workload, weights: dict[str, Array], inputs: Array, precision: str
+    workload: Workload,
+    weights: dict[str, Array],
+    inputs: Array,
+    precision: str,
+    draws: int | None = None,
 ) -> Expectation:
-    """The logits of inference to expect at given weights."""
+    """The logits of inference to expect at given weights, their tolerance from `draws` perturbed runs."""
     unit = UNIT_ROUNDOFF[precision]
     counts = np.ones(len(inputs))
     want = forward(workload.nodes, weights, inputs, Pass(False, counts))
     squares = np.zeros_like(want)
-    draws = _draws(workload)
+    draws = draws or _draws(workload)
     for draw in range(draws):
         run = Pass(False, counts, Perturbed(1000 + draw, unit))
         squares += np.square(forward(workload.nodes, weights, inputs, run) - want)
