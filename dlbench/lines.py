@@ -122,6 +122,6 @@ def _finite(value: float | None) -> float | None:
 
 def _max_relative_error(checks: Sequence[Check]) -> float | None:
     """The largest error / scale; None when one error is not finite."""
-    scaled = [check for check in checks if check.scale > 0]
-    errors = [check.error / check.scale for check in scaled if check.error is not None]
-    return max(errors, default=None) if len(errors) == len(scaled) else None
+    errors = [check.relative_error for check in checks if check.scale > 0]
+    finite = [error for error in errors if error is not None]
+    return max(finite, default=None) if len(finite) == len(errors) else None

@@ -125,7 +125,7 @@ def _outcome(record: Record, case: Case) -> Outcome:
     agreed = [line.status == "ok" for line in verifications]
     verified = False if status == "unverified" else all(agreed) if agreed else None
     errors = [line.max_relative_error for line in verifications]
-    errors += [_relative_error(check) for line in processes for check in line.checks]
+    errors += [check.relative_error for line in processes for check in line.checks]
     versions = [line.version for line in processes] + [line.version for line in verifications]
     described = Outcome(
         case=case,
@@ -200,10 +200,6 @@ def _failing(checks: Iterable[Check]) -> str:
 
 def _number(value: float | None) -> str:
     return "not a finite number" if value is None else f"{value:.6g}"
-
-
-def _relative_error(check: Check) -> float | None:
-    return None if check.error is None or check.scale <= 0 else check.error / check.scale
 
 
 def _remarks(case: Case, timed: Sequence[Process]) -> str:

@@ -109,6 +109,11 @@ class Check(msgspec.Struct, frozen=True):
     scale: float
     passed: bool
 
+    @property
+    def relative_error(self) -> float | None:
+        """error / scale; None where the error is not finite or rounding alone does not explain it."""
+        return None if self.error is None or self.scale <= 0 else self.error / self.scale
+
 
 class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="kind"):
     """What one process found when it held a backend against the oracle (train and infer share it)."""

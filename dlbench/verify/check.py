@@ -42,13 +42,6 @@ class Outcome:
     facts: dict[str, str | int]
     reason: str
 
-    @property
-    def max_relative_error(self) -> float | None:
-        """The largest relative error over all checks; None when one was not finite."""
-        errors = [check.relative_error for check in self.checks if check.scale > 0]
-        finite = [error for error in errors if error is not None]
-        return max(finite) if finite and len(finite) == len(errors) else None
-
 
 def verify(
     adapter: Adapter,

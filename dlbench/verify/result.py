@@ -33,11 +33,6 @@ class Check:
     scale: float
     passed: bool
 
-    @property
-    def relative_error(self) -> float | None:
-        """error / scale; None when the error is not finite or the scale is 0."""
-        return None if self.error is None or self.scale <= 0 else self.error / self.scale
-
     def sentence(self) -> str:
         """The failure in words: ``gradient of conv2.bias[3] is 0, should be 0.0132 (tolerance 2e-05)``."""
         got = "not a number" if self.got is None else f"{self.got:.6g}"
