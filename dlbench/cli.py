@@ -44,7 +44,7 @@ def cli() -> None:
     metavar="SECONDS",
     type=float,
     callback=options.positive,
-    default=16.0,
+    default=12.0,
     show_default=True,
     help="Time for sampling, in all.",
 )

@@ -54,7 +54,7 @@ class Request:
     threads: int | None = None
     seed: int = 0
     rounds: int = 3
-    budget_s: float = 16.0
+    budget_s: float = 12.0
     epochs: int = 0
     data: str | None = None
     data_dir: Path | None = None

@@ -51,7 +51,6 @@ class Pass:
     branches: dict[str, Branch] = dataclasses.field(default_factory=dict)
     gradients: dict[str, Array] = dataclasses.field(default_factory=dict)
     state: dict[str, Array] = dataclasses.field(default_factory=dict)
-    activations: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     def terms(self, positions: int) -> int:
         """Length of a sum over the batch and `positions` of each sample, for the rounding of it.
