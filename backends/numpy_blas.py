@@ -1,9 +1,8 @@
 """Matrix products bound once to their arrays, straight to the BLAS that NumPy itself was linked with.
 
 `numpy.matmul` cannot accumulate (C ← A·B + C), and here nearly every product does; without that, each would
-cost a second pass over its result. BLAS's own ``sgemm`` can, and is called through ctypes, which also
-lets go of the interpreter lock. Where no such symbol is found, `numpy.matmul` and an addition do
-the same work, only slower.
+cost a second pass over its result. BLAS's own ``sgemm`` can, and is called through ctypes. Where no such
+symbol is found, `numpy.matmul` and an addition do the same work, only slower.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -53,21 +52,27 @@ class _Library:
 _LIBRARY = _Library()
 
 
-@contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """BLAS computes each product in the calling thread inside the ``with`` block.
+_BUFFER_ELEMENTS = 1024
+"""NumPy computes with arrays that have gaps by way of a buffer, unless their runs are longer than that."""
 
-    Where the BLAS is not one that can be asked, nothing changes: the environment decides.
+
+@contextlib.contextmanager
+def own_pace() -> Iterator[None]:
+    """Inside the ``with`` block, BLAS computes each product in the calling thread, and NumPy goes along rows
+    of this backend's size without copying them.
+
+    Where the BLAS is not one that can be asked, the environment decides on its threads.
     """
-    if _LIBRARY.set_threads is None:
-        yield
-        return
-    before = _LIBRARY.get_threads()
-    _LIBRARY.set_threads(1)
+    size = np.setbufsize(_BUFFER_ELEMENTS)
+    threads = _LIBRARY.get_threads() if _LIBRARY.set_threads else 0
+    if threads > 1:
+        _LIBRARY.set_threads(1)
     try:
         yield
     finally:
-        _LIBRARY.set_threads(before)
+        np.setbufsize(size)
+        if threads > 1:
+            _LIBRARY.set_threads(threads)
 
 
 def blas_facts() -> dict[str, str]:
@@ -77,64 +82,51 @@ def blas_facts() -> dict[str, str]:
     return {"blas": f"{blas['name']} {blas.get('version', '')}".strip()} if blas.get("name") else {}
 
 
-class Matrix:
-    """A row-major matrix that products are bound to; it can be pointed at other arrays of its size."""
-
-    def __init__(self, array: Array) -> None:
-        self.rows, self.columns = array.shape
-        self.stride = array.strides[0] // array.itemsize
-        self.pointer = ctypes.c_void_p()
-        self.point_to(array)
-
-    def point_to(self, array: Array) -> None:
-        """From now on the products read or write `array`, contiguous and of the same number of elements."""
-        self.array = array.reshape(self.rows, self.columns) if array.ndim != 2 else array
-        self.pointer.value = array.ctypes.data
-
-
 def product(
-    a: Matrix,
-    b: Matrix,
-    out: Matrix,
+    a: Array,
+    b: Array,
+    out: Array,
     *,
     transpose_a: bool = False,
     transpose_b: bool = False,
     accumulate: bool = False,
-) -> Callable[[], None]:
-    """A call that computes out = a·b, or out += a·b, wherever the three matrices then point."""
-    inner = a.rows if transpose_a else a.columns
+) -> tuple[Any, ...]:
+    """The call, a function and its arguments, that computes out = a·b, or out += a·b, in these very arrays.
+
+    All are matrices with contiguous rows; `a` and `b` may be taken transposed.
+    """
     if _LIBRARY.sgemm is None:
-        return _by_matmul(a, b, out, transpose_a, transpose_b, accumulate)
-    sgemm, integer = _LIBRARY.sgemm, _LIBRARY.integer
-    arguments = (
+        left, right = a.T if transpose_a else a, b.T if transpose_b else b
+        return (_add_product if accumulate else np.matmul), left, right, out
+    integer = _LIBRARY.integer
+    return (
+        _LIBRARY.sgemm,
         ctypes.c_int(_ROW_MAJOR),
         ctypes.c_int(_TRANSPOSED if transpose_a else _AS_IS),
         ctypes.c_int(_TRANSPOSED if transpose_b else _AS_IS),
-        integer(out.rows),
-        integer(out.columns),
-        integer(inner),
+        integer(out.shape[0]),
+        integer(out.shape[1]),
+        integer(a.shape[0] if transpose_a else a.shape[1]),
         ctypes.c_float(1),
-        a.pointer,
-        integer(a.stride),
-        b.pointer,
-        integer(b.stride),
+        *_where(a),
+        *_where(b),
         ctypes.c_float(accumulate),
-        out.pointer,
-        integer(out.stride),
+        *_where(out),
     )
-    return lambda: sgemm(*arguments)
 
 
-def _by_matmul(
-    a: Matrix, b: Matrix, out: Matrix, transpose_a: bool, transpose_b: bool, accumulate: bool
-) -> Callable[[], None]:
-    scratch = np.empty((out.rows, out.columns), np.float32) if accumulate else None
+class _Address(ctypes.c_void_p):
+    """Where an array begins. It keeps the array alive."""
 
-    def run() -> None:
-        left = a.array.T if transpose_a else a.array
-        right = b.array.T if transpose_b else b.array
-        np.matmul(left, right, out=out.array if scratch is None else scratch)
-        if scratch is not None:
-            np.add(out.array, scratch, out=out.array)
+    array: Array
 
-    return run
+
+def _where(matrix: Array) -> tuple[Any, Any]:
+    """Address, and elements from one row to the next."""
+    address = _Address(matrix.ctypes.data)
+    address.array = matrix
+    return address, _LIBRARY.integer(matrix.strides[0] // matrix.itemsize)
+
+
+def _add_product(a: Array, b: Array, out: Array) -> None:
+    out += a @ b

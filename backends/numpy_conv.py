@@ -9,32 +9,32 @@ also is: the convolution of dy with the kernel turned around.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from .numpy_blas import Matrix, product
+from .numpy_blas import product
 from .numpy_expansion import Expansion, Geometry
 from .numpy_layers import Array, Back, Layer, Maybe
 from .numpy_parameters import Parameters
-from .numpy_program import Program, Value
-from .numpy_team import Chunk, Worker, aligned
+from .numpy_program import Calls, Program, Value
+from .numpy_team import Chunk, Team
 
 _FEW_CHANNELS = 64
 """Up to so many output channels, expanding dy costs less than folding dE."""
 
 
 class Conv2d(Layer):
-    """The layer: its parameters, its geometry, and a `_Workspace` for each worker and chunk size."""
+    """The layer: its parameters and its geometry. Each worker has an expansion for each size of chunk."""
 
     keeps = "input"
     in_place = False
 
-    def __init__(self, node: Node, layer: spec.Conv2d, parameters: Parameters) -> None:
+    def __init__(
+        self, node: Node, layer: spec.Conv2d, parameters: Parameters, team: Team
+    ) -> None:
         super().__init__(node)
         (channels, *size), (out_channels, *out_size) = node.input_shape, node.output_shape
         self.geometry = Geometry(
@@ -56,11 +56,10 @@ class Conv2d(Layer):
         self.bias = None
         if layer.bias:
             self.bias = parameters.add(f"{node.name}.bias", (out_channels,), summed=True)
-        self.bias_row = np.zeros((out_size[1], out_channels), np.float32)
+        self.bias_row = team.shared((out_size[1], out_channels))
         self.turned = self._turned_geometry() if node.needs_input_gradient else None
-        self.turned_weight = np.zeros((*layer.kernel, out_channels, channels), np.float32)
+        self.turned_weight = team.shared((*layer.kernel, out_channels, channels))
         self.workspace_bytes = self.geometry.bytes_per_image
-        self._workspaces: dict[tuple[Worker, int], _Workspace] = {}
 
     def _turned_geometry(self) -> Geometry | None:
         g = self.geometry
@@ -80,135 +79,75 @@ class Conv2d(Layer):
         if self.turned is not None:
             self.turned_weight[...] = self.weight.value[::-1, ::-1].transpose(0, 1, 3, 2)
 
-    def _workspace(self, chunk: Chunk) -> _Workspace:
-        key = (chunk.worker, chunk.size)
-        if key not in self._workspaces:
-            self._workspaces[key] = _Workspace(self, *key)
-        return self._workspaces[key]
-
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
-        workspace = self._workspace(chunk)
-        workspace.expansion.fill(x)
-        whole = _contiguous(y, chunk, copy=False)
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        expansion = self._expansion(chunk, self.geometry)
+        yield from expansion.fill(x)
+        whole = _contiguous(y, chunk)
         if self.bias is not None:
-            whole[...] = self.bias_row
-        workspace.y.point_to(whole)
-        _run(workspace.forward)
+            yield np.copyto, whole, self.bias_row
+        yield from self._multiply(expansion, self.weight.value, whole, self.bias is not None)
         if whole is not y:
-            y[...] = whole
+            yield np.copyto, y, whole
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
-        workspace = self._workspace(chunk)
+    def _multiply(
+        self, expansion: Expansion, weight: Array, out: Array, accumulate: bool = False
+    ) -> Calls:
+        """The sum of the products of windows and rows of the kernel."""
+        geometry = expansion.geometry
+        rows = out.reshape(-1, geometry.out_channels)
+        pairs = zip(expansion.windows, geometry.kernel_rows(weight), strict=True)
+        for i, (window, part) in enumerate(pairs):
+            yield product(
+                window, part, rows, transpose_a=geometry.tap_major, accumulate=accumulate or i > 0
+            )
+
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
+        g = self.geometry
+        expansion = self._expansion(chunk, g)
         # Filled a second time: cheaper than keeping kw times the input for the whole batch.
-        workspace.expansion.fill(saved)
-        whole = _contiguous(dy, chunk, copy=True)
-        workspace.y.point_to(whole)
-        _run(workspace.weight_start if chunk.first else workspace.weight_add)
+        yield from expansion.fill(saved)
+        whole = _contiguous(dy, chunk)
+        if whole is not dy:
+            yield np.copyto, whole, dy
+        rows = whole.reshape(-1, g.out_channels)
+        gradients = g.kernel_rows(self.weight.gradients[chunk.worker.index])
+        for window, gradient in zip(expansion.windows, gradients, strict=True):
+            yield product(
+                window, rows, gradient, transpose_a=not g.tap_major, accumulate=not chunk.first
+            )
         if self.bias is not None:
-            sums = np.dot(workspace.ones, whole.reshape(-1, self.geometry.out_channels))
-            gradient = self.bias.gradients[chunk.worker.index]
-            np.add(sums, 0 if chunk.first else gradient, out=gradient)
+            ones = chunk.worker.buffer(("ones", len(rows)), (1, len(rows)))
+            ones.fill(1)
+            gradient = self.bias.gradients[chunk.worker.index].reshape(1, -1)
+            yield product(ones, rows, gradient, accumulate=not chunk.first)
         if dx is None:
             return
         if self.turned is not None:
-            expansion, products = workspace.turned()
-            expansion.fill(whole)
-            into = _contiguous(dx, chunk, copy=False)
-            workspace.x.point_to(into)
-            _run(products)
+            turned = self._expansion(chunk, self.turned)
+            yield from turned.fill(whole)
+            into = _contiguous(dx, chunk, "contiguous too")
+            yield from self._multiply(turned, self.turned_weight, into)
             if into is not dx:
-                dx[...] = into
+                yield np.copyto, dx, into
         else:
-            expansion, products = workspace.unturned()
-            expansion.clear_tail()
-            _run(products)
-            expansion.fold(dx)
+            # In memory that all layers share: nothing in it has to stay.
+            memory = chunk.worker.buffer("expansion", (Expansion.elements(g, chunk.size),))
+            folded = Expansion(g, chunk.size, memory)
+            yield from folded.clear_tail()
+            pairs = zip(folded.windows, g.kernel_rows(self.weight.value), strict=True)
+            for i, (window, part) in enumerate(pairs):
+                a, b = (part, rows) if g.tap_major else (rows, part)
+                yield product(a, b, window, transpose_b=True, accumulate=i > 0)
+            yield from folded.fold(dx, chunk.worker.buffer("image", dx.shape))
+
+    def _expansion(self, chunk: Chunk, geometry: Geometry) -> Expansion:
+        key = (self, geometry, chunk.size)
+        elements = Expansion.elements(geometry, chunk.size)
+        return Expansion(geometry, chunk.size, chunk.worker.zeros(key, elements))
 
 
-class _Workspace:
-    """The expansions of a chunk of a fixed size, and the matrix products bound to them."""
-
-    def __init__(self, conv: Conv2d, worker: Worker, images: int) -> None:
-        self.conv, self.worker, self.images = conv, worker, images
-        g = conv.geometry
-        self.expansion = Expansion(g, images, _zeros(Expansion.elements(g, images)))
-        rows = images * g.out_size[0] * g.out_size[1]
-        self.ones = np.ones(rows, np.float32)
-        self.y = Matrix(np.empty((rows, g.out_channels), np.float32))
-        self.x = Matrix(np.empty((images * g.size[0] * g.size[1], g.channels), np.float32))
-        self.weights = g.kernel_rows(conv.weight.value)
-        windows = self.expansion.windows
-        has_bias = conv.bias is not None
-        self.forward = [
-            product(window, weight, self.y, transpose_a=g.tap_major, accumulate=has_bias or i > 0)
-            for i, (window, weight) in enumerate(zip(windows, self.weights, strict=True))
-        ]
-        gradients = g.kernel_rows(conv.weight.gradients[worker.index])
-        self.weight_start, self.weight_add = (
-            [
-                product(window, self.y, gradient, transpose_a=not g.tap_major, accumulate=add)
-                for window, gradient in zip(windows, gradients, strict=True)
-            ]
-            for add in (False, True)
-        )
-        self._backward: tuple[Expansion, _Products] | None = None
-
-    def turned(self) -> tuple[Expansion, _Products]:
-        """The expansion of dy, and the products from it into dx."""
-        g = self.conv.turned
-        assert g is not None
-        if self._backward is None:
-            expansion = Expansion(g, self.images, _zeros(Expansion.elements(g, self.images)))
-            weights = g.kernel_rows(self.conv.turned_weight)
-            self._backward = (
-                expansion,
-                [
-                    product(window, weight, self.x, transpose_a=g.tap_major, accumulate=i > 0)
-                    for i, (window, weight) in enumerate(
-                        zip(expansion.windows, weights, strict=True)
-                    )
-                ],
-            )
-        return self._backward
-
-    def unturned(self) -> tuple[Expansion, _Products]:
-        """The gradient of the expansion, in memory that the worker's layers share, and the products into it."""
-        g = self.conv.geometry
-        memory = self.worker.buffer("expansion", (Expansion.elements(g, self.images),))
-        if self._backward is None or self._backward[0].memory.ctypes.data != memory.ctypes.data:
-            expansion = Expansion(g, self.images, memory)
-            pairs = list(enumerate(zip(expansion.windows, self.weights, strict=True)))
-            self._backward = (
-                expansion,
-                [
-                    product(weight, self.y, window, transpose_b=True, accumulate=i > 0)
-                    if g.tap_major
-                    else product(self.y, weight, window, transpose_b=True, accumulate=i > 0)
-                    for i, (window, weight) in pairs
-                ],
-            )
-        return self._backward
-
-
-_Products = list[Callable[[], None]]
-
-
-def _run(products: _Products) -> None:
-    for multiply in products:
-        multiply()
-
-
-def _zeros(count: int) -> Any:
-    memory = aligned(count)
-    memory.fill(0)
-    return memory
-
-
-def _contiguous(array: Array, chunk: Chunk, *, copy: bool) -> Array:
+def _contiguous(array: Array, chunk: Chunk, name: str = "contiguous") -> Array:
     """`array` itself where products can work on it, else memory of its shape."""
     if array.flags.c_contiguous:
         return array
-    whole = chunk.worker.buffer("contiguous", array.shape)
-    if copy:
-        whole[...] = array
-    return whole
+    return chunk.worker.buffer(name, array.shape)

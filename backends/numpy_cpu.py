@@ -17,13 +17,13 @@ from dlbench.contract import BackendInfo, Device, Plan
 from dlbench.errors import PlanRefused
 from dlbench.spec.workload import Weights, Workload
 
-from .numpy_blas import blas_facts, one_blas_thread
+from .numpy_blas import blas_facts, own_pace
 from .numpy_layers import Canonical, Flatten, inner_shape
 from .numpy_losses import loss_and_gradient
 from .numpy_network import Chain
-from .numpy_optimizers import make_rule
+from .numpy_optimizers import Moment, make_rule
 from .numpy_parameters import Parameters
-from .numpy_program import Program, Value
+from .numpy_program import Calls, Program, Scope, Value
 from .numpy_team import Chunk, Team, Worker
 
 Array = npt.NDArray[np.float32]
@@ -73,13 +73,22 @@ class Session:
         self._parameters = Parameters()
         self._chain = Chain(workload.nodes, self._parameters, self._team)
         self._input = Value(inner_shape(workload.input_shape))
-        self._input.given = True
+        self._input.store = self._team.shared((plan.batch, self._input.size))
+        self._shards = [
+            self._input.view(Chunk(self._team.workers[0], *shard, shard))
+            for shard in self._team.shards
+        ]
         self._targets: npt.NDArray[Any]
         self._loss: Array
         self._training, self._logits = self._program(training=True)
         self._inference, self._output = self._program(training=False)
         self._parameters.allocate(self._team)
-        self._rule = make_rule(workload.optimizer, self._parameters.trained_size)
+        self._rule = make_rule(
+            workload.optimizer, self._parameters.trained_size, self._team.shared
+        )
+        self._moment = self._team.shared((2,), np.float64)
+        """What all workers have to know of a step: the learning rate, and its number for the optimizer."""
+        self._update = self._team.task(self._update_part)
         self._prepared: set[Program] = set()
         self.load(weights)
 
@@ -92,29 +101,34 @@ class Session:
         y, canonical_back = Canonical(last).emit(program, y)
         if training:
             dy = Value(y.shape)
-            program.add(self._loss_step, [y], [dy], whole=True)
+            program.add(self._loss_step, [y], [dy], scope=Scope.ONCE)
             gradient = canonical_back(dy)
             gradient = gradient and flatten_back(gradient)
             if gradient is not None:
                 chain_back(gradient)
         return program, y
 
-    def _loss_step(self, chunk: Chunk, outputs: Array, gradient: Array) -> None:
-        self._loss, gradient[...] = loss_and_gradient(self._workload.loss, outputs, self._targets)
+    def _loss_step(self, chunk: Chunk, outputs: Array, gradient: Array) -> Calls:
+        def compute() -> None:
+            loss = self._workload.loss
+            self._loss, gradient[...] = loss_and_gradient(loss, outputs, self._targets)
+
+        yield (compute,)
 
     def _run(self, program: Program, batch: Batch, output: Value) -> None:
         if program not in self._prepared:
             program.prepare([self._input, output])
             self._prepared.add(program)
-        self._input.store = batch.inputs
+        for (start, stop), shard in zip(self._team.shards, self._shards, strict=True):
+            images = batch.inputs[start:stop]
+            shard[...] = images.swapaxes(0, 1) if images.ndim == 4 else images
         self._targets = batch.targets
         program.run()
 
     @property
     def facts(self) -> Mapping[str, str | int]:
         """The device, and the threads that are there to compute, each with single-threaded BLAS."""
-        alive = sum(thread.is_alive() for thread in self._team.threads)
-        return {"device": "cpu", "threads": 1 + alive}
+        return {"device": "cpu", "threads": self._team.present()}
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
         """A copy of the batch, channels last."""
@@ -124,7 +138,7 @@ class Session:
 
     def infer(self, batch: Batch) -> Array:
         """The network's output in inference mode."""
-        with one_blas_thread():
+        with own_pace():
             self._run(self._inference, batch, self._output)
         output = self._output.store
         assert output is not None
@@ -132,14 +146,15 @@ class Session:
 
     def train_step(self, batch: Batch) -> Array:
         """One optimizer step; the mean loss before it."""
-        with one_blas_thread():
+        with own_pace():
             self._run(self._training, batch, self._logits)
-            self._rule.begin_step()
+            self._moment[:] = self.learning_rate, self._moment[1] + 1
             self._team.run(self._update)
         return self._loss
 
-    def _update(self, worker: Worker) -> None:
-        self._parameters.update(worker, len(self._team.workers), self._rule, self.learning_rate)
+    def _update_part(self, worker: Worker) -> None:
+        learning_rate, step = self._moment.tolist()
+        self._parameters.update(worker, self._rule, Moment(learning_rate, int(step)))
 
     def download(self, result: Array) -> Array:
         """A copy of the result."""
@@ -154,6 +169,7 @@ class Session:
         self._parameters.load(weights)
         if not keep_optimizer:
             self._rule.reset()
+            self._moment[1] = 0
 
     def synchronize(self) -> None:
         """Nothing to wait for: every call is done when it returns."""

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
-from .numpy_blas import Matrix
-from .numpy_windows import Pair, Tap, taps
+from .numpy_program import Calls
+from .numpy_windows import Pair, axes
 
 Array = npt.NDArray[np.float32]
 
@@ -26,6 +28,17 @@ _FEW_COLUMNS = 16
 """Below this, a row of the kernel is too short for matrix products of its own."""
 _FEW_CHANNELS = 4
 """Below this, copying pixel by pixel is slow, and each kernel position's image is kept apart."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Windows `out` (rows, columns) of an expansion hold, at `depth`, `width` adjacent pixels of the input each,
+    the first of which are `into` (rows, columns)."""
+
+    out: tuple[slice, slice]
+    depth: slice
+    into: tuple[slice, slice]
+    width: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +74,46 @@ class Geometry:
         return self.size[0] + 2 * self.padding[0] if self.by_rows else self.out_size[0]
 
     @functools.cached_property
-    def taps(self) -> list[Tap]:
-        """What is written side by side, in this order."""
+    def runs(self) -> list[Run]:
+        """What is copied: for windows inside the image a row of the kernel at once, for the others each column."""
         kernel = (1, self.kernel[1]) if self.by_rows else self.kernel
-        out_size = (self.height, self.out_size[1])
-        return taps(self.size, out_size, kernel, self.stride, self.padding, self.dilation)
+        rows, columns = axes(
+            self.size,
+            (self.height, self.out_size[1]),
+            kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+        )
+        adjacent = columns.dilation == 1 and not self.tap_major
+        low, high = columns.inside if adjacent else (0, 0)
+        result = []
+        for i in range(rows.kernel):
+            out_rows, into_rows = rows.met(i)
+            places = [(0, columns.kernel, *columns.met(0, low, high))]
+            for j, (first, last) in itertools.product(
+                range(columns.kernel), ((0, low), (high, columns.out))
+            ):
+                places.append((j, 1, *columns.met(j, first, last)))
+            for j, width, out_columns, into_columns in places:
+                start = (i * columns.kernel + j) * self.channels
+                result.append(
+                    Run(
+                        (out_rows, out_columns),
+                        slice(start, start + width * self.channels),
+                        (into_rows, into_columns),
+                        width,
+                    )
+                )
+        return [run for run in result if all(part.start < part.stop for part in run.out)]
+
+    @property
+    def turns(self) -> Pair:
+        """How many windows apart two have to lie, along the rows and columns, for sharing no input."""
+        kernel = (1, self.kernel[1]) if self.by_rows else self.kernel
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, self.dilation, strict=True)]
+        rows, columns = (-(-r // s) for r, s in zip(reach, self.stride, strict=True))
+        return rows, columns
 
     @functools.cached_property
     def row_offsets(self) -> list[int]:
@@ -75,17 +123,16 @@ class Geometry:
     @property
     def depth(self) -> int:
         """Elements side by side in the expansion: what one product sums over."""
-        return len(self.taps) * self.channels
+        return self.kernel[1] * self.channels * (1 if self.by_rows else self.kernel[0])
 
     @property
     def bytes_per_image(self) -> int:
         """Memory of an image's expansion."""
         return 4 * self.height * self.out_size[1] * self.depth
 
-    def kernel_rows(self, weight: Array) -> list[Matrix]:
+    def kernel_rows(self, weight: Array) -> list[Array]:
         """The weight kH×kW×I×O as the matrix of each product."""
-        parts = weight.reshape(len(self.row_offsets), self.depth, self.out_channels)
-        return [Matrix(part) for part in parts]
+        return list(weight.reshape(len(self.row_offsets), self.depth, self.out_channels))
 
 
 class Expansion:
@@ -98,53 +145,57 @@ class Expansion:
         if geometry.tap_major:
             lines = self.memory.reshape(shape[3], -1)
             self.array = lines.reshape(shape[3], *shape[:3]).transpose(1, 2, 3, 0)
-            self.windows = [Matrix(lines)]
+            self.windows = [lines]
         else:
             self.array = self.memory.reshape(shape)
             self.windows = [
-                Matrix(self.array[start : start + geometry.out_size[0]].reshape(-1, shape[3]))
+                self.array[start : start + geometry.out_size[0]].reshape(-1, shape[3])
                 for start in geometry.row_offsets
             ]
-
-        # The position that meets most of the input begins: it writes, the others add.
-        sizes = [math.prod(s.stop - s.start for s in tap.into) for tap in geometry.taps]
-        self._fold_order = sorted(range(len(sizes)), key=lambda k: -sizes[k])
 
     @staticmethod
     def elements(geometry: Geometry, images: int) -> int:
         """The size of the vector it needs."""
         return images * geometry.bytes_per_image // 4
 
-    def fill(self, x: Array) -> None:
+    def fill(self, x: Array) -> Calls:
         """Writes the expansion of `x` (H×n×W×C). What meets padding is left as it is: zero, once for all."""
-        channels = self.geometry.channels
-        for k, tap in enumerate(self.geometry.taps):
-            (rows, columns), (from_rows, from_columns) = tap.out, tap.into
-            self.array[rows, :, columns, k * channels : (k + 1) * channels] = x[
-                from_rows, :, from_columns
-            ]
+        for run in self.geometry.runs:
+            (rows, columns), (from_rows, from_columns) = run.out, run.into
+            source = _windows(x[from_rows, :, from_columns], run.width)
+            yield np.copyto, self.array[rows, :, columns, run.depth], source
 
-    def clear_tail(self) -> None:
+    def clear_tail(self) -> Calls:
         """Zeroes the rows that the first product over the windows does not write."""
-        self.array[self.geometry.out_size[0] :] = 0
+        tail = self.array[self.geometry.out_size[0] :]
+        if tail.size:
+            yield tail.fill, 0
 
-    def fold(self, dx: Array) -> None:
-        """The reverse of `fill` for gradients: adds up all places where an input element was written."""
-        channels = self.geometry.channels
-        first, *others = self._fold_order
-        for k in (first, *others):
-            tap = self.geometry.taps[k]
-            (rows, columns), (into_rows, into_columns) = tap.out, tap.into
-            part = self.array[rows, :, columns, k * channels : (k + 1) * channels]
-            target = dx[into_rows, :, into_columns]
-            if k != first:
-                np.add(target, part, out=target)
-                continue
-            if into_rows.step > 1 or into_columns.step > 1:
-                dx.fill(0)
-            else:
-                for border in (slice(0, into_rows.start), slice(into_rows.stop, None)):
-                    dx[border] = 0
-                for border in (slice(0, into_columns.start), slice(into_columns.stop, None)):
-                    dx[:, :, border] = 0
-            target[...] = part
+    def fold(self, dx: Array, scratch: Array) -> Calls:
+        """The reverse of `fill` for gradients: adds up all places where an input element was written.
+
+        Windows that do not overlap are copied to their places, and whole images added: NumPy copies arrays with
+        gaps as fast as any, but adds them at half the speed. `scratch` is of the shape of `dx`.
+        """
+        turns_r, turns_c = self.geometry.turns
+        for i, j in itertools.product(range(turns_r), range(turns_c)):
+            image = dx if (i, j) == (0, 0) else scratch
+            yield image.fill, 0
+            for run in self.geometry.runs:
+                (rows, columns), (into_rows, into_columns) = run.out, run.into
+                r = slice((i - rows.start) % turns_r, None, turns_r)
+                c = slice((j - columns.start) % turns_c, None, turns_c)
+                part = self.array[rows, :, columns, run.depth][r, :, c]
+                target = _windows(image[into_rows, :, into_columns][r, :, c], run.width)
+                if part.size:
+                    yield np.copyto, target, part
+            if image is scratch:
+                yield np.add, dx, scratch, dx
+
+
+def _windows(x: Array, width: int) -> Array:
+    """For each element of H×n×W×C the `width` elements from there to the right, side by side."""
+    if width == 1:
+        return x
+    *shape, channels = x.shape
+    return as_strided(x, (*shape, width * channels), x.strides)

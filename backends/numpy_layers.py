@@ -1,8 +1,10 @@
 """The layers of the spec that need no windows, forward and backward of each side by side.
 
-A layer appends its steps to a program. Most are a pair of functions over one chunk: `forward(chunk, x, y,
-extra)` and `backward(chunk, dy, saved, dx)`, where `saved` is what the class says that it keeps: its input, its
-output, or an extra array that the forward pass filled. Images are H×n×W×C, features n×F.
+A layer appends its steps to a program. Most are a pair of generators that name the NumPy calls for one chunk:
+`forward(chunk, x, y, extra)` and `backward(chunk, dy, saved, dx)`, where `saved` is what the class says
+that it keeps: its input, its output, or an extra array that the forward pass filled. They run once, when
+the program is bound; what they yield, functions with their arguments, runs in each step. Images
+are H×n×W×C, features n×F.
 """
 
 from __future__ import annotations
@@ -17,12 +19,25 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
 from .numpy_parameters import Parameters
-from .numpy_program import Program, Value
-from .numpy_team import Chunk, Team, Worker, split
+from .numpy_program import Calls, Program, Scope, Value
+from .numpy_team import Chunk, Team, split
 
 Array = npt.NDArray[np.float32]
 Maybe = Any
 """An array, or None where the layer has said that there is none."""
+
+def maximum(a: Array, b: Any, out: Array) -> None:
+    """`numpy.maximum` with `out` by position."""
+    np.maximum(a, b, out=out)
+
+
+def minimum(a: Array, b: Any, out: Array) -> None:
+    """`numpy.minimum` with `out` by position."""
+    np.minimum(a, b, out=out)
+
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
 Back = Callable[[Value], Value | None]
 """Appends the backward steps: from the output's gradient to the input's, None where nothing needs it."""
 
@@ -30,6 +45,11 @@ Back = Callable[[Value], Value | None]
 def inner_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """H×W×C for C×H×W; features stay."""
     return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+
+
+def scope_of(x: Value) -> Scope:
+    """Images are shared out; features are so few that waking the other workers would cost more."""
+    return Scope.CHUNKS if len(x.shape) == 3 else Scope.ONCE
 
 
 class Layer:
@@ -42,6 +62,8 @@ class Layer:
     """What the layer touches an image besides its values."""
     in_place = True
     """Whether `forward` and `backward` may be given the same array to read and write."""
+    scope: Scope | None = None
+    """Who runs them; None for what `scope_of` says."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -54,8 +76,11 @@ class Layer:
         saved: Value | None = {"input": x, "output": y}.get(self.keeps)
         if program.training and self.keeps and saved is None:
             saved = extra = Value(y.shape, self.keeps)
-        options: dict[str, Any] = {"whole": len(x.shape) == 1, "in_place": self.in_place}
-        options["workspace_bytes"] = self.workspace_bytes
+        options: dict[str, Any] = {
+            "scope": self.scope or scope_of(x),
+            "in_place": self.in_place,
+            "workspace_bytes": self.workspace_bytes,
+        }
         program.add(self.forward, [x], [y, extra], **options)
 
         def back(dy: Value) -> Value | None:
@@ -66,12 +91,12 @@ class Layer:
 
         return y, back
 
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
-        """Fills `y` from `x`."""
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        """The calls that fill `y` from `x`."""
         raise NotImplementedError
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
-        """Fills `dx`, unless it is None, and the gradients of the parameters."""
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
+        """The calls that fill `dx`, unless it is None, and the gradients of the parameters."""
         raise NotImplementedError
 
 
@@ -80,13 +105,16 @@ class Relu(Layer):
 
     keeps = "output"
 
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
-        np.maximum(x, 0, out=y)
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        yield maximum, x, _ZERO, y
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
         positive = chunk.worker.buffer("mask", dy.shape, np.bool_)
-        np.greater(saved, 0, out=positive)
-        np.multiply(dy, positive, out=dx)
+        # As floats first: a product of mixed types goes through NumPy's slow conversion.
+        factor = chunk.worker.buffer("temporary", dy.shape)
+        yield np.greater, saved, _ZERO, positive
+        yield np.copyto, factor, positive
+        yield np.multiply, dy, factor, dx
 
 
 class LeakyRelu(Layer):
@@ -97,19 +125,21 @@ class LeakyRelu(Layer):
     def __init__(self, node: Node, slope: float) -> None:
         super().__init__(node)
         self.slope = np.float32(slope)
-        self.choose = np.maximum if slope <= 1 else np.minimum
+        self.choose = maximum if slope <= 1 else minimum
 
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
         sloped = chunk.worker.buffer("temporary", x.shape)
-        np.multiply(x, self.slope, out=sloped)
-        self.choose(x, sloped, out=y)
+        yield np.multiply, x, self.slope, sloped
+        yield self.choose, x, sloped, y
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
+        positive = chunk.worker.buffer("mask", dy.shape, np.bool_)
         factor = chunk.worker.buffer("temporary", dy.shape)
-        np.greater(saved, 0, out=factor)
-        factor *= 1 - self.slope
-        factor += self.slope
-        np.multiply(dy, factor, out=dx)
+        yield np.greater, saved, _ZERO, positive
+        yield np.copyto, factor, positive
+        yield np.multiply, factor, 1 - self.slope, factor
+        yield np.add, factor, self.slope, factor
+        yield np.multiply, dy, factor, dx
 
 
 class Tanh(Layer):
@@ -117,14 +147,14 @@ class Tanh(Layer):
 
     keeps = "output"
 
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
-        np.tanh(x, out=y)
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        yield np.tanh, x, y
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
         slope = chunk.worker.buffer("temporary", dy.shape)
-        np.multiply(saved, saved, out=slope)
-        np.subtract(1, slope, out=slope)
-        np.multiply(dy, slope, out=dx)
+        yield np.multiply, saved, saved, slope
+        yield np.subtract, _ONE, slope, slope
+        yield np.multiply, dy, slope, dx
 
 
 class Sigmoid(Layer):
@@ -132,21 +162,18 @@ class Sigmoid(Layer):
 
     keeps = "output"
 
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
         half = np.float32(0.5)
-        np.multiply(x, half, out=y)
-        np.tanh(y, out=y)
-        np.add(y, 1, out=y)
-        np.multiply(y, half, out=y)
+        yield np.multiply, x, half, y
+        yield np.tanh, y, y
+        yield np.add, y, _ONE, y
+        yield np.multiply, y, half, y
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
         slope = chunk.worker.buffer("temporary", dy.shape)
-        np.subtract(1, saved, out=slope)
-        np.multiply(slope, saved, out=slope)
-        np.multiply(dy, slope, out=dx)
-
-
-_LARGEST_WORD = (1 << 64) - 1
+        yield np.subtract, _ONE, saved, slope
+        yield np.multiply, slope, saved, slope
+        yield np.multiply, dy, slope, dx
 
 
 class Dropout(Layer):
@@ -170,20 +197,24 @@ class Dropout(Layer):
             return x, lambda dy: dy if self.node.needs_input_gradient else None
         return super().emit(program, x)
 
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
-        # Drawn as whole words and cut up: half the time of drawing each number.
-        count = -(-x.size * np.dtype(self.kind).itemsize // 8)
-        words = chunk.worker.generator.integers(0, _LARGEST_WORD, count, np.uint64, endpoint=True)
-        draws = words.view(self.kind)[: x.size].reshape(x.shape)
-        np.greater_equal(draws, self.kind(self.threshold), out=extra)
-        self.backward(chunk, x, extra, y)
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        # Drawn as whole words and cut up: a fraction of the time of drawing each number.
+        words = -(-x.size * np.dtype(self.kind).itemsize // 8)
+        threshold = self.kind(self.threshold)
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
-        # As floats first: a product of mixed types goes through NumPy's slow conversion.
+        def draw() -> None:
+            drawn = chunk.worker.random.random_raw(words)
+            kept = drawn.view(self.kind)[: x.size].reshape(x.shape)
+            np.greater_equal(kept, threshold, extra)
+
+        yield (draw,)
+        yield from self.backward(chunk, x, extra, y)
+
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
         factor = chunk.worker.buffer("temporary", dy.shape)
-        factor[...] = saved
-        factor *= self.scale
-        np.multiply(dy, factor, out=dx)
+        yield np.copyto, factor, saved
+        yield np.multiply, factor, self.scale, factor
+        yield np.multiply, dy, factor, dx
 
 
 class Flatten(Layer):
@@ -209,13 +240,13 @@ class Flatten(Layer):
 
         return y, back
 
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
         height, images, width, channels = x.shape
-        y.reshape(images, height, width, channels)[...] = x.transpose(1, 0, 2, 3)
+        yield np.copyto, y.reshape(images, height, width, channels), x.transpose(1, 0, 2, 3)
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
         height, images, width, channels = dx.shape
-        dx[...] = dy.reshape(images, height, width, channels).transpose(1, 0, 2, 3)
+        yield np.copyto, dx, dy.reshape(images, height, width, channels).transpose(1, 0, 2, 3)
 
 
 class Canonical(Layer):
@@ -230,20 +261,22 @@ class Canonical(Layer):
         channels, height, width = x.canonical
         self.inner, self.outer = (height, width, channels), (channels, height, width)
         y = Value(x.shape)
-        program.add(self.forward, [x], [y, None], whole=True)
+        program.add(self.forward, [x], [y, None], scope=Scope.ONCE)
 
         def back(dy: Value) -> Value | None:
             dx = Value(x.shape)
-            program.add(self.backward, [dy, None], [dx], whole=True)
+            program.add(self.backward, [dy, None], [dx], scope=Scope.ONCE)
             return dx
 
         return y, back
 
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
-        y.reshape(-1, *self.outer)[...] = x.reshape(-1, *self.inner).transpose(0, 3, 1, 2)
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        outer, inner = y.reshape(-1, *self.outer), x.reshape(-1, *self.inner)
+        yield np.copyto, outer, inner.transpose(0, 3, 1, 2)
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
-        dx.reshape(-1, *self.inner)[...] = dy.reshape(-1, *self.outer).transpose(0, 2, 3, 1)
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
+        inner, outer = dx.reshape(-1, *self.inner), dy.reshape(-1, *self.outer)
+        yield np.copyto, inner, outer.transpose(0, 2, 3, 1)
 
 
 class OptionA(Layer):
@@ -260,17 +293,17 @@ class OptionA(Layer):
         )
         self.channels = node.input_shape[0]
 
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
-        y[..., : self.channels] = x[self.picked]
-        y[..., self.channels :] = 0
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        yield np.copyto, y[..., : self.channels], x[self.picked]
+        yield np.copyto, y[..., self.channels :], _ZERO
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
-        dx.fill(0)
-        dx[self.picked] = dy[..., : self.channels]
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
+        yield dx.fill, 0
+        yield np.copyto, dx[self.picked], dy[..., : self.channels]
 
 
 class Linear(Layer):
-    """x·Wᵀ + b on the whole batch: the workers share out the rows of W, and its columns on the way back."""
+    """x·Wᵀ + b on the whole batch: each worker takes some rows of W, and some of its columns on the way back."""
 
     keeps = "input"
     in_place = False
@@ -279,10 +312,11 @@ class Linear(Layer):
 
     def __init__(self, node: Node, parameters: Parameters, team: Team) -> None:
         super().__init__(node)
-        self.team = team
         self.parameters = parameters
         self.outputs, self.inputs = node.output_shape[0], node.input_shape[0]
-        self.macs = self.outputs * self.inputs * team.batch
+        shared = self.outputs * self.inputs * team.batch >= self.worth_sharing
+        self.scope = Scope.PARTS if shared else Scope.ONCE
+        self.parts = len(team.workers) if shared else 1
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """Asks for the weight in the order of the features that come in."""
@@ -300,38 +334,23 @@ class Linear(Layer):
         y.canonical = None
         return y, back
 
-    def share(self, size: int, part: Callable[[slice], None]) -> None:
-        """Calls `part` with ranges of 0 to `size`, one a worker."""
-        if self.macs < self.worth_sharing:
-            part(slice(0, size))
-            return
-        ranges = split(0, size, len(self.team.workers))
+    def part(self, chunk: Chunk, size: int) -> slice:
+        """The worker's part of 0 to `size`; it may be empty."""
+        return slice(*split(0, size, self.parts)[chunk.worker.index])
 
-        def task(worker: Worker) -> None:
-            if ranges[worker.index][0] < ranges[worker.index][1]:
-                part(slice(*ranges[worker.index]))
-
-        self.team.run(task)
-
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> None:
-        w = self.weight.value.reshape(self.outputs, self.inputs)
-
-        def part(rows: slice) -> None:
-            np.matmul(x, w[rows].T, out=y[:, rows])
-
-        self.share(self.outputs, part)
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        rows = self.part(chunk, self.outputs)
+        w = self.weight.value.reshape(self.outputs, self.inputs)[rows]
+        yield np.matmul, x, w.T, y[:, rows]
         if self.bias is not None:
-            np.add(y, self.bias.value, out=y)
+            yield np.add, y[:, rows], self.bias.value[rows], y[:, rows]
 
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> None:
-        w = self.weight.value.reshape(self.outputs, self.inputs)
-        dw = self.weight.gradients[0].reshape(self.outputs, self.inputs)
-
-        def part(columns: slice) -> None:
-            np.matmul(dy.T, saved[:, columns], out=dw[:, columns])
-            if dx is not None:
-                np.matmul(dy, w[:, columns], out=dx[:, columns])
-
-        self.share(self.inputs, part)
-        if self.bias is not None:
-            np.sum(dy, axis=0, out=self.bias.gradients[0])
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
+        columns = self.part(chunk, self.inputs)
+        w = self.weight.value.reshape(self.outputs, self.inputs)[:, columns]
+        dw = self.weight.gradients[0].reshape(self.outputs, self.inputs)[:, columns]
+        yield np.matmul, dy.T, saved[:, columns], dw
+        if dx is not None:
+            yield np.matmul, dy, w, dx[:, columns]
+        if self.bias is not None and chunk.worker.index == 0:
+            yield np.add.reduce, dy, 0, None, self.bias.gradients[0]

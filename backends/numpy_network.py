@@ -12,11 +12,11 @@ from dlbench.spec.network import Node
 
 from . import numpy_layers as plain
 from .numpy_conv import Conv2d
-from .numpy_layers import Array, Back, Layer, inner_shape
+from .numpy_layers import Array, Back, Layer, inner_shape, scope_of
 from .numpy_norm import BatchNorm
 from .numpy_parameters import Parameters
 from .numpy_pool import AvgPool, GlobalAvgPool, MaxPool
-from .numpy_program import Program, Value
+from .numpy_program import Calls, Program, Value
 from .numpy_team import Chunk, Team
 
 
@@ -99,15 +99,15 @@ class Concat(Layer):
 
         return y, back
 
-    def join(self, chunk: Chunk, x: Array, made: Array, y: Array) -> None:
+    def join(self, chunk: Chunk, x: Array, made: Array, y: Array) -> Calls:
         """Writes both beside each other."""
-        y[..., : self.channels] = x
-        y[..., self.channels :] = made
+        yield np.copyto, y[..., : self.channels], x
+        yield np.copyto, y[..., self.channels :], made
 
-    def part(self, chunk: Chunk, dy: Array, side: Array, through: Array) -> None:
+    def part(self, chunk: Chunk, dy: Array, side: Array, through: Array) -> Calls:
         """The reverse of `join`."""
-        side[...] = dy[..., : self.channels]
-        through[...] = dy[..., self.channels :]
+        yield np.copyto, side, dy[..., : self.channels]
+        yield np.copyto, through, dy[..., self.channels :]
 
 
 def _same(dy: Value) -> Value | None:
@@ -117,12 +117,12 @@ def _same(dy: Value) -> Value | None:
 def _add(program: Program, a: Value, b: Value) -> Value:
     y = Value(a.shape)
     y.canonical = a.canonical
-    program.add(_sum, [a, b], [y], whole=len(a.shape) == 1, in_place=True)
+    program.add(_sum, [a, b], [y], scope=scope_of(a), in_place=True)
     return y
 
 
-def _sum(chunk: Chunk, a: Array, b: Array, y: Array) -> None:
-    np.add(a, b, out=y)
+def _sum(chunk: Chunk, a: Array, b: Array, y: Array) -> Calls:
+    yield np.add, a, b, y
 
 
 def _pool_first(nodes: Sequence[Node]) -> list[Node]:
@@ -145,7 +145,7 @@ def _pool_first(nodes: Sequence[Node]) -> list[Node]:
 def _make(node: Node, parameters: Parameters, team: Team) -> Layer:
     match node.layer:
         case spec.Conv2d() as layer:
-            return Conv2d(node, layer, parameters)
+            return Conv2d(node, layer, parameters, team)
         case spec.BatchNorm() as layer:
             return BatchNorm(node, layer, parameters, team)
         case spec.Relu():

@@ -17,11 +17,8 @@ from dlbench.spec.network import Node
 
 from .numpy_layers import Array, Back, Layer
 from .numpy_parameters import Parameters
-from .numpy_program import Program, Value
+from .numpy_program import Calls, Program, Value
 from .numpy_team import Chunk, Team
-
-_Sums = tuple[int, npt.NDArray[np.float32], npt.NDArray[np.float32]]
-
 
 class BatchNorm(Layer):
     """Batch normalisation with running estimates. Per-channel factors are kept as whole rows W×C, because
@@ -41,11 +38,13 @@ class BatchNorm(Layer):
         self.running_variance = parameters.add(
             f"{name}.running_variance", (channels,), trainable=False
         )
-        self.sums: list[list[_Sums]] = [[] for _ in team.workers]
+        # What each chunk adds up, at the number of its first image, and over how many pixels.
+        self.sums = team.shared((team.batch, 2, channels))
+        self.pixels = team.shared((team.batch,), np.int64)
         self.ones: dict[int, Array] = {}
         self.mean = np.zeros(channels)
         self.inverse = np.zeros(channels)
-        rows = np.zeros((6, width, channels), np.float32)
+        rows = team.shared((6, width, channels))
         self.factor, self.offset, self.mean_row, self.from_dy, self.from_x, self.constant = rows
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
@@ -69,25 +68,27 @@ class BatchNorm(Layer):
 
         return y, back
 
-    def collect(self, chunk: Chunk, x: Array, kept: Array) -> None:
+    def collect(self, chunk: Chunk, x: Array, kept: Array) -> Calls:
         """Mean and sum of squared distances from it of each channel of the chunk; keeps `x`."""
-        kept[...] = x
         pixels = x.reshape(-1, x.shape[-1])
+        mean, squares = self.sums[chunk.start]
         ones = self._ones(len(pixels))
-        mean = np.dot(ones, pixels) / np.float32(len(pixels))
-        # From the chunk's own mean: squares of large values would cancel.
         distances = chunk.worker.buffer("temporary", x.shape)
         row = chunk.worker.buffer("row", self.factor.shape)
-        row[...] = mean
-        np.subtract(x, row, out=distances)
-        np.multiply(distances, distances, out=distances)
-        squares = np.dot(ones, distances.reshape(pixels.shape))
-        self._append(chunk, (len(pixels), mean, squares))
+        yield np.copyto, kept, x
+        yield np.dot, ones, pixels, mean
+        yield np.divide, mean, np.float32(len(pixels)), mean
+        # From the chunk's own mean: squares of large values would cancel.
+        yield np.copyto, row, mean
+        yield np.subtract, x, row, distances
+        yield np.multiply, distances, distances, distances
+        yield np.dot, ones, distances.reshape(pixels.shape), squares
+        yield self.pixels.__setitem__, chunk.start, len(pixels)
 
     def _settle_forward(self) -> None:
         """Combines the chunks' statistics (Chan et al. 1983) and updates the running estimates."""
         total, mean, squares = 0, np.zeros_like(self.mean), np.zeros_like(self.mean)
-        for count, chunk_mean, chunk_squares in (s for sums in self.sums for s in sums):
+        for count, (chunk_mean, chunk_squares) in zip(*self._added(), strict=True):
             step = chunk_mean - mean
             mean += step * (count / (total + count))
             squares += chunk_squares + step**2 * (total * count / (total + count))
@@ -111,26 +112,30 @@ class BatchNorm(Layer):
         self.offset[...] = self.shift.value - mean * factor
         self.mean_row[...] = mean
 
-    def normalise(self, chunk: Chunk, x: Array, y: Array) -> None:
+    def normalise(self, chunk: Chunk, x: Array, y: Array) -> Calls:
         """scale · (x − mean) / deviation + shift, as one factor and one offset."""
-        np.multiply(x, self.factor, out=y)
-        np.add(y, self.offset, out=y)
+        yield np.multiply, x, self.factor, y
+        yield np.add, y, self.offset, y
 
-    def collect_gradients(self, chunk: Chunk, dy: Array, kept: Array) -> None:
+    def collect_gradients(self, chunk: Chunk, dy: Array, kept: Array) -> Calls:
         """Sums over the chunk of dy and of dy · (x − mean)."""
-        channels = dy.shape[-1]
         product = chunk.worker.buffer("temporary", dy.shape)
-        np.subtract(kept, self.mean_row, out=product)
-        np.multiply(product, dy, out=product)
-        ones = self._ones(dy.size // channels)
-        distances = np.dot(ones, product.reshape(-1, channels))
-        product[...] = dy
-        self._append(chunk, (0, np.dot(ones, product.reshape(-1, channels)), distances))
+        pixels = product.reshape(-1, dy.shape[-1])
+        total, along = self.sums[chunk.start]
+        ones = self._ones(len(pixels))
+        yield np.subtract, kept, self.mean_row, product
+        yield np.multiply, product, dy, product
+        yield np.dot, ones, pixels, along
+        if not dy.flags.c_contiguous:
+            yield np.copyto, product, dy
+        else:
+            pixels = dy.reshape(pixels.shape)
+        yield np.dot, ones, pixels, total
+        yield self.pixels.__setitem__, chunk.start, len(pixels)
 
     def _settle_backward(self) -> None:
-        parts = [s for sums in self.sums for s in sums]
-        total = np.sum([s[1] for s in parts], axis=0, dtype=np.float64)
-        along = np.sum([s[2] for s in parts], axis=0, dtype=np.float64) * self.inverse
+        total, along = self._added()[1].sum(axis=0, dtype=np.float64)
+        along *= self.inverse
         self.shift.gradients[0][...] = total
         self.scale.gradients[0][...] = along
         factor = self.scale.value * self.inverse
@@ -139,19 +144,20 @@ class BatchNorm(Layer):
         self.from_x[...] = slope
         self.constant[...] = -factor * total / self.count - slope * self.mean
 
-    def spread(self, chunk: Chunk, dy: Array, kept: Array, dx: Array) -> None:
+    def spread(self, chunk: Chunk, dy: Array, kept: Array, dx: Array) -> Calls:
         """scale / deviation · (dy − mean of dy − normalised x · mean of dy · normalised x)."""
         product = chunk.worker.buffer("temporary", dy.shape)
-        np.multiply(kept, self.from_x, out=product)
-        np.multiply(dy, self.from_dy, out=dx)
-        np.add(dx, product, out=dx)
-        np.add(dx, self.constant, out=dx)
+        yield np.multiply, kept, self.from_x, product
+        yield np.multiply, dy, self.from_dy, dx
+        yield np.add, dx, product, dx
+        yield np.add, dx, self.constant, dx
 
-    def _append(self, chunk: Chunk, sums: _Sums) -> None:
-        mine = self.sums[chunk.worker.index]
-        if chunk.first:
-            mine.clear()
-        mine.append(sums)
+    def _added(self) -> tuple[list[int], Array]:
+        """What the chunks have added, in the order of their images; for the next to begin afresh."""
+        chunks = self.pixels.nonzero()[0]
+        pixels = self.pixels[chunks].tolist()
+        self.pixels.fill(0)
+        return pixels, self.sums[chunks]
 
     def _ones(self, count: int) -> Array:
         if count not in self.ones:

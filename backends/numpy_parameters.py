@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from dlbench.spec.workload import Weights
 
-from .numpy_optimizers import Rule
-from .numpy_team import Team, Worker, aligned, split
+from .numpy_optimizers import Moment, Rule
+from .numpy_team import Team, Worker, split
 
 Array = npt.NDArray[np.float32]
 
@@ -71,8 +71,8 @@ class Parameters:
         trained = [p for p in ordered if p.trainable]
         total = sum(p.size for p in trained)
         summed = sum(p.size for p in trained if p.summed)
-        self._values = aligned(total)
-        self._gradients = [aligned(summed if w.index else total) for w in team.workers]
+        self._values = team.shared((total,))
+        self._gradients = [team.shared((summed if w.index else total,)) for w in team.workers]
         start = 0
         for parameter in trained:
             stop = start + parameter.size
@@ -82,7 +82,7 @@ class Parameters:
             start = stop
         for parameter in ordered:
             if not parameter.trainable:
-                parameter.value = np.zeros(parameter.shape, np.float32)
+                parameter.value = team.shared(parameter.shape)
 
     @property
     def trained_size(self) -> int:
@@ -104,10 +104,10 @@ class Parameters:
             for name, shape in shapes.items()
         }
 
-    def update(self, worker: Worker, workers: int, rule: Rule, learning_rate: float) -> None:
+    def update(self, worker: Worker, rule: Rule, moment: Moment) -> None:
         """The worker's part of an optimizer step."""
         first, *others = self._gradients
-        begin, end = split(0, len(self._values), workers)[worker.index]
+        begin, end = split(0, len(self._values), len(self._gradients))[worker.index]
         for start in range(begin, end, _BLOCK):
             block = slice(start, min(start + _BLOCK, end))
             gradient = first[block]
@@ -118,6 +118,6 @@ class Parameters:
                 self._values[block],
                 gradient,
                 block,
-                learning_rate,
+                moment,
                 worker.buffer("update", gradient.shape),
             )

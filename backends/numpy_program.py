@@ -4,7 +4,8 @@ Layers append their steps while the network is built, forward and then backward.
 from the list. Consecutive steps form a *segment*, which every worker runs chunk by chunk while the chunk
 is in its cache; a segment ends where something of the whole batch is needed, such as the statistics
 of batch normalisation. A value that is made and used inside one segment lives in a few buffers of the
-worker; one that crosses to another segment is stored for the whole batch.
+worker; one that crosses to another segment is stored for the whole batch, where all workers see it.
+For each chunk a step is bound once to its arrays, as a flat list of NumPy calls: running it costs nothing else.
 
 Images are stored N×H×W×C. Steps see a chunk as H×n×W×C: there, the n images' rows that a kernel row
 meets are one contiguous matrix.
@@ -13,21 +14,29 @@ meets are one contiguous matrix.
 from __future__ import annotations
 
 import dataclasses
+import enum
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .numpy_team import Chunk, Team, Worker, aligned
+from .numpy_team import Chunk, Team, Worker
 
 AnyArray = npt.NDArray[Any]
-Run = Callable[..., None]
+Calls = Iterator[tuple[Any, ...]]
+"""Functions, each with its arguments behind it."""
 
 
 class Value:
-    """An array with one entry an image: H×W×C or features. `slot` is where a worker keeps it, or None."""
+    """An array with one entry an image: H×W×C or features. It lives in `store`, the memory of the whole
+    batch (N×elements), or in each worker's buffer number `slot`.
+
+    In a store, images of one shard lie as they do in a chunk, H×n×W×C: a chunk's part of it is read in
+    long runs, which the processor fetches ahead.
+    """
 
     def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> None:
         self.shape = shape
@@ -36,33 +45,47 @@ class Value:
         self.bytes = self.size * self.dtype.itemsize
         self.canonical: tuple[int, int, int] | None = None
         """C×H×W where these features are an image in the order H×W×C."""
-        self.given = False
-        """Whether each run brings its own `store`."""
         self.slot: int | None = None
         self.store: AnyArray | None = None
 
     def view(self, chunk: Chunk) -> AnyArray:
         """The chunk's part: H×n×W×C, or n×features."""
         if self.store is None:
-            shape = self.shape
-            whole = (shape[0], chunk.size, *shape[1:]) if len(shape) == 3 else (chunk.size, *shape)
-            return chunk.worker.buffer(self.slot, whole, self.dtype)
-        part = self.store[chunk.start : chunk.stop]
-        return part.transpose(1, 0, 2, 3) if part.ndim == 4 else part
+            return chunk.worker.buffer(self.slot, self._shape(chunk.size), self.dtype)
+        if len(self.shape) == 1:
+            return self.store[chunk.start : chunk.stop]
+        start, stop = chunk.shard
+        shard = self.store[start:stop].reshape(self._shape(stop - start))
+        return shard[:, chunk.start - start : chunk.stop - start]
+
+    def _shape(self, images: int) -> tuple[int, ...]:
+        shape = self.shape
+        return (shape[0], images, *shape[1:]) if len(shape) == 3 else (images, *shape)
+
+
+class Scope(enum.Enum):
+    """Who runs a step, on what."""
+
+    CHUNKS = enum.auto()
+    """Every worker, on its images, chunk by chunk."""
+    PARTS = enum.auto()
+    """Every worker, on the whole batch, for a part of the work that it takes by its number."""
+    ONCE = enum.auto()
+    """The first worker alone, on the whole batch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """`run(chunk, *reads, *writes)`. None stands for an array that is not there.
+    """`calls(chunk, *reads, *writes)` gives the calls that do it; None stands for an array that is not there.
 
-    `whole` steps run once, in the calling thread, on the whole batch. `settle` is called when all
-    workers have finished the step's segment, which it ends. `workspace_bytes` is what it touches besides, an image.
+    `settle` is called in the first worker when all have finished the step's segment, which it ends.
+    `workspace_bytes` is what it touches besides, an image.
     """
 
-    run: Run
+    calls: Callable[..., Calls]
     reads: tuple[Value | None, ...]
     writes: tuple[Value | None, ...]
-    whole: bool = False
+    scope: Scope = Scope.CHUNKS
     settle: Callable[[], None] | None = None
     workspace_bytes: int = 0
     in_place: bool = False
@@ -81,82 +104,76 @@ class Program:
         self.training = training
         self.steps: list[Step] = []
         self.starts: list[Callable[[], None]] = []
-        """Called before each run, in the calling thread."""
-        self._segments: list[list[Step]] = []
-        self._chunks: list[list[list[_Chunk]]] = []
+        """Called in the first worker before each run."""
+        self._segments: list[Callable[[], None]] = []
 
     def add(
         self,
-        run: Run,
+        calls: Callable[..., Calls],
         reads: Sequence[Value | None],
         writes: Sequence[Value | None],
         **options: Any,
     ) -> None:
         """Records a step; the options are the other fields of `Step`."""
-        self.steps.append(Step(run, tuple(reads), tuple(writes), **options))
+        self.steps.append(Step(calls, tuple(reads), tuple(writes), **options))
 
     def prepare(self, stored: Sequence[Value]) -> None:
         """Cuts the steps into segments and gives every value its memory; `stored` values outlive the run."""
-        team = self.team
-        self._segments = _segments(self.steps)
-        crossing = _crossing(self._segments, stored)
-        _give_stores(self._segments, crossing, stored, self.team.batch)
-        for segment in self._segments:
+        segments = _segments(self.steps)
+        crossing = _crossing(segments, stored)
+        _give_stores(segments, crossing, stored, self.team)
+        for segment in segments:
             _give_slots(segment, crossing)
-            if segment[0].whole:
-                self._chunks.append([[_Chunk(segment, team.whole)]])
-                continue
-            bytes_per_image = max(
-                sum(v.bytes for v in s.values) + s.workspace_bytes for s in segment
-            )
-            chunks = [team.chunks(worker, bytes_per_image) for worker in team.workers]
-            self._chunks.append([[_Chunk(segment, chunk) for chunk in mine] for mine in chunks])
+            self._segments.append(self._bind(segment))
+
+    def _bind(self, segment: list[Step]) -> Callable[[], None]:
+        """A call that runs the segment."""
+        team, scope, settle = self.team, segment[0].scope, segment[-1].settle
+        bytes_per_image = max(sum(v.bytes for v in s.values) + s.workspace_bytes for s in segment)
+        bound: dict[Worker, list[tuple[Any, Any]]] = {}
+
+        def work(worker: Worker) -> None:
+            if worker not in bound:
+                # In the worker itself: nobody else has to keep it.
+                chunks = team.chunks(worker, bytes_per_image)
+                if scope is not Scope.CHUNKS:
+                    chunks = [team.whole(worker)]
+                calls = [call for chunk in chunks for call in _calls(segment, chunk)]
+                bound[worker] = [(function, arguments) for function, *arguments in calls]
+            for function, arguments in bound[worker]:
+                function(*arguments)
+
+        if scope is Scope.ONCE:
+            return functools.partial(work, team.workers[0])
+        task = team.task(work)
+
+        def run() -> None:
+            team.run(task)
+            if settle is not None:
+                settle()
+
+        return run
 
     def run(self) -> None:
         """Executes all steps once."""
         for start in self.starts:
             start()
-        for segment, chunks in zip(self._segments, self._chunks, strict=True):
-            if segment[0].whole:
-                chunks[0][0].run()
-                continue
-
-            def task(worker: Worker, chunks: list[list[_Chunk]] = chunks) -> None:
-                for chunk in chunks[worker.index]:
-                    chunk.run()
-
-            self.team.run(task)
-            settle = segment[-1].settle
-            if settle is not None:
-                settle()
+        for segment in self._segments:
+            segment()
 
 
-class _Chunk:
-    """A segment's steps bound to one chunk: what `_run` calls, with all views made once."""
-
-    def __init__(self, segment: list[Step], chunk: Chunk) -> None:
-        self.chunk = chunk
-        # Each value's view is made once, so that all steps agree where it is. What the caller provides
-        # for each run, its batch, is looked up then.
-        views = {v: v if v.given else v.view(chunk) for step in segment for v in step.values}
-        self.calls: list[tuple[Run, list[Any], bool]] = []
-        for step in segment:
-            values = [v if v is None else views[v] for v in (*step.reads, *step.writes)]
-            self.calls.append((step.run, values, any(v.given for v in step.values)))
-
-    def run(self) -> None:
-        """Executes the steps."""
-        for run, values, given in self.calls:
-            if given:
-                values = [v.view(self.chunk) if isinstance(v, Value) else v for v in values]
-            run(self.chunk, *values)
+def _calls(segment: list[Step], chunk: Chunk) -> Calls:
+    """What runs the steps on one chunk, with all views made once, so that all agree where a value is."""
+    views = {value: value.view(chunk) for step in segment for value in step.values}
+    for step in segment:
+        yield from step.calls(chunk, *(v and views[v] for v in (*step.reads, *step.writes)))
 
 
 def _segments(steps: list[Step]) -> list[list[Step]]:
     segments: list[list[Step]] = []
     for step in steps:
         last = segments[-1][-1] if segments else None
-        if last is None or last.settle is not None or last.whole != step.whole:
+        if last is None or last.settle is not None or last.scope is not step.scope:
             segments.append([])
         segments[-1].append(step)
     return segments
@@ -169,13 +186,13 @@ def _crossing(segments: list[list[Step]], stored: Sequence[Value]) -> set[Value]
     for index, segment in enumerate(segments):
         for step in segment:
             for value in step.values:
-                if step.whole or homes.setdefault(value, index) != index:
+                if step.scope is not Scope.CHUNKS or homes.setdefault(value, index) != index:
                     crossing.add(value)
     return crossing
 
 
 def _give_stores(
-    segments: list[list[Step]], crossing: set[Value], stored: Sequence[Value], batch: int
+    segments: list[list[Step]], crossing: set[Value], stored: Sequence[Value], team: Team
 ) -> None:
     """Memory for the whole batch, taken over from values that no later segment touches."""
     last_use = {v: i for i, segment in enumerate(segments) for step in segment for v in step.values}
@@ -184,18 +201,18 @@ def _give_stores(
     for index, segment in enumerate(segments):
         for value in (v for step in segment for v in step.writes if v is not None):
             if value in crossing and value not in held:
-                held[value] = memory = _take(free, value.bytes * batch)
-                flat = memory[: value.bytes * batch].view(value.dtype)
-                value.store = flat.reshape(batch, *value.shape)
+                size = value.bytes * team.batch
+                held[value] = memory = _take(free, size, team)
+                value.store = memory[:size].view(value.dtype).reshape(team.batch, value.size)
         for value in [v for v in held if last_use[v] == index and v not in stored]:
             free.append(held[value])
             last_use[value] = -1
 
 
-def _take(free: list[AnyArray], size: int) -> AnyArray:
+def _take(free: list[AnyArray], size: int, team: Team) -> AnyArray:
     fitting = [memory for memory in free if memory.nbytes >= size]
     if not fitting:
-        return aligned(size, np.uint8)
+        return team.shared((size,), np.uint8)
     best = min(fitting, key=lambda memory: memory.nbytes)
     free[:] = [memory for memory in free if memory is not best]
     return best
