@@ -32,9 +32,7 @@ class Conv2d(Layer):
     keeps = "input"
     in_place = False
 
-    def __init__(
-        self, node: Node, layer: spec.Conv2d, parameters: Parameters, team: Team
-    ) -> None:
+    def __init__(self, node: Node, layer: spec.Conv2d, parameters: Parameters, team: Team) -> None:
         super().__init__(node)
         (channels, *size), (out_channels, *out_size) = node.input_shape, node.output_shape
         self.geometry = Geometry(

@@ -180,17 +180,34 @@ class Expansion:
         turns_r, turns_c = self.geometry.turns
         for i, j in itertools.product(range(turns_r), range(turns_c)):
             image = dx if (i, j) == (0, 0) else scratch
-            yield image.fill, 0
+            met = np.zeros((image.shape[0], 1, image.shape[2], 1), np.float32)
+            copies = []
             for run in self.geometry.runs:
                 (rows, columns), (into_rows, into_columns) = run.out, run.into
                 r = slice((i - rows.start) % turns_r, None, turns_r)
                 c = slice((j - columns.start) % turns_c, None, turns_c)
                 part = self.array[rows, :, columns, run.depth][r, :, c]
-                target = _windows(image[into_rows, :, into_columns][r, :, c], run.width)
-                if part.size:
-                    yield np.copyto, target, part
+                target, marked = (
+                    _windows(array[into_rows, :, into_columns][r, :, c], run.width)
+                    for array in (image, met)
+                )
+                marked.fill(1)
+                copies.append((np.copyto, target, part))
+            yield from _clear(image, met[:, 0, :, 0] == 0)
+            yield from copies
             if image is scratch:
                 yield np.add, dx, scratch, dx
+
+
+def _clear(image: Array, where: npt.NDArray[np.bool_]) -> Calls:
+    """Zeroes at least the pixels (rows × columns) that are marked: columns if they are whole, or all."""
+    columns = where.all(axis=0)
+    if (where != columns).any():
+        yield image.fill, 0
+        return
+    bounds = np.flatnonzero(np.diff(columns, prepend=False, append=False))
+    for start, stop in bounds.reshape(-1, 2).tolist():
+        yield np.copyto, image[:, :, start:stop], np.float32(0)
 
 
 def _windows(x: Array, width: int) -> Array:

@@ -26,6 +26,7 @@ Array = npt.NDArray[np.float32]
 Maybe = Any
 """An array, or None where the layer has said that there is none."""
 
+
 def maximum(a: Array, b: Any, out: Array) -> None:
     """`numpy.maximum` with `out` by position."""
     np.maximum(a, b, out=out)
@@ -197,24 +198,57 @@ class Dropout(Layer):
             return x, lambda dy: dy if self.node.needs_input_gradient else None
         return super().emit(program, x)
 
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+    def draw(self, chunk: Chunk, mask: Array) -> Calls:
+        """A fresh mask: what is kept."""
         # Drawn as whole words and cut up: a fraction of the time of drawing each number.
-        words = -(-x.size * np.dtype(self.kind).itemsize // 8)
+        words = -(-mask.size * np.dtype(self.kind).itemsize // 8)
         threshold = self.kind(self.threshold)
 
-        def draw() -> None:
-            drawn = chunk.worker.random.random_raw(words)
-            kept = drawn.view(self.kind)[: x.size].reshape(x.shape)
-            np.greater_equal(kept, threshold, extra)
+        def fill() -> None:
+            drawn = chunk.worker.random.random_raw(words).view(self.kind)[: mask.size]
+            np.greater_equal(drawn.reshape(mask.shape), threshold, mask)
 
-        yield (draw,)
-        yield from self.backward(chunk, x, extra, y)
+        yield (fill,)
+
+    def apply(self, chunk: Chunk, x: Array, mask: Array, y: Array) -> Calls:
+        """`x` where the mask keeps it, scaled, else 0."""
+        factor = chunk.worker.buffer("temporary", x.shape)
+        yield np.copyto, factor, mask
+        yield np.multiply, factor, self.scale, factor
+        yield np.multiply, x, factor, y
+
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        yield from self.draw(chunk, extra)
+        yield from self.apply(chunk, x, extra, y)
 
     def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
-        factor = chunk.worker.buffer("temporary", dy.shape)
-        yield np.copyto, factor, saved
-        yield np.multiply, factor, self.scale, factor
-        yield np.multiply, dy, factor, dx
+        yield from self.apply(chunk, dy, saved, dx)
+
+
+class ReluDropout(Dropout):
+    """Relu and the dropout behind it at once: where the output is 0, neither lets a gradient through."""
+
+    keeps = "output"
+
+    def __init__(self, relu: Relu, node: Node, rate: float) -> None:
+        super().__init__(node, rate)
+        self.relu = relu
+
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Relu alone in inference."""
+        alone = not program.training or self.rate == 0
+        return self.relu.emit(program, x) if alone else super().emit(program, x)
+
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        mask = chunk.worker.buffer("mask", x.shape, np.bool_)
+        yield from self.relu.forward(chunk, x, y, None)
+        yield from self.draw(chunk, mask)
+        yield from self.apply(chunk, y, mask, y)
+
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
+        mask = chunk.worker.buffer("mask", dy.shape, np.bool_)
+        yield np.greater, saved, _ZERO, mask
+        yield from self.apply(chunk, dy, mask, dx)
 
 
 class Flatten(Layer):

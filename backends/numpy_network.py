@@ -24,7 +24,13 @@ class Chain:
     """Layers one after the other; no layers are the identity."""
 
     def __init__(self, nodes: Sequence[Node], parameters: Parameters, team: Team) -> None:
-        self.layers = [_make(node, parameters, team) for node in _pool_first(nodes)]
+        self.layers: list[Layer] = []
+        for node in _pool_first(nodes):
+            last = self.layers[-1] if self.layers else None
+            if isinstance(node.layer, spec.Dropout) and isinstance(last, plain.Relu):
+                self.layers[-1] = plain.ReluDropout(last, node, node.layer.rate)
+            else:
+                self.layers.append(_make(node, parameters, team))
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """Appends the forward steps of all layers; see `Layer.emit`."""

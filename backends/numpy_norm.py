@@ -20,6 +20,7 @@ from .numpy_parameters import Parameters
 from .numpy_program import Calls, Program, Value
 from .numpy_team import Chunk, Team
 
+
 class BatchNorm(Layer):
     """Batch normalisation with running estimates. Per-channel factors are kept as whole rows W×C, because
     NumPy's loops over a single pixel's channels would be too short to be fast."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,13 @@ import numpy as np
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from .numpy_layers import Array, Layer, Maybe, maximum
-from .numpy_program import Calls
+from .numpy_layers import Array, Back, Layer, Maybe, maximum
+from .numpy_program import Calls, Program, Value
 from .numpy_team import Chunk
-from .numpy_windows import axes, taps
+from .numpy_windows import Axis, axes, taps
+
+Along = Callable[[Any, slice], Any]
+"""Takes a slice of an H×n×W×C array along its rows or its columns."""
 
 
 def _part(array: Any, where: tuple[slice, slice]) -> Any:
@@ -20,72 +25,125 @@ def _part(array: Any, where: tuple[slice, slice]) -> Any:
     return array[where[0], :, where[1]]
 
 
-class _Pool(Layer):
+class MaxPool(Layer):
+    """Maximum over windows: over the columns of each first, then of these over its rows, so that a window costs
+    as many passes as it has rows and columns, not positions. Both keep which one it was; the first of
+    equal ones both times is the first in row-major order."""
+
     in_place = False
 
-    def __init__(self, node: Node, layer: spec.MaxPool | spec.AvgPool) -> None:
+    def __init__(self, node: Node, layer: spec.MaxPool) -> None:
+        super().__init__(node)
+        self.channels, *size = node.input_shape
+        _, *out_size = node.output_shape
+        self.rows, self.columns = axes(
+            (size[0], size[1]), (out_size[0], out_size[1]), layer.kernel, layer.step, layer.padding
+        )
+
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Two steps forward, two back."""
+        wide = Value((self.rows.size, self.columns.out, self.channels))
+        y = Value((self.rows.out, self.columns.out, self.channels))
+        column = row = None
+        if program.training:
+            column, row = _winner(wide, self.columns), _winner(y, self.rows)
+        program.add(functools.partial(_forward, self.columns, _columns), [x], [wide, column])
+        program.add(functools.partial(_forward, self.rows, _rows), [wide], [y, row])
+
+        def back(dy: Value) -> Value | None:
+            if not self.node.needs_input_gradient:
+                return None
+            dwide, dx = Value(wide.shape), Value(x.shape)
+            program.add(functools.partial(_backward, self.rows, _rows), [dy, row], [dwide])
+            program.add(functools.partial(_backward, self.columns, _columns), [dwide, column], [dx])
+            return dx
+
+        return y, back
+
+
+def _winner(value: Value, axis: Axis) -> Value:
+    return Value(value.shape, np.uint8 if axis.kernel <= 256 else np.uint16)
+
+
+def _rows(array: Any, where: slice) -> Any:
+    return array[where]
+
+
+def _columns(array: Any, where: slice) -> Any:
+    return array[:, :, where]
+
+
+def _forward(axis: Axis, along: Along, chunk: Chunk, x: Array, y: Array, winner: Maybe) -> Calls:
+    """Maxima along an axis, and at which position of its window each was first met."""
+    buffer = chunk.worker.buffer
+    for k in range(axis.kernel):
+        out, into = axis.met(k)
+        best, new = along(y, out), along(x, into)
+        if k == 0:
+            if best.shape != y.shape:
+                yield y.fill, -np.inf
+            yield np.copyto, best, new
+            if winner is not None:
+                yield winner.fill, 0
+            continue
+        if along is _columns:
+            # Copied first: NumPy copies arrays with short runs as fast as any, but computes with them slowly.
+            gathered = buffer("temporary", new.shape)
+            yield np.copyto, gathered, new
+            new = gathered
+        if winner is not None:
+            won = buffer("mask", new.shape, np.bool_)
+            yield np.greater, new, best, won
+            if k == 1:
+                yield np.copyto, along(winner, out), won
+            else:
+                # Later winners have larger numbers, so the largest number that won is the winner's.
+                number = buffer("number", new.shape, winner.dtype)
+                yield np.multiply, won.view(np.uint8), winner.dtype.type(k), number
+                yield maximum, along(winner, out), number, along(winner, out)
+        yield maximum, best, new, best
+
+
+def _backward(axis: Axis, along: Along, chunk: Chunk, dy: Array, winner: Array, dx: Array) -> Calls:
+    """Each gradient to the position of its window that won."""
+    buffer = chunk.worker.buffer
+    left = dy
+    if not axis.tiles:
+        yield dx.fill, 0
+    for k in range(axis.tiles, axis.kernel):
+        out, into = axis.met(k)
+        source, target = along(dy, out), along(dx, into)
+        share = buffer("temporary", target.shape)
+        # As floats first: a product of mixed types goes through NumPy's slow conversion.
+        if axis.kernel == 2 and k == 1:
+            yield np.copyto, share, along(winner, out)
+        else:
+            won = buffer("mask", target.shape, np.bool_)
+            yield np.equal, along(winner, out), winner.dtype.type(k), won
+            yield np.copyto, share, won
+        yield np.multiply, share, source, share
+        if axis.tiles:
+            # What the others do not take is the first's: each element lies in one window.
+            yield np.copyto, target, share
+            yield np.subtract, left, share, (left := buffer("left", dy.shape))
+        else:
+            yield np.add, target, share, target
+    if axis.tiles:
+        yield np.copyto, along(dx, axis.met(0)[1]), left
+
+
+class AvgPool(Layer):
+    """Mean over the part of each window that lies inside the input."""
+
+    in_place = False
+
+    def __init__(self, node: Node, layer: spec.AvgPool) -> None:
         super().__init__(node)
         size, out_size = node.input_shape[1:], node.output_shape[1:]
         rows, columns = axes(
             (size[0], size[1]), (out_size[0], out_size[1]), layer.kernel, layer.step, layer.padding
         )
         self.taps = taps(rows, columns)
-        self.overlap = any(s < k for s, k in zip(layer.step, layer.kernel, strict=True))
-        self.covered = rows.tiles and columns.tiles
-
-
-class MaxPool(_Pool):
-    """Maximum over windows; keeps the number of the first position that holds it."""
-
-    def __init__(self, node: Node, layer: spec.MaxPool) -> None:
-        super().__init__(node, layer)
-        self.keeps = "uint8" if len(self.taps) <= 256 else "uint16"
-
-    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
-        if not self.taps[0].everywhere:
-            yield y.fill, -np.inf
-        if extra is not None:
-            yield extra.fill, 0
-        for k, tap in enumerate(self.taps):
-            best = _part(y, tap.out)
-            if k == 0:
-                yield np.copyto, best, _part(x, tap.into)
-                continue
-            # Copied first: NumPy copies arrays with gaps as fast as any, but computes with them at half the speed.
-            new = chunk.worker.buffer("temporary", best.shape)
-            yield np.copyto, new, _part(x, tap.into)
-            if extra is not None:
-                # Later winners have larger numbers, so the largest number that won is the winner's.
-                winner = _part(extra, tap.out)
-                won = chunk.worker.buffer("mask", new.shape, np.bool_)
-                number = chunk.worker.buffer("number", new.shape, extra.dtype)
-                yield np.greater, new, best, won
-                yield np.multiply, won.view(np.uint8), extra.dtype.type(k), number
-                yield maximum, winner, number, winner
-            yield maximum, best, new, best
-
-    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
-        if not self.covered:
-            yield dx.fill, 0
-        for k, tap in enumerate(self.taps):
-            winner, target = _part(saved, tap.out), _part(dx, tap.into)
-            won = chunk.worker.buffer("mask", winner.shape, np.bool_)
-            # As floats first: a product of mixed types goes through NumPy's slow conversion.
-            share = chunk.worker.buffer("temporary", target.shape)
-            yield np.equal, winner, saved.dtype.type(k), won
-            yield np.copyto, share, won
-            yield np.multiply, share, _part(dy, tap.out), share
-            if self.overlap:
-                yield np.add, target, share, target
-            else:
-                yield np.copyto, target, share
-
-
-class AvgPool(_Pool):
-    """Mean over the part of each window that lies inside the input."""
-
-    def __init__(self, node: Node, layer: spec.AvgPool) -> None:
-        super().__init__(node, layer)
         inside = np.zeros((node.output_shape[1], 1, node.output_shape[2], 1), np.float32)
         for tap in self.taps:
             _part(inside, tap.out)[...] += 1

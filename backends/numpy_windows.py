@@ -32,7 +32,9 @@ class Axis:
         if high <= low:
             return slice(low, low), slice(0, 0)
         begin = low * self.stride + offset
-        return slice(low, high), slice(begin, begin + (high - low - 1) * self.stride + 1, self.stride)
+        return slice(low, high), slice(
+            begin, begin + (high - low - 1) * self.stride + 1, self.stride
+        )
 
     @property
     def tiles(self) -> bool:
