@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dlbench.table import Report, Run, split_baseline
+from dlbench.baseline import split_baseline
+from dlbench.table import Report, Run
 
 from . import words
 

@@ -16,7 +16,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from dlbench.table import Report, Run, split_baseline
+from dlbench.baseline import split_baseline
+from dlbench.table import Report, Run
 
 from . import words
 

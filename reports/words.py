@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dlbench.table import Report, Run, split_baseline
+from dlbench.baseline import split_baseline
+from dlbench.table import Report, Run
 from dlbench.wording import one_line, plural, why
 
 Row = Mapping[str, Any]

@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dlbench.baseline import split_baseline
 from dlbench.errors import UsageError
 from dlbench.record import Case, Data, Line, Peak, Record
-from dlbench.table import COLUMNS, build, data_name, rows, split_baseline
+from dlbench.table import COLUMNS, build, data_name, rows
 
 
 def measured(make: Any, *cases: tuple[Case, list[float]], **header: Any) -> Record:
