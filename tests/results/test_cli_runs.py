@@ -154,3 +154,16 @@ def test_a_killed_run_is_completed_by_one_option_and_then_lacks_nothing(tmp_path
     assert (process.returncode, err) == (0, "nothing is missing in cut.jsonl\n")
     assert "resumed 1 time" in out
     assert path.read_bytes() == raw
+
+
+def test_a_framework_without_a_gpu_has_one_skipped_row_with_the_reason(tmp_path: Path) -> None:
+    words = ["run", "--suite", "linear-mse", "--backend", "torch", "--scenario", "infer"]
+    words += ["--device", "cuda:GPU-00000000", "--format", "json", "--quiet"]
+    with program(*words, folder=tmp_path) as process:
+        out, err = process.communicate(timeout=120)
+    (row,) = json.loads(out)["rows"]
+    assert (row["status"], row["device"]) == ("skipped", "cuda:GPU-00000000")
+    assert row["reason"].startswith("no CUDA device")
+    assert row["remedy"].startswith("this row needs an NVIDIA GPU")
+    # nothing was measured
+    assert (process.returncode, err) == (4, "")
