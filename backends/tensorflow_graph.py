@@ -42,7 +42,7 @@ class Adapter:
         devices = [Device("cpu", "CPU")]
         named = zip(runtime.gpu_names(), runtime.gpu_uuids(), strict=True)
         for index, (name, uuid) in enumerate(named):
-            devices.append(Device(f"cuda:{index}", f"{name}, {uuid or 'UUID unknown'}"))
+            devices.append(Device(f"cuda:{index}", name, uuid or ""))
         return BackendInfo(tf.__version__, tuple(devices), MODE, runtime.libraries())
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:

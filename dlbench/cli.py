@@ -114,7 +114,7 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
 
 @cli.command("conformance")
 @click.argument("backend")
-@click.option("--device", default="cpu", metavar="cpu|cuda[:N]", show_default=True)
+@click.option("--device", default="cpu", metavar="cpu|cuda[:N|:UUID]", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--networks",

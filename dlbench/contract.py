@@ -44,10 +44,12 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A device that a backend can use: its `plan` name (``cpu``, ``cuda:0``) and what it is."""
+    """A device that a backend can use: its `plan` name (``cpu``, ``cuda:0``), what it is, and the UUID by which
+    the driver knows it, where it has one."""
 
     name: str
     description: str
+    uuid: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

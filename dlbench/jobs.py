@@ -45,7 +45,8 @@ def look(job: Job, phases: Phases) -> Result:
     except BackendUnavailable as error:
         return home | {"unavailable": [error.reason, error.remedy]}
     devices = [[device.name, device.description] for device in info.devices]
-    return home | _described(info) | {"devices": devices, "facts": facts}
+    uuids = {device.name: device.uuid for device in info.devices if device.uuid}
+    return home | _described(info) | {"devices": devices, "uuids": uuids, "facts": facts}
 
 
 def oracle(job: Job, phases: Phases) -> Result:

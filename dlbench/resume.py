@@ -192,23 +192,36 @@ def refuse(differences: Sequence[Difference]) -> None:
 def backend_differences(
     record: Record, cases: Iterable[Case], found: Mapping[str, Found]
 ) -> list[Difference]:
-    """What of the backends that `cases` need is another version or mode than the record's."""
-    versions: dict[str, str] = {}
-    for line in record.lines:
-        if isinstance(line, Verification | Process) and line.version:
-            versions.setdefault(line.case.backend, line.version)
-    differences: dict[str, list[Difference]] = {}
+    """What of the backends that `cases` need is not the record's: versions, mode, or the GPU behind a name."""
+    differences: dict[tuple[str, str], list[Difference]] = {}
     for case in cases:
-        name, seen = case.backend, found[case.backend]
-        if seen.status == "ok":
-            differences[name] = [
-                *between(f"backend {name}", versions.get(name, seen.version), seen.version),
-                *between(f"the mode of {name}", case.mode or "none", seen.mode or "none"),
-            ]
-        elif name in versions:
-            now = f"not usable ({seen.reason})"
-            differences[name] = [Difference(f"backend {name}", versions[name], now)]
-    return [each for several in differences.values() for each in several]
+        differences[(case.backend, case.device)] = _of_backend(record, case, found[case.backend])
+    # the same version is asked about once for each device
+    return list(dict.fromkeys(each for several in differences.values() for each in several))
+
+
+def _of_backend(record: Record, case: Case, seen: Found) -> list[Difference]:
+    name = case.backend
+    own = [
+        line
+        for line in record.lines
+        if isinstance(line, Verification | Process) and line.version and line.case.backend == name
+    ]
+    if seen.status != "ok":
+        now = f"not usable ({seen.reason})"
+        return [Difference(f"backend {name}", own[0].version, now)] if own else []
+    different = between(f"the mode of {name}", case.mode or "none", seen.mode or "none")
+    if own:
+        different += between(f"backend {name}", own[0].version, seen.version)
+    libraries = next((line.libraries for line in own if isinstance(line, Process)), None)
+    for library in sorted({*(libraries or {}), *seen.libraries}) if libraries else ():
+        versions = (each.get(library, "none") for each in (libraries or {}, seen.libraries))
+        different += between(f"{library} of {name}", *versions)
+    recorded = [line.facts.get("device_uuid") for line in own if line.case.device == case.device]
+    there = seen.uuids.get("cuda:0" if case.device == "cuda" else case.device)
+    if recorded and recorded[0] and there:
+        different += between(f"the GPU behind {case.device}", recorded[0], there)
+    return different
 
 
 def _workload(header: Header, suite: Suite) -> list[Difference]:

@@ -100,7 +100,9 @@ def sentence(crossover: Crossover) -> str:
         slower = f", not at {_listed(map(_at, lost))}" if lost else ""
         return f"at batch size {_listed(map(_at, won))} only{slower}{unclear}{missing}"
     if opened:
-        return f"at no batch size up to {last.batch:,} for certain{unclear}{missing}"
+        lost = _of_verdict(measured, "slower")
+        slower = f"; it is slower at {_listed(map(_at, lost))}" if lost else ""
+        return f"at no batch size up to {last.batch:,} for certain{slower}{unclear}{missing}"
     return f"at no batch size up to {_at(last)}{missing}"
 
 

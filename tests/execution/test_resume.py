@@ -1,6 +1,7 @@
 """A run that was cut off and gone on with has what an uninterrupted one has, each line once."""
 
 import collections
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 
 from dlbench import runner
 from dlbench.errors import DlbenchError, UsageError
+from dlbench.look import Found
 from dlbench.record import (
     End,
     Header,
     Peak,
     Process,
+    Record,
     Resumed,
     Skip,
     Training,
@@ -27,7 +30,7 @@ from dlbench.record import (
     Writer,
     read_record,
 )
-from dlbench.resume import is_complete, missing, request_for
+from dlbench.resume import backend_differences, is_complete, missing, request_for
 
 BACKENDS = ("numpy", "broken_adapters:FailsWhenTimed", "broken_adapters:NeedsAnotherMachine")
 
@@ -226,6 +229,33 @@ def test_another_workload_another_version_and_other_data_are_refused_and_nothing
     assert "dlbench is 0.0.9 in the record" in refused(version, b'"dlbench":"0.0.9"')
     assert "backend numpy is 1.0 in the record" in refused(
         b'"version":"' + numpy_version(whole), b'"version":"1.0'
+    )
+
+
+def test_another_library_beneath_and_another_gpu_behind_a_name_are_differences(whole, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(whole)
+    record = read_record(path)
+    gpu = msgspec.structs.replace(record.header.cases[0], device="cuda", backend="torch")
+    facts = {"device_uuid": "GPU-1"}
+    line = Process(gpu, 1, "ok", "", version="2.13", libraries={"cudnn": "9.1"}, facts=facts)
+    record = Record(record.header, (*record.lines, line))
+
+    def differing(**changes):
+        seen = Found("ok", version="2.13", libraries={"cudnn": "9.1"}, uuids={"cuda:0": "GPU-1"})
+        seen = dataclasses.replace(seen, **changes)
+        return [str(each) for each in backend_differences(record, [gpu], {"torch": seen})]
+
+    assert [] == differing()
+    assert [] == differing(uuids={})
+    assert ["the GPU behind cuda is GPU-1 in the record and GPU-2 now"] == differing(
+        uuids={"cuda:0": "GPU-2", "cuda:1": "GPU-1"}
+    )
+    assert ["cudnn of torch is 9.1 in the record and 9.2 now"] == differing(
+        libraries={"cudnn": "9.2"}
+    )
+    assert ["backend torch is 2.13 in the record and not usable (gone) now"] == differing(
+        status="skipped", reason="gone"
     )
 
 

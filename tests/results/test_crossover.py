@@ -133,6 +133,7 @@ def told(verdicts: dict[int, str]) -> tuple[str, str]:
 
 
 F, S, O = "1.50× [1.40, 1.60]", "0.50× [0.40, 0.60]", "1.10× [0.90, 1.30]"  # noqa: E741
+NOT_FOR_CERTAIN = f"at no batch size up to 512 for certain; it is slower at 1 ({S}); it cannot be told at 512 ({O})"
 FROM_8 = f"from batch size 8 ({F}) on; the crossover lies between 1 ({S}) and 8"
 
 
@@ -163,7 +164,7 @@ FROM_8 = f"from batch size 8 ({F}) on; the crossover lies between 1 ({S}) and 8"
         (
             {1: "slower", 512: "open"},
             "not for certain up to 512",
-            f"at no batch size up to 512 for certain; it cannot be told at 512 ({O})",
+            NOT_FOR_CERTAIN,
         ),
         (
             {1: "faster", 8: "slower"},
