@@ -67,7 +67,7 @@ def cli() -> None:
     "swept",
     metavar="batch=N,N,…",
     callback=options.sweep,
-    help="Run all of these, and say from which on a row is faster than the baseline.",
+    help="Run these batch sizes, and say from which on a row beats the baseline.",
 )
 @click.option(
     "--resume",
@@ -255,7 +255,7 @@ def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline:
     from dlbench.machine import look
     from dlbench.outcome import outcomes
     from dlbench.record import Writer
-    from dlbench.resume import is_complete, request_for, suite_of
+    from dlbench.resume import check_given, is_complete, request_for, suite_of
     from dlbench.runner import resume
 
     try:
@@ -267,15 +267,16 @@ def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline:
         record = _read(path)
         if baseline is not None:
             check_baseline(baseline, record.header.cases)
-        suite = suite_of(record, given.pop("suite", None))
+        named, folder = given.pop("suite", None), given.pop("data_dir", None)
         if "data" in given:
-            given["data"] = options.data_name(given["data"], suite.data.name)
-        folder = given.pop("data_dir", None)
-        request = request_for(record, suite, look(), options.cache_dir(), folder, given)
+            given["data"] = options.data_name(given["data"], record.header.data.name)
+        check_given(record, given)
         if is_complete(record):
             tell(f"nothing is missing in {path}")
             _show([(str(path), record)], form, baseline)
             return exit_code(outcome.status for outcome in outcomes(record))
+        suite = suite_of(record, named)
+        request = request_for(record, suite, look(), options.cache_dir(), folder)
         work = functools.partial(resume, request, record, writer)
         return _carry_out(work, writer, form, quiet, baseline)
 

@@ -129,13 +129,43 @@ def _lacks(case: Case, held: Done, header: Header) -> bool:
     )
 
 
+def check_given(record: Record, given: Mapping[str, Any]) -> None:
+    """Holds options against a record, by the names of `Request`; they may say only what it says.
+
+    Raises
+    ------
+    UsageError : with each that says something else.
+    """
+    header, cases = record.header, record.header.cases
+    held: dict[str, tuple[str, Any]] = {
+        "backends": ("--backend", _each(case.backend for case in cases)),
+        "devices": ("--device", _each(case.device for case in cases)),
+        "scenarios": ("--scenario", _each(case.scenario for case in cases)),
+        "batches": ("the batch size", _each(case.batch for case in cases)),
+        "threads": ("--threads", cases[0].threads if cases else None),
+        "seed": ("--seed", header.seed),
+        "rounds": ("--rounds", header.rounds),
+        "budget_s": ("--budget", header.budget_s),
+        "epochs": ("--epochs", header.epochs),
+        "data": ("--data", header.data.name),
+    }
+    differences: list[Difference] = []
+    for name, asked in given.items():
+        what, recorded = held[name]
+        if isinstance(asked, tuple):
+            if set(asked) != set(recorded):
+                differences += between(what, recorded, asked)
+        else:
+            differences += between(what, recorded, asked)
+    refuse(differences)
+
+
 def request_for(
     record: Record,
     suite: Suite,
     machine: Machine,
     cache_dir: Path,
     data_dir: Path | None = None,
-    given: Mapping[str, Any] | None = None,
 ) -> Request:
     """The request that a record came from, cut down to the batch sizes of which something is missing.
 
@@ -144,7 +174,6 @@ def request_for(
     suite : the suite that the record names.
     machine : this machine, which must be the record's.
     cache_dir, data_dir : where files lie here, which a record does not say.
-    given : what else was asked for, by the names of `Request`; it must be what the record has.
 
     Raises
     ------
@@ -155,7 +184,6 @@ def request_for(
         *between("dlbench", header.dlbench, dlbench.__version__),
         *between("the suite", header.suite, suite.name),
         *_workload(header, suite),
-        *_given(header, given or {}),
         *sameness.machines(header.machine, machine),
     ]
     refuse(differences)
@@ -227,31 +255,6 @@ def _of_backend(record: Record, case: Case, seen: Found) -> list[Difference]:
 def _workload(header: Header, suite: Suite) -> list[Difference]:
     recorded, now = header.workload_digest, suite.workload.digest
     return between(f"the workload of {suite.name}", recorded[:12], now[:12])
-
-
-def _given(header: Header, given: Mapping[str, Any]) -> list[Difference]:
-    cases = header.cases
-    held: dict[str, tuple[str, Any]] = {
-        "backends": ("--backend", _each(case.backend for case in cases)),
-        "devices": ("--device", _each(case.device for case in cases)),
-        "scenarios": ("--scenario", _each(case.scenario for case in cases)),
-        "batches": ("the batch size", _each(case.batch for case in cases)),
-        "threads": ("--threads", cases[0].threads if cases else None),
-        "seed": ("--seed", header.seed),
-        "rounds": ("--rounds", header.rounds),
-        "budget_s": ("--budget", header.budget_s),
-        "epochs": ("--epochs", header.epochs),
-        "data": ("--data", header.data.name),
-    }
-    differences: list[Difference] = []
-    for name, asked in given.items():
-        what, recorded = held[name]
-        if isinstance(asked, tuple):
-            if set(asked) != set(recorded):
-                differences += between(what, recorded, asked)
-        else:
-            differences += between(what, recorded, asked)
-    return differences
 
 
 def _scenarios(cases: Iterable[Case]) -> tuple[Scenario, ...]:

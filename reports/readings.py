@@ -35,7 +35,7 @@ def _crossovers(run: Run, baseline: str) -> Iterator[str]:
     chosen = [each for each in found if _kind(each.device) != kind] or found
     for each in chosen:
         ours, theirs = (
-            f"{_name(backend)} on {_place(device)}"
+            f"{_name(backend)} on {_place(device, run)}"
             for backend, device in ((each.backend, each.device), split_baseline(baseline))
         )
         verb = _verb(each.scenario)
@@ -70,7 +70,7 @@ def _readings(report: Report, run: Run) -> Iterator[str]:
             if key not in groups or row["speedup"] > groups[key]["speedup"]:
                 groups[key] = row
     for row in groups.values():
-        yield _sentence(row, base, _which(row, rows))
+        yield _sentence(row, base, _which(row, rows), run)
 
 
 def _which(row: words.Row, rows: list[dict[str, Any]]) -> str:
@@ -83,12 +83,14 @@ def _which(row: words.Row, rows: list[dict[str, Any]]) -> str:
     return "".join(f" {part}" for part in parts)
 
 
-def _sentence(row: words.Row, base: str, which: str) -> str:
+def _sentence(row: words.Row, base: str, which: str, run: Run) -> str:
     base_backend, base_device = split_baseline(base)
     ours, theirs = map(_name, (row["backend"], base_backend))
     same_place = row["device"] == base_device
-    here, there = ("" if same_place else f" on {_place(d)}" for d in (row["device"], base_device))
-    closing = f" on {_place(row['device'])}" if same_place else ""
+    here, there = (
+        "" if same_place else f" on {_place(d, run)}" for d in (row["device"], base_device)
+    )
+    closing = f" on {_place(row['device'], run)}" if same_place else ""
     ratio, low, high = row["speedup"], row["speedup_low"], row["speedup_high"]
     verb = _verb(row["scenario"])
     if low is None or high is None or low <= 1 <= high:
@@ -107,5 +109,9 @@ def _times(ratio: float) -> str:
     return f"{ratio:.1f} times" if ratio < 9.95 else f"{ratio:,.0f} times"
 
 
-def _place(device: str) -> str:
-    return "this CPU" if device == "cpu" else "this GPU" if device.startswith("cuda") else device
+def _place(device: str, run: Run) -> str:
+    """Where that is; a GPU by its name where the run has several."""
+    if device == "cpu":
+        return "this CPU"
+    gpus = {name for name in run.frame["device"] if _kind(name) == "cuda"}
+    return "this GPU" if _kind(device) == "cuda" and len(gpus) == 1 else device

@@ -96,7 +96,7 @@ def test_a_report_refers_to_the_baseline_that_is_asked_for(
 def test_a_baseline_that_no_case_can_be_ends_a_run_before_it_measures(
     invoke: Callable[..., Result], tmp_path: Path
 ) -> None:
-    words = ["--suite", "smoke", "--backend", "numpy", "--baseline", "torch:cpu", "--quiet"]
+    words = ["--suite", "linear-mse", "--backend", "numpy", "--baseline", "torch:cpu", "--quiet"]
     done = invoke("run", *words, "--output", "a.jsonl")
     assert done.exit_code == 2
     assert done.stderr.endswith("matches no row; the rows are: numpy:cpu\n")
@@ -118,17 +118,44 @@ def test_a_record_of_another_machine_is_refused_with_every_difference(
 ) -> None:
     path = write_record(tmp_path / "a.jsonl", make.measured([make.case()], []))
     before = path.read_bytes()
-    done = invoke("run", "--resume", "a.jsonl", "--seed", "5")
+    done = invoke("run", "--resume", "a.jsonl")
     assert done.exit_code == 2
     assert "the CPU is EPYC 9B45 in the record and " in done.stderr
-    assert "--seed is 0 in the record and 5 now" in done.stderr
     assert "the workload of cnn-mnist is abababababab in the record and " in done.stderr
     assert path.read_bytes() == before
 
 
+def test_a_record_that_lacks_nothing_is_shown_wherever_it_comes_from(
+    invoke: Callable[..., Result], make: Any, write_record: Any, tmp_path: Path
+) -> None:
+    case = make.case()
+    lines = [make.verification(case), *(make.process(case, number) for number in (1, 2, 3))]
+    path = write_record(tmp_path / "a.jsonl", make.measured([case], lines))
+    before = path.read_bytes()
+    done = invoke("run", "--resume", "a.jsonl")
+    assert (done.exit_code, done.stderr) == (0, "nothing is missing in a.jsonl\n")
+    assert "cnn-mnist" in done.stdout
+    more = invoke("run", "--resume", "a.jsonl", "--rounds", "5", "--data", "stand-in")
+    assert more.exit_code == 2
+    assert "--rounds is 3 in the record and 5 now" in more.stderr
+    assert "--data is mnist in the record and stand-in-mnist now" in more.stderr
+    assert path.read_bytes() == before
+
+
 def test_a_killed_run_is_completed_by_one_option_and_then_lacks_nothing(tmp_path: Path) -> None:
-    words = ["run", "--suite", "smoke", "--backend", "numpy", "--scenario", "infer"]
-    words += ["--sweep", "batch=1,4", "--budget", "0.4", "--rounds", "2", "--output", "cut.jsonl"]
+    words = ["run", "--suite", "linear-mse", "--backend", "numpy", "--scenario", "infer"]
+    words += [
+        "--threads",
+        "1",
+        "--sweep",
+        "batch=1,4",
+        "--budget",
+        "0.4",
+        "--rounds",
+        "2",
+        "--output",
+        "cut.jsonl",
+    ]
     with program(*words, folder=tmp_path) as process:
         assert process.stderr is not None
         assert any(" round 1: " in line for line in process.stderr)
