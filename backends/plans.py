@@ -5,25 +5,76 @@ One place, so that the same mistake gets the same words whichever backend it was
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
 
 NEEDS_GPU = "this row needs an NVIDIA GPU"
 
+Devices = Callable[[], Sequence[str | None]]
+"""Finds the UUID of every CUDA device that the process can use, in the framework's order; None for one that has
+none that can be read."""
 
-def cuda_index(device: str) -> int | None:
-    """The number behind ``cuda`` or ``cuda:N``; None for ``cpu``.
+
+def cuda_index(device: str, there: Devices) -> int | None:
+    """The framework's index of the device that a plan names; None for ``cpu``.
+
+    Parameters
+    ----------
+    device : ``cpu``, ``cuda`` (the first one), ``cuda:N``, or ``cuda:`` and a UUID or its beginning.
+    there : looks for the devices that the framework can use, when the plan names one.
 
     Raises
     ------
     PlanRefused : any other word.
+    BackendUnavailable : there is no such device, with those there are.
     """
+    wanted = _wanted(device)
+    if wanted is None:
+        return None
+    uuids = there()
+    if not uuids:
+        raise BackendUnavailable("no CUDA device", NEEDS_GPU)
+    if isinstance(wanted, str):
+        return _by_uuid(wanted, uuids)
+    if wanted >= len(uuids):
+        last = len(uuids) - 1
+        rest = f"cuda:0 to cuda:{last} are there" if last else "cuda:0 is the only one"
+        raise BackendUnavailable(f"no CUDA device {wanted}; {rest}", NEEDS_GPU)
+    return wanted
+
+
+def _wanted(device: str) -> int | str | None:
     if device == "cpu":
         return None
-    kind, colon, number = device.partition(":")
-    if kind != "cuda" or (colon and not number.isdecimal()):
-        raise PlanRefused(f"device {device!r} is unknown; cpu, cuda or cuda:N")
-    return int(number) if number else 0
+    kind, colon, which = device.partition(":")
+    if kind == "cuda" and not colon:
+        return 0
+    if kind == "cuda" and which.isdecimal():
+        return int(which)
+    if kind == "cuda" and which.startswith(("GPU-", "MIG-")):
+        return which
+    raise PlanRefused(f"device {device!r} is unknown; cpu, cuda, cuda:N or cuda:GPU-UUID")
+
+
+def _by_uuid(wanted: str, uuids: Sequence[str | None]) -> int:
+    """As CUDA_VISIBLE_DEVICES takes them: the beginning of a UUID will do where it is one device's alone."""
+    found = [
+        index
+        for index, uuid in enumerate(uuids)
+        if uuid is not None and uuid.lower().startswith(wanted.lower())
+    ]
+    if len(found) == 1:
+        return found[0]
+    if None in uuids and not found:
+        raise BackendUnavailable(
+            f"no CUDA device {wanted}: the UUIDs of the devices here cannot be read",
+            "--device cuda:N",
+        )
+    there = ", ".join(uuid or "unknown" for uuid in uuids)
+    many = "several CUDA devices are called" if found else "no CUDA device"
+    raise BackendUnavailable(f"{many} {wanted}; there are {there}", NEEDS_GPU)
 
 
 def check_arithmetic(plan: Plan, backend: str, mode: str) -> None:
@@ -37,17 +88,3 @@ def check_arithmetic(plan: Plan, backend: str, mode: str) -> None:
         raise PlanRefused(f"{backend} computes in fp32 here, not in {plan.precision!r}")
     if plan.mode not in ("", mode):
         raise PlanRefused(f"{backend} has one mode here, {mode}; it has no {plan.mode!r}")
-
-
-def check_cuda(index: int, count: int) -> None:
-    """Holds a CUDA device's number against how many there are.
-
-    Raises
-    ------
-    BackendUnavailable : there is no such device.
-    """
-    if count == 0:
-        raise BackendUnavailable("no CUDA device", NEEDS_GPU)
-    if index >= count:
-        there = "cuda:0 is the only one" if count == 1 else f"cuda:0 to cuda:{count - 1} are there"
-        raise BackendUnavailable(f"no CUDA device {index}; {there}", NEEDS_GPU)

@@ -18,14 +18,16 @@ from dlbench.errors import BackendUnavailable
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
-from .plans import check_arithmetic, check_cuda, cuda_index
+from .plans import NEEDS_GPU, check_arithmetic, cuda_index
 
 Batch = tuple[Any, Any]
 MODE = "graph"
+_ONLY_GPU = "GPU:0"
+"""What TensorFlow calls the one GPU that is visible to it."""
 
 
 class Adapter:
-    """Opens TensorFlow sessions on ``cpu``, ``cuda`` and ``cuda:N``; one device a process."""
+    """Opens TensorFlow sessions on ``cpu`` and on CUDA devices, by index or UUID; one device a process."""
 
     def info(self) -> BackendInfo:
         """TensorFlow's version, its devices, and the libraries that compute beneath it.
@@ -38,8 +40,9 @@ class Adapter:
         from . import tensorflow_runtime as runtime
 
         devices = [Device("cpu", "CPU")]
-        for index, name in enumerate(runtime.gpu_names()):
-            devices.append(Device(f"cuda:{index}", name))
+        named = zip(runtime.gpu_names(), runtime.gpu_uuids(), strict=True)
+        for index, (name, uuid) in enumerate(named):
+            devices.append(Device(f"cuda:{index}", name, uuid or ""))
         return BackendInfo(tf.__version__, tuple(devices), MODE, runtime.libraries())
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
@@ -52,12 +55,10 @@ class Adapter:
             device, or another device than an earlier session of this process had.
         """
         check_arithmetic(plan, "tensorflow", MODE)
-        index = cuda_index(plan.device)
+        index = cuda_index(plan.device, _cuda_devices)
         _require_tensorflow()
         from . import tensorflow_runtime as runtime
 
-        if index is not None:
-            check_cuda(index, len(runtime.gpu_names()))
         return Session(plan, workload, weights, runtime.start(plan.threads, index))
 
 
@@ -77,7 +78,7 @@ class Session:
         from .tensorflow_optimizers import Rule
 
         self._tf = tf
-        self._facts = facts
+        self._facts = dict(facts)
         self._workload = workload
         self._network = Network(workload.nodes, plan.seed)
         self._rate = tf.Variable(workload.optimizer.learning_rate, trainable=False)
@@ -89,11 +90,18 @@ class Session:
         self._step = tf.function(self._trace_step, autograph=False, jit_compile=False)
         self._logits = tf.function(self._trace_logits, autograph=False, jit_compile=False)
         self.load(weights)
+        if self._facts["device"] != "cpu":
+            # what the set-up needed is not the workload's
+            tf.config.experimental.reset_memory_stats(_ONLY_GPU)
 
     @property
     def facts(self) -> Mapping[str, str | int]:
-        """Device, threads, whether TF32 was seen in products, and whether oneDNN takes part."""
-        return self._facts
+        """Device, threads, whether TF32 was seen in products, whether oneDNN takes part; on a GPU also which,
+        cuDNN's settings, and the most memory that tensors have had there."""
+        if self._facts["device"] == "cpu":
+            return self._facts
+        seen = self._tf.config.experimental.get_memory_info(_ONLY_GPU)
+        return self._facts | {"peak_device_memory_bytes": int(seen["peak"])}
 
     @property
     def learning_rate(self) -> float:
@@ -167,6 +175,24 @@ class Session:
 
     def _trace_logits(self, inputs: Any) -> Any:
         return self._network(inputs, training=False)
+
+
+def _cuda_devices() -> list[str | None]:
+    """The UUIDs of TensorFlow's GPUs, in its order.
+
+    Raises
+    ------
+    BackendUnavailable : there is none, and what would change that.
+    """
+    tf = _require_tensorflow()
+    from . import tensorflow_runtime as runtime
+
+    if not tf.test.is_built_with_cuda():
+        raise BackendUnavailable(
+            f"no CUDA device: TensorFlow {tf.__version__} was built for the CPU alone",
+            f"{NEEDS_GPU} and  pip install 'dlbench[tensorflow-cuda]'",
+        )
+    return runtime.gpu_uuids()
 
 
 def _require_tensorflow() -> Any:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ import tensorflow as tf
 
 from dlbench.errors import PlanRefused
 
+from .cuda_driver import device_uuids, loaded_cudnn
+
 
 def start(threads: int, gpu: int | None) -> dict[str, str | int]:
     """Starts the runtime with `threads` threads on GPU number `gpu` alone (None: on the CPU alone).
 
-    Returns a session's facts: ``device``, ``threads``, ``interop_threads``, ``tf32``, ``onednn``.
+    Returns a session's facts: ``device``, ``threads``, ``interop_threads``, ``tf32``, ``onednn``; on a GPU also
+    ``device_name``, ``device_uuid``, ``cudnn`` and ``cudnn_benchmark``.
 
     Raises
     ------
@@ -50,7 +54,11 @@ def start(threads: int, gpu: int | None) -> dict[str, str | int]:
         "onednn": "on" if onednn_enabled() else "off",
     }
     if gpu is not None:
-        facts["gpu"] = _gpu_name(devices[gpu])
+        facts["device_name"] = _gpu_name(devices[gpu])
+        facts["device_uuid"] = gpu_uuids()[gpu] or "unknown"
+        # behind the probe for TF32, whose convolution has loaded it
+        facts["cudnn"] = loaded_cudnn() or "unknown"
+        facts["cudnn_benchmark"] = "on" if autotunes(os.environ) else "off"
     return facts
 
 
@@ -67,6 +75,18 @@ def libraries() -> dict[str, str]:
 def gpu_names() -> list[str]:
     """Every GPU's name, in CUDA's order. Does not start the runtime."""
     return [_gpu_name(device) for device in tf.config.list_physical_devices("GPU")]
+
+
+def gpu_uuids() -> list[str | None]:
+    """Every GPU's UUID, in TensorFlow's order, which is the driver's; None where that cannot be read."""
+    count, uuids = len(tf.config.list_physical_devices("GPU")), device_uuids()
+    return list(uuids) if len(uuids) == count else [None] * count
+
+
+def autotunes(environment: Mapping[str, str]) -> bool:
+    """Whether TensorFlow tries cuDNN's algorithms out, which is its default and has no other switch."""
+    word = environment.get("TF_CUDNN_USE_AUTOTUNE", "1").strip().lower()
+    return word not in ("0", "false")
 
 
 def onednn_enabled() -> bool:

@@ -19,7 +19,8 @@ from dlbench.errors import BackendUnavailable
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
-from .plans import check_arithmetic, check_cuda, cuda_index
+from .cuda_driver import cudnn_name, device_uuids
+from .plans import NEEDS_GPU, check_arithmetic, cuda_index
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ MODE = "eager"
 
 
 class Adapter:
-    """Opens PyTorch sessions on ``cpu``, ``cuda`` and ``cuda:N``."""
+    """Opens PyTorch sessions on ``cpu`` and on CUDA devices, by index or UUID."""
 
     def info(self) -> BackendInfo:
         """PyTorch's version, its devices, and the libraries that compute beneath it.
@@ -44,9 +45,12 @@ class Adapter:
 
         cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
         devices = [Device("cpu", cpu)]
+        uuids = _cuda_devices() if torch.cuda.is_available() else []
         devices += [
-            Device(f"cuda:{index}", torch.cuda.get_device_name(index))
-            for index in range(torch.cuda.device_count())
+            Device(
+                f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {uuid or 'UUID unknown'}"
+            )
+            for index, uuid in enumerate(uuids)
         ]
         return BackendInfo(torch.__version__, tuple(devices), MODE, _libraries())
 
@@ -60,12 +64,10 @@ class Adapter:
             device.
         """
         check_arithmetic(plan, "torch", MODE)
-        index = cuda_index(plan.device)
+        index = cuda_index(plan.device, _cuda_devices)
         _require_torch()
         import torch
 
-        if index is not None:
-            check_cuda(index, torch.cuda.device_count())
         _set_threads(plan.threads)
         _set_strict_fp32()
         device = torch.device("cpu") if index is None else torch.device("cuda", index)
@@ -94,13 +96,23 @@ class Session:
         self._optimizer = torch_layers.make_optimizer(workload.optimizer, self._network)
         self.load(weights)
         self._facts = _facts(device)
+        if device.type == "cuda":
+            self.device_clock = _Events(device)
+            # what the set-up above needed is not the workload's
+            torch.cuda.reset_peak_memory_stats(device)
         # Last, because making modules draws (unused) initial values from the same generator.
         torch.manual_seed(plan.seed)
 
     @property
     def facts(self) -> Mapping[str, str | int]:
-        """Device, threads, whether TF32 was seen in products, and cuDNN's settings on a GPU."""
-        return self._facts
+        """Device, threads, whether TF32 was seen in products; on a GPU also which, cuDNN's settings, and the most
+        memory that tensors have had there."""
+        import torch
+
+        if self._device.type == "cpu":
+            return self._facts
+        peak_bytes = torch.cuda.max_memory_allocated(self._device)
+        return self._facts | {"peak_device_memory_bytes": peak_bytes}
 
     @property
     def learning_rate(self) -> float:
@@ -171,6 +183,53 @@ class Session:
             torch.cuda.synchronize(self._device)
 
 
+class _Events:
+    """CUDA events on the device's current stream, which are what CUDA itself times with."""
+
+    def __init__(self, device: torch.device) -> None:
+        import torch
+
+        self._make = torch.cuda.Event
+        self._stream = torch.cuda.current_stream(device)
+
+    def mark(self) -> torch.cuda.Event:
+        """An event behind the work so far."""
+        event = self._make(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(self._stream)
+        return event
+
+    def between_ns(self, begin: torch.cuda.Event, end: torch.cuda.Event) -> int:
+        """From one event to another; PyTorch tells ms."""
+        return round(float(begin.elapsed_time(end)) * 1e6)
+
+
+def _cuda_devices() -> list[str | None]:
+    """The UUIDs of PyTorch's CUDA devices, in its order.
+
+    Raises
+    ------
+    BackendUnavailable : there is none, and what would change that.
+    """
+    _require_torch()
+    import torch
+
+    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+        raise BackendUnavailable(
+            f"no CUDA device: PyTorch {torch.__version__} was built for the CPU alone",
+            f"{NEEDS_GPU} and a CUDA build of PyTorch",
+        )
+    count, uuids = torch.cuda.device_count(), device_uuids()
+    return list(uuids) if len(uuids) == count else [_uuid(index) for index in range(count)]
+
+
+def _uuid(index: int) -> str | None:
+    """What PyTorch tells, where the driver itself cannot be asked; not every version tells it."""
+    import torch
+
+    found = getattr(torch.cuda.get_device_properties(index), "uuid", None)
+    return None if found is None else f"GPU-{str(found).removeprefix('GPU-')}"
+
+
 def _require_torch() -> None:
     remedy = "pip install 'dlbench[torch]'"
     try:
@@ -216,7 +275,8 @@ def _facts(device: torch.device) -> dict[str, str | int]:
         "tf32": "on" if _rounds_inputs(device) else "off",
     }
     if device.type == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["device_name"] = torch.cuda.get_device_name(device)
+        facts["device_uuid"] = _cuda_devices()[device.index] or "unknown"
         facts["cudnn"] = _cudnn_version()
         facts["cudnn_benchmark"] = "on" if torch.backends.cudnn.benchmark else "off"
     return facts
@@ -253,11 +313,7 @@ def _libraries() -> dict[str, str]:
 
 
 def _cudnn_version() -> str:
-    """From 91002 (or 8907 before version 9) to what people write, ``9.10.2``."""
     import torch
 
     number = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    if number is None:
-        return "none"
-    base = 10_000 if number >= 90_000 else 1_000
-    return f"{number // base}.{number % base // 100}.{number % 100}"
+    return "none" if number is None else cudnn_name(number)

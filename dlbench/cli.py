@@ -8,10 +8,11 @@ Nothing here measures or judges. What is heavy is imported by the command that n
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from dlbench.errors import DlbenchError, UsageError
 
 if TYPE_CHECKING:
     from dlbench.plan import Request
-    from dlbench.record import Record
+    from dlbench.record import End, Record, Writer
 
 
 @click.group(
@@ -61,12 +62,42 @@ def cli() -> None:
     default=0,
     help="Train this long too: final loss and accuracy.",
 )
+@click.option(
+    "--sweep",
+    "swept",
+    metavar="batch=N,N,…",
+    callback=options.sweep,
+    help="Run these batch sizes, and say from which on a row beats the baseline.",
+)
+@click.option(
+    "--resume",
+    "resumed",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.jsonl",
+    help="Measure only what this record lacks; everything else is as it says.",
+)
+@options.against
 @options.how_shown
 @options.where
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and how long it would take.")
-def run_command(output: Path | None, form: str, quiet: bool, dry_run: bool, **chosen: Any) -> int:
+def run_command(
+    output: Path | None,
+    form: str,
+    quiet: bool,
+    dry_run: bool,
+    resumed: Path | None,
+    swept: dict[str, tuple[int, ...]],
+    baseline: str | None,
+    **chosen: Any,
+) -> int:
     """Verify and time the cases of a suite on every backend."""
-    request = _request(**chosen)
+    if resumed is not None:
+        if output is not None or dry_run:
+            other = "--dry-run" if output is None else "--output"
+            raise UsageError(f"--resume goes on with a record as it is; leave out {other}")
+        given = options.given(options.swept(chosen, swept)) | swept
+        return _resume(resumed, given, form, quiet, baseline)
+    request = _request(baseline=baseline, **options.swept(chosen, swept))
     if dry_run:
         return _dry_run(request, quiet)
     return _run(request, output, form, quiet)
@@ -83,7 +114,7 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
 
 @cli.command("conformance")
 @click.argument("backend")
-@click.option("--device", default="cpu", metavar="cpu|cuda[:N]", show_default=True)
+@click.option("--device", default="cpu", metavar="cpu|cuda[:N|:UUID]", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--networks",
@@ -115,16 +146,12 @@ def conformance_command(quiet: bool, **chosen: Any) -> int:
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
+@options.against
 @options.how_shown
-def report_command(files: Sequence[Path], form: str) -> int:
+def report_command(files: Sequence[Path], form: str, baseline: str | None) -> int:
     """Show the records of earlier runs again; several stand side by side and are never pooled."""
-    from dlbench.record import read_record
-
-    try:
-        records = [(str(path), read_record(path)) for path in dict.fromkeys(files)]
-    except DlbenchError as error:
-        raise UsageError(str(error)) from None
-    _show(records, form)
+    records = [(str(path), _read(path)) for path in dict.fromkeys(files)]
+    _show(records, form, baseline)
     return 0
 
 
@@ -209,11 +236,8 @@ def _request(suite: str, data: str | None, **chosen: Any) -> Request:
 
 
 def _run(request: Request, output: Path | None, form: str, quiet: bool) -> int:
-    from dlbench.outcome import outcomes
-    from dlbench.progress import progress
-    from dlbench.record import Writer, read_record
+    from dlbench.record import Writer
     from dlbench.runner import run
-    from dlbench.wording import plural
 
     path = output or options.default_output(request.suite.name)
     if path.exists():
@@ -222,11 +246,56 @@ def _run(request: Request, output: Path | None, form: str, quiet: bool) -> int:
         writer = Writer(path)
     except OSError as error:
         raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
+    work = functools.partial(run, request, writer)
+    return _carry_out(work, writer, form, quiet, request.baseline)
+
+
+def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline: str | None) -> int:
+    from dlbench.baseline import check_baseline
+    from dlbench.machine import look
+    from dlbench.outcome import outcomes
+    from dlbench.record import Writer
+    from dlbench.resume import check_given, is_complete, request_for, suite_of
+    from dlbench.runner import resume
+
+    try:
+        # opened first: what another run is still writing is not to be read
+        writer = Writer(path, append=True)
+    except OSError as error:
+        raise UsageError(f"--resume {path} cannot be written: {error.strerror}") from None
+    with contextlib.closing(writer):
+        record = _read(path)
+        if baseline is not None:
+            check_baseline(baseline, record.header.cases)
+        named, folder = given.pop("suite", None), given.pop("data_dir", None)
+        if "data" in given:
+            given["data"] = options.data_name(given["data"], record.header.data.name)
+        check_given(record, given)
+        if is_complete(record):
+            tell(f"nothing is missing in {path}")
+            _show([(str(path), record)], form, baseline)
+            return exit_code(outcome.status for outcome in outcomes(record))
+        suite = suite_of(record, named)
+        request = request_for(record, suite, look(), options.cache_dir(), folder)
+        work = functools.partial(resume, request, record, writer)
+        return _carry_out(work, writer, form, quiet, baseline)
+
+
+def _carry_out(
+    work: Callable[..., End], writer: Writer, form: str, quiet: bool, baseline: str | None
+) -> int:
+    """Has a run write its record, then shows it."""
+    from dlbench.outcome import outcomes
+    from dlbench.progress import progress
+    from dlbench.record import read_record
+    from dlbench.wording import plural
+
+    path = writer.path
     try:
         if not quiet:
             _warn_if_busy()
         with progress(sys.stderr, quiet=quiet) as observer:
-            end = run(request, writer, observer)
+            end = work(observer)
     finally:
         writer.close()
         empty = path.stat().st_size == 0
@@ -239,9 +308,12 @@ def _run(request: Request, output: Path | None, form: str, quiet: bool) -> int:
     found = outcomes(record)
     if end.status == "interrupted":
         kept = plural(sum(bool(outcome.medians_s) for outcome in found), "case")
-        tell(f"interrupted; {kept} measured so far and kept; to see: dlbench report {path}")
+        tell(
+            f"interrupted; {kept} measured so far and kept; to see: dlbench report {path};"
+            f" to go on: dlbench run --resume {path}"
+        )
         return INTERRUPTED
-    _show([(str(path), record)], form)
+    _show([(str(path), record)], form, baseline)
     return exit_code(outcome.status for outcome in found)
 
 
@@ -267,7 +339,16 @@ def _dry_run(request: Request, quiet: bool) -> int:
     return 0 if set(planned.cases) - set(planned.problems) else NOTHING
 
 
-def _show(records: Sequence[tuple[str, Record]], form: str) -> None:
+def _read(path: Path) -> Record:
+    from dlbench.record import read_record
+
+    try:
+        return read_record(path)
+    except DlbenchError as error:
+        raise UsageError(str(error)) from None
+
+
+def _show(records: Sequence[tuple[str, Record]], form: str, baseline: str | None = None) -> None:
     import shutil
 
     from dlbench.plugins import load_reporter
@@ -277,7 +358,8 @@ def _show(records: Sequence[tuple[str, Record]], form: str) -> None:
     width = shutil.get_terminal_size((120, 24)).columns
     colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     render = load_reporter(options.FORMATS[form])
-    click.echo(render(build(records), width=width, colour=colour), nl=False, color=colour)
+    report = build(records, baseline)
+    click.echo(render(report, width=width, colour=colour), nl=False, color=colour)
 
 
 def _answer(text: str) -> None:

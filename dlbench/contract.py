@@ -25,7 +25,7 @@ class Plan:
     Attributes
     ----------
     backend : the adapter's entry-point name.
-    device : ``cpu``, ``cuda`` or ``cuda:N``.
+    device : ``cpu``, ``cuda``, ``cuda:N``, or ``cuda:`` and a UUID as the driver writes it (``GPU-…``, ``MIG-…``).
     batch : samples a step.
     threads : CPU threads the backend may use.
     precision : arithmetic, ``fp32`` (no TF32, no reduced accumulation).
@@ -44,10 +44,12 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A device that a backend can use: its `plan` name (``cpu``, ``cuda:0``) and what it is."""
+    """A device that a backend can use: its `plan` name (``cpu``, ``cuda:0``), what it is, and the UUID by which
+    the driver knows it, where it has one."""
 
     name: str
     description: str
+    uuid: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +72,22 @@ class BackendInfo:
     own_kernels: bool = False
 
 
+class DeviceClock(Protocol):
+    """The device's own clock, where it has one (CUDA events): marks in the stream of its work."""
+
+    def mark(self) -> Any:
+        """A mark behind everything asked for so far; does not wait for the device."""
+
+    def between_ns(self, begin: Any, end: Any) -> int:
+        """Device time from one mark to a later one (ns), both of which the device has passed."""
+
+
 class Session(Protocol):
     """One workload, live on one device. Nothing here synchronises unless it says so.
 
-    Resident batches and results are the backend's own objects; the core only hands them back.
+    Resident batches and results are the backend's own objects; the core only hands them back. A
+    session on a device with a clock of its own may have one member more, ``device_clock``, a
+    `DeviceClock`.
     """
 
     learning_rate: float
@@ -81,7 +95,9 @@ class Session(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str | int]:
-        """What was observed, not asked for: ``threads``, ``device``, ``tf32``, ``cudnn``, …"""
+        """What was observed, not asked for: ``threads``, ``device``, ``tf32``; on a GPU ``device_name``,
+        ``device_uuid``, ``cudnn``, ``cudnn_benchmark``, and by now ``peak_device_memory_bytes``, the most that
+        the framework's allocator had in use since the session was opened; …"""
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Any:
         """A resident batch from inputs N×C×H×W or N×F (float32) and targets, labels N (int64) or values

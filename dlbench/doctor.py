@@ -56,7 +56,7 @@ def _backend(name: str, what: Found, detailed: bool) -> str:
     if detailed:
         indent = " " * (len(name) + 4)
         lines += [
-            f"{indent}{device}: {description}"
+            f"{indent}{device}: {', '.join(filter(None, (description, what.uuids.get(device))))}"
             for device, description in what.devices
             if description
         ]

@@ -45,7 +45,8 @@ def look(job: Job, phases: Phases) -> Result:
     except BackendUnavailable as error:
         return home | {"unavailable": [error.reason, error.remedy]}
     devices = [[device.name, device.description] for device in info.devices]
-    return home | _described(info) | {"devices": devices, "facts": facts}
+    uuids = {device.name: device.uuid for device in info.devices if device.uuid}
+    return home | _described(info) | {"devices": devices, "uuids": uuids, "facts": facts}
 
 
 def oracle(job: Job, phases: Phases) -> Result:
@@ -118,7 +119,7 @@ def measure(job: Job, phases: Phases) -> Result:
         session, batches, job["scenario"], initial, job["budget_s"], on_phase=phases.enter
     )
     # read here, so that neither copies nor checks count
-    peak_memory_bytes = _peak_memory_bytes()
+    peak_memory_bytes, facts = _peak_memory_bytes(), _plain(session.facts)
     phases.enter("check")
     with np.load(job["files"]["held_out"]) as arrays:
         held_out = arrays["inputs"], arrays["targets"]
@@ -131,15 +132,17 @@ def measure(job: Job, phases: Phases) -> Result:
     )
     checks = (*checks, check_settled(**dataclasses.asdict(settling)))
     phases.enter("copy")
-    download_ns = timing.time_downloads(session, batches[0])
+    download_ns = timing.time_downloads(session, batches[0], job["scenario"])
+    device_ns = timing.time_device_steps(session, batches, job["scenario"], initial)
     return (
         _described(info)
         | dataclasses.asdict(times)
         | {
             "upload_ns": upload_ns,
             "download_ns": download_ns,
+            "device_ns": device_ns,
             "checks": _plain_checks(checks),
-            "facts": _plain(session.facts),
+            "facts": facts,
             "peak_memory_bytes": peak_memory_bytes,
             "seconds": phases.seconds(),
         }

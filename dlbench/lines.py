@@ -56,6 +56,7 @@ def process(case: Case, round: int, ended: Ended) -> Process:
         started_ns=result["started_ns"],
         upload_ns=tuple(result["upload_ns"]),
         download_ns=tuple(result["download_ns"]),
+        device_ns=tuple(result["device_ns"]),
         steady=result["steady"],
         checks=checks,
         version=result["version"],

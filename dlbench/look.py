@@ -21,6 +21,7 @@ class Found:
     output : traceback and last output of a failure.
     version, mode, libraries : as in `dlbench.contract.BackendInfo`.
     devices : name and description of each.
+    uuids : by name, of those that have one.
     facts : what a session observed (``threads``, …); empty unless one was opened.
     default_device : device of the row of a backend that cannot be used.
     seconds : wall time of the look.
@@ -34,6 +35,7 @@ class Found:
     mode: str = ""
     libraries: dict[str, str] = dataclasses.field(default_factory=dict)
     devices: tuple[tuple[str, str], ...] = ()
+    uuids: dict[str, str] = dataclasses.field(default_factory=dict)
     facts: dict[str, str | int] = dataclasses.field(default_factory=dict)
     default_device: str = "cpu"
     seconds: float = 0.0
@@ -90,6 +92,7 @@ def look(name: str, threads: int, open_session: bool, limit_s: float) -> Found:
         mode=seen["mode"],
         libraries=seen["libraries"],
         devices=tuple((device, description) for device, description in seen["devices"]),
+        uuids=seen["uuids"],
         facts=seen["facts"],
         default_device=seen["default_device"],
         seconds=ended.wall_s,

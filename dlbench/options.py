@@ -21,6 +21,9 @@ FORMATS = {"table": "terminal", "markdown": "markdown", "csv": "csv", "json": "j
 DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
 """Words of ``--data``."""
 
+SWEPT = {"batch": "batches"}
+"""Names of ``--sweep`` and the selections they stand for."""
+
 
 def positive(context: click.Context, parameter: click.Parameter, value: float) -> float:
     """Refuses a number that is not finite and above 0; for options of type float."""
@@ -36,6 +39,56 @@ def cache_dir() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "dlbench"
+
+
+def sweep(
+    context: click.Context, parameter: click.Parameter, word: str | None
+) -> dict[str, tuple[int, ...]]:
+    """What ``--sweep NAME=LIST`` says: the values of a name, ascending and each once; empty without it."""
+    if word is None:
+        return {}
+    name, equals, listed = word.partition("=")
+    if not equals:
+        raise click.BadParameter(
+            f"{word!r} is not NAME=LIST, like batch=1,8,64", context, parameter
+        )
+    if name not in SWEPT:
+        raise click.BadParameter(
+            f"{name!r} cannot be swept; only {', '.join(SWEPT)} can", context, parameter
+        )
+    values = [value.strip() for value in listed.split(",")]
+    wrong = [value for value in values if not value.isdecimal() or int(value) < 1]
+    if wrong:
+        raise click.BadParameter(
+            f"{wrong[0]!r} in {word!r} is not a whole number of 1 or more", context, parameter
+        )
+    return {SWEPT[name]: tuple(sorted({int(value) for value in values}))}
+
+
+def swept(chosen: dict[str, Any], swept: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The selection with what is swept in its place.
+
+    Raises
+    ------
+    UsageError : the same is chosen by an option of its own.
+    """
+    for option, name in SWEPT.items():
+        if name in swept and chosen[name]:
+            raise UsageError(
+                f"--sweep {option}=… and --{option} say the same thing; give one of them"
+            )
+    return chosen | swept
+
+
+def given(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Those of the current command's options that were said and not left at their default."""
+    context = click.get_current_context()
+    default = click.core.ParameterSource.DEFAULT
+    return {
+        name: value
+        for name, value in chosen.items()
+        if context.get_parameter_source(name) not in (default, None)
+    }
 
 
 def default_output(suite: str, now: datetime.datetime | None = None) -> Path:
@@ -94,7 +147,7 @@ what = _together(
         "--device",
         "devices",
         multiple=True,
-        metavar="cpu|cuda[:N]",
+        metavar="cpu|cuda[:N|:UUID]",
         help="Only this device (repeatable).",
     ),
     click.option(
@@ -138,6 +191,13 @@ how_shown = _together(
         default="table",
         show_default=True,
         help="How the result is written to stdout.",
+    ),
+)
+against = _together(
+    click.option(
+        "--baseline",
+        metavar="BACKEND:DEVICE",
+        help="Row that speed-ups refer to.  [default: numpy:cpu]",
     ),
 )
 where = _together(

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from dlbench.record import Case, Check, End, Process, Record, Skip, Status, Training, Verification
+from dlbench.device_cells import device_cells
+from dlbench.record import Case, Check, Process, Record, Skip, Status, Training, Verification
 from dlbench.stats import process_summary
 
 WORST_FIRST: tuple[Status, ...] = (
@@ -41,12 +42,15 @@ class Outcome:
         it.
     version : the backend's version, empty when unknown.
     medians_s : median step time of each process (s) by round; empty unless the status is ``ok``.
+    with_copies_s : the same with the copies of a batch in and of the step's result out, one after the
+        other; on the CPU there is nothing to copy to, so it is the step alone.
     first_step_s, upload_s, download_s : medians over processes (s).
     max_relative_error : the largest error / scale of all checks.
     ambiguous_branches : branches within reach of rounding in the verification.
     final_loss : mean loss of the last epoch's steps. test_accuracy : share of right answers on the
         test part.
     epochs : length of the training that these two come from.
+    device : what was observed of the device; see `dlbench.device_cells`.
     """
 
     case: Case
@@ -56,6 +60,7 @@ class Outcome:
     verified: bool | None = None
     version: str = ""
     medians_s: dict[int, float] = dataclasses.field(default_factory=dict)
+    with_copies_s: dict[int, float] = dataclasses.field(default_factory=dict)
     first_step_s: float | None = None
     upload_s: float | None = None
     download_s: float | None = None
@@ -64,6 +69,7 @@ class Outcome:
     final_loss: float | None = None
     test_accuracy: float | None = None
     epochs: int | None = None
+    device: dict[str, str | float] = dataclasses.field(default_factory=dict)
 
 
 def outcomes(record: Record) -> list[Outcome]:
@@ -83,24 +89,10 @@ def worst(statuses: Iterable[Status]) -> Status:
 def _as_named(line: Skip | Verification | Process | Training, cases: Iterable[Case]) -> Case:
     """A verification stands for both scenarios, so it adds no row where either has one."""
     if isinstance(line, Verification):
-        return next((case for case in cases if _same_configuration(case, line.case)), line.case)
+        return next(
+            (case for case in cases if case.configuration == line.case.configuration), line.case
+        )
     return line.case
-
-
-def _same_configuration(one: Case, other: Case) -> bool:
-    return _configuration(one) == _configuration(other)
-
-
-def _configuration(case: Case) -> tuple[str, str, str, int, int, str, str]:
-    return (
-        case.suite,
-        case.backend,
-        case.device,
-        case.batch,
-        case.threads,
-        case.precision,
-        case.mode,
-    )
 
 
 def _outcome(record: Record, case: Case) -> Outcome:
@@ -108,7 +100,7 @@ def _outcome(record: Record, case: Case) -> Outcome:
     verifications = [
         line
         for line in record.lines
-        if isinstance(line, Verification) and _same_configuration(line.case, case)
+        if isinstance(line, Verification) and line.case.configuration == case.configuration
     ]
     processes = [line for line in record.lines if isinstance(line, Process) and line.case == case]
     trainings = [line for line in record.lines if isinstance(line, Training) and line.case == case]
@@ -151,6 +143,7 @@ def _with_figures(
         outcome,
         reason=_remarks(outcome.case, timed),
         medians_s={line.round: process_summary(line.timings_ns) for line in timed},
+        with_copies_s=_with_copies_s(outcome.case, timed),
         first_step_s=_median(
             [line.first_step_ns * 1e-9 for line in timed if line.first_step_ns is not None]
         ),
@@ -161,15 +154,26 @@ def _with_figures(
         final_loss=_last_epoch_loss(training) if training else None,
         test_accuracy=training.test_accuracy if training else None,
         epochs=training.epochs if training else None,
+        device=device_cells(timed),
     )
+
+
+def _with_copies_s(case: Case, timed: Sequence[Process]) -> dict[int, float]:
+    if case.device == "cpu":
+        return {line.round: process_summary(line.timings_ns) for line in timed}
+    return {
+        line.round: sum(map(process_summary, (line.upload_ns, line.timings_ns, line.download_ns)))
+        for line in timed
+        if line.upload_ns and line.download_ns
+    }
 
 
 def _missing(
     record: Record, verifications: Sequence[Verification], processes: Sequence[Process]
 ) -> list[tuple[Status, str]]:
     """What lines that are not there tell. A record of no rounds is of verification alone."""
-    ended = next((line.status for line in record.lines if isinstance(line, End)), "interrupted")
-    cut = "the run was interrupted" if ended == "interrupted" else "the run ended"
+    end = record.end
+    cut = "the run ended" if end and end.status == "complete" else "the run was interrupted"
     if not verifications and any(line.status == "ok" for line in processes):
         return [("unverified", "it was not held against the oracle")]
     if not verifications and not processes:

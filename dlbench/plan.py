@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from dlbench import plugins
+from dlbench.baseline import DEVICE, check_baseline, split_baseline
 from dlbench.contract import Plan
 from dlbench.errors import SuiteError, UsageError
 from dlbench.look import Found
@@ -34,13 +34,15 @@ class Request:
     machine : where this runs; its usable cores are the default number of threads.
     cache_dir : where fetched data and the oracle's results are kept.
     backends : names, or ``module:Class``.
-    devices : ``cpu``, ``cuda`` or ``cuda:N``.
+    devices : ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:`` and a UUID.
     scenarios, batches, threads, seed : the rest of the selection.
     rounds : measuring processes a case; 0 verifies only.
     budget_s : time for sampling, shared by all measuring processes.
     epochs : length of trainings from the initial weights; 0 for none.
     data : a data set instead of the suite's.
     data_dir : a folder with the data set's files.
+    baseline : the ``backend:device`` that speed-ups are to refer to, which must be among the cases; None for
+        any.
     limit_s : the longest a worker may say nothing, on top of its share of the budget.
     """
 
@@ -58,6 +60,7 @@ class Request:
     epochs: int = 0
     data: str | None = None
     data_dir: Path | None = None
+    baseline: str | None = None
     limit_s: float = 180.0
 
     @property
@@ -107,6 +110,8 @@ def check(request: Request) -> None:
     matrix, file = request.suite.matrix, request.suite.path.name
     _check_words(request.backends, matrix.backends, file, "backends", _check_backend)
     _check_words(request.devices, matrix.devices, file, "devices", _check_device)
+    if request.baseline is not None:
+        split_baseline(request.baseline)
     for scenario in request.scenarios:
         if scenario not in SCENARIOS:
             raise UsageError(f"scenario {scenario!r} is unknown; {nearest(scenario, SCENARIOS)}")
@@ -130,6 +135,10 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
 
     A suite's devices are those that a backend has here; devices that were asked for give a row each in
     any case. A backend that cannot be used has its rows on the one device that it is known for.
+
+    Raises
+    ------
+    UsageError : the baseline that is asked for is none of the cases.
     """
     cases: list[Case] = []
     problems: dict[Case, Found] = {}
@@ -151,7 +160,9 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
                     cases.append(case)
                     if seen.status != "ok":
                         problems[case] = seen
-    estimate_s = _estimate_s(request, cases, problems, found, training_samples)
+    if request.baseline is not None:
+        check_baseline(request.baseline, cases)
+    estimate_s = estimate(request, cases, problems, found, training_samples)
     return Planned(tuple(cases), problems, estimate_s)
 
 
@@ -199,17 +210,18 @@ def _check_backend(word: str) -> None:
 
 
 def _check_device(word: str) -> None:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", word):
-        raise UsageError(f"device {word!r} is unknown; one of cpu, cuda, cuda:N")
+    if not DEVICE.fullmatch(word):
+        raise UsageError(f"device {word!r} is unknown; one of cpu, cuda, cuda:N, cuda:GPU-UUID")
 
 
-def _estimate_s(
+def estimate(
     request: Request,
     cases: Sequence[Case],
     problems: Mapping[Case, Found],
     found: Mapping[str, Found],
     training_samples: int,
 ) -> float:
+    """About how long cases will take (s), but for those with problems; a rough guess."""
     runnable = [case for case in cases if case not in problems]
     start_s = {name: seen.seconds + _WORKER_S for name, seen in found.items()}
     total_s = sum(seen.seconds for seen in found.values()) + 2 * _WORKER_S

@@ -8,6 +8,8 @@ names or home folders.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +41,19 @@ class Case(msgspec.Struct, frozen=True, order=True):
     def label(self) -> str:
         """What progress displays and messages call it: ``torch:cpu/train/64``."""
         return f"{self.backend}:{self.device}/{self.scenario}/{self.batch}"
+
+    @property
+    def configuration(self) -> tuple[str, str, str, int, int, str, str]:
+        """What scenarios share, and is verified once."""
+        return (
+            self.suite,
+            self.backend,
+            self.device,
+            self.batch,
+            self.threads,
+            self.precision,
+            self.mode,
+        )
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -83,6 +98,14 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     budget_s: float
     machine: Machine
     cases: tuple[Case, ...]
+    epochs: int = 0
+
+
+class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):
+    """First line of what was added to a record that had been cut off."""
+
+    created: str
+    dlbench: str
 
 
 class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
@@ -135,6 +158,7 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
 
     `timings_ns` are the steady steps in order, `warmup_ns` the ones before, `first_step_ns` the very first
     (compilation included). `started_ns` is the monotonic clock at the first steady step.
+    `device_ns` are further steps after those, by the device's own clock; empty where it has none.
     `seconds` accounts for the process: interpreter, import, open, warmup, measure, check.
     """
 
@@ -148,6 +172,7 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     started_ns: int | None = None
     upload_ns: tuple[int, ...] = ()
     download_ns: tuple[int, ...] = ()
+    device_ns: tuple[int, ...] = ()
     steady: bool | None = None
     checks: tuple[Check, ...] = ()
     version: str = ""
@@ -182,7 +207,10 @@ class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
 
 
 class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
-    """Last line of a record that came to an end: where the wall time went, and how it ended."""
+    """Last line of a run that came to an end: where the wall time went, and how it ended.
+
+    A record that was resumed has one for each of its parts that came to an end; see `Record.end`.
+    """
 
     status: Literal["complete", "interrupted"]
     wall_s: float
@@ -190,7 +218,7 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     null_timing_ns: float | None
 
 
-Line = Header | Skip | Verification | Process | Peak | Training | End
+Line = Header | Resumed | Skip | Verification | Process | Peak | Training | End
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -199,19 +227,63 @@ class Record(msgspec.Struct, frozen=True):
     header: Header
     lines: tuple[Line, ...]
 
+    @property
+    def parts(self) -> int:
+        """In how many runs it was written: one, and one more for each time it was resumed."""
+        return 1 + sum(isinstance(line, Resumed) for line in self.lines)
+
+    @property
+    def end(self) -> End | None:
+        """How it ended: as its last part did, with the times of all parts that came to an end added
+        up. None where the last part was cut off."""
+        if not self.lines or not isinstance(self.lines[-1], End):
+            return None
+        ends = [line for line in self.lines if isinstance(line, End)]
+        seconds: dict[str, float] = {}
+        for end in ends:
+            for name, spent in end.seconds.items():
+                seconds[name] = seconds.get(name, 0.0) + spent
+        known = [end.null_timing_ns for end in ends if end.null_timing_ns is not None]
+        return End(
+            ends[-1].status,
+            sum(end.wall_s for end in ends),
+            seconds,
+            known[0] if known else None,
+        )
+
 
 class Writer:
-    """Appends lines to a record; each is on disk before `write` returns."""
+    """Appends lines to a record; each is on disk before `write` returns.
 
-    def __init__(self, path: Path) -> None:
+    The file is new, unless `append` goes on with one: then nothing of it changes before the first
+    line is written, which takes the place of a last line that was cut off. No two writers have the
+    same file.
+
+    Raises
+    ------
+    FileExistsError : the file is there and is not to be gone on with.
+    DlbenchError : something else is writing it.
+    """
+
+    def __init__(self, path: Path, *, append: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("xb")
+        self._file = path.open("r+b" if append else "xb")
+        self._mended = not append
         self._encoder = msgspec.json.Encoder()
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # where a file system has no locks, going without is better than no record at all
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                self._file.close()
+                raise DlbenchError(f"{path}: another run is writing this record") from None
 
     def write(self, line: Line) -> None:
         """Appends one line and flushes it."""
         try:
+            if not self._mended:
+                self._mend()
             self._file.write(self._encoder.encode(line) + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -222,6 +294,19 @@ class Writer:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+    def _mend(self) -> None:
+        """Ends the last line, or takes away the beginning of one that was cut off."""
+        whole = self._file.read()
+        kept, _, last = whole.rpartition(b"\n")
+        self._file.seek(0, os.SEEK_END)
+        if last:
+            try:
+                msgspec.json.decode(last, type=Line)
+                self._file.write(b"\n")
+            except msgspec.MsgspecError:
+                self._file.truncate(self._file.seek(len(kept) + (b"\n" in whole)))
+        self._mended = True
 
 
 def read_lines(path: Path) -> Iterator[Line]:

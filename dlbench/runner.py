@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dlbench
-from dlbench import lines
+from dlbench import lines, sameness
 from dlbench.account import Account
 from dlbench.background import Background, started
 from dlbench.conversation import Ended
 from dlbench.look import Found, look
 from dlbench.observer import Observer
-from dlbench.plan import Planned, Request, check, plan, plan_of
+from dlbench.plan import Planned, Request, check, estimate, plan, plan_of
 from dlbench.prepare import Material, prepare
 from dlbench.process import Launch, run_worker, worker_environment
-from dlbench.record import SCHEMA, Case, End, Header, Line, Skip, Writer
+from dlbench.record import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip, Writer
+from dlbench.resume import Done, backend_differences, done, missing, refuse
 from dlbench.rounds import interleaved
 
-__all__ = ["Observer", "Planned", "Request", "plan_run", "run"]
+__all__ = ["Observer", "Planned", "Request", "plan_run", "resume", "run"]
 
 
 def run(request: Request, writer: Writer, observer: Observer | None = None) -> End:
@@ -50,7 +51,44 @@ def run(request: Request, writer: Writer, observer: Observer | None = None) -> E
     check(request)
     observer, account = observer or Observer(), Account()
     with _references(request) as references, _material(request, observer) as material:
-        return _Runner(request, material, references, observer, account).run(writer)
+        runner = _Runner(request, material, references, observer, account, Done())
+        return runner.run(writer, lambda: _plan(request, material, observer, account))
+
+
+def resume(
+    request: Request, record: Record, writer: Writer, observer: Observer | None = None
+) -> End:
+    """Measures what a record lacks, and nothing else.
+
+    Parameters
+    ----------
+    request : what the record came from; see `dlbench.resume.request_for`.
+    record : what there is already, as it was read from the writer's file.
+    writer : appends to that file.
+    observer : told what goes on.
+
+    Returns
+    -------
+    The last line of the part that was added, as for `run`.
+
+    Raises
+    ------
+    UsageError, DataError : the data or a backend is not what it was; nothing was written then.
+    """
+    observer, account = observer or Observer(), Account()
+    cases = missing(record)
+    if not cases:
+        end = End("complete", 0.0, {}, None)
+        for line in (_resumed(), end):
+            writer.write(line)
+        return end
+    check(request)
+    with _references(request) as references, _material(request, observer) as material:
+        refuse(sameness.data(record.header.data, material.data))
+        runner = _Runner(request, material, references, observer, account, done(record))
+        return runner.run(
+            writer, lambda: _plan_rest(request, record, cases, material, observer, account), record
+        )
 
 
 def plan_run(request: Request, observer: Observer | None = None) -> Planned:
@@ -90,14 +128,36 @@ def _references(request: Request) -> AbstractContextManager[Background[int]]:
 
 
 def _plan(request: Request, material: Material, observer: Observer, account: Account) -> Planned:
+    found = _look(request, observer, account)
+    planned = plan(request, found, material.training_samples)
+    observer.planned(planned.cases, planned.estimate_s)
+    return planned
+
+
+def _plan_rest(
+    request: Request,
+    record: Record,
+    cases: tuple[Case, ...],
+    material: Material,
+    observer: Observer,
+    account: Account,
+) -> Planned:
+    """The record's cases, and what is known to be wrong with those of which something is missing."""
+    found = _look(request, observer, account)
+    refuse(backend_differences(record, cases, found))
+    problems = {case: found[case.backend] for case in cases if found[case.backend].status != "ok"}
+    estimate_s = estimate(request, cases, problems, found, material.training_samples)
+    observer.planned(cases, estimate_s)
+    return Planned(record.header.cases, problems, estimate_s)
+
+
+def _look(request: Request, observer: Observer, account: Account) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for backend in request.chosen_backends:
         observer.phase(None, None, f"look at {backend}")
         found[backend] = look(backend, request.chosen_threads, False, request.limit_s)
         account.add_phases({"import": found[backend].seconds})
-    planned = plan(request, found, material.training_samples)
-    observer.planned(planned.cases, planned.estimate_s)
-    return planned
+    return found
 
 
 class _Runner:
@@ -110,23 +170,29 @@ class _Runner:
         references: Background[int],
         observer: Observer,
         account: Account,
+        held: Done,
     ) -> None:
         self._request = request
         self._material = material
         self._references = references
         self._observer = observer
         self._account = account
+        self._held = held
         self._writer: Writer | None = None
         self._null_timing_ns: float | None = None
 
-    def run(self, writer: Writer) -> End:
+    def run(
+        self, writer: Writer, make_plan: Callable[[], Planned], record: Record | None = None
+    ) -> End:
+        """Carries a plan out, or the rest of a record's."""
         status: str = "interrupted"
         try:
-            planned = _plan(self._request, self._material, self._observer, self._account)
+            planned = make_plan()
             self._writer = writer
-            self._write(self._header(planned.cases))
+            self._write(_resumed() if record else self._header(planned.cases))
             self._write_problems(planned)
-            self._carry_out([case for case in planned.cases if case not in planned.problems])
+            beside = self._held.skipped | planned.problems.keys()
+            self._carry_out([case for case in planned.cases if case not in beside])
             status = "complete"
         except KeyboardInterrupt:
             # the End line says so, and whoever called tells it
@@ -147,22 +213,29 @@ class _Runner:
             return
         verified = self._verify(cases)
         if verified and self._request.rounds:
-            self._measure_overheads()
+            if any(self._held.missing_rounds(case, self._request.rounds) for case in verified):
+                self._measure_overheads()
             verified = self._measure(verified)
         if self._request.epochs:
             for case in verified:
-                if case.scenario == "train":
+                if case.scenario == "train" and case not in self._held.trained:
                     self._train(case)
 
     def _verify(self, cases: Sequence[Case]) -> list[Case]:
         """The cases that were held against the oracle and agreed."""
-        broken = {
-            batch: self._await_reference(batch) for batch in _distinct(c.batch for c in cases)
-        }
+        # of a batch whose cases are complete, there is neither a reference nor a need for one
+        batches = _distinct(
+            case.batch for case in cases if case.batch in self._request.chosen_batches
+        )
+        broken = {batch: self._await_reference(batch) for batch in batches}
         verified: list[Case] = []
         for case in cases:
-            sharing = [other for other in cases if _configuration(other) == _configuration(case)]
+            sharing = [other for other in cases if other.configuration == case.configuration]
             if sharing[0] != case:
+                continue
+            held = self._held.verified.get(case.configuration)
+            if held is not None:
+                verified += sharing if held == "ok" else []
                 continue
             ended = broken[case.batch] or self._work(case, None, "verify")
             if ended.status == "skipped":
@@ -191,8 +264,11 @@ class _Runner:
         """What timing itself costs, and how fast this machine multiplies matrices."""
         threads = self._request.chosen_threads
         launch = Launch(worker_environment(threads, "cpu"), self._request.limit_s)
-        null = self._run({"job": "null"}, launch, None, None)
-        self._null_timing_ns = null.result.get("null_timing_ns")
+        if self._held.null_timing_ns is None:
+            null = self._run({"job": "null"}, launch, None, None)
+            self._null_timing_ns = null.result.get("null_timing_ns")
+        if threads in self._held.peaks:
+            return
         peak = self._run({"job": "peak"}, launch, None, None)
         if peak.status == "ok":
             self._write(lines.peak(0, threads, peak))
@@ -202,9 +278,9 @@ class _Runner:
     def _measure(self, cases: Sequence[Case]) -> list[Case]:
         """The cases of which every process was well."""
         share_s = self._request.budget_s / (len(cases) * self._request.rounds)
-        well = list(cases)
+        well = [case for case in cases if not self._held.settled(case)]
         for number, case in interleaved(cases, self._request.rounds):
-            if case not in well:
+            if case not in well or (case, number) in self._held.processes:
                 continue
             ended = self._work(
                 case, number, "measure", scenario=case.scenario, budget_s=round(share_s, 3)
@@ -241,8 +317,8 @@ class _Runner:
         for case, found in planned.problems.items():
             if found.status == "skipped":
                 self._write(Skip(case, found.reason, found.remedy))
-            elif _configuration(case) not in written:
-                written.add(_configuration(case))
+            elif case.configuration not in written:
+                written.add(case.configuration)
                 ended = Ended(found.status, found.reason, output=found.output, wall_s=found.seconds)
                 self._write(lines.verification(case, ended))
 
@@ -255,7 +331,7 @@ class _Runner:
         request, workload = self._request, self._material.workload
         return Header(
             schema=SCHEMA,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=_now(),
             dlbench=dlbench.__version__,
             suite=request.suite.name,
             description=request.suite.description,
@@ -270,12 +346,16 @@ class _Runner:
             budget_s=request.budget_s,
             machine=request.machine,
             cases=cases,
+            epochs=request.epochs,
         )
 
 
-def _configuration(case: Case) -> tuple[str, str, int, int, str, str]:
-    """What scenarios share, and is verified once."""
-    return (case.backend, case.device, case.batch, case.threads, case.precision, case.mode)
+def _resumed() -> Resumed:
+    return Resumed(_now(), dlbench.__version__)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _distinct(values: Iterator[int]) -> list[int]:

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
+from dlbench import device_cells
+from dlbench.baseline import BASELINE, Bases, bounds, check_baseline
 from dlbench.data.datasets import NAMES
-from dlbench.errors import UsageError
 from dlbench.outcome import WORST_FIRST, Outcome, outcomes
 from dlbench.record import Case, Data, End, Header, Peak, Record
-from dlbench.stats import Estimate, case_estimate, ratio
+from dlbench.stats import case_estimate
 from dlbench.wording import plural
-
-BASELINE = "numpy:cpu"
-"""What speed-ups refer to unless something else is asked for: ``backend:device``."""
 
 COLUMNS: Mapping[str, str] = {
     "suite": "object",
@@ -51,6 +48,12 @@ COLUMNS: Mapping[str, str] = {
     "speedup_low": "float64",
     "speedup_high": "float64",
     "baseline": "object",
+    "with_copies_s": "float64",
+    "with_copies_low_s": "float64",
+    "with_copies_high_s": "float64",
+    "speedup_with_copies": "float64",
+    "speedup_with_copies_low": "float64",
+    "speedup_with_copies_high": "float64",
     "share_of_peak": "float64",
     "first_step_s": "float64",
     "upload_s": "float64",
@@ -60,6 +63,7 @@ COLUMNS: Mapping[str, str] = {
     "epochs": "object",
     "final_loss": "float64",
     "test_accuracy": "float64",
+    **device_cells.COLUMNS,
     "remedy": "object",
     "record": "object",
 }
@@ -69,8 +73,10 @@ Times ending in ``_s`` are seconds. `median_s` is the median of the processes' m
 `ci_low_s` to `ci_high_s` its 95 % interval over `interval_over`, `speedup` the baseline's median /
 the row's, `share_of_peak` the achieved floating-point rate / that of a matrix product on this
 machine's CPU (CPU rows only), `first_step_s` the first step of a process with any compilation,
-`upload_s` and `download_s` the copies of a batch in and of a result out. `max_relative_error` is
-error / scale, the worst of all checks.
+`upload_s` and `download_s` the copies of a batch in and of a step's result out, `with_copies_s` a
+step with both, one after the other (on the CPU the step alone), and `speedup_with_copies` the ratio
+of those. `max_relative_error` is error / scale, the worst of all checks. The device's own columns
+are those of `dlbench.device_cells`.
 """
 
 
@@ -84,7 +90,8 @@ class Run:
     header : its first line.
     frame : its rows; see `COLUMNS`.
     peak_flops_per_s : the median matrix-product rate by number of threads.
-    end : its last line; None when it was cut off.
+    end : how it ended; None when it was cut off.
+    parts : in how many runs it was written; more than one when it was resumed.
     """
 
     path: str
@@ -92,6 +99,7 @@ class Run:
     frame: pd.DataFrame
     peak_flops_per_s: Mapping[int, float]
     end: End | None
+    parts: int = 1
 
     @property
     def name(self) -> str:
@@ -128,60 +136,46 @@ class Reporter(Protocol):
         """The report as text that ends in a line break."""
 
 
-def build(records: Sequence[tuple[str, Record]], baseline: str = BASELINE) -> Report:
+def build(records: Sequence[tuple[str, Record]], baseline: str | None = None) -> Report:
     """A report on records, each given with the path it was read from.
+
+    Parameters
+    ----------
+    records : paths with what was read there.
+    baseline : ``backend:device`` that speed-ups refer to; None for `BASELINE`, if that is there.
 
     Raises
     ------
-    UsageError : the baseline is not of the form ``backend:device``.
+    UsageError : no record has a row of that baseline.
     """
-    split_baseline(baseline)
+    if baseline is not None:
+        check_baseline(baseline, (case for _, record in records for case in record.header.cases))
+    baseline = baseline or BASELINE
     runs = tuple(
         Run(
             path=path,
             header=record.header,
             frame=rows(record, PurePath(path).name, baseline),
             peak_flops_per_s=_peaks(record),
-            end=next((line for line in record.lines if isinstance(line, End)), None),
+            end=record.end,
+            parts=record.parts,
         )
         for path, record in records
     )
-    return Report(runs, _notes(runs), baseline)
+    return Report(runs, (*_notes(runs), *_baseline_notes(runs, baseline)), baseline)
 
 
 def rows(record: Record, name: str = "", baseline: str = BASELINE) -> pd.DataFrame:
     """The table of one record: see `COLUMNS`. `name` is what the column ``record`` says.
 
-    Rows are grouped by scenario (training first) and sorted by batch and speed, those without a
-    figure beneath. Only rows with the status ``ok`` have figures and can be the baseline.
+    Rows are grouped by scenario (training first) and device, and sorted by batch and speed there,
+    those without a figure beneath. Only rows with the status ``ok`` have figures and can be the
+    baseline.
     """
     found = outcomes(record)
-    base = {
-        _comparable(o.case): o
-        for o in reversed(found)
-        if o.medians_s and f"{o.case.backend}:{o.case.device}" == baseline
-    }
-    peaks = _peaks(record)
+    bases, peaks = Bases(found, baseline), _peaks(record)
     ordered = sorted(found, key=_rank)
-    return _frame(
-        [
-            _row(outcome, record.header, base.get(_comparable(outcome.case)), peaks, name, baseline)
-            for outcome in ordered
-        ]
-    )
-
-
-def split_baseline(baseline: str) -> tuple[str, str]:
-    """Backend and device of a ``backend:device``; either may have a colon of its own.
-
-    Raises
-    ------
-    UsageError : there is no device in it.
-    """
-    found = re.fullmatch(r"(.+):(cpu|cuda(?::\d+)?)", baseline)
-    if found is None:
-        raise UsageError(f"baseline {baseline!r} is not a backend:device, like {BASELINE}")
-    return found[1], found[2]
+    return _frame([_row(outcome, record.header, bases, peaks, name) for outcome in ordered])
 
 
 def data_name(data: Data) -> str:
@@ -191,11 +185,7 @@ def data_name(data: Data) -> str:
     return stand_in if data.stand_in and stand_in in NAMES else data.name
 
 
-def _comparable(case: Case) -> tuple[str, str, int, str, int]:
-    return (case.suite, case.scenario, case.batch, case.precision, case.threads)
-
-
-def _rank(outcome: Outcome) -> tuple[str, bool, bool, int, int, float, str]:
+def _rank(outcome: Outcome) -> tuple[str, bool, str, bool, int, int, float, str]:
     case = outcome.case
     middle_s = float(np.median(list(outcome.medians_s.values()))) if outcome.medians_s else math.inf
     beneath = outcome.status != "ok"
@@ -203,6 +193,7 @@ def _rank(outcome: Outcome) -> tuple[str, bool, bool, int, int, float, str]:
     return (
         case.suite,
         case.scenario != "train",
+        case.device,
         beneath,
         case.batch,
         trouble,
@@ -214,10 +205,9 @@ def _rank(outcome: Outcome) -> tuple[str, bool, bool, int, int, float, str]:
 def _row(
     outcome: Outcome,
     header: Header,
-    base: Outcome | None,
+    bases: Bases,
     peaks: Mapping[int, float],
     name: str,
-    baseline: str,
 ) -> dict[str, Any]:
     case = outcome.case
     row: dict[str, Any] = {
@@ -245,7 +235,7 @@ def _row(
         "final_loss": outcome.final_loss,
         "test_accuracy": outcome.test_accuracy,
         "record": name,
-    }
+    } | outcome.device
     if outcome.medians_s:
         estimate = case_estimate(list(outcome.medians_s.values()))
         samples_per_s = case.batch / estimate.value
@@ -254,23 +244,12 @@ def _row(
             "interval_over": plural(estimate.processes, "process"),
             "samples_per_s": samples_per_s,
             "share_of_peak": _share(case, header, samples_per_s, peaks),
-        } | _bounds(estimate, "ci_low_s", "ci_high_s")
-        if base is not None:
-            row |= {"baseline": baseline} | _speedup(outcome, base)
-    return row
-
-
-def _speedup(outcome: Outcome, base: Outcome) -> dict[str, float | None]:
-    """The baseline against itself is 1 by definition, so it has no interval."""
-    if outcome.case == base.case:
-        return {"speedup": 1.0}
-    estimate: Estimate = ratio(base.medians_s, outcome.medians_s)
-    return {"speedup": estimate.value} | _bounds(estimate, "speedup_low", "speedup_high")
-
-
-def _bounds(estimate: Estimate, low: str, high: str) -> dict[str, float | None]:
-    interval = estimate.interval
-    return {low: interval.low, high: interval.high} if interval else {}
+        } | bounds(estimate, "ci_low_s", "ci_high_s")
+    if outcome.with_copies_s:
+        estimate = case_estimate(list(outcome.with_copies_s.values()))
+        row |= {"with_copies_s": estimate.value}
+        row |= bounds(estimate, "with_copies_low_s", "with_copies_high_s")
+    return row | bases.cells(outcome)
 
 
 def _share(
@@ -321,3 +300,13 @@ def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
         for what, answers in questions.items()
         if any(answer != answers[0] for answer in answers)
     )
+
+
+def _baseline_notes(runs: Sequence[Run], baseline: str) -> Iterator[str]:
+    """Why a column of speed-ups is empty although the baseline is among the rows."""
+    for run in runs:
+        names = run.frame["backend"] + ":" + run.frame["device"]
+        base = run.frame[names == baseline]
+        if len(base) and base["median_s"].isna().all() and run.frame["median_s"].notna().any():
+            status = str(base["status"].iloc[0]).replace("_", " ")
+            yield f"{run.name}: no speed-ups, since the baseline {baseline} has no figures ({status})"

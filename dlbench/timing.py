@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import Session
+from dlbench.contract import DeviceClock, Session
 from dlbench.spec.workload import Weights
 from dlbench.steady import SMALLEST_WINDOW, is_steady
 
@@ -34,6 +34,8 @@ WARMUP_SHARE = 0.5
 """Warm-up takes at most this share of the time for sampling on top of it (and at least one step)."""
 _WARMUP_LEAST_SHARE = 0.05
 _COPIES = 5
+_DEVICE_STEPS_LEFT_OUT = 3
+_DEVICE_STEPS_LONG_NS = 2_000_000_000
 _SETTLINGS = 7
 _SETTLING_LONG_NS = 100_000_000
 
@@ -261,17 +263,54 @@ def time_settling(
 
 
 def time_downloads(
-    session: Session, batch: Any, *, clock: Clock = time.perf_counter_ns
+    session: Session,
+    batch: Any,
+    scenario: Literal["train", "infer"],
+    *,
+    clock: Clock = time.perf_counter_ns,
 ) -> tuple[int, ...]:
-    """How long the output of a batch takes from the device to an array (ns), a fresh output each time."""
+    """How long what a step gives, an output or a loss, takes from the device to an array (ns), a fresh one each
+    time."""
+    step = session.train_step if scenario == "train" else session.infer
     durations_ns = []
     for _ in range(_COPIES):
-        result = session.infer(batch)
+        result = step(batch)
         session.synchronize()
         begin = clock()
         session.download(result)
         durations_ns.append(clock() - begin)
     return tuple(durations_ns)
+
+
+def time_device_steps(
+    session: Session,
+    batches: Sequence[Any],
+    scenario: Literal["train", "infer"],
+    initial: Weights,
+) -> tuple[int, ...]:
+    """How long steps take by the device's own clock (ns); none where the session has none.
+
+    They are steps of their own, behind those that the wall clock timed: setting marks takes time
+    too. Each begins on an idle device, so that what the device waits for the host is in it.
+    """
+    device_clock: DeviceClock | None = getattr(session, "device_clock", None)
+    if device_clock is None:
+        return ()
+    step = session.train_step if scenario == "train" else session.infer
+    if scenario == "train":
+        session.load(initial)
+    durations_ns = []
+    for number in range(STEPS_FROM_INITIAL):
+        session.synchronize()
+        begin = device_clock.mark()
+        step(batches[number % len(batches)])
+        end = device_clock.mark()
+        session.synchronize()
+        durations_ns.append(device_clock.between_ns(begin, end))
+        if sum(durations_ns) > _DEVICE_STEPS_LONG_NS and number + 1 > _DEVICE_STEPS_LEFT_OUT:
+            break
+    # the first ones find cold caches and clocks
+    return tuple(durations_ns[_DEVICE_STEPS_LEFT_OUT:] or durations_ns)
 
 
 class EmptySession:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dlbench.table import Report, Run, split_baseline
+from dlbench.table import Report, Run
 
-from . import words
+from . import sweep, words
+from .readings import readings
 
 _RIGHT = {
     "batch",
     "samples/s",
+    "to device",
+    "from device",
+    "device clock",
+    "device memory",
     "of sgemm",
     "largest error",
     "near ties",
@@ -25,7 +30,7 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     reading."""
     parts = [_section(run, report) for run in report.runs]
     parts += [f"**{note}**" for note in report.notes]
-    parts += words.readings(report)
+    parts += readings(report)
     return "\n\n".join(parts) + "\n"
 
 
@@ -39,7 +44,7 @@ def _section(run: Run, report: Report) -> str:
         f"{words.LEGEND}   {words.INTERVALS}",
     ]
     if measured:
-        parts.append(_table(_cells(measured, split_baseline(report.baseline)[0])))
+        parts.append(_table(_cells(measured, words.against(report.baseline))))
     if beneath:
         parts.append(
             "\n".join(
@@ -47,6 +52,9 @@ def _section(run: Run, report: Report) -> str:
                 for row in beneath
             )
         )
+    parts += _sweeps(run, report.baseline)
+    if devices := words.devices(rows):
+        parts.append("\n".join(f"- {_text(device)}" for device in devices))
     parts += [_text(remark) for remark in words.remarks(rows)]
     parts.append(_text(words.accounting(run)))
     return "\n\n".join(parts)
@@ -65,6 +73,7 @@ def _cells(rows: Sequence[words.Row], baseline: str) -> dict[str, list[str]]:
         "over": [row["interval_over"] or "" for row in rows],
         "samples/s": [words.samples(row) for row in rows],
         f"vs {baseline}": [words.speedup(row) for row in rows],
+        **dict(words.copies(rows, baseline)),
         "of sgemm": [words.share(row) for row in rows],
         "largest error": [words.largest_error(row) for row in rows],
         "near ties": [words.near_ties(row) for row in rows],
@@ -75,8 +84,27 @@ def _cells(rows: Sequence[words.Row], baseline: str) -> dict[str, list[str]]:
     return {title: cells for title, cells in columns.items() if any(cells)}
 
 
+def _sweeps(run: Run, baseline: str) -> list[str]:
+    """Samples a second by batch size; nothing where there is one batch size."""
+    lines = sweep.lines(run)
+    if not lines:
+        return []
+    columns = {
+        "samples/s by batch size": [line.backend for line in lines],
+        "device": [line.device for line in lines],
+        "mode": [line.mode for line in lines],
+        "scenario": [line.scenario for line in lines],
+    }
+    for index, batch in enumerate(sweep.batches(run)):
+        columns[f"{batch:,}"] = [line.throughput[index] for line in lines]
+    columns[f"faster than {baseline}"] = [line.without_copies for line in lines]
+    columns["with the copies"] = [line.with_copies for line in lines]
+    return [_table({title: cells for title, cells in columns.items() if any(cells)})]
+
+
 def _table(columns: dict[str, list[str]]) -> str:
-    lines = [list(columns), ["---:" if title in _RIGHT else "---" for title in columns]]
+    right = [title in _RIGHT or title[:1].isdigit() for title in columns]
+    lines = [list(columns), ["---:" if each else "---" for each in right]]
     lines += [[_text(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

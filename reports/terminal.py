@@ -7,48 +7,33 @@ least important are left out and named.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from dlbench.table import Report, Run, split_baseline
+from dlbench.table import Report, Run
 
 from . import words
-
-_GAP = "  "
-_STYLES = {"ok": "green", "unverified": "bold red", "skipped": "dim"}
-_LEFT_OUT_FIRST = (
-    "near ties",
-    "largest error",
-    "first step",
-    "mode",
-    "of sgemm",
-    "samples/s",
-    "device",
+from .columns import (
+    GAP,
+    Column,
+    fitting,
+    headings,
+    marked,
+    name_of,
+    row_text,
+    titled,
+    without,
+    wrapped,
 )
+from .readings import readings
+from .sections import devices, sweeps, trainings
+
 _LEAST_TEXT = 30
-
-
-@dataclasses.dataclass(frozen=True)
-class _Column:
-    name: str
-    cells: tuple[str, ...]
-    title: str = ""
-    right: bool = False
-    least: int = 0
-
-    @property
-    def width(self) -> int:
-        return max(self.least, *map(cell_len, (self.title, *self.cells)))
-
-    def aligned(self, text: str) -> str:
-        blank = " " * (self.width - cell_len(text))
-        return blank + text if self.right else text + blank
 
 
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
@@ -60,46 +45,49 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
         lines += [*_run(run, report, width), Text()]
     lines = lines[:-1]
     for note in report.notes:
-        lines += _wrapped(f"! {note}", width, "yellow")
-    for reading in words.readings(report):
-        lines += _wrapped(reading, width, "bold")
+        lines += wrapped(f"! {note}", width, "yellow")
+    for reading in readings(report):
+        lines += wrapped(reading, width, "bold")
     return _ansi(lines, colour)
 
 
 def _run(run: Run, report: Report, width: int) -> list[Text]:
     rows = words.rows_of(run)
     measured = [row for row in rows if row["status"] == "ok"]
-    columns, left_out = _fitting(_columns(rows, split_baseline(report.baseline)[0]), width)
+    base = words.against(report.baseline)
+    columns, left_out = fitting(_columns(rows, base), width)
     batches = sorted({row["batch"] for row in rows})
-    lines = _wrapped(words.title(run), width, "bold")
-    lines += [*_wrapped(words.machine(run), width), Text(), *_wrapped(words.LEGEND, width, "dim")]
+    lines = wrapped(words.title(run), width, "bold")
+    lines += [*wrapped(words.machine(run), width), Text(), *wrapped(words.LEGEND, width, "dim")]
     if any(row["ci_low_s"] is not None for row in rows):
-        lines += _wrapped(words.INTERVALS, width, "dim")
+        lines += wrapped(words.INTERVALS, width, "dim")
     lines.append(Text())
     if measured:
-        lines.append(_headings(columns))
-    for scenario in dict.fromkeys(row["scenario"] for row in rows):
-        batch = f", batch {batches[0]:,}" if len(batches) == 1 else ""
-        lines.append(Text(f" {scenario}{batch}", "bold"))
-        for index, row in enumerate(measured):
-            if row["scenario"] == scenario:
-                lines.append(_marked(row, _cells(columns, index)))
-        for row in rows:
-            if row["scenario"] == scenario and row["status"] != "ok":
-                lines += _beneath(row, columns, width)
-    lines += _trainings(measured, width)
+        lines.append(headings(columns))
+    several = len({row["device"] for row in measured}) > 1
+    heading = None
+    for row in rows:
+        above = (row["scenario"], row["device"] if several else "")
+        if above != heading:
+            heading = above
+            batch = f", batch {batches[0]:,}" if len(batches) == 1 else ""
+            place = f" · {row['device']}" if several else ""
+            lines.append(Text(f" {row['scenario']}{batch}{place}", "bold"))
+        if row["status"] == "ok":
+            lines.append(marked(row, row_text(columns, measured.index(row))))
+        else:
+            lines += _beneath(row, columns, width)
+    lines += devices(measured, base, width)
+    lines += sweeps(run, report.baseline, width)
+    lines += trainings(measured, width)
+    lines += [line for fact in words.devices(rows) for line in wrapped(fact, width)]
     for remark in words.remarks(rows):
-        lines += _wrapped(remark, width, "yellow")
-    if left_out:
-        lines += _wrapped(
-            f"left out for want of width: {', '.join(left_out)} (--format markdown has them)",
-            width,
-            "dim",
-        )
-    return [*lines, *_wrapped(words.accounting(run), width)]
+        lines += wrapped(remark, width, "yellow")
+    lines += without(left_out, width)
+    return [*lines, *wrapped(words.accounting(run), width)]
 
 
-def _columns(everything: Sequence[words.Row], baseline: str) -> list[_Column]:
+def _columns(everything: Sequence[words.Row], baseline: str) -> list[Column]:
     """All columns of the rows with figures, wide enough for the names of those without."""
     if not everything:
         return []
@@ -108,127 +96,62 @@ def _columns(everything: Sequence[words.Row], baseline: str) -> list[_Column]:
     same = len(over) == 1
     medians = (words.median(row) + ("" if same else f" ({row['interval_over']})") for row in rows)
     columns = [
-        _Column(
+        Column(
             "backend",
-            tuple(map(_name, rows)),
-            least=max(cell_len(_name(row)) for row in everything),
+            tuple(map(name_of, rows)),
+            least=max(cell_len(name_of(row)) for row in everything),
         ),
-        _Column(
+        Column(
             "device",
             tuple(row["device"] for row in rows),
             least=max(cell_len(row["device"]) for row in everything),
         ),
-        _Column("mode", tuple(row["mode"] for row in rows)),
-        _Column(
+        Column("mode", tuple(row["mode"] for row in rows)),
+        Column(
             "batch",
             tuple(f"{row['batch']:,}" for row in rows),
             "batch",
             right=True,
             least=max(len(f"{row['batch']:,}") for row in everything),
         ),
-        _Column(
+        Column(
             "median",
             tuple(medians),
             f"median ({over.pop()})" if same and None not in over else "median",
         ),
-        _titled("samples/s", map(words.samples, rows), right=True),
-        _titled(f"vs {baseline}", map(words.speedup, rows)),
-        _titled("of sgemm", map(words.share, rows), right=True),
-        _titled("first step", (words.seconds(row["first_step_s"]) for row in rows), right=True),
+        titled("samples/s", map(words.samples, rows), right=True),
+        titled(f"vs {baseline}", map(words.speedup, rows)),
+        titled("of sgemm", map(words.share, rows), right=True),
+        titled("first step", (words.seconds(row["first_step_s"]) for row in rows), right=True),
     ]
     if all(row["median_s"] is None for row in rows):
-        columns.append(_titled("largest error", map(words.largest_error, rows), right=True))
-        columns.append(_titled("near ties", map(words.near_ties, rows), right=True))
+        columns.append(titled("largest error", map(words.largest_error, rows), right=True))
+        columns.append(titled("near ties", map(words.near_ties, rows), right=True))
     batches = {row["batch"] for row in everything}
     needed = {"backend", "device"} | ({"batch"} if len(batches) > 1 else set())
     return [c for c in columns if c.name in needed or (any(c.cells) and c.name != "batch")]
 
 
-def _fitting(columns: list[_Column], width: int) -> tuple[list[_Column], list[str]]:
-    """The columns that fit into the width, and the titles of those left out."""
-    kept, left_out = list(columns), []
-    for name in _LEFT_OUT_FIRST:
-        if 4 + sum(column.width for column in kept) + len(_GAP) * (len(kept) - 1) <= width:
-            break
-        if any(column.name == name for column in kept):
-            kept = [column for column in kept if column.name != name]
-            left_out.append(name)
-    return kept, left_out
-
-
-def _titled(name: str, cells: Iterable[str], right: bool = False) -> _Column:
-    return _Column(name, tuple(cells), name, right)
-
-
-def _name(row: words.Row) -> str:
-    """Backend with the first two parts of its version."""
-    return f"{row['backend']} {'.'.join(str(row['version'] or '').split('.')[:2])}".strip()
-
-
-def _marked(row: words.Row, rest: str) -> Text:
-    return Text("  ").append(words.mark(row), _STYLES.get(row["status"], "red")).append(f" {rest}")
-
-
-def _beneath(row: words.Row, columns: Sequence[_Column], width: int) -> list[Text]:
+def _beneath(row: words.Row, columns: Sequence[Column], width: int) -> list[Text]:
     """A row without figures: who, then why, over as many lines as that takes."""
     widths = {column.name: column.width for column in columns}
     parts = [
-        _name(row).ljust(widths.get("backend", 0)),
+        name_of(row).ljust(widths.get("backend", 0)),
         row["device"].ljust(widths.get("device", 0)),
     ]
     if "batch" in widths:
         parts.append(f"{row['batch']:,}".rjust(widths["batch"]))
-    who = _GAP.join(parts) + _GAP
+    who = GAP.join(parts) + GAP
     indent = 4 + cell_len(who)
     why = words.trouble(row)
     if width - indent >= _LEAST_TEXT:
         first, *others = textwrap.wrap(why, width - indent)
-        head = _marked(row, who + first)
+        head = marked(row, who + first)
     else:
         indent = 6
         others = textwrap.wrap(why, width - indent)
-        head = _marked(row, who.rstrip())
+        head = marked(row, who.rstrip())
     return [head, *(Text(" " * indent + line) for line in others)]
-
-
-def _trainings(rows: Sequence[words.Row], width: int) -> list[Text]:
-    """What whole trainings came to (``--epochs``)."""
-    trained = [
-        row for row in rows if row["final_loss"] is not None or row["test_accuracy"] is not None
-    ]
-    if not trained:
-        return []
-    columns = [
-        _Column("backend", tuple(_name(row) for row in trained)),
-        _Column("device", tuple(row["device"] for row in trained)),
-        _titled("batch", (f"{row['batch']:,}" for row in trained), right=True),
-        _titled("epochs", (str(row["epochs"]) for row in trained), right=True),
-        _titled("final loss", map(words.loss, trained), right=True),
-        _titled("test accuracy", map(words.accuracy, trained), right=True),
-    ]
-    columns, _ = _fitting(columns, width)
-    lines = [Text(" trained from the initial weights", "bold")]
-    lines.append(_headings(columns))
-    for index, row in enumerate(trained):
-        lines.append(_marked(row, _cells(columns, index)))
-    return lines
-
-
-def _headings(columns: Sequence[_Column]) -> Text:
-    return Text(
-        "    " + _GAP.join(column.aligned(column.title) for column in columns).rstrip(), "dim"
-    )
-
-
-def _cells(columns: Sequence[_Column], index: int) -> str:
-    return _GAP.join(column.aligned(column.cells[index]) for column in columns).rstrip()
-
-
-def _wrapped(text: str, width: int, style: str = "") -> list[Text]:
-    lines = textwrap.wrap(
-        text, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-    )
-    return [Text(line, style) for line in lines]
 
 
 def _ansi(lines: Sequence[Text], colour: bool) -> str:

@@ -6,10 +6,10 @@ Rounding happens here and only here: the table itself holds full precision in SI
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dlbench.table import Report, Run, split_baseline
+from dlbench.table import Report, Run
 from dlbench.wording import one_line, plural, why
 
 Row = Mapping[str, Any]
@@ -24,7 +24,6 @@ STATUS_WORDS = {
     "out_of_memory": "out of memory",
     "skipped": "skipped",
 }
-_NAMES = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "cupy": "CuPy"}
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 
@@ -96,13 +95,79 @@ def samples(row: Row) -> str:
     return "" if value is None else digits(value)
 
 
+def against(baseline: str) -> str:
+    """What the column of speed-ups calls the baseline: on the CPU its backend alone."""
+    return baseline.removesuffix(":cpu")
+
+
 def speedup(row: Row) -> str:
     """``1.81× [1.78, 1.84]``; empty when there is no baseline to refer to."""
     if row["speedup"] is None:
         return ""
-    bounds = (row["speedup_low"], row["speedup_high"])
-    shown = "" if None in bounds else f" [{factor(bounds[0])}, {factor(bounds[1])}]"
-    return f"{factor(row['speedup'])}×{shown}"
+    return times(row["speedup"], row["speedup_low"], row["speedup_high"])
+
+
+def times(value: float, low: float | None, high: float | None) -> str:
+    """``1.81× [1.78, 1.84]``, or without an interval where there is none."""
+    shown = "" if low is None or high is None else f" [{factor(low)}, {factor(high)}]"
+    return f"{factor(value)}×{shown}"
+
+
+def copies(rows: Sequence[Row], baseline: str) -> list[tuple[str, list[str]]]:
+    """Columns about a device of its own, each a title with its cells: the copies, a step with them, and what the
+    device and the framework's allocator saw. The cells of rows on the CPU are empty."""
+    columns: dict[str, Callable[[Row], str]] = {
+        "to device": lambda row: seconds(row["upload_s"]),
+        "from device": lambda row: seconds(row["download_s"]),
+        "with copies": _with_copies,
+        f"vs {baseline} with copies": _speedup_with_copies,
+        "device clock": lambda row: seconds(row["device_s"]),
+        "device memory": lambda row: size(row["peak_device_memory_bytes"]),
+    }
+    return [
+        (title, ["" if row["device"] == "cpu" else cell(row) for row in rows])
+        for title, cell in columns.items()
+    ]
+
+
+def _with_copies(row: Row) -> str:
+    if row["with_copies_s"] is None:
+        return ""
+    return _with_bounds(row, "with_copies_s", "with_copies_low_s", "with_copies_high_s")
+
+
+def _speedup_with_copies(row: Row) -> str:
+    value = row["speedup_with_copies"]
+    names = ("speedup_with_copies_low", "speedup_with_copies_high")
+    return "" if value is None else times(value, *(row[name] for name in names))
+
+
+def size(value_bytes: float | None) -> str:
+    """A number of bytes with three digits; empty when unknown."""
+    if value_bytes is None:
+        return ""
+    units = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+    for unit, one in units:
+        if value_bytes >= one:
+            return f"{digits(value_bytes / one)} {unit}"
+    return f"{value_bytes:.0f} B"
+
+
+def devices(rows: Sequence[Row]) -> list[str]:
+    """What was observed of the devices that rows ran on, a line each."""
+    told: dict[str, str] = {}
+    for row in rows:
+        facts = [
+            row["device_name"],
+            row["device_uuid"],
+            row["cudnn"] and f"cuDNN {row['cudnn']}",
+            row["tf32"] and f"TF32 {row['tf32']}",
+            row["cudnn_benchmark"] and f"cudnn.benchmark {row['cudnn_benchmark']}",
+        ]
+        if row["device"] != "cpu" and any(facts):
+            who = f"{row['backend']}:{row['device']}"
+            told.setdefault(who, f"{who}: {', '.join(one_line(fact) for fact in facts if fact)}")
+    return list(told.values())
 
 
 def share(row: Row) -> str:
@@ -165,16 +230,9 @@ def accounting(run: Run) -> str:
         parts.insert(0, "interrupted")
     if end.null_timing_ns is not None:
         parts.append(f"null test {seconds(end.null_timing_ns * 1e-9)} a timing")
+    if run.parts > 1:
+        parts.append(f"resumed {plural(run.parts - 1, 'time')}")
     return " · ".join([*parts, run.path])
-
-
-def readings(report: Report) -> list[str]:
-    """What the table says, in sentences: the fastest verified row of each kind of device against
-    the baseline.
-
-    A difference is only stated when the interval excludes 1.
-    """
-    return [sentence for run in report.runs for sentence in _readings(report, run)]
 
 
 def si(value: float) -> str:
@@ -211,61 +269,6 @@ def factor(value: float) -> str:
 def percent(value: float) -> str:
     """A share as a percentage; one decimal below 10 %."""
     return f"{100 * value:.0f} %" if value >= 0.0995 else f"{100 * value:.1f} %"
-
-
-def _readings(report: Report, run: Run) -> Iterator[str]:
-    rows = [row for row in rows_of(run) if row["status"] == "ok" and row["speedup"] is not None]
-    base = report.baseline
-    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        if f"{row['backend']}:{row['device']}" != base:
-            kind = row["device"].partition(":")[0]
-            key = (row["scenario"], row["batch"], row["threads"], row["precision"], kind)
-            if key not in groups or row["speedup"] > groups[key]["speedup"]:
-                groups[key] = row
-    prefix = f"{run.name}: " if len(report.runs) > 1 else ""
-    for row in groups.values():
-        yield f"→ {prefix}{_sentence(row, base, _which(row, rows))}"
-
-
-def _which(row: Row, rows: list[dict[str, Any]]) -> str:
-    """What tells this comparison from the others, when there are several."""
-    parts = []
-    if len({other["batch"] for other in rows}) > 1:
-        parts.append(f"at batch {row['batch']}")
-    if len({other["threads"] for other in rows}) > 1:
-        parts.append(f"with {plural(row['threads'], 'thread')}")
-    return "".join(f" {part}" for part in parts)
-
-
-def _sentence(row: Row, base: str, which: str) -> str:
-    base_backend, base_device = split_baseline(base)
-    ours, theirs = (_NAMES.get(name, name) for name in (row["backend"], base_backend))
-    same_place = row["device"] == base_device
-    here, there = ("" if same_place else f" on {_place(d)}" for d in (row["device"], base_device))
-    closing = f" on {_place(row['device'])}" if same_place else ""
-    ratio, low, high = row["speedup"], row["speedup_low"], row["speedup_high"]
-    verb = (
-        "trains this network" if row["scenario"] == "train" else "runs inference with this network"
-    )
-    if low is None or high is None or low <= 1 <= high:
-        question = f"Whether {ours}{here} or {theirs}{there} {verb} faster{which}{closing}"
-        rounds = "one process each" if low is None or high is None else "these rounds"
-        return f"{question} cannot be told from {rounds}: {speedup(row)}."
-    if ratio >= 1:
-        return f"{ours} {verb}{here}{which} {_times(ratio)} as fast as {theirs}{there}{closing}."
-    times = _times(1 / ratio)
-    return f"{theirs} {verb}{there}{which} {times} as fast as {ours}{here}{closing}, the next."
-
-
-def _times(ratio: float) -> str:
-    if ratio < 1.095:
-        return f"{ratio:.2f} times" if ratio >= 1.005 else f"{ratio:.3f} times"
-    return f"{ratio:.1f} times" if ratio < 9.95 else f"{ratio:,.0f} times"
-
-
-def _place(device: str) -> str:
-    return "this CPU" if device == "cpu" else "this GPU" if device.startswith("cuda") else device
 
 
 def _with_bounds(row: Row, value: str, low: str, high: str) -> str:

@@ -27,6 +27,9 @@ _LOOSEST = 0.8
 _FACTOR = 5.0
 _MANY = 64
 """Elements from which on the size of a gradient under dropout hardly depends on the masks."""
+_SAMPLES = 8
+"""Samples from which on that is so: all of one sample's gradient has its loss' derivative as a factor, which other
+masks change by orders of magnitude once the network is sure of the sample."""
 
 
 def check_going_on(session: Session, plan: Plan, workload: Workload, final: Weights) -> list[Check]:
@@ -58,7 +61,8 @@ def check_going_on(session: Session, plan: Plan, workload: Workload, final: Weig
         stored = 2 * UNIT_ROUNDOFF["fp32"] * float(np.linalg.norm(between[name])) / rate
         spread = max([float(np.linalg.norm(other[name] - here[0][name])) for other in here[1:]])
         if size > 0:
-            checks += _follows(name, got, wanted, size, spread, SAFETY * stored)
+            tells_size = wanted.size >= _MANY and plan.batch >= _SAMPLES
+            checks += _follows(name, got, wanted, size, spread, SAFETY * stored, tells_size)
     return checks
 
 
@@ -86,14 +90,20 @@ class _Gradients:
 
 
 def _follows(
-    name: str, got: Array, wanted: Array, size: float, spread: float, stored: float
+    name: str,
+    got: Array,
+    wanted: Array,
+    size: float,
+    spread: float,
+    stored: float,
+    tells_size: bool,
 ) -> list[Check]:
     label = f"gradient of {name} that two steps after the timed loop followed"
     allowed = 0.05 + (4 * spread + stored) / size
     if allowed < _LOOSEST:
         deviation = float(np.linalg.norm(got - wanted)) / size
         return [compare(f"{label}, relative deviation", deviation, 0.0, allowed, 0.0)]
-    if stored > 0.3 * size or spread > size or wanted.size < _MANY:
+    if stored > 0.3 * size or spread > size or not tells_size:
         return []
     with np.errstate(divide="ignore"):
         ratio = np.log(np.linalg.norm(got) / size)

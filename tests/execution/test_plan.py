@@ -61,6 +61,20 @@ def test_a_backend_that_cannot_be_used_has_a_row_on_its_own_device(wide):
     assert ["torch"] == [case.backend for case in planned.problems]
 
 
+@pytest.mark.parametrize("device", ["cuda:GPU-8f2c11d0", "cuda:MIG-4f0c2a0e-1111"])
+def test_a_device_may_be_asked_for_by_its_uuid(wide, device):
+    request = wide(devices=(device,), scenarios=("infer",), batches=(8,))
+    check(request)
+    assert [("numpy", device, "infer", 8), ("torch", device, "infer", 8)] == rows(request)
+
+
+def test_a_baseline_that_is_none_of_the_cases_is_refused_with_those_there_are(wide):
+    found = {"numpy": CPU, "torch": CPU}
+    assert plan(wide(baseline="torch:cpu"), found, 800).cases
+    with pytest.raises(UsageError, match="'torch:cuda' matches no row; the rows are: numpy:cpu, "):
+        plan(wide(baseline="torch:cuda"), found, 800)
+
+
 def test_what_was_asked_for_twice_runs_once(wide):
     request = wide(backends=("numpy", "numpy"), scenarios=("infer", "infer"), batches=(8, 8))
     assert [("numpy", "cpu", "infer", 8)] == rows(request)
@@ -95,6 +109,8 @@ def test_the_estimate_grows_with_what_there_is_to_do(wide):
         ({"backends": ("module:",)}, "not of the form module:Class"),
         ({"devices": ("gpu",)}, "one of cpu, cuda, cuda:N"),
         ({"devices": ("cuda:x",)}, "one of cpu, cuda, cuda:N"),
+        ({"devices": ("cuda:",)}, "one of cpu, cuda, cuda:N"),
+        ({"baseline": "numpy"}, "baseline 'numpy' is not a backend:device"),
         ({"scenarios": ("training",)}, "did you mean 'train'?"),
         ({"batches": (0,)}, "batch 0 must be 1 or more"),
         ({"batches": (10**15,)}, "this machine has"),

@@ -150,7 +150,56 @@ def test_uploads_and_downloads_are_timed_until_the_device_is_done():
     assert 3 == len(batches)
     assert (2 * MS,) * 3 == upload_ns
     session.download = lambda result: setattr(session, "now_ns", session.now_ns + 5 * MS)
-    assert {5 * MS} == set(timing.time_downloads(session, 0, clock=session.clock))
+    assert {5 * MS} == set(timing.time_downloads(session, 0, "infer", clock=session.clock))
+
+
+def test_what_training_gives_is_downloaded_in_training_and_an_output_in_inference():
+    for scenario, wanted in (("train", "loss"), ("infer", "output")):
+        session = FakeSession(MS)
+        session.train_step = lambda batch: "loss"
+        session.infer = lambda batch: "output"
+        downloaded = []
+        session.download = downloaded.append
+        timing.time_downloads(session, 0, scenario, clock=session.clock)
+        assert {wanted} == set(downloaded)
+
+
+class FakeDeviceClock:
+    """Reads the session's clock, as a device that keeps time with its work."""
+
+    def __init__(self, session):
+        self.session = session
+
+    def mark(self):
+        self.session.calls.append("mark")
+        return self.session.now_ns
+
+    def between_ns(self, begin, end):
+        return end - begin
+
+
+def test_a_session_without_a_clock_of_its_own_has_no_device_times():
+    session = FakeSession(MS)
+    assert () == timing.time_device_steps(session, [0], "train", {})
+    assert [] == session.calls
+
+
+@pytest.mark.parametrize("scenario", ["train", "infer"])
+def test_a_device_time_lies_between_two_marks_around_a_step_on_an_idle_device(scenario):
+    session = FakeSession(3 * MS, synchronize_ns=2 * MS, load_ns=50 * MS)
+    session.device_clock = FakeDeviceClock(session)
+    times = timing.time_device_steps(session, list(range(8)), scenario, {})
+    assert {3 * MS} == set(times)
+    assert STEPS_FROM_INITIAL - 3 == len(times)
+    loads = ["load"] if scenario == "train" else []
+    one = ["synchronize", "mark", "step", "mark", "synchronize"]
+    assert loads + one * STEPS_FROM_INITIAL == session.calls
+
+
+def test_a_device_that_takes_seconds_is_not_asked_sixteen_times():
+    session = FakeSession(10_000 * MS)
+    session.device_clock = FakeDeviceClock(session)
+    assert (10_000 * MS,) == timing.time_device_steps(session, [0], "infer", {})
 
 
 def test_an_empty_session_takes_next_to_nothing():

@@ -13,6 +13,15 @@ from dlbench import record as r
 
 STEP_S = {"numpy": 0.036, "torch": 0.037, "tensorflow": 0.020, "cupy": 0.002, "acme": 0.010}
 VERSIONS = {"numpy": "2.4.6", "torch": "2.13.0", "tensorflow": "2.21.0", "cupy": "", "acme": "0.1"}
+GPU_FACTS = {
+    "device": "cuda:0",
+    "device_name": "NVIDIA H200",
+    "device_uuid": "GPU-8f2c11d0-aaaa-bbbb-cccc-000000000001",
+    "tf32": "off",
+    "cudnn": "9.10.2",
+    "cudnn_benchmark": "off",
+    "peak_device_memory_bytes": 3 * 2**28,
+}
 TRAINING_FLOPS = 71_600_000
 
 
@@ -106,6 +115,9 @@ def make_process(
         "version": VERSIONS.get(case.backend, ""),
         "facts": {"threads": case.threads},
     }
+    if case.device.startswith("cuda"):
+        fields["facts"] = GPU_FACTS
+        fields["device_ns"] = (round_ns(0.8 * middle),) * 5
     return r.Process(case=case, round=number, **(fields | changes))
 
 

@@ -191,6 +191,19 @@ def test_a_difference_is_only_stated_when_the_interval_excludes_one(make: Any) -
     assert "cannot be told from one process" in reading([0.04], [0.02])
 
 
+@pytest.mark.parametrize(
+    ("devices", "place"), [(("cuda",), "this GPU"), (("cuda:0", "cuda:1"), "cuda:1")]
+)
+def test_a_gpu_is_called_by_its_name_where_there_are_several(
+    make: Any, devices: tuple[str, ...], place: str
+) -> None:
+    cases = [make.case("numpy"), *(make.case("torch", device) for device in devices)]
+    lines = [make.verification(case) for case in cases]
+    lines += [make.process(case, n, 0.04 / (1 + i)) for i, case in enumerate(cases) for n in (1, 2)]
+    readings = json.loads(shown("json", make.measured(cases, lines)))["readings"]
+    assert f"PyTorch trains this network on {place} " in readings[0]
+
+
 def test_nothing_is_read_out_of_rows_that_are_not_verified(make: Any) -> None:
     cases = [make.case("numpy"), make.case("torch")]
     lines = [make.verification(cases[0]), make.verification(cases[1], "unverified", "wrong")]

@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dlbench.baseline import split_baseline
 from dlbench.errors import UsageError
 from dlbench.record import Case, Data, Line, Peak, Record
-from dlbench.table import COLUMNS, build, data_name, rows, split_baseline
+from dlbench.table import COLUMNS, build, data_name, rows
 
 
 def measured(make: Any, *cases: tuple[Case, list[float]], **header: Any) -> Record:
@@ -166,3 +167,92 @@ def test_what_keeps_records_from_being_compared_is_noted(make: Any) -> None:
     assert build([("a", plain), ("b", plain)]).notes == ()
     assert "different data" in build([("a", plain), ("b", other_data)]).notes[0]
     assert "different workloads" in build([("a", plain), ("b", other_work)]).notes[0]
+
+
+def on_a_gpu(make: Any, scenario: str = "train", **changes: Any) -> Record:
+    """NumPy on the CPU at 40 ms, PyTorch on a GPU at 2 ms with 6 ms of copies in and 2 ms out."""
+    cpu, gpu = make.case("numpy", scenario=scenario), make.case("torch", "cuda", scenario)
+    copies = {"upload_ns": (6_000_000,) * 8, "download_ns": (2_000_000,) * 5} | changes
+    lines: list[Line] = [make.verification(cpu), make.verification(gpu)]
+    for number, wobble in enumerate((1.0, 1.01, 0.99), 1):
+        lines.append(make.process(cpu, number, 0.040 * wobble))
+        lines.append(make.process(gpu, number, 0.002 * wobble, **copies))
+    return make.measured([cpu, gpu], lines)
+
+
+@pytest.mark.parametrize("scenario", ["train", "infer"])
+def test_copies_have_columns_of_their_own_and_one_with_the_step(make: Any, scenario: str) -> None:
+    row = by_backend(rows(on_a_gpu(make, scenario)))["torch"]
+    assert (row["upload_s"], row["download_s"]) == (
+        pytest.approx(0.006, abs=1e-9),
+        pytest.approx(0.002, abs=1e-9),
+    )
+    assert row["median_s"] == pytest.approx(0.002)
+    assert row["with_copies_s"] == pytest.approx(0.010)
+    assert row["with_copies_low_s"] < 0.010 < row["with_copies_high_s"]
+    assert row["speedup"] == pytest.approx(20)
+    assert row["speedup_with_copies"] == pytest.approx(4)
+    assert row["speedup_with_copies_low"] < 4 < row["speedup_with_copies_high"]
+
+
+def test_on_the_cpu_a_step_with_copies_is_the_step(make: Any) -> None:
+    row = by_backend(rows(on_a_gpu(make), baseline="torch:cuda"))["numpy"]
+    assert row["with_copies_s"] == row["median_s"]
+    assert row["speedup_with_copies"] == pytest.approx(0.010 / 0.040)
+
+
+def test_a_copy_that_was_not_timed_leaves_no_figure_with_copies(make: Any) -> None:
+    row = by_backend(rows(on_a_gpu(make, download_ns=())))["torch"]
+    assert row["speedup"] == pytest.approx(20)
+    assert math.isnan(row["with_copies_s"])
+    assert math.isnan(row["speedup_with_copies"])
+
+
+def test_a_row_says_what_was_observed_of_its_device(make: Any) -> None:
+    found = by_backend(rows(on_a_gpu(make)))
+    row = found["torch"]
+    assert row["device_name"] == "NVIDIA H200"
+    assert row["device_uuid"] == "GPU-8f2c11d0-aaaa-bbbb-cccc-000000000001"
+    assert (row["tf32"], row["cudnn"], row["cudnn_benchmark"]) == ("off", "9.10.2", "off")
+    assert row["device_s"] == pytest.approx(0.0016, rel=0.02)
+    assert row["peak_device_memory_bytes"] == 3 * 2**28
+    assert found["numpy"]["device_uuid"] is None
+    assert math.isnan(found["numpy"]["peak_device_memory_bytes"])
+
+
+def test_processes_on_two_devices_are_told_as_such(make: Any) -> None:
+    case = make.case("torch", "cuda")
+    lines = [make.verification(case)]
+    lines += [make.process(case, n, facts={"device_uuid": f"GPU-{n}"}) for n in (1, 2)]
+    (row,) = rows(make.measured([case], lines)).to_dict("records")
+    assert row["device_uuid"] == "GPU-1 and GPU-2"
+
+
+def test_rows_stand_by_device_and_by_speed_there(make: Any) -> None:
+    cases = [
+        (make.case("slow", "cuda:0"), [0.9] * 2),
+        (make.case("numpy"), [0.03] * 2),
+        (make.case("fast", "cuda:0"), [0.001] * 2),
+        (make.case("torch"), [0.02] * 2),
+    ]
+    frame = rows(measured(make, *cases))
+    assert list(frame["backend"]) == ["torch", "numpy", "fast", "slow"]
+
+
+def test_a_baseline_that_was_asked_for_must_be_there(make: Any) -> None:
+    record = make.record()
+    assert build([("a", record)], "torch:cpu").baseline == "torch:cpu"
+    with pytest.raises(UsageError, match="the rows are: numpy:cpu, torch:cpu, tensorflow:cpu, "):
+        build([("a", record)], "torch:cuda")
+    with pytest.raises(UsageError, match="is not a backend:device"):
+        build([("a", record)], "torch")
+    # the one that nobody asked for may be missing
+    assert build([("a", measured(make, (make.case("torch"), [0.1, 0.1])))]).notes == ()
+
+
+def test_a_baseline_without_figures_is_noted(make: Any) -> None:
+    base, ours = make.case("numpy"), make.case("torch")
+    lines = [make.verification(base, "failed", "why"), make.verification(ours)]
+    lines.append(make.process(ours, 1))
+    (note,) = build([("a/x.jsonl", make.measured([base, ours], lines))]).notes
+    assert note == "x.jsonl: no speed-ups, since the baseline numpy:cpu has no figures (failed)"

@@ -6,10 +6,15 @@ import time
 import numpy as np
 import pytest
 import small
+from dlbench.backends import numpy_cpu
 from test_after import found
 
 from dlbench import timing
+from dlbench.contract import Plan
+from dlbench.spec.suite import load_suite
+from dlbench.spec.workload import initial_weights
 from dlbench.verify.after import check_settled
+from dlbench.verify.going_on import check_going_on
 
 
 def from_step(number, change):
@@ -113,3 +118,21 @@ def test_the_settling_of_a_slow_step_is_judged_from_three_of_them():
     uploads = []
     timing.time_settling(session, object(), lambda: uploads.append(0) or object(), "infer")
     assert len(uploads) == 3
+
+
+def test_a_right_session_passes_with_dropout_and_one_sample_a_batch():
+    workload = load_suite("smoke").workload
+    weights = initial_weights(workload, 0)
+    random = np.random.default_rng(3)
+    for seed in range(8):
+        plan = Plan("numpy", "cpu", 1, 1, seed=seed)
+        session = numpy_cpu.Adapter().open(plan, workload, weights)
+        for _ in range(16):
+            session.train_step(
+                session.upload(
+                    random.standard_normal((1, 1, 28, 28)).astype(np.float32),
+                    random.integers(0, 10, 1),
+                )
+            )
+        checks = check_going_on(session, plan, workload, session.weights())
+        assert [check.name for check in checks if not check.passed] == []

@@ -1,0 +1,265 @@
+"""What a record that was cut off still lacks, and the request that completes exactly that.
+
+A record says everything about its run but where the files lie, so going on with one needs no other
+word. Words that are given all the same must be the record's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dlbench
+from dlbench import sameness
+from dlbench.errors import UsageError
+from dlbench.look import Found
+from dlbench.plan import Request
+from dlbench.record import (
+    Case,
+    End,
+    Header,
+    Machine,
+    Peak,
+    Process,
+    Record,
+    Scenario,
+    Skip,
+    Status,
+    Training,
+    Verification,
+)
+from dlbench.sameness import Difference, between
+from dlbench.spec.suite import Suite, list_suites, load_suite
+
+Configuration = tuple[str, str, str, int, int, str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What a record holds already.
+
+    Attributes
+    ----------
+    skipped, trained : cases with such a line.
+    verified : how the verification of a configuration ended.
+    processes : how the process of a case and round ended.
+    peaks : numbers of threads whose matrix-product rate is known.
+    null_timing_ns : what a timing costs, None where that is not in it.
+    """
+
+    skipped: frozenset[Case] = frozenset()
+    trained: frozenset[Case] = frozenset()
+    verified: Mapping[Configuration, Status] = dataclasses.field(default_factory=dict)
+    processes: Mapping[tuple[Case, int], Status] = dataclasses.field(default_factory=dict)
+    peaks: frozenset[int] = frozenset()
+    null_timing_ns: float | None = None
+
+    def settled(self, case: Case) -> bool:
+        """Whether nothing more is to be learned about a case: it cannot run, or has gone wrong."""
+        if case in self.skipped or self.verified.get(case.configuration, "ok") != "ok":
+            return True
+        return any(
+            status != "ok" for (measured, _), status in self.processes.items() if measured == case
+        )
+
+    def missing_rounds(self, case: Case, rounds: int) -> list[int]:
+        """The rounds of 1 to `rounds` that a case lacks."""
+        return [n for n in range(1, rounds + 1) if (case, n) not in self.processes]
+
+
+def done(record: Record) -> Done:
+    """What a record holds."""
+    lines = record.lines
+    return Done(
+        skipped=frozenset(line.case for line in lines if isinstance(line, Skip)),
+        trained=frozenset(line.case for line in lines if isinstance(line, Training)),
+        verified={
+            line.case.configuration: line.status for line in lines if isinstance(line, Verification)
+        },
+        processes={
+            (line.case, line.round): line.status for line in lines if isinstance(line, Process)
+        },
+        peaks=frozenset(line.threads for line in lines if isinstance(line, Peak)),
+        null_timing_ns=next(
+            (
+                line.null_timing_ns
+                for line in lines
+                if isinstance(line, End) and line.null_timing_ns is not None
+            ),
+            None,
+        ),
+    )
+
+
+def missing(record: Record) -> tuple[Case, ...]:
+    """The cases of which something is missing, in the record's order."""
+    held, header = done(record), record.header
+    return tuple(case for case in header.cases if _lacks(case, held, header))
+
+
+def is_complete(record: Record) -> bool:
+    """Whether a record lacks nothing, its last line included."""
+    end = record.end
+    return end is not None and end.status == "complete" and not missing(record)
+
+
+def suite_of(record: Record, named: str | None = None) -> Suite:
+    """The suite that a record is of, or the one that is `named`.
+
+    Raises
+    ------
+    SuiteError : there is no such suite, or a mistake in it.
+    UsageError : the record's suite was a file, which has to be named.
+    """
+    own = record.header.suite
+    if named is None and own not in {name for name, _ in list_suites()}:
+        raise UsageError(f"--resume: the suite {own!r} was a file; name it with --suite FILE.toml")
+    return load_suite(named or own)
+
+
+def _lacks(case: Case, held: Done, header: Header) -> bool:
+    if held.settled(case):
+        return False
+    return (
+        case.configuration not in held.verified
+        or bool(held.missing_rounds(case, header.rounds))
+        or bool(header.epochs and case.scenario == "train" and case not in held.trained)
+    )
+
+
+def check_given(record: Record, given: Mapping[str, Any]) -> None:
+    """Holds options against a record, by the names of `Request`; they may say only what it says.
+
+    Raises
+    ------
+    UsageError : with each that says something else.
+    """
+    header, cases = record.header, record.header.cases
+    held: dict[str, tuple[str, Any]] = {
+        "backends": ("--backend", _each(case.backend for case in cases)),
+        "devices": ("--device", _each(case.device for case in cases)),
+        "scenarios": ("--scenario", _each(case.scenario for case in cases)),
+        "batches": ("the batch size", _each(case.batch for case in cases)),
+        "threads": ("--threads", cases[0].threads if cases else None),
+        "seed": ("--seed", header.seed),
+        "rounds": ("--rounds", header.rounds),
+        "budget_s": ("--budget", header.budget_s),
+        "epochs": ("--epochs", header.epochs),
+        "data": ("--data", header.data.name),
+    }
+    differences: list[Difference] = []
+    for name, asked in given.items():
+        what, recorded = held[name]
+        if isinstance(asked, tuple):
+            if set(asked) != set(recorded):
+                differences += between(what, recorded, asked)
+        else:
+            differences += between(what, recorded, asked)
+    refuse(differences)
+
+
+def request_for(
+    record: Record,
+    suite: Suite,
+    machine: Machine,
+    cache_dir: Path,
+    data_dir: Path | None = None,
+) -> Request:
+    """The request that a record came from, cut down to the batch sizes of which something is missing.
+
+    Parameters
+    ----------
+    suite : the suite that the record names.
+    machine : this machine, which must be the record's.
+    cache_dir, data_dir : where files lie here, which a record does not say.
+
+    Raises
+    ------
+    UsageError : with everything that is not as it was when the record was begun.
+    """
+    header = record.header
+    differences = [
+        *between("dlbench", header.dlbench, dlbench.__version__),
+        *between("the suite", header.suite, suite.name),
+        *_workload(header, suite),
+        *sameness.machines(header.machine, machine),
+    ]
+    refuse(differences)
+    lacking = missing(record)
+    return Request(
+        suite=suite,
+        machine=machine,
+        cache_dir=cache_dir,
+        backends=_each(case.backend for case in lacking),
+        devices=_each(case.device for case in lacking),
+        scenarios=_scenarios(lacking),
+        batches=_each(case.batch for case in lacking),
+        threads=lacking[0].threads if lacking else None,
+        seed=header.seed,
+        rounds=header.rounds,
+        budget_s=header.budget_s,
+        epochs=header.epochs,
+        data=header.data.name,
+        data_dir=data_dir,
+    )
+
+
+def refuse(differences: Sequence[Difference]) -> None:
+    """Refuses to go on with a record when there are differences.
+
+    Raises
+    ------
+    UsageError : naming each.
+    """
+    if differences:
+        raise UsageError(f"--resume: {sameness.sentence(differences)}")
+
+
+def backend_differences(
+    record: Record, cases: Iterable[Case], found: Mapping[str, Found]
+) -> list[Difference]:
+    """What of the backends that `cases` need is not the record's: versions, mode, or the GPU behind a name."""
+    differences: dict[tuple[str, str], list[Difference]] = {}
+    for case in cases:
+        differences[(case.backend, case.device)] = _of_backend(record, case, found[case.backend])
+    # the same version is asked about once for each device
+    return list(dict.fromkeys(each for several in differences.values() for each in several))
+
+
+def _of_backend(record: Record, case: Case, seen: Found) -> list[Difference]:
+    name = case.backend
+    own = [
+        line
+        for line in record.lines
+        if isinstance(line, Verification | Process) and line.version and line.case.backend == name
+    ]
+    if seen.status != "ok":
+        now = f"not usable ({seen.reason})"
+        return [Difference(f"backend {name}", own[0].version, now)] if own else []
+    different = between(f"the mode of {name}", case.mode or "none", seen.mode or "none")
+    if own:
+        different += between(f"backend {name}", own[0].version, seen.version)
+    libraries = next((line.libraries for line in own if isinstance(line, Process)), None)
+    for library in sorted({*(libraries or {}), *seen.libraries}) if libraries else ():
+        versions = (each.get(library, "none") for each in (libraries or {}, seen.libraries))
+        different += between(f"{library} of {name}", *versions)
+    recorded = [line.facts.get("device_uuid") for line in own if line.case.device == case.device]
+    there = seen.uuids.get("cuda:0" if case.device == "cuda" else case.device)
+    if recorded and recorded[0] and there:
+        different += between(f"the GPU behind {case.device}", recorded[0], there)
+    return different
+
+
+def _workload(header: Header, suite: Suite) -> list[Difference]:
+    recorded, now = header.workload_digest, suite.workload.digest
+    return between(f"the workload of {suite.name}", recorded[:12], now[:12])
+
+
+def _scenarios(cases: Iterable[Case]) -> tuple[Scenario, ...]:
+    return tuple(dict.fromkeys(case.scenario for case in cases))
+
+
+def _each(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))
