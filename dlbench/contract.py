@@ -81,7 +81,12 @@ class Session(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str | int]:
-        """What was observed, not asked for: ``threads``, ``device``, ``tf32``, ``cudnn``, …"""
+        """What was observed, not asked for: ``threads``, ``device``, ``tf32``, ``cudnn``, …
+
+        A session on a GPU says which one, so that telemetry is sampled there: ``device_uuid``, as the framework or
+        the CUDA runtime has it (``GPU-…`` or ``MIG-…``, the prefix may be missing), or where that cannot be had
+        ``device_pci_bus_id`` (``0000:1b:00.0``). Indices will not do: the driver counts otherwise.
+        """
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Any:
         """A resident batch from inputs N×C×H×W or N×F (float32) and targets, labels N (int64) or values

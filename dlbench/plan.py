@@ -42,6 +42,7 @@ class Request:
     data : a data set instead of the suite's.
     data_dir : a folder with the data set's files.
     limit_s : the longest a worker may say nothing, on top of its share of the budget.
+    telemetry_period_s : time between two samples of device and host while a case is timed; 0 for none.
     """
 
     suite: Suite
@@ -59,6 +60,7 @@ class Request:
     data: str | None = None
     data_dir: Path | None = None
     limit_s: float = 180.0
+    telemetry_period_s: float = 0.05
 
     @property
     def chosen_threads(self) -> int:

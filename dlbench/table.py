@@ -22,6 +22,7 @@ from dlbench.errors import UsageError
 from dlbench.outcome import WORST_FIRST, Outcome, outcomes
 from dlbench.record import Case, Data, End, Header, Peak, Record
 from dlbench.stats import Estimate, case_estimate, ratio
+from dlbench.telemetry import columns as telemetry
 from dlbench.wording import plural
 
 BASELINE = "numpy:cpu"
@@ -60,6 +61,7 @@ COLUMNS: Mapping[str, str] = {
     "epochs": "object",
     "final_loss": "float64",
     "test_accuracy": "float64",
+    **telemetry.COLUMNS,
     "remedy": "object",
     "record": "object",
 }
@@ -70,7 +72,7 @@ Times ending in ``_s`` are seconds. `median_s` is the median of the processes' m
 the row's, `share_of_peak` the achieved floating-point rate / that of a matrix product on this
 machine's CPU (CPU rows only), `first_step_s` the first step of a process with any compilation,
 `upload_s` and `download_s` the copies of a batch in and of a result out. `max_relative_error` is
-error / scale, the worst of all checks.
+error / scale, the worst of all checks. For the columns of telemetry see `dlbench.telemetry.columns`.
 """
 
 
@@ -161,11 +163,12 @@ def rows(record: Record, name: str = "", baseline: str = BASELINE) -> pd.DataFra
         for o in reversed(found)
         if o.medians_s and f"{o.case.backend}:{o.case.device}" == baseline
     }
-    peaks = _peaks(record)
+    peaks, sampled = _peaks(record), telemetry.by_case(record)
     ordered = sorted(found, key=_rank)
     return _frame(
         [
             _row(outcome, record.header, base.get(_comparable(outcome.case)), peaks, name, baseline)
+            | (sampled.get(outcome.case, {}) if outcome.medians_s else {})
             for outcome in ordered
         ]
     )
