@@ -38,7 +38,8 @@ class Log:
         if math.isfinite(value):
             times, values = self._points.setdefault(metric, ([], []))
             times.append(t_ns)
-            values.append(value)
+            # a millionth of a second, a watt or a share is finer than anything that is read
+            values.append(round(value, 6))
 
     def lose(self, metric: str, reason: str) -> None:
         """Notes why a metric is not there, or no longer; the first reason stays."""

@@ -84,7 +84,7 @@ class Sampler:
             due_ns = max(due_ns + self._period_ns, self.ended_ns)
             self._stopped.wait((due_ns - clock_ns()) * 1e-9)
         for turn in turns:
-            turn.probe.close()
+            turn.end(self.log)
 
 
 class _Turn:
@@ -94,21 +94,27 @@ class _Turn:
         self.probe = probe
         self.due_ns = 0
         self.tries_left = _TRIES
+        self._refused = ""
 
     def take(self, log: Log) -> None:
         """Reads the probe; one that is refused for good, or again and again, is given up."""
         self.due_ns = clock_ns() + self.probe.every_ns
         try:
             self.probe.read(log)
-            self.tries_left = _TRIES
+            self.tries_left, self._refused = _TRIES, ""
             return
         except Refused as refused:
-            reason = refused.reason
+            self._refused = refused.reason
             self.tries_left = 0 if refused.for_good else self.tries_left - 1
         except Exception as error:
             # a sampler that dies of one metric would take the others with it
-            reason, self.tries_left = f"{type(error).__name__}: {error}", 0
+            self._refused, self.tries_left = f"{type(error).__name__}: {error}", 0
         if not self.tries_left:
+            self.end(log)
+
+    def end(self, log: Log) -> None:
+        """Gives back what the probe holds, and notes why it stopped if that was not asked for."""
+        if self._refused:
             for metric in self.probe.metrics:
-                log.lose(metric, reason)
-            self.probe.close()
+                log.lose(metric, self._refused)
+        self.probe.close()
