@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dlbench.table import Report, Run, split_baseline
 
-from . import words
+from . import telemetry, words
 
 _RIGHT = {
     "batch",
@@ -40,6 +40,7 @@ def _section(run: Run, report: Report) -> str:
     ]
     if measured:
         parts.append(_table(_cells(measured, split_baseline(report.baseline)[0])))
+        parts += _telemetry(measured)
     if beneath:
         parts.append(
             "\n".join(
@@ -50,6 +51,17 @@ def _section(run: Run, report: Report) -> str:
     parts += [_text(remark) for remark in words.remarks(rows)]
     parts.append(_text(words.accounting(run)))
     return "\n\n".join(parts)
+
+
+def _telemetry(rows: Sequence[words.Row]) -> list[str]:
+    columns = telemetry.cells(rows)
+    if not columns:
+        return []
+    who = {
+        "backend": [words.label(row) for row in rows],
+        "batch": [f"{row['batch']:,}" for row in rows],
+    }
+    return [f"{telemetry.HEADING}:", _table(who | columns), *map(_text, telemetry.notes(rows))]
 
 
 def _cells(rows: Sequence[words.Row], baseline: str) -> dict[str, list[str]]:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from dlbench.table import Report, Run, split_baseline
 
-from . import words
+from . import telemetry, words
 
 _GAP = "  "
 _STYLES = {"ok": "green", "unverified": "bold red", "skipped": "dim"}
@@ -88,14 +88,11 @@ def _run(run: Run, report: Report, width: int) -> list[Text]:
             if row["scenario"] == scenario and row["status"] != "ok":
                 lines += _beneath(row, columns, width)
     lines += _trainings(measured, width)
+    lines += _telemetry(measured, width)
     for remark in words.remarks(rows):
         lines += _wrapped(remark, width, "yellow")
-    if left_out:
-        lines += _wrapped(
-            f"left out for want of width: {', '.join(left_out)} (--format markdown has them)",
-            width,
-            "dim",
-        )
+    for note in _left_out(left_out):
+        lines += _wrapped(note, width, "dim")
     return [*lines, *_wrapped(words.accounting(run), width)]
 
 
@@ -144,10 +141,18 @@ def _columns(everything: Sequence[words.Row], baseline: str) -> list[_Column]:
     return [c for c in columns if c.name in needed or (any(c.cells) and c.name != "batch")]
 
 
-def _fitting(columns: list[_Column], width: int) -> tuple[list[_Column], list[str]]:
-    """The columns that fit into the width, and the titles of those left out."""
+def _left_out(titles: Sequence[str]) -> list[str]:
+    if not titles:
+        return []
+    return [f"left out for want of width: {', '.join(titles)} (--format markdown has them)"]
+
+
+def _fitting(
+    columns: list[_Column], width: int, first: Sequence[str] = _LEFT_OUT_FIRST
+) -> tuple[list[_Column], list[str]]:
+    """The columns that fit into the width, and the titles of those left out, the `first` ones first."""
     kept, left_out = list(columns), []
-    for name in _LEFT_OUT_FIRST:
+    for name in first:
         if 4 + sum(column.width for column in kept) + len(_GAP) * (len(kept) - 1) <= width:
             break
         if any(column.name == name for column in kept):
@@ -211,6 +216,27 @@ def _trainings(rows: Sequence[words.Row], width: int) -> list[Text]:
     lines.append(_headings(columns))
     for index, row in enumerate(trained):
         lines.append(_marked(row, _cells(columns, index)))
+    return lines
+
+
+def _telemetry(rows: Sequence[words.Row], width: int) -> list[Text]:
+    """What device and host did meanwhile, as far as something is known."""
+    shown = telemetry.cells(rows)
+    if not shown:
+        return []
+    columns = [
+        _Column("backend", tuple(_name(row) for row in rows)),
+        _Column("device", tuple(row["device"] for row in rows)),
+        _Column("scenario", tuple(row["scenario"] for row in rows)),
+    ]
+    if len({row["batch"] for row in rows}) > 1:
+        columns.append(_titled("batch", (f"{row['batch']:,}" for row in rows), right=True))
+    columns += [_titled(title, cells, right=True) for title, cells in shown.items()]
+    columns, left_out = _fitting(columns, width, telemetry.LEFT_OUT_FIRST)
+    lines = [Text(f" {telemetry.HEADING}", "bold"), _headings(columns)]
+    lines += [_marked(row, _cells(columns, index)) for index, row in enumerate(rows)]
+    for note in (*telemetry.notes(rows), *_left_out(left_out)):
+        lines += _wrapped(note, width, "dim")
     return lines
 
 
