@@ -33,7 +33,7 @@ LEFT_OUT_FIRST = (
     "SMs busy",
 )
 """What a narrow terminal does without, the least important first."""
-_GIB = 2**30
+_MIB, _GIB = 2**20, 2**30
 
 
 def cells(rows: Sequence[words.Row]) -> dict[str, list[str]]:
@@ -48,7 +48,7 @@ def notes(rows: Sequence[words.Row]) -> list[str]:
     for row in rows:
         if row["telemetry_unknown"]:
             who.setdefault(one_line(row["telemetry_unknown"]), []).append(words.label(row))
-    return [f"no telemetry of {', '.join(labels)}: {why}" for why, labels in who.items()]
+    return [f"not known of {', '.join(labels)}: {why}" for why, labels in who.items()]
 
 
 def device(row: words.Row) -> str:
@@ -96,8 +96,8 @@ def _figure(column: str, shown: Callable[[float], str], name: str = "") -> Calla
     return cell
 
 
-def _gibibytes(value: float) -> str:
-    return f"{words.digits(value / _GIB)} GiB"
+def _bytes(value: float) -> str:
+    return f"{words.digits(value / _GIB)} GiB" if value >= _GIB else f"{value / _MIB:.0f} MiB"
 
 
 def _watts(value: float) -> str:
@@ -124,7 +124,7 @@ _COLUMNS: dict[str, Callable[..., str]] = {
     "power": _figure("power_instant_w", _watts, "power"),
     "power, 1 s average": _figure("power_average_w", _watts, "average power"),
     "power usage": _figure("power_usage_w", _watts, "power usage"),
-    "GPU memory": _figure("device_memory_bytes", _gibibytes),
+    "GPU memory": _figure("device_memory_bytes", _bytes),
     "SM clock": _figure("sm_clock_mhz", _megahertz, "SM clock"),
     "memory clock": _figure("memory_clock_mhz", _megahertz, "memory clock"),
     "hottest": _figure("temperature_c", lambda value: f"{value:.0f} °C"),
@@ -132,5 +132,5 @@ _COLUMNS: dict[str, Callable[..., str]] = {
     "others on it": _figure("other_gpu_processes", str),
     "cores": _figure("worker_cores", _cores, "CPU use"),
     "others' cores": _figure("other_cores", _cores, "CPU use of others"),
-    "peak memory": _figure("peak_resident_bytes", _gibibytes),
+    "peak memory": _figure("peak_resident_bytes", _bytes),
 }

@@ -57,6 +57,9 @@ class Nvml:
     def refusal(self, code: int, function: str) -> Refused:
         """What a return code says."""
         words = f"{self.lib.NVMLError(code)} ({function})"
+        if code == self.lib.NVML_ERROR_GPU_IS_LOST:
+            # whatever was asked for
+            words = "the device went away (GPU is lost)"
         return Refused(words, for_good=code not in self._passing_codes, code=code)
 
     def close(self) -> None:
