@@ -7,15 +7,18 @@ means otherwise has another name.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlbench.telemetry.device import Device
-from dlbench.telemetry.log import Log, Probe, Refused, timed
+from dlbench.telemetry.log import Log, Probe, Refused, clock_ns, timed
 from dlbench.telemetry.nvml import Nvml
 
-POWER_FIELDS = {"power_average_w": 185, "power_instant_w": 186}
-"""NVML_FI_DEV_POWER_AVERAGE (over the last second) and NVML_FI_DEV_POWER_INSTANT."""
+FIELDS = {"power_average_w": 185, "power_instant_w": 186, "energy_j": 83}
+"""NVML_FI_DEV_POWER_AVERAGE (over the last second), NVML_FI_DEV_POWER_INSTANT (mW both) and
+NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION (mJ): what changes fast, in one call."""
+
+_SLOW_NS = 100_000_000
 
 _FIELD_VALUES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 
@@ -45,13 +48,13 @@ class _Way:
 def probes(nvml: Nvml, device: Device) -> list[Probe]:
     """All of them, in the order in which a pass reads them."""
     lib = nvml.lib
+    fields = dict(FIELDS)
     ways = [
         (
             _Way("memory_used_bytes", "nvmlDeviceGetMemoryInfo", (lib.nvmlMemory_v2,), _used),
             # the older structure counts what the driver keeps for itself as used
             _Way("memory_used_and_reserved_bytes", "nvmlDeviceGetMemoryInfo", (), _used),
         ),
-        (_Way("energy_j", "nvmlDeviceGetTotalEnergyConsumption", (), _thousandth),),
         (_Way("sm_clock_mhz", "nvmlDeviceGetClockInfo", (lib.NVML_CLOCK_SM,)),),
         (_Way("memory_clock_mhz", "nvmlDeviceGetClockInfo", (lib.NVML_CLOCK_MEM,)),),
         (
@@ -63,10 +66,11 @@ def probes(nvml: Nvml, device: Device) -> list[Probe]:
             _Way("clock_event_reasons", "nvmlDeviceGetCurrentClocksThrottleReasons"),
         ),
     ]
-    return [_power(nvml, device), *(_gauge(nvml, device, *each) for each in ways)]
+    slow = [_gauge(nvml, device, *each, every_ns=_SLOW_NS) for each in ways]
+    return [_fields(nvml, device, fields), *_without_fields(nvml, device, fields), *slow]
 
 
-def _gauge(nvml: Nvml, device: Device, *ways: _Way) -> Probe:
+def _gauge(nvml: Nvml, device: Device, *ways: _Way, every_ns: int = 0) -> Probe:
     left = list(ways)
 
     def read(log: Log) -> None:
@@ -88,43 +92,58 @@ def _gauge(nvml: Nvml, device: Device, *ways: _Way) -> Probe:
             log.add(way.metric, t_ns, way.value(value))
             return
 
-    probe = Probe((ways[0].metric,), read)
+    probe = Probe((ways[0].metric,), read, every_ns)
     return probe
 
 
-def _power(nvml: Nvml, device: Device) -> Probe:
-    """Both powers in one call; where the driver has neither, the one without a name of its own."""
-    fields = dict(POWER_FIELDS)
+def _fields(nvml: Nvml, device: Device, fields: dict[str, int]) -> Probe:
+    """The fields in one call; those that the driver refuses are taken out of `fields`."""
+    function = "nvmlDeviceGetFieldValues"
 
     def read(log: Log) -> None:
-        if fields:
-            read_fields(log)
-        probe.metrics = tuple(fields) or ("power_usage_w",)
         if not fields:
-            function = "nvmlDeviceGetPowerUsage"
-            t_ns, value = timed(lambda: nvml.ask(function, device.handle))
-            log.add("power_usage_w", t_ns, _thousandth(value))
-
-    def read_fields(log: Log) -> None:
-        function = "nvmlDeviceGetFieldValues"
+            return
         try:
-            t_ns, found = timed(lambda: nvml.ask(function, device.handle, list(fields.values())))
+            begin_ns = clock_ns()
+            found = nvml.ask(function, device.handle, list(fields.values()))
+            t_ns = (begin_ns + clock_ns()) // 2
         except Refused as refused:
             if refused.code not in nvml.missing_codes:
                 raise
-            for metric in fields:
-                log.lose(metric, refused.reason)
-            fields.clear()
+            for metric in list(fields):
+                lose(log, metric, refused)
             return
         for metric, field in zip(list(fields), found, strict=True):
-            if field.nvmlReturn == nvml.lib.NVML_SUCCESS:
-                watts = _thousandth(getattr(field.value, _FIELD_VALUES[field.valueType]))
-                log.add(metric, t_ns, watts)
+            if not field.nvmlReturn:
+                watts_or_joules = getattr(field.value, _FIELD_VALUES[field.valueType]) / 1000
+                log.add(metric, t_ns, watts_or_joules)
                 continue
             refusal = nvml.refusal(field.nvmlReturn, f"{function} {fields[metric]}")
             if refusal.for_good:
-                log.lose(metric, refusal.reason)
-                del fields[metric]
+                lose(log, metric, refusal)
 
-    probe = Probe(tuple(fields), read)
-    return probe
+    def lose(log: Log, metric: str, refusal: Refused) -> None:
+        del fields[metric]
+        if metric != "energy_j":
+            log.lose(metric, refusal.reason)
+
+    return Probe(tuple(fields), read)
+
+
+def _without_fields(nvml: Nvml, device: Device, fields: dict[str, int]) -> Iterator[Probe]:
+    """Energy, and the power whose kind depends on the device, asked for by themselves where there is no such field."""
+    energy = _Way("energy_j", "nvmlDeviceGetTotalEnergyConsumption", (), _thousandth)
+    power = _Way("power_usage_w", "nvmlDeviceGetPowerUsage", (), _thousandth)
+    yield _unless(("energy_j",), fields, _gauge(nvml, device, energy))
+    both = ("power_average_w", "power_instant_w")
+    yield _unless(both, fields, _gauge(nvml, device, power))
+
+
+def _unless(there: Sequence[str], fields: Mapping[str, int], probe: Probe) -> Probe:
+    """The probe, read only where none of these fields is."""
+
+    def read(log: Log) -> None:
+        if not any(metric in fields for metric in there):
+            probe.read(log)
+
+    return Probe(probe.metrics, read)

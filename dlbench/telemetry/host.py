@@ -14,6 +14,8 @@ METRICS = ("worker_cpu_s", "busy_cpu_s", "resident_bytes")
 memory of the worker with what it started."""
 
 _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
+EVERY_NS = 1_000_000_000
+"""Nothing is gained by reading more often than this and at the ends of the window."""
 _LIST_EVERY_NS = 5_000_000_000
 
 

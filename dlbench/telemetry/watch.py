@@ -17,9 +17,8 @@ from dlbench.telemetry.nvml import Nvml
 from dlbench.telemetry.sampler import Sampler
 
 NVML_METRICS = (
-    *gauges.POWER_FIELDS,
+    *gauges.FIELDS,
     "memory_used_bytes",
-    "energy_j",
     "sm_clock_mhz",
     "memory_clock_mhz",
     "temperature_c",
@@ -49,8 +48,11 @@ class Watch:
                 source.sampler.start()
 
     def phase(self, phase: str) -> None:
-        """The worker enters a phase; the one after its timings ends the sampling."""
-        if phase == "check":
+        """The worker enters a phase: everything is read as its timings begin and once more as they end."""
+        if phase == "measure":
+            for source in self._sources:
+                source.sampler.nudge()
+        elif phase == "check":
             self.stop()
 
     def stop(self) -> None:
@@ -83,7 +85,8 @@ class Watcher:
             self._open()
 
         def make(pid: int, facts: Mapping[str, str | int]) -> list[_Source]:
-            found = [_Source("host", case, round, self._period_ns, lambda _: [host.probe(pid)])]
+            period_ns = max(self._period_ns, host.EVERY_NS)
+            found = [_Source("host", case, round, period_ns, lambda _: [host.probe(pid)])]
             if on_gpu:
                 connect = self._connect(pid, facts)
                 found.append(_Source("nvml", case, round, self._period_ns, connect, self._hung))

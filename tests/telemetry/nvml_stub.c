@@ -271,9 +271,13 @@ int nvmlDeviceGetFieldValues(Device *device, int count, Field *fields) {
     number(text(device->parent ? device->parent : device, "lost"), &lost);
     if (lost) return 15;
     for (int i = 0; i < count; i++) {
-        fields[i].type = 1;
-        fields[i].code = get_unsigned(
-            device, fields[i].field == 185 ? "power_average" : fields[i].field == 186 ? "power_instant" : "field", &fields[i].value.ui);
+        unsigned field = fields[i].field;
+        fields[i].type = field == 83 ? 3 : 1;
+        if (field == 83)
+            fields[i].code = nvmlDeviceGetTotalEnergyConsumption(device, &fields[i].value.ull);
+        else
+            fields[i].code = get_unsigned(
+                device, field == 185 ? "power_average" : field == 186 ? "power_instant" : "field", &fields[i].value.ui);
     }
     return SUCCESS;
 }

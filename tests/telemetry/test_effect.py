@@ -1,8 +1,9 @@
 """What sampling does to the times that are taken meanwhile: on and off in turn, on all cores, with the stub."""
 
+import contextlib
 import json
-import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,75 +19,64 @@ from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights
 
 pytestmark = pytest.mark.benchmark
-PAIRS = 36
-BLOCK_S = 0.3
-# samples the process on its command line between the lines "on" and "off", and tells the processor time it took
+PAIRS = 75
+BLOCK_S = 0.15
+# samples the process on its command line until its input ends, and tells how much processor time that took
 SAMPLING = """
 import json, sys, time
 from dlbench.record import Case
 from dlbench.telemetry.watch import Watcher
 
 case = Case("ci", "train", "numpy", "cuda", 32, 1, "fp32", "")
-watcher = Watcher(0.05)
-for line in sys.stdin:
+with Watcher(0.05).beside(case, 1) as watch:
+    watch.opened(int(sys.argv[1]), {"device_uuid": "11111111-aaaa"})
+    time.sleep(0.2)
     began_s = time.process_time()
-    with watcher.beside(case, 1) as watch:
-        watch.opened(int(sys.argv[1]), {"device_uuid": "11111111-aaaa"})
-        time.sleep(0.02)
-        print("ready", flush=True)
-        sys.stdin.readline()
-    lines = watch.lines()
-    read = {line.source: len(line.traces) for line in lines}
-    passes = len(lines[0].traces["worker_cpu_s"].t_ns)
-    print(json.dumps([read, passes, time.process_time() - began_s]), flush=True)
+    print("ready", flush=True)
+    sys.stdin.read()
+    spent_s = time.process_time() - began_s
+host, nvml = watch.lines()
+print(json.dumps([len(nvml.traces), len(nvml.traces["power_instant_w"].t_ns), spent_s]))
 """
 
 
-class Sampling:
-    """A process that samples this one when it is told to."""
-
-    def __init__(self, environment):
-        self._child = subprocess.Popen(
-            [sys.executable, "-c", SAMPLING, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.passes, self.processor_s = 0, 0.0
-
-    def _say(self, word):
-        self._child.stdin.write(f"{word}\n")
-        self._child.stdin.flush()
-        return self._child.stdout.readline()
-
-    def on(self):
-        assert "ready\n" == self._say("on")
-
-    def off(self):
-        read, passes, processor_s = json.loads(self._say("off"))
-        assert read["host"] == 3
-        assert read["nvml"] >= 8
-        self.passes += passes
-        self.processor_s += processor_s
-
-    def close(self):
-        self._child.communicate(timeout=10)
+@contextlib.contextmanager
+def sampling(environment):
+    """A process that samples this one, stopped; what it tells in the end goes into the dictionary."""
+    told = {}
+    child = subprocess.Popen(
+        [sys.executable, "-c", SAMPLING, str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert "ready\n" == child.stdout.readline()
+        child.send_signal(signal.SIGSTOP)
+        yield child, told
+        child.send_signal(signal.SIGCONT)
+        answer, _ = child.communicate(timeout=20)
+        told["metrics"], told["passes"], told["processor_s"] = json.loads(answer)
+    finally:
+        child.kill()
+        child.communicate()
 
 
-def test_sampling_leaves_the_times_as_they_are(stubbed, tmp_path, capsys):
+def steps_of_a_network():
+    """A training step of the suite ci on all cores."""
     suite = load_suite("ci")
     workload, batch = suite.workload, suite.matrix.batches[0]
     plan = Plan("numpy", "cpu", batch, threads=len(os.sched_getaffinity(0)))
-    adapter = import_module("dlbench.backends.numpy_cpu").Adapter()
     initial = initial_weights(workload, 0)
+    adapter = import_module("dlbench.backends.numpy_cpu").Adapter()
     session = adapter.open(plan, workload, initial)
     random = np.random.default_rng(0)
     inputs = random.standard_normal((batch, *workload.input_shape), np.float32)
     resident = session.upload(inputs, random.integers(0, 10, batch))
 
     def block():
-        """Mean and median step of a block."""
+        """Mean and median step (s) of a block."""
         session.load(initial)
         times_s, end_s = [], time.perf_counter() + BLOCK_S
         while (begin_s := time.perf_counter()) < end_s:
@@ -95,35 +85,35 @@ def test_sampling_leaves_the_times_as_they_are(stubbed, tmp_path, capsys):
             times_s.append(time.perf_counter() - begin_s)
         return statistics.fmean(times_s), statistics.median(times_s)
 
-    where = stubbed()
+    return block
+
+
+def test_sampling_leaves_the_times_as_they_are(stubbed, tmp_path, capsys):
+    where, block = stubbed(), steps_of_a_network()
     (tmp_path / "pids").write_text(str(os.getpid()))
-    sampling = Sampling(where.environment)
-    logs = []
-    try:
-        block()
+    block()
+    pairs = []
+    with sampling(where.environment) as (child, told):
         for pair in range(PAIRS):
             found = {}
             for on in (pair % 2 == 0, pair % 2 == 1):
-                if on:
-                    sampling.on()
+                child.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
                 found[on] = block()
-                if on:
-                    sampling.off()
-            both = zip(found[True], found[False], strict=True)
-            logs.append([math.log(sampled / alone) for sampled, alone in both])
-    finally:
-        sampling.close()
+            pairs.append(np.log(found[True]) - np.log(found[False]))
+    assert told["metrics"] >= 8
+    assert told["passes"] > PAIRS / 2
     with capsys.disabled():
-        for name, values in zip(("mean", "median"), zip(*logs, strict=True), strict=True):
-            low, high = stats.t.interval(
-                0.95, PAIRS - 1, statistics.fmean(values), stats.sem(values)
-            )
-            middle = stats.trim_mean(values, 0.1)
+        for name, changes in zip(("mean", "median"), np.transpose(pairs), strict=True):
+            # Hodges and Lehmann: the middle of the means of all two pairs, less moved by an outlier
+            walsh = np.sort(np.add.outer(changes, changes)[np.triu_indices(PAIRS)] / 2)
+            spread = stats.norm.ppf(0.975) * np.sqrt(PAIRS * (PAIRS + 1) * (2 * PAIRS + 1) / 24)
+            edge = int(len(walsh) / 2 - spread)
+            middle, low, high = (100 * np.expm1(walsh[i]) for i in (len(walsh) // 2, edge, ~edge))
             sys.stdout.write(
-                f"\n{name} step with sampling: {100 * middle:+.2f} % (trimmed), 95 % of pairs' mean"
-                f" [{100 * low:+.2f}, {100 * high:+.2f}] %"
+                f"\n{name} step of a block with sampling: {middle:+.2f} % [{low:+.2f}, {high:+.2f}]"
             )
-        per_pass_ms = 1e3 * sampling.processor_s / sampling.passes
+        per_pass_us = 1e6 * told["processor_s"] / told["passes"]
         sys.stdout.write(
-            f"\nprocessor time of a pass: {per_pass_ms:.3f} ms, {sampling.passes} passes\n"
+            f"\n{told['passes']} passes of {told['metrics']} + 3 metrics,"
+            f" {per_pass_us:.0f} µs of processor time each\n"
         )

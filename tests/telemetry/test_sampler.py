@@ -84,7 +84,7 @@ def test_what_is_refused_for_now_is_asked_again():
     log = Log()
     turn = module._Turn(Probe(("flaky",), read))
     for _ in range(10):
-        turn.take(log)
+        turn.take(log, clock_ns())
     assert (2, 4, 6, 8, 10) == log.traces()["flaky"].values
     turn.end(log)
     assert {} == log.unavailable
