@@ -113,8 +113,8 @@ def _device(case: Case, besides: q.Besides, unknown: dict[str, q.Unknown]) -> di
         "power_average_w": ask(
             "average power", lambda: q.mean(besides, "power_average_w", q.SECOND_NS)
         ),
-        "sm_clock_mhz": ask("SM clock", lambda: q.mean(besides, "sm_clock_mhz")),
-        "memory_clock_mhz": ask("memory clock", lambda: q.mean(besides, "memory_clock_mhz")),
+        "sm_clock_mhz": ask("SM clock", lambda: q.typical(besides, "sm_clock_mhz")),
+        "memory_clock_mhz": ask("memory clock", lambda: q.typical(besides, "memory_clock_mhz")),
         "temperature_c": ask("temperature", lambda: q.largest(besides, "temperature_c")),
         "other_gpu_processes": ask(
             "other processes", lambda: int(q.largest(besides, "other_processes"))

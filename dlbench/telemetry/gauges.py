@@ -18,7 +18,8 @@ FIELDS = {"power_average_w": 185, "power_instant_w": 186, "energy_j": 83}
 """NVML_FI_DEV_POWER_AVERAGE (over the last second), NVML_FI_DEV_POWER_INSTANT (mW both) and
 NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION (mJ): what changes fast, in one call."""
 
-_SLOW_NS = 100_000_000
+_SLOW_NS = 250_000_000
+"""The others change slowly, and each costs as much as the fields together."""
 
 _FIELD_VALUES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 
@@ -135,8 +136,7 @@ def _without_fields(nvml: Nvml, device: Device, fields: dict[str, int]) -> Itera
     energy = _Way("energy_j", "nvmlDeviceGetTotalEnergyConsumption", (), _thousandth)
     power = _Way("power_usage_w", "nvmlDeviceGetPowerUsage", (), _thousandth)
     yield _unless(("energy_j",), fields, _gauge(nvml, device, energy))
-    both = ("power_average_w", "power_instant_w")
-    yield _unless(both, fields, _gauge(nvml, device, power))
+    yield _unless(("power_average_w", "power_instant_w"), fields, _gauge(nvml, device, power))
 
 
 def _unless(there: Sequence[str], fields: Mapping[str, int], probe: Probe) -> Probe:

@@ -76,6 +76,14 @@ def seconds(besides: Besides) -> float:
     return sum(beside.window.seconds for beside in besides)
 
 
+def typical(besides: Besides, metric: str) -> float:
+    """The mean over time of what changes slowly, the readings just beside the window included."""
+    parts = [w.in_or_around(beside.trace(metric), beside.window) for beside in besides]
+    _enough(sum(len(part.t_ns) for part in parts), besides)
+    weights = [beside.window.seconds for beside in besides]
+    return float(np.average([_over_time(part) for part in parts], weights=weights))
+
+
 def mean(besides: Besides, metric: str, averaged_over_ns: int = 0) -> float:
     """The mean over time; see `window.inside` for `averaged_over_ns`."""
     parts = [
@@ -156,7 +164,7 @@ def throttled(besides: Besides, metric: str = "clock_event_reasons") -> tuple[fl
     points = [
         int(value)
         for beside in besides
-        for value in w.inside(beside.trace(metric), beside.window).values
+        for value in w.in_or_around(beside.trace(metric), beside.window).values
     ]
     _enough(len(points), besides)
     slowing = sum(SLOWING)
