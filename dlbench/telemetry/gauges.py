@@ -100,13 +100,22 @@ def _gauge(nvml: Nvml, device: Device, *ways: _Way, every_ns: int = 0) -> Probe:
 def _fields(nvml: Nvml, device: Device, fields: dict[str, int]) -> Probe:
     """The fields in one call; those that the driver refuses are taken out of `fields`."""
     function = "nvmlDeviceGetFieldValues"
+    found: Any = ()
+
+    def ask() -> None:
+        """Asks into the same array each time: making one is most of what the call costs."""
+        nonlocal found
+        if len(found) != len(fields):
+            found = nvml.ask(function, device.handle, list(fields.values()))
+        elif code := nvml.lib.nvmlLib.nvmlDeviceGetFieldValues(device.handle, len(found), found):
+            raise nvml.refusal(code, function)
 
     def read(log: Log) -> None:
         if not fields:
             return
         try:
             begin_ns = clock_ns()
-            found = nvml.ask(function, device.handle, list(fields.values()))
+            ask()
             t_ns = (begin_ns + clock_ns()) // 2
         except Refused as refused:
             if refused.code not in nvml.missing_codes:

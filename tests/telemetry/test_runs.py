@@ -67,18 +67,18 @@ def test_telemetry_is_of_the_mig_slice_that_is_visible(run_dlbench):
 
 
 def test_traces_line_up_with_the_timings_to_one_period(run_dlbench, tmp_path):
-    # the device's SM clock is the number of steps that the worker has done
+    # the device's power in mW is the number of steps that the worker has done
     found, _ = run_dlbench(
-        {"*.sm_clock": f"@{tmp_path / 'steps'}"},
+        {"*.power_instant": f"@{tmp_path / 'steps'}"},
         *("--scenario", "infer", "--rounds", "1", "--budget", "1.0", "--device", "cuda"),
         STAND_IN_STEP_S="0.01",
     )
     (process,), line = found.processes, found.line()
-    window, trace = window_of(process), line.traces["sm_clock_mhz"]
+    window, trace = window_of(process), line.traces["power_instant_w"]
     ends_ns = np.fromfile(tmp_path / "ends", "<i8")
 
     # what was read while the session worked is what it had done by then
-    steps = [(t, int(n)) for t, n in zip(trace.t_ns, trace.values, strict=True) if n]
+    steps = [(t, round(1000 * n)) for t, n in zip(trace.t_ns, trace.values, strict=True) if n]
     assert len(steps) >= 10
     for t_ns, count in steps:
         assert ends_ns[count - 1] - line.period_ns <= t_ns
@@ -92,8 +92,8 @@ def test_traces_line_up_with_the_timings_to_one_period(run_dlbench, tmp_path):
     assert line.started_ns <= window.start_ns
     assert window.end_ns <= line.ended_ns
     host = found.line("host")
-    read_each_time = ("power_instant_w", "energy_j", "memory_used_bytes", "temperature_c")
-    traces = [*host.traces.values(), *(line.traces[metric] for metric in read_each_time)]
+    read = ("power_instant_w", "energy_j", "memory_used_bytes", "temperature_c")
+    traces = [*host.traces.values(), *(line.traces[metric] for metric in read)]
     assert all(each.t_ns[0] <= window.start_ns for each in traces)
     assert all(each.t_ns[-1] >= window.end_ns for each in traces)
 
