@@ -76,6 +76,15 @@ def cli() -> None:
     metavar="FILE.jsonl",
     help="Measure only what this record lacks; everything else is as it says.",
 )
+@click.option(
+    "--telemetry-period",
+    "telemetry_period_s",
+    metavar="TIME|off",
+    callback=options.period_s,
+    default="50ms",
+    show_default=True,
+    help="Time between samples of GPU and host beside the timing.",
+)
 @options.against
 @options.how_shown
 @options.where
@@ -183,9 +192,11 @@ def doctor_command() -> None:
     from dlbench.doctor import describe_backends, describe_data, describe_machine
     from dlbench.look import look_at
     from dlbench.machine import load, look
+    from dlbench.telemetry.describe import describe_telemetry
 
     # the load comes first: the workers that look at the backends are load themselves
     _answer(describe_machine(look(), load()))
+    _answer(describe_telemetry())
     _answer(describe_data(options.cache_dir()))
     _answer(describe_backends(look_at(), detailed=True))
 

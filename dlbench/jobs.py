@@ -104,6 +104,7 @@ def measure(job: Job, phases: Phases) -> Result:
     phases.enter("open")
     initial = _weights(job)
     session = adapter.open(plan, workload, initial)
+    phases.opened(_plain(session.facts))
     phases.enter("upload")
     with np.load(job["files"]["batches"]) as arrays:
         inputs, targets = list(arrays["inputs"]), list(arrays["targets"])

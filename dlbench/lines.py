@@ -54,6 +54,7 @@ def process(case: Case, round: int, ended: Ended) -> Process:
         warmup_ns=tuple(result["warmup_ns"]),
         first_step_ns=result["first_step_ns"],
         started_ns=result["started_ns"],
+        ended_ns=result["ended_ns"],
         upload_ns=tuple(result["upload_ns"]),
         download_ns=tuple(result["download_ns"]),
         device_ns=tuple(result["device_ns"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,9 @@ from typing import Any, TypeVar
 import click
 
 from dlbench.errors import UsageError
+
+SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.005, 10.0
+"""Bounds of ``--telemetry-period``: sampling more often would disturb what is timed."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +34,21 @@ def positive(context: click.Context, parameter: click.Parameter, value: float) -
     if not (math.isfinite(value) and value > 0):
         raise click.BadParameter(f"{value} is not a number greater than 0", context, parameter)
     return value
+
+
+def period_s(context: click.Context, parameter: click.Parameter, value: str) -> float:
+    """The time between samples in seconds that ``50ms``, ``0.1 s`` or ``off`` means; 0 for off."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)", value.strip())
+    if value.strip() in ("off", "0") or (found and not float(found[1])):
+        return 0.0
+    if found is None:
+        wrong = f"{value!r} is not a time with its unit like 50ms or 0.2s, nor off"
+        raise click.BadParameter(wrong, context, parameter)
+    seconds = float(found[1]) * (1e-3 if found[2] == "ms" else 1.0)
+    if not SHORTEST_PERIOD_S <= seconds <= LONGEST_PERIOD_S:
+        bounds = f"{SHORTEST_PERIOD_S * 1e3:.0f}ms to {LONGEST_PERIOD_S:.0f}s"
+        raise click.BadParameter(f"{value} is not within {bounds}", context, parameter)
+    return seconds
 
 
 def cache_dir() -> Path:

@@ -44,6 +44,7 @@ class Request:
     baseline : the ``backend:device`` that speed-ups are to refer to, which must be among the cases; None for
         any.
     limit_s : the longest a worker may say nothing, on top of its share of the budget.
+    telemetry_period_s : time between two samples of device and host while a case is timed; 0 for none.
     """
 
     suite: Suite
@@ -62,6 +63,7 @@ class Request:
     data_dir: Path | None = None
     baseline: str | None = None
     limit_s: float = 180.0
+    telemetry_period_s: float = 0.05
 
     @property
     def chosen_threads(self) -> int:

@@ -157,8 +157,9 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     """One fresh process that timed a case: the unit of replication.
 
     `timings_ns` are the steady steps in order, `warmup_ns` the ones before, `first_step_ns` the very first
-    (compilation included). `started_ns` is the monotonic clock at the first steady step.
-    `device_ns` are further steps after those, by the device's own clock; empty where it has none.
+    (compilation included). `started_ns` and `ended_ns` are the monotonic clock before the first and after the
+    last steady step. `device_ns` are further steps after those, by the device's own clock; empty where it
+    has none.
     `seconds` accounts for the process: interpreter, import, open, warmup, measure, check.
     """
 
@@ -170,6 +171,7 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     warmup_ns: tuple[int, ...] = ()
     first_step_ns: int | None = None
     started_ns: int | None = None
+    ended_ns: int | None = None
     upload_ns: tuple[int, ...] = ()
     download_ns: tuple[int, ...] = ()
     device_ns: tuple[int, ...] = ()
@@ -181,6 +183,35 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     peak_memory_bytes: int | None = None
     seconds: dict[str, float] = {}
     output: str = ""
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """What was read of one metric: `values` at the times `t_ns` on the monotonic clock of the timings.
+    The metric's name has the unit."""
+
+    t_ns: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
+    """What was sampled beside one measuring process, raw.
+
+    `source` is ``nvml`` (the device, as NVIDIA's driver tells it) or ``host`` (CPU and memory). `device_uuid` is
+    the driver's own, looked up from what the session said it ran on. `period_ns` is the time between samples that was
+    asked for, `started_ns` to `ended_ns` when sampling went on. A metric is in `traces`, in `unavailable` with
+    the reason, or, where it stopped on the way, in both.
+    """
+
+    case: Case
+    round: int
+    source: Literal["nvml", "host"]
+    period_ns: int
+    started_ns: int | None = None
+    ended_ns: int | None = None
+    device_uuid: str = ""
+    device_name: str = ""
+    traces: dict[str, Trace] = {}
+    unavailable: dict[str, str] = {}
 
 
 class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
@@ -218,7 +249,7 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     null_timing_ns: float | None
 
 
-Line = Header | Resumed | Skip | Verification | Process | Peak | Training | End
+Line = Header | Resumed | Skip | Verification | Process | Telemetry | Peak | Training | End
 
 
 class Record(msgspec.Struct, frozen=True):

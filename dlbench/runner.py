@@ -27,6 +27,7 @@ from dlbench.process import Launch, run_worker, worker_environment
 from dlbench.record import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip, Writer
 from dlbench.resume import Done, backend_differences, done, missing, refuse
 from dlbench.rounds import interleaved
+from dlbench.telemetry.watch import Watch, Watcher
 
 __all__ = ["Observer", "Planned", "Request", "plan_run", "resume", "run"]
 
@@ -178,6 +179,7 @@ class _Runner:
         self._observer = observer
         self._account = account
         self._held = held
+        self._watcher = Watcher(request.telemetry_period_s)
         self._writer: Writer | None = None
         self._null_timing_ns: float | None = None
 
@@ -197,6 +199,8 @@ class _Runner:
         except KeyboardInterrupt:
             # the End line says so, and whoever called tells it
             pass
+        finally:
+            self._watcher.close()
         wall_s = self._account.wall_s()
         end = End(
             status="complete" if status == "complete" else "interrupted",
@@ -282,11 +286,13 @@ class _Runner:
         for number, case in interleaved(cases, self._request.rounds):
             if case not in well or (case, number) in self._held.processes:
                 continue
-            ended = self._work(
-                case, number, "measure", scenario=case.scenario, budget_s=round(share_s, 3)
-            )
+            options = {"scenario": case.scenario, "budget_s": round(share_s, 3)}
+            with self._watcher.beside(case, number) as watch:
+                ended = self._work(case, number, "measure", watch, **options)
             process = lines.process(case, number, ended)
             self._write(process)
+            for sampled in watch.lines():
+                self._write(sampled)
             if process.status != "ok":
                 well.remove(case)
         return well
@@ -296,18 +302,31 @@ class _Runner:
         ended = self._work(case, None, "train", epochs=epochs)
         self._write(lines.training(case, epochs, ended))
 
-    def _work(self, case: Case, number: int | None, job: str, **options: Any) -> Ended:
+    def _work(
+        self, case: Case, number: int | None, job: str, watch: Watch | None = None, **options: Any
+    ) -> Ended:
         """Has a worker do a job of a case."""
         # a sampling process is silent for its share of the budget and the warm-up that goes with it
         limit_s = self._request.limit_s + 2 * options.get("budget_s", 0.0)
         launch = Launch(worker_environment(case.threads, case.device), limit_s)
         message = self._material.job(job, plan_of(case, self._request.seed), **options)
-        return self._run(message, launch, case, number)
+        return self._run(message, launch, case, number, watch)
 
     def _run(
-        self, job: dict[str, Any], launch: Launch, case: Case | None, number: int | None
+        self,
+        job: dict[str, Any],
+        launch: Launch,
+        case: Case | None,
+        number: int | None,
+        watch: Watch | None = None,
     ) -> Ended:
-        ended = run_worker(job, launch, lambda phase: self._observer.phase(case, number, phase))
+        watch = watch or Watch()
+
+        def on_phase(phase: str) -> None:
+            watch.phase(phase)
+            self._observer.phase(case, number, phase)
+
+        ended = run_worker(job, launch, on_phase, on_open=watch.opened)
         if ended.status == "ok":
             self._account.add_phases(ended.result["seconds"])
         return ended

@@ -22,6 +22,7 @@ from dlbench.data.datasets import NAMES
 from dlbench.outcome import WORST_FIRST, Outcome, outcomes
 from dlbench.record import Case, Data, End, Header, Peak, Record
 from dlbench.stats import case_estimate
+from dlbench.telemetry import columns as telemetry
 from dlbench.wording import plural
 
 COLUMNS: Mapping[str, str] = {
@@ -63,6 +64,7 @@ COLUMNS: Mapping[str, str] = {
     "epochs": "object",
     "final_loss": "float64",
     "test_accuracy": "float64",
+    **telemetry.COLUMNS,
     **device_cells.COLUMNS,
     "remedy": "object",
     "record": "object",
@@ -76,7 +78,7 @@ machine's CPU (CPU rows only), `first_step_s` the first step of a process with a
 `upload_s` and `download_s` the copies of a batch in and of a step's result out, `with_copies_s` a
 step with both, one after the other (on the CPU the step alone), and `speedup_with_copies` the ratio
 of those. `max_relative_error` is error / scale, the worst of all checks. The device's own columns
-are those of `dlbench.device_cells`.
+are those of `dlbench.device_cells` and `dlbench.telemetry.columns`.
 """
 
 
@@ -173,9 +175,14 @@ def rows(record: Record, name: str = "", baseline: str = BASELINE) -> pd.DataFra
     baseline.
     """
     found = outcomes(record)
-    bases, peaks = Bases(found, baseline), _peaks(record)
-    ordered = sorted(found, key=_rank)
-    return _frame([_row(outcome, record.header, bases, peaks, name) for outcome in ordered])
+    bases, peaks, sampled = Bases(found, baseline), _peaks(record), telemetry.by_case(record)
+    table = []
+    for outcome in sorted(found, key=_rank):
+        seen = sampled.get(outcome.case, {}) if outcome.medians_s else {}
+        row = _row(outcome, record.header, bases, peaks, name)
+        # what the process saw of its device goes before what was sampled beside it
+        table.append(seen | {key: cell for key, cell in row.items() if cell is not None})
+    return _frame(table)
 
 
 def data_name(data: Data) -> str:
