@@ -8,6 +8,7 @@ Nothing here measures or judges. What is heavy is imported by the command that n
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import signal
@@ -55,6 +56,23 @@ def cli() -> None:
     default=3,
     show_default=True,
     help="Fresh processes a case.",
+)
+@click.option(
+    "--target-interval",
+    metavar="PERCENT",
+    callback=options.share,
+    help="Go on until every interval is this narrow (±), or the budget ends; six rounds or more.",
+)
+@click.option(
+    "--patience",
+    "patience_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=12.0,
+    show_default=True,
+    envvar="DLBENCH_PATIENCE",
+    show_envvar=True,
+    help="Time to wait, in all, for a machine that others use.",
 )
 @click.option(
     "--epochs",
@@ -279,6 +297,9 @@ def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline:
         if baseline is not None:
             check_baseline(baseline, record.header.cases)
         named, folder = given.pop("suite", None), given.pop("data_dir", None)
+        beside = {
+            name: given.pop(name) for name in ("patience_s", "telemetry_period_s") if name in given
+        }
         if "data" in given:
             given["data"] = options.data_name(given["data"], record.header.data.name)
         check_given(record, given)
@@ -288,6 +309,7 @@ def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline:
             return exit_code(outcome.status for outcome in outcomes(record))
         suite = suite_of(record, named)
         request = request_for(record, suite, look(), options.cache_dir(), folder)
+        request = dataclasses.replace(request, **beside)
         work = functools.partial(resume, request, record, writer)
         return _carry_out(work, writer, form, quiet, baseline)
 

@@ -51,6 +51,17 @@ def period_s(context: click.Context, parameter: click.Parameter, value: str) -> 
     return seconds
 
 
+def share(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """The share of 1 that ``1%`` or ``0.5 %`` means."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())
+    if found is None or not 0 < float(found[1]) < 100:
+        wrong = f"{value!r} is not a percentage between 0 and 100, like 1%"
+        raise click.BadParameter(wrong, context, parameter)
+    return float(found[1]) / 100
+
+
 def cache_dir() -> Path:
     """Where fetched data and the oracle's results are kept: ``$DLBENCH_CACHE_DIR``, else the user's
     cache folder."""

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from dlbench.errors import DlbenchError
+from dlbench.surroundings import Surroundings
 
 SCHEMA = 1
 
@@ -99,6 +100,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     machine: Machine
     cases: tuple[Case, ...]
     epochs: int = 0
+    target_interval: float | None = None
 
 
 class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):
@@ -158,8 +160,10 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
 
     `timings_ns` are the steady steps in order, `warmup_ns` the ones before, `first_step_ns` the very first
     (compilation included). `started_ns` and `ended_ns` are the monotonic clock before the first and after the
-    last steady step. `device_ns` are further steps after those, by the device's own clock; empty where it
-    has none.
+    last steady step. `during` says what else the machine did in between, `before` what it did since the
+    process began; `canary_ns` is how long a fixed piece of work took before and after. A process that was
+    disturbed may be followed by another of the same round, one `attempt` further. `device_ns` are further
+    steps after the steady ones, by the device's own clock; empty where it has none.
     `seconds` accounts for the process: interpreter, import, open, warmup, measure, check.
     """
 
@@ -176,6 +180,10 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     download_ns: tuple[int, ...] = ()
     device_ns: tuple[int, ...] = ()
     steady: bool | None = None
+    attempt: int = 0
+    before: Surroundings | None = None
+    during: Surroundings | None = None
+    canary_ns: tuple[int, ...] = ()
     checks: tuple[Check, ...] = ()
     version: str = ""
     facts: dict[str, str | int] = {}

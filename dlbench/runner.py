@@ -20,13 +20,14 @@ from dlbench.account import Account
 from dlbench.background import Background, started
 from dlbench.conversation import Ended
 from dlbench.look import Found, look
+from dlbench.measuring import Measuring
 from dlbench.observer import Observer
+from dlbench.patience import Patience
 from dlbench.plan import Planned, Request, check, estimate, plan, plan_of
 from dlbench.prepare import Material, prepare
 from dlbench.process import Launch, run_worker, worker_environment
-from dlbench.record import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip, Writer
+from dlbench.record import SCHEMA, Case, End, Header, Line, Process, Record, Resumed, Skip, Writer
 from dlbench.resume import Done, backend_differences, done, missing, refuse
-from dlbench.rounds import interleaved
 from dlbench.telemetry.watch import Watch, Watcher
 
 __all__ = ["Observer", "Planned", "Request", "plan_run", "resume", "run"]
@@ -281,20 +282,31 @@ class _Runner:
 
     def _measure(self, cases: Sequence[Case]) -> list[Case]:
         """The cases of which every process was well."""
-        share_s = self._request.budget_s / (len(cases) * self._request.rounds)
-        well = [case for case in cases if not self._held.settled(case)]
-        for number, case in interleaved(cases, self._request.rounds):
-            if case not in well or (case, number) in self._held.processes:
-                continue
-            options = {"scenario": case.scenario, "budget_s": round(share_s, 3)}
+        request, held = self._request, self._held
+        fair = [case for case in cases if not held.settled(case)]
+        # with a target, half of the time is for the rounds, and half for where they do not suffice
+        halves = 2 if request.target_interval else 1
+        processes = len(cases) * request.all_rounds
+        share_s = round(request.budget_s / (processes * halves), 3)
+
+        def measure(case: Case, number: int, attempt: int) -> Process:
             with self._watcher.beside(case, number) as watch:
+                options = {"scenario": case.scenario, "budget_s": share_s}
                 ended = self._work(case, number, "measure", watch, **options)
-            process = lines.process(case, number, ended)
+            process = lines.process(case, number, ended, attempt)
             self._write(process)
             for sampled in watch.lines():
                 self._write(sampled)
-            if process.status != "ok":
-                well.remove(case)
+            return process
+
+        patience = Patience(request.patience_s, request.chosen_threads, self._observer.message)
+        measuring = Measuring(measure, patience)
+        well = measuring.rounds(
+            fair, request.all_rounds, lambda case, number: (case, number) in held.processes
+        )
+        if request.target_interval:
+            measuring.narrow(well, request.target_interval, processes)
+        self._account.add_waiting(patience.waited_s)
         return well
 
     def _train(self, case: Case) -> None:
@@ -361,7 +373,8 @@ class _Runner:
             training_flops=workload.training_flops,
             data=self._material.data,
             seed=request.seed,
-            rounds=request.rounds,
+            rounds=request.all_rounds if request.rounds else 0,
+            target_interval=request.target_interval,
             budget_s=request.budget_s,
             machine=request.machine,
             cases=cases,

@@ -59,6 +59,8 @@ COLUMNS: Mapping[str, str] = {
     "first_step_s": "float64",
     "upload_s": "float64",
     "download_s": "float64",
+    "disturbed": "object",
+    "disturbance": "object",
     "max_relative_error": "float64",
     "ambiguous_branches": "object",
     "epochs": "object",
@@ -77,8 +79,9 @@ the row's, `share_of_peak` the achieved floating-point rate / that of a matrix p
 machine's CPU (CPU rows only), `first_step_s` the first step of a process with any compilation,
 `upload_s` and `download_s` the copies of a batch in and of a step's result out, `with_copies_s` a
 step with both, one after the other (on the CPU the step alone), and `speedup_with_copies` the ratio
-of those. `max_relative_error` is error / scale, the worst of all checks. The device's own columns
-are those of `dlbench.device_cells` and `dlbench.telemetry.columns`.
+of those. `disturbed` says whether the machine was disturbed while the figures were taken (None: not
+watched), `disturbance` by what. `max_relative_error` is error / scale, the worst of all checks. The
+device's own columns are those of `dlbench.device_cells` and `dlbench.telemetry.columns`.
 """
 
 
@@ -233,6 +236,8 @@ def _row(
         "verified": outcome.verified,
         "reason": outcome.reason,
         "remedy": outcome.remedy,
+        "disturbed": outcome.disturbed,
+        "disturbance": outcome.disturbance or None,
         "first_step_s": outcome.first_step_s,
         "upload_s": outcome.upload_s,
         "download_s": outcome.download_s,
