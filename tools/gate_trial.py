@@ -26,9 +26,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--threshold", type=float, default=3.0, help="in %%")
-    parser.add_argument("--cases", type=int, default=1, help="cases judged together")
+    parser.add_argument(
+        "--cases", type=int, default=1, help="cases judged together, one of them with the slowdown"
+    )
     parser.add_argument("--part", choices=PARTS, default="all", help="half of the recording")
-    parser.add_argument("--slowdown", type=float, action="append", help="planted, in %%; repeatable")
+    parser.add_argument(
+        "--slowdown", type=float, action="append", help="planted, in %%; repeatable"
+    )
     chosen = parser.parse_args()
     try:
         stream = read_stream(chosen.file)
@@ -41,10 +45,15 @@ def main() -> None:
     print(f"{chosen.file.name}, processes {begin:,} to {end - 1:,}; {design}\n")
     for title, run in (
         ("Trials one after the other (no process twice)", consecutive),
-        ("Trials that begin at every fourth process, either arm first (not independent)", overlapping),
+        (
+            "Trials that begin at every fourth process, either arm first (not independent)",
+            overlapping,
+        ),
     ):
         print(f"{title}, threshold {chosen.threshold:g} %, cases: {chosen.cases}\n")
-        print("| planted | trials | called slower | passed | inconclusive | runs failed | pairs |")
+        print(
+            "| planted | trials | called slower | passed | inconclusive | failed wrongly | pairs |"
+        )
         print("|---:|---:|---:|---:|---:|---:|---:|")
         for slowdown in planted:
             print(line(run(part, design, slowdown, chosen.cases), exact=run is consecutive))
@@ -53,10 +62,10 @@ def main() -> None:
 
 def line(tally: Tally, exact: bool) -> str:
     """A row of the table, with exact intervals where the trials are disjoint."""
-    shares = (tally.slower, tally.passed, tally.inconclusive, tally.failed_runs)
+    shares = (tally.slower, tally.passed, tally.inconclusive, tally.wrongly_failed)
     cells = [
         f"+{100 * tally.slowdown:g} %" if tally.slowdown else "same code",
-        f"{tally.failed_runs.of:,}",
+        f"{tally.wrongly_failed.of:,}",
         *(percent(share, exact) for share in shares),
         f"{tally.mean_pairs:.1f} (at most {tally.most_pairs})",
     ]

@@ -27,9 +27,7 @@ STEPS = 40
 WARM_UP_STEPS = 5
 SAMPLES = 256
 _SAVE_EVERY_S = 60.0
-_ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-}
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
 def main() -> None:

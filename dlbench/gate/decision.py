@@ -90,15 +90,16 @@ def judge(
             for case, values in differences.items()
             if case not in decided and len(values) >= pairs
         }
-        confirmed = {case for case in flagged if case in here and _confirms(
-            differences[case][flagged[case]:pairs], design)}
+        confirmed = {
+            case
+            for case in flagged
+            if case in here and _confirms(differences[case][flagged[case] : pairs], design)
+        }
         for case in confirmed:
             decided[case] = _verdict("slower", here.pop(case), "confirmed by fresh pairs")
         already = sum(verdict.status == "slower" for verdict in decided.values())
         found = _rejected(here, design.alpha, len(differences) - already)
-        flagged = {
-            case: pairs for case in found if here[case].estimate > design.log_threshold
-        }
+        flagged = {case: pairs for case in found if here[case].estimate > design.log_threshold}
         for case, standing in here.items():
             if case not in flagged and (ending := _ending(standing, design)):
                 decided[case] = ending
@@ -172,7 +173,9 @@ def _open(values: Sequence[float], flagged: bool, design: Design, ended: bool) -
     if not ended and len(values) < design.most_pairs:
         return _verdict("undecided", standing, "to be confirmed" if flagged else "")
     if flagged:
-        return _verdict("inconclusive", standing, "looked slower, and nothing was left to confirm it")
+        return _verdict(
+            "inconclusive", standing, "looked slower, and nothing was left to confirm it"
+        )
     share = _percent(design.threshold)
     low, high = (f(standing.averages, _INTERVAL_LEVEL) for f in (lower_bound, upper_bound))
     if low > 0:
