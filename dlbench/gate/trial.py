@@ -82,9 +82,9 @@ def read_stream(path: Path) -> Array:
     ------
     DlbenchError : the file is not of this form.
     """
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
+    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened as file:
+        with opened(path, "rt") as file:
             rows = [row[1:] for row in csv.reader(file)][1:]
         return np.array([summary([float(time) for time in row]) for row in rows])
     except (ValueError, OSError, EOFError, csv.Error) as error:
