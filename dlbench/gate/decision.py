@@ -90,16 +90,15 @@ def judge(
             for case, values in differences.items()
             if case not in decided and len(values) >= pairs
         }
-        confirmed = {
-            case
-            for case in flagged
-            if case in here and _confirms(differences[case][flagged[case] : pairs], design)
-        }
-        for case in confirmed:
-            decided[case] = _verdict("slower", here.pop(case), "confirmed by fresh pairs")
+        waiting = {case: since for case, since in flagged.items() if case not in here}
+        for case in flagged.keys() & here.keys():
+            if _confirms(differences[case][flagged[case] : pairs], design):
+                decided[case] = _verdict("slower", here.pop(case), "confirmed by fresh pairs")
         already = sum(verdict.status == "slower" for verdict in decided.values())
         found = _rejected(here, design.alpha, len(differences) - already)
-        flagged = {case: pairs for case in found if here[case].estimate > design.log_threshold}
+        flagged = waiting | {
+            case: pairs for case in found if here[case].estimate > design.log_threshold
+        }
         for case, standing in here.items():
             if case not in flagged and (ending := _ending(standing, design)):
                 decided[case] = ending
