@@ -25,6 +25,7 @@ from dlbench.errors import DlbenchError, UsageError
 if TYPE_CHECKING:
     from dlbench.plan import Request
     from dlbench.record import Record
+    from dlbench.verdicts import Verdicts
 
 
 @click.group(
@@ -126,6 +127,32 @@ def report_command(files: Sequence[Path], form: str) -> int:
         raise UsageError(str(error)) from None
     _show(records, form)
     return 0
+
+
+@cli.command("compare")
+@click.argument("base", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("new", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--threshold",
+    callback=options.percent,
+    metavar="PERCENT",
+    default="5%",
+    show_default=True,
+    help="The smallest difference that counts.",
+)
+@options.how_verdicts_are_shown
+def compare_command(base: Path, new: Path, threshold: float, form: str) -> int:
+    """Judge the cases of the record NEW against those of BASE: slower, faster, same, or not to be
+    told. Files of pytest-benchmark are read too.
+
+    Exits with 0 when no case is slower, 1 when one is, 3 when that cannot be told, 4 when nothing
+    was measured on both sides.
+    """
+    from dlbench.compare.judge import compare, read_side
+
+    verdicts = compare(read_side(base), read_side(new), threshold)
+    _show_verdicts(verdicts, form)
+    return verdicts.exit_code
 
 
 @cli.group("list")
@@ -278,6 +305,22 @@ def _show(records: Sequence[tuple[str, Record]], form: str) -> None:
     colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     render = load_reporter(options.FORMATS[form])
     click.echo(render(build(records), width=width, colour=colour), nl=False, color=colour)
+
+
+def _show_verdicts(verdicts: Verdicts, form: str) -> None:
+    """On stdout, and in a GitHub Actions job on its summary page too."""
+    import shutil
+
+    from dlbench import step_summary
+    from dlbench.plugins import load_verdict_reporter
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((120, 24)).columns
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    render = load_verdict_reporter(options.VERDICT_FORMATS[form])
+    click.echo(render(verdicts, width=width, colour=colour), nl=False, color=colour)
+    if step_summary.wanted():
+        step_summary.append(load_verdict_reporter("markdown")(verdicts))
 
 
 def _answer(text: str) -> None:

@@ -15,8 +15,25 @@ from dlbench.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FORMATS = {"table": "terminal", "markdown": "markdown", "csv": "csv", "json": "json"}
+FORMATS = {
+    "table": "terminal",
+    "markdown": "markdown",
+    "csv": "csv",
+    "json": "json",
+    "pytest-benchmark": "pytest-benchmark",
+    "github-action-benchmark": "github-action-benchmark",
+    "bencher": "bencher",
+}
 """Words of ``--format`` and the reporters they name."""
+
+VERDICT_FORMATS = {
+    "table": "terminal",
+    "markdown": "markdown",
+    "json": "json",
+    "csv": "csv",
+    "junit": "junit",
+}
+"""Words of ``--format`` where verdicts are shown, and their reporters."""
 
 DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
 """Words of ``--data``."""
@@ -27,6 +44,19 @@ def positive(context: click.Context, parameter: click.Parameter, value: float) -
     if not (math.isfinite(value) and value > 0):
         raise click.BadParameter(f"{value} is not a number greater than 0", context, parameter)
     return value
+
+
+def percent(context: click.Context, parameter: click.Parameter, value: str) -> float:
+    """``3%`` or ``3`` as the share 0.03; for options that are percentages."""
+    try:
+        given = float(value.strip().removesuffix("%"))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is not a percentage like 3%", context, parameter
+        ) from None
+    if not 0.1 <= given <= 1000:
+        raise click.BadParameter(f"{value!r} is not between 0.1% and 1000%", context, parameter)
+    return given / 100
 
 
 def cache_dir() -> Path:
@@ -148,4 +178,14 @@ where = _together(
         help="Record to write; a new file.  [default: results/<time>-<suite>.jsonl]",
     ),
     click.option("--quiet", is_flag=True, help="No progress on stderr."),
+)
+how_verdicts_are_shown = _together(
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(list(VERDICT_FORMATS)),
+        default="table",
+        show_default=True,
+        help="How the verdicts are written to stdout.",
+    ),
 )

@@ -85,6 +85,7 @@ class Run:
     frame : its rows; see `COLUMNS`.
     peak_flops_per_s : the median matrix-product rate by number of threads.
     end : its last line; None when it was cut off.
+    record : all of it, for formats that show more than the rows.
     """
 
     path: str
@@ -92,6 +93,7 @@ class Run:
     frame: pd.DataFrame
     peak_flops_per_s: Mapping[int, float]
     end: End | None
+    record: Record
 
     @property
     def name(self) -> str:
@@ -143,6 +145,7 @@ def build(records: Sequence[tuple[str, Record]], baseline: str = BASELINE) -> Re
             frame=rows(record, PurePath(path).name, baseline),
             peak_flops_per_s=_peaks(record),
             end=next((line for line in record.lines if isinstance(line, End)), None),
+            record=record,
         )
         for path, record in records
     )

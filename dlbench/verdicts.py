@@ -115,9 +115,7 @@ class Verdicts:
         if code == INCONCLUSIVE:
             counts = ((len(self.having(s)), s) for s in ("missing", "inconclusive"))
             undecided = " and ".join(
-                f"{plural(count, 'case')} {word}"
-                for count, word in counts  # type: ignore[misc]
-                if count
+                f"{plural(count, 'case')} {word}" for count, word in counts if count
             )
             return f"none is known to be slower by more than {percent}, but {undecided}"
         return f"no case is slower by more than {percent}"

@@ -10,8 +10,12 @@ from typing import Any
 
 import msgspec
 
+from dlbench.compare.records import conditions_of, facts_of, key_of, label_of, versions_of
 from dlbench.compare.sides import Measured, Side
 from dlbench.errors import UsageError
+from dlbench.outcome import Outcome
+from dlbench.record import Header
+from dlbench.stats import case_estimate
 from dlbench.wording import one_line
 
 OURS = "dlbench"
@@ -29,6 +33,8 @@ class _Ours(msgspec.Struct):
     label: str
     processes_s: tuple[float, ...]
     conditions: dict[str, str]
+    facts: dict[str, str]
+    versions: dict[str, str]
 
 
 class _Benchmark(msgspec.Struct):
@@ -42,6 +48,31 @@ class _File(msgspec.Struct):
     machine_info: dict[str, Any] | None = None
 
 
+def extra_info(outcome: Outcome, header: Header) -> dict[str, Any]:
+    """What a benchmark's ``extra_info`` says of a case with figures, times in seconds.
+
+    For readers: `verified`, `precision`, `device`, and `interval_s`, the 95 % interval over processes.
+    Under `OURS` is what makes the case whole again.
+    """
+    case, times_s = outcome.case, tuple(outcome.medians_s.values())
+    interval = case_estimate(times_s).interval
+    ours = _Ours(
+        key_of(case),
+        label_of(case),
+        times_s,
+        conditions_of(case),
+        facts_of(header),
+        versions_of(header),
+    )
+    return {
+        "verified": outcome.verified,
+        "precision": case.precision,
+        "device": case.device,
+        "interval_s": [interval.low, interval.high] if interval else None,
+        OURS: msgspec.to_builtins(ours),
+    }
+
+
 def side_of_pytest_benchmark(name: str, raw: bytes) -> Side:
     """The benchmarks of a file and the machine that it names.
 
@@ -51,25 +82,28 @@ def side_of_pytest_benchmark(name: str, raw: bytes) -> Side:
     """
     try:
         found = msgspec.json.decode(raw, type=_File)
-        cases = tuple(_measured(benchmark) for benchmark in found.benchmarks)
+        ours = [
+            msgspec.convert(benchmark.extra_info[OURS], _Ours)
+            if OURS in benchmark.extra_info
+            else None
+            for benchmark in found.benchmarks
+        ]
     except msgspec.MsgspecError as error:
         raise UsageError(
             f"{name}: neither a dlbench record nor a file of pytest-benchmark: {error}"
         ) from None
+    cases = tuple(map(_measured, found.benchmarks, ours))
+    whose = next(filter(None, ours), None)
+    if whose is not None:
+        return Side(name, cases, whose.facts, whose.versions)
     machine = found.machine_info or {}
-    ours = machine.get(OURS)
-    if isinstance(ours, dict):
-        facts, versions = (_words(ours.get(part)) for part in ("facts", "versions"))
-        return Side(name, cases, facts, versions)
     return Side(name, cases, _facts(machine), _words({"python": machine.get("python_version")}))
 
 
-def _measured(benchmark: _Benchmark) -> Measured:
-    ours = benchmark.extra_info.get(OURS)
-    if isinstance(ours, dict) and "key" in ours:
-        case = msgspec.convert(ours, _Ours)
-        return Measured(case.key, case.label, case.processes_s, case.conditions)
-    return Measured(benchmark.fullname, benchmark.fullname, (benchmark.stats.median,))
+def _measured(benchmark: _Benchmark, ours: _Ours | None) -> Measured:
+    if ours is None:
+        return Measured(benchmark.fullname, benchmark.fullname, (benchmark.stats.median,))
+    return Measured(ours.key, ours.label, ours.processes_s, ours.conditions)
 
 
 def _facts(machine: dict[str, Any]) -> dict[str, str]:
@@ -87,10 +121,8 @@ def _facts(machine: dict[str, Any]) -> dict[str, str]:
     )
 
 
-def _words(given: Any) -> dict[str, str]:
+def _words(given: dict[str, Any]) -> dict[str, str]:
     """What is known of the given fields, as text."""
-    if not isinstance(given, dict):
-        return {}
     return {
         str(key): one_line(str(value)) for key, value in given.items() if value not in (None, "")
     }

@@ -26,6 +26,12 @@ def key_of(case: Case) -> str:
     return f"{case.suite}/{case.label}{mode}"
 
 
+def label_of(case: Case) -> str:
+    """What a case is called: its label, with whatever else two cases of a record may differ in."""
+    precision = "" if case.precision == "fp32" else case.precision
+    return " ".join(filter(None, [case.label, case.mode, precision]))
+
+
 def conditions_of(case: Case) -> dict[str, str]:
     """What must be alike in two runs of a case."""
     return {"threads": str(case.threads), "precision": case.precision}
@@ -39,7 +45,9 @@ def facts_of(header: Header) -> dict[str, str]:
         "physical cores": machine.physical_cores,
         "logical cores": machine.logical_cores,
         "usable cores": machine.usable_cores,
-        "memory": None if machine.memory_bytes is None else f"{machine.memory_bytes / 2**30:.0f} GiB",
+        "memory": None
+        if machine.memory_bytes is None
+        else f"{machine.memory_bytes / 2**30:.0f} GiB",
         "gpus": ", ".join(machine.gpus) or "none",
         "data": f"{data.name} {data.fingerprint[:12]}",
         "workload": f"{header.suite} {header.workload_digest[:12]}",
@@ -60,4 +68,4 @@ def _measured(outcome: Outcome) -> Measured:
     problem = "" if times else f"{outcome.status}: {why(outcome.reason, outcome.remedy)}"
     if not times and outcome.status == "ok":
         problem = "verified only, not timed"
-    return Measured(key_of(case), case.label, times, conditions_of(case), problem)
+    return Measured(key_of(case), label_of(case), times, conditions_of(case), problem)

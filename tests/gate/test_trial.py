@@ -88,7 +88,13 @@ def test_the_tools_record_a_stream_and_try_the_gate_on_one(tmp_path):
         assert file.readline().startswith("process,s0,s1,")
     assert 0 != subprocess.run(tool, capture_output=True, timeout=60).returncode
     table = subprocess.run(
-        [sys.executable, ROOT / "tools/gate_trial.py", DATA / "two_cores.csv.gz", "--slowdown", "8"],
+        [
+            sys.executable,
+            ROOT / "tools/gate_trial.py",
+            DATA / "two_cores.csv.gz",
+            "--slowdown",
+            "8",
+        ],
         capture_output=True,
         text=True,
         check=True,
