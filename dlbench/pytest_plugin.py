@@ -103,12 +103,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     where = metafunc.definition.nodeid
     if FIXTURE not in metafunc.fixturenames:
-        raise pytest.UsageError(
+        raise pytest.Collector.CollectError(
             f"{where} is marked {MARK} but does not take the fixture {FIXTURE}, so nothing would be"
             f" measured: add {FIXTURE} to its arguments"
         )
     if not metafunc.config.pluginmanager.has_plugin("benchmark"):
-        raise pytest.UsageError(
+        raise pytest.Collector.CollectError(
             f"{where} is marked {MARK}, which needs pytest-benchmark: pip install 'dlbench[pytest]'"
         )
     cases = parameters(where, mark)
@@ -157,9 +157,10 @@ def dlbench_case(request: pytest.FixtureRequest, benchmark: Any) -> Outcome:
     """
     case = getattr(request, "param", None)
     if not isinstance(case, Parameter):
-        raise pytest.UsageError(
+        pytest.fail(
             f"{request.node.nodeid} takes the fixture {FIXTURE} but is not marked with a suite: add"
-            f' @pytest.mark.{MARK}(suite="ci")'
+            f' @pytest.mark.{MARK}(suite="ci")',
+            pytrace=False,
         )
     benchmark.params = {**(benchmark.params or {}), FIXTURE: case.label}
     # lest pytest-benchmark complain that it was not used, when there is no figure to use it for
@@ -173,11 +174,10 @@ def dlbench_case(request: pytest.FixtureRequest, benchmark: Any) -> Outcome:
         pytest.skip(f"{case.label}: {why(outcome.reason, outcome.remedy)}")
     if outcome.status != "ok":
         pytest.fail(f"{case.label} is {outcome.status}: {outcome.reason}", pytrace=False)
-    if not benchmark.disabled:
-        benchmark.extra_info.update(extra)
-        times_s = list(outcome.medians_s.values())
-        request.node.get_closest_marker("benchmark").kwargs["timer"].load(times_s)
-        benchmark.pedantic(_nothing, rounds=len(times_s))
+    benchmark.extra_info.update(extra)
+    times_s = list(outcome.medians_s.values())
+    request.node.get_closest_marker("benchmark").kwargs["timer"].load(times_s)
+    benchmark.pedantic(_nothing, rounds=len(times_s) or 1)
     return outcome
 
 
@@ -186,7 +186,7 @@ def parameters(where: str, mark: pytest.Mark) -> list[Parameter]:
 
     Raises
     ------
-    pytest.UsageError : the mark or the suite cannot be carried out.
+    pytest.Collector.CollectError : the mark or the suite cannot be carried out.
     """
     from dlbench.errors import DlbenchError
     from dlbench.spec.suite import load_suite
@@ -195,7 +195,7 @@ def parameters(where: str, mark: pytest.Mark) -> list[Parameter]:
     unknown = sorted(given.keys() - {*OPTIONS, *MEASURING})
     if unknown or len(mark.args) > 1 or "suite" not in given:
         wrong = f"does not know {', '.join(unknown)}" if unknown else "needs a suite"
-        raise pytest.UsageError(f"{where}: the mark {MARK} {wrong}: {_HELP}")
+        raise pytest.Collector.CollectError(f"{where}: the mark {MARK} {wrong}: {_HELP}")
     selection = {
         name: given.pop(name)
         for name in ("backends", "devices", "scenarios", "batches")
@@ -204,14 +204,14 @@ def parameters(where: str, mark: pytest.Mark) -> list[Parameter]:
     try:
         matrix = load_suite(given["suite"]).matrix
     except DlbenchError as error:
-        raise pytest.UsageError(f"{where}: {error}") from None
+        raise pytest.Collector.CollectError(f"{where}: {error}") from None
     chosen = {
         name: selection.get(name) or getattr(matrix, name)
         for name in ("backends", "devices", "scenarios", "batches")
     }
     for name, words in chosen.items():
         if isinstance(words, str):
-            raise pytest.UsageError(f"{where}: {name}={words!r} must be a list")
+            raise pytest.Collector.CollectError(f"{where}: {name}={words!r} must be a list")
     settings = Settings(**given)
     return [
         Parameter(settings, backend, device, scenario, batch)
@@ -271,7 +271,7 @@ def _run(cases: list[Parameter], settings: Settings, timed: bool) -> Iterator[tu
         try:
             end = run(_request(cases, settings, timed), writer)
         except DlbenchError as error:
-            raise pytest.UsageError(f"dlbench: {error}") from None
+            pytest.fail(f"dlbench: {error}", pytrace=False)
         finally:
             writer.close()
         if end.status == "interrupted":

@@ -81,16 +81,12 @@ def _benchmark(outcome: Outcome, header: Header) -> dict[str, Any]:
 
 
 def statistics(times_s: list[float]) -> dict[str, Any]:
-    """The figures that pytest-benchmark shows, of process medians (s), by its own definitions: q1
-    and q3 are medians of the halves, outliers lie a standard deviation from the mean or 1.5 iqr
-    from a quartile."""
+    """The figures that pytest-benchmark shows, of process medians (s), by its own definitions:
+    quartiles by Hazen's rule, outliers a standard deviation from the mean or 1.5 iqr from a
+    quartile."""
     data = np.sort(np.asarray(times_s, np.float64))
     count = len(data)
-    q1, q3 = (
-        (float(np.median(half)) for half in (data[: (count + 1) // 2], data[count // 2 :]))
-        if count > 1
-        else (float(data[0]), float(data[0]))
-    )
+    q1, q3 = (float(np.quantile(data, share, method="hazen")) for share in (0.25, 0.75))
     mean, deviation = float(data.mean()), float(data.std(ddof=1)) if count > 1 else 0.0
     low, high = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
     beyond = int(np.sum((data < low) | (data > high)))
