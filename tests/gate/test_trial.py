@@ -42,7 +42,7 @@ def test_a_slowdown_of_five_percent_is_found(unseen):
 
 
 def test_one_slow_case_among_eight_is_found_and_the_others_are_not_blamed(unseen):
-    tally = overlapping(unseen, Design(), 0.05, cases=8, step=80)
+    tally = overlapping(unseen, Design(), 0.05, cases=8, step=12)
     assert tally.slower.value >= 0.9
     assert tally.wrongly_failed.value <= 0.05
 
