@@ -22,6 +22,9 @@ from dlbench.stats import CONFIDENCE, Estimate, unpaired_ratio
 from dlbench.verdicts import CaseVerdict, Difference, Status, Verdicts, ordered
 from dlbench.wording import plural
 
+DRIFT = "intervals are over processes; how the machine drifted between the two files is not in them"
+"""What every comparison of two files has to say of itself."""
+
 
 def read_side(path: Path) -> Side:
     """A dlbench record, or a JSON file of pytest-benchmark.
@@ -200,6 +203,7 @@ def _conditions(
 
 
 def _notes(base: Side, new: Side, in_neither: int) -> Iterator[str]:
+    yield DRIFT
     if in_neither:
         yield f"{plural(in_neither, 'case')} measured on neither side"
     for side in (base, new):
