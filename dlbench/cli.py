@@ -320,7 +320,11 @@ def _show_verdicts(verdicts: Verdicts, form: str) -> None:
     render = load_verdict_reporter(options.VERDICT_FORMATS[form])
     click.echo(render(verdicts, width=width, colour=colour), nl=False, color=colour)
     if step_summary.wanted():
-        step_summary.append(load_verdict_reporter("markdown")(verdicts))
+        try:
+            step_summary.append(load_verdict_reporter("markdown")(verdicts))
+        except OSError as error:
+            # a page that cannot be written changes no verdict
+            tell(f"! {step_summary.VARIABLE} {error.filename}: {error.strerror}")
 
 
 def _answer(text: str) -> None:

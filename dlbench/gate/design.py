@@ -58,6 +58,10 @@ class Design:
         """Pairs after which a verdict is due in any case."""
         return self.looks[-1]
 
+    def next_look(self, pairs: int) -> int | None:
+        """How many pairs the first look after this many needs; None when all looks are over."""
+        return next((look for look in self.looks if look > pairs), None)
+
     @property
     def log_threshold(self) -> float:
         """The threshold as a difference of logarithms."""

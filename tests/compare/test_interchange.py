@@ -122,6 +122,15 @@ def test_a_job_of_github_actions_gets_its_summary_appended(write, tmp_path, monk
     assert "| SLOWER | numpy:cpu/train/32 |" in text
 
 
+def test_a_summary_page_that_cannot_be_written_changes_no_verdict(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "page.md"))
+    base, new = write("base.jsonl", TIMES), write("new.jsonl", TIMES | {"numpy": [0.02] * 3})
+    done = dlbench("compare", base, new)
+    assert 1 == done.exit_code
+    assert "GITHUB_STEP_SUMMARY" in done.stderr
+    assert "SLOWER" in done.stdout
+
+
 def test_without_a_summary_page_nothing_is_written(write, tmp_path, monkeypatch):
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     base = write("base.jsonl", TIMES)

@@ -179,6 +179,10 @@ def test_a_design_that_cannot_work_is_refused(wrong):
         Design(**wrong)
 
 
+def test_a_live_gate_is_told_how_far_to_measure_before_it_looks_again():
+    assert [8, 8, 12, 40, None, None] == [DESIGN.next_look(n) for n in (0, 7, 8, 39, 40, 99)]
+
+
 def test_pairs_run_in_abba_order():
     assert ["base", "new", "new", "base"] == [arm for number in (0, 1) for arm in order(number)]
 

@@ -49,9 +49,9 @@ def test_one_slow_case_among_eight_is_found_and_the_others_are_not_blamed(unseen
 
 def test_loud_noise_of_no_known_shape_fails_one_comparison_in_a_hundred_at_most():
     draw = np.random.default_rng(0)
-    stream = np.exp(draw.standard_t(2, 300_000))
+    stream = np.exp(draw.standard_t(2, 160_000))
     tally = consecutive(stream, Design(threshold=1e-9, futility=1e-12))
-    assert tally.slower.of > 3000
+    assert tally.slower.of > 1500
     assert tally.slower.interval[0] < 0.01
     assert tally.slower.value < 0.013
 
