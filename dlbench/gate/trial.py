@@ -70,8 +70,8 @@ class Tally:
     most_pairs: int
 
 
-def read_stream(path: Path) -> Array:
-    """The summaries of a recording's processes, in the order in which they ran.
+def read_timings(path: Path) -> list[Array]:
+    """The step times of a recording's processes, in the order in which they ran.
 
     Parameters
     ----------
@@ -86,11 +86,19 @@ def read_stream(path: Path) -> Array:
     try:
         with opened(path, "rt") as file:
             rows = [row[1:] for row in csv.reader(file)][1:]
-        return np.array([summary([float(time) for time in row]) for row in rows])
+        timings = [np.array([float(time) for time in row]) for row in rows]
+        for each in timings:
+            summary(each)
     except (ValueError, OSError, EOFError, csv.Error) as error:
         raise DlbenchError(
             f"{path}: not a recording of processes (number, then step times): {error}"
         ) from None
+    return timings
+
+
+def read_stream(path: Path) -> Array:
+    """The summaries of a recording's processes; see `read_timings`."""
+    return np.array([summary(timings) for timings in read_timings(path)])
 
 
 def consecutive(stream: Array, design: Design, slowdown: float = 0.0, cases: int = 1) -> Tally:

@@ -101,3 +101,11 @@ def test_the_tools_record_a_stream_and_try_the_gate_on_one(tmp_path):
         timeout=60,
     ).stdout
     assert 2 == table.count("| +8 % |")
+    table = subprocess.run(
+        [sys.executable, ROOT / "tools/compare_trial.py", DATA / "two_cores.csv.gz"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert "| 3 | 138 |" in table
