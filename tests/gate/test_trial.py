@@ -10,6 +10,8 @@ import pytest
 
 from dlbench.errors import DlbenchError
 from dlbench.gate.design import Design
+from dlbench.gate.pairs import difference, order
+from dlbench.gate.signed_rank import p_greater
 from dlbench.gate.trial import Share, consecutive, overlapping, read_stream
 
 DATA = Path(__file__).parent / "data"
@@ -54,6 +56,19 @@ def test_loud_noise_of_no_known_shape_fails_one_comparison_in_a_hundred_at_most(
     assert tally.slower.of > 1500
     assert tally.slower.interval[0] < 0.01
     assert tally.slower.value < 0.013
+
+
+def test_looking_again_and_again_would_cry_wolf():
+    stream = read_stream(DATA / "two_cores.csv.gz")
+    alarms = []
+    for begin in range(0, len(stream) - 80, 40):
+        pairs = stream[begin : begin + 80].reshape(40, 2)
+        found = [
+            difference(*(pair if order(number)[0] == "base" else pair[::-1]))
+            for number, pair in enumerate(pairs)
+        ]
+        alarms.append(any(p_greater(found[:seen]) <= 0.05 for seen in range(2, 41, 2)))
+    assert 0.1 < np.mean(alarms) < 0.25
 
 
 def test_no_process_is_in_two_consecutive_trials():
