@@ -1,8 +1,9 @@
 """The plan of a gate, fixed before the first process runs: when to look, and what is enough.
 
 Looking after every second pair until a test at 5 % finds something, finds something in 15 of 100
-comparisons of a program with itself. So the looks are few and fixed, and each has its share of the permitted error (Pocock
-1977, "Group sequential methods in the design and analysis of clinical trials").
+comparisons of a program with itself. So the looks are few and fixed, and each has its share of the
+permitted error (Pocock 1977, "Group sequential methods in the design and analysis of clinical
+trials").
 """
 
 from __future__ import annotations
