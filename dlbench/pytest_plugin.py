@@ -176,6 +176,8 @@ def dlbench_case(request: pytest.FixtureRequest, benchmark: Any) -> Outcome:
         pytest.fail(f"{case.label} is {outcome.status}: {outcome.reason}", pytrace=False)
     benchmark.extra_info.update(extra)
     times_s = list(outcome.medians_s.values())
+    if not times_s and not benchmark.disabled:
+        pytest.fail(f"{case.label} has no timing: rounds is {case.settings.rounds}", pytrace=False)
     request.node.get_closest_marker("benchmark").kwargs["timer"].load(times_s)
     benchmark.pedantic(_nothing, rounds=len(times_s) or 1)
     return outcome

@@ -109,12 +109,16 @@ def test_with_benchmarks_disabled_cases_are_verified_and_not_timed(folder):
     assert "Rounds" not in done.stdout
 
 
-def test_a_case_that_is_wrong_fails(folder):
+def test_a_case_that_is_wrong_or_has_no_timing_fails(folder):
     wrong = """
 import pytest
 
 @pytest.mark.dlbench("smoke", backends=["broken_adapters:Half"], scenarios=["train"], rounds=1)
 def test_wrong(dlbench_case):
+    pass
+
+@pytest.mark.dlbench("smoke", backends=["numpy"], scenarios=["infer"], rounds=0, threads=1)
+def test_untimed(dlbench_case):
     pass
 """
     broken = """
@@ -126,7 +130,8 @@ class Half(Adapter):
 """
     done = session(folder, "test_wrong.py", test_wrong=wrong, broken_adapters=broken)
     assert 1 == done.returncode
-    assert "1 error" in done.stdout
+    assert "2 errors" in done.stdout
+    assert "has no timing: rounds is 0" in done.stdout
     assert "broken_adapters:Half:cpu/train/16 is failed" in done.stdout
 
 
