@@ -17,7 +17,7 @@ from dlbench.gate.trial import Share, consecutive, overlapping, read_stream
 DATA = Path(__file__).parent / "data"
 ROOT = DATA.parents[2]
 # the share of each recording that the design was tuned on
-TUNED_ON = {"two_cores.csv.gz": 0.5, "two_cores_shared.csv.gz": 0.0}
+TUNED_ON = {"two_cores.csv.gz": 0.5, "two_cores_shared.csv.gz": 0.0, "two_cores_busy.csv.gz": 0.0}
 
 
 @pytest.fixture(scope="module", params=TUNED_ON)
