@@ -49,20 +49,6 @@ __device__ __forceinline__ float operand(float value)
 #endif
 }
 
-template <int V>
-__device__ __forceinline__ void load(float* values, const float* from)
-{
-    if (V == 4) {
-        float4 four = *(const float4*)from;
-        values[0] = four.x;
-        values[1] = four.y;
-        values[2] = four.z;
-        values[3] = four.w;
-    } else {
-        values[0] = *from;
-    }
-}
-
 // How the threads of a block share out a tile of SIDE x BK whose elements lie one after the other along k: each
 // reads V of them and stores them apart, since tiles are kept k by k.
 template <int SIDE, int V>
