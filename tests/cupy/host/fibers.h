@@ -1,0 +1,401 @@
+// One fiber for each CUDA thread of a block, and the rules by which a block of them runs.
+//
+// A fiber runs until it waits: at a block barrier, or in an operation that its warp does together.
+// Between two barriers the threads run one after another in an order that the caller chooses, which
+// is the harshest legal schedule there is: whatever one thread writes, it writes long before or long
+// after the others, so that a missing barrier shows as a wrong value in one order or another.
+// What real hardware would leave undefined (a barrier that not every thread reaches, lanes that wait
+// for each other in different places) ends the launch with a message.
+#pragma once
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#if !defined(__x86_64__) && !defined(HOST_UCONTEXT)
+#define HOST_UCONTEXT
+#endif
+#ifdef HOST_UCONTEXT
+#include <ucontext.h>
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+struct uint3 {
+    unsigned x, y, z;
+};
+struct dim3 {
+    unsigned x, y, z;
+};
+
+static uint3 threadIdx, blockIdx;
+static dim3 blockDim, gridDim;
+
+// Shared arrays of all kernels of a library lie in one section, which the linker bounds by these names.
+extern "C" char __start_dlshared[] __attribute__((weak, visibility("hidden")));
+extern "C" char __stop_dlshared[] __attribute__((weak, visibility("hidden")));
+
+namespace host {
+
+constexpr unsigned MOST_THREADS = 1024;
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t STACK_BYTES = 132 * 1024;
+#else
+// Not a power of two: the tops of all stacks would compete for the same few lines of the cache.
+constexpr size_t STACK_BYTES = 33 * 1024 + 576;
+#endif
+
+enum class State : uint8_t { ready, at_barrier, in_warp, done };
+
+// An operation that all lanes of a mask do together; carried out when the last of them has come.
+struct WarpOperation {
+    void (*perform)(WarpOperation* const* lanes, unsigned mask);
+    const void* in;
+    void* out;
+    unsigned mask;
+    int lane;   // of shuffles: where to read
+    int bytes;  // of shuffles: size of a value
+    int line;
+};
+
+struct Thread {
+    void* stack_pointer;
+    WarpOperation* operation;
+    uint3 index;
+    int line;
+    State state;
+#ifdef HOST_UCONTEXT
+    ucontext_t context;
+#endif
+};
+
+static Thread threads[MOST_THREADS];
+static Thread* self;
+static unsigned thread_count;
+static char* stacks;
+static void (*body)(void**);
+static void** arguments;
+static char* message;
+static size_t message_bytes;
+
+static void fault(const char* format, ...) {
+    if (message[0]) return;  // the first one is the cause
+    va_list list;
+    va_start(list, format);
+    int used = snprintf(message, message_bytes, "block (%u, %u, %u): ", blockIdx.x, blockIdx.y, blockIdx.z);
+    vsnprintf(message + used, message_bytes - used, format, list);
+    va_end(list);
+}
+
+// ---------------------------------------------------------------- switching
+
+#ifdef __SANITIZE_ADDRESS__
+static const void* main_stack;
+static size_t main_stack_bytes;
+#endif
+
+static void leave();
+
+[[noreturn]] static void begin() {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(nullptr, &main_stack, &main_stack_bytes);
+#endif
+    body(arguments);
+    self->state = State::done;
+    leave();
+    abort();
+}
+
+#ifdef HOST_UCONTEXT
+
+static ucontext_t scheduler;
+
+static void prepare(Thread& thread, char* stack) {
+    getcontext(&thread.context);
+    thread.context.uc_stack.ss_sp = stack;
+    thread.context.uc_stack.ss_size = STACK_BYTES;
+    thread.context.uc_link = nullptr;
+    makecontext(&thread.context, begin, 0);
+}
+
+static void enter(Thread& thread) { swapcontext(&scheduler, &thread.context); }
+static void switch_back() { swapcontext(&self->context, &scheduler); }
+
+#else
+
+// swapcontext calls the kernel to save the signal mask, which costs more than a thread's work
+// between two barriers; this saves what a called function must keep, and nothing else.
+extern "C" void host_switch(void** save, void* load) __attribute__((visibility("hidden")));
+asm(R"(
+.text
+.type host_switch, @function
+host_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size host_switch, .-host_switch
+)");
+
+static void* scheduler;
+
+static void prepare(Thread& thread, char* stack) {
+    uintptr_t top = (reinterpret_cast<uintptr_t>(stack) + STACK_BYTES) & ~uintptr_t(15);
+    void** slot = reinterpret_cast<void**>(top - 16);  // begin() finds the stack as after a call
+    *slot = reinterpret_cast<void*>(begin);
+    for (int i = 1; i <= 6; ++i) slot[-i] = nullptr;
+    thread.stack_pointer = slot - 6;
+}
+
+static void enter(Thread& thread) { host_switch(&scheduler, thread.stack_pointer); }
+static void switch_back() { host_switch(&self->stack_pointer, scheduler); }
+
+#endif
+
+static char* stack_of(unsigned number) { return stacks + number * STACK_BYTES; }
+
+static void leave() {
+#ifdef __SANITIZE_ADDRESS__
+    void* kept = nullptr;
+    bool last = self->state == State::done;
+    __sanitizer_start_switch_fiber(last ? nullptr : &kept, main_stack, main_stack_bytes);
+#endif
+    switch_back();
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(kept, &main_stack, &main_stack_bytes);
+#endif
+}
+
+static void resume(unsigned number) {
+    self = &threads[number];
+    threadIdx = self->index;
+#ifdef __SANITIZE_ADDRESS__
+    void* kept = nullptr;
+    __sanitizer_start_switch_fiber(&kept, stack_of(number), STACK_BYTES);
+#endif
+    enter(*self);
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(kept, nullptr, nullptr);
+#endif
+}
+
+// ---------------------------------------------------------------- waiting
+
+__attribute__((noinline)) static void barrier(int line) {
+    self->state = State::at_barrier;
+    self->line = line;
+    leave();
+}
+
+__attribute__((noinline)) static void with_warp(WarpOperation* operation) {
+    self->state = State::in_warp;
+    self->line = operation->line;
+    self->operation = operation;
+    leave();
+}
+
+// ---------------------------------------------------------------- one block
+
+static uint64_t next_random(uint64_t& state) {  // splitmix64, Steele et al. 2014
+    uint64_t z = (state += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+enum class Order : int { forward, reversed, shuffled };
+
+template <class Index>
+static void arrange(Index* order, Index count, Order kind, uint64_t& random) {
+    for (Index i = 0; i < count; ++i) order[i] = kind == Order::reversed ? count - 1 - i : i;
+    if (kind != Order::shuffled) return;
+    for (Index i = count; i > 1; --i) {
+        Index other = static_cast<Index>(next_random(random) % static_cast<uint64_t>(i));
+        Index kept = order[i - 1];
+        order[i - 1] = order[other];
+        order[other] = kept;
+    }
+}
+
+// Carries out what the lanes of one warp wait for; whether any of them can go on.
+static bool settle_warp(unsigned first) {
+    WarpOperation* lanes[32] = {};
+    unsigned waiting = 0, gone = 0;
+    unsigned lanes_here = thread_count - first < 32 ? thread_count - first : 32;
+    for (unsigned lane = 0; lane < lanes_here; ++lane) {
+        Thread& thread = threads[first + lane];
+        if (thread.state == State::in_warp) {
+            waiting |= 1u << lane;
+            lanes[lane] = thread.operation;
+        }
+        if (thread.state == State::done) gone |= 1u << lane;
+    }
+    if (lanes_here < 32) gone |= ~0u << lanes_here;
+    bool moved = false;
+    while (waiting) {
+        unsigned lane = __builtin_ctz(waiting);
+        const WarpOperation& operation = *lanes[lane];
+        unsigned mask = operation.mask, named = mask & ~gone;
+        if (!(mask >> lane & 1)) {
+            fault("lane %u is not in its own mask %08x, line %d", lane, mask, operation.line);
+            return false;
+        }
+        bool complete = true;
+        for (unsigned other = 0; other < 32; ++other) {
+            if (!(named >> other & 1)) continue;
+            complete &= lanes[other] && lanes[other]->mask == mask &&
+                        lanes[other]->perform == operation.perform && lanes[other]->line == operation.line;
+        }
+        waiting &= ~(complete ? named : 1u << lane);
+        if (!complete) continue;
+        operation.perform(lanes, named);
+        for (unsigned other = 0; other < 32; ++other) {
+            if (!(named >> other & 1)) continue;
+            threads[first + other].state = State::ready;
+            lanes[other] = nullptr;
+        }
+        moved = true;
+    }
+    return moved;
+}
+
+static const char* words_for(State state) {
+    switch (state) {
+        case State::at_barrier: return "waits at the barrier";
+        case State::in_warp: return "waits for its warp";
+        case State::done: return "has ended";
+        default: return "runs";
+    }
+}
+
+static void tell_divergence() {
+    const Thread* one = &threads[0];
+    for (unsigned i = 0; i < thread_count; ++i)
+        if (threads[i].state != State::done) one = &threads[i];
+    for (unsigned i = 0; i < thread_count; ++i) {
+        const Thread& other = threads[i];
+        if (other.state == one->state && other.line == one->line && other.state != State::in_warp) continue;
+        if (&other == one && thread_count > 1) continue;
+        fault("thread (%u, %u, %u) %s in line %d, while thread (%u, %u, %u) %s%s%d", one->index.x,
+              one->index.y, one->index.z, words_for(one->state), one->line, other.index.x,
+              other.index.y, other.index.z, words_for(other.state),
+              other.state == State::done ? "; its last wait was in line " : " in line ", other.line);
+        return;
+    }
+}
+
+static void run_block(Order order, uint64_t& random) {
+    static uint16_t turn[MOST_THREADS];
+    for (unsigned i = 0; i < thread_count; ++i) {
+        threads[i].state = State::ready;
+        threads[i].line = 0;
+        prepare(threads[i], stack_of(i));
+    }
+    arrange<uint16_t>(turn, thread_count, order, random);
+    for (;;) {
+        for (unsigned i = 0; i < thread_count; ++i) {
+            if (threads[turn[i]].state == State::ready) resume(turn[i]);
+        }
+        if (message[0]) return;
+        unsigned done = 0, at_barrier = 0;
+        bool moved = false, same_line = true;
+        int line = 0;
+        for (unsigned i = 0; i < thread_count; ++i) {
+            const Thread& thread = threads[i];
+            done += thread.state == State::done;
+            if (thread.state == State::at_barrier) {
+                same_line &= !at_barrier || thread.line == line;
+                line = thread.line;
+                ++at_barrier;
+            }
+        }
+        if (done == thread_count) return;
+        if (done + at_barrier < thread_count) {
+            for (unsigned first = 0; first < thread_count; first += 32) moved |= settle_warp(first);
+        }
+        if (message[0]) return;
+        if (moved) continue;
+        if (at_barrier != thread_count || !same_line) return tell_divergence();
+        for (unsigned i = 0; i < thread_count; ++i) threads[i].state = State::ready;
+        if (order == Order::shuffled) arrange<uint16_t>(turn, thread_count, order, random);
+    }
+}
+
+// What a block has not written to its shared arrays reads as NaN, and as -1 where it is an integer.
+__attribute__((no_sanitize("address", "undefined"))) static void spoil_shared() {
+    if (!__start_dlshared) return;
+#ifndef __SANITIZE_ADDRESS__
+    memset(__start_dlshared, 0xFF, __stop_dlshared - __start_dlshared);
+#endif
+}
+
+static void make_stacks() {
+    if (stacks) return;
+    void* got = mmap(nullptr, MOST_THREADS * STACK_BYTES, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (got == MAP_FAILED) abort();
+    stacks = static_cast<char*>(got);
+}
+
+}  // namespace host
+
+// Runs the blocks `part`, `part + parts`, … of a grid, in the order asked for. What goes wrong is
+// written to `told`, which stays empty otherwise.
+extern "C" __attribute__((visibility("default"))) void host_run(
+    void (*body)(void**), void** arguments, const unsigned* grid, const unsigned* block, int order,
+    uint64_t seed, unsigned part, unsigned parts, char* told, size_t told_bytes) {
+    using namespace host;
+    make_stacks();
+    host::body = body;
+    host::arguments = arguments;
+    message = told;
+    message_bytes = told_bytes;
+    message[0] = 0;
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {block[0], block[1], block[2]};
+    thread_count = block[0] * block[1] * block[2];
+    unsigned number = 0;
+    for (unsigned z = 0; z < block[2]; ++z)
+        for (unsigned y = 0; y < block[1]; ++y)
+            for (unsigned x = 0; x < block[0]; ++x) threads[number++].index = {x, y, z};
+    long blocks = static_cast<long>(grid[0]) * grid[1] * grid[2];
+    long* turn = static_cast<long*>(malloc(blocks * sizeof(long)));
+    arrange<long>(turn, blocks, static_cast<Order>(order), seed);
+    for (long i = part; i < blocks && !message[0]; i += parts) {
+        blockIdx.x = turn[i] % grid[0];
+        blockIdx.y = turn[i] / grid[0] % grid[1];
+        blockIdx.z = turn[i] / grid[0] / grid[1];
+        spoil_shared();
+        run_block(static_cast<Order>(order), seed);
+    }
+    free(turn);
+#ifdef __SANITIZE_ADDRESS__
+    // fibers that a fault left waiting never unwound
+    if (message[0]) __asan_unpoison_memory_region(stacks, MOST_THREADS * STACK_BYTES);
+#endif
+}
+
+#ifdef __SANITIZE_ADDRESS__
+extern "C" __attribute__((visibility("default"))) void host_poison(void* from, size_t bytes) {
+    __asan_poison_memory_region(from, bytes);
+}
+extern "C" __attribute__((visibility("default"))) void host_unpoison(void* from, size_t bytes) {
+    __asan_unpoison_memory_region(from, bytes);
+}
+#endif
