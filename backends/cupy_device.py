@@ -1,0 +1,150 @@
+"""All of CUDA that the backend uses: flat buffers, kernels, launches, one stream, one captured graph.
+
+It is this small so that a test can put another device in its place, one that runs the very same kernel
+sources on the CPU; and so that CuPy is imported in one file.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Buffer = Any
+"""One-dimensional device memory. A slice of it is a view of the same memory."""
+
+Kernel = Any
+Defines = Mapping[str, int]
+Size = tuple[int, int, int]
+
+_FOLDER = Path(__file__).parent
+
+
+class Device(Protocol):
+    """Where a session's buffers live and its kernels run. All work is queued in order."""
+
+    name: str
+    """``cuda:0``."""
+    multiprocessors: int
+    """How many blocks have a multiprocessor of their own: what grids are sized for."""
+    compute_capability: tuple[int, int]
+
+    def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
+        """Zeros, aligned to 256 bytes."""
+
+    def from_host(self, array: npt.NDArray[Any]) -> Buffer:
+        """A flat copy."""
+
+    def write(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
+        """Replaces a buffer's contents by those of an array of its size and type."""
+
+    def to_host(self, buffer: Buffer) -> npt.NDArray[Any]:
+        """A flat copy; waits for what was queued."""
+
+    def copy(self, target: Buffer, source: Buffer) -> None:
+        """Copies between buffers of one size and type."""
+
+    def kernel(self, sources: Sequence[str], defines: Defines, name: str) -> Kernel:
+        """The kernel `name` of the sources (files of this folder) under these constants."""
+
+    def launch(self, kernel: Kernel, grid: Size, block: Size, args: Sequence[Any]) -> None:
+        """Queues a kernel. Arguments are buffers and NumPy scalars of the parameters' types."""
+
+    def capture(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Records what `run` launches, without doing it; the function returned does it all at once."""
+
+    def synchronize(self) -> None:
+        """Returns when everything queued is done."""
+
+
+def source_text(sources: Sequence[str], defines: Defines) -> str:
+    """What is compiled: the constants, then the files one after the other."""
+    constants = [f"#define {name} {value}" for name, value in defines.items()]
+    return "\n".join([*constants, *(_text(source) for source in sources)])
+
+
+@functools.cache
+def _text(source: str) -> str:
+    return (_FOLDER / source).read_text(encoding="utf-8")
+
+
+class CupyDevice:
+    """A CUDA device through CuPy; `cupy` is the module."""
+
+    def __init__(self, cupy: Any, index: int) -> None:
+        self._cupy = cupy
+        self._device = cupy.cuda.Device(index)
+        self._device.use()
+        # A non-blocking stream, since the legacy default stream cannot be captured.
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._kernels: dict[tuple[tuple[str, ...], tuple[tuple[str, int], ...], str], Kernel] = {}
+        properties = cupy.cuda.runtime.getDeviceProperties(index)
+        self.name = f"cuda:{index}"
+        self.description = properties["name"].decode()
+        self.multiprocessors = int(properties["multiProcessorCount"])
+        self.compute_capability = (int(properties["major"]), int(properties["minor"]))
+
+    def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
+        """Zeros. CuPy's pool aligns to 512 bytes."""
+        with self._device, self._stream:
+            return self._cupy.zeros(size, np.dtype(dtype))
+
+    def from_host(self, array: npt.NDArray[Any]) -> Buffer:
+        """A flat copy, made when this returns."""
+        buffer = self.buffer(array.size, array.dtype)
+        self.write(buffer, array)
+        self._stream.synchronize()
+        return buffer
+
+    def write(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
+        """Queued; pageable memory is staged before the call returns, so the array may change after it."""
+        buffer.set(np.ascontiguousarray(array, buffer.dtype).reshape(-1), stream=self._stream)
+
+    def to_host(self, buffer: Buffer) -> npt.NDArray[Any]:
+        """Waits for the stream first."""
+        self._stream.synchronize()
+        host: npt.NDArray[Any] = buffer.get(stream=self._stream)
+        self._stream.synchronize()
+        return host
+
+    def copy(self, target: Buffer, source: Buffer) -> None:
+        """Device to device."""
+        target.data.copy_from_device_async(source.data, target.nbytes, self._stream)
+
+    def kernel(self, sources: Sequence[str], defines: Defines, name: str) -> Kernel:
+        """Compiled by NVRTC for this device; CuPy keeps the result on disk."""
+        key = (tuple(sources), tuple(defines.items()), name)
+        if key not in self._kernels:
+            text = source_text(sources, defines)
+            with self._device:
+                module = self._cupy.RawModule(code=text, options=("-std=c++14",))
+                # The function itself: RawKernel looks up the current device at every call.
+                self._kernels[key] = module.get_function(name).kernel
+        return self._kernels[key]
+
+    def launch(self, kernel: Kernel, grid: Size, block: Size, args: Sequence[Any]) -> None:
+        """4 to 6 µs of the host's time, most of it for the arguments."""
+        kernel(grid, block, args, 0, self._stream)
+
+    def capture(self, run: Callable[[], None]) -> Callable[[], None]:
+        """A CUDA graph of the launches of `run`."""
+        stream = self._stream
+        with self._device, stream:
+            stream.begin_capture()
+            try:
+                run()
+            finally:
+                graph = stream.end_capture()
+
+        def replay() -> None:
+            graph.launch(stream)
+
+        return replay
+
+    def synchronize(self) -> None:
+        """Waits for the stream, the only one that is used."""
+        self._stream.synchronize()
