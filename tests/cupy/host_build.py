@@ -117,7 +117,9 @@ def _build(text: str, found: list[tuple[str, str | None]], sanitized: bool) -> P
         return target
     source = folder / f"{name}.cu"
     source.write_text(text, "utf-8")
-    lines = ['#include "cuda_host.h"', f'#include "{source}"', '#include "launch.h"', *exports, ""]
+    # In a namespace without a name everything is local to the library, templates' shared arrays too.
+    kernel = ["namespace {", f'#include "{source}"', "}"]
+    lines = ['#include "cuda_host.h"', '#include "launch.h"', *kernel, *exports, ""]
     with tempfile.TemporaryDirectory(dir=folder) as private:
         main = Path(private) / "main.cpp"
         main.write_text("\n".join(lines), "utf-8")

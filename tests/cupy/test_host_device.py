@@ -179,7 +179,7 @@ def test_threads_that_part_end_the_launch_with_their_places(what):
 
 
 def test_a_factor_that_was_not_rounded_to_tf32_is_a_fault():
-    text = sample_text(["tensor_tile.cu"], {}).replace("part_b[i] = to_tf32(", "part_b[i] = __float_as_uint(")
+    text = sample_text(["tensor_tile.cu"], {}).replace("part_b[i] = to_tf32(", "part_b[i] = (")
     args = (normal(16, 8), normal(8, 8), normal(16, 8), normal(16, 8), np.int32(8))
     with pytest.raises(LaunchError, match="operand b0 of lane 0 is not rounded to TF32"):
         run(text, "tensor_tile", (1, 1, 1), (32, 1, 1), *args)

@@ -55,19 +55,18 @@ static void perform_mma(WarpOperation* const* lanes, unsigned mask) {
 }  // namespace host
 
 // cvt.rna.tf32.f32: to 10 fraction bits, to nearest, ties away from zero; infinities and NaN stay.
-static inline unsigned to_tf32(float value) {
-    unsigned bits;
-    memcpy(&bits, &value, 4);
-    if ((bits & 0x7f800000u) == 0x7f800000u) return bits & 0x007fffffu ? 0x7fffe000u : bits;
-    return (bits + 0x1000u) & ~0x1fffu;
+static inline float to_tf32(float value) {
+    unsigned bits = __float_as_uint(value);
+    if ((bits & 0x7f800000u) == 0x7f800000u) return __uint_as_float(bits & ~0x1fffu);
+    return __uint_as_float((bits + 0x1000u) & ~0x1fffu);
 }
 
-static inline void mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
-                                    const float (&c)[4], int line = __builtin_LINE()) {
+// d += a b
+static inline void mma_m16n8k8_tf32(float* d, const float* a, const float* b, int line = __builtin_LINE()) {
     host::Fragments own;
     memcpy(own.a, a, sizeof own.a);
     memcpy(own.b, b, sizeof own.b);
-    memcpy(own.c, c, sizeof own.c);
+    memcpy(own.c, d, sizeof own.c);
     host::WarpOperation operation = {host::perform_mma, &own, d, 0xffffffffu, 0, 0, line};
     host::with_warp(&operation);
 }
