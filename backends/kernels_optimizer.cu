@@ -17,7 +17,7 @@ struct Place {
 extern "C" __global__ void __launch_bounds__(256)
 update(float* __restrict__ values, const float* __restrict__ parts, const Place* __restrict__ places,
        float* __restrict__ first_moments, float* __restrict__ second_moments, Progress* progress, float momentum,
-       float weight_decay, float beta1, float beta2, float eps)
+       float weight_decay, float beta1, float rest1, float beta2, float rest2, float eps)
 {
     Place place = places[blockIdx.x];
     float rate = progress->learning_rate;
@@ -38,8 +38,8 @@ update(float* __restrict__ values, const float* __restrict__ parts, const Place*
         // In double: 1 - beta2^t is a thousandth at first, and float would leave four digits of it.
         float correction1 = (float)(1.0 / (1.0 - progress->beta1_power));
         float correction2 = (float)(1.0 / (1.0 - progress->beta2_power));
-        float mean = fmaf(beta1, first_moments[i], (1.0f - beta1) * gradient);
-        float square = fmaf(beta2, second_moments[i], (1.0f - beta2) * gradient * gradient);
+        float mean = fmaf(beta1, first_moments[i], rest1 * gradient);
+        float square = fmaf(beta2, second_moments[i], rest2 * gradient * gradient);
         first_moments[i] = mean;
         second_moments[i] = square;
         float step = mean * correction1 / (sqrtf(square * correction2) + eps);
