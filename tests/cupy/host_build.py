@@ -96,9 +96,7 @@ def _describe(name: str, libraries: tuple[ctypes.CDLL, ...]) -> HostKernel:
     parameters = tuple(
         Parameter(chr(code >> 16), chr(code >> 8 & 255), code & 255) for code in codes[:count]
     )
-    return HostKernel(
-        name, libraries, parameters, getattr(libraries[0], f"host_bound_{name}")()
-    )
+    return HostKernel(name, libraries, parameters, getattr(libraries[0], f"host_bound_{name}")())
 
 
 def _build(text: str, found: list[tuple[str, str | None]], sanitized: bool) -> Path:
@@ -111,7 +109,9 @@ def _build(text: str, found: list[tuple[str, str | None]], sanitized: bool) -> P
         f"HOST_EXPORT({name}, (({(bounds or '1024').partition(',')[0]})))" for name, bounds in found
     ]
     folder = _folder()
-    name = hashlib.sha256("\0".join([text, *flags, *exports, _surroundings()]).encode()).hexdigest()[:24]
+    name = hashlib.sha256(
+        "\0".join([text, *flags, *exports, _surroundings()]).encode()
+    ).hexdigest()[:24]
     target = folder / f"{name}.so"
     if target.exists():
         return target

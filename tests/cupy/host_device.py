@@ -104,9 +104,7 @@ class HostDevice:
         assert target.dtype == source.dtype
         target[...] = source
 
-    def kernel(
-        self, sources: Sequence[str], defines: Mapping[str, int], name: str
-    ) -> HostKernel:
+    def kernel(self, sources: Sequence[str], defines: Mapping[str, int], name: str) -> HostKernel:
         """The kernel `name`, compiled for the CPU."""
         copies = 1 if SANITIZED else 2
         return kernels(self.read(tuple(sources), defines), copies, SANITIZED)[name]
@@ -129,7 +127,9 @@ class HostDevice:
         self.launches.append(kernel.name)
         _check_sizes(kernel, grid, block)
         _check_arguments(kernel, args)
-        buffers = [(p.access, a) for p, a in zip(kernel.parameters, args, strict=True) if p.access != "v"]
+        buffers = [
+            (p.access, a) for p, a in zip(kernel.parameters, args, strict=True) if p.access != "v"
+        ]
         groups = _overlapping([a for _, a in buffers])
         guards = [Guarded(self._arena, number, group) for number, group in enumerate(groups)]
         places = []
@@ -279,22 +279,31 @@ def _check_sizes(kernel: HostKernel, grid: Size, block: Size) -> None:
         if len(size) != 3 or any(not 1 <= n <= most for n, most in zip(size, limits, strict=True)):
             raise LaunchError(f"{kernel.name}: {name} {size} is not within {limits}")
     if math.prod(block) > kernel.most_threads:
-        raise LaunchError(f"{kernel.name}: {math.prod(block)} threads; at most {kernel.most_threads}")
+        raise LaunchError(
+            f"{kernel.name}: {math.prod(block)} threads; at most {kernel.most_threads}"
+        )
 
 
 def _check_arguments(kernel: HostKernel, args: Sequence[Any]) -> None:
     if len(args) != len(kernel.parameters):
-        raise LaunchError(f"{kernel.name} takes {len(kernel.parameters)} arguments, got {len(args)}")
+        raise LaunchError(
+            f"{kernel.name} takes {len(kernel.parameters)} arguments, got {len(args)}"
+        )
     for number, (parameter, argument) in enumerate(zip(kernel.parameters, args, strict=True)):
         wanted = np.ndarray if parameter.access != "v" else np.generic
         fits = isinstance(argument, wanted)
         if fits and parameter.kind != "V":
-            fits = (argument.dtype.kind, argument.dtype.itemsize) == (parameter.kind, parameter.item_bytes)
+            fits = (argument.dtype.kind, argument.dtype.itemsize) == (
+                parameter.kind,
+                parameter.item_bytes,
+            )
         elif fits:
             fits = argument.nbytes % parameter.item_bytes == 0
         if not fits:
             got = f"{type(argument).__name__} {getattr(argument, 'dtype', '')}"
-            raise LaunchError(f"{kernel.name}: argument {number} is {got}, the kernel takes {parameter}")
+            raise LaunchError(
+                f"{kernel.name}: argument {number} is {got}, the kernel takes {parameter}"
+            )
         if wanted is np.ndarray and not (argument.ndim == 1 and argument.flags.c_contiguous):
             raise LaunchError(f"{kernel.name}: argument {number} is not a flat buffer")
 

@@ -68,7 +68,11 @@ def compiled(text: str, architecture: str) -> dict[str, Resources]:
     source = text.encode()
     assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"kernel.cu", 0, None, None) == 0
     try:
-        options = [f"--gpu-architecture={architecture}".encode(), b"--ptxas-options=-v", b"-std=c++14"]
+        options = [
+            f"--gpu-architecture={architecture}".encode(),
+            b"--ptxas-options=-v",
+            b"-std=c++14",
+        ]
         array = (ctypes.c_char_p * len(options))(*options)
         failed = nvrtc.nvrtcCompileProgram(program, len(options), array)
         size = ctypes.c_size_t()

@@ -187,7 +187,11 @@ def test_a_factor_that_was_not_rounded_to_tf32_is_a_fault():
 
 LAUNCHES = {
     "takes 4 arguments, got 3": ((1, 1, 1), (1, 1, 1), (np.int32(1), np.float32(1), normal(1))),
-    "argument 0 is int64": ((1, 1, 1), (1, 1, 1), (np.int64(1), np.float32(1), normal(1), normal(1))),
+    "argument 0 is int64": (
+        (1, 1, 1),
+        (1, 1, 1),
+        (np.int64(1), np.float32(1), normal(1), normal(1)),
+    ),
     "argument 1 is float": ((1, 1, 1), (1, 1, 1), (np.int32(1), 1.0, normal(1), normal(1))),
     "argument 3 is ndarray int32": (
         (1, 1, 1),
@@ -221,7 +225,12 @@ def test_a_block_larger_than_the_kernel_was_compiled_for_is_refused():
 
 def test_an_error_in_a_source_is_told_with_its_line():
     with pytest.raises(SourceError, match=r"kernel\.cu:2:.*nonsense"):
-        run('extern "C" __global__ void bad(float* x) {\n nonsense(x); }', "bad", (1, 1, 1), (1, 1, 1))
+        run(
+            'extern "C" __global__ void bad(float* x) {\n nonsense(x); }',
+            "bad",
+            (1, 1, 1),
+            (1, 1, 1),
+        )
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -16,7 +16,9 @@ ARCHITECTURES = ["sm_75", "sm_80", "sm_90"]
 def test_a_sample_compiles_without_spilling(name, architecture):
     found = compiled(sample_text([f"{name}.cu"], {"TILE": 16}), architecture)
     assert (0, 0) == (found[name].spilled_bytes, found[name].stack_bytes)
-    assert {"saxpy": 0, "matmul": 2 * 16 * 17 * 4, "row_sums": 128}[name] == found[name].shared_bytes
+    assert {"saxpy": 0, "matmul": 2 * 16 * 17 * 4, "row_sums": 128}[name] == found[
+        name
+    ].shared_bytes
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
