@@ -7,6 +7,7 @@ kernels' layout, with channels of somebody else's between the pixels.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -243,7 +244,7 @@ class Bench:
 
     def _share(self, k: int, shares: int) -> np.int32:
         step = self.tile.block[2]
-        return np.int32(-(-(-(-k // step)) // shares) * step)
+        return np.int32(math.ceil(math.ceil(k / step) / shares) * step)
 
     def _weight(self, p: Problem) -> Any:
         return self.device.from_host(np.ascontiguousarray(p.weight.transpose(2, 3, 1, 0)))

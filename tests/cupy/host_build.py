@@ -14,15 +14,32 @@ import tempfile
 from pathlib import Path
 
 HEADERS = Path(__file__).parent / "host"
-_FLAGS = (
-    "-std=c++17 -fPIC -shared -march=native -fvisibility=hidden -fcf-protection=none -fno-exceptions -fno-rtti "
-    "-Wall -Wextra -Wno-unknown-pragmas -Wno-unused-function -Wno-unused-parameter -Wno-unused-variable"
-).split()
+_FLAGS = [
+    "-std=c++17",
+    "-fPIC",
+    "-shared",
+    "-march=native",
+    "-fvisibility=hidden",
+    "-fcf-protection=none",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-pragmas",
+    "-Wno-unused-function",
+    "-Wno-unused-parameter",
+    "-Wno-unused-variable",
+]
 _FAST = ["-O3", "-Werror=frame-larger-than=16384"]
-_SANITIZED = (
-    "-O1 -g -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined "
-    "-fsanitize-sections=dlshared -fno-omit-frame-pointer"
-).split()
+_SANITIZED = [
+    "-O1",
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize=vptr",
+    "-fno-sanitize-recover=undefined",
+    "-fsanitize-sections=dlshared",
+    "-fno-omit-frame-pointer",
+]
 _KERNEL = re.compile(
     r"__global__\s+(?:void\s+)?(?:__launch_bounds__\s*\((?P<bounds>[^()]*(?:\([^()]*\)[^()]*)*)\)\s*)?"
     r"(?:void\s+)?(?P<name>\w+)\s*\("

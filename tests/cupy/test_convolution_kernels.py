@@ -1,4 +1,4 @@
-"""The convolution kernels against the oracle: tiles and loads of several sizes, shapes that fill none of them, any order."""
+"""The convolution kernels against the oracle: several tiles, shapes that fill none of them, any order."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ SMALL = Tile((16, 16, 8), (4, 4))
 WIDE = Tile((64, 32, 16), (8, 4), (4, 4))
 TALL = Tile((64, 32, 8), (4, 8), (4, 1))
 TENSOR = Tile((64, 32, 16), (32, 16), (4, 4), tf32=True)
+PLAIN = Geometry()
 TENSOR_SMALL = Tile((32, 16, 8), (16, 8), tf32=True)
 
 
@@ -27,7 +28,7 @@ class Build:
 
     name: str
     tile: Tile
-    geometry: Geometry = Geometry()
+    geometry: Geometry = PLAIN
     multiple: int = 1
     options: tuple[tuple[str, int], ...] = ()
 
