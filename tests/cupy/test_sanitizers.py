@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sanitized
-from host_device import SANITIZED, HostDevice, sample_text
+from host_device import SANITIZED, HostDevice
 
 HERE = Path(__file__).parent
 
