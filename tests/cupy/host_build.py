@@ -31,14 +31,14 @@ _FLAGS = [
     "-Wno-unused-variable",
 ]
 _FAST = ["-O3", "-Werror=frame-larger-than=16384"]
+# Unoptimised: compiling costs several times as much as running what these tests run.
 _SANITIZED = [
-    "-O1",
+    "-O0",
     "-g",
     "-fsanitize=address,undefined",
     "-fno-sanitize=vptr",
     "-fno-sanitize-recover=undefined",
     "-fsanitize-sections=dlshared",
-    "-fno-omit-frame-pointer",
 ]
 _KERNEL = re.compile(
     r"__global__\s+(?:void\s+)?(?:__launch_bounds__\s*\((?P<bounds>[^()]*(?:\([^()]*\)[^()]*)*)\)\s*)?"
@@ -83,6 +83,11 @@ class HostKernel:
     libraries: tuple[ctypes.CDLL, ...]
     parameters: tuple[Parameter, ...]
     most_threads: int
+
+    def mutate(self, number: int) -> None:
+        """Switches off what `mutants.switchable` numbered so; -1 for nothing."""
+        for library in self.libraries:
+            ctypes.c_int.in_dll(library, "host_mutant").value = number
 
 
 def compiler() -> str | None:

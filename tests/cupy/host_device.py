@@ -128,13 +128,17 @@ class HostDevice:
         _check_sizes(kernel, grid, block)
         _check_arguments(kernel, args)
         buffers = [
-            (p.access, a) for p, a in zip(kernel.parameters, args, strict=True) if p.access != "v"
+            (p.access, a)
+            for p, a in zip(kernel.parameters, args, strict=True)
+            if p.access != "v" and a is not None
         ]
-        groups = _overlapping([a for _, a in buffers])
+        groups = overlapping([a for _, a in buffers])
         guards = [Guarded(self._arena, number, group) for number, group in enumerate(groups)]
         places = []
         for parameter, argument in zip(kernel.parameters, args, strict=True):
-            if parameter.access == "v":
+            if argument is None:
+                places.append(np.zeros(1, np.uint64))
+            elif parameter.access == "v":
                 places.append(np.array(argument))
             else:
                 address = next(g.address(argument) for g in guards if g.holds(argument))
@@ -185,8 +189,8 @@ class Guarded:
     def __init__(
         self, arena: Callable[[int], Array], number: int, buffers: Sequence[Array]
     ) -> None:
-        self.first = min(_begin(buffer) for buffer in buffers)
-        self.last = max(_begin(buffer) + buffer.nbytes for buffer in buffers)
+        self.first = min(begin(buffer) for buffer in buffers)
+        self.last = max(begin(buffer) + buffer.nbytes for buffer in buffers)
         size = self.last - self.first
         self.arena = arena(size + 2 * (_MARGIN + _ALIGNMENT))
         self.begin = _MARGIN + self.first % _ALIGNMENT
@@ -201,11 +205,11 @@ class Guarded:
 
     def holds(self, buffer: Array) -> bool:
         """Whether a buffer is one of those copied here."""
-        return self.first <= _begin(buffer) and _begin(buffer) + buffer.nbytes <= self.last
+        return self.first <= begin(buffer) and begin(buffer) + buffer.nbytes <= self.last
 
     def address(self, buffer: Array) -> int:
         """Where a buffer's copy begins."""
-        return self.arena.ctypes.data + self.begin + _begin(buffer) - self.first
+        return self.arena.ctypes.data + self.begin + begin(buffer) - self.first
 
     def check(self, name: str) -> None:
         """Raises LaunchError when something outside was written."""
@@ -233,7 +237,7 @@ class Guarded:
         self._poison("host_unpoison")
 
     def _part(self, buffer: Array) -> Array:
-        start = self.begin + _begin(buffer) - self.first
+        start = self.begin + begin(buffer) - self.first
         return self.arena[start : start + buffer.nbytes]
 
     def _poison(self, name: str) -> None:
@@ -241,8 +245,8 @@ class Guarded:
             return
         start, stop = self.arena.ctypes.data, self.arena.ctypes.data + self.arena.size
         inside = start + self.begin
-        for begin, end in ((start, inside), (inside + self.last - self.first, stop)):
-            _sanitizer(name)(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin))
+        for low, high in ((start, inside), (inside + self.last - self.first, stop)):
+            _sanitizer(name)(ctypes.c_void_p(low), ctypes.c_size_t(high - low))
 
 
 def _sanitizer(name: str) -> Any:
@@ -257,20 +261,21 @@ def _aligned(size: int) -> Array:
     return block[start : start + size]
 
 
-def _begin(buffer: Array) -> int:
+def begin(buffer: Array) -> int:
+    """The address of its first element."""
     return int(buffer.__array_interface__["data"][0])
 
 
-def _overlapping(buffers: Sequence[Array]) -> list[list[Array]]:
+def overlapping(buffers: Sequence[Array]) -> list[list[Array]]:
     """Buffers in groups whose memory overlaps."""
     groups: list[list[Array]] = []
     end = -1
-    for buffer in sorted(buffers, key=_begin):
-        if groups and _begin(buffer) < end:
+    for buffer in sorted(buffers, key=begin):
+        if groups and begin(buffer) < end:
             groups[-1].append(buffer)
         else:
             groups.append([buffer])
-        end = max(end, _begin(buffer) + buffer.nbytes)
+        end = max(end, begin(buffer) + buffer.nbytes)
     return groups
 
 
@@ -290,6 +295,8 @@ def _check_arguments(kernel: HostKernel, args: Sequence[Any]) -> None:
             f"{kernel.name} takes {len(kernel.parameters)} arguments, got {len(args)}"
         )
     for number, (parameter, argument) in enumerate(zip(kernel.parameters, args, strict=True)):
+        if argument is None and parameter.access != "v":
+            continue  # a pointer that the kernel does not follow
         wanted = np.ndarray if parameter.access != "v" else np.generic
         fits = isinstance(argument, wanted)
         if fits and parameter.kind != "V":

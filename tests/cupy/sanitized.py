@@ -14,6 +14,9 @@ from pathlib import Path
 
 from host_build import compiler
 
+FOUND = 99
+"""The exit status of a process in which a sanitizer found something."""
+
 
 def libraries() -> list[Path]:
     """The sanitizers' libraries of the compiler; empty where it has none."""
@@ -33,8 +36,8 @@ def run(arguments: list[str], timeout_s: float) -> subprocess.CompletedProcess[s
         "DLBENCH_KERNELS_SANITIZED": "1",
         "LD_PRELOAD": ":".join(map(str, libraries())),
         # Python never gives back all its memory, which is no fault of a kernel's.
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "ASAN_OPTIONS": f"detect_leaks=0:exitcode={FOUND}",
+        "UBSAN_OPTIONS": f"print_stacktrace=1:exitcode={FOUND}",
     }
     return subprocess.run(
         [sys.executable, *arguments],

@@ -8,7 +8,7 @@ from host_build import SourceError
 from host_device import ORDERS, HostDevice, LaunchError, Schedule, sample_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutants import without_each_barrier
+from mutants import switchable
 
 DEVICE = HostDevice(sample_text)
 SCHEDULES = [Schedule("forward"), Schedule("reversed"), *(Schedule("shuffled", s) for s in (1, 2))]
@@ -19,20 +19,22 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def run(text, name, grid, block, *args, schedule=SCHEDULES[0]):
+def run(text, name, grid, block, *args, schedule=SCHEDULES[0], mutant=-1):
     """Launches a kernel of a text; arrays are given as flat copies. Those copies, in their order."""
     device = HostDevice(lambda sources, defines: text, schedule)
     given = [device.from_host(a) if isinstance(a, np.ndarray) else a for a in args]
-    device.launch(device.kernel([], {}, name), grid, block, given)
+    kernel = device.kernel([], {}, name)
+    kernel.mutate(mutant)
+    device.launch(kernel, grid, block, given)
     return [a for a in given if isinstance(a, np.ndarray)]
 
 
-def matmul(text, a, b, schedule):
+def matmul(text, a, b, schedule, mutant=-1):
     (m, k), n = a.shape, b.shape[1]
     grid = (-(-n // TILE), -(-m // TILE), 1)
     empty = np.full(m * n, np.nan, np.float32)
     sizes = map(np.int32, (m, n, k))
-    *_, c = run(text, "matmul", grid, (TILE**2, 1, 1), a, b, empty, *sizes, schedule=schedule)
+    *_, c = run(text, "matmul", grid, (TILE**2, 1, 1), a, b, empty, *sizes, schedule=schedule, mutant=mutant)
     return c.reshape(m, n)
 
 
@@ -92,20 +94,21 @@ def test_leaving_out_any_barrier_changes_a_result(name):
     text = sample_text([f"{name}.cu"], {"TILE": TILE})
     a, b = normal(20, 20), normal(20, 20, seed=1)
 
-    def result(text, schedule):
+    def result(text, schedule, mutant=-1):
         if name == "matmul":
-            return matmul(text, a, b, schedule)
+            return matmul(text, a, b, schedule, mutant)
         args = (a, np.full(20, np.nan, np.float32), np.int32(20))
-        return run(text, name, (20, 1, 1), (64, 1, 1), *args, schedule=schedule)[1]
+        return run(text, name, (20, 1, 1), (64, 1, 1), *args, schedule=schedule, mutant=mutant)[1]
 
     right = result(text, SCHEDULES[0])
     for schedule in SCHEDULES:
         np.testing.assert_array_equal(right, result(text, schedule))
-    found = list(without_each_barrier(text))
-    assert found
-    for line, mutant in found:
-        results = [result(mutant, schedule) for schedule in SCHEDULES]
-        assert any(not np.array_equal(right, r) for r in results), f"barrier in line {line}"
+    text, found = switchable(f"{name}.cu", text, 0)
+    barriers = [mutant for mutant in found if mutant.place.endswith("__syncthreads()")]
+    assert barriers
+    for mutant in barriers:
+        results = [result(text, schedule, mutant.number) for schedule in SCHEDULES]
+        assert any(not np.array_equal(right, r) for r in results), mutant.place
 
 
 def test_a_write_outside_an_argument_is_caught():

@@ -10,6 +10,11 @@
 
 #define DLBENCH_HOST 1
 
+// Which barrier or check is switched off, in a text that was made so (mutants.py).
+extern "C" {
+__attribute__((visibility("default"))) volatile int host_mutant = -1;
+}
+
 #define __global__
 #define __device__
 #define __host__
