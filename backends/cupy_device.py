@@ -29,12 +29,17 @@ class Device(Protocol):
 
     name: str
     """``cuda:0``."""
+    description: str
+    """What it is called."""
     multiprocessors: int
     """How many blocks have a multiprocessor of their own: what grids are sized for."""
     compute_capability: tuple[int, int]
 
     def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
-        """Zeros, aligned to 256 bytes."""
+        """Memory that nobody has written yet, aligned to 256 bytes."""
+
+    def zeros(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
+        """The same, all 0."""
 
     def from_host(self, array: npt.NDArray[Any]) -> Buffer:
         """A flat copy."""
@@ -89,7 +94,12 @@ class CupyDevice:
         self.compute_capability = (int(properties["major"]), int(properties["minor"]))
 
     def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
-        """Zeros. CuPy's pool aligns to 512 bytes."""
+        """From CuPy's pool, which aligns to 512 bytes."""
+        with self._device, self._stream:
+            return self._cupy.empty(size, np.dtype(dtype))
+
+    def zeros(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
+        """The same, all 0."""
         with self._device, self._stream:
             return self._cupy.zeros(size, np.dtype(dtype))
 

@@ -4,7 +4,7 @@
 #define LOSS_THREADS 512
 
 // Kept apart, since the loss of a step may be read after later steps.
-#define LOSS_SLOTS 1024
+#define LOSS_SLOTS 65536
 
 __device__ __forceinline__ void end_loss(float* shared, float sum, float mean_factor, float* losses,
                                          Progress* progress, double beta1, double beta2)

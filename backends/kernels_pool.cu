@@ -3,14 +3,14 @@
 // The backward passes gather: a thread makes one element of dx from the windows that cover it, in their order, so
 // that nothing is added up by two threads and every run gives the same bits.
 //
-// Constants: KH KW SH SW, ADD, PLACE (the type that holds a place within a window).
+// Constants: KH KW SH SW, ADD. A place within a window is kept in a byte: KH * KW is at most 256.
 
 #define POOL_PARAMETERS \
     int height, int width, int channels, int out_height, int out_width, int pad_height, int pad_width, int size
 
 // y[n][oh][ow][c], and which place of its window each maximum came from: the first of several.
 extern "C" __global__ void __launch_bounds__(256)
-max_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y_stride, PLACE* __restrict__ places,
+max_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y_stride, unsigned char* __restrict__ places,
          POOL_PARAMETERS, const Progress* progress, float slope, float scale, unsigned threshold, unsigned layer)
 {
     int element = blockIdx.x * 256 + threadIdx.x;
@@ -34,7 +34,7 @@ max_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y
         }
     Finish finish = {slope, scale, threshold, layer};
     y[(long long)pixel * y_stride + channel] = finished(best, element, progress, finish);
-    if (places) places[element] = (PLACE)place;
+    places[element] = (unsigned char)place;
 }
 
 // The windows that cover a place along one axis: from `first` to `last`.
@@ -61,7 +61,7 @@ __device__ __forceinline__ void covering(int place, int pad, int kernel, int ste
     dx[(long long)pixel * dx_stride + channel] = value * slope_at(output, element, progress, finish)
 
 extern "C" __global__ void __launch_bounds__(256)
-max_pool_gradient(const float* __restrict__ dy, int dy_stride, const PLACE* __restrict__ places, const float* other,
+max_pool_gradient(const float* __restrict__ dy, int dy_stride, const unsigned char* __restrict__ places, const float* other,
                   int other_stride, const float* __restrict__ x, int x_stride, float* dx, int dx_stride,
                   POOL_PARAMETERS, const Progress* progress, float slope, float scale, unsigned threshold,
                   unsigned layer)

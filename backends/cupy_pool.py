@@ -1,0 +1,113 @@
+"""Pooling layers: one launch each way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dlbench.errors import PlanRefused
+from dlbench.spec import layers as spec
+from dlbench.spec.network import Node
+
+from .cupy_layers import Back, Layer, input_gradient
+from .cupy_program import Finish, Program, Value
+
+_SOURCE = "kernels_pool.cu"
+_PLACES = 256
+"""A place within a window is kept in a byte."""
+
+
+class Pool(Layer):
+    """The largest or the mean of each window."""
+
+    def __init__(self, node: Node, layer: spec.MaxPool | spec.AvgPool) -> None:
+        super().__init__(node)
+        self.padding = layer.padding
+        self.largest = isinstance(layer, spec.MaxPool)
+        self.defines = dict(
+            zip(("KH", "KW", "SH", "SW"), (*layer.kernel, *layer.step), strict=True)
+        )
+        if self.largest and layer.kernel[0] * layer.kernel[1] > _PLACES:
+            raise PlanRefused(f"cupy has no max_pool over more than {_PLACES} places")
+
+    def emit(
+        self,
+        program: Program,
+        x: Value,
+        finish: Finish,
+        out: Value | None = None,
+        addend: Value | None = None,
+    ) -> tuple[Value, Back]:
+        """A maximum also leaves which place of its window it came from, for the way back."""
+        y = self.output(program, finish, out)
+        geometry = (*x.shape, y.height, y.width, *self.padding)
+        places: tuple[Any, ...] = ()
+        if self.largest:
+            places = (program.value(y.shape, np.uint8),)
+        program.launch_elements(
+            _SOURCE,
+            finish.defines | self.defines | {"ADD": 0},
+            "max_pool" if self.largest else "avg_pool",
+            y.size,
+            (x, x.stride, y, y.stride, *places, *geometry, y.size, *program.finish_args(finish)),
+        )
+
+        def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+            if not self.node.needs_input_gradient:
+                return None
+            end = input_gradient(program, x, dy, other, undo)
+            dx = end.dx
+            program.launch_elements(
+                _SOURCE,
+                end.defines | self.defines,
+                "max_pool_gradient" if self.largest else "avg_pool_gradient",
+                dx.size,
+                (dy, dy.stride, *places, *end.other, *end.x, dx, dx.stride, *geometry, dx.size)
+                + end.finish,
+            )
+            return dx
+
+        return y, back
+
+
+class GlobalAvgPool(Layer):
+    """The mean of each channel of an image."""
+
+    defines = {"KH": 1, "KW": 1, "SH": 1, "SW": 1}
+
+    def emit(
+        self,
+        program: Program,
+        x: Value,
+        finish: Finish,
+        out: Value | None = None,
+        addend: Value | None = None,
+    ) -> tuple[Value, Back]:
+        """A thread sums a channel of an image."""
+        y = self.output(program, finish, out)
+        pixels = x.height * x.width
+        program.launch_elements(
+            _SOURCE,
+            finish.defines | self.defines | {"ADD": 0},
+            "global_avg_pool",
+            y.size,
+            (x, x.stride, y, y.stride, pixels, x.channels, y.size, *program.finish_args(finish)),
+        )
+
+        def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+            if not self.node.needs_input_gradient:
+                return None
+            end = input_gradient(program, x, dy, other, undo)
+            dx = end.dx
+            program.launch_elements(
+                _SOURCE,
+                end.defines | self.defines,
+                "global_avg_pool_gradient",
+                dx.size,
+                (dy, dy.stride, *end.other, *end.x, dx, dx.stride, pixels, x.channels, dx.size)
+                + end.finish,
+            )
+            return dx
+
+        return y, back

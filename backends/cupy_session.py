@@ -1,0 +1,221 @@
+"""One workload live on one device: its programs for training and inference, and what goes in and out of them.
+
+A reader's way through a training step: `_build` makes the network's layers (cupy_network), which append
+their launches to a `Program`; `train_step` copies the batch to where the program reads it and runs
+the list, or the graph of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.contract import Plan
+from dlbench.spec import layers as spec
+from dlbench.spec.network import walk
+from dlbench.spec.training import CrossEntropy
+from dlbench.spec.workload import Weights, Workload
+
+from .cupy_device import Buffer, Device
+from .cupy_layers import emit_gradient, inner_shape
+from .cupy_network import Chain, Context
+from .cupy_parameters import LEARNING_RATE_BYTES, PROGRESS, Parameters, Update, betas_of
+from .cupy_program import Program, Value
+
+_LOSS_SLOTS = 65536
+"""Losses that are kept apart: LOSS_SLOTS of kernels_loss.cu."""
+_LOSS_THREADS = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A resident batch: inputs N×H×W×C, and labels (int32) or values in the order of the outputs."""
+
+    inputs: Buffer
+    targets: Buffer
+
+
+@dataclasses.dataclass(frozen=True)
+class Logits:
+    """The output of an inference."""
+
+    buffer: Buffer
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """The loss of a step, which stays readable for `_LOSS_SLOTS` more."""
+
+    step: int
+
+
+class Session:
+    """See `dlbench.contract.Session`. Uses nothing of CUDA but what `device` offers."""
+
+    def __init__(
+        self, device: Device, plan: Plan, workload: Workload, weights: Weights, mode: str
+    ) -> None:
+        self.learning_rate = workload.optimizer.learning_rate
+        self._device = device
+        self._plan = plan
+        self._workload = workload
+        self._mode = mode
+        self._parameters = Parameters(device)
+        self._progress = device.from_host(np.zeros(1, PROGRESS).view(np.uint8))
+        self._losses = device.zeros(_LOSS_SLOTS)
+        self._steps = 0
+        self._written_rate: float | None = None
+        self._input = Value(plan.batch, inner_shape(workload.input_shape))
+        self._labels = isinstance(workload.loss, CrossEntropy)
+        shape = (1, 1, 1) if self._labels else inner_shape(workload.output_shape)
+        self._targets = Value(plan.batch, shape, np.int32 if self._labels else np.float32)
+        for value in (self._input, self._targets):
+            value.buffer = device.buffer(value.size, value.dtype)
+        training, _ = self._build(training=True)
+        self._parameters.allocate()
+        self._update = Update(device, self._parameters, workload.optimizer)
+        self._update.emit(training)
+        inference, self._output = self._build(training=False)
+        self._programs = {True: training, False: inference}
+        self._runs: dict[bool, Callable[[], None]] = {}
+        start = np.zeros(1, PROGRESS)
+        start["seed"] = plan.seed % 2**32
+        device.write(self._progress, start.view(np.uint8))
+        self.load(weights)
+
+    def _build(self, training: bool) -> tuple[Program, Value]:
+        """The launches of a training step (but for the update) or of an inference, and the network's output."""
+        program = Program(self._device, self._plan.batch, self._progress, training)
+        nodes = self._workload.nodes
+        dropouts = [node.name for node in walk(nodes) if isinstance(node.layer, spec.Dropout)]
+        numbers = {name: number for number, name in enumerate(dropouts)}
+        context = Context(self._parameters, self._plan.precision, numbers, training)
+        output, back = Chain(nodes, context).emit(program, self._input)
+        if training:
+            gradient = self._emit_loss(program, output)
+            if any(node.parameters for node in walk(nodes)):
+                back(gradient)
+        return program, output
+
+    def _emit_loss(self, program: Program, output: Value) -> Value:
+        """The gradient of the network's output before its finish."""
+        gradient = program.like(output)
+        count = output.samples if self._labels else output.size
+        rows = output.samples if self._labels else output.rows
+        betas = [np.float64(beta) for beta in betas_of(self._workload.optimizer)]
+        program.launch(
+            ("kernels_loss.cu",),
+            {},
+            "cross_entropy" if self._labels else "mean_squared_error",
+            (1,),
+            _LOSS_THREADS,
+            (output, output.stride, self._targets, rows, output.channels, gradient)
+            + (gradient.stride, np.float32(1 / count), self._losses, self._progress, *betas),
+        )
+        if output.finish.is_identity:
+            return gradient
+        return emit_gradient(program, output, gradient)
+
+    def _run(self, training: bool, batch: Batch) -> None:
+        self._device.copy(self._input.memory, batch.inputs)
+        if training:
+            self._device.copy(self._targets.memory, batch.targets)
+        run = self._runs.get(training)
+        if run is None:
+            program = self._programs[training]
+            program.prepare([self._input, self._targets, self._output])
+            run = program.run
+            if self._mode == "graph":
+                run = self._device.capture(program.run)
+            self._runs[training] = run
+        run()
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """The device, and whether the matrix products round their factors."""
+        major, minor = self._device.compute_capability
+        return {
+            "device": self._device.name,
+            "gpu": self._device.description,
+            "compute_capability": f"{major}.{minor}",
+            "tf32": "on" if self._plan.precision == "tf32" else "off",
+        }
+
+    def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
+        """A copy of the batch, channels last."""
+        given = np.asarray(inputs, np.float32)
+        last = given.transpose(0, 2, 3, 1) if given.ndim == 4 else given
+        wanted = np.asarray(targets)
+        if self._labels:
+            wanted = self._label_order()[wanted].astype(np.int32)
+        else:
+            shape = (len(wanted), *self._workload.output_shape)
+            wanted = self._from_canonical(wanted.reshape(shape).astype(np.float32))
+        device = self._device
+        return Batch(device.from_host(last), device.from_host(wanted))
+
+    def _label_order(self) -> npt.NDArray[np.int64]:
+        """Where in the network's output each label's logit is."""
+        labels = np.arange(self._workload.output_shape[0])
+        inner = self._from_canonical(labels[None])[0]
+        return np.argsort(inner.reshape(-1))
+
+    def _from_canonical(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Arrays like the network's output, N×C×H×W or N×F, in the order in which it is kept."""
+        if array.ndim == 2 and self._output.canonical:
+            array = array.reshape(len(array), *self._output.canonical)
+        return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+
+    def infer(self, batch: Batch) -> Logits:
+        """The network's output, in memory of its own."""
+        self._run(False, batch)
+        output = self._output
+        kept = self._device.buffer(output.memory.size)
+        self._device.copy(kept, output.memory)
+        return Logits(kept)
+
+    def train_step(self, batch: Batch) -> Loss:
+        """One optimizer step. The learning rate lies on the device, where a graph finds it too."""
+        if self._written_rate != self.learning_rate:
+            rate = np.full(1, self.learning_rate, np.float32).view(np.uint8)
+            self._device.write(self._progress[LEARNING_RATE_BYTES], rate)
+            self._written_rate = self.learning_rate
+        self._run(True, batch)
+        self._steps += 1
+        return Loss(self._steps - 1)
+
+    def download(self, result: Logits | Loss) -> npt.NDArray[np.float32]:
+        """A copy of the result; waits for the stream."""
+        if isinstance(result, Loss):
+            if self._steps - result.step > _LOSS_SLOTS:
+                raise LookupError(f"a loss is kept for {_LOSS_SLOTS} steps; read it earlier")
+            slot = result.step % _LOSS_SLOTS
+            return np.array(self._device.to_host(self._losses[slot : slot + 1])[0], np.float32)
+        output = self._output
+        flat = self._device.to_host(result.buffer)
+        wide = np.zeros(output.rows * output.stride, np.float32)
+        wide[: flat.size] = flat
+        rows = wide.reshape(output.rows, output.stride)[:, : output.channels]
+        height, width, channels = output.shape
+        if output.canonical:
+            channels, height, width = output.canonical
+        images = rows.reshape(output.samples, height, width, channels).transpose(0, 3, 1, 2)
+        return np.array(images.reshape(output.samples, *self._workload.output_shape), order="C")
+
+    def weights(self) -> Weights:
+        """Copies of all parameters and running statistics."""
+        return self._parameters.copy({p.name: p.shape for p in self._workload.parameters})
+
+    def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
+        """Replaces all parameters and running statistics."""
+        self._parameters.load(weights)
+        if not keep_optimizer:
+            self._update.reset(self._progress)
+
+    def synchronize(self) -> None:
+        """Waits for the device's only stream."""
+        self._device.synchronize()
