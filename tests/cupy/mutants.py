@@ -61,7 +61,9 @@ def switchable(file: str, text: str, first: int) -> tuple[str, list[Mutant]]:
         mutants.append(Mutant(file, number, f"{line}: {match[0]}"))
         if barrier:
             return f"(host_mutant == {number} ? (void)0 : {match[0]})"
-        inside = f"host_mutant == {number} ||" if match["sign"] == "<" else f"host_mutant != {number} &&"
+        inside = (
+            f"host_mutant == {number} ||" if match["sign"] == "<" else f"host_mutant != {number} &&"
+        )
         return f"({inside} {match[0]})"
 
     return _MUTABLE.sub(switch, text), mutants
@@ -81,7 +83,9 @@ def reader(folder: Path, files: Sequence[str] = ()) -> Read:
 
     def text(source: str) -> str:
         found = (folder / source).read_text("utf-8")
-        return switchable(source, found, 1000 * files.index(source))[0] if source in files else found
+        return (
+            switchable(source, found, 1000 * files.index(source))[0] if source in files else found
+        )
 
     def read(sources: Sequence[str], defines: Mapping[str, int]) -> str:
         constants = (f"#define {name} {value}" for name, value in defines.items())

@@ -75,9 +75,7 @@ class RecordingDevice(HostDevice):
         self._builds: dict[int, tuple[Any, ...]] = {}
         self._seen: dict[Any, int] = {}
 
-    def kernel(
-        self, sources: Sequence[str], defines: Mapping[str, int], name: str
-    ) -> HostKernel:
+    def kernel(self, sources: Sequence[str], defines: Mapping[str, int], name: str) -> HostKernel:
         """As ever; remembers what it is made from."""
         kernel = super().kernel(sources, defines, name)
         self._builds[id(kernel)] = (tuple(sources), tuple(defines.items()), name)

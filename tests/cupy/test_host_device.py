@@ -34,7 +34,9 @@ def matmul(text, a, b, schedule, mutant=-1):
     grid = (-(-n // TILE), -(-m // TILE), 1)
     empty = np.full(m * n, np.nan, np.float32)
     sizes = map(np.int32, (m, n, k))
-    *_, c = run(text, "matmul", grid, (TILE**2, 1, 1), a, b, empty, *sizes, schedule=schedule, mutant=mutant)
+    *_, c = run(
+        text, "matmul", grid, (TILE**2, 1, 1), a, b, empty, *sizes, schedule=schedule, mutant=mutant
+    )
     return c.reshape(m, n)
 
 
