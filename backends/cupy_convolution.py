@@ -16,7 +16,6 @@ from .cupy_parameters import Block, Current, Parameters, Parts
 from .cupy_program import PLAIN, Finish, Program, Value
 from .cupy_tiling import Tiling, choose
 
-_SOURCES = ("kernels_gemm.cu", "kernels_convolution.cu")
 _SHARES_SOURCE = "kernels_shares.cu"
 
 
@@ -82,14 +81,24 @@ class Convolution(Layer):
         finish = PLAIN if shared else y.finish
         self._launch(
             program,
-            "convolution_forward",
+            "forward",
             tiling,
             (x.vector, _vector(y.channels)),
             finish.defines
-            | {"BIAS": int(self.bias and not shared), "SPLIT": int(shared), "ADD": 0}
+            | {"BIAS": int(self.bias and not shared), "SPLIT": int(shared), "POOL": 0}
             | {"STORE": _together(y.channels if shared else y)},
-            (x, x.stride, weight, bias, target, y.stride, *self._shape(x, y), y.rows)
-            + (tiling.per_share, *program.finish_args(finish)),
+            (
+                x,
+                x.stride,
+                weight,
+                bias,
+                target,
+                y.stride,
+                *self._shape(x, y),
+                y.rows,
+                tiling.per_share,
+                *program.finish_args(finish),
+            ),
         )
         if shared:
             program.launch_elements(
@@ -97,8 +106,16 @@ class Convolution(Layer):
                 y.finish.defines | {"BIAS": int(self.bias), "ADD": 0},
                 "finish_forward",
                 y.size,
-                (target, tiling.shares, y.rows, y.channels, bias, y, y.stride)
-                + program.finish_args(y.finish),
+                (
+                    target,
+                    tiling.shares,
+                    y.rows,
+                    y.channels,
+                    bias,
+                    y,
+                    y.stride,
+                    *program.finish_args(y.finish),
+                ),
             )
 
     def _input_gradient(
@@ -118,14 +135,23 @@ class Convolution(Layer):
         defines = PLAIN.defines | {"ADD": 0} if shared else end.defines
         self._launch(
             program,
-            "convolution_input_gradient",
+            "input_gradient",
             tiling,
             (dy.vector, _vector(dy.channels)),
-            defines
-            | {"BIAS": 0, "SPLIT": int(shared)}
-            | {"STORE": _together(x.channels if shared else dx)},
-            (dy, dy.stride, weight, target, dx.stride, *end.other, *end.x)
-            + (*self._shape(x, dy), x.rows, tiling.per_share, *end.finish),
+            defines | {"SPLIT": int(shared)} | {"STORE": _together(x.channels if shared else dx)},
+            (
+                dy,
+                dy.stride,
+                weight,
+                target,
+                dx.stride,
+                *end.other,
+                *end.x,
+                *self._shape(x, dy),
+                x.rows,
+                tiling.per_share,
+                *end.finish,
+            ),
         )
         if shared:
             program.launch_elements(
@@ -133,8 +159,17 @@ class Convolution(Layer):
                 end.defines | {"BIAS": 0},
                 "finish_input_gradient",
                 x.size,
-                (target, tiling.shares, x.rows, x.channels, dx, dx.stride, *end.other, *end.x)
-                + end.finish,
+                (
+                    target,
+                    tiling.shares,
+                    x.rows,
+                    x.channels,
+                    dx,
+                    dx.stride,
+                    *end.other,
+                    *end.x,
+                    *end.finish,
+                ),
             )
         return dx
 
@@ -144,14 +179,21 @@ class Convolution(Layer):
         block.shares = tiling.shares
         self._launch(
             program,
-            "convolution_weight_gradient",
+            "weight_gradient",
             tiling,
             (x.vector, dy.vector),
-            PLAIN.defines
-            | {"BIAS": int(self.bias), "SPLIT": 1, "ADD": 0}
-            | {"STORE": _together(dy.channels)},
-            (x, x.stride, dy, dy.stride, Parts(block), block.padded)
-            + (*self._shape(x, dy), dy.rows, tiling.per_share),
+            {"BIAS": int(self.bias), "SPLIT": 1, "STORE": _together(dy.channels)},
+            (
+                x,
+                x.stride,
+                dy,
+                dy.stride,
+                Parts(block),
+                block.padded,
+                *self._shape(x, dy),
+                dy.rows,
+                tiling.per_share,
+            ),
         )
 
     def _choose(
@@ -172,17 +214,17 @@ class Convolution(Layer):
     def _launch(
         self,
         program: Program,
-        name: str,
+        product: str,
         tiling: Tiling,
         vectors: tuple[int, int],
         defines: dict[str, int],
         args: tuple[Any, ...],
     ) -> None:
-        loads = {"VA": vectors[0], "VB": vectors[1], "POOL": 0}
+        loads = {"VA": vectors[0], "VB": vectors[1]}
         program.launch(
-            _SOURCES,
+            ("kernels_gemm.cu", "kernels_convolution.cu", f"kernels_{product}.cu"),
             tiling.tile.defines | loads | self._geometry | defines,
-            name,
+            f"convolution_{product}",
             tiling.grid,
             tiling.tile.threads,
             args,

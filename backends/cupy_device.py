@@ -131,9 +131,9 @@ class CupyDevice:
         if key not in self._kernels:
             text = source_text(sources, defines)
             with self._device:
-                module = self._cupy.RawModule(code=text, options=("-std=c++14",))
-                # The function itself: RawKernel looks up the current device at every call.
-                self._kernels[key] = module.get_function(name).kernel
+                raw = self._cupy.RawKernel(text, name, ("-std=c++14",))
+                # The function itself: a RawKernel looks up the current device at every call.
+                self._kernels[key] = raw.kernel
         return self._kernels[key]
 
     def launch(self, kernel: Kernel, grid: Size, block: Size, args: Sequence[Any]) -> None:

@@ -89,7 +89,13 @@ class InputGradient:
 
 
 def input_gradient(
-    program: Program, x: Value, dy: Value, other: Value | None, undo: bool, *, in_place: bool = False
+    program: Program,
+    x: Value,
+    dy: Value,
+    other: Value | None,
+    undo: bool,
+    *,
+    in_place: bool = False,
 ) -> InputGradient:
     """Where the gradient of `x` goes and how it is finished.
 
@@ -121,8 +127,17 @@ def emit_apply(
         finish.defines | {"ADD": int(addend is not None), "SH": 1, "SW": 1},
         "apply",
         y.size,
-        (x, x.stride, other, other.stride, y, y.stride, y.rows, y.channels)
-        + program.finish_args(finish),
+        (
+            x,
+            x.stride,
+            other,
+            other.stride,
+            y,
+            y.stride,
+            y.rows,
+            y.channels,
+            *program.finish_args(finish),
+        ),
     )
 
 
@@ -274,8 +289,18 @@ class OptionA(Layer):
             finish.defines | self.defines | {"ADD": 0},
             "subsample",
             y.size,
-            (x, x.stride, *x.shape, y, y.stride, y.height, y.width, y.rows, y.channels)
-            + program.finish_args(finish),
+            (
+                x,
+                x.stride,
+                *x.shape,
+                y,
+                y.stride,
+                y.height,
+                y.width,
+                y.rows,
+                y.channels,
+                *program.finish_args(finish),
+            ),
         )
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
@@ -288,8 +313,21 @@ class OptionA(Layer):
                 end.defines | self.defines,
                 "subsample_gradient",
                 dx.size,
-                (dy, dy.stride, y.height, y.width, *end.other, *end.x, x.height, x.width)
-                + (dx, dx.stride, dx.rows, dx.channels, *end.finish),
+                (
+                    dy,
+                    dy.stride,
+                    y.height,
+                    y.width,
+                    *end.other,
+                    *end.x,
+                    x.height,
+                    x.width,
+                    dx,
+                    dx.stride,
+                    dx.rows,
+                    dx.channels,
+                    *end.finish,
+                ),
             )
             return dx
 

@@ -102,9 +102,7 @@ class Chain:
             y, back = stage.layer.emit(program, y, done, place, addend if last else None)
             backs.append(back)
 
-        def back_through(
-            dy: Value, other: Value | None = None, undo: bool = True
-        ) -> Value | None:
+        def back_through(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
             if not backs:
                 if other is None and (not undo or first.finish.is_identity):
                     return dy
@@ -122,9 +120,7 @@ class Chain:
         return y, back_through
 
 
-def _places(
-    program: Program, stages: Sequence[Stage], out: Value | None
-) -> list[Value | None]:
+def _places(program: Program, stages: Sequence[Stage], out: Value | None) -> list[Value | None]:
     """Where each stage's output goes: a row of concatenations, and what comes before it, into one value."""
     places: list[Value | None] = [None] * len(stages)
     if stages:
@@ -189,9 +185,7 @@ class Residual(Layer):
         return y, back
 
 
-def _canonical(
-    program: Program, node: Node, value: Value, back: Back
-) -> tuple[Value, Back]:
+def _canonical(program: Program, node: Node, value: Value, back: Back) -> tuple[Value, Back]:
     """A branch's features in the canonical order."""
     ordered, reorder_back = Canonical(node).emit(program, value, PLAIN)
 

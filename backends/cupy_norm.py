@@ -95,8 +95,14 @@ class BatchNorm(Layer):
                 "norm_inference",
                 grid.size,
                 _THREADS,
-                (*ends, self.scale, self.shift, *self.running, np.float32(eps))
-                + program.finish_args(finish),
+                (
+                    *ends,
+                    self.scale,
+                    self.shift,
+                    *self.running,
+                    np.float32(eps),
+                    *program.finish_args(finish),
+                ),
             )
             return y, _no_way_back
         partial = program.scratch(2 * shares.row_blocks * channels)
@@ -115,10 +121,20 @@ class BatchNorm(Layer):
             "norm_forward",
             grid.size,
             _THREADS,
-            (*ends, partial, shares.row_blocks, shares.rows_per_block, self.scale, self.shift)
-            + (*self.running, saved)
-            + (np.float32(eps), np.float32(momentum), np.float32(1 - momentum))
-            + program.finish_args(finish),
+            (
+                *ends,
+                partial,
+                shares.row_blocks,
+                shares.rows_per_block,
+                self.scale,
+                self.shift,
+                *self.running,
+                saved,
+                np.float32(eps),
+                np.float32(momentum),
+                np.float32(1 - momentum),
+                *program.finish_args(finish),
+            ),
         )
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
@@ -140,10 +156,24 @@ class BatchNorm(Layer):
                 "norm_gradient",
                 grid.size,
                 _THREADS,
-                (dy, dy.stride, x, x.stride, *end.other, dx, dx.stride, rows, channels)
-                + (grid.rows_per_block, sums, shares.row_blocks, self.scale, saved)
-                + tuple(Parts(self.block, member) for member in self.block.members)
-                + end.finish,
+                (
+                    dy,
+                    dy.stride,
+                    x,
+                    x.stride,
+                    *end.other,
+                    dx,
+                    dx.stride,
+                    rows,
+                    channels,
+                    grid.rows_per_block,
+                    sums,
+                    shares.row_blocks,
+                    self.scale,
+                    saved,
+                    *tuple(Parts(self.block, member) for member in self.block.members),
+                    *end.finish,
+                ),
             )
             return dx if self.node.needs_input_gradient else None
 

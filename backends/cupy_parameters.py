@@ -120,7 +120,9 @@ class Parts(Placed):
         block = self.block
         assert block.parts_buffer is not None
         if self.member is None:
-            return block.parts_buffer[block.first_part : block.first_part + block.shares * block.padded]
+            return block.parts_buffer[
+                block.first_part : block.first_part + block.shares * block.padded
+            ]
         start = block.first_part + self.member.offset
         return block.parts_buffer[start : start + self.member.size]
 
@@ -185,9 +187,7 @@ class Parameters:
         return [block for block in self._blocks.values() if block.trainable == trainable]
 
 
-def _view(
-    host: npt.NDArray[np.float32], block: Block, member: Member
-) -> npt.NDArray[np.float32]:
+def _view(host: npt.NDArray[np.float32], block: Block, member: Member) -> npt.NDArray[np.float32]:
     """An array's elements in `host`, seen in the canonical layout."""
     start = block.start + member.offset
     return host[start : start + member.size].reshape(member.shape).transpose(member.axes)

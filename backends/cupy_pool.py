@@ -14,6 +14,7 @@ from .cupy_layers import Back, Layer, input_gradient
 from .cupy_program import Finish, Program, Value
 
 _SOURCE = "kernels_pool.cu"
+_NO_WINDOW = {"KH": 1, "KW": 1, "SH": 1, "SW": 1}
 _PLACES = 256
 """A place within a window is kept in a byte."""
 
@@ -63,8 +64,18 @@ class Pool(Layer):
                 end.defines | self.defines,
                 "max_pool_gradient" if self.largest else "avg_pool_gradient",
                 dx.size,
-                (dy, dy.stride, *places, *end.other, *end.x, dx, dx.stride, *geometry, dx.size)
-                + end.finish,
+                (
+                    dy,
+                    dy.stride,
+                    *places,
+                    *end.other,
+                    *end.x,
+                    dx,
+                    dx.stride,
+                    *geometry,
+                    dx.size,
+                    *end.finish,
+                ),
             )
             return dx
 
@@ -73,8 +84,6 @@ class Pool(Layer):
 
 class GlobalAvgPool(Layer):
     """The mean of each channel of an image."""
-
-    defines = {"KH": 1, "KW": 1, "SH": 1, "SW": 1}
 
     def emit(
         self,
@@ -89,7 +98,7 @@ class GlobalAvgPool(Layer):
         pixels = x.height * x.width
         program.launch_elements(
             _SOURCE,
-            finish.defines | self.defines | {"ADD": 0},
+            finish.defines | _NO_WINDOW | {"ADD": 0},
             "global_avg_pool",
             y.size,
             (x, x.stride, y, y.stride, pixels, x.channels, y.size, *program.finish_args(finish)),
@@ -102,11 +111,21 @@ class GlobalAvgPool(Layer):
             dx = end.dx
             program.launch_elements(
                 _SOURCE,
-                end.defines | self.defines,
+                end.defines | _NO_WINDOW,
                 "global_avg_pool_gradient",
                 dx.size,
-                (dy, dy.stride, *end.other, *end.x, dx, dx.stride, pixels, x.channels, dx.size)
-                + end.finish,
+                (
+                    dy,
+                    dy.stride,
+                    *end.other,
+                    *end.x,
+                    dx,
+                    dx.stride,
+                    pixels,
+                    x.channels,
+                    dx.size,
+                    *end.finish,
+                ),
             )
             return dx
 

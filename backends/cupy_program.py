@@ -211,11 +211,11 @@ class Program:
         args: Sequence[Any],
     ) -> None:
         """Records a launch; Python integers among the arguments are the kernel's ``int``."""
-        whole = (*grid, 1, 1)[:3]
+        x, y, z = (*grid, 1, 1)[:3]
         typed = tuple(np.int32(arg) if type(arg) is int else arg for arg in args)
         self.launches.append(
             Launch(
-                ("kernels_common.cu", *sources), defines, name, whole, (threads, 1, 1), typed
+                ("kernels_common.cu", *sources), defines, name, (x, y, z), (threads, 1, 1), typed
             )
         )
 
@@ -273,4 +273,3 @@ class Program:
         best = min(fitting, key=lambda buffer: int(buffer.size))
         free[:] = [buffer for buffer in free if buffer is not best]
         return best
-

@@ -113,8 +113,19 @@ class Session:
             "cross_entropy" if self._labels else "mean_squared_error",
             (1,),
             _LOSS_THREADS,
-            (output, output.stride, self._targets, rows, output.channels, gradient)
-            + (gradient.stride, np.float32(1 / count), self._losses, self._progress, *betas),
+            (
+                output,
+                output.stride,
+                self._targets,
+                rows,
+                output.channels,
+                gradient,
+                gradient.stride,
+                np.float32(1 / count),
+                self._losses,
+                self._progress,
+                *betas,
+            ),
         )
         if output.finish.is_identity:
             return gradient

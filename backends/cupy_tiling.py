@@ -140,9 +140,7 @@ def _tiling(tile: Tile, rows: int, columns: int, depth: int, shares: int) -> Til
     return Tiling(tile, grid, shares, per_share)
 
 
-def _time_s(
-    tiling: Tiling, rows: int, columns: int, precision: str, multiprocessors: int
-) -> float:
+def _time_s(tiling: Tiling, rows: int, columns: int, precision: str, multiprocessors: int) -> float:
     tile = tiling.tile
     blocks = tiling.grid[0] * tiling.grid[1] * tiling.grid[2]
     in_turn = -(-blocks // multiprocessors)
