@@ -18,7 +18,8 @@ from dlbench.oracle.layers import Conv2d, Pass
 from dlbench.oracle.rounding import Array
 from dlbench.spec.workload import read_workload
 
-SOURCES = ("kernels_common.cu", "kernels_gemm.cu", "kernels_convolution.cu")
+PRODUCT = ("kernels_common.cu", "kernels_gemm.cu", "kernels_convolution.cu")
+SHARES = ("kernels_common.cu", "kernels_shares.cu")
 ACTIVATIONS = {"identity": 0, "relu": 1, "leaky_relu": 2, "sigmoid": 3, "tanh": 4}
 SLOPE = np.float32(0.25)
 
@@ -269,9 +270,10 @@ class Bench:
     def _launch(self, name: str, size: tuple[int, int, int], args: tuple[Any, ...]) -> None:
         bm, bn, _ = self.tile.block
         grid = (-(-size[0] // bm), -(-size[1] // bn), size[2])
-        kernel = self.device.kernel(SOURCES, self.defines, name)
+        source = name.replace("convolution", "kernels") + ".cu"
+        kernel = self.device.kernel((*PRODUCT, source), self.defines, name)
         self.device.launch(kernel, grid, (self.tile.threads, 1, 1), args)
 
     def _launch_flat(self, name: str, size: int, args: tuple[Any, ...]) -> None:
-        kernel = self.device.kernel(SOURCES, self.defines, name)
+        kernel = self.device.kernel(SHARES, self.defines, name)
         self.device.launch(kernel, (-(-size // 256), 1, 1), (256, 1, 1), args)

@@ -14,7 +14,7 @@ class HostAdapter:
     """Opens sessions on one `HostDevice`."""
 
     def __init__(self, device: HostDevice | None = None) -> None:
-        self.device = device or HostDevice(source_text)
+        self.device = device or HostDevice(source_text, mode="fast")
 
     def info(self) -> BackendInfo:
         """What the device is called."""

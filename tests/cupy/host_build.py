@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import ctypes
 import dataclasses
 import functools
@@ -30,16 +31,21 @@ _FLAGS = [
     "-Wno-unused-parameter",
     "-Wno-unused-variable",
 ]
-_FAST = ["-O3", "-Werror=frame-larger-than=16384"]
-# Unoptimised: compiling costs several times as much as running what these tests run.
-_SANITIZED = [
-    "-O0",
-    "-g",
-    "-fsanitize=address,undefined",
-    "-fno-sanitize=vptr",
-    "-fno-sanitize-recover=undefined",
-    "-fsanitize-sections=dlshared",
-]
+MODES = {
+    # for what takes long to run
+    "fast": ["-O3", "-Werror=frame-larger-than=16384"],
+    # for what takes longer to compile than to run
+    "quick": ["-O1", "-Werror=frame-larger-than=16384"],
+    "sanitized": [
+        "-O0",
+        "-g",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize=vptr",
+        "-fno-sanitize-recover=undefined",
+        "-fsanitize-sections=dlshared",
+    ],
+}
+_WORKERS = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 _KERNEL = re.compile(
     r"__global__\s+(?:void\s+)?(?:__launch_bounds__\s*\((?P<bounds>[^()]*(?:\([^()]*\)[^()]*)*)\)\s*)?"
     r"(?:void\s+)?(?P<name>\w+)\s*\("
@@ -96,18 +102,40 @@ def compiler() -> str | None:
     return named or next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
 
 
-@functools.cache
-def kernels(text: str, copies: int = 2, sanitized: bool = False) -> dict[str, HostKernel]:
-    """All kernels of a CUDA source text, compiled (or found compiled) and loaded.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pending:
+    """A kernel that is being compiled while others are asked for."""
 
-    Raises
-    ------
-    SourceError : with the compiler's message.
-    """
+    name: str
+    text: concurrent.futures.Future[dict[str, HostKernel]]
+
+    @property
+    def ready(self) -> HostKernel:
+        """The kernel; waits for it.
+
+        Raises
+        ------
+        SourceError : with the compiler's message.
+        """
+        found = self.text.result()
+        if self.name not in found:
+            raise SourceError(f"no __global__ function {self.name}; there are {', '.join(found)}")
+        return found[self.name]
+
+
+def start(text: str, name: str, mode: str, copies: int) -> Pending:
+    """The kernel `name` of a text, with all others of it, compiled as `MODES` says and loaded `copies` times."""
+    return Pending(name, _start(text, mode, copies))
+
+
+@functools.cache
+def _start(text: str, mode: str, copies: int) -> concurrent.futures.Future[dict[str, HostKernel]]:
+    return _WORKERS.submit(_make, text, mode, copies)
+
+
+def _make(text: str, mode: str, copies: int) -> dict[str, HostKernel]:
     found = [(match["name"], match["bounds"]) for match in _KERNEL.finditer(text)]
-    if not found:
-        raise SourceError("no __global__ function in this text")
-    path = _build(text, found, sanitized)
+    path = _build(text, found, MODES[mode])
     libraries = tuple(_load(path, copy) for copy in range(copies))
     return {name: _describe(name, libraries) for name, _ in found}
 
@@ -121,11 +149,11 @@ def _describe(name: str, libraries: tuple[ctypes.CDLL, ...]) -> HostKernel:
     return HostKernel(name, libraries, parameters, getattr(libraries[0], f"host_bound_{name}")())
 
 
-def _build(text: str, found: list[tuple[str, str | None]], sanitized: bool) -> Path:
+def _build(text: str, found: list[tuple[str, str | None]], mode: list[str]) -> Path:
     program = compiler()
     if program is None:
         raise SourceError("no C++ compiler: install g++, or name one in CXX")
-    flags = [*_FLAGS, *(_SANITIZED if sanitized else _FAST)]
+    flags = [*_FLAGS, *mode]
     # Between defines, the expression in __launch_bounds__ means the same at the end of the text.
     exports = [
         f"HOST_EXPORT({name}, (({(bounds or '1024').partition(',')[0]})))" for name, bounds in found

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from host_build import HostKernel, kernels
+from host_build import HostKernel, Pending, start
 
 ORDERS = ("forward", "reversed", "shuffled")
 SANITIZED = os.environ.get("DLBENCH_KERNELS_SANITIZED") == "1"
@@ -55,6 +55,7 @@ class HostDevice:
     read : the text of a kernel from its sources and constants, as `dlbench.backends.cupy_device.source_text`.
     schedule : may be set between launches.
     capability : what `compute_capability` says.
+    mode : how kernels are compiled, one of `host_build.MODES`.
     """
 
     name = "cuda:0"
@@ -66,10 +67,12 @@ class HostDevice:
         read: Callable[[Sequence[str], Mapping[str, int]], str],
         schedule: Schedule = Schedule(),
         capability: tuple[int, int] = (9, 0),
+        mode: str = "quick",
     ) -> None:
         self.read = read
         self.schedule = schedule
         self.compute_capability = capability
+        self._mode = mode
         self.launches: list[str] = []
         self._arenas: dict[int, list[Array]] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -104,10 +107,10 @@ class HostDevice:
         assert target.dtype == source.dtype
         target[...] = source
 
-    def kernel(self, sources: Sequence[str], defines: Mapping[str, int], name: str) -> HostKernel:
-        """The kernel `name`, compiled for the CPU."""
-        copies = 1 if SANITIZED else 2
-        return kernels(self.read(tuple(sources), defines), copies, SANITIZED)[name]
+    def kernel(self, sources: Sequence[str], defines: Mapping[str, int], name: str) -> Pending:
+        """The kernel `name`, compiled for the CPU from now on."""
+        mode, copies = ("sanitized", 1) if SANITIZED else (self._mode, 2)
+        return start(self.read(tuple(sources), defines), name, mode, copies)
 
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
         """Replaying is running again."""
@@ -116,7 +119,7 @@ class HostDevice:
     def synchronize(self) -> None:
         """Nothing is ever outstanding."""
 
-    def launch(self, kernel: HostKernel, grid: Size, block: Size, args: Sequence[Any]) -> None:
+    def launch(self, pending: Pending, grid: Size, block: Size, args: Sequence[Any]) -> None:
         """Runs a kernel.
 
         Raises
@@ -124,6 +127,7 @@ class HostDevice:
         LaunchError : sizes or arguments that the kernel cannot take, threads that part at a barrier, memory
             written outside an argument.
         """
+        kernel = pending.ready
         self.launches.append(kernel.name)
         _check_sizes(kernel, grid, block)
         _check_arguments(kernel, args)

@@ -130,7 +130,7 @@ def _notices(
             continue
         for device in devices:
             kernel = device.kernel(launch.sources, dict(launch.defines), launch.name)
-            kernel.mutate(mutant.number)
+            kernel.ready.mutate(mutant.number)
             try:
                 got = launch.again(device)
             except LaunchError:

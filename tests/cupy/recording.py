@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from host_build import HostKernel
+from host_build import HostKernel, Pending
 from host_device import HostDevice, Size, begin, overlapping
 
 Array = npt.NDArray[Any]
@@ -72,22 +72,22 @@ class RecordingDevice(HostDevice):
         super().__init__(*args, **options)
         self.recorded: list[Recorded] = []
         self._each = each
-        self._builds: dict[int, tuple[Any, ...]] = {}
+        self._builds: dict[Pending, tuple[Any, ...]] = {}
         self._seen: dict[Any, int] = {}
 
-    def kernel(self, sources: Sequence[str], defines: Mapping[str, int], name: str) -> HostKernel:
+    def kernel(self, sources: Sequence[str], defines: Mapping[str, int], name: str) -> Pending:
         """As ever; remembers what it is made from."""
         kernel = super().kernel(sources, defines, name)
-        self._builds[id(kernel)] = (tuple(sources), tuple(defines.items()), name)
+        self._builds[kernel] = (tuple(sources), tuple(defines.items()), name)
         return kernel
 
-    def launch(self, kernel: HostKernel, grid: Size, block: Size, args: Sequence[Any]) -> None:
+    def launch(self, pending: Pending, grid: Size, block: Size, args: Sequence[Any]) -> None:
         """As ever; keeps the arguments as they are before."""
-        build = self._builds[id(kernel)]
+        build = self._builds[pending]
         self._seen[build] = self._seen.get(build, 0) + 1
         if self._seen[build] <= self._each:
-            self.recorded.append(_record(build, kernel, grid, block, args))
-        super().launch(kernel, grid, block, args)
+            self.recorded.append(_record(build, pending.ready, grid, block, args))
+        super().launch(pending, grid, block, args)
 
 
 def _record(

@@ -24,7 +24,7 @@ def run(text, name, grid, block, *args, schedule=SCHEDULES[0], mutant=-1):
     device = HostDevice(lambda sources, defines: text, schedule)
     given = [device.from_host(a) if isinstance(a, np.ndarray) else a for a in args]
     kernel = device.kernel([], {}, name)
-    kernel.mutate(mutant)
+    kernel.ready.mutate(mutant)
     device.launch(kernel, grid, block, given)
     return [a for a in given if isinstance(a, np.ndarray)]
 
