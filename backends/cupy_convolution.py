@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from .cupy_layers import Back, Layer, input_gradient
+from .cupy_layers import Back, Layer, after, input_gradient
 from .cupy_parameters import Block, Current, Parameters, Parts
+from .cupy_pool import Pool
 from .cupy_program import PLAIN, Finish, Program, Value
 from .cupy_tiling import Tiling, choose
 
@@ -59,10 +62,27 @@ class Convolution(Layer):
     ) -> tuple[Value, Back]:
         """One launch forward, two backward, and one more for each whose sum is shared out."""
         y = self.output(program, finish, out)
-        block = self._block(x, y.channels)
+        self._forward(program, x, y, self._forward_tiling(program, x, y))
+        return y, self._back(program, x, y.channels)
+
+    def emit_pooled(
+        self, program: Program, x: Value, pool: Pool, finish: Finish, out: Value | None
+    ) -> tuple[Value, Back]:
+        """The same with a max pool of 2×2 behind it, in one launch where the sum is not shared out."""
+        full = self.output(program, PLAIN, None)
+        pooled = pool.output(program, finish, out)
+        tiling = self._forward_tiling(program, x, pooled, rows=4 * pooled.rows)
+        if tiling.shares > 1:
+            _, convolution_back = self.emit(program, x, PLAIN, full)
+            return after(*pool.emit(program, full, finish, pooled), convolution_back)
+        places = program.value(pooled.shape, np.uint8)
+        self._forward(program, x, pooled, tiling, places)
+        pool_back = pool.back(program, full, pooled, places)
+        return after(pooled, pool_back, self._back(program, x, full.channels))
+
+    def _back(self, program: Program, x: Value, outputs: int) -> Back:
+        block = self._block(x, outputs)
         weight = Current(block, block.members[0])
-        bias = Current(block, block.members[-1])
-        self._forward(program, x, weight, bias, y)
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
             self._weight_gradient(program, x, dy, block)
@@ -70,12 +90,19 @@ class Convolution(Layer):
                 return None
             return self._input_gradient(program, x, weight, dy, other, undo)
 
-        return y, back
+        return back
+
+    def _forward_tiling(
+        self, program: Program, x: Value, y: Value, rows: int | None = None
+    ) -> Tiling:
+        return self._choose(program, rows or y.rows, y.channels, self.taps * x.channels, True)
 
     def _forward(
-        self, program: Program, x: Value, weight: Current, bias: Current, y: Value
+        self, program: Program, x: Value, y: Value, tiling: Tiling, places: Value | None = None
     ) -> None:
-        tiling = self._choose(program, y.rows, y.channels, self.taps * x.channels, True)
+        block = self._block(x, y.channels)
+        weight = Current(block, block.members[0])
+        bias = Current(block, block.members[-1])
         shared = tiling.shares > 1
         target = program.scratch(tiling.shares * y.size) if shared else y
         finish = PLAIN if shared else y.finish
@@ -85,7 +112,8 @@ class Convolution(Layer):
             tiling,
             (x.vector, _vector(y.channels)),
             finish.defines
-            | {"BIAS": int(self.bias and not shared), "SPLIT": int(shared), "POOL": 0}
+            | {"BIAS": int(self.bias and not shared), "SPLIT": int(shared)}
+            | {"POOL": int(places is not None)}
             | {"STORE": _together(y.channels if shared else y)},
             (
                 x,
@@ -94,8 +122,9 @@ class Convolution(Layer):
                 bias,
                 target,
                 y.stride,
+                *(() if places is None else (places,)),
                 *self._shape(x, y),
-                y.rows,
+                y.rows if places is None else 4 * y.rows,
                 tiling.per_share,
                 *program.finish_args(finish),
             ),

@@ -35,6 +35,10 @@ class Device(Protocol):
     """How many blocks have a multiprocessor of their own: what grids are sized for."""
     compute_capability: tuple[int, int]
 
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """What else there is to say of it: ``device_name``, ``peak_device_memory_bytes``, …"""
+
     def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
         """Memory that nobody has written yet, aligned to 256 bytes."""
 
@@ -65,6 +69,12 @@ class Device(Protocol):
     def synchronize(self) -> None:
         """Returns when everything queued is done."""
 
+    def mark(self) -> Any:
+        """A mark behind everything queued so far."""
+
+    def between_ns(self, begin: Any, end: Any) -> int:
+        """The device's own time from one mark to a later one, both of which it has passed."""
+
 
 def source_text(sources: Sequence[str], defines: Defines) -> str:
     """What is compiled: the constants, then the files one after the other."""
@@ -86,22 +96,37 @@ class CupyDevice:
         self._device.use()
         # A non-blocking stream, since the legacy default stream cannot be captured.
         self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._pool = cupy.get_default_memory_pool()
         self._kernels: dict[tuple[tuple[str, ...], tuple[tuple[str, int], ...], str], Kernel] = {}
         properties = cupy.cuda.runtime.getDeviceProperties(index)
         self.name = f"cuda:{index}"
         self.description = properties["name"].decode()
+        self._peak_bytes = 0
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.compute_capability = (int(properties["major"]), int(properties["minor"]))
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """Which GPU, and the most memory that CuPy's pool had in use."""
+        major, minor = self.compute_capability
+        return {
+            "device_name": self.description,
+            "compute_capability": f"{major}.{minor}",
+            "peak_device_memory_bytes": self._peak_bytes,
+        }
 
     def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
         """From CuPy's pool, which aligns to 512 bytes."""
         with self._device, self._stream:
-            return self._cupy.empty(size, np.dtype(dtype))
+            made = self._cupy.empty(size, np.dtype(dtype))
+        self._peak_bytes = max(self._peak_bytes, self._pool.used_bytes())
+        return made
 
     def zeros(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
         """The same, all 0."""
-        with self._device, self._stream:
-            return self._cupy.zeros(size, np.dtype(dtype))
+        made = self.buffer(size, dtype)
+        made.data.memset_async(0, made.nbytes, self._stream)
+        return made
 
     def from_host(self, array: npt.NDArray[Any]) -> Buffer:
         """A flat copy, made when this returns."""
@@ -132,7 +157,9 @@ class CupyDevice:
             text = source_text(sources, defines)
             with self._device:
                 raw = self._cupy.RawKernel(text, name, ("-std=c++14",))
-                # The function itself: a RawKernel looks up the current device at every call.
+                # The function itself: a RawKernel looks up the current device at every call. Asking for an
+                # attribute makes the driver load it now, and not while a graph is captured.
+                assert raw.num_regs > 0
                 self._kernels[key] = raw.kernel
         return self._kernels[key]
 
@@ -158,3 +185,14 @@ class CupyDevice:
     def synchronize(self) -> None:
         """Waits for the stream, the only one that is used."""
         self._stream.synchronize()
+
+    def mark(self) -> Any:
+        """A CUDA event."""
+        event = self._cupy.cuda.Event()
+        event.record(self._stream)
+        return event
+
+    def between_ns(self, begin: Any, end: Any) -> int:
+        """From CuPy's ms."""
+        elapsed_ms = float(self._cupy.cuda.get_elapsed_time(begin, end))
+        return round(elapsed_ms * 1e6)

@@ -116,6 +116,16 @@ def input_gradient(
     )
 
 
+def after(y: Value, back: Back, earlier: Back) -> tuple[Value, Back]:
+    """The output of two layers in a row, and the way back through both."""
+
+    def through(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+        between = back(dy)
+        return None if between is None else earlier(between, other, undo)
+
+    return y, through
+
+
 def emit_apply(
     program: Program, x: Value, y: Value, finish: Finish, addend: Value | None = None
 ) -> None:

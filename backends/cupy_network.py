@@ -42,6 +42,21 @@ class Stage:
 
     layer: Layer
     finish: Finish = PLAIN
+    pool: Pool | None = None
+    """A max pool that the kernel of a convolution takes before the finish."""
+
+    def emit(
+        self,
+        program: Program,
+        x: Value,
+        finish: Finish,
+        out: Value | None,
+        addend: Value | None,
+    ) -> tuple[Value, Back]:
+        """Appends the forward launches; see `Layer.emit`."""
+        if self.pool is not None and isinstance(self.layer, Convolution):
+            return self.layer.emit_pooled(program, x, self.pool, finish, out)
+        return self.layer.emit(program, x, finish, out, addend)
 
 
 class Chain:
@@ -52,10 +67,21 @@ class Chain:
         for node in _pool_first(nodes):
             finish = _finish(node, context)
             if finish is None:
-                first = branch and not self.stages
-                self.stages.append(Stage(_make(node, context, first)))
+                layer = _make(node, context, branch and not self.stages)
+                if isinstance(layer, Pool) and self._pool(layer):
+                    continue
+                self.stages.append(Stage(layer))
             elif not finish.is_identity and not self._attach(finish):
                 self.stages.append(Stage(Apply(node), finish))
+
+    def _pool(self, pool: Pool) -> bool:
+        """Lets the convolution before do it."""
+        last = self.stages[-1] if self.stages else Stage(pool)
+        fits = isinstance(last.layer, Convolution) and last.pool is None
+        if not (fits and last.finish.is_identity and pool.is_quarter):
+            return False
+        last.pool = pool
+        return True
 
     def _attach(self, finish: Finish) -> bool:
         """Lets the last stage's kernel do it; dropout goes behind a relu or nothing (kernels_common.cu)."""
@@ -99,7 +125,7 @@ class Chain:
         for number, (stage, place) in enumerate(zip(self.stages, places, strict=True)):
             last = number == len(self.stages) - 1
             done = finish if last and not finish.is_identity else stage.finish
-            y, back = stage.layer.emit(program, y, done, place, addend if last else None)
+            y, back = stage.emit(program, y, done, place, addend if last else None)
             backs.append(back)
 
         def back_through(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from dlbench.errors import PlanRefused
@@ -32,6 +30,11 @@ class Pool(Layer):
         if self.largest and layer.kernel[0] * layer.kernel[1] > _PLACES:
             raise PlanRefused(f"cupy has no max_pool over more than {_PLACES} places")
 
+    @property
+    def is_quarter(self) -> bool:
+        """Whether it is the maximum of 2×2, side by side, which a convolution can take itself."""
+        return self.largest and self.padding == (0, 0) and set(self.defines.values()) == {2}
+
     def emit(
         self,
         program: Program,
@@ -42,17 +45,24 @@ class Pool(Layer):
     ) -> tuple[Value, Back]:
         """A maximum also leaves which place of its window it came from, for the way back."""
         y = self.output(program, finish, out)
-        geometry = (*x.shape, y.height, y.width, *self.padding)
-        places: tuple[Any, ...] = ()
-        if self.largest:
-            places = (program.value(y.shape, np.uint8),)
+        places = program.value(y.shape, np.uint8) if self.largest else None
         program.launch_elements(
             _SOURCE,
             finish.defines | self.defines | {"ADD": 0},
             "max_pool" if self.largest else "avg_pool",
             y.size,
-            (x, x.stride, y, y.stride, *places, *geometry, y.size, *program.finish_args(finish)),
+            (
+                *(x, x.stride, y, y.stride),
+                *(() if places is None else (places,)),
+                *self._geometry(x, y),
+                y.size,
+                *program.finish_args(finish),
+            ),
         )
+        return y, self.back(program, x, y, places)
+
+    def back(self, program: Program, x: Value, y: Value, places: Value | None) -> Back:
+        """The way back from `y`, whose maxima came from `places`, to `x`."""
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
             if not self.node.needs_input_gradient:
@@ -65,21 +75,20 @@ class Pool(Layer):
                 "max_pool_gradient" if self.largest else "avg_pool_gradient",
                 dx.size,
                 (
-                    dy,
-                    dy.stride,
-                    *places,
-                    *end.other,
-                    *end.x,
-                    dx,
-                    dx.stride,
-                    *geometry,
+                    *(dy, dy.stride),
+                    *(() if places is None else (places,)),
+                    *(*end.other, *end.x, dx, dx.stride),
+                    *self._geometry(x, y),
                     dx.size,
                     *end.finish,
                 ),
             )
             return dx
 
-        return y, back
+        return back
+
+    def _geometry(self, x: Value, y: Value) -> tuple[int, ...]:
+        return (*x.shape, y.height, y.width, *self.padding)
 
 
 class GlobalAvgPool(Layer):

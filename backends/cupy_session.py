@@ -18,7 +18,7 @@ from dlbench.contract import Plan
 from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
 from dlbench.spec.training import CrossEntropy
-from dlbench.spec.workload import Weights, Workload
+from dlbench.spec.workload import Weights, Workload, read_workload
 
 from .cupy_device import Buffer, Device
 from .cupy_layers import emit_gradient, inner_shape
@@ -39,11 +39,16 @@ class Batch:
     targets: Buffer
 
 
-@dataclasses.dataclass(frozen=True)
 class Logits:
-    """The output of an inference."""
+    """The output of an inference. Its memory goes back to `spare` when nobody holds it any more, since asking for
+    new memory would take longer than some networks do."""
 
-    buffer: Buffer
+    def __init__(self, buffer: Buffer, spare: list[Buffer]) -> None:
+        self.buffer = buffer
+        self._spare = spare
+
+    def __del__(self) -> None:
+        self._spare.append(self.buffer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +73,9 @@ class Session:
         self._progress = device.from_host(np.zeros(1, PROGRESS).view(np.uint8))
         self._losses = device.zeros(_LOSS_SLOTS)
         self._steps = 0
+        self._rounds: bool | None = None
+        self._spare: list[Buffer] = []
+        self.device_clock = device
         self._written_rate: float | None = None
         self._input = Value(plan.batch, inner_shape(workload.input_shape))
         self._labels = isinstance(workload.loss, CrossEntropy)
@@ -147,14 +155,14 @@ class Session:
 
     @property
     def facts(self) -> Mapping[str, str | int]:
-        """The device, and whether the matrix products round their factors."""
-        major, minor = self._device.compute_capability
-        return {
+        """The device, what it tells, and whether the matrix products were seen to round their factors."""
+        if self._rounds is None:
+            self._rounds = _rounds_inputs(self._device, self._plan.precision)
+        seen: dict[str, str | int] = {
             "device": self._device.name,
-            "gpu": self._device.description,
-            "compute_capability": f"{major}.{minor}",
-            "tf32": "on" if self._plan.precision == "tf32" else "off",
+            "tf32": "on" if self._rounds else "off",
         }
+        return {**seen, **self._device.facts}
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
         """A copy of the batch, channels last."""
@@ -185,9 +193,10 @@ class Session:
         """The network's output, in memory of its own."""
         self._run(False, batch)
         output = self._output
-        kept = self._device.buffer(output.memory.size)
-        self._device.copy(kept, output.memory)
-        return Logits(kept)
+        memory = output.memory
+        kept = self._spare.pop() if self._spare else self._device.buffer(memory.size)
+        self._device.copy(kept, memory)
+        return Logits(kept, self._spare)
 
     def train_step(self, batch: Batch) -> Loss:
         """One optimizer step. The learning rate lies on the device, where a graph finds it too."""
@@ -230,3 +239,21 @@ class Session:
     def synchronize(self) -> None:
         """Waits for the device's only stream."""
         self._device.synchronize()
+
+
+def _rounds_inputs(device: Device, precision: str) -> bool:
+    """Whether products round their factors to fewer bits than float32 has: 1 + 2⁻¹² becomes 1 in TF32."""
+    terms = 64
+    value = 1 + 2.0**-12
+    workload = read_workload(
+        {
+            "input_shape": [terms],
+            "layers": [{"type": "linear", "out_features": 1, "bias": False, "name": "sum"}],
+            "loss": "mean_squared_error",
+            "optimizer": {"type": "sgd", "learning_rate": 1.0},
+        }
+    )
+    weights = {"sum.weight": np.ones((1, terms), np.float32)}
+    session = Session(device, Plan("", "", 1, 1, precision), workload, weights, "eager")
+    batch = session.upload(np.full((1, terms), value, np.float32), np.zeros((1, 1), np.float32))
+    return bool(session.download(session.infer(batch))[0, 0] != terms * value)

@@ -1,7 +1,11 @@
 // The forward product of kernels_convolution.cu. Constants: BIAS, POOL.
+//
+// With POOL the largest of each 2 x 2 outputs is taken before anything is written: a quarter of the output goes to
+// memory, and none of it has to be read again. `out_height` and `out_width` are then those of the pooled output, and
+// `pixels` is four for each of its pixels.
 
 // Row `m` of the product as a pixel of the output. With POOL four rows make a pooling window, so that a thread holds
-// it whole; `out_height` and `out_width` are then those of the pooled output.
+// it whole.
 __device__ __forceinline__ void output_pixel(const Shape& shape, int m, int& image, int& row, int& column)
 {
 #if POOL
@@ -116,11 +120,56 @@ struct Outputs {
     }
 };
 
+// Writes the largest of each window, and which it was: the first of several.
+struct PooledOutputs {
+    float* y;
+    int stride;
+    unsigned char* places;
+    const float* bias;
+    const Progress* progress;
+    Finish finish;
+    int first_row, first_column, rows, columns;
+
+    __device__ __forceinline__ void window(int row, int column, const float* at0, const float* at1, const float* at2,
+                                           const float* at3)
+    {
+        row += first_row;
+        column += first_column;
+        if (row >= rows || column >= columns) return;
+        row /= 4;
+        float made[WIDTH];
+#pragma unroll
+        for (int i = 0; i < WIDTH; ++i) {
+            bool there = STORE || column + i < columns;
+            float shift = BIAS && there ? bias[column + i] : 0.0f;
+            // The bias first: rounding may make equals of what differed without it.
+            const float values[4] = {at0[i] + shift, at1[i] + shift, at2[i] + shift, at3[i] + shift};
+            float best = values[0];
+            int place = 0;
+#pragma unroll
+            for (int other = 1; other < 4; ++other)
+                if (values[other] > best) {
+                    best = values[other];
+                    place = other;
+                }
+            made[i] = finished(best, (long long)row * columns + column + i, progress, finish);
+            if (there) places[(long long)row * columns + column + i] = (unsigned char)place;
+        }
+        store<STORE>(y + (long long)row * stride + column, made, columns - column);
+    }
+};
+
+#if POOL
+#define PLACES_PARAMETER unsigned char* __restrict__ places,
+#else
+#define PLACES_PARAMETER
+#endif
+
 extern "C" __global__ void __launch_bounds__(THREADS)
 convolution_forward(const float* __restrict__ x, int x_stride, const float* __restrict__ weight,
-                    const float* __restrict__ bias, float* __restrict__ y, int y_stride, SHAPE_PARAMETERS,
-                    int k_share, const Progress* progress, float slope, float scale, unsigned threshold,
-                    unsigned layer)
+                    const float* __restrict__ bias, float* __restrict__ y, int y_stride,
+                    PLACES_PARAMETER SHAPE_PARAMETERS, int k_share, const Progress* progress, float slope,
+                    float scale, unsigned threshold, unsigned layer)
 {
     Shape shape = SHAPE;
     int rows = blockIdx.x * BM, columns = blockIdx.y * BN, begin = blockIdx.z * k_share;
@@ -134,6 +183,11 @@ convolution_forward(const float* __restrict__ x, int x_stride, const float* __re
     float* part = y + (long long)blockIdx.z * shape.pixels * shape.out_channels;
     Parts parts = {part, rows, columns, shape.pixels, shape.out_channels};
     product.visit(parts);
+#elif POOL
+    Finish finish = {slope, scale, threshold, layer};
+    PooledOutputs outputs = {y,      y_stride, places,  bias,         progress,
+                             finish, rows,     columns, shape.pixels, shape.out_channels};
+    product.visit_windows(outputs);
 #else
     Finish finish = {slope, scale, threshold, layer};
     Outputs outputs = {y, y_stride, bias, progress, finish, rows, columns, shape.pixels, shape.out_channels};

@@ -113,8 +113,9 @@ struct AlongSide {
 static_assert(THREADS * VA >= BM && THREADS * VB >= BN, "a pass of the loaders covers a side");
 static_assert(THREADS * VA >= BK && THREADS * VB >= BK, "a pass of the loaders covers the k of a step");
 
-// A thread's part of the tile, and where in the tile it lies: `visit(row, column, values)` is called for every four
-// rows (fp32) or one row (tf32) of WIDTH neighbouring columns.
+// A thread's part of the tile, and where in the tile it lies. `visit` hands out every row of WIDTH neighbouring
+// columns; `visit_windows` every four rows that follow one another from a multiple of four on, in one thread or,
+// for tf32, in four lanes that exchange them.
 #if TF32
 struct Product {
     static constexpr int MS = WM / 16, NS = WN / 8;
@@ -173,6 +174,30 @@ struct Product {
                     visitor.row(first_row() + 16 * i + 8 * half + group, first_column() + 8 * j + 2 * lane,
                                 sums[i][j] + 2 * half);
     }
+
+    template <class Visit>
+    __device__ __forceinline__ void visit_windows(Visit& visitor)
+    {
+        int group = (int)threadIdx.x % 32 / 4, lane = (int)threadIdx.x % 4;
+#pragma unroll
+        for (int i = 0; i < MS; ++i)
+#pragma unroll
+            for (int j = 0; j < NS; ++j)
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    float window[4][2];
+#pragma unroll
+                    for (int place = 0; place < 4; ++place)
+#pragma unroll
+                        for (int e = 0; e < 2; ++e)
+                            window[place][e] = __shfl_sync(0xffffffffu, sums[i][j][2 * half + e],
+                                                           (group / 4 * 4 + place) * 4 + lane);
+                    // All four lanes have the window now; one of them ends it.
+                    if (group % 4 == 0)
+                        visitor.window(first_row() + 16 * i + 8 * half + group, first_column() + 8 * j + 2 * lane,
+                                       window[0], window[1], window[2], window[3]);
+                }
+    }
 };
 #define WIDTH 2
 #else
@@ -215,6 +240,17 @@ struct Product {
 #pragma unroll
             for (int j = 0; j < TN; j += 4)
                 visitor.row(i / 4 * A_APART + first_row() + i % 4, j / 4 * B_APART + first_column(), sums[i] + j);
+    }
+
+    template <class Visit>
+    __device__ __forceinline__ void visit_windows(Visit& visitor)
+    {
+#pragma unroll
+        for (int i = 0; i < TM; i += 4)
+#pragma unroll
+            for (int j = 0; j < TN; j += 4)
+                visitor.window(i / 4 * A_APART + first_row(), j / 4 * B_APART + first_column(), sums[i] + j,
+                               sums[i + 1] + j, sums[i + 2] + j, sums[i + 3] + j);
     }
 };
 #define WIDTH 4

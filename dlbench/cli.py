@@ -84,6 +84,8 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
 @cli.command("conformance")
 @click.argument("backend")
 @click.option("--device", default="cpu", metavar="cpu|cuda[:N]", show_default=True)
+@click.option("--mode", default="", metavar="eager|graph", help="[default: the backend's own]")
+@click.option("--precision", type=click.Choice(["fp32", "tf32"]), default="fp32", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--networks",

@@ -19,7 +19,7 @@ class Found:
     status : ``ok``; ``skipped`` when it cannot be used here; or how looking at it went wrong.
     reason, remedy : why it is not ``ok``, and what would help.
     output : traceback and last output of a failure.
-    version, mode, libraries : as in `dlbench.contract.BackendInfo`.
+    version, mode, modes, libraries : as in `dlbench.contract.BackendInfo`.
     devices : name and description of each.
     facts : what a session observed (``threads``, …); empty unless one was opened.
     default_device : device of the row of a backend that cannot be used.
@@ -32,6 +32,7 @@ class Found:
     output: str = ""
     version: str = ""
     mode: str = ""
+    modes: tuple[str, ...] = ()
     libraries: dict[str, str] = dataclasses.field(default_factory=dict)
     devices: tuple[tuple[str, str], ...] = ()
     facts: dict[str, str | int] = dataclasses.field(default_factory=dict)
@@ -88,6 +89,7 @@ def look(name: str, threads: int, open_session: bool, limit_s: float) -> Found:
         "ok",
         version=seen["version"],
         mode=seen["mode"],
+        modes=tuple(seen["modes"]),
         libraries=seen["libraries"],
         devices=tuple((device, description) for device, description in seen["devices"]),
         facts=seen["facts"],

@@ -98,6 +98,20 @@ what = _together(
         help="Only this device (repeatable).",
     ),
     click.option(
+        "--mode",
+        "modes",
+        multiple=True,
+        type=click.Choice(["eager", "graph"]),
+        help="Only this mode (repeatable).  [default: all that a backend has]",
+    ),
+    click.option(
+        "--precision",
+        "precisions",
+        multiple=True,
+        type=click.Choice(["fp32", "tf32"]),
+        help="Arithmetic (repeatable).  [default: fp32]",
+    ),
+    click.option(
         "--scenario",
         "scenarios",
         multiple=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from dlbench.record import Case, Machine, Scenario
 from dlbench.spec.decode import nearest
 from dlbench.spec.suite import SCENARIOS, Suite, check_memory
 
-PRECISION = "fp32"
+PRECISIONS = ("fp32", "tf32")
 _ASSUMED_FLOPS_PER_S_AND_THREAD = 20e9
 _STEP_OVERHEAD_S = 1e-3
 _WORKER_S = 0.4
@@ -35,6 +36,8 @@ class Request:
     cache_dir : where fetched data and the oracle's results are kept.
     backends : names, or ``module:Class``.
     devices : ``cpu``, ``cuda`` or ``cuda:N``.
+    modes : ``eager`` or ``graph``; empty for all that each backend has.
+    precisions : of `PRECISIONS`; empty for ``fp32``.
     scenarios, batches, threads, seed : the rest of the selection.
     rounds : measuring processes a case; 0 verifies only.
     budget_s : time for sampling, shared by all measuring processes.
@@ -49,6 +52,8 @@ class Request:
     cache_dir: Path
     backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
     batches: tuple[int, ...] = ()
     threads: int | None = None
@@ -74,6 +79,11 @@ class Request:
     def chosen_scenarios(self) -> tuple[Scenario, ...]:
         """The scenarios to run."""
         return self.scenarios or cast(tuple[Scenario, ...], self.suite.matrix.scenarios)
+
+    @property
+    def chosen_precisions(self) -> tuple[str, ...]:
+        """The arithmetic to run in."""
+        return self.precisions or PRECISIONS[:1]
 
     @property
     def chosen_batches(self) -> tuple[int, ...]:
@@ -137,7 +147,10 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
         for backend in request.chosen_backends:
             seen = found[backend]
             for device in _devices(request, seen):
-                for scenario in dict.fromkeys(request.chosen_scenarios):
+                ways = itertools.product(
+                    request.chosen_scenarios, request.chosen_precisions, _modes(request, seen)
+                )
+                for scenario, precision, mode in dict.fromkeys(ways):
                     case = Case(
                         suite=request.suite.name,
                         scenario="train" if scenario == "train" else "infer",
@@ -145,8 +158,8 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
                         device=device,
                         batch=batch,
                         threads=request.chosen_threads,
-                        precision=PRECISION,
-                        mode=seen.mode,
+                        precision=precision,
+                        mode=mode,
                     )
                     cases.append(case)
                     if seen.status != "ok":
@@ -176,6 +189,14 @@ def _devices(request: Request, seen: Found) -> Sequence[str]:
     kinds = {name.partition(":")[0] for name, _ in seen.devices}
     wanted = request.suite.matrix.devices
     return [device for device in wanted if device.partition(":")[0] in kinds] or wanted
+
+
+def _modes(request: Request, seen: Found) -> Sequence[str]:
+    """A mode that a backend has not got is left to it to refuse; one with no modes at all has its only row."""
+    own = seen.modes or (seen.mode,)
+    if not request.modes or own == ("",):
+        return own
+    return request.modes
 
 
 def _check_words(
