@@ -14,8 +14,10 @@ import dataclasses
 import itertools
 import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,7 @@ class HostDevice:
     name = "cuda:0"
     description = "kernels on the CPU"
     multiprocessors = 132
+    facts: Mapping[str, str | int] = MappingProxyType({"device_name": description})
 
     def __init__(
         self,
@@ -118,6 +121,14 @@ class HostDevice:
 
     def synchronize(self) -> None:
         """Nothing is ever outstanding."""
+
+    def mark(self) -> int:
+        """Now, in ns."""
+        return time.perf_counter_ns()
+
+    def between_ns(self, begin: int, end: int) -> int:
+        """The time from one mark to another."""
+        return end - begin
 
     def launch(self, pending: Pending, grid: Size, block: Size, args: Sequence[Any]) -> None:
         """Runs a kernel.

@@ -40,11 +40,20 @@ _ORDERS = (Schedule("forward"), Schedule("reversed"), Schedule("shuffled", 1))
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """One thing that can be taken away: its file, what ``host_mutant`` must be, and ``12: row < rows``."""
+    """One thing that can be taken away.
+
+    Attributes
+    ----------
+    file : its name.
+    number : what ``host_mutant`` must be.
+    what : the barrier or the comparison.
+    line : the line of code that it stands in.
+    """
 
     file: str
     number: int
-    place: str
+    what: str
+    line: str
 
 
 def switchable(file: str, text: str, first: int) -> tuple[str, list[Mutant]]:
@@ -52,13 +61,12 @@ def switchable(file: str, text: str, first: int) -> tuple[str, list[Mutant]]:
     mutants: list[Mutant] = []
 
     def switch(match: re.Match[str]) -> str:
-        line = text.count("\n", 0, match.start()) + 1
         start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.end())
         barrier = match[0] == "__syncthreads()"
         if not barrier and _PASSED_OVER.search(text[start:end]):
             return match[0]
         number = first + len(mutants)
-        mutants.append(Mutant(file, number, f"{line}: {match[0]}"))
+        mutants.append(Mutant(file, number, match[0], text[start:end].strip()))
         if barrier:
             return f"(host_mutant == {number} ? (void)0 : {match[0]})"
         inside = (
@@ -114,7 +122,7 @@ def unnoticed(launches: Sequence[Recorded], folder: Path, files: Sequence[str]) 
         if code == _UNNOTICED:
             found.append(mutant)
         elif code not in (_NOTICED, sanitized.FOUND, -signal.SIGALRM):
-            raise RuntimeError(f"{mutant.file} without {mutant.place} could not be tried: {code}")
+            raise RuntimeError(f"{mutant.file} without {mutant.what} could not be tried: {code}")
     return found
 
 
@@ -155,7 +163,8 @@ def _exit_with(noticed: Callable[[], bool]) -> NoReturn:
 def main(path: str, folder: str, *files: str) -> None:
     """Prints, as JSON, the mutants of `files` that no pickled launch notices."""
     launches = pickle.loads(Path(path).read_bytes())
-    print(json.dumps([[m.file, m.place] for m in unnoticed(launches, Path(folder), files)]))
+    found = unnoticed(launches, Path(folder), files)
+    print(json.dumps([[mutant.file, mutant.line, mutant.what] for mutant in found]))
 
 
 if __name__ == "__main__":
