@@ -13,7 +13,6 @@ import ctypes
 import dataclasses
 import itertools
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import sanitized
 from host_build import HostKernel, Pending, start
 
 ORDERS = ("forward", "reversed", "shuffled")
-SANITIZED = os.environ.get("DLBENCH_KERNELS_SANITIZED") == "1"
 _ALIGNMENT = 256
-_MARGIN = 65536 if SANITIZED else 4096
+_MARGIN = 65536 if sanitized.ACTIVE else 4096
 _UNTOUCHED = 0xFF
 _LIMITS = ((2**31 - 1, 65535, 65535), (1024, 1024, 64))
 # below this many threads of a grid, handing half of it to another core costs more than it saves
@@ -112,7 +111,7 @@ class HostDevice:
 
     def kernel(self, sources: Sequence[str], defines: Mapping[str, int], name: str) -> Pending:
         """The kernel `name`, compiled for the CPU from now on."""
-        mode, copies = ("sanitized", 1) if SANITIZED else (self._mode, 2)
+        mode, copies = ("sanitized", 1) if sanitized.ACTIVE else (self._mode, 2)
         return start(self.read(tuple(sources), defines), name, mode, copies)
 
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
@@ -212,7 +211,7 @@ class Guarded:
         self.inside = slice(self.begin, self.begin + size)
         # A signalling NaN: arithmetic makes another one of it. The number: a copy from another margin shows.
         self.untouched = np.array([0xFFA00000 | number & 0xFFFFF], np.uint32).view(np.uint8)
-        for margin in () if SANITIZED else self._margins():
+        for margin in () if sanitized.ACTIVE else self._margins():
             margin.reshape(-1, 4)[...] = self.untouched
         for buffer in buffers:
             self._part(buffer)[...] = buffer.view(np.uint8)
@@ -228,7 +227,7 @@ class Guarded:
 
     def check(self, name: str) -> None:
         """Raises LaunchError when something outside was written."""
-        if SANITIZED:
+        if sanitized.ACTIVE:
             return
         for side, margin in zip(("before", "behind"), self._margins(), strict=True):
             wrong = np.flatnonzero((margin.reshape(-1, 4) != self.untouched).any(1))
@@ -256,7 +255,7 @@ class Guarded:
         return self.arena[start : start + buffer.nbytes]
 
     def _poison(self, name: str) -> None:
-        if not SANITIZED:
+        if not sanitized.ACTIVE:
             return
         start, stop = self.arena.ctypes.data, self.arena.ctypes.data + self.arena.size
         inside = start + self.begin

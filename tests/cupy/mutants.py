@@ -11,10 +11,8 @@ import dataclasses
 import itertools
 import json
 import os
-import pickle
 import re
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +20,7 @@ from typing import Any, NoReturn
 import numpy.typing as npt
 import sanitized
 from host_device import HostDevice, LaunchError, Schedule
+from recorded import FILES, KERNELS, record
 from recording import Recorded
 
 Array = npt.NDArray[Any]
@@ -160,12 +159,11 @@ def _exit_with(noticed: Callable[[], bool]) -> NoReturn:
         os._exit(code)
 
 
-def main(path: str, folder: str, *files: str) -> None:
-    """Prints, as JSON, the mutants of `files` that no pickled launch notices."""
-    launches = pickle.loads(Path(path).read_bytes())
-    found = unnoticed(launches, Path(folder), files)
+def main() -> None:
+    """Prints, as JSON, the mutants that no launch notices, of all files of the backend."""
+    found = unnoticed(record(reader(KERNELS, FILES)), KERNELS, FILES)
     print(json.dumps([[mutant.file, mutant.line, mutant.what] for mutant in found]))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from recording import Recorded, RecordingDevice
 
 from dlbench.contract import Plan
 from dlbench.spec.workload import Workload, initial_weights, read_workload
+
+Read = Callable[[Sequence[str], Mapping[str, int]], str]
 
 KERNELS = Path(cupy_device.__file__).parent
 FILES = tuple(sorted(path.name for path in KERNELS.glob("*.cu")))
@@ -91,8 +94,8 @@ _NETWORKS: tuple[tuple[list[int], list[dict[str, Any]], str, dict[str, Any]], ..
         _SGD,
     ),
     (
-        [3],
-        [{"type": "linear", "out_features": 2}],
+        [3, 1, 2],  # hardly anything to normalise
+        [{"type": "batch_norm"}, {"type": "flatten"}, {"type": "linear", "out_features": 2}],
         "mean_squared_error",
         {"type": "adagrad", "learning_rate": 0.1},
     ),
@@ -109,9 +112,12 @@ def workloads() -> list[Workload]:
     ]
 
 
-def record(batch: int = 3, precision: str = "fp32") -> list[Recorded]:
-    """One launch of each build, from one training step and one inference of each network."""
-    device = RecordingDevice(source_text)
+def record(read: Read = source_text, batch: int = 3, precision: str = "fp32") -> list[Recorded]:
+    """One launch of each build, from one training step and one inference of each network.
+
+    `read` gives a kernel's text from its sources and constants.
+    """
+    device = RecordingDevice(read)
     plan = Plan("cupy", "cuda:0", batch=batch, threads=1, precision=precision)
     for number, workload in enumerate(workloads()):
         # Many multiprocessors share long sums among blocks; few leave each block many steps.

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from host_build import compiler
 
+ACTIVE = os.environ.get("DLBENCH_KERNELS_SANITIZED") == "1"
+"""Whether this process is one of those that `run` starts."""
 FOUND = 99
 """The exit status of a process in which a sanitizer found something."""
 

@@ -6,12 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import sanitized
 from convolutions import SLOPE, Bench, Geometry, Tile, draw
 from dlbench.backends.cupy_device import source_text
 from host_device import HostDevice, Schedule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+EXAMPLES = 4 if sanitized.ACTIVE else 15
 SCHEDULES = [Schedule("forward"), Schedule("reversed"), Schedule("shuffled", 1)]
 
 SMALL = Tile((16, 16, 8), (4, 4))
@@ -78,7 +80,7 @@ def check(name, expected, bound, got):
 
 @BY_BUILD
 @given(data=st.data(), schedule=st.sampled_from(SCHEDULES))
-@settings(max_examples=15)
+@settings(max_examples=EXAMPLES)
 def test_the_forward_product_is_the_oracles(build, data, schedule):
     problem, apart, shares = data.draw(problems(build))
     got = bench_for(build, schedule).forward(problem, apart, shares)
@@ -94,7 +96,7 @@ def test_the_forward_product_is_the_oracles(build, data, schedule):
 
 @BY_BUILD
 @given(data=st.data(), schedule=st.sampled_from(SCHEDULES))
-@settings(max_examples=15)
+@settings(max_examples=EXAMPLES)
 def test_the_gradient_of_the_input_is_the_oracles(build, data, schedule):
     problem, apart, shares = data.draw(problems(build))
     other = np.random.default_rng(5).normal(size=problem.x.shape).astype(np.float32)
@@ -112,7 +114,7 @@ def test_the_gradient_of_the_input_is_the_oracles(build, data, schedule):
 
 @BY_BUILD
 @given(data=st.data(), schedule=st.sampled_from(SCHEDULES))
-@settings(max_examples=15)
+@settings(max_examples=EXAMPLES)
 def test_the_gradients_of_weight_and_bias_are_the_oracles(build, data, schedule):
     problem, apart, shares = data.draw(problems(build))
     weight, bias = bench_for(build, schedule).weight_gradient(problem, apart, shares)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import sanitized
-from host_device import SANITIZED, HostDevice
+from host_device import HostDevice
 
 HERE = Path(__file__).parent
 
 pytestmark = [
-    pytest.mark.skipif(SANITIZED, reason="runs the others in a sanitized process"),
+    pytest.mark.skipif(sanitized.ACTIVE, reason="runs the others in a sanitized process"),
     pytest.mark.skipif(not sanitized.libraries(), reason="the compiler has no sanitizers"),
 ]
 
