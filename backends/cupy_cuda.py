@@ -14,7 +14,7 @@ from dlbench.contract import BackendInfo, Device, Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.spec.workload import Weights, Workload
 
-from .cupy_device import CupyDevice
+from .cupy_device import cuda_device
 from .cupy_session import Session
 from .plans import NEEDS_GPU, check_cuda, cuda_index
 
@@ -72,7 +72,7 @@ class Adapter:
             raise PlanRefused("cupy has no CPU; cuda or cuda:N")
         cupy = _require_cupy()
         check_cuda(index, cupy.cuda.runtime.getDeviceCount())
-        device = CupyDevice(cupy, index)
+        device = cuda_device(cupy, index)
         if plan.precision == "tf32" and device.compute_capability[0] < _TF32_CAPABILITY:
             shown = ".".join(str(part) for part in device.compute_capability)
             raise PlanRefused(f"{device.description} (sm {shown}) has no tf32; it came with sm 8.0")

@@ -60,8 +60,10 @@ class Device(Protocol):
     def kernel(self, sources: Sequence[str], defines: Defines, name: str) -> Kernel:
         """The kernel `name` of the sources (files of this folder) under these constants."""
 
-    def launch(self, kernel: Kernel, grid: Size, block: Size, args: Sequence[Any]) -> None:
-        """Queues a kernel. Arguments are buffers and NumPy scalars of the parameters' types."""
+    def bind(
+        self, kernel: Kernel, grid: Size, block: Size, args: Sequence[Any]
+    ) -> Callable[[], None]:
+        """What queues a kernel. Arguments are buffers and NumPy scalars of the parameters' types."""
 
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
         """Records what `run` launches, without doing it; the function returned does it all at once."""
@@ -87,8 +89,15 @@ def _text(source: str) -> str:
     return (_FOLDER / source).read_text(encoding="utf-8")
 
 
+class _Launch(functools.partial[None]):
+    """A call of the driver, with what its arguments point to."""
+
+    held: Any = None
+
+
 class CupyDevice:
-    """A CUDA device through CuPy; `cupy` is the module."""
+    """A CUDA device through CuPy; `cupy` is the module. All sessions of a process share one (`cuda_device`), and so
+    its kernels, its stream, and the memory that earlier ones gave back."""
 
     def __init__(self, cupy: Any, index: int) -> None:
         self._cupy = cupy
@@ -163,9 +172,23 @@ class CupyDevice:
                 self._kernels[key] = raw.kernel
         return self._kernels[key]
 
-    def launch(self, kernel: Kernel, grid: Size, block: Size, args: Sequence[Any]) -> None:
-        """4 to 6 µs of the host's time, most of it for the arguments."""
-        kernel(grid, block, args, 0, self._stream)
+    def bind(
+        self, kernel: Kernel, grid: Size, block: Size, args: Sequence[Any]
+    ) -> Callable[[], None]:
+        """The arguments are laid out as the driver reads them, once: turning them into that at every launch, as a
+        kernel's own call does, would take longer than the launch."""
+        array = self._cupy.ndarray
+        values = [
+            np.array(arg.data.ptr, np.uint64) if isinstance(arg, array) else np.array(arg)
+            for arg in args
+        ]
+        addresses = np.array([value.ctypes.data for value in values], np.uint64)
+        launch = _Launch(
+            self._cupy.cuda.driver.launchKernel,
+            *(kernel.ptr, *grid, *block, 0, self._stream.ptr, addresses.ctypes.data, 0),
+        )
+        launch.held = (kernel, args, values, addresses)
+        return launch
 
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
         """A CUDA graph of the launches of `run`."""
@@ -196,3 +219,9 @@ class CupyDevice:
         """From CuPy's ms."""
         elapsed_ms = float(self._cupy.cuda.get_elapsed_time(begin, end))
         return round(elapsed_ms * 1e6)
+
+
+@functools.cache
+def cuda_device(cupy: Any, index: int) -> CupyDevice:
+    """The process' device of that number."""
+    return CupyDevice(cupy, index)

@@ -244,7 +244,7 @@ class Update:
             "MOMENTUM": int(isinstance(rule, Sgd) and rule.momentum > 0),
         }
         program.launch(
-            ("kernels_optimizer.cu",), defines, "update", (len(places),), _PER_BLOCK, args
+            ("kernels_optimizer.cu",), defines, "update", (len(places),), _PER_BLOCK // 4, args
         )
 
     def _numbers(self) -> tuple[float, ...]:

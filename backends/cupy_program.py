@@ -13,13 +13,13 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .cupy_device import Buffer, Device, Kernel, Size
+from .cupy_device import Buffer, Device, Size
 
 ACTIVATIONS = {"identity": 0, "relu": 1, "leaky_relu": 2, "sigmoid": 3, "tanh": 4}
 """The numbers of kernels_common.cu."""
@@ -184,7 +184,7 @@ class Program:
         self.progress = progress
         self.training = training
         self.launches: list[Launch] = []
-        self._bound: list[tuple[Kernel, Size, Size, tuple[Any, ...]]] = []
+        self._bound: list[Callable[[], None]] = []
 
     def value(self, shape: tuple[int, int, int], dtype: npt.DTypeLike = np.float32) -> Value:
         """A new value of the program's batch."""
@@ -237,13 +237,12 @@ class Program:
         for launch in self.launches:
             kernel = self.device.kernel(launch.sources, launch.defines, launch.name)
             args = tuple(a.memory if isinstance(a, Placed) else a for a in launch.args)
-            self._bound.append((kernel, launch.grid, launch.block, args))
+            self._bound.append(self.device.bind(kernel, launch.grid, launch.block, args))
 
     def run(self) -> None:
         """Queues all launches."""
-        launch = self.device.launch
-        for kernel, grid, block, args in self._bound:
-            launch(kernel, grid, block, args)
+        for launch in self._bound:
+            launch()
 
     def _place(self, kept: Sequence[Value]) -> None:
         """Memory for the roots of all values, taken over from those that no later launch touches."""

@@ -29,14 +29,15 @@ from .cupy_program import Program, Value
 _LOSS_SLOTS = 65536
 """Losses that are kept apart: LOSS_SLOTS of kernels_loss.cu."""
 _LOSS_THREADS = 512
+_ALIGNMENT_BYTES = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """A resident batch: inputs N×H×W×C, and labels (int32) or values in the order of the outputs."""
+    """A resident batch, as the programs read it: inputs N×H×W×C, then labels (int32) or values in the order of
+    the outputs."""
 
-    inputs: Buffer
-    targets: Buffer
+    buffer: Buffer
 
 
 class Logits:
@@ -75,14 +76,18 @@ class Session:
         self._steps = 0
         self._rounds: bool | None = None
         self._spare: list[Buffer] = []
+        self._output_memory: Buffer | None = None
         self.device_clock = device
         self._written_rate: float | None = None
         self._input = Value(plan.batch, inner_shape(workload.input_shape))
         self._labels = isinstance(workload.loss, CrossEntropy)
         shape = (1, 1, 1) if self._labels else inner_shape(workload.output_shape)
         self._targets = Value(plan.batch, shape, np.int32 if self._labels else np.float32)
-        for value in (self._input, self._targets):
-            value.buffer = device.buffer(value.size, value.dtype)
+        # One behind the other, so that a batch is one copy.
+        self._targets_at = _aligned(4 * self._input.size)
+        self._batch = device.zeros(self._targets_at + 4 * self._targets.size, np.uint8)
+        self._input.buffer = self._batch[: 4 * self._input.size].view(np.float32)
+        self._targets.buffer = self._batch[self._targets_at :].view(self._targets.dtype)
         training, _ = self._build(training=True)
         self._parameters.allocate()
         self._update = Update(device, self._parameters, workload.optimizer)
@@ -140,9 +145,7 @@ class Session:
         return emit_gradient(program, output, gradient)
 
     def _run(self, training: bool, batch: Batch) -> None:
-        self._device.copy(self._input.memory, batch.inputs)
-        if training:
-            self._device.copy(self._targets.memory, batch.targets)
+        self._device.copy(self._batch, batch.buffer)
         run = self._runs.get(training)
         if run is None:
             program = self._programs[training]
@@ -174,8 +177,11 @@ class Session:
         else:
             shape = (len(wanted), *self._workload.output_shape)
             wanted = self._from_canonical(wanted.reshape(shape).astype(np.float32))
-        device = self._device
-        return Batch(device.from_host(last), device.from_host(wanted))
+        host = np.zeros(self._batch.size, np.uint8)
+        for start, part in ((0, last), (self._targets_at, wanted)):
+            flat = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+            host[start : start + flat.size] = flat
+        return Batch(self._device.from_host(host))
 
     def _label_order(self) -> npt.NDArray[np.int64]:
         """Where in the network's output each label's logit is."""
@@ -192,8 +198,9 @@ class Session:
     def infer(self, batch: Batch) -> Logits:
         """The network's output, in memory of its own."""
         self._run(False, batch)
-        output = self._output
-        memory = output.memory
+        memory = self._output_memory
+        if memory is None:
+            memory = self._output_memory = self._output.memory
         kept = self._spare.pop() if self._spare else self._device.buffer(memory.size)
         self._device.copy(kept, memory)
         return Logits(kept, self._spare)
@@ -239,6 +246,10 @@ class Session:
     def synchronize(self) -> None:
         """Waits for the device's only stream."""
         self._device.synchronize()
+
+
+def _aligned(size_bytes: int) -> int:
+    return -(-size_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
 
 
 def _rounds_inputs(device: Device, precision: str) -> bool:
