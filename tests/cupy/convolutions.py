@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from host_device import HostDevice
+from dlbench.backends.cupy_tiling import Tile
 
 from dlbench.oracle.layers import Conv2d, Pass
 from dlbench.oracle.rounding import Array
@@ -24,29 +24,6 @@ ACTIVATIONS = {"identity": 0, "relu": 1, "leaky_relu": 2, "sigmoid": 3, "tanh": 
 SLOPE = np.float32(0.25)
 
 Floats = npt.NDArray[np.float32]
-
-
-@dataclasses.dataclass(frozen=True)
-class Tile:
-    """How a product is cut: a block's tile BM×BN in steps of BK, a thread's (or with `tf32` a warp's) part of it,
-    and elements a load."""
-
-    block: tuple[int, int, int]
-    part: tuple[int, int]
-    loads: tuple[int, int] = (1, 1)
-    tf32: bool = False
-
-    @property
-    def threads(self) -> int:
-        """Of a block."""
-        parts = self.block[0] // self.part[0] * (self.block[1] // self.part[1])
-        return parts * (32 if self.tf32 else 1)
-
-    def defines(self) -> dict[str, int]:
-        """The constants of kernels_gemm.cu."""
-        names = ("WM", "WN") if self.tf32 else ("TM", "TN")
-        values = (*self.block, *self.part, *self.loads, int(self.tf32))
-        return dict(zip(("BM", "BN", "BK", *names, "VA", "VB", "TF32"), values, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,14 +122,15 @@ def draw(
 class Bench:
     """Runs the kernels of one tile on one device."""
 
-    def __init__(self, device: HostDevice, tile: Tile, geometry: Geometry, **options: int) -> None:
+    def __init__(
+        self, device: Any, tile: Tile, geometry: Geometry, loads: tuple[int, int], **options: int
+    ) -> None:
         self.device = device
         self.tile = tile
-        pointwise = geometry.kernel == geometry.stride == (1, 1) and bool(options.get("POINTWISE"))
         usual = {"POINTWISE": 0, "SPLIT": 0, "STORE": 0, "BIAS": 1, "ADD": 0, "POOL": 0}
         usual |= {"ACTIVATION": 0, "DROPOUT": 0}
-        self.defines = {**tile.defines(), **geometry.defines(), **usual, **options}
-        assert pointwise == bool(options.get("POINTWISE"))
+        vectors = dict(zip(("VA", "VB"), loads, strict=True))
+        self.defines = tile.defines | vectors | geometry.defines() | usual | options
         self.nothing = device.zeros(32, np.uint8)
 
     def forward(self, p: Problem, apart: int, shares: int) -> Array:
@@ -244,7 +222,7 @@ class Bench:
         return total[: taps * o].reshape(shape).transpose(3, 2, 0, 1), total[taps * o :]
 
     def _share(self, k: int, shares: int) -> np.int32:
-        step = self.tile.block[2]
+        step = self.tile.depth
         return np.int32(math.ceil(math.ceil(k / step) / shares) * step)
 
     def _weight(self, p: Problem) -> Any:
@@ -268,12 +246,11 @@ class Bench:
         return (self.nothing, SLOPE, np.float32(1), np.uint32(0), np.uint32(0))
 
     def _launch(self, name: str, size: tuple[int, int, int], args: tuple[Any, ...]) -> None:
-        bm, bn, _ = self.tile.block
-        grid = (-(-size[0] // bm), -(-size[1] // bn), size[2])
+        grid = (-(-size[0] // self.tile.rows), -(-size[1] // self.tile.columns), size[2])
         source = name.replace("convolution", "kernels") + ".cu"
         kernel = self.device.kernel((*PRODUCT, source), self.defines, name)
-        self.device.launch(kernel, grid, (self.tile.threads, 1, 1), args)
+        self.device.bind(kernel, grid, (self.tile.threads, 1, 1), args)()
 
     def _launch_flat(self, name: str, size: int, args: tuple[Any, ...]) -> None:
         kernel = self.device.kernel(SHARES, self.defines, name)
-        self.device.launch(kernel, (-(-size // 256), 1, 1), (256, 1, 1), args)
+        self.device.bind(kernel, (-(-size // 256), 1, 1), (256, 1, 1), args)()

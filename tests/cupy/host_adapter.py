@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dlbench.backends.cupy_device import source_text
+from dlbench.backends.cupy_program import Launch
 from dlbench.backends.cupy_session import Session
 from host_device import HostDevice
 
@@ -24,3 +25,8 @@ class HostAdapter:
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """A session in eager mode, which on this device is the only one."""
         return Session(self.device, plan, workload, weights, "eager")
+
+
+def launches(session: Session) -> list[Launch]:
+    """All launches of a session's training step and of its inference."""
+    return [launch for program in session._programs.values() for launch in program.launches]

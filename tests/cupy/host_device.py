@@ -129,6 +129,12 @@ class HostDevice:
         """The time from one mark to another."""
         return end - begin
 
+    def bind(
+        self, pending: Pending, grid: Size, block: Size, args: Sequence[Any]
+    ) -> Callable[[], None]:
+        """A launch to be done any number of times."""
+        return lambda: self.launch(pending, grid, block, args)
+
     def launch(self, pending: Pending, grid: Size, block: Size, args: Sequence[Any]) -> None:
         """Runs a kernel.
 

@@ -61,7 +61,7 @@ class Recorded:
             for arg in self.args
         ]
         kernel = device.kernel(self.sources, dict(self.defines), self.name)
-        device.launch(kernel, self.grid, self.block, args)
+        device.bind(kernel, self.grid, self.block, args)()
         return [device.to_host(args[place]) for place in self.written]
 
 

@@ -7,46 +7,55 @@ import dataclasses
 import numpy as np
 import pytest
 import sanitized
-from convolutions import SLOPE, Bench, Geometry, Tile, draw
+from convolutions import SLOPE, Bench, Geometry, draw
 from dlbench.backends.cupy_device import source_text
+from dlbench.backends.cupy_tiling import TILES, Tile
 from host_device import HostDevice, Schedule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-EXAMPLES = 4 if sanitized.ACTIVE else 15
+EXAMPLES = 3 if sanitized.ACTIVE else 10
 SCHEDULES = [Schedule("forward"), Schedule("reversed"), Schedule("shuffled", 1)]
 
-SMALL = Tile((16, 16, 8), (4, 4))
-WIDE = Tile((64, 32, 16), (8, 4), (4, 4))
-TALL = Tile((64, 32, 8), (4, 8), (4, 1))
-TENSOR = Tile((64, 32, 16), (32, 16), (4, 4), tf32=True)
 PLAIN = Geometry()
-TENSOR_SMALL = Tile((32, 16, 8), (16, 8), tf32=True)
+SMALL = Tile(16, 16, 8, 4, 4, efficiency=1)
+NARROW = Tile(64, 32, 8, 4, 8, efficiency=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Build:
-    """What is compiled: a tile, a geometry, options, and of what the channels must be a multiple."""
+    """What is compiled: a tile, loads of one or of four, a geometry, options."""
 
-    name: str
     tile: Tile
+    loads: tuple[int, int] = (1, 1)
     geometry: Geometry = PLAIN
-    multiple: int = 1
     options: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
-        return self.name
+        tile = self.tile
+        parts = [f"{tile.rows}x{tile.columns}x{tile.depth}", f"loads {self.loads}"]
+        parts += ["tensor cores"] * tile.tensor_cores
+        parts += [f"kernel {self.geometry.kernel}"] * (self.geometry != PLAIN)
+        return ", ".join([*parts, *(f"{name} {value}" for name, value in self.options)])
+
+    @property
+    def multiple(self) -> int:
+        """What channels are a multiple of."""
+        return max(self.loads)
 
 
+SHARED = (("SPLIT", 1), ("ADD", 1))
+TOGETHER = (("STORE", 1), ("ACTIVATION", 1))
+OWN = [
+    Build(SMALL),
+    Build(NARROW, (4, 1), Geometry((1, 5), (2, 1)), (("ACTIVATION", 2),)),
+    Build(SMALL, (1, 1), Geometry((3, 2), (2, 3), (2, 1)), (("ADD", 1),)),
+    Build(SMALL, (1, 1), Geometry((1, 1)), (("POINTWISE", 1), ("BIAS", 0))),
+]
 BUILDS = [
-    Build("small tiles", SMALL),
-    Build("small tiles, shared sums", SMALL, options=(("SPLIT", 1),)),
-    Build("loads of four", WIDE, multiple=4, options=(("STORE", 1), ("ACTIVATION", 1))),
-    Build("tall tiles", TALL, Geometry((1, 5), (2, 1)), multiple=4, options=(("ACTIVATION", 2),)),
-    Build("stride and dilation", SMALL, Geometry((3, 2), (2, 3), (2, 1)), options=(("ADD", 1),)),
-    Build("pointwise", SMALL, Geometry((1, 1)), options=(("POINTWISE", 1), ("BIAS", 0))),
-    Build("tensor cores", TENSOR, multiple=4, options=(("STORE", 1),)),
-    Build("small tensor cores, shared sums", TENSOR_SMALL, options=(("SPLIT", 1), ("ADD", 1))),
+    *OWN,
+    *(Build(tile, (4, 4), options=TOGETHER) for tiles in TILES.values() for tile in tiles),
+    *(Build(tile, options=SHARED) for tiles in TILES.values() for tile in tiles),
 ]
 
 BY_BUILD = pytest.mark.parametrize("build", BUILDS, ids=str)
@@ -63,13 +72,13 @@ def problems(draw_from, build):
     some = st.integers(1, -(-21 // build.multiple)).map(lambda n: n * build.multiple)
     images = (draw_from(st.integers(1, 3)), draw_from(some), height, width)
     seed = draw_from(st.integers(0, 99))
-    problem = draw(build.geometry, padding, images, draw_from(some), seed, build.tile.tf32)
+    problem = draw(build.geometry, padding, images, draw_from(some), seed, build.tile.tensor_cores)
     return problem, draw_from(st.sampled_from([0, 4])), draw_from(st.integers(1, 3))
 
 
 def bench_for(build, schedule):
     device = HostDevice(source_text, schedule)
-    return Bench(device, build.tile, build.geometry, **dict(build.options))
+    return Bench(device, build.tile, build.geometry, build.loads, **dict(build.options))
 
 
 def check(name, expected, bound, got):

@@ -52,10 +52,11 @@ def test_the_sanitizers_see(what):
     assert told in sanitized.shortened(result.stderr)
 
 
-def test_the_kernels_touch_nothing_that_is_not_theirs():
-    files = ["test_convolution_kernels.py"]
-    options = ["-q", "-x", "-p", "no:cacheprovider", "--capture=sys"]
-    result = sanitized.run(["-m", "pytest", *options, *(str(HERE / f) for f in files)], 300)
+@pytest.mark.parametrize("chosen", ["16x16x8", pytest.param("not 16x16x8", marks=pytest.mark.soak)])
+def test_the_convolution_kernels_touch_nothing_that_is_not_theirs(chosen):
+    options = ["-q", "-x", "-p", "no:cacheprovider", "--capture=sys", "-k", chosen]
+    tests = str(HERE / "test_convolution_kernels.py")
+    result = sanitized.run(["-m", "pytest", *options, tests], 600)
     assert 0 == result.returncode, result.stdout[-2000:] + sanitized.shortened(result.stderr)
     assert "passed" in result.stdout
 
