@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from dlbench.backends import cupy_device
 from dlbench.backends.cupy_device import source_text
 from host_adapter import HostAdapter
 from recording import Recorded, RecordingDevice
 
 from dlbench.contract import Plan
-from dlbench.spec.workload import Workload, initial_weights, read_workload
+from dlbench.spec.workload import Weights, Workload, initial_weights, read_workload
 
 Read = Callable[[Sequence[str], Mapping[str, int]], str]
 
@@ -126,18 +127,26 @@ def record(read: Read = source_text, batch: int = 3, precision: str = "fp32") ->
     return device.recorded
 
 
-def _step(device: RecordingDevice, plan: Plan, workload: Workload) -> None:
+def sample(
+    workload: Workload, batch: int
+) -> tuple[Weights, npt.NDArray[np.float32], npt.NDArray[Any]]:
+    """Weights, inputs and targets, always the same."""
     random = np.random.default_rng(0)
     # Nothing is left at 0 or 1, so that no term can be forgotten unseen.
     weights = {
         name: (value + random.uniform(0.1, 0.3, value.shape)).astype(np.float32)
         for name, value in initial_weights(workload, 0).items()
     }
-    session = HostAdapter(device).open(plan, workload, weights)
-    inputs = random.normal(size=(plan.batch, *workload.input_shape)).astype(np.float32)
-    targets = random.normal(size=(plan.batch, *workload.output_shape)).astype(np.float32)
+    inputs = random.normal(size=(batch, *workload.input_shape)).astype(np.float32)
     if type(workload.loss).__name__ == "CrossEntropy":
-        targets = random.integers(0, workload.output_shape[0], plan.batch)
+        return weights, inputs, random.integers(0, workload.output_shape[0], batch)
+    targets = random.normal(size=(batch, *workload.output_shape))
+    return weights, inputs, targets.astype(np.float32)
+
+
+def _step(device: RecordingDevice, plan: Plan, workload: Workload) -> None:
+    weights, inputs, targets = sample(workload, plan.batch)
+    session = HostAdapter(device).open(plan, workload, weights)
     batch = session.upload(inputs, targets)
     session.train_step(batch)
     session.infer(batch)

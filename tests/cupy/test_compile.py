@@ -11,7 +11,7 @@ from dlbench.backends.cupy_device import source_text
 from host_adapter import HostAdapter, launches
 from host_device import HostDevice
 from nvrtc import compiled, library
-from test_suites import PLAN, SUITES
+from vectors import PLAN, SUITES
 
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights
@@ -24,28 +24,34 @@ MOST_SHARED_BYTES = 48 * 1024
 
 
 def builds(name, batch, precision, multiprocessors):
-    """All kernels of a suite: name, sources and constants."""
+    """All that a suite has compiled: sources and constants, and the kernel that is wanted of them."""
     workload = load_suite(name).workload
     device = HostDevice(source_text)
     device.multiprocessors = multiprocessors
     plan = dataclasses.replace(PLAN, batch=batch, precision=precision)
     session = HostAdapter(device).open(plan, workload, initial_weights(workload, 0))
-    return {(i.name, i.sources, tuple(i.defines.items())) for i in launches(session)}
+    return {(i.sources, tuple(i.defines.items()), i.name) for i in launches(session)}
 
 
 def faults(found, architecture):
-    """What is wrong with each build, in words."""
+    """What is wrong with each kernel, in words."""
+    wanted = {}
+    for sources, defines, name in sorted(found):
+        wanted.setdefault((sources, defines), []).append(name)
 
     def look(build):
-        name, sources, defines = build
-        used = compiled(source_text(sources, dict(defines)), architecture)[name]
-        good = (
-            used.spilled_bytes == used.stack_bytes == 0 and used.shared_bytes <= MOST_SHARED_BYTES
-        )
-        return None if good else f"{name} {dict(defines)}: {used}"
+        sources, defines = build
+        used = compiled(source_text(sources, dict(defines)), architecture)
+        return [
+            f"{name} {dict(defines)}: {used[name]}"
+            for name in wanted[build]
+            if used[name].spilled_bytes
+            or used[name].stack_bytes
+            or used[name].shared_bytes > MOST_SHARED_BYTES
+        ]
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [told for told in pool.map(look, sorted(found)) if told]
+        return [told for list_of_one in pool.map(look, wanted) for told in list_of_one]
 
 
 def precisions(architecture):
