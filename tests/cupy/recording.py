@@ -35,6 +35,7 @@ class Recorded:
     args : scalars, and views of `memories`.
     memories : bytes before the launch; arguments that overlapped share one.
     written : which of the arguments the kernel may write.
+    expected : what then stood in those.
     """
 
     sources: tuple[str, ...]
@@ -45,6 +46,7 @@ class Recorded:
     args: tuple[Any, ...]
     memories: tuple[Array, ...]
     written: tuple[int, ...]
+    expected: tuple[Array, ...] = ()
 
     @property
     def build(self) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...], str]:
@@ -85,9 +87,13 @@ class RecordingDevice(HostDevice):
         """As ever; keeps the arguments as they are before."""
         build = self._builds[pending]
         self._seen[build] = self._seen.get(build, 0) + 1
-        if self._seen[build] <= self._each:
-            self.recorded.append(_record(build, pending.ready, grid, block, args))
+        if self._seen[build] > self._each:
+            return super().launch(pending, grid, block, args)
+        before = _record(build, pending.ready, grid, block, args)
         super().launch(pending, grid, block, args)
+        after = tuple(args[place].copy() for place in before.written)
+        self.recorded.append(dataclasses.replace(before, expected=after))
+        return None
 
 
 def _record(

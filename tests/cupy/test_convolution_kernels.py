@@ -58,8 +58,6 @@ BUILDS = [
     *(Build(tile, options=SHARED) for tiles in TILES.values() for tile in tiles),
 ]
 
-BY_BUILD = pytest.mark.parametrize("build", BUILDS, ids=str)
-
 
 @st.composite
 def problems(draw_from, build):
@@ -87,12 +85,8 @@ def check(name, expected, bound, got):
     assert not wrong.any(), f"{name}: {got[wrong][:3]} is not {expected[wrong][:3]}"
 
 
-@BY_BUILD
-@given(data=st.data(), schedule=st.sampled_from(SCHEDULES))
-@settings(max_examples=EXAMPLES)
-def test_the_forward_product_is_the_oracles(build, data, schedule):
-    problem, apart, shares = data.draw(problems(build))
-    got = bench_for(build, schedule).forward(problem, apart, shares)
+def check_forward(bench, build, problem, apart, shares):
+    got = bench.forward(problem, apart, shares)
     options = dict(build.options)
     expected = problem.y
     if not options.get("BIAS", 1):
@@ -103,13 +97,9 @@ def test_the_forward_product_is_the_oracles(build, data, schedule):
     check("y", expected, problem.y_bound, got)
 
 
-@BY_BUILD
-@given(data=st.data(), schedule=st.sampled_from(SCHEDULES))
-@settings(max_examples=EXAMPLES)
-def test_the_gradient_of_the_input_is_the_oracles(build, data, schedule):
-    problem, apart, shares = data.draw(problems(build))
+def check_input_gradient(bench, build, problem, apart, shares):
     other = np.random.default_rng(5).normal(size=problem.x.shape).astype(np.float32)
-    got = bench_for(build, schedule).input_gradient(problem, apart, shares, other)
+    got = bench.input_gradient(problem, apart, shares, other)
     options = dict(build.options)
     expected, bound = problem.dx, problem.dx_bound
     if options.get("ADD"):
@@ -121,12 +111,20 @@ def test_the_gradient_of_the_input_is_the_oracles(build, data, schedule):
     check("dx", expected, bound, got)
 
 
-@BY_BUILD
-@given(data=st.data(), schedule=st.sampled_from(SCHEDULES))
-@settings(max_examples=EXAMPLES)
-def test_the_gradients_of_weight_and_bias_are_the_oracles(build, data, schedule):
-    problem, apart, shares = data.draw(problems(build))
-    weight, bias = bench_for(build, schedule).weight_gradient(problem, apart, shares)
+def check_weight_gradient(bench, build, problem, apart, shares):
+    weight, bias = bench.weight_gradient(problem, apart, shares)
     check("weight", problem.dweight, problem.dweight_bound, weight)
     if dict(build.options).get("BIAS", 1):
         check("bias", problem.dbias, problem.dbias_bound, bias)
+
+
+PRODUCTS = [check_forward, check_input_gradient, check_weight_gradient]
+
+
+@pytest.mark.parametrize("product", PRODUCTS, ids=lambda f: f.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("build", BUILDS, ids=str)
+@given(data=st.data(), schedule=st.sampled_from(SCHEDULES))
+@settings(max_examples=EXAMPLES)
+def test_a_product_is_the_oracles(product, build, data, schedule):
+    problem, apart, shares = data.draw(problems(build))
+    product(bench_for(build, schedule), build, problem, apart, shares)
