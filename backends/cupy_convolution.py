@@ -71,7 +71,7 @@ class Convolution(Layer):
         """The same with a max pool of 2×2 behind it, in one launch where the sum is not shared out."""
         full = self.output(program, PLAIN, None)
         pooled = pool.output(program, finish, out)
-        tiling = self._forward_tiling(program, x, pooled, rows=4 * pooled.rows)
+        tiling = self._forward_tiling(program, x, pooled, 4 * pooled.rows, 2)
         if tiling.shares > 1:
             _, convolution_back = self.emit(program, x, PLAIN, full)
             return after(*pool.emit(program, full, finish, pooled), convolution_back)
@@ -93,9 +93,10 @@ class Convolution(Layer):
         return back
 
     def _forward_tiling(
-        self, program: Program, x: Value, y: Value, rows: int | None = None
+        self, program: Program, x: Value, y: Value, rows: int = 0, launches_to_share: int = 1
     ) -> Tiling:
-        return self._choose(program, rows or y.rows, y.channels, self.taps * x.channels, True)
+        depth = self.taps * x.channels
+        return self._choose(program, rows or y.rows, y.channels, depth, launches_to_share)
 
     def _forward(
         self, program: Program, x: Value, y: Value, tiling: Tiling, places: Value | None = None
@@ -158,7 +159,7 @@ class Convolution(Layer):
     ) -> Value:
         end = input_gradient(program, x, dy, other, undo)
         dx = end.dx
-        tiling = self._choose(program, x.rows, x.channels, self.taps * dy.channels, True)
+        tiling = self._choose(program, x.rows, x.channels, self.taps * dy.channels, 1)
         shared = tiling.shares > 1
         target = program.scratch(tiling.shares * x.size) if shared else dx
         defines = PLAIN.defines | {"ADD": 0} if shared else end.defines
@@ -204,7 +205,7 @@ class Convolution(Layer):
 
     def _weight_gradient(self, program: Program, x: Value, dy: Value, block: Block) -> None:
         """The parts of the gradient; the optimizer's launch adds them up."""
-        tiling = self._choose(program, self.taps * x.channels, dy.channels, dy.rows, False)
+        tiling = self._choose(program, self.taps * x.channels, dy.channels, dy.rows, 0)
         block.shares = tiling.shares
         self._launch(
             program,
@@ -226,10 +227,10 @@ class Convolution(Layer):
         )
 
     def _choose(
-        self, program: Program, rows: int, columns: int, depth: int, sharing_costs_launch: bool
+        self, program: Program, rows: int, columns: int, depth: int, launches_to_share: int
     ) -> Tiling:
         processors = program.device.multiprocessors
-        return choose(rows, columns, depth, self.precision, processors, sharing_costs_launch)
+        return choose(rows, columns, depth, self.precision, processors, launches_to_share)
 
     def _shape(self, x: Value, y: Value) -> tuple[int, ...]:
         return (*x.shape, *y.shape, *self.padding)
