@@ -133,6 +133,13 @@ class Bench:
         self.defines = tile.defines | vectors | geometry.defines() | usual | options
         self.nothing = device.zeros(32, np.uint8)
 
+    def compile(self) -> None:
+        """Asks for all kernels, so that they are made meanwhile."""
+        for product in ("forward", "input_gradient", "weight_gradient"):
+            self._kernel(f"convolution_{product}")
+        if self.defines["SPLIT"]:
+            self.device.kernel(SHARES, self.defines, "finish_forward")
+
     def forward(self, p: Problem, apart: int, shares: int) -> Array:
         """y, N×O×H×W, with `apart` channels between the pixels of images, by `shares` shares of the sum."""
         x, x_stride = self._image(p.x, apart)
@@ -247,9 +254,11 @@ class Bench:
 
     def _launch(self, name: str, size: tuple[int, int, int], args: tuple[Any, ...]) -> None:
         grid = (-(-size[0] // self.tile.rows), -(-size[1] // self.tile.columns), size[2])
+        self.device.bind(self._kernel(name), grid, (self.tile.threads, 1, 1), args)()
+
+    def _kernel(self, name: str) -> Any:
         source = name.replace("convolution", "kernels") + ".cu"
-        kernel = self.device.kernel((*PRODUCT, source), self.defines, name)
-        self.device.bind(kernel, grid, (self.tile.threads, 1, 1), args)()
+        return self.device.kernel((*PRODUCT, source), self.defines, name)
 
     def _launch_flat(self, name: str, size: int, args: tuple[Any, ...]) -> None:
         kernel = self.device.kernel(SHARES, self.defines, name)

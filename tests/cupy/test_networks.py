@@ -7,11 +7,12 @@ import functools
 
 import pytest
 from dlbench.backends.cupy_device import source_text
-from host_adapter import HostAdapter
+from host_adapter import HostAdapter, launches
 from host_device import HostDevice, Schedule
 from recorded import sample, workloads
 from vectors import PLAN
 
+from dlbench.spec.workload import initial_weights
 from dlbench.verify.check import verify
 from dlbench.verify.conformance import trials
 
@@ -29,6 +30,17 @@ def cache_dir(tmp_path_factory):
 @functools.cache
 def device(schedule):
     return HostDevice(source_text, schedule)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiling_ahead():
+    """The kernels of all networks, on all cores, while the first tests run."""
+    for trial in TRIALS.values():
+        plan = dataclasses.replace(PLAN, batch=trial.batch)
+        weights = initial_weights(trial.workload, 0)
+        session = HostAdapter(device(SCHEDULES[0])).open(plan, trial.workload, weights)
+        for launch in launches(session):
+            device(SCHEDULES[0]).kernel(launch.sources, launch.defines, launch.name)
 
 
 def reason(trial, precision, cache_dir):
