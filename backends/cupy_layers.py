@@ -86,6 +86,8 @@ class InputGradient:
     other: tuple[Any, ...]
     x: tuple[Any, ...]
     finish: tuple[Any, ...]
+    vector: int
+    """How many neighbouring channels of all of them can be read and written at once."""
 
 
 def input_gradient(
@@ -113,6 +115,7 @@ def input_gradient(
         (added, added.stride),
         (known, known.stride),
         program.finish_args(finish),
+        min(value.vector for value in (dx, dy, added, known)),
     )
 
 

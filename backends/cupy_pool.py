@@ -46,11 +46,12 @@ class Pool(Layer):
         """A maximum also leaves which place of its window it came from, for the way back."""
         y = self.output(program, finish, out)
         places = program.value(y.shape, np.uint8) if self.largest else None
+        vector = min(x.vector, y.vector)
         program.launch_elements(
             _SOURCE,
-            finish.defines | self.defines | {"ADD": 0},
+            finish.defines | self.defines | {"ADD": 0, "VC": vector},
             "max_pool" if self.largest else "avg_pool",
-            y.size,
+            y.size // vector,
             (
                 *(x, x.stride, y, y.stride),
                 *(() if places is None else (places,)),
@@ -68,12 +69,12 @@ class Pool(Layer):
             if not self.node.needs_input_gradient:
                 return None
             end = input_gradient(program, x, dy, other, undo)
-            dx = end.dx
+            dx, vector = end.dx, end.vector
             program.launch_elements(
                 _SOURCE,
-                end.defines | self.defines,
+                end.defines | self.defines | {"VC": vector},
                 "max_pool_gradient" if self.largest else "avg_pool_gradient",
-                dx.size,
+                dx.size // vector,
                 (
                     *(dy, dy.stride),
                     *(() if places is None else (places,)),
@@ -104,10 +105,10 @@ class GlobalAvgPool(Layer):
     ) -> tuple[Value, Back]:
         """A thread sums a channel of an image."""
         y = self.output(program, finish, out)
-        pixels = x.height * x.width
+        pixels, vector = x.height * x.width, min(x.vector, y.vector)
         program.launch_elements(
             _SOURCE,
-            finish.defines | _NO_WINDOW | {"ADD": 0},
+            finish.defines | _NO_WINDOW | {"ADD": 0, "VC": vector},
             "global_avg_pool",
             y.size,
             (x, x.stride, y, y.stride, pixels, x.channels, y.size, *program.finish_args(finish)),
@@ -117,12 +118,12 @@ class GlobalAvgPool(Layer):
             if not self.node.needs_input_gradient:
                 return None
             end = input_gradient(program, x, dy, other, undo)
-            dx = end.dx
+            dx, vector = end.dx, end.vector
             program.launch_elements(
                 _SOURCE,
-                end.defines | _NO_WINDOW,
+                end.defines | _NO_WINDOW | {"VC": vector},
                 "global_avg_pool_gradient",
-                dx.size,
+                dx.size // vector,
                 (
                     dy,
                     dy.stride,

@@ -21,7 +21,9 @@ _BUSY_WARPS = 8
 _RESIDENT_WARPS = 16
 _LAUNCH_S = 2.5e-6
 _BYTES_PER_S = 2e12
-_SHARES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_PART_S = 0.06e-6
+"""A thread adds up the parts of an element one after the other."""
+_SHARES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Tile:
     ----------
     rows, columns, depth : BM, BN, BK.
     unit_rows, unit_columns : what a thread makes (fp32: TM, TN) or a warp (tf32: WM, WN).
+    groups : GROUPS, threads that share out each step's terms of one result.
     efficiency : share of the arithmetic that its loads from shared memory leave, roughly.
     """
 
@@ -42,18 +45,20 @@ class Tile:
     unit_columns: int
     efficiency: float
     tensor_cores: bool = False
+    groups: int = 1
 
     @property
     def threads(self) -> int:
         """Threads of a block."""
         units = self.rows // self.unit_rows * (self.columns // self.unit_columns)
-        return units * (32 if self.tensor_cores else 1)
+        return units * (32 if self.tensor_cores else self.groups)
 
     @property
     def defines(self) -> dict[str, int]:
         """The constants."""
         unit = ("WM", "WN") if self.tensor_cores else ("TM", "TN")
-        return {
+        groups = {} if self.tensor_cores else {"GROUPS": self.groups}
+        return groups | {
             "BM": self.rows,
             "BN": self.columns,
             "BK": self.depth,
@@ -75,9 +80,11 @@ TILES = {
         Tile(128, 32, 8, 8, 4, 0.7),
         Tile(128, 16, 16, 4, 4, 0.5),
         Tile(64, 32, 16, 4, 4, 0.5),
-        # Few rows too: small batches.
-        Tile(64, 16, 16, 4, 4, 0.4),
-        Tile(32, 32, 16, 4, 4, 0.4),
+        # Few rows too: small batches, and the weights of first layers (9 rows for one channel and 3 x 3). Groups
+        # make blocks of 256 threads of them.
+        Tile(64, 16, 32, 4, 4, 0.35, groups=4),
+        Tile(32, 32, 32, 4, 4, 0.35, groups=4),
+        Tile(16, 32, 64, 4, 4, 0.3, groups=8),
     ),
     "tf32": (
         # 64 x 32 a warp: 16 products for 24 fragment loads.
@@ -123,10 +130,9 @@ def choose(
     for tile in TILES[precision]:
         for wanted in _SHARES:
             tiling = _tiling(tile, rows, columns, depth, wanted)
-            if wanted > 1 and tiling.shares != wanted:
-                continue
             time_s = _time_s(tiling, rows, columns, precision, multiprocessors)
             if tiling.shares > 1:
+                time_s += _PART_S * tiling.shares
                 time_s += 8 * rows * columns * tiling.shares / _BYTES_PER_S
                 time_s += _LAUNCH_S * launches_to_share
             if best is None or time_s < best[0]:

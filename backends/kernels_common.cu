@@ -33,6 +33,30 @@ struct Finish {
     unsigned layer;
 };
 
+// V neighbours at once, 1 or 4; four are aligned to 16 bytes.
+template <int V>
+__device__ __forceinline__ void load(float* values, const float* from)
+{
+    if (V == 4) {
+        float4 four = *(const float4*)from;
+        values[0] = four.x;
+        values[1] = four.y;
+        values[2] = four.z;
+        values[3] = four.w;
+    } else {
+        values[0] = *from;
+    }
+}
+
+template <int V>
+__device__ __forceinline__ void save(float* to, const float* values)
+{
+    if (V == 4)
+        *(float4*)to = make_float4(values[0], values[V > 1 ? 1 : 0], values[V > 2 ? 2 : 0], values[V > 3 ? 3 : 0]);
+    else
+        *to = values[0];
+}
+
 // Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): four words for a counter and a
 // key, with no state, so that the backward pass draws the forward pass' mask again instead of storing it.
 __device__ __forceinline__ uint4 philox(uint4 counter, unsigned key_low, unsigned key_high)

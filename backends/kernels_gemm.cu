@@ -9,19 +9,28 @@
 // shared memory as float4 and does TM * TN multiply-adds, so that larger register tiles need less shared memory
 // bandwidth. tf32: a warp makes WM x WN elements with tensor-core products of 16 x 8 x 8.
 //
-// Constants: BM BN BK, TM TN (fp32) or WM WN (tf32), TF32, VA VB (elements per load of A and B, 1 or 4).
+// A small tile has few threads, and a multiprocessor needs many: GROUPS of them each take their part of every step's k,
+// and the first one adds up in the end (fp32).
+//
+// Constants: BM BN BK, TM TN GROUPS (fp32) or WM WN (tf32), TF32, VA VB (elements per load of A and B, 1 or 4).
+
+#ifndef GROUPS
+#define GROUPS 1
+#endif
 
 #if TF32
 #define THREADS (32 * (BM / WM) * (BN / WN))
 // The 4 k and 8 rows that a warp's fragment reads then lie in 32 banks.
 #define PAD 8
 #else
-#define THREADS ((BM / TM) * (BN / TN))
+#define UNITS ((BM / TM) * (BN / TN))
+#define THREADS (GROUPS * UNITS)
 // Keeps rows aligned for float4 and spreads the transposing stores over the banks.
 #define PAD 4
 #endif
 
-#ifndef DLBENCH_HOST
+// Only what has tensor cores for it may see their instructions.
+#if TF32 && !defined(DLBENCH_HOST)
 __device__ __forceinline__ float to_tf32(float value)
 {
     unsigned bits;
@@ -47,20 +56,6 @@ __device__ __forceinline__ float operand(float value)
 #else
     return value;
 #endif
-}
-
-template <int V>
-__device__ __forceinline__ void load(float* values, const float* from)
-{
-    if (V == 4) {
-        float4 four = *(const float4*)from;
-        values[0] = four.x;
-        values[1] = four.y;
-        values[2] = four.z;
-        values[3] = four.w;
-    } else {
-        values[0] = *from;
-    }
 }
 
 // How the threads of a block share out a tile of SIDE x BK whose elements lie one after the other along k: each
@@ -161,6 +156,8 @@ struct Product {
         }
     }
 
+    __device__ __forceinline__ void gather() {}
+
     template <class Visit>
     __device__ __forceinline__ void visit(Visit& visitor)
     {
@@ -213,13 +210,17 @@ struct Product {
             for (int j = 0; j < TN; ++j) sums[i][j] = 0.0f;
     }
 
-    __device__ __forceinline__ int first_row() const { return (int)threadIdx.x / (BN / TN) * 4; }
-    __device__ __forceinline__ int first_column() const { return (int)threadIdx.x % (BN / TN) * 4; }
+    __device__ __forceinline__ int unit() const { return (int)threadIdx.x % UNITS; }
+    __device__ __forceinline__ int group() const { return (int)threadIdx.x / UNITS; }
+    __device__ __forceinline__ int first_row() const { return unit() / (BN / TN) * 4; }
+    __device__ __forceinline__ int first_column() const { return unit() % (BN / TN) * 4; }
 
     __device__ __forceinline__ void add(const float* a_tile, const float* b_tile)
     {
+        a_tile += group() * (BK / GROUPS) * (BM + PAD);
+        b_tile += group() * (BK / GROUPS) * (BN + PAD);
 #pragma unroll
-        for (int k = 0; k < BK; ++k) {
+        for (int k = 0; k < BK / GROUPS; ++k) {
             float a[TM], b[TN];
 #pragma unroll
             for (int i = 0; i < TM; i += 4) load<4>(a + i, a_tile + k * (BM + PAD) + i / 4 * A_APART + first_row());
@@ -232,9 +233,32 @@ struct Product {
         }
     }
 
+    // The groups' sums, one after the other, to the first group.
+    __device__ __forceinline__ void gather()
+    {
+#if GROUPS > 1
+        __shared__ float others[TM * TN * UNITS];
+        for (int from = 1; from < GROUPS; ++from) {
+            if (group() == from)
+#pragma unroll
+                for (int i = 0; i < TM; ++i)
+#pragma unroll
+                    for (int j = 0; j < TN; ++j) others[(i * TN + j) * UNITS + unit()] = sums[i][j];
+            __syncthreads();
+            if (group() == 0)
+#pragma unroll
+                for (int i = 0; i < TM; ++i)
+#pragma unroll
+                    for (int j = 0; j < TN; ++j) sums[i][j] += others[(i * TN + j) * UNITS + unit()];
+            __syncthreads();
+        }
+#endif
+    }
+
     template <class Visit>
     __device__ __forceinline__ void visit(Visit& visitor)
     {
+        if (group()) return;
 #pragma unroll
         for (int i = 0; i < TM; ++i)
 #pragma unroll
@@ -245,6 +269,7 @@ struct Product {
     template <class Visit>
     __device__ __forceinline__ void visit_windows(Visit& visitor)
     {
+        if (group()) return;
 #pragma unroll
         for (int i = 0; i < TM; i += 4)
 #pragma unroll
@@ -302,6 +327,7 @@ __device__ __forceinline__ void multiply(Product& product, ASource& a, BSource& 
         __syncthreads();
         now = 1 - now;
     }
+    product.gather();
 }
 
 // Stores WIDTH neighbours, as one where their number and place allow it.

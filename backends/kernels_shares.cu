@@ -13,6 +13,7 @@ finish_forward(const float* __restrict__ parts, int shares, int rows, int column
     if (element >= size) return;
     int row = (int)(element / columns), column = (int)(element - (long long)row * columns);
     float sum = 0.0f;
+#pragma unroll 8
     for (int share = 0; share < shares; ++share) sum += parts[share * size + element];
     if (BIAS) sum += bias[column];
     Finish finish = {slope, scale, threshold, layer};
@@ -29,6 +30,7 @@ finish_input_gradient(const float* __restrict__ parts, int shares, int rows, int
     if (element >= size) return;
     int row = (int)(element / columns), column = (int)(element - (long long)row * columns);
     float sum = 0.0f;
+#pragma unroll 8
     for (int share = 0; share < shares; ++share) sum += parts[share * size + element];
     if (ADD) sum += other[(long long)row * other_stride + column];
     if (ACTIVATION != IDENTITY || DROPOUT) {

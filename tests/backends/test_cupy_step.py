@@ -144,13 +144,13 @@ def test_a_tiling_covers_every_result_and_every_term(sizes, precision):
 def test_a_tile_fits_a_block_and_its_loaders(tile):
     assert 32 <= tile.threads <= 1024
     assert tile.threads >= max(tile.rows, tile.columns, tile.depth)
-    assert tile.depth % 8 == 0
+    assert tile.depth % (8 * tile.groups) == 0
     least = (16, 8) if tile.tensor_cores else (4, 4)
     assert (tile.unit_rows % least[0], tile.unit_columns % least[1]) == (0, 0)
 
 
 def test_long_sums_for_few_results_are_shared_out():
-    assert choose(64, 128, 9216, "fp32", 132, 1).shares > 16
+    assert choose(64, 128, 9216, "fp32", 132, 1).shares >= 8
     assert choose(36_864, 64, 288, "fp32", 132, 1).shares == 1
 
 
