@@ -36,6 +36,8 @@ MODES = {
     "fast": ["-O3", "-Werror=frame-larger-than=16384"],
     # for what takes longer to compile than to run
     "quick": ["-O1", "-Werror=frame-larger-than=16384"],
+    # as on processors for which there is no switching of our own
+    "portable": ["-O1", "-DHOST_UCONTEXT"],
     "sanitized": [
         "-O0",
         "-g",

@@ -75,7 +75,6 @@ class HostDevice:
         self.schedule = schedule
         self.compute_capability = capability
         self._mode = mode
-        self.launches: list[str] = []
         self._arenas: dict[int, list[Array]] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
 
@@ -144,7 +143,6 @@ class HostDevice:
             written outside an argument.
         """
         kernel = pending.ready
-        self.launches.append(kernel.name)
         _check_sizes(kernel, grid, block)
         _check_arguments(kernel, args)
         buffers = [

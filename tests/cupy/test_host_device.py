@@ -113,6 +113,15 @@ def test_leaving_out_any_barrier_changes_a_result(name):
         assert any(not np.array_equal(right, r) for r in results), mutant
 
 
+def test_fibers_of_the_c_library_do_the_same():
+    x = normal(3, 50)
+    device = HostDevice(sample_text, mode="portable")
+    sums = device.buffer(3)
+    kernel = device.kernel(["row_sums.cu"], {}, "row_sums")
+    device.launch(kernel, (3, 1, 1), (96, 1, 1), (device.from_host(x), sums, np.int32(50)))
+    np.testing.assert_allclose(x.sum(1), device.to_host(sums), rtol=0, atol=1e-5)
+
+
 def test_a_write_outside_an_argument_is_caught():
     text = sample_text(["saxpy.cu"], {}).replace("i < count", "i <= count")
     args = (np.int32(100), np.float32(2), normal(101), normal(100))

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "fibers.h"
+#include "blocks.h"
 
 #define DLBENCH_HOST 1
 

@@ -10,7 +10,7 @@
 // device would cut its last bits off without a word.
 #pragma once
 
-#include "fibers.h"
+#include "blocks.h"
 
 namespace host {
 

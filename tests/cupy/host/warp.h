@@ -1,11 +1,11 @@
 // What the lanes of a warp do together: shuffles, votes and the warp's own barrier.
 //
 // Every lane leaves what it brings and waits; when all living lanes of the mask stand in the same
-// line, the last one's arrival settles it for all of them (fibers.h). A value read from a lane that
+// line, the last one's arrival settles it for all of them (blocks.h). A value read from a lane that
 // takes no part is undefined on a device, and is all ones here, a NaN.
 #pragma once
 
-#include "fibers.h"
+#include "blocks.h"
 
 namespace host {
 
