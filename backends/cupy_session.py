@@ -212,8 +212,10 @@ class Session:
             self._device.write(self._progress[LEARNING_RATE_BYTES], rate)
             self._written_rate = self.learning_rate
         self._run(True, batch)
-        self._steps += 1
-        return Loss(self._steps - 1)
+        loss = Loss(self._steps)
+        # The optimizer's launch counts the steps on the device, and there is none without parameters.
+        self._steps += bool(self._parameters.trained)
+        return loss
 
     def download(self, result: Logits | Loss) -> npt.NDArray[np.float32]:
         """A copy of the result; waits for the stream."""

@@ -165,7 +165,7 @@ struct PooledOutputs {
 #define PLACES_PARAMETER
 #endif
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS)
 convolution_forward(const float* __restrict__ x, int x_stride, const float* __restrict__ weight,
                     const float* __restrict__ bias, float* __restrict__ y, int y_stride,
                     PLACES_PARAMETER SHAPE_PARAMETERS, int k_share, const Progress* progress, float slope,

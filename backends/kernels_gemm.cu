@@ -29,6 +29,13 @@
 #define PAD 4
 #endif
 
+// Left alone (0), the compiler squeezes blocks of groups into so few registers that it must spill some to memory.
+#if GROUPS > 1
+#define LEAST_BLOCKS 2
+#else
+#define LEAST_BLOCKS 0
+#endif
+
 // Only what has tensor cores for it may see their instructions.
 #if TF32 && !defined(DLBENCH_HOST)
 __device__ __forceinline__ float to_tf32(float value)

@@ -112,7 +112,7 @@ struct InputGradients {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS)
 convolution_input_gradient(const float* __restrict__ dy, int dy_stride, const float* __restrict__ weight, float* dx,
                            int dx_stride, const float* other, int other_stride, const float* __restrict__ x,
                            int x_stride, SHAPE_PARAMETERS, int k_share, const Progress* progress, float slope,

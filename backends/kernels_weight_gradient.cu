@@ -80,7 +80,7 @@ struct Gradients : AlongSide<BN, VB> {
 };
 
 // The parts of a parameter's gradient lie `part_stride` floats apart; the bias is the last row of its weight.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS)
 convolution_weight_gradient(const float* __restrict__ x, int x_stride, const float* __restrict__ dy, int dy_stride,
                             float* __restrict__ parts, int part_stride, SHAPE_PARAMETERS, int k_share)
 {
