@@ -186,8 +186,8 @@ def rows(record: Record, name: str = "", baseline: str = BASELINE) -> pd.DataFra
     for outcome in sorted(found, key=_rank):
         seen = sampled.get(outcome.case, {}) if outcome.medians_s else {}
         row = _row(outcome, record.header, bases, peaks, name)
-        # what the process saw of its device goes before what was sampled beside it
-        table.append(seen | {key: cell for key, cell in row.items() if cell is not None})
+        # the driver's own name of a device goes before the framework's
+        table.append(row | {key: cell for key, cell in seen.items() if cell is not None})
     return _frame(table)
 
 

@@ -97,7 +97,7 @@ def test_a_device_that_is_not_there_is_unavailable(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"device": "cpu"}, "cupy has no CPU; cuda or cuda:N"),
+        ({"device": "cpu"}, "cupy has no CPU; cuda, cuda:N or cuda:GPU-UUID"),
         ({"mode": "lazy"}, "cupy has the modes eager and graph; it has no 'lazy'"),
         ({"precision": "bf16"}, "cupy computes in fp32 or tf32, not in 'bf16'"),
         ({"precision": "tf32"}, r"GPU 0 \(sm 7.5\) has no tf32; it came with sm 8.0"),
