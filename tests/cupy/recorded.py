@@ -95,8 +95,9 @@ _NETWORKS: tuple[tuple[list[int], list[dict[str, Any]], str, dict[str, Any]], ..
         _SGD,
     ),
     (
-        [3, 1, 2],  # hardly anything to normalise
-        [{"type": "batch_norm"}, {"type": "flatten"}, {"type": "linear", "out_features": 2}],
+        # hardly anything to normalise; a weight and a bias that end just before the next 256 elements
+        [3, 1, 2],
+        [{"type": "batch_norm"}, {"type": "flatten"}, {"type": "linear", "out_features": 36}],
         "mean_squared_error",
         {"type": "adagrad", "learning_rate": 0.1},
     ),
