@@ -95,8 +95,9 @@ _NETWORKS: tuple[tuple[list[int], list[dict[str, Any]], str, dict[str, Any]], ..
         _SGD,
     ),
     (
-        [3, 1, 2],  # hardly anything to normalise
-        [{"type": "batch_norm"}, {"type": "flatten"}, {"type": "linear", "out_features": 2}],
+        # hardly anything to normalise; a weight and a bias that end just before the next 256 elements
+        [3, 1, 2],
+        [{"type": "batch_norm"}, {"type": "flatten"}, {"type": "linear", "out_features": 36}],
         "mean_squared_error",
         {"type": "adagrad", "learning_rate": 0.1},
     ),
@@ -114,17 +115,19 @@ def workloads() -> list[Workload]:
 
 
 def record(read: Read = source_text, batch: int = 3, precision: str = "fp32") -> list[Recorded]:
-    """One launch of each build, from one training step and one inference of each network.
+    """One launch of each build that a network has, from one training step and one inference of each network.
 
     `read` gives a kernel's text from its sources and constants.
     """
-    device = RecordingDevice(read)
     plan = Plan("cupy", "cuda:0", batch=batch, threads=1, precision=precision)
+    recorded = []
     for number, workload in enumerate(workloads()):
+        device = RecordingDevice(read)
         # Many multiprocessors share long sums among blocks; few leave each block many steps.
         device.multiprocessors = 2 if number % 2 else 132
         _step(device, plan, workload)
-    return device.recorded
+        recorded += device.recorded
+    return recorded
 
 
 def sample(
