@@ -21,8 +21,8 @@ from multiprocessing.context import ForkProcess
 
 from .numpy_blas import own_pace
 
-_TRACE_KEPT = 4096
-"""Characters of a traceback: a pipe takes them without anybody reading."""
+_LINE_KEPT, _TRACE_KEPT = 400, 4000
+"""Characters of an error and its traceback: a pipe takes so many without anybody reading."""
 
 _FORKING = threading.Lock()
 """A process forked meanwhile by another thread would hold open what tells of a death."""
@@ -116,7 +116,7 @@ def _serve(work: Callable[[], None], go: int, done: int, tells: Connection) -> N
 
 def _told(error: BaseException) -> str:
     """The error in a line, then where it came from."""
-    line = "".join(traceback.format_exception_only(error)).strip()
+    line = "".join(traceback.format_exception_only(error)).strip()[:_LINE_KEPT]
     trace = "".join(traceback.format_exception(error))[-_TRACE_KEPT:]
     return f"in a worker process of the NumPy backend: {line}\n\n{trace}"
 
