@@ -80,6 +80,7 @@ class Session:
         ]
         self._targets: npt.NDArray[Any]
         self._loss: Array
+        self._stores: list[npt.NDArray[Any]] = []
         self._training, self._logits = self._program(training=True)
         self._inference, self._output = self._program(training=False)
         self._parameters.allocate(self._team)
@@ -92,7 +93,7 @@ class Session:
 
     def _program(self, training: bool) -> tuple[Program, Value]:
         """The steps of a training step (without the optimizer) or of inference, and the value they end in."""
-        program = Program(self._team, training)
+        program = Program(self._team, training, self._stores)
         last = dataclasses.replace(self._workload.nodes[-1], needs_input_gradient=True)
         y, chain_back = self._chain.emit(program, self._input)
         y, flatten_back = Flatten(last).emit(program, y)

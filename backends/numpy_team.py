@@ -61,14 +61,15 @@ class Worker:
         self.random = np.random.SFC64([self._seed, self.index, life])
 
     def buffer(
-        self, key: Any, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32
+        self, key: Any, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32, least: int = 0
     ) -> npt.NDArray[Any]:
-        """Memory named `key` in this shape, with whatever its last user left in it."""
+        """Memory named `key` in this shape, with whatever its last user left in it. One of at least `least` bytes
+        need not be replaced soon; who has the smaller one keeps it."""
         kind = np.dtype(dtype)
         size = math.prod(shape) * kind.itemsize
         memory = self._buffers.get(key)
         if memory is None or memory.nbytes < size:
-            memory = self._buffers[key] = aligned(size, np.uint8)
+            memory = self._buffers[key] = aligned(max(size, least), np.uint8)
         return memory[:size].view(kind).reshape(shape)
 
     def zeros(self, key: Any, count: int) -> npt.NDArray[Any]:

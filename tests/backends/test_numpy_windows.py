@@ -73,7 +73,10 @@ def geometry(draw):
     return Geometry(
         channels,
         2,
-        *((getattr(axes[0], name), getattr(axes[1], name)) for name in ("size", "out", "kernel", "stride")),
+        *(
+            (getattr(axes[0], name), getattr(axes[1], name))
+            for name in ("size", "out", "kernel", "stride")
+        ),
         *((getattr(axes[0], name), getattr(axes[1], name)) for name in ("padding", "dilation")),
     )
 
@@ -100,9 +103,9 @@ def test_products_over_the_windows_are_the_convolution(g, images, seed):
     expansion = expansion_of(g, images)
     carried_out(expansion.fill(x))
     rows = zip(expansion.windows, g.kernel_rows(w), strict=True)
-    actual = sum(
-        (window.T if g.tap_major else window) @ part for window, part in rows
-    ).reshape(g.out_size[0], images, g.out_size[1], g.out_channels)
+    actual = sum((window.T if g.tap_major else window) @ part for window, part in rows).reshape(
+        g.out_size[0], images, g.out_size[1], g.out_channels
+    )
     expected = np.zeros_like(actual)
     for r, c, i, j in itertools.product(*map(range, (*g.out_size, *g.kernel))):
         y = r * g.stride[0] + i * g.dilation[0] - g.padding[0]
@@ -160,7 +163,7 @@ def by_backend(node, x, dy):
     """Output and gradient of a pool for N×C×H×W."""
     team = Team(1, len(x), 0)
     chunk = Chunk(team.workers[0], 0, len(x), (0, len(x)))
-    program = Program(team, training=True)
+    program = Program(team, training=True, stores=[])
 
     def stored(array):
         value = Value((*array.shape[2:], array.shape[1]))
