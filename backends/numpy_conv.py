@@ -27,7 +27,8 @@ _FEW_CHANNELS = 64
 
 
 class Conv2d(Layer):
-    """The layer: its parameters and its geometry. Each worker has an expansion for each size of chunk."""
+    """The layer: its parameters and its geometry. Each worker has an expansion for each
+    geometry and size of chunk."""
 
     keeps = "input"
     in_place = False
@@ -139,7 +140,8 @@ class Conv2d(Layer):
             yield from folded.fold(dx, chunk.worker.buffer("image", dx.shape))
 
     def _expansion(self, chunk: Chunk, geometry: Geometry) -> Expansion:
-        key = (self, geometry, chunk.size)
+        # Layers with the same geometry share one: each of them leaves the same places zero.
+        key = (geometry, chunk.size)
         elements = Expansion.elements(geometry, chunk.size)
         return Expansion(geometry, chunk.size, chunk.worker.zeros(key, elements))
 

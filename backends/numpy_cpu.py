@@ -17,7 +17,7 @@ from dlbench.contract import BackendInfo, Device, Plan
 from dlbench.errors import PlanRefused
 from dlbench.spec.workload import Weights, Workload
 
-from .numpy_blas import blas_facts, own_pace
+from .numpy_blas import blas_facts
 from .numpy_layers import Canonical, Flatten, inner_shape
 from .numpy_losses import loss_and_gradient
 from .numpy_network import Chain
@@ -80,6 +80,7 @@ class Session:
         ]
         self._targets: npt.NDArray[Any]
         self._loss: Array
+        self._stores: list[npt.NDArray[Any]] = []
         self._training, self._logits = self._program(training=True)
         self._inference, self._output = self._program(training=False)
         self._parameters.allocate(self._team)
@@ -92,7 +93,7 @@ class Session:
 
     def _program(self, training: bool) -> tuple[Program, Value]:
         """The steps of a training step (without the optimizer) or of inference, and the value they end in."""
-        program = Program(self._team, training)
+        program = Program(self._team, training, self._stores)
         last = dataclasses.replace(self._workload.nodes[-1], needs_input_gradient=True)
         y, chain_back = self._chain.emit(program, self._input)
         y, flatten_back = Flatten(last).emit(program, y)
@@ -113,7 +114,8 @@ class Session:
 
         yield (compute,)
 
-    def _run(self, program: Program, batch: Batch, output: Value) -> None:
+    def _take(self, program: Program, batch: Batch, output: Value) -> None:
+        """Makes `program` ready to run on `batch`."""
         if program not in self._prepared:
             program.prepare([self._input, output])
             self._prepared.add(program)
@@ -121,7 +123,6 @@ class Session:
             images = batch.inputs[start:stop]
             shard[...] = images.swapaxes(0, 1) if images.ndim == 4 else images
         self._targets = batch.targets
-        program.run()
 
     @property
     def facts(self) -> Mapping[str, str | int]:
@@ -136,16 +137,18 @@ class Session:
 
     def infer(self, batch: Batch) -> Array:
         """The network's output in inference mode."""
-        with own_pace():
-            self._run(self._inference, batch, self._output)
+        self._take(self._inference, batch, self._output)
+        with self._team.step():
+            self._inference.run()
         output = self._output.store
         assert output is not None
         return output.reshape(-1, *self._workload.output_shape).copy()
 
     def train_step(self, batch: Batch) -> Array:
         """One optimizer step; the mean loss before it."""
-        with own_pace():
-            self._run(self._training, batch, self._logits)
+        self._take(self._training, batch, self._logits)
+        with self._team.step():
+            self._training.run()
             self._moment[:] = self.learning_rate, self._moment[1] + 1
             self._team.run(self._update)
         return self._loss

@@ -62,7 +62,7 @@ class Layer:
     workspace_bytes = 0
     """What the layer touches an image besides its values."""
     in_place = True
-    """Whether `forward` and `backward` may be given the same array to read and write."""
+    """Whether `forward` and `backward` may write over what they read."""
     scope: Scope | None = None
     """Who runs them; None for what `scope_of` says."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +26,8 @@ def _part(array: Any, where: tuple[slice, slice]) -> Any:
 
 class MaxPool(Layer):
     """Maximum over windows: over the columns of each first, then of these over its rows, so that a window costs
-    as many passes as it has rows and columns, not positions. Both keep which one it was; the first of
-    equal ones both times is the first in row-major order."""
+    as many passes as it has rows and columns, not positions. The first of equal ones both times is the first in
+    row-major order; its number is kept."""
 
     in_place = False
 
@@ -44,25 +43,65 @@ class MaxPool(Layer):
         """Two steps forward, two back."""
         wide = Value((self.rows.size, self.columns.out, self.channels))
         y = Value((self.rows.out, self.columns.out, self.channels))
-        column = row = None
+        kind = np.uint8 if self.rows.kernel * self.columns.kernel <= 256 else np.uint16
+        column = winner = None
         if program.training:
-            column, row = _winner(wide, self.columns), _winner(y, self.rows)
-        program.add(functools.partial(_forward, self.columns, _columns), [x], [wide, column])
-        program.add(functools.partial(_forward, self.rows, _rows), [wide], [y, row])
+            column, winner = Value(wide.shape, kind), Value(y.shape, kind)
+        program.add(self.widest, [x], [wide, column])
+        program.add(self.highest, [wide, column], [y, winner])
 
         def back(dy: Value) -> Value | None:
             if not self.node.needs_input_gradient:
                 return None
-            dwide, dx = Value(wide.shape), Value(x.shape)
-            program.add(functools.partial(_backward, self.rows, _rows), [dy, row], [dwide])
-            program.add(functools.partial(_backward, self.columns, _columns), [dwide, column], [dx])
+            # What a store would hold is larger than what it is made from.
+            again = x.size > y.size
+            dwide, dcolumn = Value(wide.shape), Value(wide.shape, kind)
+            dx = Value(x.shape)
+            program.add(self.to_rows, [dy, winner], [dwide, dcolumn], again=again)
+            program.add(self.to_columns, [dwide, dcolumn], [dx], again=again)
             return dx
 
         return y, back
 
+    def widest(self, chunk: Chunk, x: Array, wide: Array, column: Maybe) -> Calls:
+        """Maxima over the columns of each window, and in which column."""
+        yield from _maximum(self.columns, _columns, chunk, x, wide, column)
 
-def _winner(value: Value, axis: Axis) -> Value:
-    return Value(value.shape, np.uint8 if axis.kernel <= 256 else np.uint16)
+    def highest(self, chunk: Chunk, wide: Array, column: Maybe, y: Array, winner: Maybe) -> Calls:
+        """Maxima of these over the rows; the winner is row · columns of a window + column."""
+        yield from _maximum(self.rows, _rows, chunk, wide, y, winner, column, self.columns.kernel)
+
+    def to_rows(
+        self, chunk: Chunk, dy: Array, winner: Array, dwide: Array, dcolumn: Array
+    ) -> Calls:
+        """Each gradient to the row that won, and with it the column."""
+        row, column, number = (
+            chunk.worker.buffer(name, winner.shape, winner.dtype)
+            for name in ("winning row", "winning column", "number")
+        )
+        count = winner.dtype.type(self.columns.kernel)
+        yield np.floor_divide, winner, count, row
+        yield np.multiply, row, count, number
+        yield np.subtract, winner, number, column
+        yield from _backward(self.rows, _rows, chunk, dy, row, dwide)
+        if not self.rows.tiles:
+            yield dcolumn.fill, 0
+        for k in range(self.rows.kernel):
+            out, into = self.rows.met(k)
+            if self.rows.tiles:
+                # A column that did not win is 0 in dwide, whatever is said of it.
+                yield np.copyto, dcolumn[into], column
+            else:
+                met = dcolumn[into]
+                won = chunk.worker.buffer("mask", number[out].shape, np.bool_)
+                yield np.equal, row[out], row.dtype.type(k), won
+                yield np.copyto, number[out], won
+                yield np.multiply, number[out], column[out], number[out]
+                yield maximum, met, number[out], met
+
+    def to_columns(self, chunk: Chunk, dwide: Array, dcolumn: Array, dx: Array) -> Calls:
+        """Each row's gradient to the column that won."""
+        yield from _backward(self.columns, _columns, chunk, dwide, dcolumn, dx)
 
 
 def _rows(array: Any, where: slice) -> Any:
@@ -73,8 +112,18 @@ def _columns(array: Any, where: slice) -> Any:
     return array[:, :, where]
 
 
-def _forward(axis: Axis, along: Along, chunk: Chunk, x: Array, y: Array, winner: Maybe) -> Calls:
-    """Maxima along an axis, and at which position of its window each was first met."""
+def _maximum(
+    axis: Axis,
+    along: Along,
+    chunk: Chunk,
+    x: Array,
+    y: Array,
+    winner: Maybe,
+    inner: Maybe = None,
+    unit: int = 1,
+) -> Calls:
+    """Maxima along an axis, and the number of the position of each window where it was first met: `unit` for each
+    position, and what `inner` says of the element there."""
     buffer = chunk.worker.buffer
     for k in range(axis.kernel):
         out, into = axis.met(k)
@@ -85,6 +134,8 @@ def _forward(axis: Axis, along: Along, chunk: Chunk, x: Array, y: Array, winner:
             yield np.copyto, best, new
             if winner is not None:
                 yield winner.fill, 0
+                if inner is not None:
+                    yield np.copyto, along(winner, out), along(inner, into)
             continue
         if along is _columns:
             # Copied first: NumPy copies arrays with short runs as fast as any, but computes with them slowly.
@@ -93,14 +144,21 @@ def _forward(axis: Axis, along: Along, chunk: Chunk, x: Array, y: Array, winner:
             new = gathered
         if winner is not None:
             won = buffer("mask", new.shape, np.bool_)
+            first = along(winner, out)
             yield np.greater, new, best, won
-            if k == 1:
-                yield np.copyto, along(winner, out), won
+            if k == 1 and inner is None:
+                yield np.copyto, first, won
             else:
                 # Later winners have larger numbers, so the largest number that won is the winner's.
                 number = buffer("number", new.shape, winner.dtype)
-                yield np.multiply, won.view(np.uint8), winner.dtype.type(k), number
-                yield maximum, along(winner, out), number, along(winner, out)
+                yield np.copyto, number, won
+                if inner is None:
+                    yield np.multiply, number, winner.dtype.type(k), number
+                else:
+                    numbers = buffer("numbers", new.shape, winner.dtype)
+                    yield np.add, along(inner, into), winner.dtype.type(k * unit), numbers
+                    yield np.multiply, number, numbers, number
+                yield maximum, first, number, first
         yield maximum, best, new, best
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .numpy_team import Chunk, Team, Worker
+from .numpy_team import CHUNK_BYTES, Chunk, Team, Worker
 
 AnyArray = npt.NDArray[Any]
 Calls = Iterator[tuple[Any, ...]]
@@ -51,7 +51,9 @@ class Value:
     def view(self, chunk: Chunk) -> AnyArray:
         """The chunk's part: H×n×W×C, or n×features."""
         if self.store is None:
-            return chunk.worker.buffer(self.slot, self._shape(chunk.size), self.dtype)
+            # No more than half of what a step touches, since it also reads something.
+            shape, least = self._shape(chunk.size), CHUNK_BYTES // 2
+            return chunk.worker.buffer(self.slot, shape, self.dtype, least)
         if len(self.shape) == 1:
             return self.store[chunk.start : chunk.stop]
         start, stop = chunk.shard
@@ -89,6 +91,8 @@ class Step:
     settle: Callable[[], None] | None = None
     workspace_bytes: int = 0
     in_place: bool = False
+    again: bool = False
+    """Whether a later segment is to do it again instead of reading what it made from a store."""
 
     @property
     def values(self) -> list[Value]:
@@ -99,8 +103,10 @@ class Step:
 class Program:
     """Steps to be recorded, then `prepare`d once, then run any number of times."""
 
-    def __init__(self, team: Team, training: bool) -> None:
+    def __init__(self, team: Team, training: bool, stores: list[AnyArray]) -> None:
         self.team = team
+        self._stores = stores
+        """Memory that is free between runs, common to the programs of a session."""
         self.training = training
         self.steps: list[Step] = []
         self.starts: list[Callable[[], None]] = []
@@ -119,9 +125,9 @@ class Program:
 
     def prepare(self, stored: Sequence[Value]) -> None:
         """Cuts the steps into segments and gives every value its memory; `stored` values outlive the run."""
-        segments = _segments(self.steps)
+        segments = _done_again(_segments(self.steps))
         crossing = _crossing(segments, stored)
-        _give_stores(segments, crossing, stored, self.team)
+        _give_stores(segments, crossing, stored, self.team, self._stores)
         for segment in segments:
             _give_slots(segment, crossing)
             self._segments.append(self._bind(segment))
@@ -179,6 +185,31 @@ def _segments(steps: list[Step]) -> list[list[Step]]:
     return segments
 
 
+def _done_again(segments: list[list[Step]]) -> list[list[Step]]:
+    """The segments, with the steps in front that each of them does again."""
+    makers = {v: step for segment in segments for step in segment for v in step.writes}
+    return [_with_doubles(segment, makers) for segment in segments]
+
+
+def _with_doubles(segment: list[Step], makers: dict[Value | None, Step]) -> list[Step]:
+    own = {v for step in segment for v in step.writes}
+    doubles: dict[Value | None, Value] = {}
+    added: list[Step] = []
+
+    def on_doubles(step: Step) -> Step:
+        for value in step.reads:
+            maker = makers.get(value)
+            if maker is not None and maker.again and value not in own and value not in doubles:
+                again = on_doubles(maker)
+                doubles.update({v: Value(v.shape, v.dtype) for v in maker.writes if v is not None})
+                writes = tuple(doubles.get(v) for v in maker.writes)
+                added.append(dataclasses.replace(again, writes=writes))
+        return dataclasses.replace(step, reads=tuple(doubles.get(v, v) for v in step.reads))
+
+    rest = [on_doubles(step) for step in segment]
+    return added + rest
+
+
 def _crossing(segments: list[list[Step]], stored: Sequence[Value]) -> set[Value]:
     """The values that are touched in more than one segment, or by a step on the whole batch."""
     homes: dict[Value, int] = {}
@@ -192,21 +223,34 @@ def _crossing(segments: list[list[Step]], stored: Sequence[Value]) -> set[Value]
 
 
 def _give_stores(
-    segments: list[list[Step]], crossing: set[Value], stored: Sequence[Value], team: Team
+    segments: list[list[Step]],
+    crossing: set[Value],
+    stored: Sequence[Value],
+    team: Team,
+    free: list[AnyArray],
 ) -> None:
-    """Memory for the whole batch, taken over from values that no later segment touches."""
-    last_use = {v: i for i, segment in enumerate(segments) for step in segment for v in step.values}
-    free: list[AnyArray] = []
+    """Memory for the whole batch, taken over from values that nobody touches any more."""
+    last_use = {v: step for segment in segments for step in segment for v in step.values}
     held: dict[Value, AnyArray] = {}
-    for index, segment in enumerate(segments):
-        for value in (v for step in segment for v in step.writes if v is not None):
-            if value in crossing and value not in held:
+    for segment in segments:
+        ended: dict[Value, AnyArray] = {}
+        for step in segment:
+            ending = [v for v in step.reads if v in held and last_use[v] is step]
+            if step.in_place:
+                ended |= {v: held.pop(v) for v in ending}
+            for value in [v for v in step.writes if v in crossing and v.store is None]:
                 size = value.bytes * team.batch
-                held[value] = memory = _take(free, size, team)
+                # In the same segment from one of the same shape, whose part each chunk has done with.
+                same = [v for v in ended if (v.shape, v.dtype) == (value.shape, value.dtype)]
+                taken = same and step.scope is Scope.CHUNKS
+                memory = ended.pop(same[0]) if taken else _take(free, size, team)
                 value.store = memory[:size].view(value.dtype).reshape(team.batch, value.size)
-        for value in [v for v in held if last_use[v] == index and v not in stored]:
-            free.append(held[value])
-            last_use[value] = -1
+                if value not in stored:
+                    held[value] = memory
+            ended |= {v: held.pop(v) for v in ending if v in held}
+        free += ended.values()
+    # What is written and never read.
+    free += held.values()
 
 
 def _take(free: list[AnyArray], size: int, team: Team) -> AnyArray:
