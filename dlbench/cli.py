@@ -39,6 +39,7 @@ def cli() -> None:
 
 @cli.command("run")
 @options.what
+@options.pythons
 @click.option(
     "--budget",
     "budget_s",
@@ -105,6 +106,7 @@ def run_command(
 
 @cli.command("verify")
 @options.what
+@options.pythons
 @options.how_shown
 @options.where
 def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -> int:
@@ -124,6 +126,7 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
     help="Random networks, besides every layer, loss and optimizer.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="First random network.")
+@options.pythons
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def conformance_command(quiet: bool, **chosen: Any) -> int:
     """Hold an adapter, NAME or module:Class, against the oracle in everything the spec has."""
@@ -169,16 +172,18 @@ def list_suites_command() -> None:
 
 
 @list_group.command("backends")
-def list_backends_command() -> None:
+@options.pythons
+def list_backends_command(pythons: dict[str, str]) -> None:
     """The installed backends with version and devices, or why one cannot be used."""
     from dlbench.doctor import describe_backends
     from dlbench.look import look_at
 
-    _answer(describe_backends(look_at()))
+    _answer(describe_backends(look_at(pythons=pythons)))
 
 
 @cli.command("doctor")
-def doctor_command() -> None:
+@options.pythons
+def doctor_command(pythons: dict[str, str]) -> None:
     """Examine backends, machine and data: what can be used, and what would change that."""
     from dlbench.doctor import describe_backends, describe_data, describe_machine
     from dlbench.look import look_at
@@ -187,7 +192,7 @@ def doctor_command() -> None:
     # the load comes first: the workers that look at the backends are load themselves
     _answer(describe_machine(look(), load()))
     _answer(describe_data(options.cache_dir()))
-    _answer(describe_backends(look_at(), detailed=True))
+    _answer(describe_backends(look_at(pythons=pythons), detailed=True))
 
 
 @cli.group("data")
@@ -268,6 +273,7 @@ def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline:
         if baseline is not None:
             check_baseline(baseline, record.header.cases)
         named, folder = given.pop("suite", None), given.pop("data_dir", None)
+        pythons = given.pop("pythons", None)
         if "data" in given:
             given["data"] = options.data_name(given["data"], record.header.data.name)
         check_given(record, given)
@@ -276,7 +282,7 @@ def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline:
             _show([(str(path), record)], form, baseline)
             return exit_code(outcome.status for outcome in outcomes(record))
         suite = suite_of(record, named)
-        request = request_for(record, suite, look(), options.cache_dir(), folder)
+        request = request_for(record, suite, look(), options.cache_dir(), folder, pythons)
         work = functools.partial(resume, request, record, writer)
         return _carry_out(work, writer, form, quiet, baseline)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from dlbench import plugins
 from dlbench.contract import Plan
 from dlbench.conversation import Ended
+from dlbench.interpreters import check_pythons
 from dlbench.look import look
 from dlbench.process import Launch, run_worker, worker_environment
 from dlbench.wording import plural
@@ -22,7 +24,7 @@ _LIMIT_S = 300.0
 @dataclasses.dataclass(frozen=True)
 class Request:
     """Which backend to hold against the oracle: on `networks` random networks from `seed` on, besides every
-    layer, loss and optimizer."""
+    layer, loss and optimizer; `pythons` may have an interpreter for it."""
 
     backend: str
     device: str
@@ -30,6 +32,7 @@ class Request:
     networks: int
     seed: int
     cache_dir: Path
+    pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None) -> Ended:
@@ -39,7 +42,9 @@ def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None)
     ------
     UsageError : no such backend.
     """
-    found = look(request.backend, request.threads, False, _LIMIT_S)
+    check_pythons(request.pythons, [request.backend])
+    python = request.pythons.get(request.backend)
+    found = look(request.backend, request.threads, False, _LIMIT_S, python)
     if found.status != "ok":
         return Ended(found.status, found.reason, found.remedy, output=found.output)
     plan = Plan(request.backend, request.device, 1, request.threads, mode=found.mode)
@@ -51,7 +56,8 @@ def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None)
         "seed": request.seed,
         "cache_dir": str(request.cache_dir),
     }
-    launch = Launch(worker_environment(request.threads, request.device), _LIMIT_S)
+    environment = worker_environment(request.threads, request.device)
+    launch = Launch(environment, _LIMIT_S, python or sys.executable)
     return run_worker(job, launch, on_phase)
 
 

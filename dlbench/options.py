@@ -119,6 +119,16 @@ def data_name(word: str | None, of_suite: str) -> str | None:
     return name
 
 
+def _pythons(
+    context: click.Context, parameter: click.Parameter, words: tuple[str, ...]
+) -> dict[str, str]:
+    if not words:
+        return {}
+    from dlbench.interpreters import read_pythons
+
+    return read_pythons(words)
+
+
 def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in reversed(options):
@@ -181,6 +191,16 @@ what = _together(
         default=0,
         show_default=True,
         help="Seed of weights and batches.",
+    ),
+)
+pythons = _together(
+    click.option(
+        "--python",
+        "pythons",
+        multiple=True,
+        metavar="BACKEND[@LABEL]=PATH",
+        callback=_pythons,
+        help="Interpreter of this backend's workers; with a label, a row of its own (repeatable).",
     ),
 )
 how_shown = _together(

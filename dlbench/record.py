@@ -70,6 +70,16 @@ class Machine(msgspec.Struct, frozen=True):
     packages: dict[str, str]
 
 
+class Environment(msgspec.Struct, frozen=True):
+    """What is installed where a backend's workers run: its Python, the versions of the packages of
+    `dlbench.environment.PACKAGES` that are there, and of all packages their number and a digest."""
+
+    python: str
+    packages: dict[str, str]
+    package_count: int
+    packages_digest: str
+
+
 class Data(msgspec.Struct, frozen=True):
     """Which data was used; results on different fingerprints are never compared."""
 
@@ -80,7 +90,8 @@ class Data(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
-    """First line of a record: what was to be run, and where."""
+    """First line of a record: what was to be run, and where; `environments` by backend, of those that could be
+    asked."""
 
     schema: int
     created: str
@@ -99,6 +110,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     machine: Machine
     cases: tuple[Case, ...]
     epochs: int = 0
+    environments: dict[str, Environment] = {}
 
 
 class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):
