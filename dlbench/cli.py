@@ -26,6 +26,7 @@ from dlbench.errors import DlbenchError, UsageError
 if TYPE_CHECKING:
     from dlbench.plan import Request
     from dlbench.record import End, Record, Writer
+    from dlbench.table import ColdStart
 
 
 @click.group(
@@ -150,11 +151,18 @@ def conformance_command(quiet: bool, **chosen: Any) -> int:
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @options.against
+@options.cold_start
 @options.how_shown
-def report_command(files: Sequence[Path], form: str, baseline: str | None) -> int:
+def report_command(
+    files: Sequence[Path], form: str, baseline: str | None, cold_start: bool, against: str | None
+) -> int:
     """Show the records of earlier runs again; several stand side by side and are never pooled."""
+    if against is not None and not cold_start:
+        raise UsageError("--against says what cold starts are held against; add --cold-start")
     records = [(str(path), _read(path)) for path in dict.fromkeys(files)]
-    _show(records, form, baseline)
+    from dlbench.table import ColdStart
+
+    _show(records, form, baseline, ColdStart(against) if cold_start else None)
     return 0
 
 
@@ -354,7 +362,12 @@ def _read(path: Path) -> Record:
         raise UsageError(str(error)) from None
 
 
-def _show(records: Sequence[tuple[str, Record]], form: str, baseline: str | None = None) -> None:
+def _show(
+    records: Sequence[tuple[str, Record]],
+    form: str,
+    baseline: str | None = None,
+    cold_start: ColdStart | None = None,
+) -> None:
     import shutil
 
     from dlbench.plugins import load_reporter
@@ -364,7 +377,7 @@ def _show(records: Sequence[tuple[str, Record]], form: str, baseline: str | None
     width = shutil.get_terminal_size((120, 24)).columns
     colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     render = load_reporter(options.FORMATS[form])
-    report = build(records, baseline)
+    report = build(records, baseline, cold_start)
     click.echo(render(report, width=width, colour=colour), nl=False, color=colour)
 
 

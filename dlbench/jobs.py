@@ -107,8 +107,9 @@ def measure(job: Job, phases: Phases) -> Result:
 
     adapter, info = _import_adapter(job, phases)
     plan, workload = Plan(**job["plan"]), _workload(job)
-    phases.enter("open")
     initial = _weights(job)
+    _start_device(adapter, plan, phases)
+    phases.enter("open")
     session = adapter.open(plan, workload, initial)
     phases.enter("upload")
     with np.load(job["files"]["batches"]) as arrays:
@@ -218,6 +219,14 @@ def _import_adapter(job: Job, phases: Phases) -> tuple[Adapter, BackendInfo]:
     phases.enter("import")
     adapter: Adapter = plugins.load(job["adapter"])()
     return adapter, adapter.info()
+
+
+def _start_device(adapter: Adapter, plan: Plan, phases: Phases) -> None:
+    """Has the device started apart from the session, where the backend can do that."""
+    start = getattr(adapter, "start", None)
+    if start is not None:
+        phases.enter("device")
+        start(plan)
 
 
 def _home(adapter: Adapter) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -83,14 +84,14 @@ def look(
         known = run_worker(job, Launch(worker_environment(threads, "cpu"), limit_s)).result
         device = known.get("default_device", "cpu")
         return Found("skipped", trouble.reason, trouble.remedy, default_device=device)
-    job = {
+    asked: dict[str, Any] = {
         "job": "look",
         "adapter": plugins.adapter_target(name),
         "open": open_session,
         "threads": threads,
     }
     launch = Launch(worker_environment(threads, None), limit_s, python or sys.executable)
-    ended = run_worker(job, launch)
+    ended = run_worker(asked, launch)
     if ended.status != "ok":
         return Found(ended.status, ended.reason, ended.remedy, ended.output, seconds=ended.wall_s)
     seen = ended.result

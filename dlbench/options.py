@@ -220,6 +220,18 @@ against = _together(
         help="Row that speed-ups refer to.  [default: numpy:cpu]",
     ),
 )
+cold_start = _together(
+    click.option(
+        "--cold-start",
+        is_flag=True,
+        help="Show what came before the steady steps, and when it has paid off.",
+    ),
+    click.option(
+        "--against",
+        metavar="BACKEND:DEVICE",
+        help="Row that --cold-start holds the others against.  [default: eager, same backend]",
+    ),
+)
 where = _together(
     click.option(
         "--output",

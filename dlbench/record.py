@@ -171,7 +171,8 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     `timings_ns` are the steady steps in order, `warmup_ns` the ones before, `first_step_ns` the very first
     (compilation included). `started_ns` is the monotonic clock at the first steady step.
     `device_ns` are further steps after those, by the device's own clock; empty where it has none.
-    `seconds` accounts for the process: interpreter, import, open, warmup, measure, check.
+    `seconds` accounts for the process: interpreter, import, device (of backends that tell it apart from open),
+    open, upload, warm-up, measure, check, copy.
     """
 
     case: Case
