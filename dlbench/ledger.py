@@ -218,9 +218,9 @@ class Ledger:
             return row
         other_cold = self._cold[other.case]
         paid = payback(
-            cold and cold.total_s,
+            cold.total_s if cold else None,
             outcome.medians_s,
-            other_cold and other_cold.total_s,
+            other_cold.total_s if other_cold else None,
             other.medians_s,
         )
         return row | {
