@@ -27,13 +27,19 @@ class Account:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._seconds = dict.fromkeys(dict.fromkeys(_PARTS.values()), 0.0) | {"waiting": 0.0}
+        self._seconds = dict.fromkeys(dict.fromkeys(_PARTS.values()), 0.0) | {
+            "waiting for quiet": 0.0
+        }
 
     def add_phases(self, seconds: Mapping[str, float]) -> None:
         """Adds the phases of a worker (s)."""
         for phase, spent in seconds.items():
             if phase in _PARTS:
                 self._seconds[_PARTS[phase]] += spent
+
+    def add_waiting(self, seconds: float) -> None:
+        """Adds time in which the run waited for a quiet machine."""
+        self._seconds["waiting for quiet"] += seconds
 
     def wall_s(self) -> float:
         """Seconds since the account was opened."""

@@ -96,8 +96,13 @@ class Session(Protocol):
     @property
     def facts(self) -> Mapping[str, str | int]:
         """What was observed, not asked for: ``threads``, ``device``, ``tf32``; on a GPU ``device_name``,
-        ``device_uuid``, ``cudnn``, ``cudnn_benchmark``, and by now ``peak_device_memory_bytes``, the most that
-        the framework's allocator had in use since the session was opened; …"""
+        ``cudnn``, ``cudnn_benchmark``, and by now ``peak_device_memory_bytes``, the most that the framework's
+        allocator had in use since the session was opened; …
+
+        A session on a GPU says which one, so that telemetry is sampled there: ``device_uuid``, as the framework or
+        the CUDA runtime has it (``GPU-…`` or ``MIG-…``, the prefix may be missing), or where that cannot be had
+        ``device_pci_bus_id`` (``0000:1b:00.0``). Indices will not do: the driver counts otherwise.
+        """
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Any:
         """A resident batch from inputs N×C×H×W or N×F (float32) and targets, labels N (int64) or values

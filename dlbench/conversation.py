@@ -23,6 +23,7 @@ LEAVE_S = 10.0
 """How long a worker that has said all may take to go."""
 _READS_AT_END = 4096
 
+OnOpen = Callable[[int, Mapping[str, str | int]], None]
 Status = Literal["ok", "skipped", "failed", "timeout", "out_of_memory"]
 
 
@@ -56,14 +57,21 @@ class Conversation:
     printed : where the worker's standard output and error come out.
     limit_s : the longest the worker may say nothing.
     on_phase : told each phase that the worker enters, the first being ``interpreter``.
+    on_open : told the process and the facts of a session that is to be timed, once it is live.
     """
 
     def __init__(
-        self, channel: int, printed: int, limit_s: float, on_phase: Callable[[str], None]
+        self,
+        channel: int,
+        printed: int,
+        limit_s: float,
+        on_phase: Callable[[str], None],
+        on_open: OnOpen = lambda pid, facts: None,
     ) -> None:
         self._channel, self._printed = channel, printed
         self._limit_s = limit_s
         self._on_phase = on_phase
+        self._on_open = on_open
         self._lines = protocol.Lines()
         self._output = bytearray()
         self._phase = ""
@@ -193,6 +201,8 @@ class Conversation:
                 event = protocol.decode_event(line) if self._last is None else None
                 if event is not None and event["event"] == "phase":
                     self._enter(event["phase"])
+                elif event is not None and event["event"] == "open":
+                    self._on_open(event["pid"], event["facts"])
                 elif event is not None:
                     self._last = event
         except protocol.ProtocolError as error:

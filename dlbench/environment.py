@@ -6,12 +6,12 @@ told by a digest, which shows that two lists differ without telling what somebod
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import platform
 import re
 import sys
-from typing import Any
 
 PACKAGES = (
     "dlbench",
@@ -30,12 +30,27 @@ PACKAGES = (
 """Distributions whose versions are recorded where they are installed."""
 
 
-def read() -> dict[str, Any]:
-    """This interpreter's environment as plain data, the fields of `dlbench.record.Environment`.
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """What is installed where a backend's workers run.
 
-    `packages_digest` is the SHA-256 of the lines ``name==version`` of all distributions on the search path, names
-    normalised as PyPI does, in alphabetical order. The working folder does not belong to an environment.
+    Attributes
+    ----------
+    python : the version of Python.
+    packages : versions of those of `PACKAGES` that are there.
+    package_count : how many distributions there are on the search path.
+    packages_digest : SHA-256 of their lines ``name==version``, names normalised as PyPI does, in alphabetical
+        order.
     """
+
+    python: str
+    packages: dict[str, str]
+    package_count: int
+    packages_digest: str
+
+
+def read() -> Environment:
+    """This interpreter's environment. The working folder does not belong to it."""
     # reading the metadata of a hundred packages takes a tenth of a second, and importing their reader too
     from importlib.metadata import distributions
 
@@ -48,9 +63,9 @@ def read() -> dict[str, Any]:
             # what lies first on the path is what is imported
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each.version)
     listed = "\n".join(f"{name}=={version}" for name, version in sorted(found.items()))
-    return {
-        "python": platform.python_version(),
-        "packages": {name: found[name] for name in PACKAGES if name in found},
-        "package_count": len(found),
-        "packages_digest": hashlib.sha256(listed.encode()).hexdigest(),
-    }
+    return Environment(
+        python=platform.python_version(),
+        packages={name: found[name] for name in PACKAGES if name in found},
+        package_count=len(found),
+        packages_digest=hashlib.sha256(listed.encode()).hexdigest(),
+    )

@@ -77,13 +77,23 @@ def check_pythons(pythons: Mapping[str, str], backends: Sequence[str]) -> None:
 
     Raises
     ------
-    UsageError : a label without an interpreter, or an interpreter for a backend that does not run.
+    UsageError : a label without an interpreter, or as for `check_named`.
     """
     for name in backends:
         if "@" in name and name not in pythons:
             raise UsageError(
                 f"backend {name!r} has a label, so it needs an interpreter: --python {name}=PATH"
             )
+    check_named(pythons, backends)
+
+
+def check_named(pythons: Iterable[str], backends: Sequence[str]) -> None:
+    """Refuses an interpreter for a backend that there is none of.
+
+    Raises
+    ------
+    UsageError : with those there are.
+    """
     for name in pythons:
         if name not in backends:
             there = ", ".join(backends) or "none"

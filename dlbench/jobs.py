@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench import environment, plugins, timing
+from dlbench import environment, plugins, surroundings, timing
 from dlbench.contract import Adapter, BackendInfo, Plan
 from dlbench.epochs import Part, train
 from dlbench.errors import BackendUnavailable
@@ -44,7 +44,7 @@ def look(job: Job, phases: Phases) -> Result:
     """What a backend is, or why it cannot be used here; with ``open``, also what a session observes."""
     phases.enter("import")
     adapter: Adapter = plugins.load(job["adapter"])()
-    known = _home(adapter) | {"environment": environment.read()}
+    known = _home(adapter) | {"environment": dataclasses.asdict(environment.read())}
     try:
         info = adapter.info()
         facts = _observed(adapter, info, job["threads"]) if job["open"] else {}
@@ -105,12 +105,14 @@ def measure(job: Job, phases: Phases) -> Result:
     """Times a case, then checks what the timing left behind."""
     from dlbench.verify.after import Witness, check_after, check_settled
 
+    readings, canary_ns = [surroundings.read()], []
     adapter, info = _import_adapter(job, phases)
     plan, workload = Plan(**job["plan"]), _workload(job)
     initial = _weights(job)
     _start_device(adapter, plan, phases)
     phases.enter("open")
     session = adapter.open(plan, workload, initial)
+    phases.opened(_plain(session.facts))
     phases.enter("upload")
     with np.load(job["files"]["batches"]) as arrays:
         inputs, targets = list(arrays["inputs"]), list(arrays["targets"])
@@ -122,11 +124,21 @@ def measure(job: Job, phases: Phases) -> Result:
         for batch, row, samples in zip(batches, rows, inputs, strict=True)
     ]
     del inputs, targets
+
+    def enter(phase: str) -> None:
+        phases.enter(phase)
+        if phase == "measure":
+            canary_ns.append(surroundings.canary_ns())
+            readings.append(surroundings.read())
+
     times = timing.time_steps(
-        session, batches, job["scenario"], initial, job["budget_s"], on_phase=phases.enter
+        session, batches, job["scenario"], initial, job["budget_s"], on_phase=enter
     )
+    readings.append(surroundings.read())
+    canary_ns.append(surroundings.canary_ns())
     # read here, so that neither copies nor checks count
-    peak_memory_bytes, facts = _peak_memory_bytes(), _plain(session.facts)
+    peak_memory_bytes = _peak_memory_bytes()
+    facts = _plain(session.facts) | surroundings.spinning()
     phases.enter("check")
     with np.load(job["files"]["held_out"]) as arrays:
         held_out = arrays["inputs"], arrays["targets"]
@@ -148,6 +160,9 @@ def measure(job: Job, phases: Phases) -> Result:
             "upload_ns": upload_ns,
             "download_ns": download_ns,
             "device_ns": device_ns,
+            "before": dataclasses.asdict(surroundings.between(*readings[:2])),
+            "during": dataclasses.asdict(surroundings.between(*readings[1:])),
+            "canary_ns": canary_ns,
             "checks": _plain_checks(checks),
             "facts": facts,
             "peak_memory_bytes": peak_memory_bytes,

@@ -16,7 +16,7 @@ import numpy as np
 from dlbench.baseline import circumstances, row_name, split_baseline
 from dlbench.errors import UsageError
 from dlbench.outcome import Outcome
-from dlbench.record import Case, Process, Record
+from dlbench.record import Case, Process
 from dlbench.stats import process_summary, ratio
 
 COLUMNS: Mapping[str, str] = {
@@ -182,7 +182,6 @@ class Ledger:
 
     Parameters
     ----------
-    record : the record.
     found : its outcomes.
     against : the ``backend:device`` that every row is held against; None for a row of the same backend and device
         in the mode ``eager``.
@@ -192,16 +191,12 @@ class Ledger:
     UsageError : `against` is no ``backend:device``.
     """
 
-    def __init__(self, record: Record, found: Sequence[Outcome], against: str | None) -> None:
+    def __init__(self, found: Sequence[Outcome], against: str | None) -> None:
         if against is not None:
             split_baseline(against)
         self._against = against
-        by_case: dict[Case, list[Process]] = {}
-        for line in record.lines:
-            if isinstance(line, Process) and line.timings_ns:
-                by_case.setdefault(line.case, []).append(line)
         self._found = [outcome for outcome in found if outcome.medians_s]
-        self._cold = {o.case: cold_start(by_case.get(o.case, [])) for o in self._found}
+        self._cold = {outcome.case: cold_start(outcome.processes) for outcome in self._found}
 
     def cells(self, outcome: Outcome) -> dict[str, Any]:
         """The row's cells; none for one without figures."""

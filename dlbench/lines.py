@@ -8,6 +8,7 @@ from typing import Any
 
 from dlbench.conversation import Ended
 from dlbench.record import Case, Check, Peak, Process, Training, Verification
+from dlbench.surroundings import Surroundings
 
 
 def verification(case: Case, ended: Ended) -> Verification:
@@ -35,13 +36,19 @@ def verification(case: Case, ended: Ended) -> Verification:
     )
 
 
-def process(case: Case, round: int, ended: Ended) -> Process:
+def process(case: Case, round: int, ended: Ended, attempt: int = 0) -> Process:
     """What a process measured; its timings do not count when a check after them failed."""
     result = ended.result
     if ended.status != "ok":
         seconds = {"wall": round_s(ended.wall_s)}
         return Process(
-            case, round, ended.status, ended.reason, seconds=seconds, output=ended.output
+            case,
+            round,
+            ended.status,
+            ended.reason,
+            attempt=attempt,
+            seconds=seconds,
+            output=ended.output,
         )
     checks = _checks(result["checks"])
     agrees = bool(checks) and all(check.passed for check in checks)
@@ -54,10 +61,15 @@ def process(case: Case, round: int, ended: Ended) -> Process:
         warmup_ns=tuple(result["warmup_ns"]),
         first_step_ns=result["first_step_ns"],
         started_ns=result["started_ns"],
+        ended_ns=result["ended_ns"],
         upload_ns=tuple(result["upload_ns"]),
         download_ns=tuple(result["download_ns"]),
         device_ns=tuple(result["device_ns"]),
         steady=result["steady"],
+        attempt=attempt,
+        before=Surroundings(**result["before"]),
+        during=Surroundings(**result["during"]),
+        canary_ns=tuple(result["canary_ns"]),
         checks=checks,
         version=result["version"],
         facts=result["facts"],

@@ -7,12 +7,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from dlbench import interpreters, plugins
 from dlbench.conversation import Status
+from dlbench.environment import Environment
 from dlbench.process import Launch, run_worker, worker_environment
-from dlbench.record import Environment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +93,7 @@ def look(
     if ended.status != "ok":
         return Found(ended.status, ended.reason, ended.remedy, ended.output, seconds=ended.wall_s)
     seen = ended.result
-    environment = msgspec.convert(seen["environment"], Environment)
+    environment = Environment(**seen["environment"])
     if "unavailable" in seen:
         reason, remedy = seen["unavailable"]
         if python is not None:

@@ -18,6 +18,7 @@ import psutil
 
 from dlbench.environment import PACKAGES
 from dlbench.record import Machine
+from dlbench.surroundings import quota_cores
 
 BUSY_CORES = 0.25
 """From this much use by others a small machine's step times are visibly longer."""
@@ -88,7 +89,7 @@ def usable_cores() -> int:
     affinity = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    quota = _quota()
+    quota = quota_cores()
     return affinity if quota is None else max(1, min(affinity, math.floor(quota + 0.5)))
 
 
@@ -107,19 +108,6 @@ def _memory_bytes() -> int | None:
         _read("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
     )
     return min([total, *(int(limit) for limit in limits if limit and limit.strip().isdigit())])
-
-
-def _quota() -> float | None:
-    """CPUs that the control group grants; None when it sets no limit."""
-    words = (_read("/sys/fs/cgroup/cpu.max") or "").split()
-    if not words:
-        words = [
-            (_read(f"/sys/fs/cgroup/cpu/cpu.cfs_{what}_us") or "").strip()
-            for what in ("quota", "period")
-        ]
-    if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
-        return int(words[0]) / int(words[1])
-    return None
 
 
 def _gpus() -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +14,30 @@ import click
 
 from dlbench.errors import UsageError
 
+SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.005, 10.0
+"""Bounds of ``--telemetry-period``: sampling more often would disturb what is timed."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-FORMATS = {"table": "terminal", "markdown": "markdown", "csv": "csv", "json": "json"}
+FORMATS = {
+    "table": "terminal",
+    "markdown": "markdown",
+    "csv": "csv",
+    "json": "json",
+    "pytest-benchmark": "pytest-benchmark",
+    "github-action-benchmark": "github-action-benchmark",
+    "bencher": "bencher",
+}
 """Words of ``--format`` and the reporters they name."""
+
+VERDICT_FORMATS = {
+    "table": "terminal",
+    "markdown": "markdown",
+    "json": "json",
+    "csv": "csv",
+    "junit": "junit",
+}
+"""Words of ``--format`` where verdicts are shown, and their reporters."""
 
 DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
 """Words of ``--data``."""
@@ -30,6 +51,36 @@ def positive(context: click.Context, parameter: click.Parameter, value: float) -
     if not (math.isfinite(value) and value > 0):
         raise click.BadParameter(f"{value} is not a number greater than 0", context, parameter)
     return value
+
+
+def period_s(context: click.Context, parameter: click.Parameter, value: str) -> float:
+    """The time between samples in seconds that ``50ms``, ``0.1 s`` or ``off`` means; 0 for off."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)", value.strip())
+    if value.strip() in ("off", "0") or (found and not float(found[1])):
+        return 0.0
+    if found is None:
+        wrong = f"{value!r} is not a time with its unit like 50ms or 0.2s, nor off"
+        raise click.BadParameter(wrong, context, parameter)
+    seconds = float(found[1]) * (1e-3 if found[2] == "ms" else 1.0)
+    if not SHORTEST_PERIOD_S <= seconds <= LONGEST_PERIOD_S:
+        bounds = f"{SHORTEST_PERIOD_S * 1e3:.0f}ms to {LONGEST_PERIOD_S:.0f}s"
+        raise click.BadParameter(f"{value} is not within {bounds}", context, parameter)
+    return seconds
+
+
+def percent(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """``3%`` or ``3`` as the share 0.03; for options that are percentages."""
+    if value is None:
+        return None
+    try:
+        given = float(value.strip().removesuffix("%"))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is not a percentage like 3%", context, parameter
+        ) from None
+    if not 0.1 <= given <= 1000:
+        raise click.BadParameter(f"{value!r} is not between 0.1% and 1000%", context, parameter)
+    return given / 100
 
 
 def cache_dir() -> Path:
@@ -240,4 +291,14 @@ where = _together(
         help="Record to write; a new file.  [default: results/<time>-<suite>.jsonl]",
     ),
     click.option("--quiet", is_flag=True, help="No progress on stderr."),
+)
+how_verdicts_are_shown = _together(
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(list(VERDICT_FORMATS)),
+        default="table",
+        show_default=True,
+        help="How the verdicts are written to stdout.",
+    ),
 )

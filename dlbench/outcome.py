@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dlbench.device_cells import device_cells
+from dlbench.disturbance import best_canary_ns, judge
 from dlbench.record import Case, Check, Process, Record, Skip, Status, Training, Verification
 from dlbench.stats import process_summary
 
@@ -51,6 +52,9 @@ class Outcome:
         test part.
     epochs : length of the training that these two come from.
     device : what was observed of the device; see `dlbench.device_cells`.
+    processes : those that the figures are of.
+    disturbed, disturbance : whether the machine was disturbed while these figures were taken, None when it was
+        not watched; and by what. See `dlbench.disturbance`.
     """
 
     case: Case
@@ -70,6 +74,9 @@ class Outcome:
     test_accuracy: float | None = None
     epochs: int | None = None
     device: dict[str, str | float] = dataclasses.field(default_factory=dict)
+    processes: tuple[Process, ...] = dataclasses.field(default=(), repr=False)
+    disturbed: bool | None = None
+    disturbance: str = ""
 
 
 def outcomes(record: Record) -> list[Outcome]:
@@ -131,13 +138,19 @@ def _outcome(record: Record, case: Case) -> Outcome:
         ),
         ambiguous_branches=max((line.ambiguous_branches for line in verifications), default=None),
     )
-    return _with_figures(described, processes, trainings) if status == "ok" else described
+    if status != "ok":
+        return described
+    everyone = [line for line in record.lines if isinstance(line, Process)]
+    seen = judge(
+        [line for line in processes if line.timings_ns], best_canary_ns(everyone, case.backend)
+    )
+    described = dataclasses.replace(described, disturbed=seen.disturbed, disturbance=seen.text)
+    return _with_figures(described, seen.kept, trainings)
 
 
 def _with_figures(
-    outcome: Outcome, processes: Sequence[Process], trainings: Sequence[Training]
+    outcome: Outcome, timed: Sequence[Process], trainings: Sequence[Training]
 ) -> Outcome:
-    timed = [line for line in processes if line.timings_ns]
     training = next((line for line in reversed(trainings) if line.status == "ok"), None)
     return dataclasses.replace(
         outcome,
@@ -155,6 +168,7 @@ def _with_figures(
         test_accuracy=training.test_accuracy if training else None,
         epochs=training.epochs if training else None,
         device=device_cells(timed),
+        processes=tuple(timed),
     )
 
 

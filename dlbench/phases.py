@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -35,6 +36,10 @@ class Phases:
         """Tells the runner that the phase goes on, and with what."""
         phase = f"{self.current} ({detail})" if detail else self.current
         self._tell({"event": "phase", "phase": phase})
+
+    def opened(self, facts: Mapping[str, str | int]) -> None:
+        """Tells the runner that a session is live, in which process and with which facts."""
+        self._tell({"event": "open", "pid": os.getpid(), "facts": dict(facts)})
 
     def seconds(self) -> dict[str, float]:
         """How long each phase took until now (s)."""

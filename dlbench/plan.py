@@ -11,10 +11,12 @@ from typing import cast
 from dlbench import plugins
 from dlbench.baseline import DEVICE, check_baseline, split_baseline
 from dlbench.contract import Plan
+from dlbench.environment import Environment
 from dlbench.errors import SuiteError, UsageError
 from dlbench.interpreters import check_pythons, labelled
 from dlbench.look import Found
-from dlbench.record import Case, Environment, Machine, Scenario
+from dlbench.record import Case, Machine, Scenario
+from dlbench.rounds import LEAST_PROCESSES
 from dlbench.spec.decode import nearest
 from dlbench.spec.suite import SCENARIOS, Suite, check_memory
 
@@ -38,7 +40,10 @@ class Request:
     devices : ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:`` and a UUID.
     scenarios, batches, threads, seed : the rest of the selection.
     rounds : measuring processes a case; 0 verifies only.
+    target_interval : measure on until every interval is at most ± this share of its value; None for just the
+        rounds.
     budget_s : time for sampling, shared by all measuring processes.
+    patience_s : time to wait in all for a machine that others use.
     epochs : length of trainings from the initial weights; 0 for none.
     data : a data set instead of the suite's.
     data_dir : a folder with the data set's files.
@@ -46,6 +51,7 @@ class Request:
         any.
     pythons : interpreters of backends that do not run under this one; a name with a label is a backend to run.
     limit_s : the longest a worker may say nothing, on top of its share of the budget.
+    telemetry_period_s : time between two samples of device and host while a case is timed; 0 for none.
     """
 
     suite: Suite
@@ -58,13 +64,21 @@ class Request:
     threads: int | None = None
     seed: int = 0
     rounds: int = 3
+    target_interval: float | None = None
     budget_s: float = 12.0
+    patience_s: float = 0.0
     epochs: int = 0
     data: str | None = None
     data_dir: Path | None = None
     baseline: str | None = None
     pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limit_s: float = 180.0
+    telemetry_period_s: float = 0.05
+
+    @property
+    def all_rounds(self) -> int:
+        """Rounds over all cases; intervals that are to be narrow need some processes."""
+        return max(self.rounds, LEAST_PROCESSES) if self.target_interval else self.rounds
 
     @property
     def chosen_threads(self) -> int:
@@ -133,6 +147,9 @@ def check(request: Request) -> None:
     ):
         if number < least or (name == "threads" and request.threads == 0):
             raise UsageError(f"{name} must be {least} or more")
+    target = request.target_interval
+    if target is not None and not 0 < target < 1:
+        raise UsageError(f"target-interval {target} must be a share between 0 and 1, such as 1%")
     if not (math.isfinite(request.budget_s) and request.budget_s > 0):
         raise UsageError(f"budget {request.budget_s} must be a number of seconds greater than 0")
 

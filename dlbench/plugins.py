@@ -17,6 +17,7 @@ from dlbench.spec.decode import nearest
 
 BACKENDS = "dlbench.backends"
 REPORTS = "dlbench.reports"
+VERDICTS = "dlbench.verdicts"
 _LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 
 
@@ -69,6 +70,16 @@ def load_reporter(name: str) -> Any:
     UsageError : no such reporter.
     """
     return load(_target(REPORTS, "format", name))
+
+
+def load_verdict_reporter(name: str) -> Any:
+    """The reporter of verdicts of that name, a function (`dlbench.verdicts.VerdictReporter`).
+
+    Raises
+    ------
+    UsageError : no such reporter.
+    """
+    return load(_target(VERDICTS, "format", name))
 
 
 def _targets(group: str) -> Mapping[str, str]:

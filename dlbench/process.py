@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dlbench import protocol
-from dlbench.conversation import LEAVE_S, Conversation, Ended
+from dlbench.conversation import LEAVE_S, Conversation, Ended, OnOpen
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -96,6 +96,7 @@ def run_worker(
     launch: Launch,
     on_phase: Callable[[str], None] = lambda phase: None,
     stop: int | None = None,
+    on_open: OnOpen = lambda pid, facts: None,
 ) -> Ended:
     """Runs a job in a fresh process and waits for it.
 
@@ -105,6 +106,7 @@ def run_worker(
     launch : with what to start it.
     on_phase : told each phase that the worker enters, the first being ``interpreter``.
     stop : a descriptor; the worker is ended as soon as there is something to read from it.
+    on_open : told the process and the facts of a session that is to be timed, once it is live.
 
     Raises
     ------
@@ -134,7 +136,7 @@ def run_worker(
             return Ended("failed", reason, wall_s=time.perf_counter() - started)
         assert child.stdout is not None
         with child.stdout as printed:
-            talk = Conversation(ours.fileno(), printed.fileno(), launch.limit_s, on_phase)
+            talk = Conversation(ours.fileno(), printed.fileno(), launch.limit_s, on_phase, on_open)
             leaves = False
             try:
                 theirs.close()

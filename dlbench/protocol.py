@@ -15,7 +15,7 @@ from typing import Any
 MAX_LINE_BYTES = 256 * 2**20
 """Longer lines are no message; a training's losses over many epochs take a few megabytes."""
 
-EVENTS = ("phase", "result", "error")
+EVENTS = ("phase", "open", "result", "error")
 ERROR_KINDS = ("skipped", "failed", "out_of_memory")
 
 
@@ -55,6 +55,12 @@ def decode_event(line: bytes) -> dict[str, Any]:
     kind = event.get("event")
     good = (
         (kind == "phase" and isinstance(event.get("phase"), str))
+        or (
+            kind == "open"
+            and type(event.get("pid")) is int
+            and isinstance(event.get("facts"), dict)
+            and all(isinstance(fact, str | int) for fact in event["facts"].values())
+        )
         or (kind == "result" and isinstance(event.get("result"), dict))
         or (
             kind == "error"

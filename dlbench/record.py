@@ -17,7 +17,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from dlbench.environment import Environment
 from dlbench.errors import DlbenchError
+from dlbench.surroundings import Surroundings
 
 SCHEMA = 1
 
@@ -70,16 +72,6 @@ class Machine(msgspec.Struct, frozen=True):
     packages: dict[str, str]
 
 
-class Environment(msgspec.Struct, frozen=True):
-    """What is installed where a backend's workers run: its Python, the versions of the packages of
-    `dlbench.environment.PACKAGES` that are there, and of all packages their number and a digest."""
-
-    python: str
-    packages: dict[str, str]
-    package_count: int
-    packages_digest: str
-
-
 class Data(msgspec.Struct, frozen=True):
     """Which data was used; results on different fingerprints are never compared."""
 
@@ -110,6 +102,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     machine: Machine
     cases: tuple[Case, ...]
     epochs: int = 0
+    target_interval: float | None = None
     environments: dict[str, Environment] = {}
 
 
@@ -169,8 +162,11 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     """One fresh process that timed a case: the unit of replication.
 
     `timings_ns` are the steady steps in order, `warmup_ns` the ones before, `first_step_ns` the very first
-    (compilation included). `started_ns` is the monotonic clock at the first steady step.
-    `device_ns` are further steps after those, by the device's own clock; empty where it has none.
+    (compilation included). `started_ns` and `ended_ns` are the monotonic clock before the first and after the
+    last steady step. `during` says what else the machine did in between, `before` what it did since the
+    process began; `canary_ns` is how long a fixed piece of work took before and after. A process that was
+    disturbed may be followed by another of the same round, one `attempt` further. `device_ns` are further
+    steps after the steady ones, by the device's own clock; empty where it has none.
     `seconds` accounts for the process: interpreter, import, device (of backends that tell it apart from open),
     open, upload, warm-up, measure, check, copy.
     """
@@ -183,10 +179,15 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     warmup_ns: tuple[int, ...] = ()
     first_step_ns: int | None = None
     started_ns: int | None = None
+    ended_ns: int | None = None
     upload_ns: tuple[int, ...] = ()
     download_ns: tuple[int, ...] = ()
     device_ns: tuple[int, ...] = ()
     steady: bool | None = None
+    attempt: int = 0
+    before: Surroundings | None = None
+    during: Surroundings | None = None
+    canary_ns: tuple[int, ...] = ()
     checks: tuple[Check, ...] = ()
     version: str = ""
     facts: dict[str, str | int] = {}
@@ -194,6 +195,35 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     peak_memory_bytes: int | None = None
     seconds: dict[str, float] = {}
     output: str = ""
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """What was read of one metric: `values` at the times `t_ns` on the monotonic clock of the timings.
+    The metric's name has the unit."""
+
+    t_ns: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
+    """What was sampled beside one measuring process, raw.
+
+    `source` is ``nvml`` (the device, as NVIDIA's driver tells it) or ``host`` (CPU and memory). `device_uuid` is
+    the driver's own, looked up from what the session said it ran on. `period_ns` is the time between samples that was
+    asked for, `started_ns` to `ended_ns` when sampling went on. A metric is in `traces`, in `unavailable` with
+    the reason, or, where it stopped on the way, in both.
+    """
+
+    case: Case
+    round: int
+    source: Literal["nvml", "host"]
+    period_ns: int
+    started_ns: int | None = None
+    ended_ns: int | None = None
+    device_uuid: str = ""
+    device_name: str = ""
+    traces: dict[str, Trace] = {}
+    unavailable: dict[str, str] = {}
 
 
 class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
@@ -231,7 +261,7 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     null_timing_ns: float | None
 
 
-Line = Header | Resumed | Skip | Verification | Process | Peak | Training | End
+Line = Header | Resumed | Skip | Verification | Process | Telemetry | Peak | Training | End
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any
 import dlbench
 from dlbench import sameness
 from dlbench.errors import UsageError
-from dlbench.interpreters import check_pythons
+from dlbench.interpreters import check_named
 from dlbench.look import Found
 from dlbench.plan import Request
 from dlbench.record import (
@@ -146,6 +146,7 @@ def check_given(record: Record, given: Mapping[str, Any]) -> None:
         "threads": ("--threads", cases[0].threads if cases else None),
         "seed": ("--seed", header.seed),
         "rounds": ("--rounds", header.rounds),
+        "target_interval": ("--target-interval", header.target_interval),
         "budget_s": ("--budget", header.budget_s),
         "epochs": ("--epochs", header.epochs),
         "data": ("--data", header.data.name),
@@ -191,7 +192,7 @@ def request_for(
     ]
     refuse(differences)
     lacking = missing(record)
-    check_pythons(pythons or {}, _each(case.backend for case in header.cases))
+    check_named(pythons or {}, _each(case.backend for case in header.cases))
     running = _each(case.backend for case in lacking)
     return Request(
         suite=suite,
@@ -204,6 +205,7 @@ def request_for(
         threads=lacking[0].threads if lacking else None,
         seed=header.seed,
         rounds=header.rounds,
+        target_interval=header.target_interval,
         budget_s=header.budget_s,
         epochs=header.epochs,
         data=header.data.name,

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from dlbench.record import Case
 
+LEAST_PROCESSES = 6
+"""Rounds for intervals that are to be narrow: with fewer, an interval says more about chance than about the case."""
+
 
 def interleaved(cases: Sequence[Case], rounds: int) -> Iterator[tuple[int, Case]]:
     """Every case once a round, each round in the order opposite to the last (A B C, C B A, …), so that a

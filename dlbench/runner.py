@@ -21,13 +21,15 @@ from dlbench.account import Account
 from dlbench.background import Background, started
 from dlbench.conversation import Ended
 from dlbench.look import Found, look
+from dlbench.measuring import Measuring
 from dlbench.observer import Observer
+from dlbench.patience import Patience
 from dlbench.plan import Planned, Request, check, estimate, plan, plan_of
 from dlbench.prepare import Material, prepare
 from dlbench.process import Launch, run_worker, worker_environment
-from dlbench.record import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip, Writer
+from dlbench.record import SCHEMA, Case, End, Header, Line, Process, Record, Resumed, Skip, Writer
 from dlbench.resume import Done, backend_differences, done, missing, refuse
-from dlbench.rounds import interleaved
+from dlbench.telemetry.watch import Watch, Watcher
 
 __all__ = ["Observer", "Planned", "Request", "plan_run", "resume", "run"]
 
@@ -156,13 +158,8 @@ def _look(request: Request, observer: Observer, account: Account) -> dict[str, F
     found: dict[str, Found] = {}
     for backend in request.chosen_backends:
         observer.phase(None, None, f"look at {backend}")
-        found[backend] = look(
-            backend,
-            request.chosen_threads,
-            False,
-            request.limit_s,
-            request.pythons.get(backend),
-        )
+        python = request.pythons.get(backend)
+        found[backend] = look(backend, request.chosen_threads, False, request.limit_s, python)
         account.add_phases({"import": found[backend].seconds})
     return found
 
@@ -185,6 +182,7 @@ class _Runner:
         self._observer = observer
         self._account = account
         self._held = held
+        self._watcher = Watcher(request.telemetry_period_s)
         self._writer: Writer | None = None
         self._null_timing_ns: float | None = None
 
@@ -204,6 +202,8 @@ class _Runner:
         except KeyboardInterrupt:
             # the End line says so, and whoever called tells it
             pass
+        finally:
+            self._watcher.close()
         wall_s = self._account.wall_s()
         end = End(
             status="complete" if status == "complete" else "interrupted",
@@ -284,18 +284,31 @@ class _Runner:
 
     def _measure(self, cases: Sequence[Case]) -> list[Case]:
         """The cases of which every process was well."""
-        share_s = self._request.budget_s / (len(cases) * self._request.rounds)
-        well = [case for case in cases if not self._held.settled(case)]
-        for number, case in interleaved(cases, self._request.rounds):
-            if case not in well or (case, number) in self._held.processes:
-                continue
-            ended = self._work(
-                case, number, "measure", scenario=case.scenario, budget_s=round(share_s, 3)
-            )
-            process = lines.process(case, number, ended)
+        request, held = self._request, self._held
+        fair = [case for case in cases if not held.settled(case)]
+        # with a target, half of the time is for the rounds, and half for where they do not suffice
+        halves = 2 if request.target_interval else 1
+        processes = len(cases) * request.all_rounds
+        share_s = round(request.budget_s / (processes * halves), 3)
+
+        def measure(case: Case, number: int, attempt: int) -> Process:
+            with self._watcher.beside(case, number) as watch:
+                options = {"scenario": case.scenario, "budget_s": share_s}
+                ended = self._work(case, number, "measure", watch, **options)
+            process = lines.process(case, number, ended, attempt)
             self._write(process)
-            if process.status != "ok":
-                well.remove(case)
+            for sampled in watch.lines():
+                self._write(sampled)
+            return process
+
+        patience = Patience(request.patience_s, request.chosen_threads, self._observer.message)
+        measuring = Measuring(measure, patience)
+        well = measuring.rounds(
+            fair, request.all_rounds, lambda case, number: (case, number) in held.processes
+        )
+        if request.target_interval:
+            measuring.narrow(well, request.target_interval, processes)
+        self._account.add_waiting(patience.waited_s)
         return well
 
     def _train(self, case: Case) -> None:
@@ -303,19 +316,32 @@ class _Runner:
         ended = self._work(case, None, "train", epochs=epochs)
         self._write(lines.training(case, epochs, ended))
 
-    def _work(self, case: Case, number: int | None, job: str, **options: Any) -> Ended:
+    def _work(
+        self, case: Case, number: int | None, job: str, watch: Watch | None = None, **options: Any
+    ) -> Ended:
         """Has a worker do a job of a case."""
         # a sampling process is silent for its share of the budget and the warm-up that goes with it
         limit_s = self._request.limit_s + 2 * options.get("budget_s", 0.0)
         python = self._request.pythons.get(case.backend, sys.executable)
         launch = Launch(worker_environment(case.threads, case.device), limit_s, python)
         message = self._material.job(job, plan_of(case, self._request.seed), **options)
-        return self._run(message, launch, case, number)
+        return self._run(message, launch, case, number, watch)
 
     def _run(
-        self, job: dict[str, Any], launch: Launch, case: Case | None, number: int | None
+        self,
+        job: dict[str, Any],
+        launch: Launch,
+        case: Case | None,
+        number: int | None,
+        watch: Watch | None = None,
     ) -> Ended:
-        ended = run_worker(job, launch, lambda phase: self._observer.phase(case, number, phase))
+        watch = watch or Watch()
+
+        def on_phase(phase: str) -> None:
+            watch.phase(phase)
+            self._observer.phase(case, number, phase)
+
+        ended = run_worker(job, launch, on_phase, on_open=watch.opened)
         if ended.status == "ok":
             self._account.add_phases(ended.result["seconds"])
         return ended
@@ -350,7 +376,8 @@ class _Runner:
             training_flops=workload.training_flops,
             data=self._material.data,
             seed=request.seed,
-            rounds=request.rounds,
+            rounds=request.all_rounds if request.rounds else 0,
+            target_interval=request.target_interval,
             budget_s=request.budget_s,
             machine=request.machine,
             cases=planned.cases,

@@ -9,7 +9,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dlbench.record import Data, Environment, Machine
+from dlbench.environment import Environment
+from dlbench.record import Data, Machine
 from dlbench.wording import plural
 
 _UNKNOWN = "unknown"

@@ -22,6 +22,7 @@ from dlbench.data.datasets import NAMES
 from dlbench.outcome import WORST_FIRST, Outcome, outcomes
 from dlbench.record import Case, Data, End, Header, Peak, Record
 from dlbench.stats import case_estimate
+from dlbench.telemetry import columns as telemetry
 from dlbench.wording import plural
 
 COLUMNS: Mapping[str, str] = {
@@ -58,11 +59,14 @@ COLUMNS: Mapping[str, str] = {
     "first_step_s": "float64",
     "upload_s": "float64",
     "download_s": "float64",
+    "disturbed": "object",
+    "disturbance": "object",
     "max_relative_error": "float64",
     "ambiguous_branches": "object",
     "epochs": "object",
     "final_loss": "float64",
     "test_accuracy": "float64",
+    **telemetry.COLUMNS,
     **device_cells.COLUMNS,
     "python": "object",
     "packages_digest": "object",
@@ -77,8 +81,10 @@ the row's, `share_of_peak` the achieved floating-point rate / that of a matrix p
 machine's CPU (CPU rows only), `first_step_s` the first step of a process with any compilation,
 `upload_s` and `download_s` the copies of a batch in and of a step's result out, `with_copies_s` a
 step with both, one after the other (on the CPU the step alone), and `speedup_with_copies` the ratio
-of those. `max_relative_error` is error / scale, the worst of all checks. The device's own columns
-are those of `dlbench.device_cells`; `python` and `packages_digest` are its workers' environment.
+of those. `disturbed` says whether the machine was disturbed while the figures were taken (None: not
+watched), `disturbance` by what. `max_relative_error` is error / scale, the worst of all checks. The
+device's own columns are those of `dlbench.device_cells` and `dlbench.telemetry.columns`; `python` and
+`packages_digest` are its workers' environment.
 """
 
 
@@ -94,6 +100,7 @@ class Run:
     peak_flops_per_s : the median matrix-product rate by number of threads.
     end : how it ended; None when it was cut off.
     parts : in how many runs it was written; more than one when it was resumed.
+    record : all of it, for formats that show more than the rows.
     """
 
     path: str
@@ -101,6 +108,7 @@ class Run:
     frame: pd.DataFrame
     peak_flops_per_s: Mapping[int, float]
     end: End | None
+    record: Record
     parts: int = 1
 
     @property
@@ -177,6 +185,7 @@ def build(
             frame=rows(record, PurePath(path).name, baseline, cold_start),
             peak_flops_per_s=_peaks(record),
             end=record.end,
+            record=record,
             parts=record.parts,
         )
         for path, record in records
@@ -198,14 +207,16 @@ def rows(
     baseline.
     """
     found = outcomes(record)
-    bases, peaks = Bases(found, baseline), _peaks(record)
-    ordered = sorted(found, key=_rank)
-    table = [_row(outcome, record.header, bases, peaks, name) for outcome in ordered]
-    if cold_start is None:
-        return _frame(table)
-    entries = ledger.Ledger(record, found, cold_start.against)
-    whole = [row | entries.cells(outcome) for row, outcome in zip(table, ordered, strict=True)]
-    return _frame(whole, {**COLUMNS, **ledger.COLUMNS})
+    bases, peaks, sampled = Bases(found, baseline), _peaks(record), telemetry.by_case(record)
+    entries = ledger.Ledger(found, cold_start.against) if cold_start else None
+    table = []
+    for outcome in sorted(found, key=_rank):
+        seen = sampled.get(outcome.case, {}) if outcome.medians_s else {}
+        row = _row(outcome, record.header, bases, peaks, name)
+        # what the process saw of its device goes before what was sampled beside it
+        row = seen | {key: cell for key, cell in row.items() if cell is not None}
+        table.append(row | entries.cells(outcome) if entries else row)
+    return _frame(table, {**COLUMNS, **ledger.COLUMNS} if entries else COLUMNS)
 
 
 def data_name(data: Data) -> str:
@@ -256,6 +267,8 @@ def _row(
         "verified": outcome.verified,
         "reason": outcome.reason,
         "remedy": outcome.remedy,
+        "disturbed": outcome.disturbed,
+        "disturbance": outcome.disturbance or None,
         "first_step_s": outcome.first_step_s,
         "upload_s": outcome.upload_s,
         "download_s": outcome.download_s,

@@ -49,7 +49,8 @@ class Timings:
     first_step_ns : the very first step, whatever it compiled or allocated included.
     warmup_ns : the steps from the second to the last before sampling.
     timings_ns : the sampled steps, in order.
-    started_ns : the clock at the start of the first sampled step.
+    started_ns, ended_ns : the clock at the start of the first sampled step and after the last one; what happens
+        between steps off the clock lies between them too.
     steady : whether the warm-up ended as steady; None when there were too few steps to tell.
     steps_since_load : training steps since the session was last at the initial weights.
     """
@@ -58,6 +59,7 @@ class Timings:
     warmup_ns: tuple[int, ...]
     timings_ns: tuple[int, ...]
     started_ns: int
+    ended_ns: int
     steady: bool | None
     steps_since_load: int
 
@@ -98,8 +100,15 @@ def time_steps(
         end_ns = started_ns + int(budget_s * 1e9)
         while len(timings_ns) < least or clock() < end_ns or not steps.can_be_judged:
             timings_ns.append(steps.one())
+        ended_ns = clock()
     return Timings(
-        first_ns, tuple(warmup_ns), tuple(timings_ns), started_ns, steady, steps.since_load
+        first_step_ns=first_ns,
+        warmup_ns=tuple(warmup_ns),
+        timings_ns=tuple(timings_ns),
+        started_ns=started_ns,
+        ended_ns=ended_ns,
+        steady=steady,
+        steps_since_load=steps.since_load,
     )
 
 

@@ -55,10 +55,12 @@ class Column:
         return blank + text if self.right else text + blank
 
 
-def fitting(columns: list[Column], width: int) -> tuple[list[Column], list[str]]:
-    """The columns that fit into the width, and the titles of those left out."""
+def fitting(
+    columns: list[Column], width: int, first: Sequence[str] = _LEFT_OUT_FIRST
+) -> tuple[list[Column], list[str]]:
+    """The columns that fit into the width, and the titles of those left out, the `first` ones first."""
     kept, left_out = list(columns), []
-    for name in _LEFT_OUT_FIRST:
+    for name in first:
         if 4 + sum(column.width for column in kept) + len(GAP) * (len(kept) - 1) <= width:
             break
         if any(column.name == name for column in kept):

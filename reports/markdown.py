@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dlbench.table import Report, Run
 
-from . import cold_start, sweep, words
+from . import cold_start, sweep, telemetry, words
 from .readings import readings
 
 _RIGHT = {
@@ -51,6 +51,7 @@ def _section(run: Run, report: Report) -> str:
     ]
     if measured:
         parts.append(_table(_cells(measured, words.against(report.baseline))))
+        parts += _telemetry(measured)
     if beneath:
         parts.append(
             "\n".join(
@@ -65,6 +66,17 @@ def _section(run: Run, report: Report) -> str:
     parts += [_text(remark) for remark in words.remarks(rows)]
     parts.append(_text(words.accounting(run)))
     return "\n\n".join(parts)
+
+
+def _telemetry(rows: Sequence[words.Row]) -> list[str]:
+    columns = telemetry.cells(rows)
+    if not columns:
+        return []
+    who = {
+        "backend": [words.label(row) for row in rows],
+        "batch": [f"{row['batch']:,}" for row in rows],
+    }
+    return [f"{telemetry.HEADING}:", _table(who | columns), *map(_text, telemetry.notes(rows))]
 
 
 def _cells(rows: Sequence[words.Row], baseline: str) -> dict[str, list[str]]:

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from dlbench.table import Run
 
-from . import sweep, words
-from .columns import Column, fitting, headings, marked, name_of, row_text, titled, without
+from . import sweep, telemetry, words
+from .columns import Column, fitting, headings, marked, name_of, row_text, titled, without, wrapped
 
 
 def devices(rows: Sequence[words.Row], baseline: str, width: int) -> list[Text]:
@@ -30,6 +30,27 @@ def devices(rows: Sequence[words.Row], baseline: str, width: int) -> list[Text]:
     lines = [Text(" with the copies of a batch to the device and of the result back", "bold")]
     lines.append(headings(columns))
     lines += [marked(row, row_text(columns, index)) for index, row in enumerate(there)]
+    return lines + without(left_out, width)
+
+
+def sampled(rows: Sequence[words.Row], width: int) -> list[Text]:
+    """What device and host did meanwhile, as far as something is known."""
+    shown = telemetry.cells(rows)
+    if not shown:
+        return []
+    columns = [
+        Column("backend", tuple(name_of(row) for row in rows)),
+        Column("device", tuple(row["device"] for row in rows)),
+        Column("scenario", tuple(row["scenario"] for row in rows)),
+    ]
+    if len({row["batch"] for row in rows}) > 1:
+        columns.append(titled("batch", (f"{row['batch']:,}" for row in rows), right=True))
+    columns += [titled(title, cells, right=True) for title, cells in shown.items()]
+    columns, left_out = fitting(columns, width, telemetry.LEFT_OUT_FIRST)
+    lines = [Text(f" {telemetry.HEADING}", "bold"), headings(columns)]
+    lines += [marked(row, row_text(columns, index)) for index, row in enumerate(rows)]
+    for note in telemetry.notes(rows):
+        lines += wrapped(note, width, "dim")
     return lines + without(left_out, width)
 
 

@@ -31,7 +31,7 @@ from .columns import (
     wrapped,
 )
 from .readings import readings
-from .sections import devices, sweeps, trainings
+from .sections import devices, sampled, sweeps, trainings
 
 _LEAST_TEXT = 30
 
@@ -78,6 +78,7 @@ def _run(run: Run, report: Report, width: int) -> list[Text]:
         else:
             lines += _beneath(row, columns, width)
     lines += devices(measured, base, width)
+    lines += sampled(measured, width)
     lines += sweeps(run, report.baseline, width)
     lines += trainings(measured, width)
     lines += cold_start.section(run, report, width)

@@ -15,7 +15,9 @@ from dlbench.wording import one_line, plural, why
 
 Row = Mapping[str, Any]
 
-LEGEND = "✓ verified against the float64 oracle   ✗ not verified   – skipped"
+LEGEND = (
+    "✓ verified against the float64 oracle   ! disturbed while timed   ✗ not verified   – skipped"
+)
 INTERVALS = "[ ] 95 % interval over fresh processes"
 MARKS = {"ok": "✓", "skipped": "–"}
 STATUS_WORDS = {
@@ -43,8 +45,8 @@ def rows_of(source: Report | Run) -> list[dict[str, Any]]:
 
 
 def mark(row: Row) -> str:
-    """✓, ✗ or –."""
-    return MARKS.get(row["status"], "✗")
+    """✓, ✗, – or, for figures of a disturbed machine, !."""
+    return "!" if row["disturbed"] else MARKS.get(row["status"], "✗")
 
 
 def title(run: Run) -> str:
@@ -223,12 +225,15 @@ def label(row: Row) -> str:
 
 
 def remarks(rows: list[dict[str, Any]]) -> list[str]:
-    """What should be known before a row with figures is quoted."""
-    return [
-        f"! {label(row)}: {one_line(row['reason'])}"
-        for row in rows
-        if row["status"] == "ok" and row["reason"]
-    ]
+    """What should be known before a row with figures is quoted; the same of several rows in one sentence."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        if row["status"] == "ok" and row["reason"]:
+            said.setdefault(one_line(row["reason"]), []).append(label(row))
+        if row["disturbance"]:
+            kind = "disturbed: " if row["disturbed"] else "a restless machine: "
+            said.setdefault(kind + one_line(row["disturbance"]), []).append(label(row))
+    return [f"! {', '.join(labels)}: {what}" for what, labels in said.items()]
 
 
 def accounting(run: Run) -> str:

@@ -13,6 +13,8 @@ settings.register_profile(
 settings.register_profile(
     "searching", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=1000
 )
+# Nobody waits for a quiet machine in tests.
+os.environ.setdefault("DLBENCH_PATIENCE", "0")
 settings.load_profile(os.environ.get("DLBENCH_HYPOTHESIS", "repeatable"))
 
 

@@ -1,0 +1,52 @@
+"""How many processes other than the worker's have a context on the device: they share its time and its memory."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from dlbench.telemetry.device import Device
+from dlbench.telemetry.log import Log, Probe, Refused, timed
+from dlbench.telemetry.nvml import Nvml
+
+METRIC = "other_processes"
+_EVERY_NS = 1_000_000_000
+_FUNCTIONS = (
+    "nvmlDeviceGetComputeRunningProcesses_v3",
+    "nvmlDeviceGetComputeRunningProcesses_v2",
+)
+
+
+def probe(nvml: Nvml, device: Device, worker: int) -> Probe:
+    """Counts them; `worker` is the worker's process id, and the leader of its process group."""
+    functions = list(_FUNCTIONS)
+
+    def read(log: Log) -> None:
+        t_ns, found = timed(running)
+        ours = [process for process in found if _belongs(process.pid, worker)]
+        if not ours:
+            # what is listed may well be the worker under another number
+            raise Refused(
+                "the driver does not list the worker on the device; perhaps it counts processes in another"
+                f" namespace ({functions[0]})",
+                for_good=False,
+            )
+        log.add(METRIC, t_ns, len(found) - len(ours))
+
+    def running() -> Any:
+        while True:
+            try:
+                return nvml.ask(functions[0], device.handle)
+            except Refused as refused:
+                if len(functions) == 1 or refused.code not in nvml.missing_codes:
+                    raise
+                del functions[0]
+
+    return Probe((METRIC,), read, _EVERY_NS)
+
+
+def _belongs(process: int, worker: int) -> bool:
+    try:
+        return process == worker or os.getpgid(process) == worker
+    except OSError:
+        return False

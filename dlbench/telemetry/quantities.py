@@ -1,0 +1,227 @@
+"""One quantity each from the traces of a case's processes: a figure, or why there is none.
+
+A figure covers every process of the case or it is none; what a short window cannot tell is `TooShort`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from dlbench.record import Process, Telemetry, Trace
+from dlbench.telemetry import window as w
+from dlbench.wording import plural
+
+SECOND_NS = 1_000_000_000
+"""Over which the driver averages power."""
+STILL_S = 1.0
+"""A counter that does not move for longer (or ten times its usual step) is stuck."""
+LEAST_SPANS = 10
+"""A difference between two points is taken for exact to a tenth when so many sampling periods lie between."""
+LEAST_HOST_S = 0.2
+"""Processor time is counted in steps of 10 ms, 5 % of this."""
+
+SLOWING = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x20: "software thermal limit",
+    0x40: "hardware thermal limit",
+    0x80: "power brake",
+    0x200: "board limit",
+    0x400: "reliability limit",
+}
+"""Bits of the clocks' event reasons that mean a clock below what it could be; idling and settings are none."""
+
+
+class Unknown(Exception):
+    """There is no figure, and why."""
+
+
+class TooShort(Unknown):
+    """The windows are too short for one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """A process that was timed, and what one source sampled beside it."""
+
+    process: Process
+    window: w.Window
+    telemetry: Telemetry
+
+    def trace(self, metric: str) -> Trace:
+        """The trace of a metric, which covers the window.
+
+        Raises
+        ------
+        Unknown : it does not.
+        """
+        found = self.telemetry.traces.get(metric)
+        if found is None:
+            raise Unknown(self.telemetry.unavailable.get(metric, "nothing was read"))
+        spacing_ns = max(self.telemetry.period_ns, int(w.typical_spacing_ns(found)))
+        if not w.reaches_over(found, self.window, spacing_ns):
+            whole = "the samples do not cover the measured window"
+            raise Unknown(self.telemetry.unavailable.get(metric, whole))
+        return found
+
+
+Besides = Sequence[Beside]
+
+
+def seconds(besides: Besides) -> float:
+    """The length of all windows together."""
+    return sum(beside.window.seconds for beside in besides)
+
+
+def typical(besides: Besides, metric: str) -> float:
+    """The mean over time of what changes slowly, the readings just beside the window included."""
+    parts = [w.in_or_around(beside.trace(metric), beside.window) for beside in besides]
+    _enough(sum(len(part.t_ns) for part in parts), besides)
+    weights = [beside.window.seconds for beside in besides]
+    return float(np.average([_over_time(part) for part in parts], weights=weights))
+
+
+def mean(besides: Besides, metric: str, averaged_over_ns: int = 0) -> float:
+    """The mean over time; see `window.inside` for `averaged_over_ns`."""
+    parts = [
+        (beside.window, w.inside(beside.trace(metric), beside.window, averaged_over_ns))
+        for beside in besides
+    ]
+    _enough(sum(len(part.t_ns) for _, part in parts), besides)
+    told = [(window.seconds, _over_time(part)) for window, part in parts if part.t_ns]
+    return float(np.average([value for _, value in told], weights=[long for long, _ in told]))
+
+
+def share(besides: Besides, metric: str) -> tuple[float, int]:
+    """The mean of values that are themselves means since the point before, and how many of them lie in the
+    windows."""
+    valid: list[float] = []
+    for beside in besides:
+        trace = beside.telemetry.traces.get(metric, Trace((), ()))
+        if metric in beside.telemetry.unavailable:
+            beside.trace(metric)
+        valid += w.since_the_last(trace, beside.window).values
+    _enough(len(valid), besides)
+    return float(np.mean(valid)), len(valid)
+
+
+def valid_samples(besides: Besides, metric: str) -> int:
+    """How many points `share` may use."""
+    return sum(
+        len(w.since_the_last(b.telemetry.traces[metric], b.window).t_ns)
+        for b in besides
+        if metric in b.telemetry.traces
+    )
+
+
+def largest(besides: Besides, metric: str) -> float:
+    """The largest value in a window or just beside it."""
+    return max(
+        max(w.in_or_around(beside.trace(metric), beside.window).values) for beside in besides
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CountedPower:
+    """Mean power (W) by the energy counter, and the time between its steps (s)."""
+
+    watts: float
+    resolution_s: float
+
+
+def counted_power(besides: Besides, metric: str = "energy_j") -> CountedPower:
+    """Power between the first and the last step of the energy counter in each window.
+
+    A step is seen up to one sampling period late, so the time between two is known to that.
+    """
+    joules, between_ns, spacing_ns, steps_ns = 0.0, 0, 0.0, []
+    for beside in besides:
+        trace, window = beside.trace(metric), beside.window
+        steps = [i for i in w.changes(trace) if window.start_ns <= trace.t_ns[i] <= window.end_ns]
+        times = [trace.t_ns[i] for i in steps]
+        steps_ns += list(np.diff(times))
+        usual_ns = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        still_ns = max(np.diff([window.start_ns, *times, window.end_ns]))
+        if still_ns > max(STILL_S * 1e9, 10 * usual_ns):
+            raise Unknown(f"the counter did not move for {still_ns * 1e-9:.1f} s")
+        if len(steps) > 1:
+            joules += trace.values[steps[-1]] - trace.values[steps[0]]
+            between_ns += times[-1] - times[0]
+            spacing_ns += w.typical_spacing_ns(trace)
+            if joules < 0:
+                raise Unknown("the counter went back")
+    if not between_ns or between_ns < LEAST_SPANS * spacing_ns:
+        steps_seen = plural(len(steps_ns), "whole step")
+        raise TooShort(f"{steps_seen} of the counter in {seconds(besides):.2g} s")
+    return CountedPower(joules / (between_ns * 1e-9), float(np.median(steps_ns)) * 1e-9)
+
+
+def throttled(besides: Besides, metric: str = "clock_event_reasons") -> tuple[float, list[str]]:
+    """The share of samples in which something held the clocks down, and what."""
+    points = [
+        int(value)
+        for beside in besides
+        for value in w.in_or_around(beside.trace(metric), beside.window).values
+    ]
+    _enough(len(points), besides)
+    slowing = sum(SLOWING)
+    names = [name for bit, name in SLOWING.items() if any(point & bit for point in points)]
+    return sum(bool(point & slowing) for point in points) / len(points), names
+
+
+def cores(besides: Besides, metric: str) -> float:
+    """Processors' worth of a cumulative processor time."""
+    whole_s = seconds(besides)
+    if whole_s < LEAST_HOST_S:
+        raise TooShort(f"{whole_s:.2g} s")
+    total = 0.0
+    for beside in besides:
+        risen = w.rise(beside.trace(metric), beside.window)
+        if risen is None:
+            raise Unknown("the samples do not cover the measured window")
+        total += risen
+    return total / whole_s
+
+
+def other_cores(besides: Besides) -> float:
+    """Processors used by everything but the worker."""
+    busy, own = cores(besides, "busy_cpu_s"), cores(besides, "worker_cpu_s")
+    # steps of 10 ms and two clocks: a tenth less is no contradiction
+    if busy < 0.9 * own - 0.05:
+        raise Unknown("the system's counters show less than the worker used")
+    return max(0.0, busy - own)
+
+
+def asked(ask: Callable[[], float], unknown: dict[str, Unknown], name: str) -> float | None:
+    """A figure, or None with its reason in `unknown`."""
+    try:
+        return ask()
+    except Unknown as reason:
+        unknown[name] = reason
+        return None
+
+
+def besides(processes: Sequence[Process], lines: Sequence[Telemetry]) -> Iterator[Beside]:
+    """The processes that were timed, each with the line that was sampled beside it, where there is one."""
+    by_round = {line.round: line for line in lines}
+    for process in processes:
+        found = w.window_of(process)
+        if found is not None and process.round in by_round:
+            yield Beside(process, found, by_round[process.round])
+
+
+def _enough(points: int, besides: Besides) -> None:
+    if points < w.LEAST_POINTS:
+        raise TooShort(f"{plural(points, 'sample')} in {seconds(besides):.2g} s")
+
+
+def _over_time(trace: Trace) -> float:
+    """The mean of the straight lines between the points."""
+    if len(trace.t_ns) == 1:
+        return trace.values[0]
+    long_ns = np.diff(np.array(trace.t_ns))
+    values = np.array(trace.values)
+    return float(np.sum(long_ns * (values[1:] + values[:-1]) / 2) / np.sum(long_ns))

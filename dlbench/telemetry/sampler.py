@@ -1,0 +1,144 @@
+"""The thread that reads probes beside the worker.
+
+A thread is enough: the runner sleeps in a selector meanwhile, and the driver's library lets go of the interpreter
+lock. It costs no start-up and shares the runner's clock, which is the timings'. A driver that never comes back
+is left alone with its thread; the run goes on without.
+
+Where the worker uses every core, each pass takes its time from the worker, and most of that is code that has left the
+caches since the last one. So a pass does little, waits on a bare lock, and yields to the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+
+from dlbench.telemetry.log import Log, Probe, Refused, clock_ns
+
+_TRIES = 3
+_PATIENCE_S = 5.0
+_NICENESS = 19
+
+
+class Sampler:
+    """Reads what `connect` gives every `period_ns`, from `start` until `stop`.
+
+    Parameters
+    ----------
+    connect : called in the thread; gives the probes, or raises `Refused` when there is nothing to read.
+    period_ns : time between the beginnings of two passes; one that was missed is not made up for.
+
+    Attributes
+    ----------
+    log : what was read.
+    started_ns, ended_ns : the clock when the first pass began and the last one ended; None before.
+    refusal : why `connect` gave nothing.
+    """
+
+    def __init__(self, connect: Callable[[], Sequence[Probe]], period_ns: int) -> None:
+        self._connect = connect
+        self._period_ns = period_ns
+        self._stopping = False
+        self._all_due = False
+        # held but for a moment when there is a reason to wake
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self._thread = threading.Thread(target=self._run, name="dlbench-telemetry", daemon=True)
+        self._asked: Probe | None = None
+        self.log = Log()
+        self.started_ns: int | None = None
+        self.ended_ns: int | None = None
+        self.refusal = ""
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """Asks for a pass now in which everything is read, and does not wait for it."""
+        self._all_due = True
+        with contextlib.suppress(RuntimeError):
+            # it is awake already
+            self._wake.release()
+
+    def stop(self) -> None:
+        """Asks for a last pass, in which everything is read once more, and does not wait for it."""
+        self._stopping = True
+        self.nudge()
+
+    def join(self) -> bool:
+        """Waits until the last pass is over; whether it ended within `_PATIENCE_S` seconds."""
+        self._thread.join(_PATIENCE_S)
+        if not self._thread.is_alive():
+            return True
+        reason = f"the driver did not answer for {_PATIENCE_S:.0f} s"
+        if self._asked is None:
+            self.refusal = reason
+        else:
+            for metric in self._asked.metrics:
+                self.log.lose(metric, reason)
+        return False
+
+    def _run(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            # a reading some milliseconds late has its own time; a step that was held up has not
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        try:
+            turns = [_Turn(probe) for probe in self._connect()]
+        except Refused as refused:
+            self.refusal = refused.reason
+            return
+        due_ns = self.started_ns = clock_ns()
+        while turns:
+            # looked at before reading: the last pass begins after the window has ended
+            last = self._stopping
+            everything, self._all_due = last or self._all_due, False
+            now_ns = clock_ns()
+            for turn in turns:
+                if everything or now_ns >= turn.due_ns:
+                    self._asked = turn.probe
+                    turn.take(self.log, now_ns)
+            self.ended_ns = clock_ns()
+            turns = [turn for turn in turns if turn.tries_left]
+            if last:
+                break
+            due_ns = max(due_ns + self._period_ns, self.ended_ns)
+            self._wake.acquire(timeout=max(0.0, (due_ns - clock_ns()) * 1e-9))
+        for turn in turns:
+            turn.end(self.log)
+
+
+class _Turn:
+    """A probe's place in the passes."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+        self.due_ns = 0
+        self.tries_left = _TRIES
+        self._refused = ""
+
+    def take(self, log: Log, now_ns: int) -> None:
+        """Reads the probe; one that is refused for good, or again and again, is given up."""
+        # a pass is never exactly a period after another
+        self.due_ns = now_ns + self.probe.every_ns * 9 // 10
+        try:
+            self.probe.read(log)
+            self.tries_left, self._refused = _TRIES, ""
+            return
+        except Refused as refused:
+            self._refused = refused.reason
+            self.tries_left = 0 if refused.for_good else self.tries_left - 1
+        except Exception as error:
+            # a sampler that dies of one metric would take the others with it
+            self._refused, self.tries_left = f"{type(error).__name__}: {error}", 0
+        if not self.tries_left:
+            self.end(log)
+
+    def end(self, log: Log) -> None:
+        """Gives back what the probe holds, and notes why it stopped if that was not asked for."""
+        if self._refused:
+            for metric in self.probe.metrics:
+                log.lose(metric, self._refused)
+        self.probe.close()

@@ -1,0 +1,240 @@
+"""Cells of telemetry in the reports, and what the command line takes for a period."""
+
+import csv
+import io
+import json
+import math
+
+import click
+import pytest
+from dlbench.reports import csv_rows, json_rows, markdown, telemetry, terminal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlbench import options
+from dlbench.record import (
+    SCHEMA,
+    Case,
+    Check,
+    Data,
+    End,
+    Header,
+    Machine,
+    Process,
+    Record,
+    Telemetry,
+    Trace,
+    Verification,
+)
+from dlbench.table import COLUMNS, build
+from dlbench.telemetry import columns
+
+MS = 1_000_000
+CHECK = Check("output", "", 0.0, 0.0, 0.0, 1.0, 1.0, True)
+
+
+def case(device="cuda", backend="torch"):
+    return Case("tiny", "train", backend, device, 100, 1, "fp32", "")
+
+
+def record(*lines):
+    """A record of cases that were timed from 1 to 3 s on the clock, 200 steps each."""
+    cases = tuple(dict.fromkeys(line.case for line in lines))
+    machine = Machine(None, None, None, 1, None, (), "test", "3", {})
+    data = Data("noise", "noise", "00", False)
+    header = Header(SCHEMA, "", "0", "tiny", "", {}, "00", 1, 1, 3, data, 0, 1, 1.0, machine, cases)
+    measured = []
+    for each in cases:
+        process = Process(
+            each,
+            1,
+            "ok",
+            "",
+            timings_ns=(10 * MS,) * 200,
+            started_ns=1000 * MS,
+            ended_ns=3000 * MS,
+            checks=(CHECK,),
+        )
+        measured += [Verification(each, "ok", "", (CHECK,), 0.0, 0, "1", {}, {}), process]
+    end = End("complete", 1.0, {}, None)
+    return Record(
+        header, (*measured, *(line for line in lines if isinstance(line, Telemetry)), end)
+    )
+
+
+def line(of=None, source="nvml", unavailable=None, **traces):
+    """What was sampled each 50 ms; a trace is given as its value or as a function of the time (s)."""
+    times_ns = tuple(range(0, 4000 * MS, 50 * MS))
+    made = {
+        metric: Trace(
+            times_ns,
+            tuple(float(value(t * 1e-9) if callable(value) else value) for t in times_ns),
+        )
+        for metric, value in traces.items()
+    }
+    return Telemetry(
+        of or case(),
+        1,
+        source,
+        50 * MS,
+        traces=made,
+        unavailable=unavailable or {},
+        device_name="Stub",
+        device_uuid="GPU-1",
+    )
+
+
+def cells(*lines):
+    """The telemetry cells of the first row."""
+    from dlbench.reports import words
+
+    rows = words.rows_of(build([("run.jsonl", record(*lines))]))
+    return {title: column[0] for title, column in telemetry.cells(rows).items()}
+
+
+def energy(watts):
+    """A counter that takes a step each 0.1 s."""
+    return lambda s: watts * math.floor(10 * s + 1e-6) / 10
+
+
+def test_cells_have_units_and_the_number_of_valid_samples():
+    found = cells(
+        line(
+            utilization=0.873,
+            power_instant_w=310.4,
+            power_average_w=299.6,
+            energy_j=energy(305),
+            memory_used_bytes=3 * 2**30,
+            sm_clock_mhz=1980,
+            temperature_c=54,
+            clock_event_reasons=0,
+            other_processes=0,
+        )
+    )
+    # 200 steps of 100 samples take 2 s: 1,000 samples take 0.1 s
+    assert {
+        "GPU": "Stub",
+        "GPU busy": "87 % (40)",
+        "power": "310 W",
+        "power, 1 s average": "300 W",
+        "GPU memory": "3.00 GiB",
+        "SM clock": "1,980 MHz",
+        "hottest": "54 °C",
+        "throttled": "no",
+        "others on it": "0",
+    }.items() <= found.items()
+    assert "30.5 J" == found["J per 1,000"]
+
+
+def test_energies_that_differ_by_more_than_a_tenth_are_both_shown():
+    assert "30.0 J" == cells(line(energy_j=energy(300), power_instant_w=320))["J per 1,000"]
+    both = cells(line(energy_j=energy(300), power_instant_w=350))["J per 1,000"]
+    assert "30.0 J by counter, 35.0 J by power" == both
+
+
+def test_energy_without_a_counter_says_that_it_is_power_over_time():
+    found = cells(line(power_instant_w=350, unavailable={"energy_j": "Not Supported"}))
+    assert "35.0 J by power" == found["J per 1,000"]
+
+
+def test_what_the_window_is_too_short_for_says_so_and_what_is_unknown_is_empty():
+    few = Trace((500 * MS, 1500 * MS, 2500 * MS), (0.5, 0.5, 0.5))
+    whole = line(unavailable={"power_instant_w": "denied"}, sm_clock_mhz=1980)
+    found = cells(
+        Telemetry(
+            **{name: getattr(whole, name) for name in whole.__struct_fields__}
+            | {"traces": {**whole.traces, "utilization": few}}
+        )
+    )
+    assert "too short to say (1)" == found["GPU busy"]
+    assert "power" not in found
+    assert not any(cell.startswith("0") for cell in found.values())
+
+
+def test_a_throttled_device_says_by_what():
+    assert "100 %: hardware thermal limit" == cells(line(clock_event_reasons=0x41))["throttled"]
+
+
+def test_the_host_stands_there_where_there_is_no_gpu():
+    host = line(
+        case("cpu", "numpy"), "host", worker_cpu_s=lambda s: 1.9 * s, busy_cpu_s=lambda s: 2 * s
+    )
+    found = cells(host)
+    assert {"cores": "1.90", "others' cores": "0.10"} == found
+
+
+FORMATS = {"terminal": terminal.render, "markdown": markdown.render}
+
+
+@pytest.mark.parametrize("render", FORMATS.values(), ids=FORMATS)
+def test_reports_for_people_show_telemetry_and_why_it_is_missing_only_where_there_is_any(render):
+    shown = render(
+        build([("a.jsonl", record(line(sm_clock_mhz=1980, unavailable={"energy_j": "denied"})))])
+    )
+    assert telemetry.HEADING in shown
+    assert "1,980 MHz" in shown
+    assert "denied" in shown
+    nothing = render(build([("a.jsonl", record(line(source="host")))]))
+    assert "GPU busy" not in nothing
+    assert telemetry.HEADING not in nothing
+
+
+def test_a_narrow_terminal_keeps_the_main_columns_and_names_the_others():
+    everything = line(
+        utilization=0.9,
+        gpm_graphics=0.9,
+        gpm_sm=0.5,
+        gpm_dram=0.5,
+        gpm_tensor=0.0,
+        power_instant_w=310,
+        energy_j=energy(300),
+        memory_used_bytes=2**30,
+        sm_clock_mhz=1980,
+        clock_event_reasons=0,
+        temperature_c=50,
+    )
+    shown = terminal.render(build([("a.jsonl", record(everything))]), width=80)
+    assert "GPU busy" in shown
+    assert "J per 1,000" in shown
+    assert "left out for want of width: " in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_formats_for_machines_have_all_columns_and_null_for_what_is_unknown():
+    report = build(
+        [("a.jsonl", record(line(sm_clock_mhz=1980, unavailable={"energy_j": "denied"})))]
+    )
+    (row,) = json.loads(json_rows.render(report))["rows"]
+    assert set(columns.COLUMNS) <= set(row) == set(COLUMNS)
+    assert (1980, None, None) == (row["sm_clock_mhz"], row["joules_per_1000"], row["utilization"])
+    assert "energy counter: denied" in row["telemetry_unknown"]
+    (row,) = csv.DictReader(io.StringIO(csv_rows.render(report)))
+    assert ("1980.0", "") == (row["sm_clock_mhz"], row["joules_per_1000"])
+
+
+def test_a_row_that_failed_has_no_telemetry():
+    good = record(line(sm_clock_mhz=1980))
+    lines = tuple(
+        Process(each.case, 1, "failed", "no") if isinstance(each, Process) else each
+        for each in good.lines
+    )
+    (row,) = json.loads(json_rows.render(build([("a", Record(good.header, lines))])))["rows"]
+    assert {None} == {row[column] for column in columns.COLUMNS}
+
+
+@given(st.integers(5, 10_000), st.sampled_from(["ms", " ms"]))
+def test_a_period_is_a_number_and_its_unit(milliseconds, unit):
+    seconds = options.period_s(None, None, f"{milliseconds}{unit}")
+    assert pytest.approx(milliseconds * 1e-3) == seconds
+    assert pytest.approx(seconds) == options.period_s(None, None, f"{seconds:.3f}s")
+
+
+@pytest.mark.parametrize("word", ["off", "0", "0ms", "0 s"])
+def test_a_period_can_be_off(word):
+    assert 0 == options.period_s(None, None, word)
+
+
+@pytest.mark.parametrize("word", ["50", "", "ms", "-5ms", "1e3ms", "5 min", "nan s", "1ms", "11s"])
+def test_a_period_without_a_unit_or_out_of_bounds_is_refused(word):
+    with pytest.raises(click.BadParameter):
+        options.period_s(None, None, word)

@@ -1,0 +1,119 @@
+"""Whole runs of `dlbench run` under the stub: the telemetry is of the device the worker ran on, at the time of its
+timings."""
+
+import numpy as np
+
+from dlbench.record import Telemetry
+from dlbench.telemetry.window import window_of
+
+FIRST, SECOND = "GPU-11111111-aaaa", "GPU-22222222-bbbb"
+WARM = {f"{FIRST}.temperature": 70, f"{SECOND}.temperature": 41}
+SLICES = {
+    f"{SECOND}.mig": "MIG-33333333-cccc,MIG-44444444-dddd",
+    "MIG-33333333-cccc.memory": 300_000_000,
+    "MIG-44444444-dddd.memory": 400_000_000,
+}
+ONE = ("--scenario", "infer", "--rounds", "1", "--budget", "0.3")
+
+
+def test_telemetry_is_of_the_device_that_cuda_chose_whatever_the_drivers_order(run_dlbench):
+    found, shown = run_dlbench(
+        WARM,
+        *("--scenario", "infer", "--rounds", "2", "--budget", "1.2"),
+        *("--device", "cuda:0", "--device", "cuda:1", "--device", "cpu"),
+        cuda=(SECOND, FIRST),
+        STAND_IN_PIDS="4194301",
+    )
+    temperatures = {
+        row["device"]: (row["device_uuid"], row["temperature_c"], row["other_gpu_processes"])
+        for row in found.rows
+    }
+    expected = {"cuda:0": (SECOND, 41, 1), "cuda:1": (FIRST, 70, 1), "cpu": (None, None, None)}
+    assert expected == temperatures
+    # beside every process the host, and where it was on a GPU that one
+    kinds = [
+        (line.case.device, line.round, line.source)
+        for line in found.record.lines
+        if isinstance(line, Telemetry)
+    ]
+    sources = {"cuda:0": ("host", "nvml"), "cuda:1": ("host", "nvml"), "cpu": ("host",)}
+    assert kinds == [
+        (process.case.device, process.round, source)
+        for process in found.processes
+        for source in sources[process.case.device]
+    ]
+    assert 6 == len(found.processes)
+    assert all(0 < row["worker_cores"] < 2 for row in found.rows)
+    assert "telemetry over the measured windows" in shown
+    assert "1,980 MHz" in shown
+
+
+def test_telemetry_is_of_the_device_that_is_visible(run_dlbench):
+    found, _ = run_dlbench(
+        WARM, *ONE, "--device", "cuda:0", cuda=(SECOND, FIRST), CUDA_VISIBLE_DEVICES="1"
+    )
+    assert (FIRST, 70) == (found.row["device_uuid"], found.row["temperature_c"])
+
+
+def test_telemetry_is_of_the_mig_slice_that_is_visible(run_dlbench):
+    slices = SLICES[f"{SECOND}.mig"].split(",")
+    found, _ = run_dlbench(
+        SLICES, *ONE, "--device", "cuda:0", cuda=slices, CUDA_VISIBLE_DEVICES=slices[1]
+    )
+    assert (slices[1], 400_000_000) == (
+        found.row["device_uuid"],
+        found.row["device_memory_bytes"],
+    )
+
+
+def test_traces_line_up_with_the_timings_to_one_period(run_dlbench, tmp_path):
+    # the device's power in mW is the number of steps that the worker has done
+    found, _ = run_dlbench(
+        {"*.power_instant": f"@{tmp_path / 'steps'}"},
+        *("--scenario", "infer", "--rounds", "1", "--budget", "1.0", "--device", "cuda"),
+        STAND_IN_STEP_S="0.01",
+    )
+    (process,), line = found.processes, found.line()
+    window, trace = window_of(process), line.traces["power_instant_w"]
+    ends_ns = np.fromfile(tmp_path / "ends", "<i8")
+
+    # what was read while the session worked is what it had done by then
+    steps = [(t, round(1000 * n)) for t, n in zip(trace.t_ns, trace.values, strict=True) if n]
+    assert len(steps) >= 10
+    for t_ns, count in steps:
+        assert ends_ns[count - 1] - line.period_ns <= t_ns
+        assert count == len(ends_ns) or t_ns <= ends_ns[count] + line.period_ns
+
+    # and the window is that of the sampled steps, all of it between the first reading and the last
+    before = 1 + len(process.warmup_ns)
+    assert ends_ns[before - 1] <= window.start_ns <= ends_ns[before]
+    last = before + len(process.timings_ns) - 1
+    assert ends_ns[last] <= window.end_ns <= ends_ns[last] + line.period_ns
+    assert line.started_ns <= window.start_ns
+    assert window.end_ns <= line.ended_ns
+    host = found.line("host")
+    read = ("power_instant_w", "energy_j", "memory_used_bytes", "temperature_c")
+    traces = [*host.traces.values(), *(line.traces[metric] for metric in read)]
+    assert all(each.t_ns[0] <= window.start_ns for each in traces)
+    assert all(each.t_ns[-1] >= window.end_ns for each in traces)
+
+
+def test_a_gpu_that_is_lost_in_the_middle_leaves_the_timing_and_the_reason(run_dlbench):
+    found, shown = run_dlbench(
+        {},
+        *("--scenario", "infer", "--rounds", "1", "--budget", "1.0", "--device", "cuda"),
+        STAND_IN_STEP_S="0.01",
+        STAND_IN_LOST_IN="70",
+    )
+    row = found.row
+    assert ("ok", None, None) == (row["status"], row["temperature_c"], row["power_instant_w"])
+    assert row["median_s"] > 0
+    assert row["worker_cores"] is not None
+    assert "GPU is lost" in shown
+
+
+def test_a_machine_without_a_driver_runs_and_says_why_it_knows_nothing(run_dlbench):
+    found, shown = run_dlbench({}, *ONE, "--device", "cuda", driver=None)
+    assert "ok" == found.row["status"]
+    assert "no NVIDIA driver" in shown
+    assert [] == [*found.line().traces]
