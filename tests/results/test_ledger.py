@@ -38,7 +38,7 @@ def early(*milliseconds: float) -> list[int]:
         (early(60, 10, 10, 10, 10, 10, 900), 7),
         (early(60, 10, 10, 10, 10, 10, 15), 1),
         (early(60, 15, 10, 15, 10, 10, 10), 4),
-        ([int(20 * MS * 0.97**i) for i in range(24)], 20),
+        ([int(20 * MS * 0.97**i) for i in range(24)], 22),
     ],
     ids=[
         "none",
