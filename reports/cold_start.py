@@ -16,7 +16,7 @@ from .columns import Column, fitting, headings, marked, name_of, row_text, title
 _PARTS = {
     "interpreter": "interpreter_s",
     "import": "import_s",
-    "device": "device_start_s",
+    "device start": "device_start_s",
     "build": "build_s",
     "compile": "compile_s",
 }

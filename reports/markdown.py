@@ -21,6 +21,7 @@ _RIGHT = {
     "near ties",
     "first step",
     "interpreter",
+    "device start",
     "import",
     "build",
     "compile",
