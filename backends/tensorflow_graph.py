@@ -45,6 +45,15 @@ class Adapter:
             devices.append(Device(f"cuda:{index}", name, uuid or ""))
         return BackendInfo(tf.__version__, tuple(devices), MODE, runtime.libraries())
 
+    def start(self, plan: Plan) -> None:
+        """Starts TensorFlow's runtime, with a first product and a first convolution.
+
+        Raises
+        ------
+        BackendUnavailable, PlanRefused : as for `open`.
+        """
+        _start(plan)
+
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """A session at `weights`, with a fresh optimizer. Graphs are traced by the first calls.
 
@@ -54,12 +63,7 @@ class Adapter:
         PlanRefused : a precision other than ``fp32``, a mode other than ``graph``, an unknown
             device, or another device than an earlier session of this process had.
         """
-        check_arithmetic(plan, "tensorflow", MODE)
-        index = cuda_index(plan.device, _cuda_devices)
-        _require_tensorflow()
-        from . import tensorflow_runtime as runtime
-
-        return Session(plan, workload, weights, runtime.start(plan.threads, index))
+        return Session(plan, workload, weights, _start(plan))
 
 
 class Session:
@@ -193,6 +197,16 @@ def _cuda_devices() -> list[str | None]:
             f"{NEEDS_GPU} and  pip install 'dlbench[tensorflow-cuda]'",
         )
     return runtime.gpu_uuids()
+
+
+def _start(plan: Plan) -> Mapping[str, str | int]:
+    """Starts the runtime, if it does not run yet, as the plan wants it; a session's facts."""
+    check_arithmetic(plan, "tensorflow", MODE)
+    index = cuda_index(plan.device, _cuda_devices)
+    _require_tensorflow()
+    from . import tensorflow_runtime as runtime
+
+    return runtime.start(plan.threads, index)
 
 
 def _require_tensorflow() -> Any:

@@ -54,6 +54,15 @@ class Adapter:
         ]
         return BackendInfo(torch.__version__, tuple(devices), MODE, _libraries())
 
+    def start(self, plan: Plan) -> None:
+        """Readies the device, with a first product and a first convolution there.
+
+        Raises
+        ------
+        BackendUnavailable, PlanRefused : as for `open`.
+        """
+        _rounds_inputs(_device(plan))
+
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """A session at `weights`, with a fresh optimizer.
 
@@ -63,15 +72,7 @@ class Adapter:
         PlanRefused : a precision other than ``fp32``, a mode other than ``eager``, an unknown
             device.
         """
-        check_arithmetic(plan, "torch", MODE)
-        index = cuda_index(plan.device, _cuda_devices)
-        _require_torch()
-        import torch
-
-        _set_threads(plan.threads)
-        _set_strict_fp32()
-        device = torch.device("cpu") if index is None else torch.device("cuda", index)
-        return Session(plan, workload, weights, device)
+        return Session(plan, workload, weights, _device(plan))
 
 
 class Session:
@@ -241,6 +242,18 @@ def _require_torch() -> None:
         raise BackendUnavailable(reason, remedy) from error
     except (ImportError, OSError) as error:
         raise BackendUnavailable(f"PyTorch cannot be imported ({error})", remedy) from error
+
+
+def _device(plan: Plan) -> torch.device:
+    """The plan's device, with this process' settings as the plan wants them."""
+    check_arithmetic(plan, "torch", MODE)
+    index = cuda_index(plan.device, _cuda_devices)
+    _require_torch()
+    import torch
+
+    _set_threads(plan.threads)
+    _set_strict_fp32()
+    return torch.device("cpu") if index is None else torch.device("cuda", index)
 
 
 def _set_threads(threads: int) -> None:

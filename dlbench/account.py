@@ -11,6 +11,7 @@ _PARTS = {
     "oracle": "verify",
     "verify": "verify",
     "check": "verify",
+    "device": "set-up",
     "open": "set-up",
     "upload": "set-up",
     "warm-up": "warm-up",

@@ -60,7 +60,7 @@ class Bases:
     def __init__(self, found: Sequence[Outcome], baseline: str) -> None:
         self.name = baseline
         self._by_circumstances = {
-            _circumstances(outcome.case): outcome
+            circumstances(outcome.case): outcome
             for outcome in reversed(found)
             if outcome.medians_s and row_name(outcome.case) == baseline
         }
@@ -70,7 +70,7 @@ class Bases:
 
         The baseline against itself is 1 by definition, so it has no interval.
         """
-        base = self._by_circumstances.get(_circumstances(outcome.case))
+        base = self._by_circumstances.get(circumstances(outcome.case))
         if base is None or not outcome.medians_s:
             return {}
         if outcome.case == base.case:
@@ -97,5 +97,6 @@ def _cells(
     return {name: estimate.value} | bounds(estimate, f"{name}_low", f"{name}_high")
 
 
-def _circumstances(case: Case) -> tuple[str, str, int, str, int]:
+def circumstances(case: Case) -> tuple[str, str, int, str, int]:
+    """What rows must share to be compared: all of the case but backend, device and mode."""
     return (case.suite, case.scenario, case.batch, case.precision, case.threads)

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -22,9 +22,6 @@ from dlbench.commands import request_of, resume_record, run_request, say_plan
 from dlbench.ending import Root, exit_code, tell
 from dlbench.errors import UsageError
 from dlbench.showing import answer, read, show, show_verdicts
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group(
@@ -38,6 +35,7 @@ def cli() -> None:
 
 @cli.command("run")
 @options.what
+@options.pythons
 @click.option(
     "--budget",
     "budget_s",
@@ -130,6 +128,7 @@ def run_command(
 
 @cli.command("verify")
 @options.what
+@options.pythons
 @options.how_shown
 @options.where
 def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -> int:
@@ -151,6 +150,7 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
     help="Random networks, besides every layer, loss and optimizer.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="First random network.")
+@options.pythons
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def conformance_command(quiet: bool, **chosen: Any) -> int:
     """Hold an adapter, NAME or module:Class, against the oracle in everything the spec has."""
@@ -174,11 +174,18 @@ def conformance_command(quiet: bool, **chosen: Any) -> int:
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @options.against
+@options.cold_start
 @options.how_shown
-def report_command(files: Sequence[Path], form: str, baseline: str | None) -> int:
+def report_command(
+    files: Sequence[Path], form: str, baseline: str | None, cold_start: bool, against: str | None
+) -> int:
     """Show the records of earlier runs again; several stand side by side and are never pooled."""
+    if against is not None and not cold_start:
+        raise UsageError("--against says what cold starts are held against; add --cold-start")
+    from dlbench.table import ColdStart
+
     records = [(str(path), read(path)) for path in dict.fromkeys(files)]
-    show(records, form, baseline)
+    show(records, form, baseline, ColdStart(against) if cold_start else None)
     return 0
 
 
@@ -222,16 +229,18 @@ def list_suites_command() -> None:
 
 
 @list_group.command("backends")
-def list_backends_command() -> None:
+@options.pythons
+def list_backends_command(pythons: dict[str, str]) -> None:
     """The installed backends with version and devices, or why one cannot be used."""
     from dlbench.doctor import describe_backends
     from dlbench.look import look_at
 
-    answer(describe_backends(look_at()))
+    answer(describe_backends(look_at(pythons=pythons)))
 
 
 @cli.command("doctor")
-def doctor_command() -> None:
+@options.pythons
+def doctor_command(pythons: dict[str, str]) -> None:
     """Examine backends, machine and data: what can be used, and what would change that."""
     from dlbench.doctor import describe_backends, describe_data, describe_machine
     from dlbench.look import look_at
@@ -242,7 +251,7 @@ def doctor_command() -> None:
     answer(describe_machine(look(), load()))
     answer(describe_telemetry())
     answer(describe_data(options.cache_dir()))
-    answer(describe_backends(look_at(), detailed=True))
+    answer(describe_backends(look_at(pythons=pythons), detailed=True))
 
 
 @cli.group("data")

@@ -73,6 +73,7 @@ def resume_record(
         if baseline is not None:
             check_baseline(baseline, record.header.cases)
         named, folder = given.pop("suite", None), given.pop("data_dir", None)
+        pythons = given.pop("pythons", None)
         beside = {
             name: given.pop(name) for name in ("patience_s", "telemetry_period_s") if name in given
         }
@@ -84,7 +85,7 @@ def resume_record(
             show([(str(path), record)], form, baseline)
             return exit_code(outcome.status for outcome in outcomes(record))
         suite = suite_of(record, named)
-        request = request_for(record, suite, look(), options.cache_dir(), folder)
+        request = request_for(record, suite, look(), options.cache_dir(), folder, pythons)
         request = dataclasses.replace(request, **beside)
         work = functools.partial(resume, request, record, writer)
         return _carry_out(work, writer, form, quiet, baseline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from dlbench import plugins
 from dlbench.contract import Plan
 from dlbench.conversation import Ended
+from dlbench.interpreters import check_pythons
 from dlbench.look import look
 from dlbench.process import Launch, run_worker, worker_environment
 from dlbench.wording import plural
@@ -22,7 +24,7 @@ _LIMIT_S = 300.0
 @dataclasses.dataclass(frozen=True)
 class Request:
     """Which backend to hold against the oracle: on `networks` random networks from `seed` on, besides every
-    layer, loss and optimizer."""
+    layer, loss and optimizer; `pythons` may have an interpreter for it."""
 
     backend: str
     device: str
@@ -32,6 +34,7 @@ class Request:
     cache_dir: Path
     precision: str = "fp32"
     mode: str = ""
+    pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None) -> Ended:
@@ -41,7 +44,9 @@ def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None)
     ------
     UsageError : no such backend.
     """
-    found = look(request.backend, request.threads, False, _LIMIT_S)
+    check_pythons(request.pythons, [request.backend])
+    python = request.pythons.get(request.backend)
+    found = look(request.backend, request.threads, False, _LIMIT_S, python)
     if found.status != "ok":
         return Ended(found.status, found.reason, found.remedy, output=found.output)
     plan = Plan(
@@ -60,7 +65,8 @@ def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None)
         "seed": request.seed,
         "cache_dir": str(request.cache_dir),
     }
-    launch = Launch(worker_environment(request.threads, request.device), _LIMIT_S)
+    environment = worker_environment(request.threads, request.device)
+    launch = Launch(environment, _LIMIT_S, python or sys.executable)
     return run_worker(job, launch, on_phase)
 
 

@@ -133,7 +133,12 @@ class Session(Protocol):
 
 
 class Adapter(Protocol):
-    """A backend. Made without arguments; nothing is imported or touched before a method is called."""
+    """A backend. Made without arguments; nothing is imported or touched before a method is called.
+
+    It may have one method more, ``start(plan)``, which readies the plan's device for this process (threads,
+    contexts, the first use of its libraries) and nothing of a workload; `open` must not need it. It is called
+    before `open`, so that what a device costs and what a network costs are told apart.
+    """
 
     def info(self) -> BackendInfo:
         """Imports the framework and looks.

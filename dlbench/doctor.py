@@ -15,6 +15,7 @@ from dlbench.data.cifar import find_cifar10
 from dlbench.data.idx import find_mnist
 from dlbench.machine import Load
 from dlbench.record import Case, Machine
+from dlbench.sameness import package_list
 from dlbench.spec.suite import list_suites, load_suite
 from dlbench.wording import duration, plural, why
 
@@ -60,6 +61,9 @@ def _backend(name: str, what: Found, detailed: bool) -> str:
             for device, description in what.devices
             if description
         ]
+        if what.environment is not None:
+            where = f"Python {what.environment.python}, {package_list(what.environment)}"
+            lines.append(f"{indent}environment: {where}")
         beneath = {**what.facts, **what.libraries}
         lines += [f"{indent}{key}: {value}" for key, value in beneath.items() if key != "device"]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench import plugins, surroundings, timing
+from dlbench import environment, plugins, surroundings, timing
 from dlbench.contract import Adapter, BackendInfo, Plan
 from dlbench.epochs import Part, train
 from dlbench.errors import BackendUnavailable
@@ -34,19 +34,25 @@ _PEAK_MOST_S = 1.0
 _NULL_BUDGET_S = 0.1
 
 
+def home(job: Job, phases: Phases) -> Result:
+    """Which device a backend's row is on where the backend cannot be used; imports no framework."""
+    phases.enter("import")
+    return _home(plugins.load(job["adapter"])())
+
+
 def look(job: Job, phases: Phases) -> Result:
     """What a backend is, or why it cannot be used here; with ``open``, also what a session observes."""
     phases.enter("import")
     adapter: Adapter = plugins.load(job["adapter"])()
-    home = {"default_device": str(getattr(adapter, "default_device", "cpu"))}
+    known = _home(adapter) | {"environment": dataclasses.asdict(environment.read())}
     try:
         info = adapter.info()
         facts = _observed(adapter, info, job["threads"]) if job["open"] else {}
     except BackendUnavailable as error:
-        return home | {"unavailable": [error.reason, error.remedy]}
+        return known | {"unavailable": [error.reason, error.remedy]}
     devices = [[device.name, device.description] for device in info.devices]
     uuids = {device.name: device.uuid for device in info.devices if device.uuid}
-    return home | _described(info) | {"devices": devices, "uuids": uuids, "facts": facts}
+    return known | _described(info) | {"devices": devices, "uuids": uuids, "facts": facts}
 
 
 def oracle(job: Job, phases: Phases) -> Result:
@@ -102,8 +108,9 @@ def measure(job: Job, phases: Phases) -> Result:
     readings, canary_ns = [surroundings.read()], []
     adapter, info = _import_adapter(job, phases)
     plan, workload = Plan(**job["plan"]), _workload(job)
-    phases.enter("open")
     initial = _weights(job)
+    _start_device(adapter, plan, phases)
+    phases.enter("open")
     session = adapter.open(plan, workload, initial)
     phases.opened(_plain(session.facts))
     phases.enter("upload")
@@ -211,6 +218,7 @@ def null(job: Job, phases: Phases) -> Result:
 
 
 JOBS: Mapping[str, Callable[[Job, Phases], Result]] = {
+    "home": home,
     "look": look,
     "oracle": oracle,
     "verify": verify,
@@ -226,6 +234,18 @@ def _import_adapter(job: Job, phases: Phases) -> tuple[Adapter, BackendInfo]:
     phases.enter("import")
     adapter: Adapter = plugins.load(job["adapter"])()
     return adapter, adapter.info()
+
+
+def _start_device(adapter: Adapter, plan: Plan, phases: Phases) -> None:
+    """Has the device started apart from the session, where the backend can do that."""
+    start = getattr(adapter, "start", None)
+    if start is not None:
+        phases.enter("device")
+        start(plan)
+
+
+def _home(adapter: Adapter) -> Result:
+    return {"default_device": str(getattr(adapter, "default_device", "cpu"))}
 
 
 def _observed(adapter: Adapter, info: BackendInfo, threads: int) -> Result:

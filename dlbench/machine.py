@@ -16,24 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from dlbench.environment import PACKAGES
 from dlbench.record import Machine
 from dlbench.surroundings import quota_cores
-
-PACKAGES = (
-    "dlbench",
-    "numpy",
-    "scipy",
-    "pandas",
-    "torch",
-    "tensorflow",
-    "tensorflow-cpu",
-    "cupy-cuda12x",
-    "cupy-cuda13x",
-    "scikit-learn",
-    "threadpoolctl",
-    "nvidia-ml-py",
-)
-"""Distributions whose versions are recorded where they are installed."""
 
 BUSY_CORES = 0.25
 """From this much use by others a small machine's step times are visibly longer."""

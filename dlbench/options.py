@@ -170,6 +170,16 @@ def data_name(word: str | None, of_suite: str) -> str | None:
     return name
 
 
+def _pythons(
+    context: click.Context, parameter: click.Parameter, words: tuple[str, ...]
+) -> dict[str, str]:
+    if not words:
+        return {}
+    from dlbench.interpreters import read_pythons
+
+    return read_pythons(words)
+
+
 def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in reversed(options):
@@ -248,6 +258,16 @@ what = _together(
         help="Seed of weights and batches.",
     ),
 )
+pythons = _together(
+    click.option(
+        "--python",
+        "pythons",
+        multiple=True,
+        metavar="BACKEND[@LABEL]=PATH",
+        callback=_pythons,
+        help="Interpreter of this backend's workers; with a label, a row of its own (repeatable).",
+    ),
+)
 how_shown = _together(
     click.option(
         "--format",
@@ -263,6 +283,18 @@ against = _together(
         "--baseline",
         metavar="BACKEND:DEVICE",
         help="Row that speed-ups refer to.  [default: numpy:cpu]",
+    ),
+)
+cold_start = _together(
+    click.option(
+        "--cold-start",
+        is_flag=True,
+        help="Show what came before the steady steps, and when it has paid off.",
+    ),
+    click.option(
+        "--against",
+        metavar="BACKEND:DEVICE",
+        help="Row that --cold-start holds the others against.  [default: eager, same backend]",
     ),
 )
 where = _together(

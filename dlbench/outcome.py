@@ -52,6 +52,7 @@ class Outcome:
         test part.
     epochs : length of the training that these two come from.
     device : what was observed of the device; see `dlbench.device_cells`.
+    processes : those that the figures are of.
     disturbed, disturbance : whether the machine was disturbed while these figures were taken, None when it was
         not watched; and by what. See `dlbench.disturbance`.
     """
@@ -73,6 +74,7 @@ class Outcome:
     test_accuracy: float | None = None
     epochs: int | None = None
     device: dict[str, str | float] = dataclasses.field(default_factory=dict)
+    processes: tuple[Process, ...] = dataclasses.field(default=(), repr=False)
     disturbed: bool | None = None
     disturbance: str = ""
 
@@ -166,6 +168,7 @@ def _with_figures(
         test_accuracy=training.test_accuracy if training else None,
         epochs=training.epochs if training else None,
         device=device_cells(timed),
+        processes=tuple(timed),
     )
 
 

@@ -12,7 +12,9 @@ from typing import cast
 from dlbench import plugins
 from dlbench.baseline import DEVICE, check_baseline, split_baseline
 from dlbench.contract import Plan
+from dlbench.environment import Environment
 from dlbench.errors import SuiteError, UsageError
+from dlbench.interpreters import check_pythons, labelled
 from dlbench.look import Found
 from dlbench.record import Case, Machine, Scenario
 from dlbench.rounds import LEAST_PROCESSES
@@ -50,6 +52,7 @@ class Request:
     data_dir : a folder with the data set's files.
     baseline : the ``backend:device`` that speed-ups are to refer to, which must be among the cases; None for
         any.
+    pythons : interpreters of backends that do not run under this one; a name with a label is a backend to run.
     limit_s : the longest a worker may say nothing, on top of its share of the budget.
     telemetry_period_s : time between two samples of device and host while a case is timed; 0 for none.
     """
@@ -73,6 +76,7 @@ class Request:
     data: str | None = None
     data_dir: Path | None = None
     baseline: str | None = None
+    pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limit_s: float = 180.0
     telemetry_period_s: float = 0.05
 
@@ -89,7 +93,8 @@ class Request:
     @property
     def chosen_backends(self) -> tuple[str, ...]:
         """The backends to run, each once."""
-        return tuple(dict.fromkeys(self.backends or self.suite.matrix.backends))
+        named = self.backends or self.suite.matrix.backends
+        return tuple(dict.fromkeys((*named, *labelled(self.pythons))))
 
     @property
     def chosen_scenarios(self) -> tuple[Scenario, ...]:
@@ -116,11 +121,13 @@ class Planned:
     cases : all of them.
     problems : those known not to run, with what was found.
     estimate_s : about how long the run will take; a rough guess.
+    environments : what is installed where a backend's workers run, by backend.
     """
 
     cases: tuple[Case, ...]
     problems: Mapping[Case, Found]
     estimate_s: float
+    environments: Mapping[str, Environment] = dataclasses.field(default_factory=dict)
 
 
 def check(request: Request) -> None:
@@ -132,6 +139,7 @@ def check(request: Request) -> None:
     """
     matrix, file = request.suite.matrix, request.suite.path.name
     _check_words(request.backends, matrix.backends, file, "backends", _check_backend)
+    check_pythons(request.pythons, request.chosen_backends)
     _check_words(request.devices, matrix.devices, file, "devices", _check_device)
     if request.baseline is not None:
         split_baseline(request.baseline)
@@ -192,7 +200,8 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
     if request.baseline is not None:
         check_baseline(request.baseline, cases)
     estimate_s = estimate(request, cases, problems, found, training_samples)
-    return Planned(tuple(cases), problems, estimate_s)
+    environments = {name: seen.environment for name, seen in found.items() if seen.environment}
+    return Planned(tuple(cases), problems, estimate_s, environments)
 
 
 def plan_of(case: Case, seed: int) -> Plan:

@@ -1,12 +1,14 @@
 """Finds backends and reporters by name, so that the core never imports one of them statically.
 
 Both are entry points, dlbench's own like anybody's. A backend may also be named as ``module:Class``, for
-one that is not installed as a plug-in (yet).
+one that is not installed as a plug-in (yet). Either may have a label behind an ``@`` (``torch@old``), by
+which a backend has a second row; it is the same adapter.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +18,7 @@ from dlbench.spec.decode import nearest
 BACKENDS = "dlbench.backends"
 REPORTS = "dlbench.reports"
 VERDICTS = "dlbench.verdicts"
+_LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 
 
 def adapter_names() -> list[str]:
@@ -28,12 +31,15 @@ def adapter_target(name: str) -> str:
 
     Parameters
     ----------
-    name : an installed backend's name, or a ``module:Class`` itself.
+    name : an installed backend's name, or a ``module:Class`` itself; either may have a label.
 
     Raises
     ------
     UsageError : no such backend.
     """
+    name, at, label = name.partition("@")
+    if at and not _LABEL.fullmatch(label):
+        raise UsageError(f"backend '{name}@{label}': {label!r} is no label; like {name}@old")
     module, colon, attribute = name.partition(":")
     if colon:
         if all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):

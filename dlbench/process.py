@@ -33,6 +33,7 @@ _THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
+_PATH_VARIABLES = ("PYTHONHOME", "PYTHONPATH")
 # The very files of this process, whatever the worker's interpreter has installed: all rows have one harness.
 _BOOT = """\
 import time
@@ -57,6 +58,7 @@ class Launch:
     environment : all its environment variables; see `worker_environment`.
     limit_s : the longest it may say nothing before it is ended.
     python : its interpreter; it needs NumPy and the backend's framework, dlbench need not be installed there.
+        Another one than this process' own finds its modules by itself, see `own_path_only`.
     """
 
     environment: Mapping[str, str]
@@ -82,6 +84,11 @@ def worker_environment(
         environment["CUDA_VISIBLE_DEVICES"] = "-1"
     environment.update(PYTHONHASHSEED="0", TF_CPP_MIN_LOG_LEVEL="3")
     return environment
+
+
+def own_path_only(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for another interpreter, without what leads it to this one's modules."""
+    return {name: value for name, value in environment.items() if name not in _PATH_VARIABLES}
 
 
 def run_worker(
@@ -119,11 +126,13 @@ def run_worker(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs.fileno(),),
-                env=launch.environment,
+                env=launch.environment
+                if launch.python == sys.executable
+                else own_path_only(launch.environment),
                 start_new_session=True,
             )
         except OSError as error:
-            reason = f"{launch.python} cannot be started: {error.strerror}"
+            reason = hide_home(f"{launch.python} cannot be started: {error.strerror}")
             return Ended("failed", reason, wall_s=time.perf_counter() - started)
         assert child.stdout is not None
         with child.stdout as printed:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from dlbench.environment import Environment
 from dlbench.errors import DlbenchError
 from dlbench.surroundings import Surroundings
 
@@ -81,7 +82,8 @@ class Data(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
-    """First line of a record: what was to be run, and where."""
+    """First line of a record: what was to be run, and where; `environments` by backend, of those that could be
+    asked."""
 
     schema: int
     created: str
@@ -101,6 +103,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     cases: tuple[Case, ...]
     epochs: int = 0
     target_interval: float | None = None
+    environments: dict[str, Environment] = {}
 
 
 class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):
@@ -164,7 +167,8 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     process began; `canary_ns` is how long a fixed piece of work took before and after. A process that was
     disturbed may be followed by another of the same round, one `attempt` further. `device_ns` are further
     steps after the steady ones, by the device's own clock; empty where it has none.
-    `seconds` accounts for the process: interpreter, import, open, warmup, measure, check.
+    `seconds` accounts for the process: interpreter, import, device (of backends that tell it apart from open),
+    open, upload, warm-up, measure, check, copy.
     """
 
     case: Case

@@ -14,6 +14,7 @@ from typing import Any
 import dlbench
 from dlbench import sameness
 from dlbench.errors import UsageError
+from dlbench.interpreters import check_named
 from dlbench.look import Found
 from dlbench.plan import Request
 from dlbench.record import (
@@ -169,6 +170,7 @@ def request_for(
     machine: Machine,
     cache_dir: Path,
     data_dir: Path | None = None,
+    pythons: Mapping[str, str] | None = None,
 ) -> Request:
     """The request that a record came from, cut down to the batch sizes of which something is missing.
 
@@ -177,6 +179,7 @@ def request_for(
     suite : the suite that the record names.
     machine : this machine, which must be the record's.
     cache_dir, data_dir : where files lie here, which a record does not say.
+    pythons : interpreters by backend, of which a record knows only what is installed there.
 
     Raises
     ------
@@ -191,11 +194,13 @@ def request_for(
     ]
     refuse(differences)
     lacking = missing(record)
+    check_named(pythons or {}, _each(case.backend for case in header.cases))
+    running = _each(case.backend for case in lacking)
     return Request(
         suite=suite,
         machine=machine,
         cache_dir=cache_dir,
-        backends=_each(case.backend for case in lacking),
+        backends=running,
         devices=_each(case.device for case in lacking),
         scenarios=_scenarios(lacking),
         batches=_each(case.batch for case in lacking),
@@ -208,6 +213,7 @@ def request_for(
         epochs=header.epochs,
         data=header.data.name,
         data_dir=data_dir,
+        pythons={name: path for name, path in (pythons or {}).items() if name in running},
     )
 
 
@@ -243,8 +249,11 @@ def _of_backend(record: Record, case: Case, seen: Found) -> list[Difference]:
     if seen.status != "ok":
         now = f"not usable ({seen.reason})"
         return [Difference(f"backend {name}", own[0].version, now)] if own else []
-    modes = seen.modes or (seen.mode,)
+    environment = record.header.environments.get(name)
     different = []
+    if environment and seen.environment:
+        different += sameness.environments(name, environment, seen.environment)
+    modes = seen.modes or (seen.mode,)
     if case.mode not in modes:
         now = " or ".join(filter(None, modes)) or "none"
         different.append(Difference(f"the mode of {name}", case.mode or "none", now))

@@ -6,6 +6,7 @@ not gone on with; the others are.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -157,7 +158,8 @@ def _look(request: Request, observer: Observer, account: Account) -> dict[str, F
     found: dict[str, Found] = {}
     for backend in request.chosen_backends:
         observer.phase(None, None, f"look at {backend}")
-        found[backend] = look(backend, request.chosen_threads, False, request.limit_s)
+        python = request.pythons.get(backend)
+        found[backend] = look(backend, request.chosen_threads, False, request.limit_s, python)
         account.add_phases({"import": found[backend].seconds})
     return found
 
@@ -192,7 +194,7 @@ class _Runner:
         try:
             planned = make_plan()
             self._writer = writer
-            self._write(_resumed() if record else self._header(planned.cases))
+            self._write(_resumed() if record else self._header(planned))
             self._write_problems(planned)
             beside = self._held.skipped | planned.problems.keys()
             self._carry_out([case for case in planned.cases if case not in beside])
@@ -320,7 +322,8 @@ class _Runner:
         """Has a worker do a job of a case."""
         # a sampling process is silent for its share of the budget and the warm-up that goes with it
         limit_s = self._request.limit_s + 2 * options.get("budget_s", 0.0)
-        launch = Launch(worker_environment(case.threads, case.device), limit_s)
+        python = self._request.pythons.get(case.backend, sys.executable)
+        launch = Launch(worker_environment(case.threads, case.device), limit_s, python)
         message = self._material.job(job, plan_of(case, self._request.seed), **options)
         return self._run(message, launch, case, number, watch)
 
@@ -358,7 +361,7 @@ class _Runner:
         self._writer.write(line)
         self._observer.line(line)
 
-    def _header(self, cases: tuple[Case, ...]) -> Header:
+    def _header(self, planned: Planned) -> Header:
         request, workload = self._request, self._material.workload
         return Header(
             schema=SCHEMA,
@@ -377,8 +380,9 @@ class _Runner:
             target_interval=request.target_interval,
             budget_s=request.budget_s,
             machine=request.machine,
-            cases=cases,
+            cases=planned.cases,
             epochs=request.epochs,
+            environments=dict(planned.environments),
         )
 
 

@@ -9,7 +9,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dlbench.environment import Environment
 from dlbench.record import Data, Machine
+from dlbench.wording import plural
 
 _UNKNOWN = "unknown"
 
@@ -47,10 +49,26 @@ def machines(recorded: Machine, now: Machine) -> list[Difference]:
         "Python": (recorded.python, now.python),
     }
     found = [each for what, pair in pairs.items() for each in between(what, *pair)]
-    for name in sorted(recorded.packages.keys() | now.packages.keys()):
-        versions = (where.packages.get(name, "not installed") for where in (recorded, now))
-        found += between(f"the package {name}", *versions)
-    return found
+    return [*found, *_packages(recorded, now)]
+
+
+def environments(backend: str, recorded: Environment, now: Environment) -> list[Difference]:
+    """In what the environments of a backend's workers differ. Their lists of packages are named where no package
+    with a recorded version tells them apart."""
+    found = [
+        *between(f"the Python of {backend}", recorded.python, now.python),
+        *_packages(recorded, now, f" of {backend}"),
+    ]
+    if found or recorded.packages_digest == now.packages_digest:
+        return found
+    return [
+        Difference(f"the list of packages of {backend}", package_list(recorded), package_list(now))
+    ]
+
+
+def package_list(environment: Environment) -> str:
+    """A list of packages as its number and the beginning of its digest: ``84 packages (3f2a91c0)``."""
+    return f"{plural(environment.package_count, 'package')} ({environment.packages_digest[:8]})"
 
 
 def data(recorded: Data, now: Data) -> list[Difference]:
@@ -67,6 +85,16 @@ def sentence(differences: Iterable[Difference]) -> str:
 
 def _contents(data: Data) -> str:
     return f"{data.source or data.name} ({data.fingerprint[:12]})"
+
+
+def _packages(
+    recorded: Machine | Environment, now: Machine | Environment, of: str = ""
+) -> list[Difference]:
+    found: list[Difference] = []
+    for name in sorted(recorded.packages.keys() | now.packages.keys()):
+        versions = (where.packages.get(name, "not installed") for where in (recorded, now))
+        found += between(f"the package {name}{of}", *versions)
+    return found
 
 
 def _gib(size_bytes: int | None) -> str:

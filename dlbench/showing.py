@@ -16,6 +16,7 @@ from dlbench.errors import DlbenchError, UsageError
 
 if TYPE_CHECKING:
     from dlbench.record import Record
+    from dlbench.table import ColdStart
     from dlbench.verdicts import Verdicts
 
 
@@ -29,7 +30,12 @@ def read(path: Path) -> Record:
         raise UsageError(str(error)) from None
 
 
-def show(records: Sequence[tuple[str, Record]], form: str, baseline: str | None = None) -> None:
+def show(
+    records: Sequence[tuple[str, Record]],
+    form: str,
+    baseline: str | None = None,
+    cold_start: ColdStart | None = None,
+) -> None:
     """Records, by the names that the user gave them, in a format of `options.FORMATS`."""
     import shutil
 
@@ -40,7 +46,7 @@ def show(records: Sequence[tuple[str, Record]], form: str, baseline: str | None 
     width = shutil.get_terminal_size((120, 24)).columns
     colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     render = load_reporter(options.FORMATS[form])
-    report = build(records, baseline)
+    report = build(records, baseline, cold_start)
     click.echo(render(report, width=width, colour=colour), nl=False, color=colour)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from dlbench import device_cells
+from dlbench import device_cells, ledger, sameness
 from dlbench.baseline import BASELINE, Bases, bounds, check_baseline
 from dlbench.data.datasets import NAMES
 from dlbench.outcome import WORST_FIRST, Outcome, outcomes
@@ -68,6 +68,8 @@ COLUMNS: Mapping[str, str] = {
     "test_accuracy": "float64",
     **telemetry.COLUMNS,
     **device_cells.COLUMNS,
+    "python": "object",
+    "packages_digest": "object",
     "remedy": "object",
     "record": "object",
 }
@@ -81,7 +83,8 @@ machine's CPU (CPU rows only), `first_step_s` the first step of a process with a
 step with both, one after the other (on the CPU the step alone), and `speedup_with_copies` the ratio
 of those. `disturbed` says whether the machine was disturbed while the figures were taken (None: not
 watched), `disturbance` by what. `max_relative_error` is error / scale, the worst of all checks. The
-device's own columns are those of `dlbench.device_cells` and `dlbench.telemetry.columns`.
+device's own columns are those of `dlbench.device_cells` and `dlbench.telemetry.columns`; `python` and
+`packages_digest` are its workers' environment.
 """
 
 
@@ -117,11 +120,12 @@ class Run:
 @dataclasses.dataclass(frozen=True)
 class Report:
     """Everything a reporter needs: the records with their rows, and `notes` on reading them
-    together."""
+    together. With `cold_start` the rows have the columns of `dlbench.ledger`."""
 
     runs: tuple[Run, ...]
     notes: tuple[str, ...] = ()
     baseline: str = BASELINE
+    cold_start: bool = False
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -131,6 +135,14 @@ class Report:
             if self.runs
             else _frame([])
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class ColdStart:
+    """That a report has the cold-start ledger: `against` is the ``backend:device`` that every row is held against,
+    None for the eager row of the same backend and device."""
+
+    against: str | None = None
 
 
 class Reporter(Protocol):
@@ -143,26 +155,34 @@ class Reporter(Protocol):
         """The report as text that ends in a line break."""
 
 
-def build(records: Sequence[tuple[str, Record]], baseline: str | None = None) -> Report:
+def build(
+    records: Sequence[tuple[str, Record]],
+    baseline: str | None = None,
+    cold_start: ColdStart | None = None,
+) -> Report:
     """A report on records, each given with the path it was read from.
 
     Parameters
     ----------
     records : paths with what was read there.
     baseline : ``backend:device`` that speed-ups refer to; None for `BASELINE`, if that is there.
+    cold_start : has the rows say what came before their steady steps, in the columns of `dlbench.ledger`.
 
     Raises
     ------
-    UsageError : no record has a row of that baseline.
+    UsageError : no record has a row of that baseline, or of that to hold cold starts against.
     """
+    cases = [case for _, record in records for case in record.header.cases]
     if baseline is not None:
-        check_baseline(baseline, (case for _, record in records for case in record.header.cases))
+        check_baseline(baseline, cases)
+    if cold_start is not None and cold_start.against is not None:
+        ledger.check_against(cold_start.against, cases)
     baseline = baseline or BASELINE
     runs = tuple(
         Run(
             path=path,
             header=record.header,
-            frame=rows(record, PurePath(path).name, baseline),
+            frame=rows(record, PurePath(path).name, baseline, cold_start),
             peak_flops_per_s=_peaks(record),
             end=record.end,
             record=record,
@@ -170,10 +190,16 @@ def build(records: Sequence[tuple[str, Record]], baseline: str | None = None) ->
         )
         for path, record in records
     )
-    return Report(runs, (*_notes(runs), *_baseline_notes(runs, baseline)), baseline)
+    notes = (*_notes(runs), *_environment_notes(runs), *_baseline_notes(runs, baseline))
+    return Report(runs, notes, baseline, cold_start is not None)
 
 
-def rows(record: Record, name: str = "", baseline: str = BASELINE) -> pd.DataFrame:
+def rows(
+    record: Record,
+    name: str = "",
+    baseline: str = BASELINE,
+    cold_start: ColdStart | None = None,
+) -> pd.DataFrame:
     """The table of one record: see `COLUMNS`. `name` is what the column ``record`` says.
 
     Rows are grouped by scenario (training first) and device, and sorted by batch and speed there,
@@ -182,13 +208,15 @@ def rows(record: Record, name: str = "", baseline: str = BASELINE) -> pd.DataFra
     """
     found = outcomes(record)
     bases, peaks, sampled = Bases(found, baseline), _peaks(record), telemetry.by_case(record)
+    entries = ledger.Ledger(found, cold_start.against) if cold_start else None
     table = []
     for outcome in sorted(found, key=_rank):
         seen = sampled.get(outcome.case, {}) if outcome.medians_s else {}
         row = _row(outcome, record.header, bases, peaks, name)
         # the driver's own name of a device goes before the framework's
-        table.append(row | {key: cell for key, cell in seen.items() if cell is not None})
-    return _frame(table)
+        row |= {key: cell for key, cell in seen.items() if cell is not None}
+        table.append(row | entries.cells(outcome) if entries else row)
+    return _frame(table, {**COLUMNS, **ledger.COLUMNS} if entries else COLUMNS)
 
 
 def data_name(data: Data) -> str:
@@ -251,6 +279,11 @@ def _row(
         "test_accuracy": outcome.test_accuracy,
         "record": name,
     } | outcome.device
+    if environment := header.environments.get(case.backend):
+        row |= {
+            "python": environment.python,
+            "packages_digest": environment.packages_digest,
+        }
     if outcome.medians_s:
         estimate = case_estimate(list(outcome.medians_s.values()))
         samples_per_s = case.batch / estimate.value
@@ -286,11 +319,13 @@ def _peaks(record: Record) -> dict[int, float]:
     return {threads: float(np.median(found)) for threads, found in rates.items() if found}
 
 
-def _frame(given: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def _frame(
+    given: Sequence[Mapping[str, Any]], columns: Mapping[str, str] = COLUMNS
+) -> pd.DataFrame:
     return pd.DataFrame(
         {
             column: pd.Series([row.get(column) for row in given], dtype=kind)
-            for column, kind in COLUMNS.items()
+            for column, kind in columns.items()
         }
     )
 
@@ -315,6 +350,24 @@ def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
         for what, answers in questions.items()
         if any(answer != answers[0] for answer in answers)
     )
+
+
+def _environment_notes(runs: Sequence[Run]) -> Iterator[str]:
+    """Backends whose workers did not find the same installed in all records."""
+    for backend in dict.fromkeys(name for run in runs for name in run.header.environments):
+        known = [
+            (run.name, run.header.environments[backend])
+            for run in runs
+            if backend in run.header.environments
+        ]
+        (first, environment), *others = known
+        for name, other in others:
+            if differences := sameness.environments(backend, environment, other):
+                told = "; ".join(
+                    f"{each.what} is {each.recorded} in {first} and {each.now} in {name}"
+                    for each in differences
+                )
+                yield f"different environments: {told}"
 
 
 def _baseline_notes(runs: Sequence[Run], baseline: str) -> Iterator[str]:

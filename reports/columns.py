@@ -16,6 +16,8 @@ GAP = "  "
 """Between two columns."""
 _STYLES = {"ok": "green", "unverified": "bold red", "skipped": "dim"}
 _LEFT_OUT_FIRST = (
+    "over",
+    "interpreter",
     "device memory",
     "device clock",
     "near ties",

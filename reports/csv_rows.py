@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlbench.table import COLUMNS, Report
+from dlbench.table import Report
 from dlbench.wording import one_line
 
 
@@ -15,8 +15,8 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     Each row is one line, and `pandas.read_csv` reads it back.
     """
     frame = report.frame.copy()
-    for column, kind in COLUMNS.items():
-        if kind == "object":
+    for column in frame.columns:
+        if frame[column].dtype == object:
             frame[column] = frame[column].map(_flat)
     return str(frame.to_csv(index=False, lineterminator="\n"))
 

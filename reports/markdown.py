@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dlbench.table import Report, Run
 
-from . import sweep, telemetry, words
+from . import cold_start, sweep, telemetry, words
 from .readings import readings
 
 _RIGHT = {
@@ -20,6 +20,13 @@ _RIGHT = {
     "largest error",
     "near ties",
     "first step",
+    "interpreter",
+    "device start",
+    "import",
+    "build",
+    "compile",
+    "in all",
+    "steady after",
     "loss",
     "test accuracy",
 }
@@ -54,8 +61,9 @@ def _section(run: Run, report: Report) -> str:
             )
         )
     parts += _sweeps(run, report.baseline)
-    if devices := words.devices(rows):
-        parts.append("\n".join(f"- {_text(device)}" for device in devices))
+    parts += _cold_start(run, report)
+    if facts := [*words.devices(rows), *words.environments(run)]:
+        parts.append("\n".join(f"- {_text(fact)}" for fact in facts))
     parts += [_text(remark) for remark in words.remarks(rows)]
     parts.append(_text(words.accounting(run)))
     return "\n\n".join(parts)
@@ -94,6 +102,25 @@ def _cells(rows: Sequence[words.Row], baseline: str) -> dict[str, list[str]]:
         "test accuracy": [words.accuracy(row) for row in rows],
     }
     return {title: cells for title, cells in columns.items() if any(cells)}
+
+
+def _cold_start(run: Run, report: Report) -> list[str]:
+    """What came before the steady steps; nothing where it was not asked for."""
+    rows = cold_start.rows_with(run)
+    if not report.cold_start or not rows:
+        return []
+    columns = {
+        cold_start.HEADING: [f"{row['backend']} {row['version']}".strip() for row in rows],
+        "device": [row["device"] for row in rows],
+        "mode": [row["mode"] for row in rows],
+        "scenario": [row["scenario"] for row in rows],
+        "batch": [f"{row['batch']:,}" for row in rows],
+        **cold_start.cells(rows),
+    }
+    parts = [_table({title: column for title, column in columns.items() if any(column)})]
+    if told := cold_start.paid_off(rows):
+        parts.append("\n".join(f"- {_text(sentence)}" for sentence in told))
+    return parts
 
 
 def _sweeps(run: Run, baseline: str) -> list[str]:

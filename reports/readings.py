@@ -46,7 +46,8 @@ def _crossovers(run: Run, baseline: str) -> Iterator[str]:
 
 
 def _name(backend: str) -> str:
-    return _NAMES.get(backend, backend)
+    name, at, label = backend.partition("@")
+    return f"{_NAMES.get(name, name)}{at}{label}"
 
 
 def _kind(device: str) -> str:

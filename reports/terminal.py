@@ -17,7 +17,7 @@ from rich.text import Text
 
 from dlbench.table import Report, Run
 
-from . import words
+from . import cold_start, words
 from .columns import (
     GAP,
     Column,
@@ -81,7 +81,9 @@ def _run(run: Run, report: Report, width: int) -> list[Text]:
     lines += sampled(measured, width)
     lines += sweeps(run, report.baseline, width)
     lines += trainings(measured, width)
-    lines += [line for fact in words.devices(rows) for line in wrapped(fact, width)]
+    lines += cold_start.section(run, report, width)
+    facts = [*words.devices(rows), *words.environments(run)]
+    lines += [line for fact in facts for line in wrapped(fact, width)]
     for remark in words.remarks(rows):
         lines += wrapped(remark, width, "yellow")
     lines += without(left_out, width)

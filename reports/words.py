@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dlbench.sameness import package_list
 from dlbench.table import Report, Run
 from dlbench.wording import one_line, plural, why
 
@@ -170,6 +171,20 @@ def devices(rows: Sequence[Row]) -> list[str]:
             who = f"{row['backend']}:{row['device']}"
             told.setdefault(who, f"{who}: {', '.join(one_line(fact) for fact in facts if fact)}")
     return list(told.values())
+
+
+def environments(run: Run) -> list[str]:
+    """What is installed where workers ran, a line each; nothing where it is the same for all backends."""
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for backend, found in run.header.environments.items():
+        numpy = found.packages.get("numpy", "unknown")
+        names.setdefault((found.python, numpy, package_list(found)), []).append(backend)
+    if len(names) < 2:
+        return []
+    return [
+        f"environment of {', '.join(backends)}: Python {python}, NumPy {numpy}, {listed}"
+        for (python, numpy, listed), backends in names.items()
+    ]
 
 
 def share(row: Row) -> str:

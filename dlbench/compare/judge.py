@@ -15,7 +15,7 @@ from scipy.stats import ttest_ind
 
 from dlbench.compare.pytest_benchmark import side_of_pytest_benchmark
 from dlbench.compare.records import side_of_record
-from dlbench.compare.sides import Measured, Side
+from dlbench.compare.sides import LISTED, Measured, Side
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.record import read_record
 from dlbench.stats import CONFIDENCE, Estimate, unpaired_ratio
@@ -214,5 +214,6 @@ def _notes(base: Side, new: Side, in_neither: int) -> Iterator[str]:
         yield f"said by one side only, so not compared: {', '.join(unknown)}"
     for package in sorted(base.versions.keys() | new.versions.keys()):
         was, now = (side.versions.get(package, "none") for side in (base, new))
-        if was != now:
+        # a list that nobody took is not one without packages
+        if was != now and not (package.startswith(LISTED) and "none" in (was, now)):
             yield f"{package} {was} in the base, {now} in the new one"

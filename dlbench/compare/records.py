@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dlbench.compare.sides import Measured, Side
+from dlbench.compare.sides import LISTED, Measured, Side
 from dlbench.outcome import Outcome, outcomes
 from dlbench.record import Case, Header, Record
+from dlbench.sameness import package_list
 from dlbench.wording import one_line, why
 
 
@@ -57,9 +58,16 @@ def facts_of(header: Header) -> dict[str, str]:
 
 
 def versions_of(header: Header) -> dict[str, str]:
-    """Versions of packages, Python and the kernel."""
+    """Versions of packages, Python and the kernel; of a backend with an interpreter of its own, under its name."""
     machine = header.machine
-    return {"python": machine.python, "system": machine.system} | machine.packages
+    own = {"python": machine.python} | machine.packages
+    versions = {"system": machine.system} | own
+    for backend, found in header.environments.items():
+        there = {"python": found.python} | found.packages
+        which = "" if there == own else f" of {backend}"
+        versions |= {f"{name}{which}": version for name, version in there.items()}
+        versions[f"{LISTED}{which}"] = package_list(found)
+    return versions
 
 
 def _measured(outcome: Outcome) -> Measured:

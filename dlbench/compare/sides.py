@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+LISTED = "all packages"
+"""How the `versions` begin that stand for whole lists of packages."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:

@@ -1,0 +1,71 @@
+"""What is installed where a worker runs: a figure is one of the versions that it was measured with.
+
+Read in the worker itself, since a backend may have an interpreter of its own. The whole list of packages is
+told by a digest, which shows that two lists differ without telling what somebody has installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import platform
+import re
+import sys
+
+PACKAGES = (
+    "dlbench",
+    "numpy",
+    "scipy",
+    "pandas",
+    "torch",
+    "tensorflow",
+    "tensorflow-cpu",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "scikit-learn",
+    "threadpoolctl",
+    "nvidia-ml-py",
+)
+"""Distributions whose versions are recorded where they are installed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """What is installed where a backend's workers run.
+
+    Attributes
+    ----------
+    python : the version of Python.
+    packages : versions of those of `PACKAGES` that are there.
+    package_count : how many distributions there are on the search path.
+    packages_digest : SHA-256 of their lines ``name==version``, names normalised as PyPI does, in alphabetical
+        order.
+    """
+
+    python: str
+    packages: dict[str, str]
+    package_count: int
+    packages_digest: str
+
+
+def read() -> Environment:
+    """This interpreter's environment. The working folder does not belong to it."""
+    # reading the metadata of a hundred packages takes a tenth of a second, and importing their reader too
+    from importlib.metadata import distributions
+
+    here = os.path.realpath(os.getcwd())
+    folders = [place for place in sys.path if place and os.path.realpath(place) != here]
+    found: dict[str, str] = {}
+    for each in distributions(path=folders):
+        name = each.metadata["Name"]
+        if name:
+            # what lies first on the path is what is imported
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each.version)
+    listed = "\n".join(f"{name}=={version}" for name, version in sorted(found.items()))
+    return Environment(
+        python=platform.python_version(),
+        packages={name: found[name] for name in PACKAGES if name in found},
+        package_count=len(found),
+        packages_digest=hashlib.sha256(listed.encode()).hexdigest(),
+    )
