@@ -161,8 +161,9 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     `timings_ns` are the steady steps in order, `warmup_ns` the ones before, `first_step_ns` the very first
     (compilation included). `started_ns` and `ended_ns` are the monotonic clock before the first and after the
     last steady step. `during` says what else the machine did in between, `before` what it did since the
-    process began; `canary_ns` is how long a fixed piece of work took before and after. A process that was
-    disturbed may be followed by another of the same round, one `attempt` further. `device_ns` are further
+    process began, `after` what it did until the process had said all; `canary_ns` is how long a fixed piece of work
+    took before and after. A process that was disturbed may be followed by another of the same round, one `attempt`
+    further. `device_ns` are further
     steps after the steady ones, by the device's own clock; empty where it has none.
     `seconds` accounts for the process: interpreter, import, open, warmup, measure, check.
     """
@@ -183,6 +184,7 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     attempt: int = 0
     before: Surroundings | None = None
     during: Surroundings | None = None
+    after: Surroundings | None = None
     canary_ns: tuple[int, ...] = ()
     checks: tuple[Check, ...] = ()
     version: str = ""
@@ -207,19 +209,42 @@ class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
     `source` is ``nvml`` (the device, as NVIDIA's driver tells it) or ``host`` (CPU and memory). `device_uuid` is
     the driver's own, looked up from what the session said it ran on. `period_ns` is the time between samples that was
     asked for, `started_ns` to `ended_ns` when sampling went on. A metric is in `traces`, in `unavailable` with
-    the reason, or, where it stopped on the way, in both.
+    the reason, or, where it stopped on the way, in both. `processor_s` is what the sampling itself used.
     """
 
     case: Case
     round: int
     source: Literal["nvml", "host"]
     period_ns: int
+    attempt: int = 0
     started_ns: int | None = None
     ended_ns: int | None = None
     device_uuid: str = ""
     device_name: str = ""
     traces: dict[str, Trace] = {}
     unavailable: dict[str, str] = {}
+    processor_s: float | None = None
+
+
+class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
+    """A time in which the run waited for a machine at rest after a disturbed process: what the machine did
+    meanwhile, and whether it came to rest."""
+
+    case: Case
+    round: int
+    disturbed_by: tuple[str, ...]
+    seen: Surroundings
+    quiet: bool
+
+
+class Sampling(msgspec.Struct, frozen=True, tag="sampling", tag_field="kind"):
+    """What the telemetry sampler does to timings: the mean time (ns) of a fixed piece of work on every thread of the
+    run, in blocks with the sampler and without it, in turn; a pair of blocks a place."""
+
+    threads: int
+    period_ns: int
+    with_ns: tuple[float, ...]
+    without_ns: tuple[float, ...]
 
 
 class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
@@ -257,7 +282,19 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     null_timing_ns: float | None
 
 
-Line = Header | Resumed | Skip | Verification | Process | Telemetry | Peak | Training | End
+Line = (
+    Header
+    | Resumed
+    | Skip
+    | Verification
+    | Process
+    | Wait
+    | Telemetry
+    | Sampling
+    | Peak
+    | Training
+    | End
+)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -282,13 +319,18 @@ class Record(msgspec.Struct, frozen=True):
         for end in ends:
             for name, spent in end.seconds.items():
                 seconds[name] = seconds.get(name, 0.0) + spent
-        known = [end.null_timing_ns for end in ends if end.null_timing_ns is not None]
         return End(
             ends[-1].status,
             sum(end.wall_s for end in ends),
             seconds,
-            known[0] if known else None,
+            self.null_timing_ns,
         )
+
+    @property
+    def null_timing_ns(self) -> float | None:
+        """What a timing costs, as the first of its parts to find out says; None where none did."""
+        ends = (line for line in self.lines if isinstance(line, End))
+        return next((e.null_timing_ns for e in ends if e.null_timing_ns is not None), None)
 
 
 class Writer:

@@ -20,9 +20,10 @@ from dlbench.account import Account
 from dlbench.background import Background, started
 from dlbench.conversation import Ended
 from dlbench.look import Found, look
-from dlbench.measuring import Measuring
+from dlbench.measuring import Measured, Measuring
 from dlbench.observer import Observer
-from dlbench.patience import Patience
+from dlbench.overheads import Overheads
+from dlbench.patience import Patience, Waited
 from dlbench.plan import Planned, Request, check, estimate, plan, plan_of
 from dlbench.prepare import Material, prepare
 from dlbench.process import Launch, run_worker, worker_environment
@@ -219,7 +220,7 @@ class _Runner:
         verified = self._verify(cases)
         if verified and self._request.rounds:
             if any(self._held.missing_rounds(case, self._request.rounds) for case in verified):
-                self._measure_overheads()
+                self._measure_overheads(verified[0])
             verified = self._measure(verified)
         if self._request.epochs:
             for case in verified:
@@ -265,20 +266,21 @@ class _Runner:
         self._observer.message(reason)
         return Ended("failed", reason, output=ended.output)
 
-    def _measure_overheads(self) -> None:
-        """What timing itself costs, and how fast this machine multiplies matrices."""
-        threads = self._request.chosen_threads
+    def _measure_overheads(self, case: Case) -> None:
+        """What the harness costs, and how fast this machine multiplies matrices."""
+        threads, held = self._request.chosen_threads, self._held
         launch = Launch(worker_environment(threads, "cpu"), self._request.limit_s)
-        if self._held.null_timing_ns is None:
-            null = self._run({"job": "null"}, launch, None, None)
-            self._null_timing_ns = null.result.get("null_timing_ns")
-        if threads in self._held.peaks:
-            return
-        peak = self._run({"job": "peak"}, launch, None, None)
-        if peak.status == "ok":
-            self._write(lines.peak(0, threads, peak))
-        else:
-            self._observer.message(f"the matrix-product rate is unknown: {peak.reason}")
+        overheads = Overheads(
+            lambda job, watch: self._run(job, launch, None, None, watch),
+            self._write,
+            self._observer.message,
+        )
+        if held.null_timing_ns is None:
+            self._null_timing_ns = overheads.null_timing_ns()
+        if not held.sampling:
+            overheads.sampling(self._watcher, case)
+        if threads not in held.peaks:
+            overheads.peak(threads)
 
     def _measure(self, cases: Sequence[Case]) -> list[Case]:
         """The cases of which every process was well."""
@@ -289,24 +291,30 @@ class _Runner:
         processes = len(cases) * request.all_rounds
         share_s = round(request.budget_s / (processes * halves), 3)
 
-        def measure(case: Case, number: int, attempt: int) -> Process:
-            with self._watcher.beside(case, number) as watch:
+        def measure(case: Case, number: int, attempt: int) -> Measured:
+            with self._watcher.beside(case, number, attempt) as watch:
                 options = {"scenario": case.scenario, "budget_s": share_s}
                 ended = self._work(case, number, "measure", watch, **options)
             process = lines.process(case, number, ended, attempt)
-            self._write(process)
-            for sampled in watch.lines():
-                self._write(sampled)
-            return process
+            beside = watch.lines()
+            for line in (process, *beside):
+                self._write(line)
+            return Measured(process, beside)
+
+        def on_wait(process: Process, disturbed_by: Sequence[str], waited: Waited) -> None:
+            self._write(lines.wait(process, disturbed_by, waited))
 
         patience = Patience(request.patience_s, request.chosen_threads, self._observer.message)
-        measuring = Measuring(measure, patience)
-        well = measuring.rounds(
-            fair, request.all_rounds, lambda case, number: (case, number) in held.processes
-        )
-        if request.target_interval:
-            measuring.narrow(well, request.target_interval, processes)
-        self._account.add_waiting(patience.waited_s)
+        measuring = Measuring(measure, patience, on_wait, held.medians_s)
+        try:
+            well = measuring.rounds(
+                fair, request.all_rounds, lambda case, number: (case, number) in held.processes
+            )
+            if request.target_interval:
+                left = processes - held.beyond(request.all_rounds)
+                well = measuring.narrow(well, request.target_interval, left)
+        finally:
+            self._account.add_waiting(patience.waited_s)
         return well
 
     def _train(self, case: Case) -> None:

@@ -21,6 +21,7 @@ from dlbench.baseline import BASELINE, Bases, bounds, check_baseline
 from dlbench.data.datasets import NAMES
 from dlbench.outcome import WORST_FIRST, Outcome, outcomes
 from dlbench.record import Case, Data, End, Header, Peak, Record
+from dlbench.self_measurement import SelfMeasurement, self_measurement
 from dlbench.stats import case_estimate
 from dlbench.telemetry import columns as telemetry
 from dlbench.wording import plural
@@ -97,6 +98,7 @@ class Run:
     peak_flops_per_s : the median matrix-product rate by number of threads.
     end : how it ended; None when it was cut off.
     parts : in how many runs it was written; more than one when it was resumed.
+    itself : what the harness measured of itself.
     """
 
     path: str
@@ -105,6 +107,7 @@ class Run:
     peak_flops_per_s: Mapping[int, float]
     end: End | None
     parts: int = 1
+    itself: SelfMeasurement = SelfMeasurement()
 
     @property
     def name(self) -> str:
@@ -164,6 +167,7 @@ def build(records: Sequence[tuple[str, Record]], baseline: str | None = None) ->
             peak_flops_per_s=_peaks(record),
             end=record.end,
             parts=record.parts,
+            itself=self_measurement(record),
         )
         for path, record in records
     )
