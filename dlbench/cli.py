@@ -209,11 +209,14 @@ def doctor_command() -> None:
     """Examine backends, machine and data: what can be used, and what would change that."""
     from dlbench.doctor import describe_backends, describe_data, describe_machine
     from dlbench.look import look_at
-    from dlbench.machine import load, look
+    from dlbench.examination import describe, examine
+    from dlbench.machine import look
     from dlbench.telemetry.describe import describe_telemetry
 
-    # the load comes first: the workers that look at the backends are load themselves
-    _answer(describe_machine(look(), load()))
+    machine = look()
+    _answer(describe_machine(machine))
+    # before the workers that look at the backends, which are load themselves
+    _answer(describe(examine(), machine.usable_cores))
     _answer(describe_telemetry())
     _answer(describe_data(options.cache_dir()))
     _answer(describe_backends(look_at(), detailed=True))
@@ -275,6 +278,8 @@ def _run(request: Request, output: Path | None, form: str, quiet: bool) -> int:
         writer = Writer(path)
     except OSError as error:
         raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
+    if not quiet:
+        _warn_if_busy(request.chosen_threads)
     work = functools.partial(run, request, writer)
     return _carry_out(work, writer, form, quiet, request.baseline)
 
@@ -310,6 +315,8 @@ def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline:
         suite = suite_of(record, named)
         request = request_for(record, suite, look(), options.cache_dir(), folder)
         request = dataclasses.replace(request, **beside)
+        if not quiet:
+            _warn_if_busy(request.chosen_threads)
         work = functools.partial(resume, request, record, writer)
         return _carry_out(work, writer, form, quiet, baseline)
 
@@ -325,8 +332,6 @@ def _carry_out(
 
     path = writer.path
     try:
-        if not quiet:
-            _warn_if_busy()
         with progress(sys.stderr, quiet=quiet) as observer:
             end = work(observer)
     finally:
@@ -350,15 +355,12 @@ def _carry_out(
     return exit_code(outcome.status for outcome in found)
 
 
-def _warn_if_busy() -> None:
-    from dlbench.machine import load
+def _warn_if_busy(threads: int) -> None:
+    from dlbench.disturbance import causes
+    from dlbench.patience import LOOK_S, look
 
-    now = load(0.3)
-    if now.is_busy:
-        tell(
-            f"! {now.busy_cores:.1f} of {now.cores} cores are in use by something else:"
-            " timings taken now are disturbed"
-        )
+    if disturbed_by := causes(look(LOOK_S), threads):
+        tell(f"! {', '.join(disturbed_by)}: timings taken now are disturbed")
 
 
 def _dry_run(request: Request, quiet: bool) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlbench.conversation import Ended
@@ -91,10 +91,12 @@ def sampling(threads: int, period_ns: int, ended: Ended) -> Sampling:
     return Sampling(threads, period_ns, with_ns, without_ns)
 
 
-def wait(process: Process, disturbed_by: Sequence[str], waited: Waited) -> Wait:
-    """A wait after a disturbed process."""
+def wait(
+    process: Process, disturbed_by: Sequence[str], waited: Waited, *, write: Callable[[Wait], None]
+) -> None:
+    """Writes of a wait after a disturbed process."""
     by = tuple(disturbed_by)
-    return Wait(process.case, process.round, by, waited.seen, waited.quiet)
+    write(Wait(process.case, process.round, by, waited.seen, waited.quiet))
 
 
 def training(case: Case, epochs: int, ended: Ended) -> Training:

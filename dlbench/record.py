@@ -1,5 +1,4 @@
-"""The record of a run: JSON lines that hold everything measured, from which every figure can be
-computed again.
+"""The record of a run: JSON lines that hold everything measured, from which every figure can be computed again.
 
 One line a fact, tagged by `kind`, appended and flushed as soon as the fact is known, so a run that
 is cut off keeps what it has. Raw timings are kept; nothing here is a statistic. No user names, host
@@ -46,15 +45,8 @@ class Case(msgspec.Struct, frozen=True, order=True):
     @property
     def configuration(self) -> tuple[str, str, str, int, int, str, str]:
         """What scenarios share, and is verified once."""
-        return (
-            self.suite,
-            self.backend,
-            self.device,
-            self.batch,
-            self.threads,
-            self.precision,
-            self.mode,
-        )
+        named = (self.suite, self.backend, self.device, self.batch, self.threads)
+        return (*named, self.precision, self.mode)
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -121,8 +113,7 @@ class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
 class Check(msgspec.Struct, frozen=True):
     """One comparison with the oracle, its worst element.
 
-    `error` is |got − expected|, `scale` the size of the terms that were summed, so error / scale is
-    the relative error; `tolerance` is in the unit of `error`.
+    `error` is |got − expected|, `scale` the size of what was summed, `tolerance` in the unit of `error`.
     """
 
     name: str
@@ -196,8 +187,7 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """What was read of one metric: `values` at the times `t_ns` on the monotonic clock of the timings.
-    The metric's name has the unit."""
+    """One metric, named with its unit: `values` at the times `t_ns` on the monotonic clock of the timings."""
 
     t_ns: tuple[int, ...]
     values: tuple[float, ...]
@@ -227,8 +217,7 @@ class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
 
 
 class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
-    """A time in which the run waited for a machine at rest after a disturbed process: what the machine did
-    meanwhile, and whether it came to rest."""
+    """A wait after a disturbed process: what the machine did meanwhile, and whether it came to rest."""
 
     case: Case
     round: int
@@ -238,8 +227,7 @@ class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
 
 
 class Sampling(msgspec.Struct, frozen=True, tag="sampling", tag_field="kind"):
-    """What the telemetry sampler does to timings: the mean time (ns) of a fixed piece of work on every thread of the
-    run, in blocks with the sampler and without it, in turn; a pair of blocks a place."""
+    """The mean time (ns) of a fixed piece of work on every thread, in blocks with the sampler and without, in pairs."""
 
     threads: int
     period_ns: int
@@ -256,8 +244,7 @@ class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
 
 
 class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
-    """A training from the initial weights over whole epochs (``--epochs``): the loss of each step and
-    what came of it on the test part."""
+    """A training over whole epochs (``--epochs``): the loss of each step and what came of it on the test part."""
 
     case: Case
     status: Status
@@ -282,19 +269,8 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     null_timing_ns: float | None
 
 
-Line = (
-    Header
-    | Resumed
-    | Skip
-    | Verification
-    | Process
-    | Wait
-    | Telemetry
-    | Sampling
-    | Peak
-    | Training
-    | End
-)
+Measured = Process | Wait | Telemetry | Sampling | Peak | Training
+Line = Header | Resumed | Skip | Verification | Measured | End
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -315,16 +291,9 @@ class Record(msgspec.Struct, frozen=True):
         if not self.lines or not isinstance(self.lines[-1], End):
             return None
         ends = [line for line in self.lines if isinstance(line, End)]
-        seconds: dict[str, float] = {}
-        for end in ends:
-            for name, spent in end.seconds.items():
-                seconds[name] = seconds.get(name, 0.0) + spent
-        return End(
-            ends[-1].status,
-            sum(end.wall_s for end in ends),
-            seconds,
-            self.null_timing_ns,
-        )
+        names = dict.fromkeys(name for end in ends for name in end.seconds)
+        seconds = {name: sum(end.seconds.get(name, 0.0) for end in ends) for name in names}
+        return End(ends[-1].status, sum(e.wall_s for e in ends), seconds, self.null_timing_ns)
 
     @property
     def null_timing_ns(self) -> float | None:
@@ -411,9 +380,8 @@ def read_lines(path: Path) -> Iterator[Line]:
         except msgspec.MsgspecError as error:
             if number == len(lines):
                 return
-            raise DlbenchError(
-                f"{path}, line {number}: not a line of a dlbench record: {error}"
-            ) from None
+            wrong = f"{path}, line {number}: not a line of a dlbench record: {error}"
+            raise DlbenchError(wrong) from None
 
 
 def read_record(path: Path) -> Record:
@@ -427,7 +395,6 @@ def read_record(path: Path) -> Record:
     if not lines or not isinstance(lines[0], Header):
         raise DlbenchError(f"{path}: not a dlbench record: its first line is no header")
     if lines[0].schema != SCHEMA:
-        raise DlbenchError(
-            f"{path}: has schema {lines[0].schema}, this version of dlbench reads schema {SCHEMA}"
-        )
+        differ = f"has schema {lines[0].schema}, this version of dlbench reads schema {SCHEMA}"
+        raise DlbenchError(f"{path}: {differ}")
     return Record(lines[0], lines[1:])

@@ -6,6 +6,7 @@ not gone on with; the others are.
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +24,11 @@ from dlbench.look import Found, look
 from dlbench.measuring import Measured, Measuring
 from dlbench.observer import Observer
 from dlbench.overheads import Overheads
-from dlbench.patience import Patience, Waited
+from dlbench.patience import Patience
 from dlbench.plan import Planned, Request, check, estimate, plan, plan_of
 from dlbench.prepare import Material, prepare
 from dlbench.process import Launch, run_worker, worker_environment
-from dlbench.record import SCHEMA, Case, End, Header, Line, Process, Record, Resumed, Skip, Writer
+from dlbench.record import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip, Writer
 from dlbench.resume import Done, backend_differences, done, missing, refuse
 from dlbench.telemetry.watch import Watch, Watcher
 
@@ -301,10 +302,8 @@ class _Runner:
                 self._write(line)
             return Measured(process, beside)
 
-        def on_wait(process: Process, disturbed_by: Sequence[str], waited: Waited) -> None:
-            self._write(lines.wait(process, disturbed_by, waited))
-
         patience = Patience(request.patience_s, request.chosen_threads, self._observer.message)
+        on_wait = functools.partial(lines.wait, write=self._write)
         measuring = Measuring(measure, patience, on_wait, held.medians_s)
         try:
             well = measuring.rounds(

@@ -107,7 +107,7 @@ class Run:
     peak_flops_per_s: Mapping[int, float]
     end: End | None
     parts: int = 1
-    itself: SelfMeasurement = SelfMeasurement()
+    itself: SelfMeasurement = dataclasses.field(default_factory=SelfMeasurement)
 
     @property
     def name(self) -> str:

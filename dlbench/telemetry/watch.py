@@ -171,10 +171,10 @@ class _Source:
         if sampler.refusal:
             metrics = host.METRICS if self._name == "host" else NVML_METRICS
             unavailable = dict.fromkeys(metrics, sampler.refusal)
-        case, round, attempt = self._of
+        case, number, attempt = self._of
         return Telemetry(
             case=case,
-            round=round,
+            round=number,
             attempt=attempt,
             source=self._name,
             period_ns=self._period_ns,
