@@ -208,8 +208,8 @@ def list_backends_command() -> None:
 def doctor_command() -> None:
     """Examine backends, machine and data: what can be used, and what would change that."""
     from dlbench.doctor import describe_backends, describe_data, describe_machine
-    from dlbench.look import look_at
     from dlbench.examination import describe, examine
+    from dlbench.look import look_at
     from dlbench.machine import look
     from dlbench.telemetry.describe import describe_telemetry
 
@@ -268,6 +268,7 @@ def _request(suite: str, data: str | None, **chosen: Any) -> Request:
 
 
 def _run(request: Request, output: Path | None, form: str, quiet: bool) -> int:
+    from dlbench.examination import warn
     from dlbench.record import Writer
     from dlbench.runner import run
 
@@ -278,14 +279,15 @@ def _run(request: Request, output: Path | None, form: str, quiet: bool) -> int:
         writer = Writer(path)
     except OSError as error:
         raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
-    if not quiet:
-        _warn_if_busy(request.chosen_threads)
+    if not quiet and (warning := warn(request.chosen_threads)):
+        tell(warning)
     work = functools.partial(run, request, writer)
     return _carry_out(work, writer, form, quiet, request.baseline)
 
 
 def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline: str | None) -> int:
     from dlbench.baseline import check_baseline
+    from dlbench.examination import warn
     from dlbench.machine import look
     from dlbench.outcome import outcomes
     from dlbench.record import Writer
@@ -315,8 +317,8 @@ def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline:
         suite = suite_of(record, named)
         request = request_for(record, suite, look(), options.cache_dir(), folder)
         request = dataclasses.replace(request, **beside)
-        if not quiet:
-            _warn_if_busy(request.chosen_threads)
+        if not quiet and (warning := warn(request.chosen_threads)):
+            tell(warning)
         work = functools.partial(resume, request, record, writer)
         return _carry_out(work, writer, form, quiet, baseline)
 
@@ -353,14 +355,6 @@ def _carry_out(
         return INTERRUPTED
     _show([(str(path), record)], form, baseline)
     return exit_code(outcome.status for outcome in found)
-
-
-def _warn_if_busy(threads: int) -> None:
-    from dlbench.disturbance import causes
-    from dlbench.patience import LOOK_S, look
-
-    if disturbed_by := causes(look(LOOK_S), threads):
-        tell(f"! {', '.join(disturbed_by)}: timings taken now are disturbed")
 
 
 def _dry_run(request: Request, quiet: bool) -> int:

@@ -190,7 +190,8 @@ def _told(found: Sequence[tuple[str, ...]], where: str) -> list[str]:
     some = [causes for causes in found if causes]
     if not some:
         return []
-    return [f"{', '.join(max(some, key=len))} {where.format(len(some))}"]
+    most: tuple[str, ...] = max(some, key=len)
+    return [f"{', '.join(most)} {where.format(len(some))}"]
 
 
 def _cores(count: float) -> str:

@@ -7,7 +7,7 @@ import statistics
 
 from dlbench import surroundings
 from dlbench.disturbance import causes
-from dlbench.patience import look
+from dlbench.patience import LOOK_S, look
 from dlbench.surroundings import Surroundings
 from dlbench.wording import plural
 
@@ -46,6 +46,12 @@ def examine(seconds: float = WATCH_S) -> Examination:
     whole = surroundings.over(windows)
     assert whole is not None
     return Examination(whole, tuple(canary_ns))
+
+
+def warn(threads: int) -> str:
+    """What disturbs `threads` threads just now, as a warning; empty when nothing does."""
+    disturbed_by = causes(look(LOOK_S), threads)
+    return f"! {', '.join(disturbed_by)}: timings are disturbed" if disturbed_by else ""
 
 
 def describe(found: Examination, threads: int) -> str:

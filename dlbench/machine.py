@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from dlbench.record import Machine
 from dlbench.control_groups import quota_cores
+from dlbench.record import Machine
 
 PACKAGES = (
     "dlbench",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -271,11 +271,8 @@ class _Runner:
         """What the harness costs, and how fast this machine multiplies matrices."""
         threads, held = self._request.chosen_threads, self._held
         launch = Launch(worker_environment(threads, "cpu"), self._request.limit_s)
-        overheads = Overheads(
-            lambda job, watch: self._run(job, launch, None, None, watch),
-            self._write,
-            self._observer.message,
-        )
+        work = functools.partial(self._run, launch=launch, case=None, number=None)
+        overheads = Overheads(work, self._write, self._observer.message)
         if held.null_timing_ns is None:
             self._null_timing_ns = overheads.null_timing_ns()
         if not held.sampling:
@@ -329,15 +326,16 @@ class _Runner:
         limit_s = self._request.limit_s + 2 * options.get("budget_s", 0.0)
         launch = Launch(worker_environment(case.threads, case.device), limit_s)
         message = self._material.job(job, plan_of(case, self._request.seed), **options)
-        return self._run(message, launch, case, number, watch)
+        return self._run(message, watch, launch=launch, case=case, number=number)
 
     def _run(
         self,
-        job: dict[str, Any],
+        job: Mapping[str, Any],
+        watch: Watch | None,
+        *,
         launch: Launch,
         case: Case | None,
         number: int | None,
-        watch: Watch | None = None,
     ) -> Ended:
         watch = watch or Watch()
 

@@ -49,11 +49,9 @@ def self_measurement(record: Record) -> SelfMeasurement:
 
 
 def _sampling(lines: list[Sampling]) -> Estimate | None:
-    sides = [
-        dict(enumerate(time for line in lines for time in times(line)))
-        for times in (lambda line: line.with_ns, lambda line: line.without_ns)
-    ]
-    return ratio(*sides) if all(sides) else None
+    with_ns = dict(enumerate(time for line in lines for time in line.with_ns))
+    without_ns = dict(enumerate(time for line in lines for time in line.without_ns))
+    return ratio(with_ns, without_ns) if with_ns and without_ns else None
 
 
 def _share(lines: list[Telemetry]) -> float | None:

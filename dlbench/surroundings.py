@@ -83,16 +83,6 @@ class Surroundings:
     frequency_hz: float | None
 
 
-_AVERAGED = (
-    "other_cores",
-    "stolen_cores",
-    "waiting_share",
-    "memory_waiting_share",
-    "throttled_share",
-    "preemptions_per_s",
-)
-
-
 def read(root: Path = ROOT) -> Reading:
     """The counters now. Takes about a millisecond, more with many threads."""
     busy_s, stolen_s = _cores(root)
@@ -143,10 +133,19 @@ def over(windows: Sequence[Surroundings]) -> Surroundings | None:
         total_s = sum(seconds for seconds, _ in known)
         return sum(seconds * value for seconds, value in known) / total_s if known else None
 
-    return dataclasses.replace(
-        windows[-1],
+    last = windows[-1]
+    return Surroundings(
         window_s=sum(window.window_s for window in windows),
-        **{name: mean(name) for name in _AVERAGED},
+        other_cores=mean("other_cores"),
+        stolen_cores=mean("stolen_cores"),
+        waiting_share=mean("waiting_share"),
+        memory_waiting_share=mean("memory_waiting_share"),
+        throttled_share=mean("throttled_share"),
+        preemptions_per_s=mean("preemptions_per_s"),
+        usable_cores=last.usable_cores,
+        granted_cores=last.granted_cores,
+        quota_cores=last.quota_cores,
+        frequency_hz=last.frequency_hz,
     )
 
 
