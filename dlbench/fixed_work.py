@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
-PAIRS = 4
-BLOCK_S = 0.05
+PAIRS = 8
+BLOCK_NS = 25_000_000
 _SETTLE_S = 0.003
 # long enough to let go of the interpreter's lock, short beside a time slice
 _PIECE = bytes(1 << 16)
@@ -34,7 +34,7 @@ def in_turn(threads: int, enter: Callable[[bool], None]) -> tuple[list[float], l
 def _block_ns(threads: int) -> float:
     pieces = [0] * threads
     begin_ns = time.perf_counter_ns()
-    end_ns = begin_ns + int(BLOCK_S * 1e9)
+    end_ns = begin_ns + BLOCK_NS
 
     def work(number: int) -> None:
         while time.perf_counter_ns() < end_ns:

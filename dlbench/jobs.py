@@ -220,7 +220,8 @@ def sampling(job: Job, phases: Phases) -> Result:
     with_ns, without_ns = fixed_work.in_turn(
         job["threads"], lambda on: phases.enter("sampled" if on else "alone")
     )
-    return {"with_ns": with_ns, "without_ns": without_ns, "seconds": phases.seconds()}
+    found = {"with_ns": with_ns, "without_ns": without_ns, "block_ns": fixed_work.BLOCK_NS}
+    return found | {"seconds": phases.seconds()}
 
 
 JOBS: Mapping[str, Callable[[Job, Phases], Result]] = {

@@ -82,13 +82,13 @@ def process(case: Case, round: int, ended: Ended, attempt: int = 0) -> Process:
     )
 
 
-def sampling(threads: int, period_ns: int, ended: Ended) -> Sampling:
+def sampling(threads: int, ended: Ended) -> Sampling:
     """What sampling did to a fixed piece of work."""
     with_ns, without_ns = (
         tuple(round(time_ns, 1) for time_ns in ended.result[f"{side}_ns"])
         for side in ("with", "without")
     )
-    return Sampling(threads, period_ns, with_ns, without_ns)
+    return Sampling(threads, ended.result["block_ns"], with_ns, without_ns)
 
 
 def wait(

@@ -48,7 +48,7 @@ class Overheads:
         with watcher.beside(msgspec.structs.replace(case, device="cpu"), 0) as watch:
             ended = self.run({"job": "sampling", "threads": case.threads}, watch)
         if ended.status == "ok":
-            self.write(lines.sampling(case.threads, watcher.period_ns, ended))
+            self.write(lines.sampling(case.threads, ended))
         else:
             self.tell(f"what telemetry does to timings is unknown: {ended.reason}")
 

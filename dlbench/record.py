@@ -227,10 +227,10 @@ class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
 
 
 class Sampling(msgspec.Struct, frozen=True, tag="sampling", tag_field="kind"):
-    """The mean time (ns) of a fixed piece of work on every thread, in blocks with the sampler and without, in pairs."""
+    """Mean times (ns) of a fixed piece of work in blocks in which the host is sampled once, and in blocks without."""
 
     threads: int
-    period_ns: int
+    block_ns: int
     with_ns: tuple[float, ...]
     without_ns: tuple[float, ...]
 
