@@ -295,8 +295,9 @@ class _Runner:
                 ended = self._work(case, number, "measure", watch, **options)
             process = lines.process(case, number, ended, attempt)
             beside = watch.lines()
-            for line in (process, *beside):
-                self._write(line)
+            self._write(process)
+            for sampled in beside:
+                self._write(sampled)
             return Measured(process, beside)
 
         patience = Patience(request.patience_s, request.chosen_threads, self._observer.message)

@@ -13,6 +13,8 @@ from dlbench.runner import Observer, run
 from dlbench.spec.suite import parse_suite
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+# for what tests themselves import from there; workers find it through the fixture below
+sys.path.append(str(FIXTURES))
 TINY = """
 description = "takes no time"
 [network]

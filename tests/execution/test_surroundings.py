@@ -1,0 +1,210 @@
+"""What the kernel's counters tell, of real processes and of systems that tell less."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from disturbers import NotPermittedError, burner, quota
+
+from dlbench.contract import Plan
+from dlbench.disturbance import causes
+from dlbench.patience import look
+from dlbench.prepare import prepare
+from dlbench.surroundings import Reading, Surroundings, between, over, read
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's counters")
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def until(found, look, tries=20):
+    """The first of several looks in which something was found; others may use this machine too."""
+    seen = None
+    for _ in range(tries):
+        seen = look()
+        if found(seen):
+            break
+    return seen
+
+
+@linux
+def test_a_process_of_somebody_else_is_seen_with_the_cores_it_has():
+    # not a child of this process, which would be its own: the shell that starts it ends at once
+    script = "import time; end = time.monotonic() + 20\nwhile time.monotonic() < end: pass"
+    started = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" >/dev/null & echo $!', sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    other = int(started.stdout)
+    try:
+        seen = until(lambda seen: seen.other_cores > 0.8, lambda: look(0.3))
+    finally:
+        os.kill(other, 9)
+    assert seen.other_cores > 0.8
+    assert any("other processes had" in cause for cause in causes(seen, len(CORES)))
+
+
+@linux
+def test_children_and_what_they_did_before_they_ended_are_no_others():
+    def children():
+        before = read()
+        with burner():
+            time.sleep(0.3)
+        ended = read()
+        with burner():
+            time.sleep(0.1)
+            first = read()
+            time.sleep(0.3)
+            last = read()
+        return between(before, ended), between(first, last)
+
+    for seen in until(lambda seen: all(each.other_cores < 0.5 for each in seen), children):
+        assert seen.other_cores < 0.5
+
+
+@linux
+def test_threads_of_this_process_are_no_others():
+    def busy():
+        end = time.monotonic() + 0.3
+        threads = [threading.Thread(target=_spin, args=(end,)) for _ in range(2)]
+        before = read()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return between(before, read())
+
+    assert until(lambda seen: seen.other_cores < 0.5, busy).other_cores < 0.5
+
+
+def _spin(end):
+    while time.monotonic() < end:
+        pass
+
+
+@pytest.fixture
+def measured(request_for, tmp_path, work):
+    """The surroundings that a worker tells of itself."""
+
+    def measured(backend, threads, budget_s=0.3):
+        material = prepare(request_for(), tmp_path)
+        plan = Plan(backend, "cpu", 32, threads, mode="eager")
+        ended = work(material.job("measure", plan, scenario="train", budget_s=budget_s))
+        assert "ok" == ended.status, ended.reason
+        return {name: Surroundings(**ended.result[name]) for name in ("before", "during", "after")}
+
+    return measured
+
+
+@linux
+def test_the_processes_that_a_backend_computes_in_are_no_others(measured):
+    """The stand-in burns a core in a process of its own as long as its session is timed."""
+    seen = until(
+        lambda seen: seen["during"].other_cores < 0.5,
+        lambda: measured("broken_adapters:BurnsBeside", 1),
+        tries=5,
+    )
+    assert seen["during"].other_cores < 0.5
+
+
+@linux
+@pytest.mark.skipif(len(CORES) < 2, reason="takes two cores")
+def test_a_worker_that_is_confined_is_told_so(measured):
+    seen = measured("broken_adapters:BindsItself", 2)["during"]
+    assert 1 == seen.usable_cores
+    assert "confined to 1 core for 2 threads" in causes(seen, 2)
+
+
+@linux
+@pytest.mark.skipif(len(CORES) < 2, reason="takes two cores")
+def test_a_quota_of_a_control_group_is_seen_and_what_it_holds_back():
+    script = (
+        "import sys, threading; sys.path[:0] = eval(sys.argv[1])\n"
+        "from dlbench.patience import look\n"
+        "import hashlib\n"
+        "def work():\n"
+        "    while True: hashlib.sha256(bytes(1 << 16))\n"
+        "for _ in range(2): threading.Thread(target=work, daemon=True).start()\n"
+        "seen = look(1.0)\n"
+        "print(seen.quota_cores, seen.throttled_share > 0.01)\n"
+    )
+    try:
+        with quota(1.5) as processes:
+            words = ["sh", "-c", f'echo $$ > {processes} && exec "$@"', "sh", sys.executable]
+            done = subprocess.run(
+                [*words, "-c", script, repr(sys.path)], capture_output=True, text=True, timeout=60
+            )
+    except NotPermittedError as reason:
+        pytest.skip(str(reason))
+    assert "1.5 True" == done.stdout.strip(), done.stderr
+
+
+def test_a_system_without_these_files_tells_nothing_and_accuses_nobody(tmp_path):
+    seen = between(read(tmp_path), read(tmp_path), tmp_path)
+    told = dataclasses.asdict(seen)
+    for name in ("window_s", "usable_cores", "granted_cores"):
+        told.pop(name)
+    assert {None} == set(told.values())
+    assert () == causes(seen, 1)
+
+
+@linux
+def test_counters_that_do_not_show_this_process_itself_are_unknown_and_not_zero(tmp_path):
+    """Some sandboxes show a machine on which nothing ever runs."""
+    (tmp_path / "proc").mkdir()
+    lines = [f"cpu{core} 0 0 0 0 0 0 0 0 0 0" for core in CORES]
+    (tmp_path / "proc/stat").write_text("\n".join(["cpu 0 0 0 0 0 0 0 0 0 0", *lines, ""]))
+    children = tmp_path / f"proc/self/task/{os.getpid()}/children"
+    children.parent.mkdir(parents=True)
+    children.write_text("")
+    before = read(tmp_path)
+    _spin(time.monotonic() + 0.2)
+    assert between(before, read(tmp_path), tmp_path).other_cores is None
+
+
+@linux
+def test_pressure_and_steal_are_read_from_their_files(tmp_path):
+    (tmp_path / "proc/pressure").mkdir(parents=True)
+    stat, cpu = tmp_path / "proc/stat", tmp_path / "proc/pressure/cpu"
+
+    def write(ticks, waited_us):
+        stat.write_text(f"cpu{CORES[0]} 5 0 0 0 0 0 0 {ticks} 0 0\n")
+        cpu.write_text(f"some avg10=0.00 avg60=0.00 avg300=0.00 total={waited_us}\nfull avg10=1\n")
+
+    write(10, 1_000_000)
+    before = read(tmp_path)
+    write(30, 1_500_000)
+    after = dataclasses.replace(read(tmp_path), at_s=before.at_s + 2.0)
+    seen = between(before, after, tmp_path)
+    assert pytest.approx(20 / os.sysconf("SC_CLK_TCK") / 2) == seen.stolen_cores
+    assert pytest.approx(0.25) == seen.waiting_share
+    assert (None, None) == (seen.other_cores, seen.memory_waiting_share)
+
+
+def test_a_counter_that_goes_back_is_no_rate_below_zero():
+    first = Reading(0.0, 10.0, 1.0, 5.0, 1.0, 1.0, 1.0, 7)
+    last = Reading(1.0, 9.0, 1.0, 4.0, 0.0, 0.0, 0.0, 3)
+    seen = between(first, last)
+    assert (0, 0, 0, 0) == (
+        seen.other_cores,
+        seen.stolen_cores,
+        seen.waiting_share,
+        seen.preemptions_per_s,
+    )
+
+
+def test_several_windows_count_by_their_length_as_far_as_they_tell():
+    one = Surroundings(1.0, 1.0, None, 0.0, None, None, None, 2, 2, None, None)
+    three = dataclasses.replace(
+        one, window_s=3.0, other_cores=0.2, stolen_cores=0.4, usable_cores=1
+    )
+    seen = over([one, three])
+    assert (4.0, 1) == (seen.window_s, seen.usable_cores)
+    assert pytest.approx((0.4, 0.4)) == (seen.other_cores, seen.stolen_cores)
+    assert seen.memory_waiting_share is None
+    assert over([]) is None
