@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 from disturbers import NotPermittedError, burner, quota
 
@@ -49,37 +50,55 @@ def test_a_process_of_somebody_else_is_seen_with_the_cores_it_has():
     assert any("other processes had" in cause for cause in causes(seen, len(CORES)))
 
 
-@linux
-def test_children_and_what_they_did_before_they_ended_are_no_others():
-    def children():
-        before = read()
-        with burner():
-            time.sleep(0.3)
-        ended = read()
-        with burner():
-            time.sleep(0.1)
-            first = read()
-            time.sleep(0.3)
-            last = read()
-        return between(before, ended), between(first, last)
-
-    for seen in until(lambda seen: all(each.other_cores < 0.5 for each in seen), children):
-        assert seen.other_cores < 0.5
+def used_s(process):
+    """Processor time of a process of its own, whoever started it."""
+    times = psutil.Process(process).cpu_times()
+    return times.user + times.system
 
 
 @linux
-def test_threads_of_this_process_are_no_others():
-    def busy():
-        end = time.monotonic() + 0.3
-        threads = [threading.Thread(target=_spin, args=(end,)) for _ in range(2)]
-        before = read()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return between(before, read())
+def test_what_a_process_has_started_is_its_own_also_when_it_has_ended():
+    before = read()
+    with burner() as child:
+        time.sleep(0.4)
+        at_least_s = used_s(child)
+        running = read()
+    ended = read()
+    assert running.own_s - before.own_s >= at_least_s - 0.03 > 0
+    # it went on burning until it was ended
+    assert ended.own_s >= running.own_s - 0.03
 
-    assert until(lambda seen: seen.other_cores < 0.5, busy).other_cores < 0.5
+
+@linux
+def test_what_a_child_has_started_is_its_own_too():
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    spin = "import time; print(flush=True); time.sleep(0.05)\nwhile True: pass"
+    before = read()
+    parent = subprocess.Popen([sys.executable, "-c", script, spin], stdout=subprocess.PIPE)
+    try:
+        parent.stdout.readline()
+        (child,) = psutil.Process(parent.pid).children()
+        time.sleep(0.4)
+        at_least_s = used_s(child.pid)
+        after = read()
+    finally:
+        child.kill()
+        parent.communicate()
+    assert after.own_s - before.own_s >= at_least_s - 0.03 > 0
+
+
+@linux
+def test_threads_of_this_process_are_its_own():
+    before = read()
+    end = time.monotonic() + 0.3
+    threads = [threading.Thread(target=_spin, args=(end,)) for _ in range(2)]
+    used_before_s = time.process_time()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    used_s = time.process_time() - used_before_s
+    assert read().own_s - before.own_s >= used_s > 0
 
 
 def _spin(end):
@@ -99,17 +118,6 @@ def measured(request_for, tmp_path, work):
         return {name: Surroundings(**ended.result[name]) for name in ("before", "during", "after")}
 
     return measured
-
-
-@linux
-def test_the_processes_that_a_backend_computes_in_are_no_others(measured):
-    """The stand-in burns a core in a process of its own as long as its session is timed."""
-    seen = until(
-        lambda seen: seen["during"].other_cores < 0.5,
-        lambda: measured("broken_adapters:BurnsBeside", 1),
-        tries=5,
-    )
-    assert seen["during"].other_cores < 0.5
 
 
 @linux
