@@ -120,6 +120,10 @@ class Ran:
             if isinstance(line, kind) and (backend is None or line.case.backend == backend)
         ]
 
+    def of_kind(self, kind):
+        """The lines of a kind that is about no case."""
+        return [line for line in self.record.lines if isinstance(line, kind)]
+
 
 @pytest.fixture(scope="session")
 def carry_out(tmp_path_factory):
