@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from dlbench.record import Case, Process, Record, Telemetry, Wait
-from dlbench.surroundings import Surroundings, over
+from dlbench.surroundings import Surroundings, over, spins
 from dlbench.telemetry.disturbing import device_causes
 from dlbench.wording import plural
 
@@ -31,6 +31,8 @@ _TICK_S = 0.004
 _STEP_S = 0.01
 """In which it tells times."""
 _LASTING = ("confined", "a quota", "held back")
+
+SPINNING = "its threads spin at barriers, which makes it worse: try OMP_WAIT_POLICY=passive"
 
 Key = tuple[Case, int, int]
 """A case, a round and an attempt: one process."""
@@ -156,7 +158,7 @@ class Judgement:
     kept : of each round the process that counts: the first that was not disturbed, else the last.
     disturbed : whether one of those was disturbed while it was timed, or the run as a whole; None where the system
         does not tell.
-    text : by what, and what was disturbed besides and measured again.
+    text : by what, what was disturbed besides and measured again, and advice.
     """
 
     kept: tuple[Process, ...]
@@ -181,6 +183,8 @@ def judge(processes: Iterable[Process], seen: Watched) -> Judgement:
     parts += _told([seen.all_along], "on average over the whole run")
     parts += _told(again, "in {} more, measured again")
     disturbed: bool | None = any(during) or bool(seen.all_along)
+    if disturbed and any(spins(process.facts) for process in kept):
+        parts.append(SPINNING)
     if not disturbed and not any(p.during and p.during.other_cores is not None for p in kept):
         disturbed = None
     return Judgement(kept, disturbed, "; ".join(parts))

@@ -132,7 +132,7 @@ def measure(job: Job, phases: Phases) -> Result:
     canary_ns.append(surroundings.canary_ns())
     # read here, so that neither copies nor checks count
     peak_memory_bytes = _peak_memory_bytes()
-    facts = _plain(session.facts) | surroundings.spinning()
+    facts = _plain(session.facts) | surroundings.threading_facts()
     phases.enter("check")
     with np.load(job["files"]["held_out"]) as arrays:
         held_out = arrays["inputs"], arrays["targets"]

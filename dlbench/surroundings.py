@@ -13,7 +13,7 @@ import hashlib
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dlbench import control_groups
@@ -22,7 +22,8 @@ from dlbench.system_files import ROOT, text, words
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 _CANARY_BYTES = bytes(1 << 19)
 _CANARY_RUNS = 5
-_SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_OPENMP = ("libgomp", "libiomp5", "libomp")
 _CONTRADICTION_CORES = 0.1
 
 
@@ -160,9 +161,18 @@ def canary_ns() -> int:
     return int(statistics.median(runs))
 
 
-def spinning() -> dict[str, str]:
-    """How threads wait for each other, where the environment says so: threads that spin at barriers lie under load."""
-    return {name.lower(): os.environ[name] for name in _SPINNING if name in os.environ}
+def threading_facts(root: Path = ROOT) -> dict[str, str]:
+    """How threads wait for each other: which OpenMP library is loaded, whose threads spin at barriers unless they are
+    told not to, and what the environment tells them. Threads that spin lie under load."""
+    maps = text(root / "proc/self/maps")
+    loaded = [name for name in _OPENMP if f"/{name}" in maps]
+    found = {"openmp": " and ".join(loaded)} if loaded else {}
+    return found | {name.lower(): os.environ[name] for name in _WAITING if name in os.environ}
+
+
+def spins(facts: Mapping[str, object]) -> bool:
+    """Whether these facts of a process mean threads that spin at barriers."""
+    return "openmp" in facts and str(facts.get("omp_wait_policy", "")).lower() != "passive"
 
 
 def _others(busy: float | None, own: float | None, window_s: float) -> float | None:

@@ -141,3 +141,18 @@ def test_others_on_the_device_and_clocks_held_down_are_causes():
     # what was sampled beside another attempt says nothing of this one
     other = msgspec.structs.replace(line(clock_event_reasons=(0, 4, 4, 0)), attempt=1)
     assert judged(process, other).disturbed is False
+
+
+@pytest.mark.parametrize(
+    ("facts", "advised"),
+    [
+        ({"openmp": "libgomp"}, True),
+        ({"openmp": "libgomp", "omp_wait_policy": "ACTIVE"}, True),
+        ({"openmp": "libgomp", "omp_wait_policy": "PASSIVE"}, False),
+        ({"threads": 2}, False),
+    ],
+)
+def test_who_disturbs_threads_that_spin_is_told_what_helps(facts, advised):
+    advice = "OMP_WAIT_POLICY=passive"
+    assert advised == (advice in judged(timed(1, during=BURNING, facts=facts)).text)
+    assert advice not in judged(timed(1, facts=facts)).text
