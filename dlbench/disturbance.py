@@ -200,4 +200,5 @@ def _told(found: Sequence[tuple[str, ...]], where: str) -> list[str]:
 
 
 def _cores(count: float) -> str:
-    return "1 core" if count == 1 else f"{count:.2g} cores"
+    shown = f"{count:.2g}"
+    return "1 core" if shown == "1" else f"{shown} cores"

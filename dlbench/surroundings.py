@@ -208,16 +208,24 @@ def _cores(root: Path) -> tuple[float | None, float | None]:
 
 def _own_s(root: Path) -> float | None:
     """None where it cannot be told which processes this one has started."""
-    if not (root / f"proc/self/task/{os.getpid()}/children").exists():
+    children = descendants(os.getpid(), root)
+    if children is None:
         return None
     times = os.times()
     total = time.process_time() + times.children_user + times.children_system
-    for child in _descendants(os.getpid(), root):
+    for child in children:
         fields = text(root / f"proc/{child}/stat").rpartition(")")[2].split()
         if len(fields) > 14:
             # its own, and that of those of its children that have ended
             total += sum(map(int, fields[11:15])) * _TICK_S
     return total
+
+
+def descendants(process: int, root: Path = ROOT) -> list[int] | None:
+    """The processes that a process has started, and those that they have; None where the system does not tell."""
+    if not (root / f"proc/{process}/task/{process}/children").exists():
+        return None
+    return list(_descendants(process, root))
 
 
 def _descendants(process: int, root: Path) -> Iterator[int]:

@@ -167,7 +167,7 @@ def test_counters_that_do_not_show_this_process_itself_are_unknown_and_not_zero(
     (tmp_path / "proc").mkdir()
     lines = [f"cpu{core} 0 0 0 0 0 0 0 0 0 0" for core in CORES]
     (tmp_path / "proc/stat").write_text("\n".join(["cpu 0 0 0 0 0 0 0 0 0 0", *lines, ""]))
-    children = tmp_path / f"proc/self/task/{os.getpid()}/children"
+    children = tmp_path / f"proc/{os.getpid()}/task/{os.getpid()}/children"
     children.parent.mkdir(parents=True)
     children.write_text("")
     before = read(tmp_path)
