@@ -344,8 +344,27 @@ def test_a_run_killed_at_any_point_is_completed_and_so_is_a_resumed_one(
 
 def target_record(rounds, *, target=0.01, end=None):
     """A record of one case whose rounds took these times (ms), with a target for its interval."""
-    case, header = CASE, Header(
-        1, "", "", "", "", {}, "", 0, 0, 0, None, 0, 6, 1.0, None, (CASE,), target_interval=target
+    case, header = (
+        CASE,
+        Header(
+            1,
+            "",
+            "",
+            "",
+            "",
+            {},
+            "",
+            0,
+            0,
+            0,
+            None,
+            0,
+            6,
+            1.0,
+            None,
+            (CASE,),
+            target_interval=target,
+        ),
     )
     lines = [Verification(case, "ok", "", (), None, 0, "", {}, {})]
     for number, attempts in enumerate(rounds, 1):

@@ -135,4 +135,6 @@ def test_a_row_beside_somebody_else_on_the_device_is_marked_with_that(run_dlbenc
 def test_a_row_whose_clocks_were_held_down_is_marked_with_what_did_it(run_dlbench):
     found, _ = run_dlbench({"*.reasons": 0x40}, *ONE, "--device", "cuda:0")
     assert found.row["disturbed"]
-    assert "hardware thermal limit held the clocks down 100 % of the time" in found.row["disturbance"]
+    assert (
+        "hardware thermal limit held the clocks down 100 % of the time" in found.row["disturbance"]
+    )
