@@ -20,8 +20,8 @@ def ran(carry_out, request_for):
             )
         )
         if not outcomes(ran.record)[0].disturbed:
-            break
-    return ran
+            return ran
+    pytest.skip(f"this machine is disturbed: {outcomes(ran.record)[0].disturbance}")
 
 
 def test_steps_of_5_ms_are_reported_within_half_a_percent(ran):
@@ -62,6 +62,8 @@ def test_steps_of_5_or_6_ms_by_process_have_an_interval_that_holds_both(
         assert "ok" == outcome.status, outcome.reason
         if not outcome.disturbed:
             break
+    else:
+        pytest.skip(f"this machine is disturbed: {outcome.disturbance}")
     medians_s = list(outcome.medians_s.values())
     assert [True, False] * 3 in ([m < 5.5e-3 for m in medians_s], [m > 5.5e-3 for m in medians_s])
     interval = case_estimate(medians_s).interval
