@@ -18,6 +18,8 @@ _PARTS = {
     "measure": "measured",
     "copy": "measured",
     "peak": "measured",
+    "sampled": "measured",
+    "alone": "measured",
     "train": "training",
 }
 

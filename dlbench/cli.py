@@ -243,12 +243,15 @@ def list_backends_command(pythons: dict[str, str]) -> None:
 def doctor_command(pythons: dict[str, str]) -> None:
     """Examine backends, machine and data: what can be used, and what would change that."""
     from dlbench.doctor import describe_backends, describe_data, describe_machine
+    from dlbench.examination import describe, examine
     from dlbench.look import look_at
-    from dlbench.machine import load, look
+    from dlbench.machine import look
     from dlbench.telemetry.describe import describe_telemetry
 
-    # the load comes first: the workers that look at the backends are load themselves
-    answer(describe_machine(look(), load()))
+    machine = look()
+    answer(describe_machine(machine))
+    # before the workers that look at the backends, which are load themselves
+    answer(describe(examine(), machine.usable_cores))
     answer(describe_telemetry())
     answer(describe_data(options.cache_dir()))
     answer(describe_backends(look_at(pythons=pythons), detailed=True))

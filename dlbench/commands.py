@@ -48,6 +48,7 @@ def run_request(request: Request, output: Path | None, form: str, quiet: bool) -
         writer = Writer(path)
     except OSError as error:
         raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
+    _warn(request, quiet)
     work = functools.partial(run, request, writer)
     return _carry_out(work, writer, form, quiet, request.baseline)
 
@@ -87,8 +88,17 @@ def resume_record(
         suite = suite_of(record, named)
         request = request_for(record, suite, look(), options.cache_dir(), folder, pythons)
         request = dataclasses.replace(request, **beside)
+        _warn(request, quiet)
         work = functools.partial(resume, request, record, writer)
         return _carry_out(work, writer, form, quiet, baseline)
+
+
+def _warn(request: Request, quiet: bool) -> None:
+    """Says so when others use the machine."""
+    from dlbench.examination import warn
+
+    if not quiet and (warning := warn(request.chosen_threads)):
+        tell(warning)
 
 
 def _carry_out(
@@ -102,8 +112,6 @@ def _carry_out(
 
     path = writer.path
     try:
-        if not quiet:
-            warn_if_busy()
         with progress(sys.stderr, quiet=quiet) as observer:
             end = work(observer)
     finally:
@@ -125,18 +133,6 @@ def _carry_out(
         return INTERRUPTED
     show([(str(path), record)], form, baseline)
     return exit_code(outcome.status for outcome in found)
-
-
-def warn_if_busy() -> None:
-    """Says so when others use the machine."""
-    from dlbench.machine import load
-
-    now = load(0.3)
-    if now.is_busy:
-        tell(
-            f"! {now.busy_cores:.1f} of {now.cores} cores are in use by something else:"
-            " timings taken now are disturbed"
-        )
 
 
 def say_plan(request: Request, quiet: bool) -> int:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from dlbench.data.cifar import find_cifar10
 from dlbench.data.idx import find_mnist
-from dlbench.machine import Load
 from dlbench.record import Case, Machine
 from dlbench.sameness import package_list
 from dlbench.spec.suite import list_suites, load_suite
@@ -69,8 +68,8 @@ def _backend(name: str, what: Found, detailed: bool) -> str:
     return "\n".join(lines)
 
 
-def describe_machine(machine: Machine, load: Load) -> str:
-    """CPU, memory, GPUs, and whether timings taken now would be disturbed."""
+def describe_machine(machine: Machine) -> str:
+    """CPU, memory, GPUs and system."""
     cores = [
         f"{count} {what}"
         for count, what in (
@@ -83,17 +82,12 @@ def describe_machine(machine: Machine, load: Load) -> str:
     memory = (
         "unknown" if machine.memory_bytes is None else f"{machine.memory_bytes / 2**30:.1f} GiB"
     )
-    pressure = "unknown" if load.pressure_percent is None else f"{load.pressure_percent:.1f} %"
-    average = "unknown" if load.average is None else f"{load.average:.2f}"
-    verdict = "! busy: timings taken now would be disturbed" if load.is_busy else "quiet"
-    use = f"{load.busy_cores:.2f} of {load.cores} cores in use, load average {average}"
     return "\n".join(
         [
             f"CPU     {machine.cpu or 'unknown'}",
             f"cores   {', '.join(cores)}",
             f"memory  {memory}",
             f"GPU     {'; '.join(machine.gpus) or 'none found'}",
-            f"load    {use}, CPU pressure {pressure}: {verdict}",
             f"system  {machine.system}, Python {machine.python}",
         ]
     )

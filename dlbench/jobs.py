@@ -7,6 +7,7 @@ result of a job holds only what JSON can carry.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import numbers
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench import environment, plugins, surroundings, timing
+from dlbench import environment, fixed_work, plugins, surroundings, timing
 from dlbench.contract import Adapter, BackendInfo, Plan
 from dlbench.epochs import Part, train
 from dlbench.errors import BackendUnavailable
@@ -138,7 +139,7 @@ def measure(job: Job, phases: Phases) -> Result:
     canary_ns.append(surroundings.canary_ns())
     # read here, so that neither copies nor checks count
     peak_memory_bytes = _peak_memory_bytes()
-    facts = _plain(session.facts) | surroundings.spinning()
+    facts = _plain(session.facts) | surroundings.threading_facts()
     phases.enter("check")
     with np.load(job["files"]["held_out"]) as arrays:
         held_out = arrays["inputs"], arrays["targets"]
@@ -153,6 +154,8 @@ def measure(job: Job, phases: Phases) -> Result:
     phases.enter("copy")
     download_ns = timing.time_downloads(session, batches[0], job["scenario"])
     device_ns = timing.time_device_steps(session, batches, job["scenario"], initial)
+    readings.append(surroundings.read())
+    before, during, after = itertools.starmap(surroundings.between, itertools.pairwise(readings))
     return (
         _described(info)
         | dataclasses.asdict(times)
@@ -160,8 +163,9 @@ def measure(job: Job, phases: Phases) -> Result:
             "upload_ns": upload_ns,
             "download_ns": download_ns,
             "device_ns": device_ns,
-            "before": dataclasses.asdict(surroundings.between(*readings[:2])),
-            "during": dataclasses.asdict(surroundings.between(*readings[1:])),
+            "before": dataclasses.asdict(before),
+            "during": dataclasses.asdict(during),
+            "after": dataclasses.asdict(after),
             "canary_ns": canary_ns,
             "checks": _plain_checks(checks),
             "facts": facts,
@@ -217,6 +221,16 @@ def null(job: Job, phases: Phases) -> Result:
     return {"null_timing_ns": median_ns, "seconds": phases.seconds()}
 
 
+def sampling(job: Job, phases: Phases) -> Result:
+    """What a sampler beside this process does to a fixed piece of work: with it and without, in turn."""
+    phases.opened({})
+    with_ns, without_ns = fixed_work.in_turn(
+        job["threads"], lambda on: phases.enter("sampled" if on else "alone")
+    )
+    found = {"with_ns": with_ns, "without_ns": without_ns, "block_ns": fixed_work.BLOCK_NS}
+    return found | {"seconds": phases.seconds()}
+
+
 JOBS: Mapping[str, Callable[[Job, Phases], Result]] = {
     "home": home,
     "look": look,
@@ -227,6 +241,7 @@ JOBS: Mapping[str, Callable[[Job, Phases], Result]] = {
     "train": train_epochs,
     "peak": peak,
     "null": null,
+    "sampling": sampling,
 }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlbench.conversation import Ended
-from dlbench.record import Case, Check, Peak, Process, Training, Verification
+from dlbench.patience import Waited
+from dlbench.record import Case, Check, Peak, Process, Sampling, Training, Verification, Wait
 from dlbench.surroundings import Surroundings
 
 
@@ -69,6 +70,7 @@ def process(case: Case, round: int, ended: Ended, attempt: int = 0) -> Process:
         attempt=attempt,
         before=Surroundings(**result["before"]),
         during=Surroundings(**result["during"]),
+        after=Surroundings(**result["after"]),
         canary_ns=tuple(result["canary_ns"]),
         checks=checks,
         version=result["version"],
@@ -78,6 +80,23 @@ def process(case: Case, round: int, ended: Ended, attempt: int = 0) -> Process:
         seconds=result["seconds"],
         output="" if agrees else ended.output,
     )
+
+
+def sampling(threads: int, ended: Ended) -> Sampling:
+    """What sampling did to a fixed piece of work."""
+    with_ns, without_ns = (
+        tuple(round(time_ns, 1) for time_ns in ended.result[f"{side}_ns"])
+        for side in ("with", "without")
+    )
+    return Sampling(threads, ended.result["block_ns"], with_ns, without_ns)
+
+
+def wait(
+    process: Process, disturbed_by: Sequence[str], waited: Waited, *, write: Callable[[Wait], None]
+) -> None:
+    """Writes of a wait after a disturbed process."""
+    by = tuple(disturbed_by)
+    write(Wait(process.case, process.round, by, waited.seen, waited.quiet))
 
 
 def training(case: Case, epochs: int, ended: Ended) -> Training:

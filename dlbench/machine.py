@@ -1,4 +1,4 @@
-"""What this machine is and how busy it is, read without running anything heavy.
+"""What this machine is, read without running anything heavy.
 
 A figure without its machine cannot be compared with another. What cannot be read is None, never a
 guess; names of hosts, users and folders are left out, since records are passed on.
@@ -6,47 +6,17 @@ guess; names of hosts, users and folders are left out, since records are passed 
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import math
 import os
 import platform
-import time
 from pathlib import Path
 
 import psutil
 
+from dlbench.control_groups import quota_cores
 from dlbench.environment import PACKAGES
 from dlbench.record import Machine
-from dlbench.surroundings import quota_cores
-
-BUSY_CORES = 0.25
-"""From this much use by others a small machine's step times are visibly longer."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Load:
-    """How busy the machine was over a moment just now.
-
-    Attributes
-    ----------
-    busy_cores : cores' worth of CPU time that was used or stolen by other guests.
-    cores : how many cores there are.
-    average : the 1-minute load average, None where there is none.
-    pressure_percent : share of the last 10 s in which something waited for a CPU (Linux pressure
-        stall
-        information, ``some avg10``), None where it cannot be read.
-    """
-
-    busy_cores: float
-    cores: int
-    average: float | None
-    pressure_percent: float | None
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether timings taken now would be disturbed."""
-        return self.busy_cores > BUSY_CORES
 
 
 def look() -> Machine:
@@ -61,25 +31,6 @@ def look() -> Machine:
         system=f"{platform.system()} {platform.release()}".strip(),
         python=platform.python_version(),
         packages={name: version for name in PACKAGES if (version := _version(name))},
-    )
-
-
-def load(seconds: float = 0.5) -> Load:
-    """How busy the machine is, watched for some seconds in which the caller does nothing."""
-    before, started = psutil.cpu_times(), time.monotonic()
-    time.sleep(seconds)
-    after, passed = psutil.cpu_times(), time.monotonic() - started
-    used = ("user", "nice", "system", "irq", "softirq", "steal")
-    busy_s = sum(getattr(after, name, 0.0) - getattr(before, name, 0.0) for name in used)
-    try:
-        average: float | None = psutil.getloadavg()[0]
-    except OSError:
-        average = None
-    return Load(
-        busy_cores=max(busy_s, 0.0) / passed,
-        cores=psutil.cpu_count() or usable_cores(),
-        average=average,
-        pressure_percent=_pressure(),
     )
 
 
@@ -127,19 +78,6 @@ def _gpus() -> tuple[str, ...]:
     except pynvml.NVMLError:
         return ()
     return found
-
-
-def _pressure() -> float | None:
-    for line in (_read("/proc/pressure/cpu") or "").splitlines():
-        kind, *fields = line.split()
-        for field in fields:
-            name, _, value = field.partition("=")
-            if kind == "some" and name == "avg10":
-                try:
-                    return float(value)
-                except ValueError:
-                    return None
-    return None
 
 
 def _read(path: str) -> str | None:

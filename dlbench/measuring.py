@@ -7,20 +7,33 @@ widest, until all are narrow enough or the time for sampling is spent.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from dlbench.disturbance import of_process
-from dlbench.patience import Patience
-from dlbench.record import Case, Process
+from dlbench.disturbance import of_process, passes
+from dlbench.patience import Patience, Waited
+from dlbench.record import Case, Process, Telemetry
 from dlbench.rounds import LEAST_PROCESSES, interleaved
 from dlbench.stats import case_estimate, process_summary
 
 ATTEMPTS = 3
 """How often a process is measured when the machine is disturbed each time."""
 
-Measure = Callable[[Case, int, int], Process]
-"""Measures a case in a fresh process, of a round and an attempt."""
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A process that was measured, and what was sampled beside it."""
+
+    process: Process
+    beside: Sequence[Telemetry] = ()
+
+
+Measure = Callable[[Case, int, int], Measured]
+"""Measures a case in a fresh process, of a round and an attempt, and records it."""
+
+Medians = Mapping[Case, Mapping[int, float]]
+"""The median step (s) of the process that counts, by case and round."""
 
 
 class Measuring:
@@ -30,13 +43,23 @@ class Measuring:
     ----------
     measure : has one of them measured and recorded.
     patience : time to wait for a quiet machine.
+    on_wait : told each wait, with the process before it and what had disturbed that.
+    held : what an earlier part of the run has measured already.
     """
 
-    def __init__(self, measure: Measure, patience: Patience) -> None:
+    def __init__(
+        self,
+        measure: Measure,
+        patience: Patience,
+        on_wait: Callable[[Process, Sequence[str], Waited], None] = lambda *_: None,
+        held: Medians | None = None,
+    ) -> None:
         self._measure = measure
         self._patience = patience
-        self._medians_s: dict[Case, list[float]] = {}
+        self._on_wait = on_wait
+        self._medians_s = {case: dict(rounds) for case, rounds in (held or {}).items()}
         self._failed: set[Case] = set()
+        self._canary_ns: dict[str, list[int]] = {}
 
     def rounds(
         self, cases: Sequence[Case], rounds: int, has: Callable[[Case, int], bool]
@@ -47,27 +70,45 @@ class Measuring:
                 self._once(case, number)
         return [case for case in cases if case not in self._failed]
 
-    def narrow(self, cases: Sequence[Case], target: float, processes: int) -> None:
-        """Measures up to so many processes more, each where the interval is widest."""
+    def narrow(self, cases: Sequence[Case], target: float, processes: int) -> list[Case]:
+        """Measures up to so many processes more, each where the interval is widest; the cases that went well."""
         for _ in range(processes):
-            medians_s = {c: self._medians_s.get(c, []) for c in cases if c not in self._failed}
-            case = widest(medians_s, target)
+            well = [case for case in cases if case not in self._failed]
+            case = widest({case: self._of(case) for case in well}, target)
             if case is None:
-                return
-            self._once(case, len(medians_s[case]) + 1)
+                break
+            self._once(case, max(self._medians_s.get(case, {0: 0.0})) + 1)
+        return [case for case in cases if case not in self._failed]
+
+    def _of(self, case: Case) -> list[float]:
+        return list(self._medians_s.get(case, {}).values())
 
     def _once(self, case: Case, number: int) -> None:
+        """Measures a process, and again when it was disturbed and the disturbance has passed."""
         for attempt in range(ATTEMPTS):
-            process = self._measure(case, number, attempt)
+            measured = self._measure(case, number, attempt)
+            process = measured.process
             if attempt:
                 self._patience.spend(sum(process.seconds.values()))
             if process.status != "ok":
                 self._failed.add(case)
                 return
-            disturbed_by = of_process(process, None)
-            if not disturbed_by or attempt + 1 == ATTEMPTS or not self._patience.wait(disturbed_by):
-                break
-        self._medians_s.setdefault(case, []).append(process_summary(process.timings_ns))
+            self._medians_s.setdefault(case, {})[number] = process_summary(process.timings_ns)
+            disturbed_by = of_process(process, measured.beside, self._best_canary(process))
+            if attempt + 1 == ATTEMPTS or not passes(disturbed_by):
+                return
+            waited = self._patience.wait(disturbed_by)
+            if waited is not None:
+                self._on_wait(process, disturbed_by, waited)
+            if waited is None or not waited.quiet:
+                return
+
+    def _best_canary(self, process: Process) -> int | None:
+        """The canary at its best so far beside this backend."""
+        backend = process.case.backend
+        known = [*process.canary_ns, *self._canary_ns.get(backend, ())]
+        self._canary_ns[backend] = known = [min(known)] if known else []
+        return known[0] if known else None
 
 
 def widest(medians_s: Mapping[Case, Sequence[float]], target: float) -> Case | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dlbench.device_cells import device_cells
-from dlbench.disturbance import best_canary_ns, judge
+from dlbench.disturbance import Watched, judge, watched
 from dlbench.record import Case, Check, Process, Record, Skip, Status, Training, Verification
 from dlbench.stats import process_summary
 
@@ -85,7 +85,8 @@ def outcomes(record: Record) -> list[Outcome]:
     for line in record.lines:
         if isinstance(line, Skip | Verification | Process | Training):
             cases.setdefault(_as_named(line, cases))
-    return [_outcome(record, case) for case in cases]
+    seen = watched(record)
+    return [_outcome(record, case, seen) for case in cases]
 
 
 def worst(statuses: Iterable[Status]) -> Status:
@@ -102,7 +103,7 @@ def _as_named(line: Skip | Verification | Process | Training, cases: Iterable[Ca
     return line.case
 
 
-def _outcome(record: Record, case: Case) -> Outcome:
+def _outcome(record: Record, case: Case, watch: Watched) -> Outcome:
     skips = [line for line in record.lines if isinstance(line, Skip) and line.case == case]
     verifications = [
         line
@@ -140,10 +141,7 @@ def _outcome(record: Record, case: Case) -> Outcome:
     )
     if status != "ok":
         return described
-    everyone = [line for line in record.lines if isinstance(line, Process)]
-    seen = judge(
-        [line for line in processes if line.timings_ns], best_canary_ns(everyone, case.backend)
-    )
+    seen = judge((line for line in processes if line.timings_ns), watch)
     described = dataclasses.replace(described, disturbed=seen.disturbed, disturbance=seen.text)
     return _with_figures(described, seen.kept, trainings)
 

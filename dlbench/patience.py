@@ -6,14 +6,34 @@ that in all is its patience; when that is spent, it measures what there is, and 
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dlbench import surroundings
 from dlbench.disturbance import causes, passes
+from dlbench.surroundings import Surroundings
 
 LOOK_S = 0.3
 """How long the machine is watched to see whether it is at rest."""
+
+Look = Callable[[float], Surroundings]
+"""Watches the machine for some seconds in which the caller does nothing."""
+
+
+def look(seconds: float) -> Surroundings:
+    """What the machine does in the next seconds, as this process sees it."""
+    before = surroundings.read()
+    time.sleep(seconds)
+    return surroundings.between(before, surroundings.read())
+
+
+@dataclasses.dataclass(frozen=True)
+class Waited:
+    """A wait that has ended: what the machine did meanwhile, and whether it is at rest now."""
+
+    seen: Surroundings
+    quiet: bool
 
 
 class Patience:
@@ -21,36 +41,41 @@ class Patience:
 
     Parameters
     ----------
-    limit_s : all of it.
+    limit_s : all of it; waiting and measuring again are taken from it.
     threads : how many cores have to be free.
     tell : takes a sentence for people when a wait begins.
+    look : watches the machine.
+
+    Attributes
+    ----------
+    waited_s : how long has been waited.
     """
 
-    def __init__(self, limit_s: float, threads: int, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, limit_s: float, threads: int, tell: Callable[[str], None], look: Look = look
+    ) -> None:
         self.waited_s = 0.0
         self._left_s = limit_s
         self._threads = threads
         self._tell = tell
+        self._look = look
 
-    def wait(self, disturbed_by: tuple[str, ...]) -> bool:
-        """Waits until the machine is at rest.
-
-        Returns
-        -------
-        Whether it is; False too for what no wait can end.
-        """
+    def wait(self, disturbed_by: Sequence[str]) -> Waited | None:
+        """Waits until the machine is at rest, or patience is spent; None for what no wait can end, and when
+        patience was spent before."""
         if not passes(disturbed_by) or self._left_s <= 0:
-            return False
+            return None
         self._tell(f"{', '.join(disturbed_by)}: waiting for a quiet machine")
+        windows: list[Surroundings] = []
         quiet = False
         while not quiet and self._left_s > 0:
-            first = surroundings.read()
-            time.sleep(LOOK_S)
-            last = surroundings.read()
-            quiet = not passes(causes(surroundings.between(first, last), self._threads))
-            self.waited_s += last.at_s - first.at_s
-            self._left_s -= last.at_s - first.at_s
-        return quiet
+            windows.append(self._look(LOOK_S))
+            quiet = not passes(causes(windows[-1], self._threads))
+            self.waited_s += windows[-1].window_s
+            self._left_s -= windows[-1].window_s
+        seen = surroundings.over(windows)
+        assert seen is not None
+        return Waited(seen, quiet)
 
     def spend(self, seconds: float) -> None:
         """A process that was measured again took this long."""

@@ -275,7 +275,7 @@ def estimate(
     total_s += sum(start_s[backend] + _VERIFY_S for backend, _, _ in configurations)
     if request.rounds and runnable:
         total_s += 1.2 * request.budget_s
-        total_s += request.rounds * sum(start_s[case.backend] for case in runnable)
+        total_s += request.all_rounds * sum(start_s[case.backend] for case in runnable)
     flops = request.epochs * training_samples * request.suite.workload.training_flops
     train_s = flops / (_ASSUMED_FLOPS_PER_S_AND_THREAD * request.chosen_threads)
     for case in runnable:

@@ -1,5 +1,4 @@
-"""The record of a run: JSON lines that hold everything measured, from which every figure can be
-computed again.
+"""The record of a run: JSON lines that hold everything measured, from which every figure can be computed again.
 
 One line a fact, tagged by `kind`, appended and flushed as soon as the fact is known, so a run that
 is cut off keeps what it has. Raw timings are kept; nothing here is a statistic. No user names, host
@@ -47,15 +46,8 @@ class Case(msgspec.Struct, frozen=True, order=True):
     @property
     def configuration(self) -> tuple[str, str, str, int, int, str, str]:
         """What scenarios share, and is verified once."""
-        return (
-            self.suite,
-            self.backend,
-            self.device,
-            self.batch,
-            self.threads,
-            self.precision,
-            self.mode,
-        )
+        named = (self.suite, self.backend, self.device, self.batch, self.threads)
+        return (*named, self.precision, self.mode)
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -124,8 +116,7 @@ class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
 class Check(msgspec.Struct, frozen=True):
     """One comparison with the oracle, its worst element.
 
-    `error` is |got − expected|, `scale` the size of the terms that were summed, so error / scale is
-    the relative error; `tolerance` is in the unit of `error`.
+    `error` is |got − expected|, `scale` the size of what was summed, `tolerance` in the unit of `error`.
     """
 
     name: str
@@ -164,8 +155,9 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     `timings_ns` are the steady steps in order, `warmup_ns` the ones before, `first_step_ns` the very first
     (compilation included). `started_ns` and `ended_ns` are the monotonic clock before the first and after the
     last steady step. `during` says what else the machine did in between, `before` what it did since the
-    process began; `canary_ns` is how long a fixed piece of work took before and after. A process that was
-    disturbed may be followed by another of the same round, one `attempt` further. `device_ns` are further
+    process began, `after` what it did until the process had said all; `canary_ns` is how long a fixed piece of work
+    took before and after. A process that was disturbed may be followed by another of the same round, one `attempt`
+    further. `device_ns` are further
     steps after the steady ones, by the device's own clock; empty where it has none.
     `seconds` accounts for the process: interpreter, import, device (of backends that tell it apart from open),
     open, upload, warm-up, measure, check, copy.
@@ -187,6 +179,7 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     attempt: int = 0
     before: Surroundings | None = None
     during: Surroundings | None = None
+    after: Surroundings | None = None
     canary_ns: tuple[int, ...] = ()
     checks: tuple[Check, ...] = ()
     version: str = ""
@@ -198,8 +191,7 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """What was read of one metric: `values` at the times `t_ns` on the monotonic clock of the timings.
-    The metric's name has the unit."""
+    """One metric, named with its unit: `values` at the times `t_ns` on the monotonic clock of the timings."""
 
     t_ns: tuple[int, ...]
     values: tuple[float, ...]
@@ -211,19 +203,40 @@ class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
     `source` is ``nvml`` (the device, as NVIDIA's driver tells it) or ``host`` (CPU and memory). `device_uuid` is
     the driver's own, looked up from what the session said it ran on. `period_ns` is the time between samples that was
     asked for, `started_ns` to `ended_ns` when sampling went on. A metric is in `traces`, in `unavailable` with
-    the reason, or, where it stopped on the way, in both.
+    the reason, or, where it stopped on the way, in both. `processor_s` is what the sampling itself used.
     """
 
     case: Case
     round: int
     source: Literal["nvml", "host"]
     period_ns: int
+    attempt: int = 0
     started_ns: int | None = None
     ended_ns: int | None = None
     device_uuid: str = ""
     device_name: str = ""
     traces: dict[str, Trace] = {}
     unavailable: dict[str, str] = {}
+    processor_s: float | None = None
+
+
+class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
+    """A wait after a disturbed process: what the machine did meanwhile, and whether it came to rest."""
+
+    case: Case
+    round: int
+    disturbed_by: tuple[str, ...]
+    seen: Surroundings
+    quiet: bool
+
+
+class Sampling(msgspec.Struct, frozen=True, tag="sampling", tag_field="kind"):
+    """Mean times (ns) of a fixed piece of work in blocks in which the host is sampled once, and in blocks without."""
+
+    threads: int
+    block_ns: int
+    with_ns: tuple[float, ...]
+    without_ns: tuple[float, ...]
 
 
 class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
@@ -235,8 +248,7 @@ class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
 
 
 class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
-    """A training from the initial weights over whole epochs (``--epochs``): the loss of each step and
-    what came of it on the test part."""
+    """A training over whole epochs (``--epochs``): the loss of each step and what came of it on the test part."""
 
     case: Case
     status: Status
@@ -261,7 +273,8 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     null_timing_ns: float | None
 
 
-Line = Header | Resumed | Skip | Verification | Process | Telemetry | Peak | Training | End
+Measured = Process | Wait | Telemetry | Sampling | Peak | Training
+Line = Header | Resumed | Skip | Verification | Measured | End
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -282,17 +295,15 @@ class Record(msgspec.Struct, frozen=True):
         if not self.lines or not isinstance(self.lines[-1], End):
             return None
         ends = [line for line in self.lines if isinstance(line, End)]
-        seconds: dict[str, float] = {}
-        for end in ends:
-            for name, spent in end.seconds.items():
-                seconds[name] = seconds.get(name, 0.0) + spent
-        known = [end.null_timing_ns for end in ends if end.null_timing_ns is not None]
-        return End(
-            ends[-1].status,
-            sum(end.wall_s for end in ends),
-            seconds,
-            known[0] if known else None,
-        )
+        names = dict.fromkeys(name for end in ends for name in end.seconds)
+        seconds = {name: sum(end.seconds.get(name, 0.0) for end in ends) for name in names}
+        return End(ends[-1].status, sum(e.wall_s for e in ends), seconds, self.null_timing_ns)
+
+    @property
+    def null_timing_ns(self) -> float | None:
+        """What a timing costs, as the first of its parts to find out says; None where none did."""
+        ends = (line for line in self.lines if isinstance(line, End))
+        return next((e.null_timing_ns for e in ends if e.null_timing_ns is not None), None)
 
 
 class Writer:
@@ -373,9 +384,8 @@ def read_lines(path: Path) -> Iterator[Line]:
         except msgspec.MsgspecError as error:
             if number == len(lines):
                 return
-            raise DlbenchError(
-                f"{path}, line {number}: not a line of a dlbench record: {error}"
-            ) from None
+            wrong = f"{path}, line {number}: not a line of a dlbench record: {error}"
+            raise DlbenchError(wrong) from None
 
 
 def read_record(path: Path) -> Record:
@@ -389,7 +399,6 @@ def read_record(path: Path) -> Record:
     if not lines or not isinstance(lines[0], Header):
         raise DlbenchError(f"{path}: not a dlbench record: its first line is no header")
     if lines[0].schema != SCHEMA:
-        raise DlbenchError(
-            f"{path}: has schema {lines[0].schema}, this version of dlbench reads schema {SCHEMA}"
-        )
+        differ = f"has schema {lines[0].schema}, this version of dlbench reads schema {SCHEMA}"
+        raise DlbenchError(f"{path}: {differ}")
     return Record(lines[0], lines[1:])

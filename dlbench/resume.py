@@ -13,18 +13,20 @@ from typing import Any
 
 import dlbench
 from dlbench import sameness
+from dlbench.disturbance import judge, watched
 from dlbench.errors import UsageError
 from dlbench.interpreters import check_named
 from dlbench.look import Found
+from dlbench.measuring import Medians, half_width
 from dlbench.plan import Request
 from dlbench.record import (
     Case,
-    End,
     Header,
     Machine,
     Peak,
     Process,
     Record,
+    Sampling,
     Scenario,
     Skip,
     Status,
@@ -33,6 +35,7 @@ from dlbench.record import (
 )
 from dlbench.sameness import Difference, between
 from dlbench.spec.suite import Suite, list_suites, load_suite
+from dlbench.stats import process_summary
 
 Configuration = tuple[str, str, str, int, int, str, str]
 
@@ -48,6 +51,8 @@ class Done:
     processes : how the process of a case and round ended.
     peaks : numbers of threads whose matrix-product rate is known.
     null_timing_ns : what a timing costs, None where that is not in it.
+    sampling : whether it says what sampling does to timings.
+    medians_s : the medians of the processes that count.
     """
 
     skipped: frozenset[Case] = frozenset()
@@ -56,6 +61,8 @@ class Done:
     processes: Mapping[tuple[Case, int], Status] = dataclasses.field(default_factory=dict)
     peaks: frozenset[int] = frozenset()
     null_timing_ns: float | None = None
+    sampling: bool = False
+    medians_s: Medians = dataclasses.field(default_factory=dict)
 
     def settled(self, case: Case) -> bool:
         """Whether nothing more is to be learned about a case: it cannot run, or has gone wrong."""
@@ -68,6 +75,10 @@ class Done:
     def missing_rounds(self, case: Case, rounds: int) -> list[int]:
         """The rounds of 1 to `rounds` that a case lacks."""
         return [n for n in range(1, rounds + 1) if (case, n) not in self.processes]
+
+    def beyond(self, rounds: int) -> int:
+        """How many processes were measured on top of so many rounds, to narrow intervals."""
+        return sum(number > rounds for _, number in self.processes)
 
 
 def done(record: Record) -> Done:
@@ -83,15 +94,22 @@ def done(record: Record) -> Done:
             (line.case, line.round): line.status for line in lines if isinstance(line, Process)
         },
         peaks=frozenset(line.threads for line in lines if isinstance(line, Peak)),
-        null_timing_ns=next(
-            (
-                line.null_timing_ns
-                for line in lines
-                if isinstance(line, End) and line.null_timing_ns is not None
-            ),
-            None,
-        ),
+        null_timing_ns=record.null_timing_ns,
+        sampling=any(isinstance(line, Sampling) for line in lines),
+        medians_s=_medians_s(record),
     )
+
+
+def _medians_s(record: Record) -> dict[Case, dict[int, float]]:
+    timed: dict[Case, list[Process]] = {}
+    for line in record.lines:
+        if isinstance(line, Process) and line.status == "ok" and line.timings_ns:
+            timed.setdefault(line.case, []).append(line)
+    seen = watched(record)
+    return {
+        case: {p.round: process_summary(p.timings_ns) for p in judge(processes, seen).kept}
+        for case, processes in timed.items()
+    }
 
 
 def missing(record: Record) -> tuple[Case, ...]:
@@ -126,8 +144,18 @@ def _lacks(case: Case, held: Done, header: Header) -> bool:
     return (
         case.configuration not in held.verified
         or bool(held.missing_rounds(case, header.rounds))
+        or _is_wide(case, held, header)
         or bool(header.epochs and case.scenario == "train" and case not in held.trained)
     )
+
+
+def _is_wide(case: Case, held: Done, header: Header) -> bool:
+    """Whether further processes are to narrow a case's interval."""
+    if header.target_interval is None or not header.rounds:
+        return False
+    left = sum(not held.settled(each) for each in header.cases) * header.rounds
+    medians = list(held.medians_s.get(case, {}).values())
+    return held.beyond(header.rounds) < left and half_width(medians) > header.target_interval
 
 
 def check_given(record: Record, given: Mapping[str, Any]) -> None:

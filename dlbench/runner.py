@@ -6,10 +6,11 @@ not gone on with; the others are.
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,13 +22,14 @@ from dlbench.account import Account
 from dlbench.background import Background, started
 from dlbench.conversation import Ended
 from dlbench.look import Found, look
-from dlbench.measuring import Measuring
+from dlbench.measuring import Measured, Measuring
 from dlbench.observer import Observer
+from dlbench.overheads import Overheads
 from dlbench.patience import Patience
 from dlbench.plan import Planned, Request, check, estimate, plan, plan_of
 from dlbench.prepare import Material, prepare
 from dlbench.process import Launch, run_worker, worker_environment
-from dlbench.record import SCHEMA, Case, End, Header, Line, Process, Record, Resumed, Skip, Writer
+from dlbench.record import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip, Writer
 from dlbench.resume import Done, backend_differences, done, missing, refuse
 from dlbench.telemetry.watch import Watch, Watcher
 
@@ -221,7 +223,7 @@ class _Runner:
         verified = self._verify(cases)
         if verified and self._request.rounds:
             if any(self._held.missing_rounds(case, self._request.rounds) for case in verified):
-                self._measure_overheads()
+                self._measure_overheads(verified[0])
             verified = self._measure(verified)
         if self._request.epochs:
             for case in verified:
@@ -267,20 +269,18 @@ class _Runner:
         self._observer.message(reason)
         return Ended("failed", reason, output=ended.output)
 
-    def _measure_overheads(self) -> None:
-        """What timing itself costs, and how fast this machine multiplies matrices."""
-        threads = self._request.chosen_threads
+    def _measure_overheads(self, case: Case) -> None:
+        """What the harness costs, and how fast this machine multiplies matrices."""
+        threads, held = self._request.chosen_threads, self._held
         launch = Launch(worker_environment(threads, "cpu"), self._request.limit_s)
-        if self._held.null_timing_ns is None:
-            null = self._run({"job": "null"}, launch, None, None)
-            self._null_timing_ns = null.result.get("null_timing_ns")
-        if threads in self._held.peaks:
-            return
-        peak = self._run({"job": "peak"}, launch, None, None)
-        if peak.status == "ok":
-            self._write(lines.peak(0, threads, peak))
-        else:
-            self._observer.message(f"the matrix-product rate is unknown: {peak.reason}")
+        work = functools.partial(self._run, launch=launch, case=None, number=None)
+        overheads = Overheads(work, self._write, self._observer.message)
+        if held.null_timing_ns is None:
+            self._null_timing_ns = overheads.null_timing_ns()
+        if not held.sampling:
+            overheads.sampling(self._watcher, case)
+        if threads not in held.peaks:
+            overheads.peak(threads)
 
     def _measure(self, cases: Sequence[Case]) -> list[Case]:
         """The cases of which every process was well."""
@@ -291,24 +291,29 @@ class _Runner:
         processes = len(cases) * request.all_rounds
         share_s = round(request.budget_s / (processes * halves), 3)
 
-        def measure(case: Case, number: int, attempt: int) -> Process:
-            with self._watcher.beside(case, number) as watch:
+        def measure(case: Case, number: int, attempt: int) -> Measured:
+            with self._watcher.beside(case, number, attempt) as watch:
                 options = {"scenario": case.scenario, "budget_s": share_s}
                 ended = self._work(case, number, "measure", watch, **options)
             process = lines.process(case, number, ended, attempt)
+            beside = watch.lines()
             self._write(process)
-            for sampled in watch.lines():
+            for sampled in beside:
                 self._write(sampled)
-            return process
+            return Measured(process, beside)
 
         patience = Patience(request.patience_s, request.chosen_threads, self._observer.message)
-        measuring = Measuring(measure, patience)
-        well = measuring.rounds(
-            fair, request.all_rounds, lambda case, number: (case, number) in held.processes
-        )
-        if request.target_interval:
-            measuring.narrow(well, request.target_interval, processes)
-        self._account.add_waiting(patience.waited_s)
+        on_wait = functools.partial(lines.wait, write=self._write)
+        measuring = Measuring(measure, patience, on_wait, held.medians_s)
+        try:
+            well = measuring.rounds(
+                fair, request.all_rounds, lambda case, number: (case, number) in held.processes
+            )
+            if request.target_interval:
+                left = processes - held.beyond(request.all_rounds)
+                well = measuring.narrow(well, request.target_interval, left)
+        finally:
+            self._account.add_waiting(patience.waited_s)
         return well
 
     def _train(self, case: Case) -> None:
@@ -325,15 +330,16 @@ class _Runner:
         python = self._request.pythons.get(case.backend, sys.executable)
         launch = Launch(worker_environment(case.threads, case.device), limit_s, python)
         message = self._material.job(job, plan_of(case, self._request.seed), **options)
-        return self._run(message, launch, case, number, watch)
+        return self._run(message, watch, launch=launch, case=case, number=number)
 
     def _run(
         self,
-        job: dict[str, Any],
+        job: Mapping[str, Any],
+        watch: Watch | None,
+        *,
         launch: Launch,
         case: Case | None,
         number: int | None,
-        watch: Watch | None = None,
     ) -> Ended:
         watch = watch or Watch()
 

@@ -13,14 +13,18 @@ import hashlib
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from dlbench import control_groups
+from dlbench.system_files import ROOT, text, words
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 _CANARY_BYTES = bytes(1 << 19)
 _CANARY_RUNS = 5
-_THROTTLED_UNITS_S = {"throttled_usec": 1e-6, "throttled_time": 1e-9}
-_SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_OPENMP = ("libgomp", "libiomp5", "libomp")
+_CONTRADICTION_CORES = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Reading:
     own_s : processor time of this process and all that it has started.
     stolen_s : time that the hypervisor gave those cores to others.
     waited_s : time in which something waited for a processor; memory_waited_s, for memory.
-    throttled_s : time that the control group's quota held processes back.
-    preempted : how often this process was taken off a core against its will.
+    throttled_s : time that the control group's quota held processes back, added up over cores.
+    preempted : how often threads of this process, and of what it started, were taken off a core against their will.
     """
 
     at_s: float
@@ -58,9 +62,11 @@ class Surroundings:
     other_cores : cores that other processes had, on average.
     stolen_cores : cores that the hypervisor gave to others.
     waiting_share, memory_waiting_share : share of the time in which something waited for a processor, or for memory.
-    throttled_share : share of the time that the control group's quota held processes back.
+    throttled_share : time that the control group's quota held processes back, over the window's; added up over
+        cores.
     preemptions_per_s : how often this process was taken off a core against its will.
     usable_cores : cores that this process may run on, at the end.
+    granted_cores : cores that it might run on, had nobody bound it to fewer: its cpuset's, or the machine's.
     quota_cores : processor time a second that its control group grants; None without a limit.
     frequency_hz : mean clock of these cores at the end.
     """
@@ -73,26 +79,27 @@ class Surroundings:
     throttled_share: float | None
     preemptions_per_s: float | None
     usable_cores: int | None
+    granted_cores: int | None
     quota_cores: float | None
     frequency_hz: float | None
 
 
-def read() -> Reading:
-    """The counters now. Takes about a millisecond."""
-    busy_s, stolen_s = _cores()
+def read(root: Path = ROOT) -> Reading:
+    """The counters now. Takes about a millisecond, more with many threads."""
+    busy_s, stolen_s = _cores(root)
     return Reading(
         at_s=time.perf_counter(),
         busy_s=busy_s,
-        own_s=_own_s(),
+        own_s=_own_s(root),
         stolen_s=stolen_s,
-        waited_s=_pressure_s("cpu"),
-        memory_waited_s=_pressure_s("memory"),
-        throttled_s=_throttled_s(),
-        preempted=_preempted(),
+        waited_s=_pressure_s("cpu", root),
+        memory_waited_s=_pressure_s("memory", root),
+        throttled_s=control_groups.throttled_s(root),
+        preempted=_preempted(root),
     )
 
 
-def between(before: Reading, after: Reading) -> Surroundings:
+def between(before: Reading, after: Reading, root: Path = ROOT) -> Surroundings:
     """What the counters say about the time between two readings."""
     window_s = max(after.at_s - before.at_s, 1e-9)
 
@@ -100,18 +107,46 @@ def between(before: Reading, after: Reading) -> Surroundings:
         first, last = getattr(before, name), getattr(after, name)
         return None if first is None or last is None else max(last - first, 0) / window_s
 
-    busy, own = rate("busy_s"), rate("own_s")
+    usable = _affinity()
+    granted = control_groups.granted_cores(root)
     return Surroundings(
         window_s=window_s,
-        other_cores=None if busy is None or own is None else max(busy - own, 0.0),
+        other_cores=_others(rate("busy_s"), rate("own_s"), window_s),
         stolen_cores=rate("stolen_s"),
         waiting_share=rate("waited_s"),
         memory_waiting_share=rate("memory_waited_s"),
         throttled_share=rate("throttled_s"),
         preemptions_per_s=rate("preempted"),
-        usable_cores=_affinity(),
-        quota_cores=quota_cores(),
-        frequency_hz=_frequency_hz(),
+        usable_cores=usable,
+        granted_cores=os.cpu_count() if granted is None else granted,
+        quota_cores=control_groups.quota_cores(root),
+        frequency_hz=_frequency_hz(root),
+    )
+
+
+def over(windows: Sequence[Surroundings]) -> Surroundings | None:
+    """Several windows as one: means over the time in which each figure is known, the rest as in the last window."""
+    if not windows:
+        return None
+
+    def mean(name: str) -> float | None:
+        known = [(w.window_s, getattr(w, name)) for w in windows if getattr(w, name) is not None]
+        total_s = sum(seconds for seconds, _ in known)
+        return sum(seconds * value for seconds, value in known) / total_s if known else None
+
+    last = windows[-1]
+    return Surroundings(
+        window_s=sum(window.window_s for window in windows),
+        other_cores=mean("other_cores"),
+        stolen_cores=mean("stolen_cores"),
+        waiting_share=mean("waiting_share"),
+        memory_waiting_share=mean("memory_waiting_share"),
+        throttled_share=mean("throttled_share"),
+        preemptions_per_s=mean("preemptions_per_s"),
+        usable_cores=last.usable_cores,
+        granted_cores=last.granted_cores,
+        quota_cores=last.quota_cores,
+        frequency_hz=last.frequency_hz,
     )
 
 
@@ -126,36 +161,43 @@ def canary_ns() -> int:
     return int(statistics.median(runs))
 
 
-def spinning() -> dict[str, str]:
-    """How threads wait for each other, where the environment says so: threads that spin at barriers lie under load."""
-    return {name.lower(): os.environ[name] for name in _SPINNING if name in os.environ}
+def threading_facts(root: Path = ROOT) -> dict[str, str]:
+    """How threads wait for each other: which OpenMP library is loaded, whose threads spin at barriers unless they are
+    told not to, and what the environment tells them. Threads that spin lie under load."""
+    maps = text(root / "proc/self/maps")
+    loaded = [name for name in _OPENMP if f"/{name}" in maps]
+    found = {"openmp": " and ".join(loaded)} if loaded else {}
+    return found | {name.lower(): os.environ[name] for name in _WAITING if name in os.environ}
 
 
-def quota_cores() -> float | None:
-    """Processor time a second that this process' control group grants, the least on its path; None without a limit."""
-    limits = []
-    for folder in _groups():
-        words = _words(folder / "cpu.max") or [
-            word for what in ("quota", "period") for word in _words(folder / f"cpu.cfs_{what}_us")
-        ]
-        if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
-            limits.append(int(words[0]) / int(words[1]))
-    return min(limits, default=None)
+def spins(facts: Mapping[str, object]) -> bool:
+    """Whether these facts of a process mean threads that spin at barriers."""
+    return "openmp" in facts and str(facts.get("omp_wait_policy", "")).lower() != "passive"
+
+
+def _others(busy: float | None, own: float | None, window_s: float) -> float | None:
+    """Cores of others; None also where the system's counters do not even show this process (some sandboxes)."""
+    if busy is None or own is None:
+        return None
+    # processor time on the whole machine is counted in ticks
+    if busy < own - _CONTRADICTION_CORES * max(own, 1.0) - 4 * _TICK_S / window_s:
+        return None
+    return max(busy - own, 0.0)
 
 
 def _affinity() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _cores() -> tuple[float | None, float | None]:
+def _cores(root: Path) -> tuple[float | None, float | None]:
     """Busy and stolen seconds, over the cores that this process may use."""
     if not hasattr(os, "sched_getaffinity"):
         return None, None
     names = {f"cpu{core}" for core in os.sched_getaffinity(0)}
     busy = stolen = 0
     seen = False
-    for line in _text(Path("/proc/stat")).splitlines():
-        name, *fields = line.split()
+    for line in text(root / "proc/stat").splitlines():
+        name, *fields = line.split() or [""]
         if name in names and len(fields) >= 8:
             user, nice, system, _idle, _io, irq, softirq, steal = map(int, fields[:8])
             busy += user + nice + system + irq + softirq
@@ -164,26 +206,39 @@ def _cores() -> tuple[float | None, float | None]:
     return (busy * _TICK_S, stolen * _TICK_S) if seen else (None, None)
 
 
-def _own_s() -> float | None:
-    total = time.process_time()
-    for child in _descendants(os.getpid()):
-        fields = _text(Path(f"/proc/{child}/stat")).rpartition(")")[2].split()
-        if len(fields) > 12:
-            total += (int(fields[11]) + int(fields[12])) * _TICK_S
+def _own_s(root: Path) -> float | None:
+    """None where it cannot be told which processes this one has started."""
+    children = descendants(os.getpid(), root)
+    if children is None:
+        return None
+    times = os.times()
+    total = time.process_time() + times.children_user + times.children_system
+    for child in children:
+        fields = text(root / f"proc/{child}/stat").rpartition(")")[2].split()
+        if len(fields) > 14:
+            # its own, and that of those of its children that have ended
+            total += sum(map(int, fields[11:15])) * _TICK_S
     return total
 
 
-def _descendants(process: int) -> Iterator[int]:
-    for children in Path(f"/proc/{process}/task").glob("*/children"):
-        for child in map(int, _words(children)):
+def descendants(process: int, root: Path = ROOT) -> list[int] | None:
+    """The processes that a process has started, and those that they have; None where the system does not tell."""
+    if not (root / f"proc/{process}/task/{process}/children").exists():
+        return None
+    return list(_descendants(process, root))
+
+
+def _descendants(process: int, root: Path) -> Iterator[int]:
+    for children in (root / f"proc/{process}/task").glob("*/children"):
+        for child in map(int, words(children)):
             yield child
-            yield from _descendants(child)
+            yield from _descendants(child, root)
 
 
-def _pressure_s(what: str) -> float | None:
+def _pressure_s(what: str, root: Path) -> float | None:
     """Seconds in which at least one task waited, since the machine started (Linux, pressure stall information)."""
-    for line in _text(Path(f"/proc/pressure/{what}")).splitlines():
-        kind, *fields = line.split()
+    for line in text(root / "proc/pressure" / what).splitlines():
+        kind, *fields = line.split() or [""]
         for field in fields:
             name, _, value = field.partition("=")
             if kind == "some" and name == "total" and value.isdigit():
@@ -191,57 +246,23 @@ def _pressure_s(what: str) -> float | None:
     return None
 
 
-def _throttled_s() -> float | None:
+def _preempted(root: Path) -> int | None:
     found = None
-    for folder in _groups():
-        for line in _text(folder / "cpu.stat").splitlines():
-            name, _, value = line.partition(" ")
-            if name in _THROTTLED_UNITS_S and value.isdigit():
-                found = max(found or 0.0, int(value) * _THROTTLED_UNITS_S[name])
-    return found
-
-
-def _preempted() -> int | None:
-    found = None
-    for process in (os.getpid(), *_descendants(os.getpid())):
-        for status in Path(f"/proc/{process}/task").glob("*/status"):
-            for line in _text(status).splitlines():
+    for process in (os.getpid(), *_descendants(os.getpid(), root)):
+        for status in (root / f"proc/{process}/task").glob("*/status"):
+            for line in text(status).splitlines():
                 name, _, value = line.partition(":")
                 if name == "nonvoluntary_ctxt_switches":
                     found = (found or 0) + int(value)
     return found
 
 
-def _frequency_hz() -> float | None:
+def _frequency_hz(root: Path) -> float | None:
     if not hasattr(os, "sched_getaffinity"):
         return None
     known = []
     for core in os.sched_getaffinity(0):
-        text = _text(Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq")).strip()
-        if text.isdigit():
-            known.append(int(text) * 1e3)
+        khz = text(root / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq").strip()
+        if khz.isdigit():
+            known.append(int(khz) * 1e3)
     return statistics.fmean(known) if known else None
-
-
-def _groups() -> Iterator[Path]:
-    """The folders of this process' control groups (version 2, and version 1's for processor time) and all above."""
-    root = Path("/sys/fs/cgroup")
-    for line in _text(Path("/proc/self/cgroup")).splitlines():
-        number, controllers, path = line.split(":", 2)
-        if number == "0" or "cpu" in controllers.split(","):
-            top = root / controllers
-            inner = top / path.lstrip("/")
-            yield from (
-                folder for folder in (inner, *inner.parents) if top in (folder, *folder.parents)
-            )
-
-
-def _words(path: Path) -> list[str]:
-    return _text(path).split()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("ascii", errors="replace")
-    except OSError:
-        return ""

@@ -21,6 +21,7 @@ from dlbench.baseline import BASELINE, Bases, bounds, check_baseline
 from dlbench.data.datasets import NAMES
 from dlbench.outcome import WORST_FIRST, Outcome, outcomes
 from dlbench.record import Case, Data, End, Header, Peak, Record
+from dlbench.self_measurement import SelfMeasurement, self_measurement
 from dlbench.stats import case_estimate
 from dlbench.telemetry import columns as telemetry
 from dlbench.wording import plural
@@ -101,6 +102,7 @@ class Run:
     end : how it ended; None when it was cut off.
     parts : in how many runs it was written; more than one when it was resumed.
     record : all of it, for formats that show more than the rows.
+    itself : what the harness measured of itself.
     """
 
     path: str
@@ -110,6 +112,7 @@ class Run:
     end: End | None
     record: Record
     parts: int = 1
+    itself: SelfMeasurement = dataclasses.field(default_factory=SelfMeasurement)
 
     @property
     def name(self) -> str:
@@ -187,6 +190,7 @@ def build(
             end=record.end,
             record=record,
             parts=record.parts,
+            itself=self_measurement(record),
         )
         for path, record in records
     )

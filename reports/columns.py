@@ -81,7 +81,7 @@ def name_of(row: words.Row) -> str:
 
 def marked(row: words.Row, rest: str) -> Text:
     """A row with its mark."""
-    return Text("  ").append(words.mark(row), _STYLES.get(row["status"], "red")).append(f" {rest}")
+    return Text("  ").append(words.mark(row), _style(row)).append(f" {rest}")
 
 
 def headings(columns: Sequence[Column]) -> Text:
@@ -110,3 +110,7 @@ def wrapped(text: str, width: int, style: str = "") -> list[Text]:
         text, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
     )
     return [Text(line, style) for line in lines]
+
+
+def _style(row: words.Row) -> str:
+    return "yellow" if row["disturbed"] else _STYLES.get(row["status"], "red")

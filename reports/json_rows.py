@@ -45,6 +45,7 @@ def _run(run: Run) -> dict[str, Any]:
         **{key: value for key, value in header.items() if key not in ("kind", "cases", "schema")},
         "peak_flops_per_s": {str(threads): rate for threads, rate in run.peak_flops_per_s.items()},
         "parts": run.parts,
+        "self_measurement": dataclasses.asdict(run.itself),
         "end": None
         if run.end is None
         else {k: v for k, v in msgspec.to_builtins(run.end).items() if k != "kind"},

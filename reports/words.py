@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlbench.sameness import package_list
+from dlbench.self_measurement import SelfMeasurement
+from dlbench.stats import Estimate
 from dlbench.table import Report, Run
 from dlbench.wording import one_line, plural, why
 
 Row = Mapping[str, Any]
 
-LEGEND = (
-    "✓ verified against the float64 oracle   ! disturbed while timed   ✗ not verified   – skipped"
-)
+LEGEND = "✓ verified against the float64 oracle   ! disturbed machine   ✗ not verified   – skipped"
 INTERVALS = "[ ] 95 % interval over fresh processes"
 MARKS = {"ok": "✓", "skipped": "–"}
 STATUS_WORDS = {
@@ -27,6 +27,8 @@ STATUS_WORDS = {
     "out_of_memory": "out of memory",
     "skipped": "skipped",
 }
+WAITING = "waiting for quiet"
+"""The part of a run's time that is told even where there was none."""
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 
@@ -231,8 +233,11 @@ def remarks(rows: list[dict[str, Any]]) -> list[str]:
         if row["status"] == "ok" and row["reason"]:
             said.setdefault(one_line(row["reason"]), []).append(label(row))
         if row["disturbance"]:
-            kind = "disturbed: " if row["disturbed"] else "a restless machine: "
-            said.setdefault(kind + one_line(row["disturbance"]), []).append(label(row))
+            kind = (
+                "disturbed" if row["disturbed"] else "figures from a machine at rest, after others"
+            )
+            text = f"{kind}: {one_line(row['disturbance'])}"
+            said.setdefault(text, []).append(label(row))
     return [f"! {', '.join(labels)}: {what}" for what, labels in said.items()]
 
 
@@ -243,16 +248,45 @@ def accounting(run: Run) -> str:
     if end is None:
         return f"cut off before its end · {run.path}"
     spent = ", ".join(
-        f"{name} {_whole(value)}" for name, value in end.seconds.items() if value >= 0.05
+        f"{name} {_whole(value)}"
+        for name, value in end.seconds.items()
+        if value >= 0.05 or name == WAITING
     )
     parts = [f"{_whole(end.wall_s)} s: {spent}" if spent else f"{_whole(end.wall_s)} s"]
     if end.status == "interrupted":
         parts.insert(0, "interrupted")
-    if end.null_timing_ns is not None:
-        parts.append(f"null test {seconds(end.null_timing_ns * 1e-9)} a timing")
+    parts += _itself(run.itself)
     if run.parts > 1:
         parts.append(f"resumed {plural(run.parts - 1, 'time')}")
     return " · ".join([*parts, run.path])
+
+
+def _itself(seen: SelfMeasurement) -> list[str]:
+    """What the harness measured of itself; nothing where nothing was timed."""
+    if seen.watched is None:
+        return []
+    null = seen.null_timing_s
+    parts = [f"null test {'unknown' if null is None else seconds(null) + ' a timing'}"]
+    sampling = seen.sampling
+    if sampling is not None:
+        parts.append(f"telemetry {_change(sampling)}")
+    if seen.sampler_share is not None:
+        parts.append(f"sampler {percent(seen.sampler_share)} of a core")
+    if seen.clock_ratios is None:
+        parts.append("no device clock")
+    else:
+        least, most = (f"{ratio:.2f}" for ratio in seen.clock_ratios)
+        parts.append(f"device clock / wall {least if least == most else f'{least} to {most}'}")
+    if not seen.watched:
+        parts.append("who else used the machine is unknown")
+    return parts
+
+
+def _change(seen: Estimate) -> str:
+    """``+0.1 % [-0.4, +0.6]`` for a ratio near 1."""
+    bounds = [] if seen.interval is None else [seen.interval.low, seen.interval.high]
+    value, *shown = (f"{100 * (ratio - 1):+.1f}" for ratio in (seen.value, *bounds))
+    return f"{value} %" + (f" [{', '.join(shown)}]" if shown else "")
 
 
 def si(value: float) -> str:

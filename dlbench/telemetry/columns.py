@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dlbench.disturbance import judge, key, watched
 from dlbench.record import Case, Process, Record, Telemetry
 from dlbench.telemetry import quantities as q
 
@@ -67,12 +68,14 @@ def by_case(record: Record) -> dict[Case, dict[str, Any]]:
     for line in record.lines:
         if isinstance(line, Process):
             processes.setdefault(line.case, []).append(line)
-    sampled = [line for line in record.lines if isinstance(line, Telemetry)]
-    return {
-        case: _columns(case, timed, [line for line in sampled if line.case == case])
-        for case, timed in processes.items()
-        if all(process.status == "ok" for process in timed)
-    }
+    seen = watched(record)
+    found = {}
+    for case, timed in processes.items():
+        if all(process.status == "ok" for process in timed):
+            kept = judge(timed, seen).kept
+            sampled = [line for process in kept for line in seen.beside.get(key(process), ())]
+            found[case] = _columns(case, kept, sampled)
+    return found
 
 
 def _columns(case: Case, timed: Sequence[Process], sampled: Sequence[Telemetry]) -> dict[str, Any]:

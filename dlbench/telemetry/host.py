@@ -5,8 +5,12 @@ The counters are cumulative, so the use over a window is a difference and nothin
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
+
 import psutil
 
+from dlbench.surroundings import descendants
 from dlbench.telemetry.log import Log, Probe, Refused, clock_ns, timed
 
 METRICS = ("worker_cpu_s", "busy_cpu_s", "resident_bytes")
@@ -35,7 +39,11 @@ def probe(worker: int) -> Probe:
 
     def read(log: Log) -> None:
         nonlocal list_at_ns
-        if clock_ns() >= list_at_ns:
+        started = descendants(worker)
+        if started is not None:
+            # a backend may start processes as late as in its first step
+            members[:] = [leader, *_there(started)]
+        elif clock_ns() >= list_at_ns:
             # looks at every process of the machine, so not at every turn
             members[:] = _with_children(leader)
             list_at_ns = clock_ns() + _LIST_EVERY_NS
@@ -49,6 +57,12 @@ def probe(worker: int) -> Probe:
         log.add("busy_cpu_s", t_ns, sum(getattr(times, name, 0.0) for name in _BUSY))
 
     return Probe(METRICS, read)
+
+
+def _there(processes: Iterable[int]) -> Iterator[psutil.Process]:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            yield psutil.Process(process)
 
 
 def _with_children(leader: psutil.Process) -> list[psutil.Process]:

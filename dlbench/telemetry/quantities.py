@@ -206,11 +206,11 @@ def asked(ask: Callable[[], float], unknown: dict[str, Unknown], name: str) -> f
 
 def besides(processes: Sequence[Process], lines: Sequence[Telemetry]) -> Iterator[Beside]:
     """The processes that were timed, each with the line that was sampled beside it, where there is one."""
-    by_round = {line.round: line for line in lines}
+    by_process = {(line.round, line.attempt): line for line in lines}
     for process in processes:
-        found = w.window_of(process)
-        if found is not None and process.round in by_round:
-            yield Beside(process, found, by_round[process.round])
+        found, line = w.window_of(process), by_process.get((process.round, process.attempt))
+        if found is not None and line is not None:
+            yield Beside(process, found, line)
 
 
 def _enough(points: int, besides: Besides) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from dlbench.telemetry.log import Log, Probe, Refused, clock_ns
@@ -34,6 +35,7 @@ class Sampler:
     ----------
     log : what was read.
     started_ns, ended_ns : the clock when the first pass began and the last one ended; None before.
+    processor_s : processor time that reading took, over all of it; None before it has ended.
     refusal : why `connect` gave nothing.
     """
 
@@ -42,6 +44,7 @@ class Sampler:
         self._period_ns = period_ns
         self._stopping = False
         self._all_due = False
+        self._held = False
         # held but for a moment when there is a reason to wake
         self._wake = threading.Lock()
         self._wake.acquire()
@@ -50,6 +53,7 @@ class Sampler:
         self.log = Log()
         self.started_ns: int | None = None
         self.ended_ns: int | None = None
+        self.processor_s: float | None = None
         self.refusal = ""
 
     def start(self) -> None:
@@ -62,6 +66,12 @@ class Sampler:
         with contextlib.suppress(RuntimeError):
             # it is awake already
             self._wake.release()
+
+    def hold(self, held: bool) -> None:
+        """Reads nothing while it is held, and goes on with a pass in which everything is read."""
+        self._held = held
+        if not held:
+            self.nudge()
 
     def stop(self) -> None:
         """Asks for a last pass, in which everything is read once more, and does not wait for it."""
@@ -96,7 +106,7 @@ class Sampler:
             last = self._stopping
             everything, self._all_due = last or self._all_due, False
             now_ns = clock_ns()
-            for turn in turns:
+            for turn in turns if last or not self._held else ():
                 if everything or now_ns >= turn.due_ns:
                     self._asked = turn.probe
                     turn.take(self.log, now_ns)
@@ -106,6 +116,8 @@ class Sampler:
                 break
             due_ns = max(due_ns + self._period_ns, self.ended_ns)
             self._wake.acquire(timeout=max(0.0, (due_ns - clock_ns()) * 1e-9))
+        # the thread's own, since the runner has others
+        self.processor_s = round(time.thread_time(), 6)
         for turn in turns:
             turn.end(self.log)
 

@@ -48,10 +48,14 @@ class Watch:
                 source.sampler.start()
 
     def phase(self, phase: str) -> None:
-        """The worker enters a phase: everything is read as its timings begin and once more as they end."""
+        """The worker enters a phase: everything is read as its timings begin and once more as they end. Of work
+        that is timed to see what sampling does, a part is left alone."""
         if phase == "measure":
             for source in self._sources:
                 source.sampler.nudge()
+        elif phase in ("sampled", "alone"):
+            for source in self._sources:
+                source.sampler.hold(phase == "alone")
         elif phase == "check":
             self.stop()
 
@@ -70,13 +74,13 @@ class Watcher:
     """All measuring processes of a run; `period_s` is the time between samples, 0 for no sampling."""
 
     def __init__(self, period_s: float) -> None:
-        self._period_ns = round(period_s * 1e9)
+        self.period_ns = round(period_s * 1e9)
         self._nvml: Nvml | Refused | None = None
 
     @contextmanager
-    def beside(self, case: Case, round: int) -> Iterator[Watch]:
+    def beside(self, case: Case, round: int, attempt: int = 0) -> Iterator[Watch]:
         """Watches one process as long as the context lasts."""
-        if not self._period_ns:
+        if not self.period_ns:
             yield Watch()
             return
         on_gpu = case.device.startswith("cuda")
@@ -85,11 +89,12 @@ class Watcher:
             self._open()
 
         def make(pid: int, facts: Mapping[str, str | int]) -> list[_Source]:
-            period_ns = max(self._period_ns, host.EVERY_NS)
-            found = [_Source("host", case, round, period_ns, lambda _: [host.probe(pid)])]
+            period_ns = max(self.period_ns, host.EVERY_NS)
+            of = (case, round, attempt)
+            found = [_Source("host", of, period_ns, lambda _: [host.probe(pid)])]
             if on_gpu:
                 connect = self._connect(pid, facts)
-                found.append(_Source("nvml", case, round, self._period_ns, connect, self._hung))
+                found.append(_Source("nvml", of, self.period_ns, connect, self._hung))
             return found
 
         watch = Watch(make)
@@ -145,15 +150,13 @@ class _Source:
     def __init__(
         self,
         name: Literal["nvml", "host"],
-        case: Case,
-        round: int,
+        of: tuple[Case, int, int],
         period_ns: int,
         connect: Callable[[_Source], list[Probe]],
         on_hung: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
-        self._case = case
-        self._round = round
+        self._of = of
         self._period_ns = period_ns
         self._on_hung = on_hung
         self.device_uuid = ""
@@ -168,9 +171,11 @@ class _Source:
         if sampler.refusal:
             metrics = host.METRICS if self._name == "host" else NVML_METRICS
             unavailable = dict.fromkeys(metrics, sampler.refusal)
+        case, number, attempt = self._of
         return Telemetry(
-            case=self._case,
-            round=self._round,
+            case=case,
+            round=number,
+            attempt=attempt,
             source=self._name,
             period_ns=self._period_ns,
             started_ns=sampler.started_ns,
@@ -179,4 +184,5 @@ class _Source:
             device_name=self.device_name,
             traces=sampler.log.traces(),
             unavailable=unavailable,
+            processor_s=sampler.processor_s,
         )

@@ -13,6 +13,8 @@ from dlbench.runner import Observer, run
 from dlbench.spec.suite import parse_suite
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+# for what tests themselves import from there; workers find it through the fixture below
+sys.path.append(str(FIXTURES))
 TINY = """
 description = "takes no time"
 [network]
@@ -117,6 +119,10 @@ class Ran:
             for line in self.record.lines
             if isinstance(line, kind) and (backend is None or line.case.backend == backend)
         ]
+
+    def of_kind(self, kind):
+        """The lines of a kind that is about no case."""
+        return [line for line in self.record.lines if isinstance(line, kind)]
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from windows import BURNING, CASE, QUIET
 
 from dlbench import runner
 from dlbench.errors import DlbenchError, UsageError
@@ -30,7 +31,14 @@ from dlbench.record import (
     Writer,
     read_record,
 )
-from dlbench.resume import backend_differences, check_given, is_complete, missing, request_for
+from dlbench.resume import (
+    backend_differences,
+    check_given,
+    done,
+    is_complete,
+    missing,
+    request_for,
+)
 
 BACKENDS = ("numpy", "broken_adapters:FailsWhenTimed", "broken_adapters:NeedsAnotherMachine")
 
@@ -332,3 +340,52 @@ def test_a_run_killed_at_any_point_is_completed_and_so_is_a_resumed_one(
     (tmp_path / "whole.jsonl").write_bytes(whole)
     assert facts(read_record(tmp_path / "whole.jsonl")) == facts(after)
     assert before.lines == after.lines[: len(before.lines)]
+
+
+def target_record(rounds, *, target=0.01, end=None):
+    """A record of one case whose rounds took these times (ms), with a target for its interval."""
+    case, header = (
+        CASE,
+        Header(
+            1,
+            "",
+            "",
+            "",
+            "",
+            {},
+            "",
+            0,
+            0,
+            0,
+            None,
+            0,
+            6,
+            1.0,
+            None,
+            (CASE,),
+            target_interval=target,
+        ),
+    )
+    lines = [Verification(case, "ok", "", (), None, 0, "", {}, {})]
+    for number, attempts in enumerate(rounds, 1):
+        for attempt, (ms, during) in enumerate(attempts):
+            times = {"timings_ns": (round(1e6 * ms),), "during": during, "attempt": attempt}
+            lines.append(Process(case, number, "ok", "", **times))
+    return Record(header, (*lines, *([end] if end else [])))
+
+
+def test_of_a_round_that_was_measured_again_the_process_that_counts_is_gone_on_from():
+    record = target_record([[(9.0, BURNING), (1.0, QUIET)], [(2.0, QUIET)], [(7.0, BURNING)]])
+    assert {1: 1e-3, 2: 2e-3, 3: 7e-3} == pytest.approx(done(record).medians_s[CASE])
+    assert [4, 5, 6] == done(record).missing_rounds(CASE, 6)
+
+
+def test_a_record_whose_intervals_are_still_wide_lacks_processes_until_their_number_is_spent():
+    wide, narrow = [(1.0, QUIET)], [(1.001, QUIET)]
+    wider = [(2.0, QUIET)]
+    assert (CASE,) == missing(target_record([wide, wider] * 3))
+    assert () == missing(target_record([wide, narrow] * 3))
+    assert () == missing(target_record([wide, wider] * 3, target=None))
+    # six rounds, and as many processes more
+    assert (CASE,) == missing(target_record([wide, wider] * 5))
+    assert () == missing(target_record([wide, wider] * 6))

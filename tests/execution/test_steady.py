@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,3 +89,25 @@ def test_a_single_outlier_does_not_hide_a_ramp():
 @given(st.lists(st.integers(0, 10**12), max_size=200), st.integers(1, 1000))
 def test_the_unit_of_the_durations_does_not_matter(durations, factor):
     assert is_steady(durations) == is_steady([duration * factor for duration in durations])
+
+
+RECORDED = json.loads((Path(__file__).parent / "data" / "warm_ups.json").read_text())
+"""The second step and those after it, of fresh processes that timed cnn-mnist on a virtual machine with two cores."""
+
+
+@pytest.mark.parametrize("trace", RECORDED, ids=[trace["what"] for trace in RECORDED])
+def test_what_follows_a_recorded_warm_up_has_the_median_of_the_steps_long_after_it(trace):
+    steps = trace["microseconds"]
+    n = first_steady(steps)
+    assert n is not None
+    assert n <= 16
+    settled = np.median(steps[len(steps) // 2 :])
+    assert abs(np.median(steps[n:]) / settled - 1) < 0.05
+    # and without the rule, the first steps would have been in it
+    assert np.median(steps[:n]) >= 0.95 * settled
+
+
+def test_a_descent_that_goes_on_is_not_called_steady_in_its_midst():
+    descent = next(trace for trace in RECORDED if "descent" in trace["what"])["microseconds"]
+    slower = np.interp(np.linspace(0, 4, 40), range(5), descent[:5])
+    assert is_steady(noisy(slower, spread=0.05)) is False

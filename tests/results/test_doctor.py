@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from dlbench.doctor import describe_backends, describe_data, describe_machine, describe_plan
+from dlbench.doctor import describe_backends, describe_data, describe_plan
 from dlbench.look import Found, look_at
-from dlbench.machine import Load, look
 
 FOUND = {
     "numpy": Found("ok", version="2.4.6", devices=(("cpu", "CPU"),), facts={"threads": 2}),
@@ -39,13 +38,6 @@ def test_the_numpy_backend_is_found_with_its_blas_and_threads() -> None:
     assert told.startswith("✓ numpy")
     assert "threads: 1" in told
     assert "blas" in told
-
-
-def test_a_busy_machine_is_called_busy_and_unknown_things_unknown() -> None:
-    busy = describe_machine(look(), Load(1.5, 2, None, None))
-    quiet = describe_machine(look(), Load(0.01, 2, 0.1, 0.3))
-    assert "1.50 of 2 cores in use, load average unknown, CPU pressure unknown: ! busy" in busy
-    assert "CPU pressure 0.3 %: quiet" in quiet
 
 
 def test_data_that_is_missing_comes_with_the_command_that_gets_it(tmp_path: Path) -> None:

@@ -4,13 +4,11 @@ import getpass
 import json
 import os
 import socket
-import subprocess
-import sys
 
 import msgspec
 import psutil
 
-from dlbench.machine import load, look, usable_cores
+from dlbench.machine import look, usable_cores
 
 
 def test_the_machine_is_described_without_names_of_host_user_or_home() -> None:
@@ -32,18 +30,3 @@ def test_only_installed_packages_have_a_version() -> None:
     packages = look().packages
     assert packages["numpy"]
     assert all(packages.values())
-
-
-def test_a_core_that_is_kept_busy_is_noticed() -> None:
-    spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        assert any(load(0.3).is_busy for _ in range(30))
-    finally:
-        spinner.kill()
-        spinner.wait()
-
-
-def test_load_is_a_part_of_all_cores() -> None:
-    seen = load(0.05)
-    assert 0 <= seen.busy_cores
-    assert seen.pressure_percent is None or 0 <= seen.pressure_percent <= 100

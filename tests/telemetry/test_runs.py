@@ -117,3 +117,24 @@ def test_a_machine_without_a_driver_runs_and_says_why_it_knows_nothing(run_dlben
     assert "ok" == found.row["status"]
     assert "no NVIDIA driver" in shown
     assert [] == [*found.line().traces]
+
+
+def test_a_row_beside_somebody_else_on_the_device_is_marked_with_that(run_dlbench):
+    found, shown = run_dlbench(
+        WARM, *ONE, "--device", "cuda:0", "--device", "cpu", STAND_IN_PIDS="4194301"
+    )
+    disturbance = {row["device"]: row["disturbance"] or "" for row in found.rows}
+    cause = "1 other process on the device"
+    assert cause in disturbance["cuda:0"]
+    assert cause not in disturbance["cpu"]
+    assert f"stand_in:Adapter:cuda:0/infer/32: disturbed: {cause} in 1 of 1 process" in " ".join(
+        shown.split()
+    )
+
+
+def test_a_row_whose_clocks_were_held_down_is_marked_with_what_did_it(run_dlbench):
+    found, _ = run_dlbench({"*.reasons": 0x40}, *ONE, "--device", "cuda:0")
+    assert found.row["disturbed"]
+    assert (
+        "hardware thermal limit held the clocks down 100 % of the time" in found.row["disturbance"]
+    )
