@@ -177,7 +177,12 @@ def conformance_command(quiet: bool, **chosen: Any) -> int:
 @options.how_shown
 def report_command(files: Sequence[Path], form: str, baseline: str | None) -> int:
     """Show the records of earlier runs again; several stand side by side and are never pooled."""
-    records = [(str(path), _read(path)) for path in dict.fromkeys(files)]
+    from dlbench.records import named
+
+    try:
+        records = [each for path in dict.fromkeys(files) for each in named(path)]
+    except DlbenchError as error:
+        raise UsageError(str(error)) from None
     _show(records, form, baseline)
     return 0
 
@@ -283,7 +288,7 @@ def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline:
     from dlbench.baseline import check_baseline
     from dlbench.machine import look
     from dlbench.outcome import outcomes
-    from dlbench.record import Writer
+    from dlbench.record import Writer, read_record
     from dlbench.resume import check_given, is_complete, request_for, suite_of
     from dlbench.runner import resume
 
@@ -293,7 +298,10 @@ def _resume(path: Path, given: dict[str, Any], form: str, quiet: bool, baseline:
     except OSError as error:
         raise UsageError(f"--resume {path} cannot be written: {error.strerror}") from None
     with contextlib.closing(writer):
-        record = _read(path)
+        try:
+            record = read_record(path)
+        except DlbenchError as error:
+            raise UsageError(str(error)) from None
         if baseline is not None:
             check_baseline(baseline, record.header.cases)
         named, folder = given.pop("suite", None), given.pop("data_dir", None)
@@ -370,15 +378,6 @@ def _dry_run(request: Request, quiet: bool) -> int:
         planned = plan_run(request, observer)
     _answer(describe_plan(planned.cases, planned.problems, planned.estimate_s))
     return 0 if set(planned.cases) - set(planned.problems) else NOTHING
-
-
-def _read(path: Path) -> Record:
-    from dlbench.record import read_record
-
-    try:
-        return read_record(path)
-    except DlbenchError as error:
-        raise UsageError(str(error)) from None
 
 
 def _show(records: Sequence[tuple[str, Record]], form: str, baseline: str | None = None) -> None:

@@ -36,6 +36,7 @@ class Request:
     cache_dir : where fetched data and the oracle's results are kept.
     backends : names, or ``module:Class``.
     devices : ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:`` and a UUID.
+    own_device : each backend on one device alone, a GPU where it has one, whatever `devices` and the suite say.
     scenarios, batches, threads, seed : the rest of the selection.
     rounds : measuring processes a case; 0 verifies only.
     target_interval : measure on until every interval is at most ± this share of its value; None for just the
@@ -56,6 +57,7 @@ class Request:
     cache_dir: Path
     backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    own_device: bool = False
     scenarios: tuple[Scenario, ...] = ()
     batches: tuple[int, ...] = ()
     threads: int | None = None
@@ -196,11 +198,13 @@ def plan_of(case: Case, seed: int) -> Plan:
 
 
 def _devices(request: Request, seen: Found) -> Sequence[str]:
-    if request.devices:
+    kinds = {name.partition(":")[0] for name, _ in seen.devices}
+    if request.own_device and seen.status == "ok":
+        return ["cuda" if "cuda" in kinds else "cpu"]
+    if request.devices and not request.own_device:
         return list(dict.fromkeys(request.devices))
     if seen.status != "ok":
         return [seen.default_device]
-    kinds = {name.partition(":")[0] for name, _ in seen.devices}
     wanted = request.suite.matrix.devices
     return [device for device in wanted if device.partition(":")[0] in kinds] or wanted
 

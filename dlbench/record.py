@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from dlbench.errors import DlbenchError
+from dlbench.gpu_tests import GpuTests
 from dlbench.surroundings import Surroundings
 
 SCHEMA = 1
@@ -257,7 +258,9 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     null_timing_ns: float | None
 
 
-Line = Header | Resumed | Skip | Verification | Process | Telemetry | Peak | Training | End
+Line = (
+    Header | Resumed | Skip | Verification | Process | Telemetry | Peak | Training | GpuTests | End
+)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -375,13 +378,20 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 
 def read_record(path: Path) -> Record:
-    """A whole record.
+    """The record of a file that holds one; `dlbench.records` reads those that hold several.
 
     Raises
     ------
-    DlbenchError : no header in the first line, or a schema that this version does not read.
+    DlbenchError : no header in the first line, a second one, or a schema that this version does not read.
     """
     lines = tuple(read_lines(path))
+    if any(isinstance(line, Header) for line in lines[1:]):
+        raise DlbenchError(f"{path}: holds several records; to see them: dlbench report {path}")
+    return record_of(path, lines)
+
+
+def record_of(path: Path, lines: tuple[Line, ...]) -> Record:
+    """The record that lines of a file are; errors as for `read_record`."""
     if not lines or not isinstance(lines[0], Header):
         raise DlbenchError(f"{path}: not a dlbench record: its first line is no header")
     if lines[0].schema != SCHEMA:

@@ -1,0 +1,117 @@
+"""What a GPU check measures, in which order: parts, each a run of its own with NumPy on the CPU as its baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dlbench.look import Found
+from dlbench.plan import Request, plan
+from dlbench.record import Case, Header, Machine
+from dlbench.spec.suite import load_suite
+
+MOST_CASES = 60
+ROUNDS = 3
+SECONDS_A_PROCESS = 1.5
+"""Sampling time of each process: three of them are windows long enough for the energy counter and the utilisation."""
+BASELINE = "numpy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One run: a suite at one batch size, training and inference, every backend on the device that is its own.
+
+    Attributes
+    ----------
+    suite : a name, or a suite's file.
+    """
+
+    suite: str
+    batch: int
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"{Path(self.suite).stem} at batch {self.batch}"
+
+    def is_of(self, header: Header) -> bool:
+        """Whether a record is of this part."""
+        batches = {case.batch for case in header.cases}
+        return header.suite == Path(self.suite).stem and batches == {self.batch}
+
+
+PARTS = (
+    # what the backends are built for and judged by
+    Part("cnn-mnist", 64),
+    # bound by arithmetic, and by what a launch costs
+    Part("cnn-mnist", 512),
+    Part("cnn-mnist", 1),
+    # the suites' own batch sizes: batch normalisation and depth, then many small layers
+    Part("resnet-cifar10", 128),
+    Part("cnn-cifar10", 32),
+    # where fewer backends leave room within `MOST_CASES`
+    Part("vgg-cifar10", 128),
+    Part("cnn-cifar10", 512),
+)
+"""The most important first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A part with its request and the cases that it will come to."""
+
+    part: Part
+    request: Request
+    cases: tuple[Case, ...]
+
+
+def with_gpu(found: Mapping[str, Found]) -> list[str]:
+    """The backends that have a CUDA device here, in their order."""
+    return [
+        name
+        for name, seen in found.items()
+        if seen.status == "ok" and any(device.startswith("cuda") for device, _ in seen.devices)
+    ]
+
+
+def planned(
+    found: Mapping[str, Found],
+    machine: Machine,
+    cache_dir: Path,
+    parts: Sequence[Part] = PARTS,
+    most_cases: int = MOST_CASES,
+) -> list[Planned]:
+    """The parts to run, given what was found about each backend: the most important first, `most_cases` in all.
+
+    A backend that cannot be used on a GPU here is asked for in the first part only, which so has a row with the
+    reason. A part that would go beyond the limit is left out; a smaller one behind it may still fit.
+
+    Raises
+    ------
+    SuiteError : a part's suite is none.
+    """
+    on_gpu = with_gpu(found)
+    own = [BASELINE, *(name for name in on_gpu if name != BASELINE)]
+    everything = [*own, *(name for name in found if name not in own)]
+    chosen: list[Planned] = []
+    left = most_cases
+    for number, part in enumerate(parts):
+        request = Request(
+            suite=load_suite(part.suite),
+            machine=machine,
+            cache_dir=cache_dir,
+            backends=tuple(own if number else everything),
+            own_device=True,
+            batches=(part.batch,),
+            rounds=ROUNDS,
+        )
+        # the size of the training part matters to trainings alone, and there are none
+        whole = plan(request, found, 0)
+        if len(whole.cases) > left:
+            continue
+        left -= len(whole.cases)
+        processes = ROUNDS * (len(whole.cases) - len(whole.problems))
+        budget_s = SECONDS_A_PROCESS * max(processes, 1)
+        chosen.append(Planned(part, dataclasses.replace(request, budget_s=budget_s), whole.cases))
+    return chosen
