@@ -14,7 +14,7 @@ from dlbench import options, plugins
 from dlbench.ending import FAILED, INTERRUPTED, NOTHING, Root, exit_code, tell
 from dlbench.errors import UsageError
 from dlbench.gpu_check import files, slices
-from dlbench.gpu_check.parts import BASELINE, PARTS, Part, Planned, planned, with_gpu
+from dlbench.gpu_check.parts import BASELINE, PARTS, Extent, Part, Planned, planned, with_gpu
 from dlbench.gpu_check.pytest_run import gpu_tests
 from dlbench.gpu_check.slices import Limit
 from dlbench.gpu_tests import GpuTests
@@ -58,7 +58,28 @@ _LONGEST_S = 3600.0
     metavar="SUITE:BATCH",
     help="Only this (repeatable), in this order.",
 )
-@click.option("--backend", "backends", multiple=True, metavar="NAME", help="Besides the installed.")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME",
+    help="Only this against NumPy (repeatable).  [default: all that are installed]",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=Extent.rounds,
+    show_default=True,
+    help="Fresh processes a case.",
+)
+@click.option(
+    "--seconds",
+    type=float,
+    callback=options.positive,
+    default=Extent.seconds,
+    show_default=True,
+    help="Sampling time of each process.",
+)
 @click.option("--no-tests", is_flag=True, help="Leave the tests on the GPU out.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -67,6 +88,8 @@ def command(
     path: Path | None,
     parts: tuple[str, ...],
     backends: tuple[str, ...],
+    rounds: int,
+    seconds: float,
     no_tests: bool,
     only_plan: bool,
     quiet: bool,
@@ -77,12 +100,14 @@ def command(
     """
     limit = Limit(None if minutes is None else 60 * minutes)
     machine = look()
-    found = look_at([*dict.fromkeys([*plugins.adapter_names(), *backends])], open_session=False)
+    names = dict.fromkeys((BASELINE, *(backends or plugins.adapter_names())))
+    found = look_at([*names], open_session=False)
     on_gpu = with_gpu(found)
     if not on_gpu:
         tell(_no_gpu(found, machine))
         return NOTHING
-    plan = planned(found, machine, options.cache_dir(), tuple(map(_part, parts)) or PARTS)
+    chosen = tuple(map(_part, parts)) or PARTS
+    plan = planned(found, machine, options.cache_dir(), chosen, Extent(rounds, seconds))
     device = next(text for name, text in found[on_gpu[0]].devices if name.startswith("cuda"))
     if path is None:
         today = datetime.now(UTC).date().isoformat()

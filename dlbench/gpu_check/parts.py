@@ -11,10 +11,6 @@ from dlbench.plan import Request, plan
 from dlbench.record import Case, Header, Machine
 from dlbench.spec.suite import load_suite
 
-MOST_CASES = 60
-ROUNDS = 3
-SECONDS_A_PROCESS = 1.5
-"""Sampling time of each process: three of them are windows long enough for the energy counter and the utilisation."""
 BASELINE = "numpy"
 
 
@@ -50,11 +46,27 @@ PARTS = (
     # the suites' own batch sizes: batch normalisation and depth, then many small layers
     Part("resnet-cifar10", 128),
     Part("cnn-cifar10", 32),
-    # where fewer backends leave room within `MOST_CASES`
+    # where fewer backends leave room within the most cases
     Part("vgg-cifar10", 128),
     Part("cnn-cifar10", 512),
 )
 """The most important first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    Attributes
+    ----------
+    rounds : fresh processes a case.
+    seconds : sampling time of each; three times the default is long enough for the energy counter and the utilisation.
+    most_cases : in all.
+    """
+
+    rounds: int = 3
+    seconds: float = 1.5
+    most_cases: int = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +92,13 @@ def planned(
     machine: Machine,
     cache_dir: Path,
     parts: Sequence[Part] = PARTS,
-    most_cases: int = MOST_CASES,
+    extent: Extent = Extent(),
 ) -> list[Planned]:
-    """The parts to run, given what was found about each backend: the most important first, `most_cases` in all.
+    """The parts to run, given what was found about each backend: the most important first, within the most cases.
 
-    A backend that cannot be used on a GPU here is asked for in the first part only, which so has a row with the
-    reason. A part that would go beyond the limit is left out; a smaller one behind it may still fit.
+    A backend that cannot use a GPU here is asked for in the first part only, which so has a row of it on the CPU, or
+    the reason why there is none. A part that would go beyond the most cases is left out; a smaller one behind it may
+    still fit.
 
     Raises
     ------
@@ -95,7 +108,7 @@ def planned(
     own = [BASELINE, *(name for name in on_gpu if name != BASELINE)]
     everything = [*own, *(name for name in found if name not in own)]
     chosen: list[Planned] = []
-    left = most_cases
+    left = extent.most_cases
     for number, part in enumerate(parts):
         request = Request(
             suite=load_suite(part.suite),
@@ -104,14 +117,14 @@ def planned(
             backends=tuple(own if number else everything),
             own_device=True,
             batches=(part.batch,),
-            rounds=ROUNDS,
+            rounds=extent.rounds,
         )
         # the size of the training part matters to trainings alone, and there are none
         whole = plan(request, found, 0)
         if len(whole.cases) > left:
             continue
         left -= len(whole.cases)
-        processes = ROUNDS * (len(whole.cases) - len(whole.problems))
-        budget_s = SECONDS_A_PROCESS * max(processes, 1)
+        processes = extent.rounds * (len(whole.cases) - len(whole.problems))
+        budget_s = extent.seconds * max(processes, 1)
         chosen.append(Planned(part, dataclasses.replace(request, budget_s=budget_s), whole.cases))
     return chosen
