@@ -120,7 +120,7 @@ def command(
         return 0
     known = files.tests_in(records)
     news = None
-    if known is None and not no_tests and slices.state(plan, records).missing:
+    if known is None and not no_tests and not slices.is_done(plan, records):
         news = gpu_tests(Path.cwd(), _TESTS_SHARE * min(limit.left_s, _LONGEST_S))
         tell(news.sentence)
     interrupted = False
@@ -149,7 +149,7 @@ def _conclude(path: Path, plan: Sequence[Planned], tests: GpuTests | None) -> in
     state = slices.state(plan, records)
     page = files.write_page(path, state.missing)
     statuses = [outcome.status for record in records for outcome in outcomes(record)]
-    if state.missing:
+    if not slices.is_done(plan, records):
         tell(f"{plural(state.missing, 'case')} missing yet; the same words go on with {path}")
     else:
         tell(f"complete: {plural(state.settled, 'case')}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import dlbench
 from dlbench import plugins, sameness
 from dlbench.gpu_check.parts import Planned
-from dlbench.gpu_check.slices import records_in, state
+from dlbench.gpu_check.slices import is_done, records_in
 from dlbench.gpu_tests import GpuTests
 from dlbench.record import Machine, Record
 from dlbench.records import named
@@ -36,7 +36,7 @@ def choose(
     known = sorted(folder.glob(f"*-{device}*.jsonl"), reverse=True)
     ours = [path for path in known if _is_of(machine, records_in(path))]
     for path in ours:
-        if state(planned, records_in(path)).missing:
+        if not is_done(planned, records_in(path)):
             return path
     whole = [path for path in ours if path.name.startswith(today)]
     if whole:

@@ -144,6 +144,12 @@ def record_of(part: Part, records: Sequence[Record]) -> Record | None:
     return next((record for record in records if part.is_of(record.header)), None)
 
 
+def is_done(planned: Sequence[Planned], records: Sequence[Record]) -> bool:
+    """Whether `carry_out` would find nothing to do."""
+    own = [record_of(each.part, records) for each in planned]
+    return all(record is not None and resume.is_complete(record) for record in own)
+
+
 @dataclasses.dataclass(frozen=True)
 class State:
     """How far a check is: cases by whether there is nothing more to be learned about them."""

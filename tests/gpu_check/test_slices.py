@@ -13,7 +13,15 @@ import pytest
 
 from dlbench.errors import DlbenchError
 from dlbench.gpu_check.parts import Extent, Part, planned
-from dlbench.gpu_check.slices import LEAST_S, RESERVE_S, Limit, carry_out, records_in, state
+from dlbench.gpu_check.slices import (
+    LEAST_S,
+    RESERVE_S,
+    Limit,
+    carry_out,
+    is_done,
+    records_in,
+    state,
+)
 from dlbench.gpu_tests import GpuTests
 from dlbench.look import look_at
 from dlbench.observer import Observer
@@ -107,7 +115,7 @@ def test_slices_that_end_by_their_limit_add_up_to_the_whole_with_nothing_twice(p
         before, tests = path.read_bytes(), None
         if ended == "complete":
             break
-        assert state(plan, records_in(path)).missing
+        assert not is_done(plan, records_in(path))
     records = records_in(path)
     assert slices >= 3
     assert 2 == len(records)
@@ -115,6 +123,7 @@ def test_slices_that_end_by_their_limit_add_up_to_the_whole_with_nothing_twice(p
     expected = facts(whole(plan, tmp_path))
     assert expected == facts(records)
     assert {1} == set(expected.values())
+    assert is_done(plan, records)
     assert 0 == state(plan, records).missing
     # and once more there is nothing to do
     assert "complete" == carry_out(plan, path, Limit(None), MACHINE, Observer())
