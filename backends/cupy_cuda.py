@@ -1,46 +1,86 @@
-"""The CuPy backend: for now it only tells what is missing.
+"""The CuPy backend: CUDA kernels of our own, without cuDNN, in two modes.
 
-It holds the row's place, so that a run says in the backend's own words why there is no raw-CUDA
-row on this machine.
+This file holds the adapter and is the one that asks for CuPy. A session (cupy_session) knows only the few
+things of `cupy_device.Device`; docs/cupy-backend.md follows one training step from the layers to the
+launches.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Never
+from collections.abc import Sequence
+from typing import Any
 
-from dlbench.contract import BackendInfo, Plan, Session
-from dlbench.errors import BackendUnavailable
+from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.spec.workload import Weights, Workload
 
-from .plans import NEEDS_GPU
+from .cuda_driver import device_uuids
+from .cupy_device import cuda_device
+from .cupy_session import Session
+from .plans import NEEDS_GPU, cuda_index
+
+MODES = ("eager", "graph")
+"""Launch by launch, or the whole step as one CUDA graph."""
+PRECISIONS = ("fp32", "tf32")
+_TF32_CAPABILITY = 8
+"""Tensor cores multiply in tf32 from Ampere on."""
 
 
 class Adapter:
-    """Refuses, with the reason that applies here."""
+    """Opens sessions on ``cuda``, ``cuda:N`` and ``cuda:GPU-UUID``."""
 
     default_device = "cuda"
 
     def info(self) -> BackendInfo:
-        """Looks for CuPy and for a CUDA device.
+        """CuPy's version, the CUDA devices, and the compiler of the kernels.
 
         Raises
         ------
-        BackendUnavailable : always.
+        BackendUnavailable : CuPy, the CUDA compiler library, a driver or a device is missing.
         """
-        _refuse()
+        cupy = _require_cupy()
+        runtime = cupy.cuda.runtime
+        devices = tuple(
+            Device(f"cuda:{index}", runtime.getDeviceProperties(index)["name"].decode(), uuid or "")
+            for index, uuid in enumerate(_uuids(cupy))
+        )
+        libraries = {
+            "cuda": _version(runtime.runtimeGetVersion()),
+            "driver": _version(runtime.driverGetVersion()),
+            "nvrtc": ".".join(str(part) for part in cupy.cuda.nvrtc.getVersion()),
+        }
+        return BackendInfo(
+            cupy.__version__, devices, MODES[0], libraries, own_kernels=True, modes=MODES
+        )
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
-        """As `info`.
+        """A session at `weights`, with a fresh optimizer.
 
         Raises
         ------
-        BackendUnavailable : always.
+        BackendUnavailable : as for `info`, or the device is not there.
+        PlanRefused : another precision than ``fp32`` and ``tf32``, or one that the device has not got; another
+            mode than ``eager`` and ``graph``; another device than a CUDA one.
         """
-        _refuse()
+        mode = plan.mode or MODES[0]
+        if plan.precision not in PRECISIONS:
+            known = " or ".join(PRECISIONS)
+            raise PlanRefused(f"cupy computes in {known}, not in {plan.precision!r}")
+        if mode not in MODES:
+            raise PlanRefused(f"cupy has the modes {' and '.join(MODES)}; it has no {mode!r}")
+        if plan.device == "cpu":
+            raise PlanRefused("cupy has no CPU; cuda, cuda:N or cuda:GPU-UUID")
+        index = cuda_index(plan.device, lambda: _uuids(_require_cupy())) or 0
+        cupy = _require_cupy()
+        device = cuda_device(cupy, index)
+        if plan.precision == "tf32" and device.compute_capability[0] < _TF32_CAPABILITY:
+            shown = ".".join(str(part) for part in device.compute_capability)
+            raise PlanRefused(f"{device.description} (sm {shown}) has no tf32; it came with sm 8.0")
+        return Session(device, plan, workload, weights, mode)
 
 
-def _refuse() -> Never:
+def _require_cupy() -> Any:
     try:
         cupy = importlib.import_module("cupy")
     except ModuleNotFoundError:
@@ -51,4 +91,20 @@ def _refuse() -> Never:
         raise BackendUnavailable(f"CuPy cannot be imported ({error})", remedy) from error
     if not cupy.cuda.is_available():
         raise BackendUnavailable("no CUDA device", NEEDS_GPU)
-    raise BackendUnavailable("the raw CuPy kernels are not in this version")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except (RuntimeError, OSError) as error:
+        reason = f"NVRTC, which compiles the kernels, cannot be loaded ({str(error).strip()})"
+        raise BackendUnavailable(reason, "pip install 'cupy-cuda13x[ctk]'") from error
+    return cupy
+
+
+def _uuids(cupy: Any) -> Sequence[str | None]:
+    """The UUID of each device, in CuPy's order; None where none can be read."""
+    count, uuids = cupy.cuda.runtime.getDeviceCount(), device_uuids()
+    return uuids if len(uuids) == count else [None] * count
+
+
+def _version(number: int) -> str:
+    """From 13020 to what people write, ``13.2``."""
+    return f"{number // 1000}.{number % 1000 // 10}"

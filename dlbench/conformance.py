@@ -30,6 +30,8 @@ class Request:
     networks: int
     seed: int
     cache_dir: Path
+    precision: str = "fp32"
+    mode: str = ""
 
 
 def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None) -> Ended:
@@ -42,7 +44,14 @@ def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None)
     found = look(request.backend, request.threads, False, _LIMIT_S)
     if found.status != "ok":
         return Ended(found.status, found.reason, found.remedy, output=found.output)
-    plan = Plan(request.backend, request.device, 1, request.threads, mode=found.mode)
+    plan = Plan(
+        request.backend,
+        request.device,
+        1,
+        request.threads,
+        precision=request.precision,
+        mode=request.mode or found.mode,
+    )
     job = {
         "job": "conformance",
         "adapter": plugins.adapter_target(request.backend),

@@ -28,8 +28,9 @@ class Plan:
     device : ``cpu``, ``cuda``, ``cuda:N``, or ``cuda:`` and a UUID as the driver writes it (``GPU-…``, ``MIG-…``).
     batch : samples a step.
     threads : CPU threads the backend may use.
-    precision : arithmetic, ``fp32`` (no TF32, no reduced accumulation).
-    mode : ``eager`` or ``graph``; empty for the backend's only one.
+    precision : arithmetic, ``fp32`` (no TF32, no reduced accumulation) or ``tf32`` (factors of products
+        rounded to TF32, sums in float32).
+    mode : ``eager`` or ``graph``; empty for the backend's own choice.
     seed : what dropout masks are drawn from.
     """
 
@@ -62,6 +63,7 @@ class BackendInfo:
     devices : what plans may name.
     mode : the mode a plan with none gets.
     libraries : versions of what computes beneath (BLAS, oneDNN, CUDA, cuDNN).
+    modes : all modes that plans may name, each a row of its own; empty where there is only `mode`.
     own_kernels : whether its pooling is written here, and so held to the first of several equal maxima.
     """
 
@@ -70,6 +72,7 @@ class BackendInfo:
     mode: str = ""
     libraries: Mapping[str, str] = dataclasses.field(default_factory=dict)
     own_kernels: bool = False
+    modes: tuple[str, ...] = ()
 
 
 class DeviceClock(Protocol):

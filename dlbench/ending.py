@@ -1,7 +1,7 @@
 """Turns every way a command can end into an exit code and at most a few lines on stderr.
 
-0 fine, 1 some case failed or was not verified, 2 usage, 4 nothing was measured or dlbench itself
-failed, 130 interrupted.
+0 fine, 1 some case failed or was not verified (or is slower, where two sides are compared), 2 usage,
+3 a comparison cannot tell, 4 nothing was measured or dlbench itself failed, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -252,7 +252,12 @@ def _plain(facts: Mapping[str, Any]) -> Result:
 
 def _described(info: BackendInfo) -> Result:
     libraries = {str(name): str(version) for name, version in info.libraries.items()}
-    return {"version": str(info.version), "mode": info.mode, "libraries": libraries}
+    return {
+        "version": str(info.version),
+        "mode": info.mode,
+        "modes": list(info.modes),
+        "libraries": libraries,
+    }
 
 
 def _workload(job: Job) -> Workload:

@@ -19,7 +19,7 @@ class Found:
     status : ``ok``; ``skipped`` when it cannot be used here; or how looking at it went wrong.
     reason, remedy : why it is not ``ok``, and what would help.
     output : traceback and last output of a failure.
-    version, mode, libraries : as in `dlbench.contract.BackendInfo`.
+    version, mode, modes, libraries : as in `dlbench.contract.BackendInfo`.
     devices : name and description of each.
     uuids : by name, of those that have one.
     facts : what a session observed (``threads``, …); empty unless one was opened.
@@ -33,6 +33,7 @@ class Found:
     output: str = ""
     version: str = ""
     mode: str = ""
+    modes: tuple[str, ...] = ()
     libraries: dict[str, str] = dataclasses.field(default_factory=dict)
     devices: tuple[tuple[str, str], ...] = ()
     uuids: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -90,6 +91,7 @@ def look(name: str, threads: int, open_session: bool, limit_s: float) -> Found:
         "ok",
         version=seen["version"],
         mode=seen["mode"],
+        modes=tuple(seen["modes"]),
         libraries=seen["libraries"],
         devices=tuple((device, description) for device, description in seen["devices"]),
         uuids=seen["uuids"],

@@ -19,8 +19,25 @@ SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.005, 10.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-FORMATS = {"table": "terminal", "markdown": "markdown", "csv": "csv", "json": "json"}
+FORMATS = {
+    "table": "terminal",
+    "markdown": "markdown",
+    "csv": "csv",
+    "json": "json",
+    "pytest-benchmark": "pytest-benchmark",
+    "github-action-benchmark": "github-action-benchmark",
+    "bencher": "bencher",
+}
 """Words of ``--format`` and the reporters they name."""
+
+VERDICT_FORMATS = {
+    "table": "terminal",
+    "markdown": "markdown",
+    "json": "json",
+    "csv": "csv",
+    "junit": "junit",
+}
+"""Words of ``--format`` where verdicts are shown, and their reporters."""
 
 DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
 """Words of ``--data``."""
@@ -51,15 +68,19 @@ def period_s(context: click.Context, parameter: click.Parameter, value: str) -> 
     return seconds
 
 
-def share(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """The share of 1 that ``1%`` or ``0.5 %`` means."""
+def percent(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """``3%`` or ``3`` as the share 0.03; for options that are percentages."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())
-    if found is None or not 0 < float(found[1]) < 100:
-        wrong = f"{value!r} is not a percentage between 0 and 100, like 1%"
-        raise click.BadParameter(wrong, context, parameter)
-    return float(found[1]) / 100
+    try:
+        given = float(value.strip().removesuffix("%"))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is not a percentage like 3%", context, parameter
+        ) from None
+    if not 0.1 <= given <= 1000:
+        raise click.BadParameter(f"{value!r} is not between 0.1% and 1000%", context, parameter)
+    return given / 100
 
 
 def cache_dir() -> Path:
@@ -181,6 +202,20 @@ what = _together(
         help="Only this device (repeatable).",
     ),
     click.option(
+        "--mode",
+        "modes",
+        multiple=True,
+        type=click.Choice(["eager", "graph"]),
+        help="Only this mode (repeatable).  [default: all that a backend has]",
+    ),
+    click.option(
+        "--precision",
+        "precisions",
+        multiple=True,
+        type=click.Choice(["fp32", "tf32"]),
+        help="Arithmetic (repeatable).  [default: fp32]",
+    ),
+    click.option(
         "--scenario",
         "scenarios",
         multiple=True,
@@ -238,4 +273,14 @@ where = _together(
         help="Record to write; a new file.  [default: results/<time>-<suite>.jsonl]",
     ),
     click.option("--quiet", is_flag=True, help="No progress on stderr."),
+)
+how_verdicts_are_shown = _together(
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(list(VERDICT_FORMATS)),
+        default="table",
+        show_default=True,
+        help="How the verdicts are written to stdout.",
+    ),
 )

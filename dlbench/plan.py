@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from dlbench.rounds import LEAST_PROCESSES
 from dlbench.spec.decode import nearest
 from dlbench.spec.suite import SCENARIOS, Suite, check_memory
 
-PRECISION = "fp32"
+PRECISIONS = ("fp32", "tf32")
 _ASSUMED_FLOPS_PER_S_AND_THREAD = 20e9
 _STEP_OVERHEAD_S = 1e-3
 _WORKER_S = 0.4
@@ -37,6 +38,8 @@ class Request:
     backends : names, or ``module:Class``.
     devices : ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:`` and a UUID.
     own_device : each backend on one device alone, a GPU where it has one, whatever `devices` and the suite say.
+    modes : ``eager`` or ``graph``; empty for all that each backend has.
+    precisions : of `PRECISIONS`; empty for ``fp32``.
     scenarios, batches, threads, seed : the rest of the selection.
     rounds : measuring processes a case; 0 verifies only.
     target_interval : measure on until every interval is at most ± this share of its value; None for just the
@@ -58,6 +61,8 @@ class Request:
     backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     own_device: bool = False
+    modes: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
     batches: tuple[int, ...] = ()
     threads: int | None = None
@@ -92,6 +97,11 @@ class Request:
     def chosen_scenarios(self) -> tuple[Scenario, ...]:
         """The scenarios to run."""
         return self.scenarios or cast(tuple[Scenario, ...], self.suite.matrix.scenarios)
+
+    @property
+    def chosen_precisions(self) -> tuple[str, ...]:
+        """The arithmetic to run in."""
+        return self.precisions or PRECISIONS[:1]
 
     @property
     def chosen_batches(self) -> tuple[int, ...]:
@@ -164,7 +174,10 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
         for backend in request.chosen_backends:
             seen = found[backend]
             for device in _devices(request, seen):
-                for scenario in dict.fromkeys(request.chosen_scenarios):
+                ways = itertools.product(
+                    request.chosen_scenarios, request.chosen_precisions, _modes(request, seen)
+                )
+                for scenario, precision, mode in dict.fromkeys(ways):
                     case = Case(
                         suite=request.suite.name,
                         scenario="train" if scenario == "train" else "infer",
@@ -172,8 +185,8 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
                         device=device,
                         batch=batch,
                         threads=request.chosen_threads,
-                        precision=PRECISION,
-                        mode=seen.mode,
+                        precision=precision,
+                        mode=mode,
                     )
                     cases.append(case)
                     if seen.status != "ok":
@@ -207,6 +220,14 @@ def _devices(request: Request, seen: Found) -> Sequence[str]:
         return [seen.default_device]
     wanted = request.suite.matrix.devices
     return [device for device in wanted if device.partition(":")[0] in kinds] or wanted
+
+
+def _modes(request: Request, seen: Found) -> Sequence[str]:
+    """A mode that a backend has not got is left to it to refuse; one with no modes at all has its only row."""
+    own = seen.modes or (seen.mode,)
+    if not request.modes or own == ("",):
+        return own
+    return request.modes
 
 
 def _check_words(

@@ -15,6 +15,7 @@ from dlbench.spec.decode import nearest
 
 BACKENDS = "dlbench.backends"
 REPORTS = "dlbench.reports"
+VERDICTS = "dlbench.verdicts"
 
 
 def adapter_names() -> list[str]:
@@ -63,6 +64,16 @@ def load_reporter(name: str) -> Any:
     UsageError : no such reporter.
     """
     return load(_target(REPORTS, "format", name))
+
+
+def load_verdict_reporter(name: str) -> Any:
+    """The reporter of verdicts of that name, a function (`dlbench.verdicts.VerdictReporter`).
+
+    Raises
+    ------
+    UsageError : no such reporter.
+    """
+    return load(_target(VERDICTS, "format", name))
 
 
 def _targets(group: str) -> Mapping[str, str]:

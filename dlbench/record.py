@@ -378,12 +378,8 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 
 def read_record(path: Path) -> Record:
-    """The record of a file that holds one; `dlbench.records` reads those that hold several.
-
-    Raises
-    ------
-    DlbenchError : no header in the first line, a second one, or a schema that this version does not read.
-    """
+    """The record of a file that holds one; `dlbench.records` reads those that hold several, which are
+    refused here (DlbenchError), as is what has no header or another schema."""
     lines = tuple(read_lines(path))
     if any(isinstance(line, Header) for line in lines[1:]):
         raise DlbenchError(f"{path}: holds several records; to see them: dlbench report {path}")

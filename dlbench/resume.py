@@ -142,6 +142,8 @@ def check_given(record: Record, given: Mapping[str, Any]) -> None:
         "devices": ("--device", _each(case.device for case in cases)),
         "scenarios": ("--scenario", _each(case.scenario for case in cases)),
         "batches": ("the batch size", _each(case.batch for case in cases)),
+        "modes": ("--mode", _each(case.mode for case in cases)),
+        "precisions": ("--precision", _each(case.precision for case in cases)),
         "threads": ("--threads", cases[0].threads if cases else None),
         "seed": ("--seed", header.seed),
         "rounds": ("--rounds", header.rounds),
@@ -197,6 +199,7 @@ def request_for(
         devices=_each(case.device for case in lacking),
         scenarios=_scenarios(lacking),
         batches=_each(case.batch for case in lacking),
+        precisions=_each(case.precision for case in lacking),
         threads=lacking[0].threads if lacking else None,
         seed=header.seed,
         rounds=header.rounds,
@@ -240,7 +243,11 @@ def _of_backend(record: Record, case: Case, seen: Found) -> list[Difference]:
     if seen.status != "ok":
         now = f"not usable ({seen.reason})"
         return [Difference(f"backend {name}", own[0].version, now)] if own else []
-    different = between(f"the mode of {name}", case.mode or "none", seen.mode or "none")
+    modes = seen.modes or (seen.mode,)
+    different = []
+    if case.mode not in modes:
+        now = " or ".join(filter(None, modes)) or "none"
+        different.append(Difference(f"the mode of {name}", case.mode or "none", now))
     if own:
         different += between(f"backend {name}", own[0].version, seen.version)
     libraries = next((line.libraries for line in own if isinstance(line, Process)), None)

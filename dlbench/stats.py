@@ -114,6 +114,24 @@ def ratio(numerator_s: Mapping[int, float], denominator_s: Mapping[int, float]) 
     return Estimate(value, interval.including(value), processes)
 
 
+def unpaired_ratio(numerator_s: Sequence[float], denominator_s: Sequence[float]) -> Estimate:
+    """How many times as long the numerator takes, from process medians (s) of two different runs.
+
+    Rounds of different runs have nothing to do with each other, so the interval is Welch's; see
+    `ratio`.
+
+    Raises
+    ------
+    ValueError : a side without a process, or a median that is not a positive number.
+    """
+    upper, lower = _logarithms(numerator_s), _logarithms(denominator_s)
+    value = float(np.median(numerator_s) / np.median(denominator_s))
+    processes = min(len(upper), len(lower))
+    if processes < 2:
+        return Estimate(value, None, processes)
+    return Estimate(value, _welch_interval(upper, lower).including(value), processes)
+
+
 def _logarithms(values: Sequence[float]) -> npt.NDArray[np.float64]:
     array = np.asarray(values, np.float64)
     if not len(array):

@@ -97,6 +97,7 @@ class Run:
     peak_flops_per_s : the median matrix-product rate by number of threads.
     end : how it ended; None when it was cut off.
     parts : in how many runs it was written; more than one when it was resumed.
+    record : all of it, for formats that show more than the rows.
     """
 
     path: str
@@ -104,6 +105,7 @@ class Run:
     frame: pd.DataFrame
     peak_flops_per_s: Mapping[int, float]
     end: End | None
+    record: Record
     parts: int = 1
 
     @property
@@ -163,6 +165,7 @@ def build(records: Sequence[tuple[str, Record]], baseline: str | None = None) ->
             frame=rows(record, PurePath(path).name, baseline),
             peak_flops_per_s=_peaks(record),
             end=record.end,
+            record=record,
             parts=record.parts,
         )
         for path, record in records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +22,10 @@ from dlbench.gpu_tests import GpuTests
 from dlbench.look import Found, look_at
 from dlbench.machine import look
 from dlbench.outcome import outcomes
+from dlbench.plan import PRECISIONS
 from dlbench.progress import progress
 from dlbench.record import Machine, Record
+from dlbench.spec.decode import nearest
 from dlbench.wording import plural
 
 RESULTS = Path("docs/results")
@@ -55,7 +58,7 @@ _LONGEST_S = 3600.0
     "--part",
     "parts",
     multiple=True,
-    metavar="SUITE:BATCH",
+    metavar="SUITE:BATCH[:PRECISION]",
     help="Only this (repeatable), in this order.",
 )
 @click.option(
@@ -177,7 +180,10 @@ def _no_gpu(found: Mapping[str, Found], machine: Machine) -> str:
 
 
 def _part(word: str) -> Part:
-    suite, colon, batch = word.rpartition(":")
-    if not (colon and suite and batch.isdecimal() and int(batch)):
+    found = re.fullmatch(r"([^:]+):([1-9]\d*)(?::(\w+))?", word)
+    if found is None:
         raise UsageError(f"--part {word!r} is not SUITE:BATCH, like cnn-mnist:64")
-    return Part(suite, int(batch))
+    precision = found[3] or PRECISIONS[0]
+    if precision not in PRECISIONS:
+        raise UsageError(f"--part {word!r}: {nearest(precision, PRECISIONS)}")
+    return Part(found[1], int(found[2]), precision)

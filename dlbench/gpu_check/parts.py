@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dlbench.look import Found
-from dlbench.plan import Request, plan
+from dlbench.plan import PRECISIONS, Request, plan
 from dlbench.record import Case, Header, Machine
 from dlbench.spec.suite import load_suite
 
@@ -21,20 +21,23 @@ class Part:
     Attributes
     ----------
     suite : a name, or a suite's file.
+    precision : other than fp32, which is NumPy's only one, there are the backends with a GPU alone.
     """
 
     suite: str
     batch: int
+    precision: str = PRECISIONS[0]
 
     @property
     def label(self) -> str:
         """What messages call it."""
-        return f"{Path(self.suite).stem} at batch {self.batch}"
+        beside = "" if self.precision == PRECISIONS[0] else f" in {self.precision}"
+        return f"{Path(self.suite).stem} at batch {self.batch}{beside}"
 
     def is_of(self, header: Header) -> bool:
         """Whether a record is of this part."""
-        batches = {case.batch for case in header.cases}
-        return header.suite == Path(self.suite).stem and batches == {self.batch}
+        ways = {(case.batch, case.precision) for case in header.cases}
+        return header.suite == Path(self.suite).stem and ways == {(self.batch, self.precision)}
 
 
 PARTS = (
@@ -43,11 +46,14 @@ PARTS = (
     # bound by arithmetic, and by what a launch costs
     Part("cnn-mnist", 512),
     Part("cnn-mnist", 1),
+    # tensor cores; a backend without it has a row that says so
+    Part("cnn-mnist", 64, "tf32"),
     # the suites' own batch sizes: batch normalisation and depth, then many small layers
     Part("resnet-cifar10", 128),
     Part("cnn-cifar10", 32),
     # where fewer backends leave room within the most cases
     Part("vgg-cifar10", 128),
+    Part("cnn-mnist", 512, "tf32"),
     Part("cnn-cifar10", 512),
 )
 """The most important first."""
@@ -105,17 +111,19 @@ def planned(
     SuiteError : a part's suite is none.
     """
     on_gpu = with_gpu(found)
-    own = [BASELINE, *(name for name in on_gpu if name != BASELINE)]
+    own = [BASELINE, *on_gpu]
     everything = [*own, *(name for name in found if name not in own)]
     chosen: list[Planned] = []
     left = extent.most_cases
     for number, part in enumerate(parts):
+        backends = on_gpu if part.precision != PRECISIONS[0] else own if number else everything
         request = Request(
             suite=load_suite(part.suite),
             machine=machine,
             cache_dir=cache_dir,
-            backends=tuple(own if number else everything),
+            backends=tuple(backends),
             own_device=True,
+            precisions=(part.precision,),
             batches=(part.batch,),
             rounds=extent.rounds,
         )

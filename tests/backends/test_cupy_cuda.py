@@ -1,4 +1,4 @@
-"""The CuPy backend says what is missing, and nothing else yet."""
+"""The CuPy backend's adapter: what is missing is said in one sentence, and plans it cannot carry out are refused."""
 
 import sys
 import types
@@ -7,7 +7,7 @@ import pytest
 from dlbench.backends.cupy_cuda import Adapter
 
 from dlbench.contract import Plan
-from dlbench.errors import BackendUnavailable
+from dlbench.errors import BackendUnavailable, PlanRefused
 
 
 def reason_and_remedy():
@@ -18,9 +18,35 @@ def reason_and_remedy():
     return caught.value.reason, caught.value.remedy
 
 
-def fake_cupy(gpu):
+def fake_cupy(gpus, nvrtc=(13, 0), capability=(9, 0)):
+    """What the adapter asks of CuPy before it opens a session."""
+
+    def nvrtc_version():
+        if nvrtc is None:
+            raise RuntimeError("No such file: libnvrtc.so.13\n")
+        return nvrtc
+
+    def properties(index):
+        major, minor = capability
+        named = {"name": f"GPU {index}".encode(), "multiProcessorCount": 132}
+        return named | {"major": major, "minor": minor}
+
+    runtime = types.SimpleNamespace(
+        getDeviceCount=lambda: gpus,
+        getDeviceProperties=properties,
+        runtimeGetVersion=lambda: 13020,
+        driverGetVersion=lambda: 13010,
+    )
     module = types.ModuleType("cupy")
-    module.cuda = types.SimpleNamespace(is_available=lambda: gpu)
+    module.__version__ = "14.2.0"
+    module.get_default_memory_pool = lambda: None
+    module.cuda = types.SimpleNamespace(
+        is_available=lambda: gpus > 0,
+        runtime=runtime,
+        nvrtc=types.SimpleNamespace(getVersion=nvrtc_version),
+        Device=lambda index: types.SimpleNamespace(use=lambda: None),
+        Stream=lambda non_blocking: None,
+    )
     return module
 
 
@@ -33,10 +59,52 @@ def test_without_cupy_it_names_the_gpu_and_the_command(monkeypatch):
 
 
 def test_without_a_gpu_it_asks_for_one(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpu=False))
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpus=0))
     assert reason_and_remedy() == ("no CUDA device", "this row needs an NVIDIA GPU")
 
 
-def test_with_both_it_says_that_the_kernels_are_not_there_yet(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpu=True))
-    assert reason_and_remedy() == ("the raw CuPy kernels are not in this version", "")
+def test_without_the_kernels_compiler_it_says_so_and_names_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpus=1, nvrtc=None))
+    assert reason_and_remedy() == (
+        "NVRTC, which compiles the kernels, cannot be loaded (No such file: libnvrtc.so.13)",
+        "pip install 'cupy-cuda13x[ctk]'",
+    )
+
+
+def test_the_real_cupy_without_a_driver_gives_a_reason_and_no_traceback():
+    cupy = pytest.importorskip("cupy")
+    if cupy.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    assert reason_and_remedy() == ("no CUDA device", "this row needs an NVIDIA GPU")
+
+
+def test_it_tells_its_devices_modes_and_libraries(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpus=2))
+    info = Adapter().info()
+    assert [("cuda:0", "GPU 0"), ("cuda:1", "GPU 1")] == [
+        (device.name, device.description) for device in info.devices
+    ]
+    assert (info.mode, info.modes, info.own_kernels) == ("eager", ("eager", "graph"), True)
+    assert info.libraries == {"cuda": "13.2", "driver": "13.1", "nvrtc": "13.0"}
+
+
+def test_a_device_that_is_not_there_is_unavailable(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpus=1))
+    with pytest.raises(BackendUnavailable, match="no CUDA device 3; cuda:0 is the only one"):
+        Adapter().open(Plan("cupy", "cuda:3", 64, 2), None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"device": "cpu"}, "cupy has no CPU; cuda or cuda:N"),
+        ({"mode": "lazy"}, "cupy has the modes eager and graph; it has no 'lazy'"),
+        ({"precision": "bf16"}, "cupy computes in fp32 or tf32, not in 'bf16'"),
+        ({"precision": "tf32"}, r"GPU 0 \(sm 7.5\) has no tf32; it came with sm 8.0"),
+    ],
+)
+def test_a_plan_it_cannot_carry_out_is_refused_with_what_it_has(monkeypatch, changes, sentence):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpus=1, capability=(7, 5)))
+    plan = {"backend": "cupy", "device": "cuda", "batch": 64, "threads": 2} | changes
+    with pytest.raises(PlanRefused, match=sentence):
+        Adapter().open(Plan(**plan), None, None)

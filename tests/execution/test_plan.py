@@ -154,3 +154,27 @@ def test_rounds_go_to_and_fro_over_the_cases():
         interleaved(["a", "b"], 3)
     )
     assert [] == list(interleaved(["a"], 0))
+
+
+def test_a_backend_with_several_modes_has_rows_for_each(wide):
+    several = dataclasses.replace(BOTH, modes=("eager", "graph"))
+    request = wide(devices=("cuda",), batches=(8,), scenarios=("train",))
+    planned = plan(request, {"numpy": CPU, "torch": several}, 800)
+    assert [("numpy", "eager"), ("torch", "eager"), ("torch", "graph")] == [
+        (case.backend, case.mode) for case in planned.cases
+    ]
+
+
+def test_modes_that_are_asked_for_give_a_row_each_but_not_to_a_backend_without_any(wide):
+    modeless = dataclasses.replace(CPU, mode="")
+    request = wide(modes=("graph",), batches=(8,), scenarios=("train",))
+    planned = plan(request, {"numpy": modeless, "torch": CPU}, 800)
+    assert [("numpy", ""), ("torch", "graph")] == [(c.backend, c.mode) for c in planned.cases]
+
+
+def test_every_precision_that_is_asked_for_gives_a_row_and_fp32_is_the_default(wide):
+    chosen = {"batches": (8,), "scenarios": ("train",), "backends": ("numpy",)}
+    one = plan(wide(**chosen), {"numpy": CPU}, 800)
+    both = plan(wide(**chosen, precisions=("fp32", "tf32")), {"numpy": CPU}, 800)
+    assert ["fp32"] == [case.precision for case in one.cases]
+    assert ["fp32", "tf32"] == [case.precision for case in both.cases]

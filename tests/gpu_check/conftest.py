@@ -63,7 +63,9 @@ def found():
 
     def found(*absent):
         seen = {
-            "cupy": Found("ok", version="14.2", mode="graph", devices=GPU[1:]),
+            "cupy": Found(
+                "ok", version="14.2", mode="graph", modes=("eager", "graph"), devices=GPU[1:]
+            ),
             "numpy": Found("ok", version="2.4", devices=GPU[:1]),
             "tensorflow": Found("ok", version="2.21", mode="graph", devices=GPU),
             "torch": Found("ok", version="2.11", mode="eager", devices=GPU),

@@ -115,7 +115,7 @@ def test_the_plan_alone_measures_nothing(place, tiny_file):
     assert not (place.folder / "docs").exists()
 
 
-@pytest.mark.parametrize("word", ["tiny", ":4", "tiny:x", "tiny:0"])
+@pytest.mark.parametrize("word", ["tiny", ":4", "tiny:x", "tiny:0", "tiny:4:fp32:x"])
 def test_a_part_that_is_none_is_told(place, word):
     assert f"--part '{word}' is not SUITE:BATCH" in place.run(*CHECK, word, expect=2)
 

@@ -34,9 +34,18 @@ def test_the_first_part_is_the_suite_and_batch_that_everything_is_judged_by(plan
 
 
 def test_each_backend_is_on_its_gpu_and_numpy_on_the_cpu(plan, found):
+    gpus = {(name, "cuda") for name in ("torch", "tensorflow", "cupy")}
     for each in plan(found()):
-        gpus = {(name, "cuda") for name in ("torch", "tensorflow", "cupy")}
-        assert gpus | {("numpy", "cpu")} == rows(each)
+        beside = {("numpy", "cpu")} if each.part.precision == "fp32" else set()
+        assert gpus | beside == rows(each)
+        assert {each.part.precision} == {case.precision for case in each.cases}
+        assert {"eager", "graph"} == {case.mode for case in each.cases if case.backend == "cupy"}
+
+
+def test_tf32_comes_behind_the_three_batches_of_the_first_suite_and_before_the_others(plan, found):
+    order = [(each.part.suite, each.part.batch, each.part.precision) for each in plan(found())]
+    first = [("cnn-mnist", batch, "fp32") for batch in (64, 512, 1)]
+    assert [*first, ("cnn-mnist", 64, "tf32")] == order[:4]
 
 
 def test_what_cannot_use_the_gpu_is_in_the_first_part_with_its_reason_and_in_no_other(plan, found):
@@ -90,3 +99,4 @@ def test_a_record_is_of_the_part_with_its_suite_and_batch(plan, found):
     assert Part("cnn-mnist", 64).is_of(header)
     assert not Part("cnn-mnist", 512).is_of(header)
     assert not Part("resnet-cifar10", 64).is_of(header)
+    assert not Part("cnn-mnist", 64, "tf32").is_of(header)

@@ -65,7 +65,16 @@ def test_the_help_loads_no_framework_and_no_pandas():
 
 
 @pytest.mark.parametrize(
-    "package", ["dlbench.record", "dlbench.stats", "dlbench.table", "dlbench.reports"]
+    "package",
+    [
+        "dlbench.record",
+        "dlbench.stats",
+        "dlbench.table",
+        "dlbench.compare",
+        "dlbench.gate",
+        "dlbench.verdicts",
+        "dlbench.reports",
+    ],
 )
 def test_results_can_be_read_and_reported_without_any_framework(modules, package):
     names = [name for name in modules if name == package or name.startswith(f"{package}.")]

@@ -1,0 +1,150 @@
+"""What `dlbench run` does once its options are read: a request, from the record it writes to what is shown."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlbench import options
+from dlbench.ending import INTERRUPTED, NOTHING, exit_code, tell
+from dlbench.errors import UsageError
+from dlbench.showing import answer, read, show
+
+if TYPE_CHECKING:
+    from dlbench.plan import Request
+    from dlbench.record import End, Writer
+
+
+def request_of(suite: str, data: str | None, **chosen: Any) -> Request:
+    """The request that the options say, on this machine."""
+    from dlbench.machine import look
+    from dlbench.plan import Request
+    from dlbench.spec.suite import load_suite
+
+    loaded = load_suite(suite)
+    return Request(
+        suite=loaded,
+        machine=look(),
+        cache_dir=options.cache_dir(),
+        data=options.data_name(data, loaded.data.name),
+        **chosen,
+    )
+
+
+def run_request(request: Request, output: Path | None, form: str, quiet: bool) -> int:
+    """Carries a request out into a new record and shows it; the exit code."""
+    from dlbench.record import Writer
+    from dlbench.runner import run
+
+    path = output or options.default_output(request.suite.name)
+    if path.exists():
+        raise UsageError(f"--output {path} exists already, and a record is never overwritten")
+    try:
+        writer = Writer(path)
+    except OSError as error:
+        raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
+    work = functools.partial(run, request, writer)
+    return _carry_out(work, writer, form, quiet, request.baseline)
+
+
+def resume_record(
+    path: Path, given: dict[str, Any], form: str, quiet: bool, baseline: str | None
+) -> int:
+    """Completes a record and shows it; the exit code."""
+    from dlbench.baseline import check_baseline
+    from dlbench.machine import look
+    from dlbench.outcome import outcomes
+    from dlbench.record import Writer
+    from dlbench.resume import check_given, is_complete, request_for, suite_of
+    from dlbench.runner import resume
+
+    try:
+        # opened first: what another run is still writing is not to be read
+        writer = Writer(path, append=True)
+    except OSError as error:
+        raise UsageError(f"--resume {path} cannot be written: {error.strerror}") from None
+    with contextlib.closing(writer):
+        record = read(path)
+        if baseline is not None:
+            check_baseline(baseline, record.header.cases)
+        named, folder = given.pop("suite", None), given.pop("data_dir", None)
+        beside = {
+            name: given.pop(name) for name in ("patience_s", "telemetry_period_s") if name in given
+        }
+        if "data" in given:
+            given["data"] = options.data_name(given["data"], record.header.data.name)
+        check_given(record, given)
+        if is_complete(record):
+            tell(f"nothing is missing in {path}")
+            show([(str(path), record)], form, baseline)
+            return exit_code(outcome.status for outcome in outcomes(record))
+        suite = suite_of(record, named)
+        request = request_for(record, suite, look(), options.cache_dir(), folder)
+        request = dataclasses.replace(request, **beside)
+        work = functools.partial(resume, request, record, writer)
+        return _carry_out(work, writer, form, quiet, baseline)
+
+
+def _carry_out(
+    work: Callable[..., End], writer: Writer, form: str, quiet: bool, baseline: str | None
+) -> int:
+    """Has a run write its record, then shows it."""
+    from dlbench.outcome import outcomes
+    from dlbench.progress import progress
+    from dlbench.record import read_record
+    from dlbench.wording import plural
+
+    path = writer.path
+    try:
+        if not quiet:
+            warn_if_busy()
+        with progress(sys.stderr, quiet=quiet) as observer:
+            end = work(observer)
+    finally:
+        writer.close()
+        empty = path.stat().st_size == 0
+        if empty:
+            path.unlink()
+    if empty:
+        tell("interrupted before anything was measured")
+        return INTERRUPTED
+    record = read_record(path)
+    found = outcomes(record)
+    if end.status == "interrupted":
+        kept = plural(sum(bool(outcome.medians_s) for outcome in found), "case")
+        tell(
+            f"interrupted; {kept} measured so far and kept; to see: dlbench report {path};"
+            f" to go on: dlbench run --resume {path}"
+        )
+        return INTERRUPTED
+    show([(str(path), record)], form, baseline)
+    return exit_code(outcome.status for outcome in found)
+
+
+def warn_if_busy() -> None:
+    """Says so when others use the machine."""
+    from dlbench.machine import load
+
+    now = load(0.3)
+    if now.is_busy:
+        tell(
+            f"! {now.busy_cores:.1f} of {now.cores} cores are in use by something else:"
+            " timings taken now are disturbed"
+        )
+
+
+def say_plan(request: Request, quiet: bool) -> int:
+    """Says what a request would run; the exit code."""
+    from dlbench.doctor import describe_plan
+    from dlbench.progress import progress
+    from dlbench.runner import plan_run
+
+    with progress(sys.stderr, quiet=quiet) as observer:
+        planned = plan_run(request, observer)
+    answer(describe_plan(planned.cases, planned.problems, planned.estimate_s))
+    return 0 if set(planned.cases) - set(planned.problems) else NOTHING

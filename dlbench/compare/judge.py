@@ -1,0 +1,218 @@
+"""Judges two sides case by case, with the process as the unit of replication."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from scipy.stats import ttest_ind
+
+from dlbench.compare.pytest_benchmark import side_of_pytest_benchmark
+from dlbench.compare.records import side_of_record
+from dlbench.compare.sides import Measured, Side
+from dlbench.errors import DlbenchError, UsageError
+from dlbench.record import read_record
+from dlbench.stats import CONFIDENCE, Estimate, unpaired_ratio
+from dlbench.verdicts import CaseVerdict, Difference, Status, Verdicts, ordered
+from dlbench.wording import plural
+
+DRIFT = "intervals are over processes; how the machine drifted between the two files is not in them"
+"""What every comparison of two files has to say of itself."""
+
+
+def read_side(path: Path) -> Side:
+    """A dlbench record, or a JSON file of pytest-benchmark.
+
+    Raises
+    ------
+    UsageError : it is neither.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    if _is_one_object(raw):
+        return side_of_pytest_benchmark(str(path), raw)
+    try:
+        return side_of_record(str(path), read_record(path))
+    except DlbenchError as error:
+        raise UsageError(str(error)) from None
+
+
+def compare(base: Side, new: Side, threshold: float) -> Verdicts:
+    """The verdicts on the cases of two files.
+
+    A case is slower when its 95 % interval (Welch's, over process medians) excludes no difference,
+    its estimate exceeds the threshold, and Holm's procedure over all cases leaves it standing; the
+    same when the whole interval lies within the threshold; otherwise it is inconclusive.
+
+    Parameters
+    ----------
+    threshold : the smallest difference that counts, as a share above 0.
+    """
+    if not (math.isfinite(threshold) and threshold > 0):
+        raise UsageError(f"threshold {threshold} is not a share above 0, like 0.05")
+    pairs = list(_matched(base.cases, new.cases))
+    measured = [
+        (old, now) for old, now in pairs if old and now and old.processes_s and now.processes_s
+    ]
+    significant = _holm([_p_value(old, now) for old, now in measured])
+    verdicts = [
+        _compared(old, now, threshold, stands)
+        for (old, now), stands in zip(measured, significant, strict=True)
+    ]
+    verdicts += [_one_side(old, now) for old, now in pairs if _timed(old) != _timed(now)]
+    return Verdicts(
+        base=base.name,
+        new=new.name,
+        threshold=threshold,
+        cases=ordered(verdicts),
+        differences=(*_unlike(base.facts, new.facts), *_conditions(measured)),
+        notes=tuple(_notes(base, new, len(pairs) - len(verdicts))),
+    )
+
+
+def _is_one_object(raw: bytes) -> bool:
+    """Whether a file is one JSON object, pretty or not, and no JSON lines with a header."""
+    first = raw.split(b"\n", 1)[0]
+    try:
+        found = msgspec.json.decode(first)
+    except msgspec.DecodeError:
+        return raw.lstrip().startswith(b"{")
+    return not (isinstance(found, dict) and "kind" in found)
+
+
+def _timed(case: Measured | None) -> bool:
+    return case is not None and bool(case.processes_s)
+
+
+def _matched(
+    base: Sequence[Measured], new: Sequence[Measured]
+) -> Iterator[tuple[Measured | None, Measured | None]]:
+    """Cases that belong together, in the new side's order; a side is None where there is none.
+
+    What ran under other conditions is only matched when nothing else could be meant.
+    """
+    by_key: dict[str, list[Measured]] = {}
+    for old in base:
+        by_key.setdefault(old.key, []).append(old)
+    partners: list[Measured | None] = []
+    for now in new:
+        alike = by_key.get(now.key, [])
+        partner = next((old for old in alike if old.conditions == now.conditions), None)
+        if partner is not None:
+            alike.remove(partner)
+        partners.append(partner)
+    alone = Counter(now.key for now, old in zip(new, partners, strict=True) if old is None)
+    for now, partner in zip(new, partners, strict=True):
+        alike = by_key.get(now.key, [])
+        if partner is None and len(alike) == 1 == alone[now.key]:
+            partner = alike.pop()
+        yield partner, now
+    yield from ((old, None) for left in by_key.values() for old in left)
+
+
+def _compared(old: Measured, now: Measured, threshold: float, significant: bool) -> CaseVerdict:
+    estimate = unpaired_ratio(now.processes_s, old.processes_s)
+    counts = f"{len(old.processes_s)} and {plural(len(now.processes_s), 'process')}"
+    verdict = CaseVerdict(
+        case=now.label,
+        status="inconclusive",
+        base_s=float(np.median(old.processes_s)),
+        new_s=float(np.median(now.processes_s)),
+        ratio=estimate.value,
+        over=counts,
+    )
+    if estimate.interval is None:
+        return dataclasses.replace(
+            verdict, reason="one process on a side tells nothing about the next"
+        )
+    low, high = estimate.interval.low, estimate.interval.high
+    status, reason = _decided(estimate, threshold, significant)
+    return dataclasses.replace(verdict, low=low, high=high, status=status, reason=reason)
+
+
+def _decided(estimate: Estimate, threshold: float, significant: bool) -> tuple[Status, str]:
+    assert estimate.interval is not None
+    low, high, ratio = estimate.interval.low, estimate.interval.high, estimate.value
+    limit, percent = 1 + threshold, f"{100 * threshold:.3g} %"
+    if 1 / limit < low and high < limit:
+        return "same", f"the whole interval lies within {percent}"
+    if low <= 1 <= high:
+        return "inconclusive", f"no difference is possible, and so is one of more than {percent}"
+    if 1 / limit <= ratio <= limit:
+        return "inconclusive", f"differs, but whether by more than {percent} is open"
+    if not significant:
+        return "inconclusive", "might be chance, with so many cases compared"
+    return "slower" if ratio > 1 else "faster", f"by more than {percent}, beyond chance"
+
+
+def _one_side(old: Measured | None, now: Measured | None) -> CaseVerdict:
+    """A case of which one side only has figures."""
+    if old is not None and old.processes_s:
+        why = f"not measured in the new one: {now.problem}" if now else "not in the new one"
+        base_s = float(np.median(old.processes_s))
+        return CaseVerdict(old.label, "missing", base_s=base_s, reason=why)
+    assert now is not None
+    why = f"not measured in the base: {old.problem}" if old else "not in the base"
+    return CaseVerdict(now.label, "new", new_s=float(np.median(now.processes_s)), reason=why)
+
+
+def _p_value(old: Measured, now: Measured) -> float:
+    """Welch's two-sided test on logarithms; 1 where a side has one process."""
+    one, other = np.log(old.processes_s), np.log(now.processes_s)
+    if min(len(one), len(other)) < 2:
+        return 1.0
+    if not np.ptp(one) and not np.ptp(other):
+        return float(one[0] == other[0])
+    with warnings.catch_warnings():
+        # times that agree to the last digits are no reason to warn anybody
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(ttest_ind(one, other, equal_var=False).pvalue)
+
+
+def _holm(p_values: Sequence[float]) -> list[bool]:
+    """Whether each case stands when false alarms are held down over all of them (Holm 1979, "A
+    simple sequentially rejective multiple test procedure")."""
+    standing, stands = True, [False] * len(p_values)
+    for done, case in enumerate(np.argsort(p_values, kind="stable")):
+        standing = standing and p_values[case] <= (1 - CONFIDENCE) / (len(p_values) - done)
+        stands[case] = standing
+    return stands
+
+
+def _unlike(base: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+    """Fields that both sides know and that differ."""
+    for field, was in base.items():
+        if new.get(field, was) != was:
+            yield Difference(field, was, new[field])
+
+
+def _conditions(
+    measured: Sequence[tuple[Measured, Measured]],
+) -> Iterator[Difference]:
+    for old, now in measured:
+        for each in _unlike(old.conditions, now.conditions):
+            yield dataclasses.replace(each, case=now.label)
+
+
+def _notes(base: Side, new: Side, in_neither: int) -> Iterator[str]:
+    yield DRIFT
+    if in_neither:
+        yield f"{plural(in_neither, 'case')} measured on neither side"
+    for side in (base, new):
+        if not side.facts:
+            yield f"{side.name} does not say where it was measured"
+    unknown = sorted(base.facts.keys() ^ new.facts.keys()) if base.facts and new.facts else []
+    if unknown:
+        yield f"said by one side only, so not compared: {', '.join(unknown)}"
+    for package in sorted(base.versions.keys() | new.versions.keys()):
+        was, now = (side.versions.get(package, "none") for side in (base, new))
+        if was != now:
+            yield f"{package} {was} in the base, {now} in the new one"

@@ -1,0 +1,71 @@
+"""A dlbench record as a side of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dlbench.compare.sides import Measured, Side
+from dlbench.outcome import Outcome, outcomes
+from dlbench.record import Case, Header, Record
+from dlbench.wording import one_line, why
+
+
+def side_of_record(name: str, record: Record) -> Side:
+    """The cases of a record with the medians of their processes, and where it was measured."""
+    return Side(
+        name=name,
+        cases=tuple(_measured(outcome) for outcome in outcomes(record)),
+        facts=facts_of(record.header),
+        versions=versions_of(record.header),
+    )
+
+
+def key_of(case: Case) -> str:
+    """What a case is matched by: everything that it is, but not the conditions it ran under."""
+    mode = f"[{case.mode}]" if case.mode else ""
+    return f"{case.suite}/{case.label}{mode}"
+
+
+def label_of(case: Case) -> str:
+    """What a case is called: its label, with whatever else two cases of a record may differ in."""
+    precision = "" if case.precision == "fp32" else case.precision
+    return " ".join(filter(None, [case.label, case.mode, precision]))
+
+
+def conditions_of(case: Case) -> dict[str, str]:
+    """What must be alike in two runs of a case."""
+    return {"threads": str(case.threads), "precision": case.precision}
+
+
+def facts_of(header: Header) -> dict[str, str]:
+    """What must be alike in two records; memory in whole GiB, since the rest of it varies."""
+    machine, data = header.machine, header.data
+    known: Mapping[str, object] = {
+        "cpu": machine.cpu,
+        "physical cores": machine.physical_cores,
+        "logical cores": machine.logical_cores,
+        "usable cores": machine.usable_cores,
+        "memory": None
+        if machine.memory_bytes is None
+        else f"{machine.memory_bytes / 2**30:.0f} GiB",
+        "gpus": ", ".join(machine.gpus) or "none",
+        "data": f"{data.name} {data.fingerprint[:12]}",
+        "workload": f"{header.suite} {header.workload_digest[:12]}",
+        "seed": header.seed,
+    }
+    return {field: one_line(str(value)) for field, value in known.items() if value is not None}
+
+
+def versions_of(header: Header) -> dict[str, str]:
+    """Versions of packages, Python and the kernel."""
+    machine = header.machine
+    return {"python": machine.python, "system": machine.system} | machine.packages
+
+
+def _measured(outcome: Outcome) -> Measured:
+    case = outcome.case
+    times = tuple(outcome.medians_s.values())
+    problem = "" if times else f"{outcome.status}: {why(outcome.reason, outcome.remedy)}"
+    if not times and outcome.status == "ok":
+        problem = "verified only, not timed"
+    return Measured(key_of(case), label_of(case), times, conditions_of(case), problem)

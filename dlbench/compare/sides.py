@@ -1,0 +1,45 @@
+"""What a comparison needs of a file, whichever format it has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One case of a file.
+
+    Attributes
+    ----------
+    key : what the case is matched by; the same in every format.
+    label : what it is called.
+    processes_s : the median step time of each process (s); empty when it was not measured.
+    conditions : settings that must be alike, by name (``threads``, ``precision``).
+    problem : why it was not measured, empty when it was.
+    """
+
+    key: str
+    label: str
+    processes_s: tuple[float, ...] = ()
+    conditions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One file.
+
+    Attributes
+    ----------
+    name : as the user named it.
+    cases : in the file's order.
+    facts : what must be alike for the figures to be comparable, by field; what is unknown is not in
+        it, and neither is anything volatile such as the current clock.
+    versions : what may well be what is compared, by package.
+    """
+
+    name: str
+    cases: tuple[Measured, ...]
+    facts: Mapping[str, str]
+    versions: Mapping[str, str]

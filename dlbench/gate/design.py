@@ -1,0 +1,73 @@
+"""The plan of a gate, fixed before the first process runs: when to look, and what is enough.
+
+Looking after every second pair until a test at 5 % finds something, finds something in 15 of 100
+comparisons of a program with itself. So the looks are few and fixed, and each has its share of the
+permitted error (Pocock 1977, "Group sequential methods in the design and analysis of clinical
+trials").
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+from dlbench.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """When a gate looks and how it judges.
+
+    Attributes
+    ----------
+    threshold : the smallest slowdown worth failing, as a share: 0.03 for 3 %.
+    looks : numbers of pairs, even and ascending, after which the case is judged.
+    alpha : level of the one-sided test at each look. At 0.005 and nine looks, noise so loud that it
+        exceeds any threshold still fails 1 comparison in 100, with the confirmation.
+    pass_level, last_pass_level : the upper bound that must lie below the threshold may be wrong so
+        often; the last look can afford more.
+    confirmation : the pairs between a look that found a slowdown and the next look, by themselves,
+        must show at least this share of the threshold.
+    futility : a case is given up when the chance of any verdict at the last look, were the present
+        estimate true, is below this (Lan, Simon and Halperin 1982, "Stochastically curtailed
+        testing").
+    """
+
+    threshold: float = 0.03
+    looks: tuple[int, ...] = (8, 12, 16, 20, 24, 28, 32, 36, 40)
+    alpha: float = 0.005
+    pass_level: float = 0.025
+    last_pass_level: float = 0.05
+    confirmation: float = 0.5
+    futility: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.threshold) and self.threshold > 0):
+            raise UsageError(f"threshold {self.threshold} is not a share above 0, like 0.03")
+        if len(self.looks) < 2:
+            raise UsageError(f"looks {self.looks}: a second look is needed to confirm the first")
+        rising = all(before < after for before, after in itertools.pairwise(self.looks))
+        if not (rising and all(n > 0 and n % 2 == 0 for n in self.looks)):
+            raise UsageError(f"looks {self.looks} are not even numbers of pairs in rising order")
+        for name in ("alpha", "pass_level", "last_pass_level"):
+            if not 0 < getattr(self, name) < 0.5:
+                raise UsageError(f"{name} {getattr(self, name)} is not between 0 and 0.5")
+
+    @property
+    def most_pairs(self) -> int:
+        """Pairs after which a verdict is due in any case."""
+        return self.looks[-1]
+
+    def next_look(self, pairs: int) -> int | None:
+        """How many pairs the first look after this many needs; None when all looks are over."""
+        return next((look for look in self.looks if look > pairs), None)
+
+    @property
+    def log_threshold(self) -> float:
+        """The threshold as a difference of logarithms."""
+        return math.log1p(self.threshold)
+
+    def level_to_pass(self, pairs: int) -> float:
+        """The level of the upper bound at a look."""
+        return self.last_pass_level if pairs == self.most_pairs else self.pass_level

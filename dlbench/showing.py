@@ -1,0 +1,79 @@
+"""Shows results on stdout, in the format that was asked for: with `cli` and `ending` the only place that prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dlbench import options
+from dlbench.ending import tell
+from dlbench.errors import DlbenchError, UsageError
+
+if TYPE_CHECKING:
+    from dlbench.record import Record
+    from dlbench.verdicts import Verdicts
+
+
+def read(path: Path) -> Record:
+    """A record; a mistake in it is one of the words that named it."""
+    from dlbench.record import read_record
+
+    try:
+        return read_record(path)
+    except DlbenchError as error:
+        raise UsageError(str(error)) from None
+
+
+def read_all(path: Path) -> list[tuple[str, Record]]:
+    """Every record of a file, by the names that reports give them; errors as for `read`."""
+    from dlbench.records import named
+
+    try:
+        return named(path)
+    except DlbenchError as error:
+        raise UsageError(str(error)) from None
+
+
+def show(records: Sequence[tuple[str, Record]], form: str, baseline: str | None = None) -> None:
+    """Records, by the names that the user gave them, in a format of `options.FORMATS`."""
+    import shutil
+
+    from dlbench.plugins import load_reporter
+    from dlbench.table import build
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((120, 24)).columns
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    render = load_reporter(options.FORMATS[form])
+    report = build(records, baseline)
+    click.echo(render(report, width=width, colour=colour), nl=False, color=colour)
+
+
+def show_verdicts(verdicts: Verdicts, form: str) -> None:
+    """On stdout, and in a GitHub Actions job on its summary page too."""
+    import shutil
+
+    from dlbench import step_summary
+    from dlbench.plugins import load_verdict_reporter
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((120, 24)).columns
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    render = load_verdict_reporter(options.VERDICT_FORMATS[form])
+    click.echo(render(verdicts, width=width, colour=colour), nl=False, color=colour)
+    if step_summary.wanted():
+        try:
+            step_summary.append(load_verdict_reporter("markdown")(verdicts))
+        except OSError as error:
+            # a page that cannot be written changes no verdict
+            tell(f"! {step_summary.VARIABLE} {error.filename}: {error.strerror}")
+
+
+def answer(text: str) -> None:
+    """What was asked for, on stdout."""
+    click.echo(text)

@@ -1,0 +1,66 @@
+"""How kernels' arguments reach the CUDA driver, read back from where the driver would read them."""
+
+import ctypes
+import gc
+import types
+
+import numpy as np
+from dlbench.backends.cupy_device import CupyDevice, source_text
+
+FUNCTION, STREAM = 4711, 42
+
+
+class Array:
+    """Stands for a CuPy array: what the device asks of one is its address."""
+
+    def __init__(self, address):
+        self.data = types.SimpleNamespace(ptr=address)
+
+
+def device(calls):
+    runtime = types.SimpleNamespace(
+        getDeviceProperties=lambda index: {
+            "name": b"GPU",
+            "multiProcessorCount": 132,
+            "major": 9,
+            "minor": 0,
+        }
+    )
+    cuda = types.SimpleNamespace(
+        runtime=runtime,
+        driver=types.SimpleNamespace(launchKernel=lambda *args: calls.append(args)),
+        Device=lambda index: types.SimpleNamespace(use=lambda: None),
+        Stream=lambda non_blocking: types.SimpleNamespace(ptr=STREAM),
+    )
+    cupy = types.SimpleNamespace(cuda=cuda, ndarray=Array, get_default_memory_pool=lambda: None)
+    return CupyDevice(cupy, 0)
+
+
+def read(table, number, kind):
+    """The value of a parameter, through the driver's table of addresses."""
+    address = ctypes.c_uint64.from_address(table + 8 * number).value
+    return kind.from_address(address).value
+
+
+def test_every_argument_lies_where_the_driver_reads_it_in_its_own_type():
+    calls = []
+    kernel = types.SimpleNamespace(ptr=FUNCTION)
+    args = (Array(2**40 + 256), np.int32(-7), np.float32(0.5), np.uint32(2**31), np.float64(0.999))
+    launch = device(calls).bind(kernel, (3, 2, 1), (64, 1, 1), args)
+    del args
+    gc.collect()
+    launch()
+    launch()
+    assert calls[0] == calls[1]
+    function, *sizes, stream, table, extra = calls[0]
+    assert (function, stream, extra) == (FUNCTION, STREAM, 0)
+    assert sizes == [3, 2, 1, 64, 1, 1, 0]
+    kinds = (ctypes.c_uint64, ctypes.c_int32, ctypes.c_float, ctypes.c_uint32, ctypes.c_double)
+    values = [read(table, number, kind) for number, kind in enumerate(kinds)]
+    assert values == [2**40 + 256, -7, 0.5, 2**31, 0.999]
+
+
+def test_the_constants_of_a_kernel_come_before_its_sources_in_their_order():
+    text = source_text(("kernels_common.cu", "kernels_shares.cu"), {"BIAS": 1, "ADD": 0})
+    assert text.startswith("#define BIAS 1\n#define ADD 0\n")
+    assert text.index("struct Progress") < text.index("finish_forward")

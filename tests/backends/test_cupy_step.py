@@ -1,0 +1,178 @@
+"""What a CuPy step consists of: the list in the documentation, and where values lie. Nothing is launched here."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dlbench.backends.cupy_program import Program, Value
+from dlbench.backends.cupy_session import Session
+from dlbench.backends.cupy_tiling import TILES, choose
+
+from dlbench.contract import Plan
+from dlbench.spec.suite import load_suite
+from dlbench.spec.workload import initial_weights, read_workload
+
+ROOT = Path(__file__).parents[2]
+
+
+class Memory:
+    """A device of which only the memory is there."""
+
+    name, description, multiprocessors, compute_capability, facts = "cuda:0", "", 132, (9, 0), {}
+
+    def buffer(self, size, dtype=np.float32):
+        return np.empty(size, dtype)
+
+    def zeros(self, size, dtype=np.float32):
+        return np.zeros(size, dtype)
+
+    def from_host(self, array):
+        return array.reshape(-1).copy()
+
+    def write(self, buffer, array):
+        buffer[...] = array.reshape(-1)
+
+    def to_host(self, buffer):
+        return buffer.copy()
+
+    def kernel(self, sources, defines, name):
+        return name
+
+    def bind(self, kernel, grid, block, args):
+        return lambda: None
+
+
+def session(workload, batch, precision="fp32", seed=0):
+    plan = Plan("cupy", "cuda", batch, 1, precision)
+    return Session(Memory(), plan, workload, initial_weights(workload, seed), "eager")
+
+
+def launches(workload, batch, training=True):
+    return session(workload, batch)._programs[training].launches
+
+
+def test_the_documented_step_is_the_one_that_is_run():
+    text = (ROOT / "docs" / "cupy-backend.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| `(\w+\.cu)` \|", text, re.MULTILINE)
+    listed = [(name, file) for _, name, file in rows]
+    made = launches(load_suite("cnn-mnist").workload, 64)
+    assert [(launch.name, launch.sources[-1]) for launch in made] == listed
+    assert [int(number) for number, _, _ in rows] == list(range(1, len(rows) + 1))
+
+
+def test_every_kernel_file_is_in_the_documentation():
+    text = (ROOT / "docs" / "cupy-backend.md").read_text("utf-8")
+    files = [*(ROOT / "backends").glob("kernels_*.cu"), *(ROOT / "backends").glob("cupy_*.py")]
+    assert files
+    assert [] == [file.name for file in files if f"`{file.name}`" not in text]
+
+
+def test_inference_draws_no_masks_and_ends_with_the_logits():
+    made = launches(load_suite("cnn-mnist").workload, 64, training=False)
+    assert not any(launch.defines.get("DROPOUT") for launch in made)
+    assert made[-1].name in ("convolution_forward", "finish_forward")
+
+
+def test_a_concatenation_copies_nothing_when_what_comes_before_can_write_in_place():
+    made = launches(load_suite("densenet-cifar10").workload, 2)
+    assert "apply" not in {launch.name for launch in made}
+
+
+def test_a_residual_sum_and_its_relu_are_part_of_the_normalisation_before_them():
+    made = launches(load_suite("resnet-cifar10").workload, 2)
+    sums = [launch for launch in made if launch.name == "norm_forward" and launch.defines["ADD"]]
+    assert 9 == len(sums)
+    assert {"apply", "apply_gradient"}.isdisjoint(launch.name for launch in made)
+
+
+def overlapping(values):
+    """Pairs of values that share memory, by the numbers of the launches in which they are alive."""
+    for number, one in enumerate(values):
+        for two in values[:number]:
+            if np.shares_memory(one.memory, two.memory):
+                yield one, two
+
+
+@pytest.mark.parametrize("suite", ["cnn-mnist", "resnet-cifar10"])
+def test_values_that_live_at_the_same_time_share_no_memory(suite):
+    opened = session(load_suite(suite).workload, 1)
+    program = opened._programs[True]
+    program.prepare([opened._input, opened._targets, opened._output])
+    alive = {}
+    for number, launch in enumerate(program.launches):
+        for value in launch.values:
+            alive.setdefault(value.root, []).append(number)
+    shared = 0
+    for one, two in overlapping(list(alive)):
+        shared += 1
+        assert alive[one][-1] < alive[two][0] or alive[two][-1] < alive[one][0]
+    assert shared
+
+
+def test_a_part_of_a_wider_value_begins_at_its_channel_and_ends_at_its_last_element():
+    whole = Value(2, (3, 4, 8))
+    whole.buffer = np.arange(whole.size, dtype=np.float32)
+    part = whole.part(5, 2)
+    image = whole.buffer.reshape(2, 3, 4, 8)
+    assert (part.memory[0], part.memory[-1]) == (image[0, 0, 0, 5], image[-1, -1, -1, 6])
+    assert part.overlaps(whole.part(6, 2))
+    assert not part.overlaps(whole.part(0, 5))
+    assert (part.vector, whole.part(4, 4).vector, whole.part(2, 4).vector) == (1, 4, 1)
+
+
+def test_more_elements_than_a_kernel_can_count_are_refused():
+    program = Program(Memory(), 2**16, None, True)
+    with pytest.raises(MemoryError, match="more than kernels can count"):
+        program.value((256, 256, 64))
+
+
+@pytest.mark.parametrize("precision", list(TILES))
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (64, 10, 128), (289, 64, 36_864), (10**6, 513, 27)])
+def test_a_tiling_covers_every_result_and_every_term(sizes, precision):
+    rows, columns, depth = sizes
+    for launches_to_share in (0, 1, 2):
+        tiling = choose(rows, columns, depth, precision, 132, launches_to_share)
+        tile, grid = tiling.tile, tiling.grid
+        assert (grid[0] - 1) * tile.rows < rows <= grid[0] * tile.rows
+        assert (grid[1] - 1) * tile.columns < columns <= grid[1] * tile.columns
+        assert (grid[2] - 1) * tiling.per_share < depth <= grid[2] * tiling.per_share
+        assert (grid[2], tiling.per_share % tile.depth) == (tiling.shares, 0)
+
+
+@pytest.mark.parametrize("tile", [tile for tiles in TILES.values() for tile in tiles], ids=str)
+def test_a_tile_fits_a_block_and_its_loaders(tile):
+    assert 32 <= tile.threads <= 1024
+    assert tile.threads >= max(tile.rows, tile.columns, tile.depth)
+    assert tile.depth % (8 * tile.groups) == 0
+    least = (16, 8) if tile.tensor_cores else (4, 4)
+    assert (tile.unit_rows % least[0], tile.unit_columns % least[1]) == (0, 0)
+
+
+def test_long_sums_for_few_results_are_shared_out():
+    assert choose(64, 128, 9216, "fp32", 132, 1).shares >= 8
+    assert choose(36_864, 64, 288, "fp32", 132, 1).shares == 1
+
+
+def test_what_is_loaded_comes_back_the_same_whatever_the_kernels_layout():
+    workload = read_workload(
+        {
+            "input_shape": [3, 5, 7],
+            "layers": [
+                {"type": "conv2d", "out_channels": 4, "kernel": [3, 2]},
+                {"type": "batch_norm"},
+                {"type": "flatten"},
+                {"type": "linear", "out_features": 6},
+            ],
+            "loss": "cross_entropy",
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+        }
+    )
+    random = np.random.default_rng(0)
+    weights = {
+        p.name: random.standard_normal(p.shape).astype(np.float32) for p in workload.parameters
+    }
+    opened = session(workload, 2)
+    opened.load(weights)
+    for name, value in opened.weights().items():
+        np.testing.assert_array_equal(value, weights[name], err_msg=name)

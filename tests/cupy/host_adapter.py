@@ -1,0 +1,32 @@
+"""The CuPy backend's adapter with its device exchanged: sessions, kernels and all on the CPU."""
+
+from __future__ import annotations
+
+from dlbench.backends.cupy_device import source_text
+from dlbench.backends.cupy_program import Launch
+from dlbench.backends.cupy_session import Session
+from host_device import HostDevice
+
+from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.spec.workload import Weights, Workload
+
+
+class HostAdapter:
+    """Opens sessions on one `HostDevice`."""
+
+    def __init__(self, device: HostDevice | None = None) -> None:
+        self.device = device or HostDevice(source_text, mode="fast")
+
+    def info(self) -> BackendInfo:
+        """What the device is called."""
+        there = Device(self.device.name, self.device.description)
+        return BackendInfo("host", (there,), mode="eager", own_kernels=True)
+
+    def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
+        """A session in eager mode, which on this device is the only one."""
+        return Session(self.device, plan, workload, weights, "eager")
+
+
+def launches(session: Session) -> list[Launch]:
+    """All launches of a session's training step and of its inference."""
+    return [launch for program in session._programs.values() for launch in program.launches]

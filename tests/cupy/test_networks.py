@@ -1,0 +1,80 @@
+"""Sessions of the CuPy backend on the CPU: every layer, loss and optimizer against the oracle, in any order."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import pytest
+from dlbench.backends.cupy_device import source_text
+from host_adapter import HostAdapter, launches
+from host_device import HostDevice, Schedule
+from recorded import sample, workloads
+from vectors import PLAN
+
+from dlbench.spec.workload import initial_weights
+from dlbench.verify.check import verify
+from dlbench.verify.conformance import trials
+
+SCHEDULES = [Schedule("forward"), Schedule("reversed"), Schedule("shuffled", 1)]
+TRIALS = {f"{trial.group}: {trial.name}": trial for trial in trials(networks=1, seed=0)}
+MORE = {f"{trial.group}: {trial.name}": trial for trial in trials(networks=20, seed=1)}
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory):
+    """Where the oracle's results are kept."""
+    return tmp_path_factory.mktemp("oracle")
+
+
+@functools.cache
+def device(schedule):
+    return HostDevice(source_text, schedule)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiling_ahead():
+    """The kernels of all networks, on all cores, while the first tests run."""
+    for trial in TRIALS.values():
+        plan = dataclasses.replace(PLAN, batch=trial.batch)
+        weights = initial_weights(trial.workload, 0)
+        session = HostAdapter(device(SCHEDULES[0])).open(plan, trial.workload, weights)
+        for launch in launches(session):
+            device(SCHEDULES[0]).kernel(launch.sources, launch.defines, launch.name)
+
+
+def reason(trial, precision, cache_dir):
+    """Why a trial is not verified with its threads in shuffled order; empty where it is."""
+    plan = dataclasses.replace(PLAN, batch=trial.batch, precision=precision)
+    adapter = HostAdapter(device(SCHEDULES[-1]))
+    return verify(adapter, plan, trial.workload, cache_dir).reason
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_network_is_verified_in_shuffled_order(name, cache_dir):
+    assert "" == reason(TRIALS[name], "fp32", cache_dir)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+@pytest.mark.parametrize("name", MORE)
+def test_more_networks_are_verified_in_either_precision(name, precision, cache_dir):
+    assert "" == reason(MORE[name], precision, cache_dir)
+
+
+def after(workload, precision, schedule):
+    """Output, loss and weights of two training steps."""
+    plan = dataclasses.replace(PLAN, batch=3, precision=precision)
+    weights, inputs, targets = sample(workload, plan.batch)
+    session = HostAdapter(device(schedule)).open(plan, workload, weights)
+    batch = session.upload(inputs, targets)
+    losses = [session.download(session.train_step(batch)) for _ in range(2)]
+    output = session.download(session.infer(batch))
+    return [array.tobytes() for array in (*losses, output, *session.weights().values())]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+@pytest.mark.parametrize("number", range(len(workloads())))
+def test_the_order_of_threads_and_blocks_does_not_change_a_bit(number, precision):
+    first, *others = (after(workloads()[number], precision, order) for order in SCHEDULES)
+    assert all(first == other for other in others)

@@ -1,0 +1,28 @@
+"""One whole training step of every suite, through the kernels on the CPU, against the oracle."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from host_adapter import HostAdapter
+from vectors import PLAN, SUITES, check_step, failures, step_of
+
+from dlbench.spec.suite import load_suite
+from dlbench.verify.dropout import check_dropout
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_training_step_of_a_suite_is_the_oracles(name):
+    assert [] == check_step(HostAdapter(), PLAN, *step_of(name))
+
+
+@pytest.mark.parametrize("name", ["ci", "linear-mse", "resnet-cifar10"])
+def test_a_training_step_on_tensor_cores_is_the_oracles(name):
+    plan = dataclasses.replace(PLAN, precision="tf32")
+    assert [] == check_step(HostAdapter(), plan, *step_of(name, "tf32"))
+
+
+@pytest.mark.parametrize("name", ["cnn-mnist", "smoke"])
+def test_the_dropout_of_a_suite_is_the_oracles(name):
+    assert [] == failures(check_dropout(HostAdapter(), PLAN, load_suite(name).workload))

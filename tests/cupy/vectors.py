@@ -1,0 +1,43 @@
+"""What kernels are held against, on the CPU and on a GPU alike: a training step of each suite."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import dlbench.suites
+
+from dlbench.contract import Adapter, Plan
+from dlbench.spec.suite import load_suite
+from dlbench.spec.workload import Workload
+from dlbench.verify.expectation import expect
+from dlbench.verify.points import draw_point
+from dlbench.verify.reference import Stop
+from dlbench.verify.result import Check
+from dlbench.verify.steps import check_gradients, check_resident
+
+SUITES = sorted(path.stem for path in Path(dlbench.suites.__path__[0]).glob("*.toml"))
+PLAN = Plan("cupy", "cuda:0", batch=2, threads=1)
+
+
+@functools.cache
+def step_of(name: str, precision: str = "fp32") -> tuple[Workload, Stop]:
+    """A suite without its dropout, and what one training step of it must give."""
+    workload = load_suite(name).workload.without_dropout()
+    point = draw_point(workload, PLAN.batch, "step", precision)
+    (expected,) = expect(workload, [point], (1.0,), precision)
+    return workload, Stop(point, 1.0, expected)
+
+
+def check_step(adapter: Adapter, plan: Plan, workload: Workload, stop: Stop) -> list[str]:
+    """What is wrong with logits, loss, every gradient, and the weights after a step of the suite's optimizer."""
+    checks = check_gradients(adapter, plan, workload, [stop])
+    session = adapter.open(plan, workload, stop.point.weights)
+    return failures([*checks, *check_resident(session, stop)])
+
+
+def failures(checks: Sequence[Check]) -> list[str]:
+    """The checks that failed, in words; there must be checks at all."""
+    assert checks
+    return [check.sentence() for check in checks if not check.passed]

@@ -1,0 +1,84 @@
+"""Prints how often the gate is right on a recording: false alarms, passes, slowdowns found.
+
+    python tools/gate_trial.py tests/gate/data/two_cores.csv.gz --part second
+    python tools/gate_trial.py noise.csv.gz --cases 8
+
+`tools/record_noise.py` makes a recording. The design is the one that `dlbench gate` uses
+(`dlbench/gate/design.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from dlbench.errors import DlbenchError
+from dlbench.gate.design import Design
+from dlbench.gate.trial import Share, Tally, consecutive, overlapping, read_stream
+
+SLOWDOWNS = (0.0, 0.02, 0.03, 0.05, 0.08)
+PARTS = {"all": (0.0, 1.0), "first": (0.0, 0.5), "second": (0.5, 1.0)}
+
+
+def main() -> None:
+    """Reads a recording, prints a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--threshold", type=float, default=3.0, help="in %%")
+    parser.add_argument(
+        "--cases", type=int, default=1, help="cases judged together, one of them with the slowdown"
+    )
+    parser.add_argument("--part", choices=PARTS, default="all", help="half of the recording")
+    parser.add_argument(
+        "--slowdown", type=float, action="append", help="planted, in %%; repeatable"
+    )
+    chosen = parser.parse_args()
+    try:
+        stream = read_stream(chosen.file)
+        design = Design(threshold=chosen.threshold / 100)
+    except (DlbenchError, OSError) as error:
+        sys.exit(f"error: {error}")
+    begin, end = (round(share * len(stream)) for share in PARTS[chosen.part])
+    part = stream[begin:end]
+    planted = [percent / 100 for percent in chosen.slowdown or ()] or SLOWDOWNS
+    print(f"{chosen.file.name}, processes {begin:,} to {end - 1:,}; {design}\n")
+    for title, run in (
+        ("Trials one after the other (no process twice)", consecutive),
+        (
+            "Trials that begin at every fourth process, either arm first (not independent)",
+            overlapping,
+        ),
+    ):
+        print(f"{title}, threshold {chosen.threshold:g} %, cases: {chosen.cases}\n")
+        print(
+            "| planted | trials | called slower | passed | inconclusive | failed wrongly | pairs |"
+        )
+        print("|---:|---:|---:|---:|---:|---:|---:|")
+        for slowdown in planted:
+            print(line(run(part, design, slowdown, chosen.cases), exact=run is consecutive))
+        print(flush=True)
+
+
+def line(tally: Tally, exact: bool) -> str:
+    """A row of the table, with exact intervals where the trials are disjoint."""
+    shares = (tally.slower, tally.passed, tally.inconclusive, tally.wrongly_failed)
+    cells = [
+        f"+{100 * tally.slowdown:g} %" if tally.slowdown else "same code",
+        f"{tally.wrongly_failed.of:,}",
+        *(percent(share, exact) for share in shares),
+        f"{tally.mean_pairs:.1f} (at most {tally.most_pairs})",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def percent(share: Share, exact: bool) -> str:
+    """``98.2 % [96.0, 99.4]``."""
+    if not share.of:
+        return "–"
+    low, high = (100 * bound for bound in share.interval)
+    return f"{100 * share.value:.1f} %" + (f" [{low:.1f}, {high:.1f}]" if exact else "")
+
+
+if __name__ == "__main__":
+    main()
