@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,14 +20,26 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "dlbench", "backends", "reports", "suites")
 USAGE = 2
-# prints the requirements among its arguments that are not installed, and where dlbench is, if anywhere
+# prints those of its arguments, and of what they require in turn, that are not met, and where dlbench is, if anywhere
 LOOK = """\
 import importlib.metadata, importlib.util, sys
-for name in sys.argv[1:]:
+from pip._vendor.packaging.requirements import Requirement
+waiting, seen = sys.argv[1:], set()
+while waiting:
+    text = waiting.pop(0)
+    wanted = Requirement(text)
+    if text in seen or wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+        continue
+    seen.add(text)
     try:
-        importlib.metadata.distribution(name)
+        found = importlib.metadata.distribution(wanted.name)
     except importlib.metadata.PackageNotFoundError:
-        print(name)
+        print(text.partition(";")[0].strip())
+        continue
+    if wanted.specifier.contains(found.version, prereleases=True):
+        waiting += found.requires or []
+    else:
+        print(text.partition(";")[0].strip())
 spec = importlib.util.find_spec("dlbench")
 print("dlbench", spec.origin if spec and importlib.util.find_spec("dlbench.backends") else "")
 """
@@ -70,9 +82,10 @@ def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
     needed = requirements()
     missing, origin = look(needed, environment)
     if missing:
+        quoted = " ".join(map(shlex.quote, missing))
         return (
             f"{sys.executable} lacks {', '.join(missing)}; where there is a network: "
-            f"{sys.executable} -m pip download --no-deps -d wheels {' '.join(missing)}"
+            f"{sys.executable} -m pip download --no-deps -d wheels {quoted}"
             "; then here: make gpu-check WHEELS=wheels"
         )
     if origin and Path(origin).resolve().is_relative_to(ROOT) and site not in Path(origin).parents:
@@ -90,14 +103,14 @@ def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
 
 
 def requirements() -> list[str]:
-    """The names of the distributions that dlbench cannot do without."""
+    """What dlbench cannot do without, with bounds."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    return [re.split(r"[^A-Za-z0-9._-]", line)[0] for line in project["dependencies"]]
+    return list(project["dependencies"])
 
 
-def look(names: list[str], environment: dict[str, str]) -> tuple[list[str], str]:
-    """Which of these distributions are not installed, and where dlbench is; empty without its backends."""
-    command = [sys.executable, "-c", LOOK, *names]
+def look(requirements: list[str], environment: dict[str, str]) -> tuple[list[str], str]:
+    """Which requirements are not met, and where dlbench is; empty without its backends."""
+    command = [sys.executable, "-c", LOOK, *requirements]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     *missing, last = done.stdout.splitlines()
     return missing, last.partition(" ")[2]

@@ -52,10 +52,8 @@ def test_wheels_are_installed_beside_and_nothing_is_asked_of_a_network(tool, whe
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert f"42 {site}/carried.py" == done.stdout.strip()
-    assert (["nowhere-at-all"], "") == (
-        tool.look(["carried", "nowhere-at-all"], environment)[0],
-        "",
-    )
+    wanted = ["carried>=1", "carried>=2", "nowhere-at-all<3", "nowhere-else; python_version<'3'"]
+    assert ["carried>=2", "nowhere-at-all<3"] == tool.look(wanted, environment)[0]
 
 
 def test_a_folder_without_wheels_and_a_broken_wheel_are_told(tool, tmp_path):
@@ -67,16 +65,27 @@ def test_a_folder_without_wheels_and_a_broken_wheel_are_told(tool, tmp_path):
 
 
 def test_what_is_missing_is_named_with_the_words_that_get_it(tool, monkeypatch, tmp_path):
-    monkeypatch.setattr(tool, "requirements", lambda: ["numpy", "nowhere-at-all"])
+    monkeypatch.setattr(tool, "requirements", lambda: ["numpy", "nowhere-at-all<3"])
     told = tool.bring(None, tmp_path / "site", dict(os.environ))
-    assert "lacks nowhere-at-all;" in told
-    assert "pip download --no-deps -d wheels nowhere-at-all" in told
+    assert "lacks nowhere-at-all<3;" in told
+    assert "pip download --no-deps -d wheels 'nowhere-at-all<3'; then here:" in told
     assert "make gpu-check WHEELS=wheels" in told
 
 
-def test_the_requirements_are_those_of_the_project(tool):
-    assert {"msgspec", "numpy", "nvidia-ml-py", "click"} <= set(tool.requirements())
-    assert all(name.replace("-", "").isalnum() for name in tool.requirements())
+def test_what_a_requirement_requires_in_turn_is_looked_for_too(tool, wheels, tmp_path):
+    (wheel,) = wheels.glob("*.whl")
+    needy = tmp_path / "site" / "needy-1.0.dist-info"
+    needy.mkdir(parents=True)
+    lines = ["Metadata-Version: 2.1", "Name: needy", "Version: 1.0", "Requires-Dist: carried>=1"]
+    (needy / "METADATA").write_text("\n".join([*lines, "Requires-Dist: more; extra == 'all'"]))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    assert ["carried>=1"] == tool.look(["needy"], environment)[0]
+    assert "" == tool.install([str(wheel)], tmp_path / "site", environment)
+    assert [] == tool.look(["needy"], environment)[0]
+
+
+def test_this_project_lacks_nothing_where_its_tests_run(tool):
+    assert [] == tool.look(tool.requirements(), dict(os.environ))[0]
 
 
 def test_a_checkout_that_is_installed_already_is_not_installed_again(tool, tmp_path):
