@@ -34,12 +34,12 @@ while waiting:
     try:
         found = importlib.metadata.distribution(wanted.name)
     except importlib.metadata.PackageNotFoundError:
-        print(text.partition(";")[0].strip())
+        print(f"{wanted.name}{wanted.specifier}")
         continue
     if wanted.specifier.contains(found.version, prereleases=True):
         waiting += found.requires or []
     else:
-        print(text.partition(";")[0].strip())
+        print(f"{wanted.name}{wanted.specifier}")
 spec = importlib.util.find_spec("dlbench")
 print("dlbench", spec.origin if spec and importlib.util.find_spec("dlbench.backends") else "")
 """
@@ -79,8 +79,11 @@ def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
             return f"no wheels in {wheels}"
         if trouble := install([str(path) for path in found], site, environment):
             return f"the wheels in {wheels} cannot be installed: {trouble}"
-    needed = requirements()
-    missing, origin = look(needed, environment)
+    missing, origin = look(requirements(), environment)
+    is_ours = bool(origin) and Path(origin).resolve().is_relative_to(ROOT)
+    builds = not is_ours or site in Path(origin).parents
+    if builds:
+        missing += look(requirements(to_build=True), environment)[0]
     if missing:
         quoted = " ".join(map(shlex.quote, missing))
         return (
@@ -88,7 +91,7 @@ def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
             f"{sys.executable} -m pip download --no-deps -d wheels {quoted}"
             "; then here: make gpu-check WHEELS=wheels"
         )
-    if origin and Path(origin).resolve().is_relative_to(ROOT) and site not in Path(origin).parents:
+    if not builds:
         return ""
     with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
         # a copy: building writes beside the sources and would pick up what an earlier build left there
@@ -97,15 +100,13 @@ def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
             copy = shutil.copytree if path.is_dir() else shutil.copy2
             copy(path, Path(folder) / name)
         trouble = install(["--no-build-isolation", folder], site, environment)
-    if not trouble:
-        return ""
-    return f"dlbench cannot be built (it needs setuptools 77 or later; carry its wheel): {trouble}"
+    return f"dlbench cannot be built: {trouble}" if trouble else ""
 
 
-def requirements() -> list[str]:
-    """What dlbench cannot do without, with bounds."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    return list(project["dependencies"])
+def requirements(*, to_build: bool = False) -> list[str]:
+    """What dlbench cannot do without, or cannot be built without, with bounds."""
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    return list(file["build-system"]["requires"] if to_build else file["project"]["dependencies"])
 
 
 def look(requirements: list[str], environment: dict[str, str]) -> tuple[list[str], str]:

@@ -65,7 +65,7 @@ def test_a_folder_without_wheels_and_a_broken_wheel_are_told(tool, tmp_path):
 
 
 def test_what_is_missing_is_named_with_the_words_that_get_it(tool, monkeypatch, tmp_path):
-    monkeypatch.setattr(tool, "requirements", lambda: ["numpy", "nowhere-at-all<3"])
+    monkeypatch.setattr(tool, "requirements", lambda to_build=False: ["numpy", "nowhere-at-all<3"])
     told = tool.bring(None, tmp_path / "site", dict(os.environ))
     assert "lacks nowhere-at-all<3;" in told
     assert "pip download --no-deps -d wheels 'nowhere-at-all<3'; then here:" in told
@@ -99,7 +99,7 @@ def test_dlbench_itself_is_built_from_the_checkout_and_finds_its_backends(
 ):
     site = tmp_path / "site"
     # as if what is installed were another checkout's
-    monkeypatch.setattr(tool, "look", lambda names, environment: ([], ""))
+    monkeypatch.setattr(tool, "look", lambda wanted, environment: ([], ""))
     environment = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
     assert "" == tool.bring(None, site, environment)
     code = (
