@@ -7,6 +7,7 @@ along, into a folder of the checkout, and so does dlbench itself. It needs the s
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shlex
 import shutil
@@ -73,12 +74,14 @@ def main(words: list[str]) -> int:
 
 def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
     """Installs the wheels and this checkout into `site`; what is in the way, or nothing."""
-    if wheels is not None:
-        found = sorted(wheels.glob("*.whl"))
-        if not found:
-            return f"no wheels in {wheels}"
-        if trouble := install([str(path) for path in found], site, environment):
-            return f"the wheels in {wheels} cannot be installed: {trouble}"
+    found = [] if wheels is None else sorted(wheels.glob("*.whl"))
+    if wheels is not None and not found:
+        return f"no wheels in {wheels}"
+    mark, stamp = site / "installed-from", stamp_of(found)
+    if mark.exists() and mark.read_text("utf-8") == stamp:
+        return ""
+    if found and (trouble := install([str(path) for path in found], site, environment)):
+        return f"the wheels in {wheels} cannot be installed: {trouble}"
     missing, origin = look(requirements(), environment)
     is_ours = bool(origin) and Path(origin).resolve().is_relative_to(ROOT)
     builds = not is_ours or site in Path(origin).parents
@@ -100,7 +103,18 @@ def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
             copy = shutil.copytree if path.is_dir() else shutil.copy2
             copy(path, Path(folder) / name)
         trouble = install(["--no-build-isolation", folder], site, environment)
-    return f"dlbench cannot be built: {trouble}" if trouble else ""
+    if trouble:
+        return f"dlbench cannot be built: {trouble}"
+    mark.write_text(stamp, "utf-8")
+    return ""
+
+
+def stamp_of(wheels: list[Path]) -> str:
+    """Changes with any wheel and any file that dlbench is built from; a slice has no time to install them again."""
+    files = [path for name in BUILT_FROM for path in (ROOT / name, *(ROOT / name).rglob("*"))]
+    kept = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in kept + wheels]
+    return hashlib.sha256(repr(states).encode()).hexdigest()
 
 
 def requirements(*, to_build: bool = False) -> list[str]:

@@ -95,7 +95,7 @@ def test_a_checkout_that_is_installed_already_is_not_installed_again(tool, tmp_p
 
 
 def test_dlbench_itself_is_built_from_the_checkout_and_finds_its_backends(
-    tool, monkeypatch, tmp_path
+    tool, wheels, monkeypatch, tmp_path
 ):
     site = tmp_path / "site"
     # as if what is installed were another checkout's
@@ -111,3 +111,11 @@ def test_dlbench_itself_is_built_from_the_checkout_and_finds_its_backends(
         [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True
     )
     assert f"{site}/dlbench/__init__.py True" == done.stdout.strip(), done.stderr
+
+    # what has not changed is not installed again, and what has changed is
+    asked = []
+    monkeypatch.setattr(tool, "install", lambda what, *rest: asked.append(what) or "")
+    assert "" == tool.bring(None, site, environment)
+    assert [] == asked
+    assert "" == tool.bring(wheels, site, environment)
+    assert 2 == len(asked)
