@@ -11,12 +11,14 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 MADE := $(VENV)/.made
 BENCH_READY := $(VENV)/.bench-ready
 TEST_READY := $(VENV)/.test-ready
+# the environment, where there is one and nothing else is named
+GPU_PYTHON = $(if $(filter file,$(origin PYTHON)),$(or $(wildcard $(BIN)/python),$(PYTHON)),$(PYTHON))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # two jobs at once would share one environment and disturb each other's timings
 .NOTPARALLEL:
-.PHONY: bench test check soak benchmark format clean help
+.PHONY: bench test check soak benchmark gpu-check format clean help
 
 bench: $(BENCH_READY) ## install dlbench with its CPU backends, run the suite cnn-mnist
 	@$(BIN)/dlbench run --suite cnn-mnist $(ARGS)
@@ -36,6 +38,12 @@ soak: $(TEST_READY) ## run the tests that take long or need the network
 benchmark: $(TEST_READY) ## run the benchmarks of dlbench itself
 	@$(BIN)/python -m pytest -m benchmark $(ARGS)
 
+# needs no network and makes no environment: PYTHON is whichever has the frameworks, WHEELS a folder with
+# wheels of what it lacks, MINUTES the time that there is
+gpu-check: ## on a machine with a GPU: its tests, the CPU against the GPU, one record
+	@'$(GPU_PYTHON)' tools/gpu_check.py $(if $(WHEELS),--wheels '$(WHEELS)') \
+	  $(if $(MINUTES),--minutes '$(MINUTES)') $(ARGS)
+
 format: $(TEST_READY) ## format the code, mend what the linter can mend
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
@@ -45,7 +53,7 @@ clean: ## remove the environment and everything built; records in results/ stay
 	@find dlbench backends reports suites tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 $(MADE):
 	@command -v '$(PYTHON)' >/dev/null || \

@@ -21,7 +21,7 @@ from dlbench import options
 from dlbench.commands import request_of, resume_record, run_request, say_plan
 from dlbench.ending import Root, exit_code, tell
 from dlbench.errors import UsageError
-from dlbench.showing import answer, read, show, show_verdicts
+from dlbench.showing import answer, read_all, show, show_verdicts
 
 
 @click.group(
@@ -184,7 +184,7 @@ def report_command(
         raise UsageError("--against says what cold starts are held against; add --cold-start")
     from dlbench.table import ColdStart
 
-    records = [(str(path), read(path)) for path in dict.fromkeys(files)]
+    records = [each for path in dict.fromkeys(files) for each in read_all(path)]
     show(records, form, baseline, ColdStart(against) if cold_start else None)
     return 0
 

@@ -39,6 +39,7 @@ class Request:
     cache_dir : where fetched data and the oracle's results are kept.
     backends : names, or ``module:Class``.
     devices : ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:`` and a UUID.
+    own_device : each backend on one device alone, a GPU where it has one, whatever `devices` and the suite say.
     modes : ``eager`` or ``graph``; empty for all that each backend has.
     precisions : of `PRECISIONS`; empty for ``fp32``.
     scenarios, batches, threads, seed : the rest of the selection.
@@ -62,6 +63,7 @@ class Request:
     cache_dir: Path
     backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    own_device: bool = False
     modes: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
@@ -218,11 +220,13 @@ def plan_of(case: Case, seed: int) -> Plan:
 
 
 def _devices(request: Request, seen: Found) -> Sequence[str]:
-    if request.devices:
+    kinds = {name.partition(":")[0] for name, _ in seen.devices}
+    if request.own_device and seen.status == "ok":
+        return ["cuda" if "cuda" in kinds else "cpu"]
+    if request.devices and not request.own_device:
         return list(dict.fromkeys(request.devices))
     if seen.status != "ok":
         return [seen.default_device]
-    kinds = {name.partition(":")[0] for name, _ in seen.devices}
     wanted = request.suite.matrix.devices
     return [device for device in wanted if device.partition(":")[0] in kinds] or wanted
 

@@ -18,6 +18,7 @@ import msgspec
 
 from dlbench.environment import Environment
 from dlbench.errors import DlbenchError
+from dlbench.gpu_tests import GpuTests
 from dlbench.surroundings import Surroundings
 
 SCHEMA = 1
@@ -274,7 +275,7 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
 
 
 Measured = Process | Wait | Telemetry | Sampling | Peak | Training
-Line = Header | Resumed | Skip | Verification | Measured | End
+Line = Header | Resumed | Skip | Verification | Measured | GpuTests | End
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -389,13 +390,16 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 
 def read_record(path: Path) -> Record:
-    """A whole record.
-
-    Raises
-    ------
-    DlbenchError : no header in the first line, or a schema that this version does not read.
-    """
+    """The record of a file that holds one; `dlbench.records` reads those that hold several, which are
+    refused here (DlbenchError), as is what has no header or another schema."""
     lines = tuple(read_lines(path))
+    if any(isinstance(line, Header) for line in lines[1:]):
+        raise DlbenchError(f"{path}: holds several records; to see them: dlbench report {path}")
+    return record_of(path, lines)
+
+
+def record_of(path: Path, lines: tuple[Line, ...]) -> Record:
+    """The record that lines of a file are; errors as for `read_record`."""
     if not lines or not isinstance(lines[0], Header):
         raise DlbenchError(f"{path}: not a dlbench record: its first line is no header")
     if lines[0].schema != SCHEMA:

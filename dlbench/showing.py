@@ -30,6 +30,16 @@ def read(path: Path) -> Record:
         raise UsageError(str(error)) from None
 
 
+def read_all(path: Path) -> list[tuple[str, Record]]:
+    """Every record of a file, by the names that reports give them; errors as for `read`."""
+    from dlbench.records import named
+
+    try:
+        return named(path)
+    except DlbenchError as error:
+        raise UsageError(str(error)) from None
+
+
 def show(
     records: Sequence[tuple[str, Record]],
     form: str,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -337,8 +337,9 @@ def _frame(
 def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
     """What keeps rows of different records from being compared."""
     questions: Mapping[str, Any] = {
-        "different data": [run.header.data.fingerprint for run in runs],
-        "different workloads": [run.header.workload_digest for run in runs],
+        # rows of different suites are never taken for comparable
+        "different data": _within_suites(runs, lambda header: header.data.fingerprint),
+        "different workloads": _within_suites(runs, lambda header: header.workload_digest),
         "different seeds": [run.header.seed for run in runs],
         "different machines": [
             (m.cpu, m.logical_cores, m.usable_cores, m.memory_bytes, m.gpus)
@@ -372,6 +373,15 @@ def _environment_notes(runs: Sequence[Run]) -> Iterator[str]:
                     for each in differences
                 )
                 yield f"different environments: {told}"
+
+
+def _within_suites(runs: Sequence[Run], question: Callable[[Header], str]) -> list[bool]:
+    """For each run whether its answer is that of the first run of its suite."""
+    first: dict[str, str] = {}
+    return [
+        question(run.header) == first.setdefault(run.header.suite, question(run.header))
+        for run in runs
+    ]
 
 
 def _baseline_notes(runs: Sequence[Run], baseline: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from dlbench.spec.suite import list_suites, load_suite, parse_suite
 from dlbench.spec.training import LOSSES, OPTIMIZERS, SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [path.name for path in DOCUMENTS]
 
 
@@ -47,7 +47,7 @@ def test_every_command_in_a_document_is_accepted_with_its_options(words, tmp_pat
     for word in filled:
         if word.endswith(".jsonl"):
             path = tmp_path / word
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     command, arguments = cli, filled[1:]
     while isinstance(command, click.Group) and arguments:

@@ -1,0 +1,189 @@
+"""The words of `python -m dlbench.gpu_check`, what it says meanwhile, and how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from dlbench import options, plugins
+from dlbench.ending import FAILED, INTERRUPTED, NOTHING, Root, exit_code, tell
+from dlbench.errors import UsageError
+from dlbench.gpu_check import files, slices
+from dlbench.gpu_check.parts import BASELINE, PARTS, Extent, Part, Planned, planned, with_gpu
+from dlbench.gpu_check.pytest_run import gpu_tests
+from dlbench.gpu_check.slices import Limit
+from dlbench.gpu_tests import GpuTests
+from dlbench.look import Found, look_at
+from dlbench.machine import look
+from dlbench.outcome import outcomes
+from dlbench.plan import PRECISIONS
+from dlbench.progress import progress
+from dlbench.record import Machine, Record
+from dlbench.spec.decode import nearest
+from dlbench.wording import plural
+
+RESULTS = Path("docs/results")
+_TESTS_SHARE = 0.5
+"""Of a slice that the tests may take."""
+_LONGEST_S = 3600.0
+
+
+@click.group(
+    cls=Root,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--minutes",
+    type=float,
+    callback=lambda context, parameter, value: (
+        None if value is None else options.positive(context, parameter, value)
+    ),
+    help="Stop cleanly within this time.  [default: no limit]",
+)
+@click.option(
+    "--record",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.jsonl",
+    help="Begin or go on with this one.  [default: docs/results/<date>-<device>.jsonl]",
+)
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    metavar="SUITE:BATCH[:PRECISION]",
+    help="Only this (repeatable), in this order.",
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME",
+    help="Only this against NumPy (repeatable).  [default: all that are installed]",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=Extent.rounds,
+    show_default=True,
+    help="Fresh processes a case.",
+)
+@click.option(
+    "--seconds",
+    type=float,
+    callback=options.positive,
+    default=Extent.seconds,
+    show_default=True,
+    help="Sampling time of each process.",
+)
+@click.option("--no-tests", is_flag=True, help="Leave the tests on the GPU out.")
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def command(
+    minutes: float | None,
+    path: Path | None,
+    parts: tuple[str, ...],
+    backends: tuple[str, ...],
+    rounds: int,
+    seconds: float,
+    no_tests: bool,
+    only_plan: bool,
+    quiet: bool,
+) -> int:
+    """Run the tests on this machine's GPU, measure the CPU against it, and leave one record.
+
+    What is missing in the record is done and nothing else, so the same words go on with it.
+    """
+    limit = Limit(None if minutes is None else 60 * minutes)
+    machine = look()
+    names = dict.fromkeys((BASELINE, *(backends or plugins.adapter_names())))
+    found = look_at([*names], open_session=False)
+    on_gpu = with_gpu(found)
+    if not on_gpu:
+        tell(_no_gpu(found, machine))
+        return NOTHING
+    chosen = tuple(map(_part, parts)) or PARTS
+    plan = planned(found, machine, options.cache_dir(), chosen, Extent(rounds, seconds))
+    device = next(text for name, text in found[on_gpu[0]].devices if name.startswith("cuda"))
+    if path is None:
+        today = datetime.now(UTC).date().isoformat()
+        path = files.choose(RESULTS, files.slug(device), today, plan, machine)
+    records = slices.records_in(path)
+    tell(f"{device.partition(',')[0]} with {', '.join(on_gpu)}; the record is {path}")
+    for line in _list(plan, records):
+        tell(line)
+    if only_plan:
+        return 0
+    known = files.tests_in(records)
+    news = None
+    if known is None and not no_tests and not slices.is_done(plan, records):
+        news = gpu_tests(Path.cwd(), _TESTS_SHARE * min(limit.left_s, _LONGEST_S))
+        tell(news.sentence)
+    interrupted = False
+    try:
+        with progress(sys.stderr, quiet=quiet) as observer:
+            slices.carry_out(plan, path, limit, machine, observer, news)
+    except KeyboardInterrupt:
+        interrupted = True
+    code = _conclude(path, plan, known or news)
+    return INTERRUPTED if interrupted else code
+
+
+def main() -> None:
+    """The program."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    command(prog_name="python -m dlbench.gpu_check")
+
+
+def _conclude(path: Path, plan: Sequence[Planned], tests: GpuTests | None) -> int:
+    """Writes the page, says how far it is and what to commit; the exit code."""
+    records = slices.records_in(path)
+    if not records:
+        tell("nothing was measured yet; the same words begin again")
+        return NOTHING
+    state = slices.state(plan, records)
+    page = files.write_page(path, state.missing)
+    statuses = [outcome.status for record in records for outcome in outcomes(record)]
+    if not slices.is_done(plan, records):
+        tell(f"{plural(state.missing, 'case')} missing yet; the same words go on with {path}")
+    else:
+        tell(f"complete: {plural(state.settled, 'case')}")
+        tell(f"to commit: {path} {page}")
+        tell("and a reading of them: docs/results/README.md says where it belongs")
+    code = exit_code(statuses)
+    return FAILED if tests is not None and tests.failed else code
+
+
+def _list(plan: Sequence[Planned], records: Sequence[Record]) -> Iterator[str]:
+    for each in plan:
+        state = slices.state([each], records)
+        lacking = f", {state.missing} missing" if state.missing else ", complete"
+        yield f"  {each.part.label}: {plural(len(each.cases), 'case')}{lacking}"
+
+
+def _no_gpu(found: Mapping[str, Found], machine: Machine) -> str:
+    reasons = "; ".join(
+        f"{name}: {seen.reason or 'has no CUDA device'}"
+        for name, seen in found.items()
+        if name != BASELINE
+    )
+    there = f"the driver has {', '.join(machine.gpus)}, but " if machine.gpus else ""
+    return f"no GPU to check: {there}no backend can use one ({reasons})"
+
+
+def _part(word: str) -> Part:
+    found = re.fullmatch(r"([^:]+):([1-9]\d*)(?::(\w+))?", word)
+    if found is None:
+        raise UsageError(f"--part {word!r} is not SUITE:BATCH, like cnn-mnist:64")
+    precision = found[3] or PRECISIONS[0]
+    if precision not in PRECISIONS:
+        raise UsageError(f"--part {word!r}: {nearest(precision, PRECISIONS)}")
+    return Part(found[1], int(found[2]), precision)

@@ -1,0 +1,138 @@
+"""What a GPU check measures, in which order: parts, each a run of its own with NumPy on the CPU as its baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dlbench.look import Found
+from dlbench.plan import PRECISIONS, Request, plan
+from dlbench.record import Case, Header, Machine
+from dlbench.spec.suite import load_suite
+
+BASELINE = "numpy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One run: a suite at one batch size, training and inference, every backend on the device that is its own.
+
+    Attributes
+    ----------
+    suite : a name, or a suite's file.
+    precision : other than fp32, which is NumPy's only one, there are the backends with a GPU alone.
+    """
+
+    suite: str
+    batch: int
+    precision: str = PRECISIONS[0]
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        beside = "" if self.precision == PRECISIONS[0] else f" in {self.precision}"
+        return f"{Path(self.suite).stem} at batch {self.batch}{beside}"
+
+    def is_of(self, header: Header) -> bool:
+        """Whether a record is of this part."""
+        ways = {(case.batch, case.precision) for case in header.cases}
+        return header.suite == Path(self.suite).stem and ways == {(self.batch, self.precision)}
+
+
+PARTS = (
+    # what the backends are built for and judged by
+    Part("cnn-mnist", 64),
+    # bound by arithmetic, and by what a launch costs
+    Part("cnn-mnist", 512),
+    Part("cnn-mnist", 1),
+    # tensor cores; a backend without it has a row that says so
+    Part("cnn-mnist", 64, "tf32"),
+    # the suites' own batch sizes: batch normalisation and depth, then many small layers
+    Part("resnet-cifar10", 128),
+    Part("cnn-cifar10", 32),
+    # where fewer backends leave room within the most cases
+    Part("vgg-cifar10", 128),
+    Part("cnn-mnist", 512, "tf32"),
+    Part("cnn-cifar10", 512),
+)
+"""The most important first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    Attributes
+    ----------
+    rounds : fresh processes a case.
+    seconds : sampling time of each; three times the default is long enough for the energy counter and the utilisation.
+    most_cases : in all.
+    """
+
+    rounds: int = 3
+    seconds: float = 1.5
+    most_cases: int = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A part with its request and the cases that it will come to."""
+
+    part: Part
+    request: Request
+    cases: tuple[Case, ...]
+
+
+def with_gpu(found: Mapping[str, Found]) -> list[str]:
+    """The backends that have a CUDA device here, in their order."""
+    return [
+        name
+        for name, seen in found.items()
+        if seen.status == "ok" and any(device.startswith("cuda") for device, _ in seen.devices)
+    ]
+
+
+def planned(
+    found: Mapping[str, Found],
+    machine: Machine,
+    cache_dir: Path,
+    parts: Sequence[Part] = PARTS,
+    extent: Extent = Extent(),
+) -> list[Planned]:
+    """The parts to run, given what was found about each backend: the most important first, within the most cases.
+
+    A backend that cannot use a GPU here is asked for in the first part only, which so has a row of it on the CPU, or
+    the reason why there is none. A part that would go beyond the most cases is left out; a smaller one behind it may
+    still fit.
+
+    Raises
+    ------
+    SuiteError : a part's suite is none.
+    """
+    on_gpu = with_gpu(found)
+    own = [BASELINE, *on_gpu]
+    everything = [*own, *(name for name in found if name not in own)]
+    chosen: list[Planned] = []
+    left = extent.most_cases
+    for number, part in enumerate(parts):
+        backends = on_gpu if part.precision != PRECISIONS[0] else own if number else everything
+        request = Request(
+            suite=load_suite(part.suite),
+            machine=machine,
+            cache_dir=cache_dir,
+            backends=tuple(backends),
+            own_device=True,
+            precisions=(part.precision,),
+            batches=(part.batch,),
+            rounds=extent.rounds,
+        )
+        # the size of the training part matters to trainings alone, and there are none
+        whole = plan(request, found, 0)
+        if len(whole.cases) > left:
+            continue
+        left -= len(whole.cases)
+        processes = extent.rounds * (len(whole.cases) - len(whole.problems))
+        budget_s = extent.seconds * max(processes, 1)
+        chosen.append(Planned(part, dataclasses.replace(request, budget_s=budget_s), whole.cases))
+    return chosen

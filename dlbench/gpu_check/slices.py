@@ -1,0 +1,231 @@
+"""A slice of a GPU check: as many parts of the record as fit a limit, beginning with what is missing.
+
+The end of a slice is the end that Ctrl-C makes: the runner closes the record's part, and at most the process that was
+being measured is measured again. Parts are done one after the other, so only the last record of the file can lack
+anything, and going on means appending.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from dlbench import resume, runner
+from dlbench.errors import DlbenchError
+from dlbench.gpu_check.parts import Part, Planned
+from dlbench.gpu_tests import GpuTests
+from dlbench.observer import Observer
+from dlbench.record import Case, End, Header, Line, Machine, Record, Resumed, Writer, read_lines
+from dlbench.records import read_records
+
+RESERVE_S = 15.0
+"""Kept at the end of a slice: workers are ended, the table is written."""
+LEAST_S = 20.0
+"""With less than this left, nothing is begun: a framework would be imported and thrown away."""
+_NOBODY_IS_SO_QUICK_S = 0.5
+
+Ended = Literal["complete", "limit"]
+
+
+class Limit:
+    """How long a slice may take.
+
+    Parameters
+    ----------
+    seconds : None for no limit.
+    clock : monotonic, in seconds.
+    alarm : interrupts this process (KeyboardInterrupt) in so many seconds, 0 calling it off.
+    """
+
+    def __init__(
+        self,
+        seconds: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        alarm: Callable[[float], None] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._alarm = alarm or _alarm
+        self._end_s = math.inf if seconds is None else clock() + seconds - RESERVE_S
+
+    @property
+    def left_s(self) -> float:
+        """Time left for work."""
+        return self._end_s - self._clock()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether an interrupt now is this limit's; a timer may be early by its resolution."""
+        return self.left_s < _NOBODY_IS_SO_QUICK_S
+
+    @property
+    def leaves_time(self) -> bool:
+        """Whether it is worth while to begin something."""
+        return self.left_s >= LEAST_S
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Whatever goes on within is interrupted when the time is up."""
+        if self._end_s == math.inf:
+            yield
+            return
+        self._alarm(max(self.left_s, 1e-3))
+        try:
+            yield
+        finally:
+            self._alarm(0.0)
+
+
+def carry_out(
+    planned: Sequence[Planned],
+    path: Path,
+    limit: Limit,
+    machine: Machine,
+    observer: Observer,
+    tests: GpuTests | None = None,
+) -> Ended:
+    """Does of a plan what the record lacks, until all is there or the time is up.
+
+    Parameters
+    ----------
+    path : the record; begun if it is not there.
+    machine : this one; the record must be of it.
+    observer : told what goes on.
+    tests : what the tests on the GPU came to, if that is news; goes into the record.
+
+    Raises
+    ------
+    UsageError, DataError : something is not as it was when the record was begun, or a part cannot be run.
+    KeyboardInterrupt : as it comes; what was measured is kept.
+    """
+    for each in planned:
+        records = records_in(path)
+        record = record_of(each.part, records)
+        if record is not None and resume.is_complete(record):
+            continue
+        if not limit.leaves_time:
+            return "limit"
+        _check_last(path, records, record)
+        observer.message(each.part.label)
+        try:
+            with _appending(path) as writer, limit.kept():
+                told = _WithTests(observer, writer, tests)
+                end = _run(each, record, writer, told, machine)
+            tests = None if told.written else tests
+            if end.status == "interrupted":
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if not limit.is_over:
+                raise
+            return "limit"
+    return "complete"
+
+
+def records_in(path: Path) -> tuple[Record, ...]:
+    """The records of a file; none where it is not there, or was cut off before its first line was whole.
+
+    Raises
+    ------
+    DlbenchError : it holds something else.
+    """
+    if not path.exists() or not any(True for _ in read_lines(path)):
+        return ()
+    return read_records(path)
+
+
+def record_of(part: Part, records: Sequence[Record]) -> Record | None:
+    """The record of a part; None where it is yet to be begun."""
+    return next((record for record in records if part.is_of(record.header)), None)
+
+
+def is_done(planned: Sequence[Planned], records: Sequence[Record]) -> bool:
+    """Whether `carry_out` would find nothing to do."""
+    own = [record_of(each.part, records) for each in planned]
+    return all(record is not None and resume.is_complete(record) for record in own)
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """How far a check is: cases by whether there is nothing more to be learned about them."""
+
+    settled: int
+    missing: int
+
+
+def state(planned: Sequence[Planned], records: Sequence[Record]) -> State:
+    """How many cases of a plan are settled, and how many are missing or have a part of their rounds."""
+    missing = 0
+    for each in planned:
+        record = record_of(each.part, records)
+        missing += len(each.cases if record is None else resume.missing(record))
+    cases = sum(len(each.cases) for each in planned)
+    return State(cases - missing, missing)
+
+
+def _check_last(path: Path, records: Sequence[Record], record: Record | None) -> None:
+    """Refuses to append behind a record that lacks something."""
+    for other in records:
+        beside = record is None or other is not records[-1]
+        if beside and not resume.is_complete(other):
+            raise DlbenchError(
+                f"{path}: its record of {other.header.suite} lacks something and cannot be gone on with here;"
+                " begin another file with --record FILE.jsonl"
+            )
+
+
+def _run(
+    each: Planned, record: Record | None, writer: Writer, observer: Observer, machine: Machine
+) -> End:
+    if record is None:
+        return runner.run(each.request, writer, observer)
+    suite, cache_dir = each.request.suite, each.request.cache_dir
+    request = resume.request_for(record, suite, machine, cache_dir)
+    return runner.resume(request, record, writer, observer)
+
+
+@contextlib.contextmanager
+def _appending(path: Path) -> Iterator[Writer]:
+    writer = Writer(path, append=path.exists())
+    try:
+        yield writer
+    finally:
+        writer.close()
+        if not path.stat().st_size:
+            path.unlink()
+
+
+def _alarm(seconds: float) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+class _WithTests(Observer):
+    """Passes everything on, and writes what the tests came to as soon as a record has its first line."""
+
+    def __init__(self, observer: Observer, writer: Writer, tests: GpuTests | None) -> None:
+        self._observer, self._writer, self._tests = observer, writer, tests
+        self.written = False
+
+    def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
+        self._observer.planned(cases, estimate_s)
+
+    def phase(self, case: Case | None, round: int | None, phase: str) -> None:
+        self._observer.phase(case, round, phase)
+
+    def message(self, text: str) -> None:
+        self._observer.message(text)
+
+    def line(self, line: Line) -> None:
+        if isinstance(line, Header | Resumed) and self._tests is not None and not self.written:
+            self._writer.write(self._tests)
+            self.written = True
+        self._observer.line(line)

@@ -1,0 +1,149 @@
+"""A machine that has a GPU by its own account: the stub of the driver, and NumPy sessions that say they run on CUDA."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlbench.look import Found
+from dlbench.record import Machine
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
+STUB = ROOT / "tests" / "telemetry" / "nvml_stub.c"
+UUID = "GPU-11111111-aaaa"
+SCENARIO = {
+    "devices": UUID,
+    "*.name": "Stub H200",
+    "*.memory": 3_000_000_000,
+    "*.power_instant": 310_000,
+    "*.power_average": 310_000,
+    "*.energy": "ramp 310 40",
+    "*.sm_clock": 1980,
+    "*.temperature": 54,
+    "*.reasons": 0,
+    f"{UUID}.pci": "0000:1b:00.0",
+}
+STAND_IN = "cuda_stand_in:Adapter"
+TINY = """
+description = "takes no time"
+[network]
+input = [10]
+layers = [{ type = "linear", out_features = 1 }]
+[training]
+loss = "mean_squared_error"
+optimizer = { type = "sgd", learning_rate = 0.05 }
+[data]
+name = "linear"
+[matrix]
+backends = ["numpy"]
+batches = [32]
+"""
+MACHINE = Machine(
+    cpu="test",
+    physical_cores=None,
+    logical_cores=None,
+    usable_cores=1,
+    memory_bytes=None,
+    gpus=("Test GPU, 1 GiB",),
+    system="test",
+    python="3",
+    packages={},
+)
+GPU = (("cpu", "all cores"), ("cuda:0", "NVIDIA H200, GPU-8f2c"))
+
+
+@pytest.fixture
+def found():
+    """What may be found of the built-in backends on a machine with a GPU."""
+
+    def found(*absent):
+        seen = {
+            "cupy": Found(
+                "ok", version="14.2", mode="graph", modes=("eager", "graph"), devices=GPU[1:]
+            ),
+            "numpy": Found("ok", version="2.4", devices=GPU[:1]),
+            "tensorflow": Found("ok", version="2.21", mode="graph", devices=GPU),
+            "torch": Found("ok", version="2.11", mode="eager", devices=GPU),
+        }
+        missing = Found("skipped", "not installed", "install it", default_device="cuda")
+        return seen | dict.fromkeys(absent, missing)
+
+    return found
+
+
+@pytest.fixture
+def tiny_file(tmp_path):
+    """A suite as a file, that takes no time."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory):
+    """The folder of the stub of the driver's library."""
+    if shutil.which("gcc") is None:
+        pytest.fail("gcc is not there: the stub of libnvidia-ml.so.1 cannot be compiled without it")
+    folder = tmp_path_factory.mktemp("nvml")
+    command = ["gcc", "-O1", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", str(STUB)]
+    built = subprocess.run(
+        [*command, "-o", str(folder / "libnvidia-ml.so.1")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert 0 == built.returncode, built.stderr
+    return folder
+
+
+@dataclasses.dataclass
+class Place:
+    """A folder on a machine with a GPU."""
+
+    folder: Path
+    environment: dict
+
+    def start(self, *words, **options):
+        """A Python program there."""
+        return subprocess.Popen(
+            [sys.executable, *map(str, words)],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def run(self, *words, expect=0, timeout=120):
+        """What a Python program there says on stderr."""
+        with self.start(*words) as process:
+            _, told = process.communicate(timeout=timeout)
+        assert "Traceback" not in told, told
+        assert expect == process.returncode, told
+        return told
+
+
+@pytest.fixture
+def place(driver, tmp_path):
+    """Such a folder, with nothing but the stand-in to measure with."""
+    scenario = tmp_path / "scenario"
+    processes = {"*.processes": f"@{tmp_path / 'pids'}"}
+    lines = (f"{key}={value}\n" for key, value in (SCENARIO | processes).items())
+    scenario.write_text("".join(lines))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CUDA_")} | {
+        "DLBENCH_NVML_SCENARIO": str(scenario),
+        "DLBENCH_CACHE_DIR": str(tmp_path / "cache"),
+        "DLBENCH_PATIENCE": "0",
+        "LD_LIBRARY_PATH": str(driver),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(FIXTURES),
+        "STAND_IN_CUDA": UUID,
+        "STAND_IN_STATE": str(tmp_path),
+    }
+    return Place(tmp_path, environment)

@@ -1,0 +1,241 @@
+"""A check that is cut into slices, by its limit or by a kill, ends up with what an uninterrupted one has."""
+
+import collections
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import msgspec
+import pytest
+
+from dlbench.errors import DlbenchError
+from dlbench.gpu_check.parts import Extent, Part, planned
+from dlbench.gpu_check.slices import (
+    LEAST_S,
+    RESERVE_S,
+    Limit,
+    carry_out,
+    is_done,
+    records_in,
+    state,
+)
+from dlbench.gpu_tests import GpuTests
+from dlbench.look import look_at
+from dlbench.observer import Observer
+from dlbench.record import Process, Resumed, Skip, Verification
+from dlbench.resume import is_complete
+
+from .conftest import FIXTURES, MACHINE, STAND_IN, TINY, UUID
+
+ABSENT = "broken_adapters:NeedsAnotherMachine"
+TESTS = GpuTests(True, passed=3, failed=0, skipped=1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def stand_in(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FIXTURES))
+        patch.setenv("STAND_IN_CUDA", UUID)
+        patch.setenv("STAND_IN_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def tiny_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("suite") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_file, cache_dir):
+    """Two parts, with a backend that is not there in the first."""
+    found = look_at(["numpy", STAND_IN, ABSENT], open_session=False)
+    parts = (Part(str(tiny_file), 8), Part(str(tiny_file), 4))
+    return planned(found, MACHINE, cache_dir, parts, Extent(rounds=1, seconds=0.02))
+
+
+@pytest.fixture(scope="module")
+def whole(plan, tmp_path_factory):
+    """The records of a check without a limit."""
+    path = tmp_path_factory.mktemp("whole") / "whole.jsonl"
+    assert "complete" == carry_out(plan, path, Limit(None), MACHINE, Observer(), TESTS)
+    return records_in(path)
+
+
+def facts(records):
+    """How often each thing that was found out stands in a file."""
+    found = collections.Counter()
+    for line in (line for record in records for line in record.lines):
+        match line:
+            case Skip():
+                found[("skip", line.case)] += 1
+            case Verification():
+                found[("verification", line.case.configuration, line.status)] += 1
+            case Process():
+                found[("process", line.case, line.round, line.status)] += 1
+            case GpuTests():
+                found["tests"] += 1
+    return found
+
+
+class Scripted(Observer):
+    """A clock that goes on by some seconds with each process, and the alarm that it sets off."""
+
+    def __init__(self, seconds_a_process):
+        self.now_s, self.rings_s = 1000.0, None
+        self.step_s = seconds_a_process
+        self.late = []
+
+    def limit(self, seconds):
+        return Limit(seconds, lambda: self.now_s, self.set)
+
+    def set(self, seconds):
+        self.rings_s = self.now_s + seconds if seconds else None
+
+    def phase(self, case, round, phase):
+        if self.rings_s is not None and self.now_s > self.rings_s:
+            self.late.append(phase)
+
+    def line(self, line):
+        if isinstance(line, Process | Verification):
+            self.now_s += self.step_s
+            if self.rings_s is not None and self.now_s >= self.rings_s:
+                raise KeyboardInterrupt
+
+
+def test_slices_that_end_by_their_limit_add_up_to_the_whole_with_nothing_twice(
+    plan, whole, tmp_path
+):
+    path, slices, tests = tmp_path / "a.jsonl", 0, TESTS
+    before = b""
+    while True:
+        slices += 1
+        clock = Scripted(10.0)
+        ended = carry_out(plan, path, clock.limit(RESERVE_S + 45), MACHINE, clock, tests)
+        assert [] == clock.late
+        assert clock.rings_s is None
+        assert path.read_bytes().startswith(before)
+        before, tests = path.read_bytes(), None
+        if ended == "complete":
+            break
+        assert not is_done(plan, records_in(path))
+    records = records_in(path)
+    assert slices >= 3
+    assert 2 == len(records)
+    assert all(map(is_complete, records))
+    expected = facts(whole)
+    assert expected == facts(records)
+    assert {1} == set(expected.values())
+    assert is_done(plan, records)
+    assert 0 == state(plan, records).missing
+    # and once more there is nothing to do
+    assert "complete" == carry_out(plan, path, Limit(None), MACHINE, Observer())
+    assert before == path.read_bytes()
+
+
+def test_nothing_is_begun_with_too_little_time_left(plan, tmp_path):
+    path, clock = tmp_path / "a.jsonl", Scripted(1.0)
+    limit = clock.limit(RESERVE_S + LEAST_S - 1)
+    assert "limit" == carry_out(plan, path, limit, MACHINE, clock)
+    assert not path.exists()
+    assert state(plan, records_in(path)).missing == sum(len(each.cases) for each in plan)
+
+
+def test_what_the_tests_came_to_stands_behind_the_first_header_and_nowhere_else(whole):
+    first, second = whole
+    assert TESTS == first.lines[0]
+    assert not any(isinstance(line, GpuTests) for line in second.lines)
+
+
+def test_the_alarm_ends_what_goes_on_in_time():
+    limit = Limit(RESERVE_S + 0.3)
+    with pytest.raises(KeyboardInterrupt), limit.kept():
+        time.sleep(60)
+    assert limit.is_over
+    # and is called off by then
+    assert (0.0, 0.0) == signal.getitimer(signal.ITIMER_REAL)
+
+
+def test_ctrl_c_before_the_limit_is_no_end_of_a_slice(plan, tmp_path):
+    class Impatient(Observer):
+        def line(self, line):
+            if isinstance(line, Verification):
+                raise KeyboardInterrupt
+
+    path = tmp_path / "a.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(plan[1:], path, Limit(3600), MACHINE, Impatient())
+    assert "interrupted" == records_in(path)[-1].end.status
+    assert "complete" == carry_out(plan[1:], path, Limit(None), MACHINE, Observer())
+
+
+def test_a_check_that_was_killed_is_completed(plan, whole, tmp_path, tiny_file, cache_dir):
+    path = tmp_path / "a.jsonl"
+    script = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(FIXTURES)!r})
+        from pathlib import Path
+        from dlbench.gpu_check.parts import Extent, Part, planned
+        from dlbench.gpu_check.slices import Limit, carry_out
+        from dlbench.look import look_at
+        from dlbench.observer import Observer
+        from dlbench.record import Machine
+
+        class Tell(Observer):
+            def line(self, line):
+                print("line", flush=True)
+
+        machine = Machine("test", None, None, 1, None, ("Test GPU, 1 GiB",), "test", "3", {{}})
+        found = look_at(["numpy", {STAND_IN!r}, {ABSENT!r}], open_session=False)
+        parts = (Part({str(tiny_file)!r}, 8), Part({str(tiny_file)!r}, 4))
+        plan = planned(found, machine, Path({str(cache_dir)!r}), parts, Extent(1, 0.02))
+        carry_out(plan, Path({str(path)!r}), Limit(None), machine, Tell())
+    """)
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        for _ in range(6):
+            process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+    before = path.read_bytes()
+    kept = before[: before.rfind(b"\n") + 1]
+    assert "complete" == carry_out(plan, path, Limit(None), MACHINE, Observer(), TESTS)
+    assert path.read_bytes().startswith(kept)
+    records = records_in(path)
+    assert facts(whole) == facts(records)
+    assert any(isinstance(line, Resumed) for record in records for line in record.lines)
+
+
+def test_a_file_that_was_cut_off_in_its_first_line_is_begun_again(plan, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"kind":"header","sch')
+    assert () == records_in(path)
+    assert "complete" == carry_out(plan[1:], path, Limit(None), MACHINE, Observer())
+    assert 1 == len(records_in(path))
+
+
+def test_nothing_is_put_behind_a_record_that_lacks_something(plan, tmp_path):
+    path, clock = tmp_path / "a.jsonl", Scripted(10.0)
+    assert "limit" == carry_out(plan[:1], path, clock.limit(RESERVE_S + 25), MACHINE, clock)
+    before = path.read_bytes()
+    with pytest.raises(DlbenchError, match="begin another file"):
+        carry_out(plan[1:], path, Limit(None), MACHINE, Observer())
+    assert before == path.read_bytes()
+
+
+def test_another_machine_is_refused_with_the_difference(plan, tmp_path):
+    path, clock = tmp_path / "a.jsonl", Scripted(10.0)
+    assert "limit" == carry_out(plan, path, clock.limit(RESERVE_S + 25), MACHINE, clock)
+    before = path.read_bytes()
+    other = msgspec.structs.replace(MACHINE, cpu="another")
+    with pytest.raises(DlbenchError, match="the CPU is test in the record and another now"):
+        carry_out(plan, path, Limit(None), other, Observer())
+    assert before == path.read_bytes()
