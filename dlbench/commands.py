@@ -17,7 +17,8 @@ from dlbench.showing import answer, read, show
 
 if TYPE_CHECKING:
     from dlbench.plan import Request
-    from dlbench.record import End, Writer
+    from dlbench.record import End
+    from dlbench.record_file import Writer
 
 
 def request_of(suite: str, data: str | None, **chosen: Any) -> Request:
@@ -38,7 +39,7 @@ def request_of(suite: str, data: str | None, **chosen: Any) -> Request:
 
 def run_request(request: Request, output: Path | None, form: str, quiet: bool) -> int:
     """Carries a request out into a new record and shows it; the exit code."""
-    from dlbench.record import Writer
+    from dlbench.record_file import Writer
     from dlbench.runner import run
 
     path = output or options.default_output(request.suite.name)
@@ -60,7 +61,7 @@ def resume_record(
     from dlbench.baseline import check_baseline
     from dlbench.machine import look
     from dlbench.outcome import outcomes
-    from dlbench.record import Writer
+    from dlbench.record_file import Writer
     from dlbench.resume import check_given, is_complete, request_for, suite_of
     from dlbench.runner import resume
 
@@ -107,7 +108,7 @@ def _carry_out(
     """Has a run write its record, then shows it."""
     from dlbench.outcome import outcomes
     from dlbench.progress import progress
-    from dlbench.record import read_record
+    from dlbench.record_file import read_record
     from dlbench.wording import plural
 
     path = writer.path

@@ -264,7 +264,7 @@ def _run(cases: list[Parameter], settings: Settings, timed: bool) -> Iterator[tu
     from dlbench.compare.pytest_benchmark import extra_info
     from dlbench.errors import DlbenchError
     from dlbench.outcome import outcomes
-    from dlbench.record import Writer, read_record
+    from dlbench.record_file import Writer, read_record
     from dlbench.runner import run
 
     with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:

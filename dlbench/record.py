@@ -7,17 +7,11 @@ names or home folders.
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from dlbench.environment import Environment
-from dlbench.errors import DlbenchError
 from dlbench.gpu_tests import GpuTests
 from dlbench.surroundings import Surroundings
 
@@ -305,104 +299,3 @@ class Record(msgspec.Struct, frozen=True):
         """What a timing costs, as the first of its parts to find out says; None where none did."""
         ends = (line for line in self.lines if isinstance(line, End))
         return next((e.null_timing_ns for e in ends if e.null_timing_ns is not None), None)
-
-
-class Writer:
-    """Appends lines to a record; each is on disk before `write` returns.
-
-    The file is new, unless `append` goes on with one: then nothing of it changes before the first
-    line is written, which takes the place of a last line that was cut off. No two writers have the
-    same file.
-
-    Raises
-    ------
-    FileExistsError : the file is there and is not to be gone on with.
-    DlbenchError : something else is writing it.
-    """
-
-    def __init__(self, path: Path, *, append: bool = False) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._file = path.open("r+b" if append else "xb")
-        self._mended = not append
-        self._encoder = msgspec.json.Encoder()
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # where a file system has no locks, going without is better than no record at all
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                self._file.close()
-                raise DlbenchError(f"{path}: another run is writing this record") from None
-
-    def write(self, line: Line) -> None:
-        """Appends one line and flushes it."""
-        try:
-            if not self._mended:
-                self._mend()
-            self._file.write(self._encoder.encode(line) + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            message = f"{self.path}: cannot be written: {error.strerror}; what came before is in it"
-            raise DlbenchError(message) from None
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-    def _mend(self) -> None:
-        """Ends the last line, or takes away the beginning of one that was cut off."""
-        whole = self._file.read()
-        kept, _, last = whole.rpartition(b"\n")
-        self._file.seek(0, os.SEEK_END)
-        if last:
-            try:
-                msgspec.json.decode(last, type=Line)
-                self._file.write(b"\n")
-            except msgspec.MsgspecError:
-                self._file.truncate(self._file.seek(len(kept) + (b"\n" in whole)))
-        self._mended = True
-
-
-def read_lines(path: Path) -> Iterator[Line]:
-    """The lines of a record; a last line that was cut off in writing is left out.
-
-    Raises
-    ------
-    DlbenchError : the file is not a record, or of another schema.
-    """
-    decoder = msgspec.json.Decoder(Line)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DlbenchError(f"{path}: cannot be read: {error.strerror}") from None
-    lines = raw.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        try:
-            yield decoder.decode(line)
-        except msgspec.MsgspecError as error:
-            if number == len(lines):
-                return
-            wrong = f"{path}, line {number}: not a line of a dlbench record: {error}"
-            raise DlbenchError(wrong) from None
-
-
-def read_record(path: Path) -> Record:
-    """The record of a file that holds one; `dlbench.records` reads those that hold several, which are
-    refused here (DlbenchError), as is what has no header or another schema."""
-    lines = tuple(read_lines(path))
-    if any(isinstance(line, Header) for line in lines[1:]):
-        raise DlbenchError(f"{path}: holds several records; to see them: dlbench report {path}")
-    return record_of(path, lines)
-
-
-def record_of(path: Path, lines: tuple[Line, ...]) -> Record:
-    """The record that lines of a file are; errors as for `read_record`."""
-    if not lines or not isinstance(lines[0], Header):
-        raise DlbenchError(f"{path}: not a dlbench record: its first line is no header")
-    if lines[0].schema != SCHEMA:
-        differ = f"has schema {lines[0].schema}, this version of dlbench reads schema {SCHEMA}"
-        raise DlbenchError(f"{path}: {differ}")
-    return Record(lines[0], lines[1:])

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlbench.errors import DlbenchError
-from dlbench.record import Header, Record, read_lines, record_of
+from dlbench.record import Header, Record
+from dlbench.record_file import read_lines, record_of
 
 
 def read_records(path: Path) -> tuple[Record, ...]:

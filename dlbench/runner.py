@@ -29,7 +29,8 @@ from dlbench.patience import Patience
 from dlbench.plan import Planned, Request, check, estimate, plan, plan_of
 from dlbench.prepare import Material, prepare
 from dlbench.process import Launch, run_worker, worker_environment
-from dlbench.record import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip, Writer
+from dlbench.record import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip
+from dlbench.record_file import Writer
 from dlbench.resume import Done, backend_differences, done, missing, refuse
 from dlbench.telemetry.watch import Watch, Watcher
 
@@ -84,7 +85,7 @@ def resume(
     cases = missing(record)
     if not cases:
         end = End("complete", 0.0, {}, None)
-        for line in (_resumed(), end):
+        for line in (Resumed(_now(), dlbench.__version__), end):
             writer.write(line)
         return end
     check(request)
@@ -196,7 +197,7 @@ class _Runner:
         try:
             planned = make_plan()
             self._writer = writer
-            self._write(_resumed() if record else self._header(planned))
+            self._write(Resumed(_now(), dlbench.__version__) if record else self._header(planned))
             self._write_problems(planned)
             beside = self._held.skipped | planned.problems.keys()
             self._carry_out([case for case in planned.cases if case not in beside])
@@ -317,9 +318,8 @@ class _Runner:
         return well
 
     def _train(self, case: Case) -> None:
-        epochs = self._request.epochs
-        ended = self._work(case, None, "train", epochs=epochs)
-        self._write(lines.training(case, epochs, ended))
+        ended = self._work(case, None, "train", epochs=self._request.epochs)
+        self._write(lines.training(case, self._request.epochs, ended))
 
     def _work(
         self, case: Case, number: int | None, job: str, watch: Watch | None = None, **options: Any
@@ -390,10 +390,6 @@ class _Runner:
             epochs=request.epochs,
             environments=dict(planned.environments),
         )
-
-
-def _resumed() -> Resumed:
-    return Resumed(_now(), dlbench.__version__)
 
 
 def _now() -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def read(path: Path) -> Record:
     """A record; a mistake in it is one of the words that named it."""
-    from dlbench.record import read_record
+    from dlbench.record_file import read_record
 
     try:
         return read_record(path)

@@ -17,7 +17,7 @@ from dlbench.compare.pytest_benchmark import side_of_pytest_benchmark
 from dlbench.compare.records import side_of_record
 from dlbench.compare.sides import LISTED, Measured, Side
 from dlbench.errors import DlbenchError, UsageError
-from dlbench.record import read_record
+from dlbench.record_file import read_record
 from dlbench.stats import CONFIDENCE, Estimate, unpaired_ratio
 from dlbench.verdicts import CaseVerdict, Difference, Status, Verdicts, ordered
 from dlbench.wording import plural

@@ -22,7 +22,8 @@ from dlbench.errors import DlbenchError
 from dlbench.gpu_check.parts import Part, Planned
 from dlbench.gpu_tests import GpuTests
 from dlbench.observer import Observer
-from dlbench.record import Case, End, Header, Line, Machine, Record, Resumed, Writer, read_lines
+from dlbench.record import Case, End, Header, Line, Machine, Record, Resumed
+from dlbench.record_file import Writer, read_lines
 from dlbench.records import read_records
 
 RESERVE_S = 15.0

@@ -10,7 +10,7 @@ from pytest_benchmark.stats import Stats
 
 from dlbench import cli
 from dlbench.plugins import load, load_reporter
-from dlbench.record import read_record
+from dlbench.record_file import read_record
 from dlbench.table import build
 
 TIMES = {"numpy": [0.0100, 0.0102, 0.0101], "torch": [0.0080, 0.0083, 0.0081], "cupy": None}

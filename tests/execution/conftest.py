@@ -8,7 +8,8 @@ import pytest
 
 from dlbench.plan import Request
 from dlbench.process import Launch, run_worker, worker_environment
-from dlbench.record import Machine, Writer, read_record
+from dlbench.record import Machine
+from dlbench.record_file import Writer, read_record
 from dlbench.runner import Observer, run
 from dlbench.spec.suite import parse_suite
 

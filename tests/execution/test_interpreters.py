@@ -14,7 +14,8 @@ from dlbench.errors import UsageError
 from dlbench.interpreters import read_pythons, trouble
 from dlbench.look import look, look_at
 from dlbench.plan import check
-from dlbench.record import Process, Record, Skip, Verification, Writer
+from dlbench.record import Process, Record, Skip, Verification
+from dlbench.record_file import Writer
 from dlbench.resume import request_for
 from dlbench.runner import resume
 

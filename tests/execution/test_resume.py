@@ -18,19 +18,8 @@ from windows import BURNING, CASE, QUIET
 from dlbench import runner
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.look import Found
-from dlbench.record import (
-    End,
-    Header,
-    Peak,
-    Process,
-    Record,
-    Resumed,
-    Skip,
-    Training,
-    Verification,
-    Writer,
-    read_record,
-)
+from dlbench.record import End, Header, Peak, Process, Record, Resumed, Skip, Training, Verification
+from dlbench.record_file import Writer, read_record
 from dlbench.resume import (
     backend_differences,
     check_given,
@@ -308,7 +297,8 @@ def test_a_run_killed_at_any_point_is_completed_and_so_is_a_resumed_one(
         sys.path.insert(0, {str(fixtures)!r})
         from dlbench.observer import Observer
         from dlbench.plan import Request
-        from dlbench.record import Machine, Writer
+        from dlbench.record import Machine
+        from dlbench.record_file import Writer
         from dlbench.runner import run
         from dlbench.spec.suite import load_suite
 

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from dlbench.errors import UsageError
-from dlbench.record import End, Peak, Process, Skip, Training, Verification, Writer, read_record
+from dlbench.record import End, Peak, Process, Skip, Training, Verification
+from dlbench.record_file import Writer, read_record
 from dlbench.runner import plan_run, run
 
 BROKEN = {
@@ -185,7 +186,8 @@ def test_an_interrupt_keeps_what_was_measured_and_ends_the_worker(tmp_path, cach
         import sys
         from pathlib import Path
         from dlbench.plan import Request
-        from dlbench.record import Machine, Writer
+        from dlbench.record import Machine
+        from dlbench.record_file import Writer
         from dlbench.runner import Observer, run
         from dlbench.spec.suite import load_suite
 

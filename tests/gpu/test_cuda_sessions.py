@@ -18,7 +18,8 @@ from dlbench.look import look
 from dlbench.machine import look as look_at_machine
 from dlbench.options import cache_dir
 from dlbench.plan import Request
-from dlbench.record import Process, Telemetry, Verification, Writer, read_record
+from dlbench.record import Process, Telemetry, Verification
+from dlbench.record_file import Writer, read_record
 from dlbench.spec.suite import load_suite
 from dlbench.table import build
 from dlbench.telemetry.window import window_of

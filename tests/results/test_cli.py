@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from dlbench import cli, options
 from dlbench.errors import DataError
-from dlbench.record import End, read_record
+from dlbench.record import End
+from dlbench.record_file import read_record
 
 FRAMEWORKS = {"torch", "tensorflow", "cupy"}
 HEAVY = FRAMEWORKS | {"numpy", "scipy", "pandas", "rich", "msgspec", "psutil", "pynvml", "sklearn"}

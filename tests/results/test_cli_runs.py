@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from dlbench import cli
 from dlbench.errors import DataError
-from dlbench.record import End, Process, Resumed, read_record
+from dlbench.record import End, Process, Resumed
+from dlbench.record_file import read_record
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from dlbench import cli
 from dlbench.errors import DlbenchError
 from dlbench.gpu_tests import GpuTests
-from dlbench.record import SCHEMA, read_record
+from dlbench.record import SCHEMA
+from dlbench.record_file import read_record
 from dlbench.records import named, read_records
 from dlbench.table import build
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dlbench.record import Process, Telemetry, read_record
+from dlbench.record import Process, Telemetry
+from dlbench.record_file import read_record
 from dlbench.table import build
 
 HERE = Path(__file__).resolve().parent
