@@ -7,7 +7,7 @@ stands in the ``numpy_….py`` files beside it, the idea in ``docs/numpy-backend
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from dlbench.contract import BackendInfo, Device, Plan
 from dlbench.errors import PlanRefused
+from dlbench.spec.training import Loss
 from dlbench.spec.workload import Weights, Workload
 
 from .numpy_blas import blas_facts
 from .numpy_layers import Canonical, Flatten, inner_shape
 from .numpy_losses import loss_and_gradient
 from .numpy_network import Chain
-from .numpy_optimizers import Moment, make_rule
+from .numpy_optimizers import Moment, Rule, make_rule
 from .numpy_parameters import Parameters
 from .numpy_program import Calls, Program, Scope, Value
 from .numpy_team import Chunk, Team, Worker
@@ -63,6 +64,33 @@ class Batch:
     targets: npt.NDArray[Any]
 
 
+class _LossOfBatch:
+    """The loss as a step of a program: the targets that it reads, the value that it leaves."""
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+        self.targets: npt.NDArray[Any]
+        self.value: Array
+
+    def step(self, chunk: Chunk, outputs: Array, gradient: Array) -> Calls:
+        """Fills `gradient`."""
+
+        def compute() -> None:
+            self.value, gradient[...] = loss_and_gradient(self.loss, outputs, self.targets)
+
+        yield (compute,)
+
+
+def _update_of(
+    parameters: Parameters, rule: Rule, moment: npt.NDArray[np.float64]
+) -> Callable[[Worker], None]:
+    def update(worker: Worker) -> None:
+        learning_rate, step = moment.tolist()
+        parameters.update(worker, rule, Moment(learning_rate, int(step)))
+
+    return update
+
+
 class Session:
     """One workload at its current weights."""
 
@@ -78,8 +106,7 @@ class Session:
             self._input.view(Chunk(self._team.workers[0], *shard, shard))
             for shard in self._team.shards
         ]
-        self._targets: npt.NDArray[Any]
-        self._loss: Array
+        self._loss = _LossOfBatch(workload.loss)
         self._stores: list[npt.NDArray[Any]] = []
         self._training, self._logits = self._program(training=True)
         self._inference, self._output = self._program(training=False)
@@ -87,7 +114,7 @@ class Session:
         self._rule = make_rule(workload.optimizer, self._parameters.trained_size, self._team.shared)
         self._moment = self._team.shared((2,), np.float64)
         """What all workers have to know of a step: the learning rate, and its number for the optimizer."""
-        self._update = self._team.task(self._update_part)
+        self._update = self._team.task(_update_of(self._parameters, self._rule, self._moment))
         self._prepared: set[Program] = set()
         self.load(weights)
 
@@ -100,19 +127,12 @@ class Session:
         y, canonical_back = Canonical(last).emit(program, y)
         if training:
             dy = Value(y.shape)
-            program.add(self._loss_step, [y], [dy], scope=Scope.ONCE)
+            program.add(self._loss.step, [y], [dy], scope=Scope.ONCE)
             gradient = canonical_back(dy)
             gradient = gradient and flatten_back(gradient)
             if gradient is not None:
                 chain_back(gradient)
         return program, y
-
-    def _loss_step(self, chunk: Chunk, outputs: Array, gradient: Array) -> Calls:
-        def compute() -> None:
-            loss = self._workload.loss
-            self._loss, gradient[...] = loss_and_gradient(loss, outputs, self._targets)
-
-        yield (compute,)
 
     def _take(self, program: Program, batch: Batch, output: Value) -> None:
         """Makes `program` ready to run on `batch`."""
@@ -122,7 +142,7 @@ class Session:
         for (start, stop), shard in zip(self._team.shards, self._shards, strict=True):
             images = batch.inputs[start:stop]
             shard[...] = images.swapaxes(0, 1) if images.ndim == 4 else images
-        self._targets = batch.targets
+        self._loss.targets = batch.targets
 
     @property
     def facts(self) -> Mapping[str, str | int]:
@@ -151,11 +171,7 @@ class Session:
             self._training.run()
             self._moment[:] = self.learning_rate, self._moment[1] + 1
             self._team.run(self._update)
-        return self._loss
-
-    def _update_part(self, worker: Worker) -> None:
-        learning_rate, step = self._moment.tolist()
-        self._parameters.update(worker, self._rule, Moment(learning_rate, int(step)))
+        return self._loss.value
 
     def download(self, result: Array) -> Array:
         """A copy of the result."""

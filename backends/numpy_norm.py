@@ -71,12 +71,17 @@ class BatchNorm(Layer):
 
     def collect(self, chunk: Chunk, x: Array, kept: Array) -> Calls:
         """Mean and sum of squared distances from it of each channel of the chunk; keeps `x`."""
-        pixels = x.reshape(-1, x.shape[-1])
         mean, squares = self.sums[chunk.start]
-        ones = self._ones(len(pixels))
         distances = chunk.worker.buffer("temporary", x.shape)
         row = chunk.worker.buffer("row", self.factor.shape)
         yield np.copyto, kept, x
+        whole = x
+        if not x.flags.c_contiguous:
+            # To reshape it would copy it once and for all, while the calls are bound.
+            yield np.copyto, distances, x
+            whole = distances
+        pixels = whole.reshape(-1, x.shape[-1])
+        ones = self._ones(len(pixels))
         yield np.dot, ones, pixels, mean
         yield np.divide, mean, np.float32(len(pixels)), mean
         # From the chunk's own mean: squares of large values would cancel.

@@ -27,7 +27,7 @@ def _part(array: Any, where: tuple[slice, slice]) -> Any:
 class MaxPool(Layer):
     """Maximum over windows: over the columns of each first, then of these over its rows, so that a window costs
     as many passes as it has rows and columns, not positions. The first of equal ones both times is the first in
-    row-major order; its number is kept."""
+    row-major order; the number of its position is kept."""
 
     in_place = False
 
@@ -38,9 +38,10 @@ class MaxPool(Layer):
         self.rows, self.columns = axes(
             (size[0], size[1]), (out_size[0], out_size[1]), layer.kernel, layer.step, layer.padding
         )
+        self.taps = taps(self.rows, self.columns)
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
-        """Two steps forward, two back."""
+        """Two steps forward, one back."""
         wide = Value((self.rows.size, self.columns.out, self.channels))
         y = Value((self.rows.out, self.columns.out, self.channels))
         kind = np.uint8 if self.rows.kernel * self.columns.kernel <= 256 else np.uint16
@@ -53,12 +54,9 @@ class MaxPool(Layer):
         def back(dy: Value) -> Value | None:
             if not self.node.needs_input_gradient:
                 return None
-            # What a store would hold is larger than what it is made from.
-            again = x.size > y.size
-            dwide, dcolumn = Value(wide.shape), Value(wide.shape, kind)
             dx = Value(x.shape)
-            program.add(self.to_rows, [dy, winner], [dwide, dcolumn], again=again)
-            program.add(self.to_columns, [dwide, dcolumn], [dx], again=again)
+            # Where dx is the larger, storing it would cost more than making it again.
+            program.add(self.backward, [dy, winner], [dx], again=x.size > y.size)
             return dx
 
         return y, back
@@ -71,37 +69,29 @@ class MaxPool(Layer):
         """Maxima of these over the rows; the winner is row · columns of a window + column."""
         yield from _maximum(self.rows, _rows, chunk, wide, y, winner, column, self.columns.kernel)
 
-    def to_rows(
-        self, chunk: Chunk, dy: Array, winner: Array, dwide: Array, dcolumn: Array
-    ) -> Calls:
-        """Each gradient to the row that won, and with it the column."""
-        row, column, number = (
-            chunk.worker.buffer(name, winner.shape, winner.dtype)
-            for name in ("winning row", "winning column", "number")
-        )
-        count = winner.dtype.type(self.columns.kernel)
-        yield np.floor_divide, winner, count, row
-        yield np.multiply, row, count, number
-        yield np.subtract, winner, number, column
-        yield from _backward(self.rows, _rows, chunk, dy, row, dwide)
-        if not self.rows.tiles:
-            yield dcolumn.fill, 0
-        for k in range(self.rows.kernel):
-            out, into = self.rows.met(k)
-            if self.rows.tiles:
-                # A column that did not win is 0 in dwide, whatever is said of it.
-                yield np.copyto, dcolumn[into], column
+    def backward(self, chunk: Chunk, dy: Array, saved: Array, dx: Array) -> Calls:
+        """Each gradient to the position of its window that won, which `saved` has the number of."""
+        buffer = chunk.worker.buffer
+        tiles, left = self.rows.tiles and self.columns.tiles, dy
+        if not tiles:
+            yield dx.fill, 0
+        for k, tap in enumerate(self.taps):
+            if k == 0 and tiles:
+                # What the others do not take is the first's: each element lies in one window.
+                continue
+            target = _part(dx, tap.into)
+            won, share = buffer("mask", target.shape, np.bool_), buffer("temporary", target.shape)
+            yield np.equal, _part(saved, tap.out), saved.dtype.type(k), won
+            # As floats first: a product of mixed types goes through NumPy's slow conversion.
+            yield np.copyto, share, won
+            yield np.multiply, share, _part(dy, tap.out), share
+            if tiles:
+                yield np.copyto, target, share
+                yield np.subtract, left, share, (left := buffer("left", dy.shape))
             else:
-                met = dcolumn[into]
-                won = chunk.worker.buffer("mask", number[out].shape, np.bool_)
-                yield np.equal, row[out], row.dtype.type(k), won
-                yield np.copyto, number[out], won
-                yield np.multiply, number[out], column[out], number[out]
-                yield maximum, met, number[out], met
-
-    def to_columns(self, chunk: Chunk, dwide: Array, dcolumn: Array, dx: Array) -> Calls:
-        """Each row's gradient to the column that won."""
-        yield from _backward(self.columns, _columns, chunk, dwide, dcolumn, dx)
+                yield np.add, target, share, target
+        if tiles:
+            yield np.copyto, _part(dx, self.taps[0].into), left
 
 
 def _rows(array: Any, where: slice) -> Any:
@@ -133,7 +123,8 @@ def _maximum(
                 yield y.fill, -np.inf
             yield np.copyto, best, new
             if winner is not None:
-                yield winner.fill, 0
+                if inner is None or best.shape != y.shape:
+                    yield winner.fill, 0
                 if inner is not None:
                     yield np.copyto, along(winner, out), along(inner, into)
             continue
@@ -151,43 +142,13 @@ def _maximum(
             else:
                 # Later winners have larger numbers, so the largest number that won is the winner's.
                 number = buffer("number", new.shape, winner.dtype)
-                yield np.copyto, number, won
                 if inner is None:
-                    yield np.multiply, number, winner.dtype.type(k), number
+                    yield np.copyto, number, winner.dtype.type(k)
                 else:
-                    numbers = buffer("numbers", new.shape, winner.dtype)
-                    yield np.add, along(inner, into), winner.dtype.type(k * unit), numbers
-                    yield np.multiply, number, numbers, number
+                    yield np.add, along(inner, into), winner.dtype.type(k * unit), number
+                yield np.multiply, number, won.view(np.uint8), number
                 yield maximum, first, number, first
         yield maximum, best, new, best
-
-
-def _backward(axis: Axis, along: Along, chunk: Chunk, dy: Array, winner: Array, dx: Array) -> Calls:
-    """Each gradient to the position of its window that won."""
-    buffer = chunk.worker.buffer
-    left = dy
-    if not axis.tiles:
-        yield dx.fill, 0
-    for k in range(axis.tiles, axis.kernel):
-        out, into = axis.met(k)
-        source, target = along(dy, out), along(dx, into)
-        share = buffer("temporary", target.shape)
-        # As floats first: a product of mixed types goes through NumPy's slow conversion.
-        if axis.kernel == 2 and k == 1:
-            yield np.copyto, share, along(winner, out)
-        else:
-            won = buffer("mask", target.shape, np.bool_)
-            yield np.equal, along(winner, out), winner.dtype.type(k), won
-            yield np.copyto, share, won
-        yield np.multiply, share, source, share
-        if axis.tiles:
-            # What the others do not take is the first's: each element lies in one window.
-            yield np.copyto, target, share
-            yield np.subtract, left, share, (left := buffer("left", dy.shape))
-        else:
-            yield np.add, target, share, target
-    if axis.tiles:
-        yield np.copyto, along(dx, axis.met(0)[1]), left
 
 
 class AvgPool(Layer):

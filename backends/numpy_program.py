@@ -141,9 +141,10 @@ class Program:
         def work(worker: Worker) -> None:
             if worker not in bound:
                 # In the worker itself: nobody else has to keep it.
-                chunks = team.chunks(worker, bytes_per_image)
-                if scope is not Scope.CHUNKS:
-                    chunks = [team.whole(worker)]
+                if scope is Scope.CHUNKS:
+                    chunks = worker.chunks(bytes_per_image)
+                else:
+                    chunks = [worker.whole()]
                 calls = [call for chunk in chunks for call in _calls(segment, chunk)]
                 bound[worker] = [(function, arguments) for function, *arguments in calls]
             for function, arguments in bound[worker]:

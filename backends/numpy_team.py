@@ -48,10 +48,13 @@ def aligned(count: int, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
 
 
 class Worker:
-    """What belongs to one core: its number, its random numbers, and memory that stays in its cache."""
+    """What belongs to one core: its number, its images of the batch, its random numbers, and memory that stays in
+    its cache."""
 
-    def __init__(self, index: int, seed: int) -> None:
+    def __init__(self, index: int, batch: int, shard: tuple[int, int], seed: int) -> None:
         self.index = index
+        self.batch = batch
+        self.shard = shard
         self._seed = seed % 2**64
         self._buffers: dict[Any, npt.NDArray[Any]] = {}
         self.begin(0)
@@ -79,6 +82,17 @@ class Worker:
             self._buffers[key].fill(0)
         return self._buffers[key]
 
+    def chunks(self, bytes_per_image: int) -> list[Chunk]:
+        """The shard in chunks of as many images as the cache holds, at least one."""
+        start, stop = self.shard
+        most = max(1, CHUNK_BYTES // max(1, bytes_per_image))
+        ranges = split(start, stop, -(-(stop - start) // most))
+        return [Chunk(self, *bounds, self.shard) for bounds in ranges]
+
+    def whole(self) -> Chunk:
+        """The whole batch, for work that is not shared out by images."""
+        return Chunk(self, 0, self.batch, (0, self.batch))
+
 
 class Chunk:
     """Images `start` to `stop` of the batch, in the hands of one worker, whose shard is the range `shard`."""
@@ -100,7 +114,10 @@ def split(start: int, stop: int, parts: int) -> list[tuple[int, int]]:
 
 class Team:
     """A fixed number of workers. The calling process is the first; the others are forked when there is
-    something to do, and forked anew when memory or tasks have been added since."""
+    something to do, and forked anew when memory or tasks have been added since.
+
+    Tasks do not refer to the team: it and its processes are gone at once when nobody else does.
+    """
 
     def __init__(self, threads: int, batch: int, seed: int) -> None:
         self.batch = batch
@@ -111,7 +128,7 @@ class Team:
         self._ended = False
         self.shards = split(0, batch, self._count)
         """The images of each worker, as a range."""
-        self.workers = [Worker(index, seed) for index in range(self._count)]
+        self.workers = [Worker(i, batch, shard, seed) for i, shard in enumerate(self.shards)]
         self._order = self.shared((1,), np.int64)
         """The number of the task that is to be done; read by all."""
 
@@ -132,17 +149,6 @@ class Team:
         self._dismiss()
         self._tasks.append(function)
         return len(self._tasks) - 1
-
-    def chunks(self, worker: Worker, bytes_per_image: int) -> list[Chunk]:
-        """The worker's shard in chunks of as many images as the cache holds, at least one."""
-        start, stop = shard = self.shards[worker.index]
-        most = max(1, CHUNK_BYTES // max(1, bytes_per_image))
-        ranges = split(start, stop, -(-(stop - start) // most))
-        return [Chunk(worker, *bounds, shard) for bounds in ranges]
-
-    def whole(self, worker: Worker) -> Chunk:
-        """The whole batch, as a worker sees it in work that is not shared out by images."""
-        return Chunk(worker, 0, self.batch, (0, self.batch))
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dlbench.backends import numpy_team
 from dlbench.backends.numpy_cpu import Adapter
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -271,6 +272,18 @@ def test_residual_sums_agree(shortcut):
     block = {"type": "residual", "body": body, "shortcut": shortcut}
     check([CONV, block, {"type": "relu"}, POINT])
     check([block, {"type": "global_avg_pool"}], shape=(5, 8, 9))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 20_000])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_layers_agree_when_a_shard_is_many_chunks(chunk_bytes, threads, monkeypatch):
+    monkeypatch.setattr(numpy_team, "CHUNK_BYTES", chunk_bytes)
+    norm = [{"type": "relu"}, {"type": "batch_norm"}]
+    # Norms that read what is stored for other segments too, whose chunks have gaps in memory.
+    dense = {"type": "concat", "body": [*norm, {"type": "relu"}, {**CONV, "padding": 1}]}
+    pool = {"type": "max_pool", "kernel": 2}
+    end = [{"type": "flatten"}, {"type": "linear", "out_features": 3}]
+    check([CONV, *norm, dense, *norm, pool, *norm, *end], loss="cross_entropy", threads=threads)
 
 
 def test_nested_residuals_and_concatenations_agree():
