@@ -18,11 +18,6 @@ HARMLESS = {
     ),
     (
         "kernels_norm.cu",
-        "float sum = 0.0f, origin = channel < channels ? partial[channel] : 0.0f;",
-        "channel < channels",
-    ): "CT is at most twice the channels, so the place is in the other half of the sums; it is not used",
-    (
-        "kernels_norm.cu",
         "if (threadIdx.x < CT && channel < channels) {",
         "threadIdx.x < CT",
     ): "the other threads of a channel hold the same sums and would write them again",

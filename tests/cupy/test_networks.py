@@ -10,11 +10,12 @@ from dlbench.backends.cupy_device import source_text
 from host_adapter import HostAdapter, launches
 from host_device import HostDevice, Schedule
 from recorded import sample, workloads
-from vectors import PLAN
+from vectors import PLAN, check_step, stop_of
 
 from dlbench.spec.workload import initial_weights
 from dlbench.verify.check import verify
 from dlbench.verify.conformance import trials
+from dlbench.verify.dropout import check_dropout
 
 SCHEDULES = [Schedule("forward"), Schedule("reversed"), Schedule("shuffled", 1)]
 TRIALS = {f"{trial.group}: {trial.name}": trial for trial in trials(networks=1, seed=0)}
@@ -50,7 +51,20 @@ def reason(trial, precision, cache_dir):
     return verify(adapter, plan, trial.workload, cache_dir).reason
 
 
-@pytest.mark.parametrize("name", TRIALS)
+LAYERS = {name: trial for name, trial in TRIALS.items() if trial.group == "layer"}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_step_with_each_layer_is_the_oracles_in_shuffled_order(name):
+    trial = LAYERS[name]
+    plan = dataclasses.replace(PLAN, batch=trial.batch)
+    adapter = HostAdapter(device(SCHEDULES[-1]))
+    calm = trial.workload.without_dropout()
+    assert [] == check_step(adapter, plan, calm, stop_of(calm, plan.batch))
+    assert all(check.passed for check in check_dropout(adapter, plan, trial.workload))
+
+
+@pytest.mark.parametrize("name", sorted(TRIALS.keys() - LAYERS.keys()))
 def test_a_network_is_verified_in_shuffled_order(name, cache_dir):
     assert "" == reason(TRIALS[name], "fp32", cache_dir)
 

@@ -25,9 +25,14 @@ PLAN = Plan("cupy", "cuda:0", batch=2, threads=1)
 def step_of(name: str, precision: str = "fp32") -> tuple[Workload, Stop]:
     """A suite without its dropout, and what one training step of it must give."""
     workload = load_suite(name).workload.without_dropout()
-    point = draw_point(workload, PLAN.batch, "step", precision)
+    return workload, stop_of(workload, PLAN.batch, precision)
+
+
+def stop_of(workload: Workload, batch: int, precision: str = "fp32") -> Stop:
+    """What one training step of a workload must give."""
+    point = draw_point(workload, batch, "step", precision)
     (expected,) = expect(workload, [point], (1.0,), precision)
-    return workload, Stop(point, 1.0, expected)
+    return Stop(point, 1.0, expected)
 
 
 def check_step(adapter: Adapter, plan: Plan, workload: Workload, stop: Stop) -> list[str]:
