@@ -20,13 +20,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--base", metavar="COMMIT", help="Compare this commit with the working tree.")
 @click.option(
     "--base-python",
-    type=_FILE,
+    type=click.Path(dir_okay=False, path_type=Path),
     metavar="PATH",
     help="Compare what this interpreter has installed …",
 )
 @click.option(
     "--new-python",
-    type=_FILE,
+    type=click.Path(dir_okay=False, path_type=Path),
     metavar="PATH",
     help="… with what this one has; the code is the same.",
 )

@@ -172,6 +172,9 @@ def _versions(
             "what is to be compared? --base COMMIT with the working tree, or --base-python with --new-python;"
             " --calibrate tells what this machine's noise allows"
         )
+    for python in pythons:
+        if python is not None and not python.exists():
+            raise UsageError(f"the interpreter {python} does not exist")
     base_python, new_python = (os.path.abspath(python) for python in pythons if python)
     if base_python == new_python:
         raise UsageError("--base-python and --new-python are the same interpreter")
