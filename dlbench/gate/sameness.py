@@ -67,7 +67,9 @@ def refuse_same(versions: Mapping[Arm, Version], seen: Mapping[Arm, Seen], backe
     if not (base.loaded and new.loaded):
         return
     if versions["base"].folder is None:
-        if base.loaded["packages"] == new.loaded["packages"]:
+        packages = base.loaded["packages"], new.loaded["packages"]
+        shared = packages[0].keys() & packages[1].keys()
+        if all(packages[0][name] == packages[1][name] for name in shared):
             raise DlbenchError(
                 f"both interpreters load {backend} from the same files, so there is nothing to"
                 " compare; give each an environment of its own"
