@@ -153,6 +153,13 @@ def go_on(path: Path, seconds: float | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         add(path, header())
     head, *done = read(path)
+    whole = path.read_text("utf-8").rpartition("\n")[0]
+    path.write_text(f"{whole}\n", "utf-8")
+    now = conditions()
+    if unlike := [name for name, value in now.items() if head[name] != value]:
+        sys.exit(
+            f"{path} was begun with another {' and '.join(unlike)}; begin a campaign of its own in a new file"
+        )
     counts = {kind: sum(trial["kind"] == kind for trial in done) for kind in TRIALS}
     for kind, number in plan():
         if number < counts[kind]:
@@ -180,16 +187,22 @@ def header() -> dict[str, Any]:
         check=True,
     )
     copy = json.loads(found.stdout)
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"created": created, **conditions()} | {
+        "copy_bytes": copy["bytes"],
+        "copy_found": copy["found"],
+    }
+
+
+def conditions() -> dict[str, Any]:
+    """What must stay as it is in all of a campaign."""
     machine = look()
     return {
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": f"dlbench {' '.join(WORDS)}",
         "cpu": machine.cpu,
         "cores": machine.usable_cores,
         "python": machine.python,
         "numpy": machine.packages.get("numpy"),
-        "copy_bytes": copy["bytes"],
-        "copy_found": copy["found"],
     }
 
 
