@@ -153,7 +153,7 @@ def _versions(
     """The two versions, and the files that differ between them where that is known."""
     pythons = options.base_python, options.new_python
     if options.base is not None:
-        if any(pythons) or options.base.startswith("-"):
+        if any(pythons):
             raise UsageError(
                 "--base compares commits and --base-python with --new-python interpreters; give one of the two"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import TextIO
@@ -23,25 +24,27 @@ def progress(stream: TextIO, design: Design, *, quiet: bool = False) -> Iterator
     if quiet:
         yield Observer()
     elif stream.isatty() and os.environ.get("TERM", "") != "dumb":
-        live = _Live(Console(file=stream))
+        live = LiveProgress(Console(file=stream))
         with live.display:
             yield live
     else:
-        yield _Plain(stream, design)
+        yield PlainProgress(stream, design)
 
 
 def standing(case: str, verdict: Verdict) -> str:
     """Where a case stands: ``numpy:cpu/train/32  +0.4 % [−1.0, +1.9]  8 pairs  passed``."""
     parts = [case]
     if verdict.change is not None:
-        low, high = (_signed(bound) for bound in (verdict.low, verdict.high))
-        parts.append(f"{_signed(verdict.change)} % [{low}, {high}]")
+        change = f"{_signed(verdict.change)} %"
+        if math.isfinite(verdict.high):
+            change += f" [{_signed(verdict.low)}, {_signed(verdict.high)}]"
+        parts.append(change)
     parts.append(plural(verdict.pairs, "pair"))
     parts.append(verdict.reason if verdict.status == "undecided" else verdict.status)
     return "  ".join(part for part in parts if part)
 
 
-class _Plain(Observer):
+class PlainProgress(Observer):
     """A line for each case at each look, for logs and pipes."""
 
     def __init__(self, stream: TextIO, design: Design) -> None:
@@ -65,7 +68,7 @@ class _Plain(Observer):
         self._stream.flush()
 
 
-class _Live(Observer):
+class LiveProgress(Observer):
     """A line a case at the bottom of a terminal."""
 
     def __init__(self, console: Console) -> None:
@@ -82,6 +85,4 @@ class _Live(Observer):
 
 
 def _signed(share: float) -> str:
-    if share > 100:
-        return "+∞"
     return f"{100 * share:+.1f}".replace("-", "−")

@@ -120,6 +120,16 @@ class Record(msgspec.Struct, frozen=True):
         return found
 
 
+def is_one(path: Path) -> bool:
+    """Whether a file is the record of a gate, by its first line."""
+    try:
+        with path.open("rb") as file:
+            msgspec.json.decode(file.readline(), type=Header)
+    except (OSError, msgspec.MsgspecError):
+        return False
+    return True
+
+
 def read(path: Path) -> Record:
     """The record of a gate.
 

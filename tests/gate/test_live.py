@@ -10,6 +10,9 @@ import venv
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from dlbench import cli
 
 SLOW = """
         step = session.train_step
@@ -74,6 +77,8 @@ def test_the_end_of_the_budget_is_inconclusive_and_can_be_let_pass(repository, g
     notes = json.loads(found.stdout)["notes"]
     assert any("loaded the same code (1 file alike)" in note for note in notes)
     record = str(repository.folder.parent / "gate.jsonl")
+    elsewhere = CliRunner().invoke(cli.cli, ["report", record])
+    assert (2, True) == (elsewhere.exit_code, f"dlbench gate --report {record}" in elsewhere.stderr)
     passed = gate("--report", record, "--inconclusive", "pass", base=())
     assert 0 == passed.exit_code
     assert "1 inconclusive" in passed.stdout
