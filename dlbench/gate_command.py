@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,10 @@ from dlbench import options
 from dlbench.ending import INTERRUPTED, tell
 from dlbench.errors import UsageError
 from dlbench.showing import answer, show_verdicts
+
+if TYPE_CHECKING:
+    from dlbench.gate.command import Options
+    from dlbench.gate.record import Record
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -139,27 +143,29 @@ def gate_command(
 
     Exits with 0 passed, 1 slower, 2 usage, 3 it cannot be told, 4 a case failed or nothing was measured.
     """
-    from dlbench.gate.command import chosen, gate, told
+    from dlbench.gate.accept import read_accepted
+    from dlbench.gate.command import chosen, earlier, gate
+    from dlbench.gate.tell import verdicts
 
     passes = inconclusive == "pass"
     if report is not None:
-        verdicts = told(report, words["accept"], inconclusive_passes=passes)
-        show_verdicts(verdicts, form)
-        return verdicts.exit_code
-    wanted = chosen(words, options.cache_dir())
-    path = output or options.default_output("gate")
-    if calibrate:
-        return _calibrate(wanted, path, form, quiet)
-    found = gate(wanted, path, sys.stderr, quiet=quiet)
-    if _interrupted(found, path):
-        return INTERRUPTED
-    verdicts = told(path, (), inconclusive_passes=passes)
-    show_verdicts(verdicts, form)
-    return verdicts.exit_code
+        found = earlier(report)
+        if found.header.calibration:
+            return _tell_calibration(found)
+    else:
+        wanted = chosen(words, options.cache_dir())
+        path = output or options.default_output("gate")
+        if calibrate:
+            return _calibrate(wanted, path, form, quiet)
+        found = gate(wanted, path, sys.stderr, quiet=quiet)
+        if _interrupted(found, path):
+            return INTERRUPTED
+    judged = verdicts(found, read_accepted(words["accept"]), inconclusive_passes=passes)
+    show_verdicts(judged, form)
+    return judged.exit_code
 
 
-def _calibrate(wanted: Any, path: Path, form: str, quiet: bool) -> int:
-    from dlbench.gate.calibration import calibrate, describe
+def _calibrate(wanted: Options, path: Path, form: str, quiet: bool) -> int:
     from dlbench.gate.command import record_noise
 
     if wanted.base or wanted.base_python or wanted.new_python or wanted.accept or wanted.setup:
@@ -167,13 +173,17 @@ def _calibrate(wanted: Any, path: Path, form: str, quiet: bool) -> int:
     if form != "table":
         raise UsageError(f"--calibrate prints a table; it has no --format {form}")
     found = record_noise(wanted, path, sys.stderr, quiet=quiet)
-    if _interrupted(found, path):
-        return INTERRUPTED
+    return INTERRUPTED if _interrupted(found, path) else _tell_calibration(found)
+
+
+def _tell_calibration(found: Record) -> int:
+    from dlbench.gate.calibration import calibrate, describe
+
     answer(describe(calibrate(found)))
     return 0
 
 
-def _interrupted(found: Any, path: Path) -> bool:
+def _interrupted(found: Record, path: Path) -> bool:
     if found.end is None or found.end.status != "interrupted":
         return False
     tell(f"interrupted; what was measured is kept; to see: dlbench gate --report {path}")

@@ -18,13 +18,11 @@ from dlbench.gate.design import Design
 from dlbench.gate.live import ARMS, Request, run
 from dlbench.gate.pairs import Arm
 from dlbench.gate.progress import progress
-from dlbench.gate.tell import verdicts
 from dlbench.gate.version import Version
 from dlbench.machine import look
 from dlbench.plan import Request as Plan
 from dlbench.record import Scenario, Writer
 from dlbench.spec.suite import Suite, load_suite
-from dlbench.verdicts import Verdicts
 
 CASE_BUDGET_S = 60.0
 """Time of a gate for each of its cases when none is given."""
@@ -72,6 +70,7 @@ def gate(options: Options, path: Path, stream: TextIO, *, quiet: bool = False) -
     DlbenchError : a version does not build, both are one, or the record cannot be written.
     """
     started_s = time.monotonic()
+    _refuse_existing(path)
     accepted = read_accepted(options.accept)
     design = Design(threshold=options.threshold)
     with _versions(options, stream, quiet) as (versions, changed):
@@ -115,23 +114,26 @@ def record_noise(
     return _carry_out(request, path, stream, quiet)
 
 
-def told(path: Path, accept: Sequence[str], *, inconclusive_passes: bool) -> Verdicts:
-    """The verdicts of a record.
+def earlier(path: Path) -> record.Record:
+    """The record of an earlier gate.
 
     Raises
     ------
-    UsageError : the file is not the record of a gate.
+    UsageError : the file is none.
     """
     try:
-        found = record.read(path)
+        return record.read(path)
     except DlbenchError as error:
         raise UsageError(str(error)) from None
-    return verdicts(found, read_accepted(accept), inconclusive_passes=inconclusive_passes)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise UsageError(f"--output {path} exists already, and a record is never overwritten")
 
 
 def _carry_out(request: Request, path: Path, stream: TextIO, quiet: bool) -> record.Record:
-    if path.exists():
-        raise UsageError(f"--output {path} exists already, and a record is never overwritten")
+    _refuse_existing(path)
     try:
         writer = Writer(path)
     except OSError as error:
