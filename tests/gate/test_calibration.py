@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from dlbench import cli
 from dlbench import record as r
 from dlbench.errors import DlbenchError
 from dlbench.gate.calibration import calibrate, describe, stream_of
@@ -82,3 +84,14 @@ def test_noise_without_end_promises_nothing():
 def test_a_recording_that_is_too_short_says_how_long_it_should_be(count):
     with pytest.raises(DlbenchError, match="budget"):
         calibrate(recorded(np.full(count, 1000.0)))
+
+
+def test_a_calibrations_record_is_told_again(recordings, tmp_path):
+    whole = recorded(read_stream(recordings / "two_cores.csv.gz")[:200])
+    writer = r.Writer(tmp_path / "noise.jsonl")
+    for line in (whole.header, *whole.lines):
+        writer.write(line)
+    writer.close()
+    told = CliRunner().invoke(cli.cli, ["gate", "--report", str(writer.path)])
+    assert 0 == told.exit_code, told.output
+    assert describe(calibrate(whole)) == told.stdout.rstrip("\n")
