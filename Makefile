@@ -18,7 +18,7 @@ GPU_PYTHON = $(if $(filter file,$(origin PYTHON)),$(or $(wildcard $(BIN)/python)
 .DELETE_ON_ERROR:
 # two jobs at once would share one environment and disturb each other's timings
 .NOTPARALLEL:
-.PHONY: bench test check soak benchmark gpu-check format clean help
+.PHONY: bench test check gate soak campaign benchmark gpu-check format clean help
 
 bench: $(BENCH_READY) ## install dlbench with its CPU backends, run the suite cnn-mnist
 	@$(BIN)/dlbench run --suite cnn-mnist $(ARGS)
@@ -32,8 +32,15 @@ check: $(TEST_READY) ## lint and check types only
 	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run 'make format'" >&2; exit 1; }
 	@$(BIN)/mypy
 
-soak: $(TEST_READY) ## run the tests that take long or need the network
+gate: $(TEST_READY) ## has dlbench become slower than main, or than the commit before? (a minute)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/gate_dlbench $(ARGS)
+
+soak: $(TEST_READY) ## run the tests that take long or need the network, then the gate's campaign
 	@DLBENCH_HYPOTHESIS=searching $(BIN)/python -m pytest -m soak $(ARGS)
+	@$(MAKE) --no-print-directory campaign ARGS=
+
+campaign: $(TEST_READY) ## prove the live gate on this machine; goes on where it was stopped (an hour)
+	@$(BIN)/python tools/gate_campaign.py results/gate-campaign.jsonl $(ARGS)
 
 benchmark: $(TEST_READY) ## run the benchmarks of dlbench itself
 	@$(BIN)/python -m pytest -m benchmark $(ARGS)

@@ -21,6 +21,7 @@ from dlbench import options
 from dlbench.commands import request_of, resume_record, run_request, say_plan
 from dlbench.ending import Root, exit_code, tell
 from dlbench.errors import UsageError
+from dlbench.gate_command import gate_command
 from dlbench.showing import answer, read_all, show, show_verdicts
 
 
@@ -213,6 +214,9 @@ def compare_command(base: Path, new: Path, threshold: float, form: str) -> int:
     verdicts = compare(read_side(base), read_side(new), threshold)
     show_verdicts(verdicts, form)
     return verdicts.exit_code
+
+
+cli.add_command(gate_command)
 
 
 @cli.group("list")

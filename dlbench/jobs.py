@@ -11,15 +11,15 @@ import itertools
 import math
 import numbers
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dlbench import environment, fixed_work, plugins, surroundings, timing
-from dlbench.contract import Adapter, BackendInfo, Plan
+from dlbench import environment, fixed_work, loaded, plugins, surroundings, timing
+from dlbench.contract import Adapter, BackendInfo, Plan, Session
 from dlbench.epochs import Part, train
 from dlbench.errors import BackendUnavailable
 from dlbench.inputs import Recipe
@@ -84,6 +84,7 @@ def verify(job: Job, phases: Phases) -> Result:
         "facts": _plain(outcome.facts),
         "reason": outcome.reason,
         "seconds": phases.seconds(),
+        "loaded": loaded.look(job["own"], job["adapter"]) if "own" in job else {},
     }
 
 
@@ -103,9 +104,7 @@ def conformance(job: Job, phases: Phases) -> Result:
 
 
 def measure(job: Job, phases: Phases) -> Result:
-    """Times a case, then checks what the timing left behind."""
-    from dlbench.verify.after import Witness, check_after, check_settled
-
+    """Times a case, then checks what the timing left behind, unless ``check`` is false."""
     readings, canary_ns = [surroundings.read()], []
     adapter, info = _import_adapter(job, phases)
     plan, workload = Plan(**job["plan"]), _workload(job)
@@ -118,12 +117,10 @@ def measure(job: Job, phases: Phases) -> Result:
     with np.load(job["files"]["batches"]) as arrays:
         inputs, targets = list(arrays["inputs"]), list(arrays["targets"])
     batches, upload_ns = timing.upload_all(session, inputs, targets)
+    checks_after = job.get("check", True)
     # one row of each, another every time
     rows = [(7 * i + 3) % plan.batch for i in range(len(batches))]
-    witnesses = [
-        Witness(batch, row, samples[row].copy())
-        for batch, row, samples in zip(batches, rows, inputs, strict=True)
-    ]
+    held = [samples[row].copy() for row, samples in zip(rows, inputs, strict=True)]
     del inputs, targets
 
     def enter(phase: str) -> None:
@@ -140,20 +137,17 @@ def measure(job: Job, phases: Phases) -> Result:
     # read here, so that neither copies nor checks count
     peak_memory_bytes = _peak_memory_bytes()
     facts = _plain(session.facts) | surroundings.threading_facts()
-    phases.enter("check")
-    with np.load(job["files"]["held_out"]) as arrays:
-        held_out = arrays["inputs"], arrays["targets"]
-    trained = job["scenario"] == "train"
-    unseen = Witness(session.upload(*held_out), plan.batch - 1, held_out[0][-1])
-    cache_dir = Path(job["cache_dir"])
-    checks = check_after(session, plan, workload, initial, trained, [*witnesses, unseen], cache_dir)
-    settling = timing.time_settling(
-        session, batches[0], lambda: session.upload(*held_out), job["scenario"]
-    )
-    checks = (*checks, check_settled(**dataclasses.asdict(settling)))
-    phases.enter("copy")
-    download_ns = timing.time_downloads(session, batches[0], job["scenario"])
-    device_ns = timing.time_device_steps(session, batches, job["scenario"], initial)
+    checks: list[Result] = []
+    download_ns: tuple[int, ...] = ()
+    device_ns: tuple[int, ...] = ()
+    if checks_after:
+        phases.enter("check")
+        checks = _checks_after(
+            job, session, plan, workload, initial, list(zip(batches, rows, held, strict=True))
+        )
+        phases.enter("copy")
+        download_ns = timing.time_downloads(session, batches[0], job["scenario"])
+        device_ns = timing.time_device_steps(session, batches, job["scenario"], initial)
     readings.append(surroundings.read())
     before, during, after = itertools.starmap(surroundings.between, itertools.pairwise(readings))
     return (
@@ -167,12 +161,37 @@ def measure(job: Job, phases: Phases) -> Result:
             "during": dataclasses.asdict(during),
             "after": dataclasses.asdict(after),
             "canary_ns": canary_ns,
-            "checks": _plain_checks(checks),
+            "checks": checks,
             "facts": facts,
             "peak_memory_bytes": peak_memory_bytes,
             "seconds": phases.seconds(),
         }
     )
+
+
+def _checks_after(
+    job: Job,
+    session: Session,
+    plan: Plan,
+    workload: Workload,
+    initial: Weights,
+    held: Sequence[tuple[Any, int, npt.NDArray[np.float32]]],
+) -> list[Result]:
+    """What the timing left behind, held against the oracle; `held` are its batches, each with the number and a
+    copy of one of its rows."""
+    from dlbench.verify.after import Witness, check_after, check_settled
+
+    with np.load(job["files"]["held_out"]) as arrays:
+        held_out = arrays["inputs"], arrays["targets"]
+    witnesses = [Witness(*each) for each in held]
+    witnesses.append(Witness(session.upload(*held_out), plan.batch - 1, held_out[0][-1]))
+    trained = job["scenario"] == "train"
+    cache_dir = Path(job["cache_dir"])
+    checks = check_after(session, plan, workload, initial, trained, witnesses, cache_dir)
+    settling = timing.time_settling(
+        session, held[0][0], lambda: session.upload(*held_out), job["scenario"]
+    )
+    return _plain_checks((*checks, check_settled(**dataclasses.asdict(settling))))
 
 
 def train_epochs(job: Job, phases: Phases) -> Result:

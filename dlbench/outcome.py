@@ -114,7 +114,7 @@ def _outcome(record: Record, case: Case, watch: Watched) -> Outcome:
     trainings = [line for line in record.lines if isinstance(line, Training) and line.case == case]
 
     verdicts: list[tuple[Status, str]] = [("skipped", line.reason) for line in skips]
-    verdicts += [(line.status, line.reason or _failing(line.checks)) for line in verifications]
+    verdicts += [(line.status, line.reason or failing(line.checks)) for line in verifications]
     verdicts += [_process_verdict(line) for line in processes]
     verdicts += [(line.status, line.reason) for line in trainings if line.status != "skipped"]
     if not skips:
@@ -196,15 +196,16 @@ def _missing(
 
 
 def _process_verdict(line: Process) -> tuple[Status, str]:
-    failing = _failing(line.checks)
-    if line.status == "ok" and failing:
-        return "unverified", failing
+    worst_check = failing(line.checks)
+    if line.status == "ok" and worst_check:
+        return "unverified", worst_check
     if line.status == "ok" and (not line.timings_ns or process_summary(line.timings_ns) <= 0):
         return "failed", f"round {line.round} kept no timing above 0"
-    return line.status, line.reason or failing
+    return line.status, line.reason or worst_check
 
 
-def _failing(checks: Iterable[Check]) -> str:
+def failing(checks: Iterable[Check]) -> str:
+    """The worst of the checks that failed, in words; empty when none did."""
     failed = [check for check in checks if not check.passed]
     if not failed:
         return ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from dlbench.errors import UsageError
@@ -46,6 +47,18 @@ def adapter_target(name: str) -> str:
             return name
         raise UsageError(f"backend {name!r} is not of the form module:Class")
     return _target(BACKENDS, "backend", name)
+
+
+def adapters_in(folder: Path) -> dict[str, str]:
+    """The backends of what is installed in a folder, by name: ``module:Class``."""
+    from importlib.metadata import distributions
+
+    return {
+        point.name: point.value
+        for each in distributions(path=[str(folder)])
+        for point in each.entry_points
+        if point.group == BACKENDS
+    }
 
 
 def load(target: str) -> Any:

@@ -53,14 +53,17 @@ class Material:
     _folder: Path
     _files: Mapping[str, str]
 
-    def job(self, kind: str, plan: Plan, **options: Any) -> dict[str, Any]:
-        """The job that has a worker do `kind` of work (see `dlbench.jobs`) by a plan."""
+    def job(
+        self, kind: str, plan: Plan, adapter: str | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """The job that has a worker do `kind` of work (see `dlbench.jobs`) by a plan, with the adapter that the
+        plan's backend names here unless it is given as ``module:Class``."""
         files = dict(self._files)
         for name in ("batches", "held_out"):
             files[name] = str(_batch_file(self._folder, name, plan.batch))
         return {
             "job": kind,
-            "adapter": adapter_target(plan.backend),
+            "adapter": adapter or adapter_target(plan.backend),
             "plan": dataclasses.asdict(plan),
             "workload": self.workload.to_table(),
             "recipe": dataclasses.asdict(self.recipe),

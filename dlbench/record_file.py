@@ -10,6 +10,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -44,7 +45,7 @@ class Writer:
                 self._file.close()
                 raise DlbenchError(f"{path}: another run is writing this record") from None
 
-    def write(self, line: Line) -> None:
+    def write(self, line: msgspec.Struct) -> None:
         """Appends one line and flushes it."""
         try:
             if not self._mended:
@@ -81,7 +82,17 @@ def read_lines(path: Path) -> Iterator[Line]:
     ------
     DlbenchError : the file is not a record, or of another schema.
     """
-    decoder = msgspec.json.Decoder(Line)
+    return decoded_lines(path, Line, "a dlbench record")
+
+
+def decoded_lines(path: Path, kinds: Any, what: str) -> Iterator[Any]:
+    """The lines of a file, each of one of these kinds of struct; what is cut off at its end is left out.
+
+    Raises
+    ------
+    DlbenchError : the file is not `what` it is said to be.
+    """
+    decoder = msgspec.json.Decoder(kinds)
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -95,8 +106,7 @@ def read_lines(path: Path) -> Iterator[Line]:
         except msgspec.MsgspecError as error:
             if number == len(lines):
                 return
-            wrong = f"{path}, line {number}: not a line of a dlbench record: {error}"
-            raise DlbenchError(wrong) from None
+            raise DlbenchError(f"{path}, line {number}: not a line of {what}: {error}") from None
 
 
 def read_record(path: Path) -> Record:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import dlbench
 from dlbench import lines, sameness
 from dlbench.account import Account
-from dlbench.background import Background, started
+from dlbench.background import Background
 from dlbench.conversation import Ended
 from dlbench.look import Found, look
 from dlbench.measuring import Measured, Measuring
@@ -31,6 +31,7 @@ from dlbench.prepare import Material, prepare
 from dlbench.process import Launch, run_worker, worker_environment
 from dlbench.record import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip
 from dlbench.record_file import Writer
+from dlbench.references import started_references
 from dlbench.resume import Done, backend_differences, done, missing, refuse
 from dlbench.telemetry.watch import Watch, Watcher
 
@@ -56,7 +57,7 @@ def run(request: Request, writer: Writer, observer: Observer | None = None) -> E
     """
     check(request)
     observer, account = observer or Observer(), Account()
-    with _references(request) as references, _material(request, observer) as material:
+    with started_references(request) as references, _material(request, observer) as material:
         runner = _Runner(request, material, references, observer, account, Done())
         return runner.run(writer, lambda: _plan(request, material, observer, account))
 
@@ -89,7 +90,7 @@ def resume(
             writer.write(line)
         return end
     check(request)
-    with _references(request) as references, _material(request, observer) as material:
+    with started_references(request) as references, _material(request, observer) as material:
         refuse(sameness.data(record.header.data, material.data))
         runner = _Runner(request, material, references, observer, account, done(record))
         return runner.run(
@@ -117,20 +118,6 @@ def _material(request: Request, observer: Observer) -> Iterator[Material]:
     with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
         observer.phase(None, None, "prepare")
         yield prepare(request, Path(folder))
-
-
-def _references(request: Request) -> AbstractContextManager[Background[int]]:
-    """The oracle's results in the making, by batch."""
-    # half of the cores are left to what goes on meanwhile
-    environment = worker_environment(max(1, request.chosen_threads // 2), "cpu")
-    job = {
-        "job": "oracle",
-        "workload": request.suite.workload.to_table(),
-        "cache_dir": str(request.cache_dir),
-        "seed": request.seed if request.rounds and "train" in request.chosen_scenarios else None,
-    }
-    jobs = {batch: job | {"batch": batch} for batch in request.chosen_batches}
-    return started(jobs, Launch(environment, request.limit_s))
 
 
 def _plan(request: Request, material: Material, observer: Observer, account: Account) -> Planned:

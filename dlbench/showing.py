@@ -27,6 +27,12 @@ def read(path: Path) -> Record:
     try:
         return read_record(path)
     except DlbenchError as error:
+        from dlbench.gate.record import is_one
+
+        if is_one(path):
+            raise UsageError(
+                f"{path} is the record of a gate; see: dlbench gate --report {path}"
+            ) from None
         raise UsageError(str(error)) from None
 
 

@@ -12,8 +12,16 @@ from typing import Literal, Protocol
 
 from dlbench.wording import plural
 
-Status = Literal["slower", "faster", "same", "inconclusive", "missing", "new"]
-STATUSES: tuple[Status, ...] = ("slower", "missing", "inconclusive", "same", "faster", "new")
+Status = Literal["slower", "failed", "missing", "inconclusive", "same", "faster", "new"]
+STATUSES: tuple[Status, ...] = (
+    "slower",
+    "failed",
+    "missing",
+    "inconclusive",
+    "same",
+    "faster",
+    "new",
+)
 """In the order in which a reader wants to know of them."""
 
 PASSED, SLOWER, INCONCLUSIVE, NOTHING = 0, 1, 3, 4
@@ -27,13 +35,14 @@ class CaseVerdict:
     Attributes
     ----------
     case : its name.
-    status : ``missing`` is measured in the base only, ``new`` in the new one only.
+    status : ``missing`` is measured in the base only, ``new`` in the new one only; ``failed`` went
+        wrong in one of them: a crash, or an answer that is not right.
     base_s, new_s : step times (s) that the ratio is about; None where not measured.
     ratio : new / base, above 1 where the new one is slower; None where one is not measured.
     low, high : 95 % interval of the ratio; None where there is too little for one.
     over : what the interval is over, ``3 and 3 processes``.
     reason : one sentence.
-    accepted : why a slowdown of this case is let pass; empty when it is not.
+    accepted : why a slowdown of this case, or that it is missing, is let pass; empty when it is not.
     """
 
     case: str
@@ -70,6 +79,7 @@ class Verdicts:
     differences : what makes the two sides unlike. With any, the verdicts are advisory: shown, but
         neither a pass nor a failure.
     notes : what else a reader should know.
+    inconclusive_passes : whether a case that cannot be told is let pass.
     """
 
     base: str
@@ -78,6 +88,7 @@ class Verdicts:
     cases: tuple[CaseVerdict, ...]
     differences: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
+    inconclusive_passes: bool = False
 
     @property
     def advisory(self) -> bool:
@@ -85,25 +96,31 @@ class Verdicts:
         return bool(self.differences)
 
     def having(self, *statuses: Status) -> list[CaseVerdict]:
-        """The cases with one of these statuses; accepted slowdowns are not among the slower."""
+        """The cases with one of these statuses, but for those that are accepted."""
         return [case for case in self.cases if case.status in statuses and not case.accepted]
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 1 slower, 3 inconclusive (advisory, missing or undecided cases), 4 nothing was
-        measured on both sides."""
+        """0 passed, 1 slower, 3 inconclusive (advisory, missing or undecided cases), 4 a case
+        failed or nothing was measured on both sides."""
         if all(case.ratio is None for case in self.cases):
             return NOTHING
         if self.advisory:
             return INCONCLUSIVE
         if self.having("slower"):
             return SLOWER
-        return INCONCLUSIVE if self.having("missing", "inconclusive") else PASSED
+        if self.having("failed"):
+            return NOTHING
+        undecided = () if self.inconclusive_passes else self.having("inconclusive")
+        return INCONCLUSIVE if undecided or self.having("missing") else PASSED
 
     @property
     def conclusion(self) -> str:
         """The answer in one sentence."""
         code = self.exit_code
+        failed = self.having("failed")
+        if code == NOTHING and failed:
+            return f"{plural(len(failed), 'case')} failed"
         if code == NOTHING:
             return "no case was measured on both sides"
         if self.advisory:
@@ -118,7 +135,12 @@ class Verdicts:
                 f"{plural(count, 'case')} {word}" for count, word in counts if count
             )
             return f"none is known to be slower by more than {percent}, but {undecided}"
-        return f"no case is slower by more than {percent}"
+        told = f"no case is slower by more than {percent}"
+        if accepted := sum(bool(case.accepted) for case in self.cases):
+            told += f", but for {accepted} accepted"
+        if let_pass := self.having("inconclusive"):
+            told += f" as far as it can be told; {len(let_pass)} inconclusive"
+        return told
 
 
 class VerdictReporter(Protocol):

@@ -34,6 +34,10 @@ def main(channel: int, started_ns: int) -> NoReturn:
 
     phases = Phases(tell, job["spawned_ns"], started_ns)
     try:
+        if "own" in job:
+            from dlbench.loaded import put_first
+
+            put_first(job["own"])
         from dlbench.jobs import JOBS
 
         result = JOBS[job["job"]](job, phases)

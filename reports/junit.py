@@ -1,6 +1,6 @@
 """Verdicts as JUnit XML, which CI systems show as test results.
 
-A slower case is a failure, a missing one an error, one that cannot be told (or only under unlike
+A slower case is a failure, a missing or failed one an error, one that cannot be told (or only under unlike
 conditions) is skipped with the reason; what is the same, faster, new or accepted passes.
 """
 
@@ -55,4 +55,4 @@ def _outcome(case: CaseVerdict, verdicts: Verdicts) -> str | None:
         return "skipped"
     if case.accepted:
         return None
-    return {"slower": "failure", "missing": "error"}.get(case.status)
+    return {"slower": "failure", "missing": "error", "failed": "error"}.get(case.status)

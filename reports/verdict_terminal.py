@@ -15,6 +15,7 @@ from . import verdict_words as say
 
 _STYLES = {
     "slower": "bold red",
+    "failed": "bold red",
     "missing": "bold yellow",
     "inconclusive": "yellow",
     "same": "green",

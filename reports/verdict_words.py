@@ -17,9 +17,9 @@ def title(verdicts: Verdicts) -> str:
 
 def status(case: CaseVerdict) -> str:
     """The status; what fails a build stands in capitals."""
-    if case.status == "slower":
-        return "accepted" if case.accepted else "SLOWER"
-    return case.status
+    if case.accepted:
+        return "accepted"
+    return case.status.upper() if case.status in ("slower", "failed") else case.status
 
 
 def times(case: CaseVerdict) -> str:
@@ -37,7 +37,7 @@ def change(case: CaseVerdict) -> str:
 
 
 def reason(case: CaseVerdict) -> str:
-    """Why the verdict is what it is, with how a slowdown was accepted."""
+    """Why the verdict is what it is, with why it was accepted."""
     said = one_line(case.reason)
     return f"{said}; accepted: {one_line(case.accepted)}" if case.accepted else said
 

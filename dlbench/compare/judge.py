@@ -135,6 +135,13 @@ def _compared(old: Measured, now: Measured, threshold: float, significant: bool)
         )
     low, high = estimate.interval.low, estimate.interval.high
     status, reason = _decided(estimate, threshold, significant)
+    if disturbed := [
+        f"{side}: {each.disturbance}"
+        for side, each in (("base", old), ("new", now))
+        if each.disturbance
+    ]:
+        # such times can be wrong by an order of magnitude and scatter as little as good ones
+        status, reason = "inconclusive", f"disturbed while timed; {'; '.join(disturbed)}"
     return dataclasses.replace(verdict, low=low, high=high, status=status, reason=reason)
 
 

@@ -76,4 +76,11 @@ def _measured(outcome: Outcome) -> Measured:
     problem = "" if times else f"{outcome.status}: {why(outcome.reason, outcome.remedy)}"
     if not times and outcome.status == "ok":
         problem = "verified only, not timed"
-    return Measured(key_of(case), label_of(case), times, conditions_of(case), problem)
+    return Measured(
+        key=key_of(case),
+        label=label_of(case),
+        processes_s=times,
+        conditions=conditions_of(case),
+        problem=problem,
+        disturbance=outcome.disturbance if outcome.disturbed else "",
+    )

@@ -20,6 +20,7 @@ class Measured:
     processes_s : the median step time of each process (s); empty when it was not measured.
     conditions : settings that must be alike, by name (``threads``, ``precision``).
     problem : why it was not measured, empty when it was.
+    disturbance : what else ran on the machine meanwhile; empty when nothing did, or it was not watched.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Measured:
     processes_s: tuple[float, ...] = ()
     conditions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     problem: str = ""
+    disturbance: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

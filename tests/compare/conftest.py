@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from dlbench import record as r
+from dlbench.surroundings import Surroundings
 
 MACHINE = r.Machine(
     cpu="EPYC 9B45",
@@ -76,3 +77,19 @@ def write(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def make_busy_record():
+    """Makes the record of three processes beside which others used so many cores."""
+
+    def busy(other_cores):
+        whole = make_record({"numpy": [0.01] * 3})
+        beside = Surroundings(1.0, other_cores, 0.0, 0.0, 0.0, 0.0, 0.0, 2, None, None)
+        lines = [
+            msgspec.structs.replace(line, during=beside) if isinstance(line, r.Process) else line
+            for line in whole.lines
+        ]
+        return r.Record(whole.header, tuple(lines))
+
+    return busy

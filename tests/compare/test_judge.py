@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlbench.compare.judge import compare, read_side
+from dlbench.compare.records import side_of_record
 from dlbench.compare.sides import Measured, Side
 from dlbench.errors import UsageError
 
@@ -231,3 +232,19 @@ def test_a_file_that_is_neither_is_refused_by_name(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UsageError, match=r"what\.json"):
         read_side(path)
+
+
+def test_a_case_that_was_disturbed_while_timed_is_inconclusive_and_names_the_disturbance():
+    slow = Measured("a", "a", tuple(processes(0.02)), disturbance="other processes had 1.2 cores")
+    verdicts = compare(make_side({"a": processes(0.01)}), make_side([slow]), 0.05)
+    assert {"a": "inconclusive"} == statuses(verdicts)
+    assert "new: other processes had 1.2 cores" in verdicts.cases[0].reason
+    assert 3 == verdicts.exit_code
+
+
+def test_a_records_disturbance_reaches_the_comparison(make_busy_record):
+    side = side_of_record("busy.jsonl", make_busy_record(other_cores=1.5))
+    assert "other processes had 1.5 cores in 3 of 3 processes" == side.cases[0].disturbance
+    assert (
+        "" == side_of_record("calm.jsonl", make_busy_record(other_cores=0.0)).cases[0].disturbance
+    )

@@ -154,3 +154,17 @@ def test_a_gates_verdict_stands_in_the_same_table(shift, pairs, status):
 def test_a_gate_without_pairs_gives_a_row_without_figures():
     row = case_verdict("a", judge({"a": []}, Design(), ended=True)["a"], [], [])
     assert ("inconclusive", None, None) == (row.status, row.ratio, row.high)
+
+
+def test_a_failed_case_is_an_error_and_ends_in_4_and_an_inconclusive_one_can_be_let_pass():
+    failed = CaseVerdict("broken", "failed", reason="working tree: ended by SIGSEGV in measure")
+    calm = CASES[3]
+    verdicts = Verdicts("main", "HEAD", 0.03, (failed, calm))
+    assert (4, "1 case failed") == (verdicts.exit_code, verdicts.conclusion)
+    [suite] = JUnitXml.fromstring(rendered("junit", verdicts).encode())
+    assert (1, 0) == (suite.errors, suite.failures)
+    assert "FAILED" in rendered("terminal", verdicts)
+    noisy = Verdicts("main", "HEAD", 0.03, (calm, CASES[2]), inconclusive_passes=True)
+    assert 0 == noisy.exit_code
+    assert "1 inconclusive" in noisy.conclusion
+    assert 1 == Verdicts("main", "HEAD", 0.03, (SLOWER, failed)).exit_code

@@ -1,0 +1,68 @@
+"""One of the two versions that a gate compares: where its code lies and what runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+from dlbench import plugins
+from dlbench.errors import UsageError
+from dlbench.gate.pairs import Arm
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A version, ready to be run.
+
+    Attributes
+    ----------
+    arm : which of the two it is.
+    label : what the user calls it.
+    python : the interpreter of its processes.
+    folder : where its code is installed, or lies; None when it has no code of its own.
+    checkout : its repository's files as they were built; None without `folder`.
+    """
+
+    arm: Arm
+    label: str
+    python: str = sys.executable
+    folder: Path | None = None
+    checkout: Path | None = None
+
+    def own(self) -> dict[str, Any]:
+        """What a worker is to load from this version; see `dlbench.loaded.put_first`."""
+        if self.folder is None:
+            return {"path": [], "backends": None}
+        backends = self.folder / "dlbench" / "backends"
+        found = str(backends) if (backends / "__init__.py").is_file() else None
+        return {"path": [str(self.folder)], "backends": found}
+
+    def adapter(self, backend: str) -> str | None:
+        """The ``module:Class`` of a backend by the version's own entry points; None where it has none of that
+        name. A ``module:Class`` is itself."""
+        if ":" in backend:
+            return plugins.adapter_target(backend)
+        return plugins.adapters_in(self.folder).get(backend) if self.folder else None
+
+    def file(self, path: Path) -> Path | None:
+        """The version's copy of a file of the repository that `path` lies in, relative to its root."""
+        return None if self.checkout is None else self.checkout / path
+
+
+def targets(base: Version, new: Version, backend: str) -> dict[Arm, str | None]:
+    """The adapter of a backend in each version; None where only the other one has it.
+
+    Raises
+    ------
+    UsageError : neither has it, and it is not installed either.
+    """
+    found: dict[Arm, str | None] = {"base": base.adapter(backend), "new": new.adapter(backend)}
+    if any(found.values()):
+        return found
+    try:
+        here = plugins.adapter_target(backend)
+    except UsageError as error:
+        raise UsageError(f"--backend: {error}") from None
+    return {"base": here, "new": here}

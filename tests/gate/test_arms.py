@@ -1,0 +1,65 @@
+"""What makes two versions two, piece by piece."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from dlbench.backends import numpy_cpu
+
+from dlbench.errors import DlbenchError, UsageError
+from dlbench.gate import record
+from dlbench.gate.accept import read_accepted
+from dlbench.gate.checkout import built
+from dlbench.gate.version import Version
+from dlbench.process import Launch, run_worker, worker_environment
+
+
+def test_both_checkouts_have_paths_of_equal_length_and_the_working_trees_changes(repository):
+    repository.write("mine.py", "changed = True\n")
+    repository.write("untracked.py", "")
+    repository.write(".gitignore", "ignored.py\n")
+    repository.write("ignored.py", "")
+    (repository.folder / "tiny.toml").unlink()
+    with built(repository.folder, "main") as (base, new):
+        assert len(str(base.folder)) == len(str(new.folder))
+        names = {path.name for path in new.folder.iterdir()} - {".git"}
+        assert {"mine.py", "untracked.py", ".gitignore"} == names
+        assert "changed = True\n" == (new.folder / "mine.py").read_text()
+        assert {"mine.py", "tiny.toml", ".git"} == {path.name for path in base.folder.iterdir()}
+
+
+def test_the_backends_of_a_version_stand_in_for_those_of_the_runner(tmp_path):
+    copy = tmp_path / "dlbench" / "backends"
+    shutil.copytree(Path(numpy_cpu.__file__).parent, copy)
+    (copy / "numpy_cpu.py").write_text("raise ImportError('this is the copy')\n")
+    own = Version("base", "copy", folder=tmp_path).own()
+    job = {"job": "look", "adapter": "dlbench.backends.numpy_cpu:Adapter", "open": False}
+    launch = Launch(worker_environment(1, "cpu"), 60.0)
+    assert "this is the copy" in run_worker(job | {"own": own, "threads": 1}, launch).reason
+    plain = run_worker(job | {"threads": 1}, launch)
+    assert "ok" == plain.status, plain.reason
+
+
+def test_a_reason_may_hold_any_character():
+    assert {"slower:a:b/c": "x = y: z"} == read_accepted(["slower:a:b/c=x = y: z"])
+
+
+@pytest.mark.parametrize("word", ["", "slower:a", "faster:a=b", "slower:=b", "slower:a= "])
+def test_an_acceptance_without_case_or_reason_is_refused(word):
+    with pytest.raises(UsageError, match="slower:CASE=reason"):
+        read_accepted([word])
+
+
+def test_what_is_not_the_record_of_a_gate_is_refused(tmp_path):
+    path = tmp_path / "other.jsonl"
+    path.write_text('{"kind":"note","text":"no header"}\n')
+    with pytest.raises(DlbenchError, match="no header"):
+        record.read(path)
+    path.write_text("{}\n\n")
+    with pytest.raises(DlbenchError, match="line 1"):
+        record.read(path)
+
+
+def test_an_interpreter_has_no_folder_of_its_own():
+    assert {"path": [], "backends": None} == Version("new", "x", python=sys.executable).own()

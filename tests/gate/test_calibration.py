@@ -1,0 +1,97 @@
+"""What a calibration says about a stream that is known."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from dlbench import cli
+from dlbench import record as r
+from dlbench.errors import DlbenchError
+from dlbench.gate.calibration import calibrate, describe, stream_of
+from dlbench.gate.design import Design
+from dlbench.gate.pairs import order
+from dlbench.gate.record import Half, Header, Record
+from dlbench.gate.trial import consecutive, read_stream
+
+CASE = r.Case("ci", "train", "numpy", "cpu", 32, 1, "fp32", "")
+MACHINE = r.Machine(None, None, None, 2, None, (), "Linux", "3.11", {})
+
+
+def recorded(stream_us, design=None):
+    """The record of a calibration whose processes came to these step times."""
+    header = Header(
+        schema=1,
+        created="2026-11-20T12:00:00Z",
+        dlbench="0.1.0",
+        base="this code",
+        new="this code again",
+        suite="ci",
+        workload_digest="",
+        data=r.Data("mnist", "", "", True),
+        seed=0,
+        threads=1,
+        budget_s=600.0,
+        share_s=0.15,
+        design=design or Design(),
+        machine=MACHINE,
+        cases=(CASE,),
+        calibration=True,
+    )
+    lines = [
+        Half(
+            order(number // 2)[number % 2],
+            r.Process(
+                CASE, number // 2, "ok", "", (round(1000 * time),) * 3, seconds={"measure": 0.4}
+            ),
+        )
+        for number, time in enumerate(stream_us)
+    ]
+    return Record(header, tuple(lines))
+
+
+def test_the_rates_are_those_of_the_trials_on_the_stream_in_time_order(recordings):
+    stream = read_stream(recordings / "two_cores.csv.gz")[:500]
+    record = recorded(stream)
+    assert stream_of(record) == pytest.approx(stream * 1e-6, rel=1e-3)
+    found = calibrate(record)
+    assert 0.8 == pytest.approx(found.pair_s)
+    assert Design().looks == found.looks
+    same = found.rows[0].disjoint
+    expected = consecutive(stream_of(record), Design())
+    assert expected == same
+    assert same.slower.of > 10
+    assert found.promise is not None
+    assert f"a threshold of {100 * found.promise:.3g} %" in describe(found)
+
+
+def test_a_gate_that_ends_before_the_last_look_is_judged_by_the_looks_it_reaches():
+    record = recorded(np.full(400, 1000.0))
+    slow = [
+        Half(
+            line.arm, r.Process(CASE, line.process.round, "ok", "", (5,), seconds={"measure": 1.4})
+        )
+        for line in record.lines
+    ]
+    assert (8, 12, 16, 20) == calibrate(Record(record.header, tuple(slow))).looks
+
+
+def test_noise_without_end_promises_nothing():
+    times = np.random.default_rng(0).lognormal(7, 1.5, 240)
+    assert "no threshold up to" in describe(calibrate(recorded(times)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 10])
+def test_a_recording_that_is_too_short_says_how_long_it_should_be(count):
+    with pytest.raises(DlbenchError, match="budget"):
+        calibrate(recorded(np.full(count, 1000.0)))
+
+
+def test_a_calibrations_record_is_told_again(recordings, tmp_path):
+    whole = recorded(read_stream(recordings / "two_cores.csv.gz")[:200])
+    writer = r.Writer(tmp_path / "noise.jsonl")
+    for line in (whole.header, *whole.lines):
+        writer.write(line)
+    writer.close()
+    told = CliRunner().invoke(cli.cli, ["gate", "--report", str(writer.path)])
+    assert 0 == told.exit_code, told.output
+    assert describe(calibrate(whole)) == told.stdout.rstrip("\n")

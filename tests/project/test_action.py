@@ -1,0 +1,142 @@
+"""The action for GitHub: what can be tried of it without GitHub."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+TINY = """
+[network]
+input = [10]
+layers = [{ type = "linear", out_features = 1 }]
+[training]
+loss = "mean_squared_error"
+optimizer = { type = "sgd", learning_rate = 0.05 }
+[data]
+name = "linear"
+[matrix]
+backends = ["numpy"]
+scenarios = ["train"]
+batches = [16]
+"""
+
+
+@pytest.fixture(scope="module")
+def action(root):
+    return yaml.safe_load((root / "action.yml").read_text("utf-8"))
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository with one commit and a change."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "tiny.toml").write_text(TINY)
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "one"]):
+        git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost"]
+        subprocess.run([*git, *words], cwd=folder, check=True)
+    (folder / "note.txt").write_text("changed")
+    return folder
+
+
+def run(step, folder, inputs, tmp_path):
+    """A step's script with its environment, as a runner would: exit code, outputs, what it printed."""
+    output = tmp_path / "output"
+    output.touch()
+    environment = {name: inputs[name.lower()] for name in step["env"]}
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"]],
+        cwd=folder,
+        env=os.environ
+        | environment
+        | {
+            "GITHUB_OUTPUT": str(output),
+            "RUNNER_TEMP": str(tmp_path),
+            "DLBENCH_CACHE_DIR": str(tmp_path / "cache"),
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
+    return done, outputs
+
+
+def inputs_of(action, **given):
+    defaults = {name: about["default"] for name, about in action["inputs"].items()}
+    return defaults | {"python": sys.executable} | given
+
+
+def test_every_input_is_used_and_none_reaches_a_script_other_than_by_its_environment(action):
+    steps = action["runs"]["steps"]
+    text = yaml.dump(steps)
+    assert set(action["inputs"]) == set(re.findall(r"inputs\.([a-z]+)", text))
+    assert not any("${{" in step["run"] for step in steps)
+    assert all(step["shell"] == "bash" for step in steps)
+
+
+def test_the_base_of_a_shallow_clone_is_fetched(action, repository, tmp_path):
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    clone = tmp_path / "clone"
+    (repository / "more.txt").write_text("more")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost"]
+    subprocess.run([*git, "add", "-A"], cwd=repository, check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "two"], cwd=repository, check=True)
+    subprocess.run(
+        ["git", "clone", "-q", "--depth=1", f"file://{repository}", str(clone)], check=True
+    )
+    step = next(step for step in action["runs"]["steps"] if step.get("id") == "base")
+    done, outputs = run(step, clone, {"base": commit}, tmp_path)
+    assert 0 == done.returncode, done.stderr
+    assert {"commit": commit} == outputs
+
+
+def test_the_gate_hands_on_its_exit_code_its_record_and_its_summary(action, repository, tmp_path):
+    step = next(step for step in action["runs"]["steps"] if step.get("id") == "gate")
+    given = inputs_of(
+        action, base="main", suite="tiny.toml", budget="30", scenario="train", accept="a\n"
+    )
+    done, outputs = run(step, repository, given, tmp_path)
+    assert 2 == done.returncode
+    assert "slower:CASE=reason" in done.stderr
+    assert "2" == outputs["exit-code"]
+    # the NumPy backend is not this repository's, so there is nothing to compare
+    done, outputs = run(step, repository, given | {"accept": "", "backend": "numpy\n"}, tmp_path)
+    assert 4 == done.returncode
+    assert "4" == outputs["exit-code"]
+    assert "from the same file" in done.stderr
+    assert outputs["record"].startswith(str(tmp_path))
+
+
+def test_a_gate_without_a_commit_before_says_so_and_passes(root, tmp_path):
+    folder = tmp_path / "tree"
+    (folder / "tools").mkdir(parents=True)
+    script = folder / "tools" / "gate_dlbench"
+    script.write_bytes((root / "tools" / "gate_dlbench").read_bytes())
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost"]
+    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path)}
+
+    def gate():
+        return subprocess.run(
+            ["bash", str(script)], capture_output=True, text=True, timeout=60, env=environment
+        )
+
+    assert (0, "no gate: this is no git checkout") == (
+        gate().returncode,
+        gate().stderr.partition(",")[0],
+    )
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *words], cwd=folder, check=True)
+    assert 0 == gate().returncode
+    assert "git fetch --deepen=1" in gate().stderr
+
+
+def test_what_continuous_integration_runs_ends_with_the_tests(root):
+    lines = (root / ".ci" / "run").read_text("utf-8").splitlines()
+    assert ["make gate || gate=$?", "make test", 'exit "$gate"'] == lines[-3:]
