@@ -5,9 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -66,19 +63,6 @@ def children():
 
 def descriptors():
     return len(os.listdir("/proc/self/fd"))
-
-
-def ends(pid, within_s=10):
-    """Whether a process that is not our child is gone, or at most a zombie, in time."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.01)
-    return False
 
 
 @pytest.fixture(autouse=True)
@@ -239,75 +223,6 @@ def test_the_buffer_size_of_numpy_is_the_callers_again_after_steps_and_errors():
     with pytest.raises(RuntimeError):
         run(team, task)
     assert np.getbufsize() == before
-
-
-SCRIPT = """
-    import os, sys, signal
-    sys.path.insert(0, {tests!r})
-    from test_numpy_team import opened
-    session, batch = opened(3)
-    session.train_step(batch)
-    print(*[fork._process.pid for fork in session._team._forks], flush=True)
-"""
-
-
-def script(rest):
-    code = textwrap.dedent(SCRIPT.format(tests=str(Path(__file__).parent)) + rest)
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-@pytest.mark.parametrize("doing", ["sys.stdin.read()", "while True: session.train_step(batch)"])
-def test_no_worker_outlives_a_process_that_is_killed(doing):
-    with script(f"\n    {doing}") as process:
-        pids = [int(pid) for pid in process.stdout.readline().split()]
-        assert len(pids) == 2
-        process.kill()
-    assert all(ends(pid) for pid in pids)
-
-
-def test_no_worker_outlives_a_process_of_two_sessions_that_is_killed():
-    rest = """
-    other, other_batch = opened(2)
-    other.train_step(other_batch)
-    session.infer(batch)
-    print(*[fork._process.pid for s in (session, other) for fork in s._team._forks], flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
-    """
-    with script(rest) as process:
-        process.stdout.readline()
-        pids = [int(pid) for pid in process.stdout.readline().split()]
-    assert len(pids) == 3
-    assert all(ends(pid) for pid in pids)
-
-
-def test_no_worker_outlives_a_process_that_ends_by_itself():
-    with script("") as process:
-        pids = [int(pid) for pid in process.stdout.readline().split()]
-        assert process.wait(30) == 0
-        assert process.stderr.read() == ""
-    assert all(ends(pid) for pid in pids)
-
-
-def test_ctrl_c_interrupts_a_step_and_leaves_no_worker():
-    rest = """
-    try:
-        while True: session.train_step(batch)
-    except KeyboardInterrupt:
-        import multiprocessing
-        print("interrupted", len(multiprocessing.active_children()), flush=True)
-    """
-    with script(rest) as process:
-        pids = [int(pid) for pid in process.stdout.readline().split()]
-        time.sleep(0.3)
-        # To all of them, as a terminal does.
-        for pid in (*pids, process.pid):
-            os.kill(pid, signal.SIGINT)
-        assert process.wait(30) == 0
-        assert process.stdout.read().split()[0] == "interrupted"
-        assert process.stderr.read() == ""
-    assert all(ends(pid) for pid in pids)
 
 
 def test_sessions_that_are_dropped_give_back_processes_descriptors_and_memory():
