@@ -332,7 +332,7 @@ def _cases(request: Request, arm: Arm) -> list[Case]:
             device=device,
             batch=batch,
             threads=chosen.chosen_threads,
-            precision=plan.PRECISION,
+            precision=plan.PRECISIONS[0],
             mode="",
         )
         for batch in chosen.chosen_batches
