@@ -10,12 +10,24 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from dlbench.device_cells import device_cells
 from dlbench.disturbance import best_canary_ns, judge
-from dlbench.record import Case, Check, Process, Record, Skip, Status, Training, Verification
+from dlbench.record import (
+    Case,
+    Check,
+    End,
+    Header,
+    Process,
+    Record,
+    Skip,
+    Status,
+    Training,
+    Verification,
+)
 from dlbench.stats import process_summary
 
 WORST_FIRST: tuple[Status, ...] = (
@@ -79,11 +91,29 @@ class Outcome:
 
 def outcomes(record: Record) -> list[Outcome]:
     """What became of every case that the record's header or any line of it names, in that order."""
-    cases = dict.fromkeys(record.header.cases)
+    told = {case: _Told() for case in record.header.cases}
+    by_configuration: dict[tuple[Any, ...], list[Case]] = {}
+    for case in told:
+        by_configuration.setdefault(case.configuration, []).append(case)
+    verifications: dict[tuple[Any, ...], list[Verification]] = {}
     for line in record.lines:
-        if isinstance(line, Skip | Verification | Process | Training):
-            cases.setdefault(_as_named(line, cases))
-    return [_outcome(record, case) for case in cases]
+        if not isinstance(line, Skip | Verification | Process | Training):
+            continue
+        # a verification stands for both scenarios, so it adds no row where either has one
+        verified = isinstance(line, Verification)
+        known = by_configuration.setdefault(line.case.configuration, [])
+        if line.case not in told and not (verified and known):
+            told[line.case] = _Told()
+            known.append(line.case)
+        if isinstance(line, Verification):
+            verifications.setdefault(line.case.configuration, []).append(line)
+        else:
+            told[line.case].add(line)
+    end = record.end
+    return [
+        _outcome(case, lines, verifications.get(case.configuration, []), record.header, end)
+        for case, lines in told.items()
+    ]
 
 
 def worst(statuses: Iterable[Status]) -> Status:
@@ -91,31 +121,37 @@ def worst(statuses: Iterable[Status]) -> Status:
     return min(statuses, key=WORST_FIRST.index, default="ok")
 
 
-def _as_named(line: Skip | Verification | Process | Training, cases: Iterable[Case]) -> Case:
-    """A verification stands for both scenarios, so it adds no row where either has one."""
-    if isinstance(line, Verification):
-        return next(
-            (case for case in cases if case.configuration == line.case.configuration), line.case
-        )
-    return line.case
+@dataclasses.dataclass
+class _Told:
+    """The lines about one case, but for its verifications."""
+
+    skips: list[Skip] = dataclasses.field(default_factory=list)
+    processes: list[Process] = dataclasses.field(default_factory=list)
+    trainings: list[Training] = dataclasses.field(default_factory=list)
+
+    def add(self, line: Skip | Process | Training) -> None:
+        if isinstance(line, Skip):
+            self.skips.append(line)
+        elif isinstance(line, Process):
+            self.processes.append(line)
+        else:
+            self.trainings.append(line)
 
 
-def _outcome(record: Record, case: Case) -> Outcome:
-    skips = [line for line in record.lines if isinstance(line, Skip) and line.case == case]
-    verifications = [
-        line
-        for line in record.lines
-        if isinstance(line, Verification) and line.case.configuration == case.configuration
-    ]
-    processes = [line for line in record.lines if isinstance(line, Process) and line.case == case]
-    trainings = [line for line in record.lines if isinstance(line, Training) and line.case == case]
-
+def _outcome(
+    case: Case,
+    told: _Told,
+    verifications: Sequence[Verification],
+    header: Header,
+    end: End | None,
+) -> Outcome:
+    skips, processes, trainings = told.skips, told.processes, told.trainings
     verdicts: list[tuple[Status, str]] = [("skipped", line.reason) for line in skips]
     verdicts += [(line.status, line.reason or _failing(line.checks)) for line in verifications]
     verdicts += [_process_verdict(line) for line in processes]
     verdicts += [(line.status, line.reason) for line in trainings if line.status != "skipped"]
     if not skips:
-        verdicts += _missing(record, verifications, processes)
+        verdicts += _missing(header, end, verifications, processes)
     status = worst(status for status, _ in verdicts)
     reason = next((text for verdict, text in verdicts if verdict == status and text), "")
 
@@ -180,16 +216,18 @@ def _with_copies_s(case: Case, timed: Sequence[Process]) -> dict[int, float]:
 
 
 def _missing(
-    record: Record, verifications: Sequence[Verification], processes: Sequence[Process]
+    header: Header,
+    end: End | None,
+    verifications: Sequence[Verification],
+    processes: Sequence[Process],
 ) -> list[tuple[Status, str]]:
     """What lines that are not there tell. A record of no rounds is of verification alone."""
-    end = record.end
     cut = "the run ended" if end and end.status == "complete" else "the run was interrupted"
     if not verifications and any(line.status == "ok" for line in processes):
         return [("unverified", "it was not held against the oracle")]
     if not verifications and not processes:
         return [("skipped", f"{cut} before it came to this case")]
-    if not processes and record.header.rounds > 0:
+    if not processes and header.rounds > 0:
         return [("skipped", f"{cut} before it timed this case")]
     return []
 
