@@ -175,7 +175,7 @@ def conformance_command(quiet: bool, **chosen: Any) -> int:
 @options.how_shown
 def report_command(files: Sequence[Path], form: str, baseline: str | None) -> int:
     """Show the records of earlier runs again; several stand side by side and are never pooled."""
-    records = [(str(path), read(path)) for path in dict.fromkeys(files)]
+    records = [(str(path), read(path, brief=True)) for path in dict.fromkeys(files)]
     show(records, form, baseline)
     return 0
 

@@ -357,31 +357,35 @@ def read_lines(path: Path) -> Iterator[Line]:
     """
     decoder = msgspec.json.Decoder(Line)
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line == b"\n":
+                    continue
+                try:
+                    yield decoder.decode(line)
+                except msgspec.MsgspecError as error:
+                    if not line.endswith(b"\n"):
+                        return
+                    raise DlbenchError(
+                        f"{path}, line {number}: not a line of a dlbench record: {error}"
+                    ) from None
     except OSError as error:
         raise DlbenchError(f"{path}: cannot be read: {error.strerror}") from None
-    lines = raw.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        try:
-            yield decoder.decode(line)
-        except msgspec.MsgspecError as error:
-            if number == len(lines):
-                return
-            raise DlbenchError(
-                f"{path}, line {number}: not a line of a dlbench record: {error}"
-            ) from None
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path, *, brief: bool = False) -> Record:
     """A whole record.
+
+    Parameters
+    ----------
+    brief : keep of a line's passed checks the one with the largest relative error alone, which is
+        all that a report needs; the checks are most of a record.
 
     Raises
     ------
     DlbenchError : no header in the first line, or a schema that this version does not read.
     """
-    lines = tuple(read_lines(path))
+    lines = tuple(map(_brief, read_lines(path)) if brief else read_lines(path))
     if not lines or not isinstance(lines[0], Header):
         raise DlbenchError(f"{path}: not a dlbench record: its first line is no header")
     if lines[0].schema != SCHEMA:
@@ -389,3 +393,12 @@ def read_record(path: Path) -> Record:
             f"{path}: has schema {lines[0].schema}, this version of dlbench reads schema {SCHEMA}"
         )
     return Record(lines[0], lines[1:])
+
+
+def _brief(line: Line) -> Line:
+    if not isinstance(line, Verification | Process) or len(line.checks) < 2:
+        return line
+    passed = [check for check in line.checks if check.passed]
+    largest = max(passed, key=lambda check: check.relative_error or 0.0, default=None)
+    kept = tuple(check for check in line.checks if check is largest or not check.passed)
+    return msgspec.structs.replace(line, checks=kept)

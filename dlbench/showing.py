@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from dlbench.verdicts import Verdicts
 
 
-def read(path: Path) -> Record:
-    """A record; a mistake in it is one of the words that named it."""
+def read(path: Path, *, brief: bool = False) -> Record:
+    """A record (see `record.read_record`); a mistake in it is one of the words that named it."""
     from dlbench.record import read_record
 
     try:
-        return read_record(path)
+        return read_record(path, brief=brief)
     except DlbenchError as error:
         raise UsageError(str(error)) from None
 

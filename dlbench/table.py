@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 
 from dlbench import device_cells
@@ -21,7 +20,7 @@ from dlbench.baseline import BASELINE, Bases, bounds, check_baseline
 from dlbench.data.datasets import NAMES
 from dlbench.outcome import WORST_FIRST, Outcome, outcomes
 from dlbench.record import Case, Data, End, Header, Peak, Record
-from dlbench.stats import case_estimate
+from dlbench.stats import case_estimate, median
 from dlbench.telemetry import columns as telemetry
 from dlbench.wording import plural
 
@@ -200,7 +199,7 @@ def data_name(data: Data) -> str:
 
 def _rank(outcome: Outcome) -> tuple[str, bool, str, bool, int, int, float, str]:
     case = outcome.case
-    middle_s = float(np.median(list(outcome.medians_s.values()))) if outcome.medians_s else math.inf
+    middle_s = median(list(outcome.medians_s.values())) if outcome.medians_s else math.inf
     beneath = outcome.status != "ok"
     trouble = WORST_FIRST.index(outcome.status) if beneath else 0
     return (
@@ -283,7 +282,7 @@ def _peaks(record: Record) -> dict[int, float]:
     for line in record.lines:
         if isinstance(line, Peak):
             rates.setdefault(line.threads, []).extend(line.flops_per_s)
-    return {threads: float(np.median(found)) for threads, found in rates.items() if found}
+    return {threads: median(found) for threads, found in rates.items() if found}
 
 
 def _frame(given: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
