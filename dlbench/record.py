@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -373,19 +373,14 @@ def read_lines(path: Path) -> Iterator[Line]:
         raise DlbenchError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def read_record(path: Path, *, brief: bool = False) -> Record:
-    """A whole record.
-
-    Parameters
-    ----------
-    brief : keep of a line's passed checks the one with the largest relative error alone, which is
-        all that a report needs; the checks are most of a record.
+def read_record(path: Path, each: Callable[[Line], Line] | None = None) -> Record:
+    """A whole record; `each` makes of a line what is to be kept of it (`dlbench.brief`).
 
     Raises
     ------
     DlbenchError : no header in the first line, or a schema that this version does not read.
     """
-    lines = tuple(map(_brief, read_lines(path)) if brief else read_lines(path))
+    lines = tuple(map(each, read_lines(path)) if each else read_lines(path))
     if not lines or not isinstance(lines[0], Header):
         raise DlbenchError(f"{path}: not a dlbench record: its first line is no header")
     if lines[0].schema != SCHEMA:
@@ -393,12 +388,3 @@ def read_record(path: Path, *, brief: bool = False) -> Record:
             f"{path}: has schema {lines[0].schema}, this version of dlbench reads schema {SCHEMA}"
         )
     return Record(lines[0], lines[1:])
-
-
-def _brief(line: Line) -> Line:
-    if not isinstance(line, Verification | Process) or len(line.checks) < 2:
-        return line
-    passed = [check for check in line.checks if check.passed]
-    largest = max(passed, key=lambda check: check.relative_error or 0.0, default=None)
-    kept = tuple(check for check in line.checks if check is largest or not check.passed)
-    return msgspec.structs.replace(line, checks=kept)

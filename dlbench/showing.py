@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 def read(path: Path, *, brief: bool = False) -> Record:
-    """A record (see `record.read_record`); a mistake in it is one of the words that named it."""
+    """A record, all of it or what a report needs; a mistake in it is one of the words that named it."""
+    from dlbench.brief import brief as without_what_passed
     from dlbench.record import read_record
 
     try:
-        return read_record(path, brief=brief)
+        return read_record(path, without_what_passed if brief else None)
     except DlbenchError as error:
         raise UsageError(str(error)) from None
 

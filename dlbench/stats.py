@@ -75,6 +75,8 @@ def process_summary(timings_ns: Sequence[int]) -> float:
     ------
     ValueError : no timings.
     """
+    if not len(timings_ns):
+        raise ValueError("a process without timings has no median")
     return median(timings_ns) * 1e-9
 
 

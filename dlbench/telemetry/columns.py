@@ -64,12 +64,14 @@ _GPM = {
 def by_case(record: Record) -> dict[Case, dict[str, Any]]:
     """The columns of every case that was timed without a fault; a case's values are `COLUMNS` or fewer."""
     processes: dict[Case, list[Process]] = {}
+    sampled: dict[Case, list[Telemetry]] = {}
     for line in record.lines:
         if isinstance(line, Process):
             processes.setdefault(line.case, []).append(line)
-    sampled = [line for line in record.lines if isinstance(line, Telemetry)]
+        elif isinstance(line, Telemetry):
+            sampled.setdefault(line.case, []).append(line)
     return {
-        case: _columns(case, timed, [line for line in sampled if line.case == case])
+        case: _columns(case, timed, sampled.get(case, []))
         for case, timed in processes.items()
         if all(process.status == "ok" for process in timed)
     }
