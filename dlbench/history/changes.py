@@ -9,6 +9,7 @@ taken to the level around them first, so that a level is something that lasted.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,11 +49,35 @@ def changes(points: Sequence[Point]) -> list[Change]:
     counted = [point for point in points if point.counts][-WINDOW:]
     times = [point.row.median_s for point in counted if point.row.median_s is not None]
     starts = [0, *level_starts(times), len(times)]
-    levels = [median(times[a:b]) for a, b in zip(starts, starts[1:], strict=False) if b > a]
+    levels = [median(times[a:b]) for a, b in itertools.pairwise(starts) if b > a]
     return [
-        Change(counted[start].record, before, after)
-        for start, before, after in zip(starts[1:-1], levels, levels[1:], strict=False)
+        Change(
+            counted[start].record,
+            counted[start].created,
+            before_s,
+            after_s,
+            _other_versions(counted[start - 1], counted[start]),
+        )
+        for start, before_s, after_s in zip(starts[1:-1], levels, levels[1:], strict=False)
     ]
+
+
+def _other_versions(before: Point, after: Point) -> tuple[str, ...]:
+    """What changed its version from one row to the next; the backend's own first."""
+    pairs = {"backend": (before.row.version, after.row.version)}
+    names = [*after.versions, *(name for name in before.versions if name not in after.versions)]
+    pairs |= {
+        name: (before.versions.get(name, "none"), after.versions.get(name, "none"))
+        for name in names
+    }
+    differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    own = differing.get("backend")
+    if own in [pair for name, pair in differing.items() if name != "backend"]:
+        # its package says the same by name
+        del differing["backend"]
+    return tuple(
+        f"{name} {old or 'unknown'} → {new or 'unknown'}" for name, (old, new) in differing.items()
+    )
 
 
 def level_starts(times_s: Sequence[float]) -> list[int]:

@@ -68,8 +68,10 @@ MIGRATIONS = (
     CREATE TABLE changes (
         series INTEGER NOT NULL REFERENCES series (id),
         record INTEGER NOT NULL,
+        created TEXT NOT NULL,
         before_s REAL NOT NULL,
         after_s REAL NOT NULL,
+        versions TEXT NOT NULL,
         PRIMARY KEY (series, record)
     ) WITHOUT ROWID;
     """,
@@ -104,11 +106,25 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """From the record `record` on, a series has another level: the medians (s) of the rows before and after."""
+    """From the row of `record` on, a series has another level.
+
+    Attributes
+    ----------
+    record, created : the record that it begins with, and when that was begun.
+    before_s, after_s : the medians of the two levels' rows.
+    versions : what is another version there than in the row before, as ``torch 2.12.0 → 2.13.0``.
+    """
 
     record: int
+    created: str
     before_s: float
     after_s: float
+    versions: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long a step takes."""
+        return self.after_s / self.before_s
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,11 +193,12 @@ class Store:
         """Every series, in the order of its key."""
         found = self._all(
             "SELECT id, suite, backend, device, scenario, batch, mode, precision, threads,"
-            " device_name, facts, (SELECT count(*) FROM rows WHERE series = series.id), searched"
-            " FROM series"
+            " device_name, facts, count, searched"
+            " FROM (SELECT series, count(*) AS count FROM rows GROUP BY series)"
+            " JOIN series ON series.id = series"
         )
         every = [Stored(id_, Key(*key), n, bool(done)) for id_, *key, n, done in found]
-        return sorted((one for one in every if one.rows), key=lambda one: one.key)
+        return sorted(every, key=lambda one: one.key)
 
     def points(self, series: int, last: int | None = None) -> list[Point]:
         """The rows of a series in the order of time, all or the `last` ones."""
@@ -198,11 +215,11 @@ class Store:
     def changes(self, series: int) -> list[Change]:
         """The change points that were found, in the order of time."""
         found = self._all(
-            "SELECT changes.record, before_s, after_s FROM changes JOIN records"
-            " ON records.id = changes.record WHERE series = ? ORDER BY created, records.id",
+            "SELECT record, created, before_s, after_s, versions FROM changes WHERE series = ?"
+            " ORDER BY created, record",
             (series,),
         )
-        return [Change(*values) for values in found]
+        return [Change(*values, tuple(json.loads(versions))) for *values, versions in found]
 
     def keep_changes(self, series: int, rows: int, changes: Sequence[Change]) -> None:
         """Keeps the change points of a series of so many `rows`, unless more came meanwhile."""
@@ -214,8 +231,11 @@ class Store:
                 return
             self._base.execute("DELETE FROM changes WHERE series = ?", (series,))
             self._base.executemany(
-                "INSERT INTO changes VALUES (?, ?, ?, ?)",
-                [(series, c.record, c.before_s, c.after_s) for c in changes],
+                "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (series, c.record, c.created, c.before_s, c.after_s, json.dumps(c.versions))
+                    for c in changes
+                ],
             )
             self._base.execute("UPDATE series SET searched = 1 WHERE id = ?", (series,))
 
