@@ -102,10 +102,14 @@ def _draw(axes: Any, series: Series) -> None:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.seconds(float(value))))
-    axes.set_ylabel("step")
+    axes.set_ylabel("median step")
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(y=0.2)
+    # by the medians: the interval of two processes may be wider than any picture
+    figures = [p.row.median_s for p in series.points if p.row.median_s is not None]
+    low, high = min(figures), max(figures)
+    room = max(0.15 * (high - low), 0.03 * high)
+    axes.set_ylim(low - room, high + 2 * room)
     axes.legend(fontsize=7, frameon=False, loc="best")
 
 

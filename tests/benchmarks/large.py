@@ -4,12 +4,19 @@ As a program: ``python tests/benchmarks/large.py FILE.jsonl --rows 10000 --timin
 """
 
 import argparse
+import datetime
+import json
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from dlbench import record as r
+from dlbench.compare.records import facts_of
+from dlbench.history import changes
+from dlbench.history.entries import Entry, Key, Row
+from dlbench.history.store import Store
+from dlbench.history.view import search
 
 BACKENDS = {"numpy": "", "torch": "eager", "tensorflow": "graph", "acme": ""}
 ROUNDS = 3
@@ -94,6 +101,40 @@ def write(path: Path, rows: int, timings: int = 100, long: int = 0, checks: int 
         file.write(encoder.encode(header_of(cases)) + b"\n")
         for line in lines_of(cases, timings, long, checks):
             file.write(encoder.encode(line) + b"\n")
+    return path
+
+
+def entries_of(records: int, cases: int, seed: int = 0):
+    """What the history keeps of so many records with so many cases each, a day apart, each case drifting
+    by itself."""
+    noise = np.random.default_rng(seed)
+    facts = json.dumps(facts_of(header_of([])))
+    keys = [
+        Key("large", c.backend, c.device, c.scenario, c.batch, c.mode, "fp32", 2, "", facts)
+        for c in cases_of(PER_BATCH * (cases // PER_BATCH + 1))[:cases]
+    ]
+    versions = {"dlbench": "0.1.0", "python": "3.11.2", "numpy": "2.4.6"}
+    begin = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+    for day in range(records):
+        rows = {}
+        for key in keys:
+            times = tuple((1e-3 * key.batch * noise.lognormal(0, 0.01, ROUNDS)).tolist())
+            middle = sorted(times)[1]
+            rows[key] = Row("2.4.6", "ok", True, "", "", times, middle, min(times), max(times))
+        created = (begin + datetime.timedelta(days=day)).isoformat(timespec="seconds")
+        digest = f"{seed:032x}{day:032x}"
+        yield Entry(digest, digest, 40, f"{day}.jsonl", created, versions, rows)
+
+
+def write_history(path: Path, records: int, cases: int) -> Path:
+    """A history of ``records × cases`` rows, with the change points looked for where that can be done."""
+    with Store(path, create=True) as store:
+        # what is made up need not survive a loss of power
+        store._base.execute("PRAGMA synchronous = OFF")
+        for entry in entries_of(records, cases):
+            store.add(entry)
+        if changes.available():
+            search(store)
     return path
 
 
