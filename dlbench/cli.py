@@ -22,7 +22,7 @@ from dlbench.commands import request_of, resume_record, run_request, say_plan
 from dlbench.ending import Root, exit_code, tell
 from dlbench.errors import UsageError
 from dlbench.gate_command import gate_command
-from dlbench.showing import answer, read_all, show, show_verdicts
+from dlbench.showing import answer, read_all, show, show_history, show_verdicts
 
 
 @click.group(
@@ -214,6 +214,68 @@ def compare_command(base: Path, new: Path, threshold: float, form: str) -> int:
     verdicts = compare(read_side(base), read_side(new), threshold)
     show_verdicts(verdicts, form)
     return verdicts.exit_code
+
+
+@cli.group("history")
+def history_group() -> None:
+    """Keep records, and show how each case went over time."""
+
+
+@history_group.command("add")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@options.database
+def history_add_command(files: Sequence[Path], database: Path) -> int:
+    """Put records into the history; one that is there already changes nothing."""
+    from dlbench.history_commands import add_records
+
+    return add_records(files, database)
+
+
+@history_group.command("show")
+@click.argument("words", nargs=-1)
+@click.option(
+    "--last",
+    type=click.IntRange(min=1),
+    help="Rows a series.  [default: 20, in CSV all]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(options.HISTORY_FORMATS)),
+    default="table",
+    show_default=True,
+    help="How the history is written to stdout.",
+)
+@options.database
+def history_show_command(words: Sequence[str], last: int | None, form: str, database: Path) -> None:
+    """List the series, or show every row of those whose description has all WORDS, like torch:cpu/train/64."""
+    from dlbench.history_commands import look_at
+
+    show_history(look_at(database, words, last, every_row=form == "csv"), form)
+
+
+@history_group.command("plot")
+@click.argument("words", nargs=-1)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("history.svg"),
+    show_default=True,
+    metavar="FILE.svg|png|pdf",
+    help="Picture to write.",
+)
+@click.option("--last", type=click.IntRange(min=1), help="Rows a series.  [default: all]")
+@options.database
+def history_plot_command(
+    words: Sequence[str], output: Path, last: int | None, database: Path
+) -> None:
+    """Draw the series whose description has all WORDS over time."""
+    from dlbench.history_commands import draw
+
+    draw(database, words, last, output)
+    answer(str(output))
 
 
 cli.add_command(gate_command)

@@ -39,6 +39,9 @@ VERDICT_FORMATS = {
 }
 """Words of ``--format`` where verdicts are shown, and their reporters."""
 
+HISTORY_FORMATS = {"table": "terminal", "csv": "csv"}
+"""Words of ``--format`` where a history is shown, and their reporters."""
+
 DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
 """Words of ``--data``."""
 
@@ -90,6 +93,13 @@ def cache_dir() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "dlbench"
+
+
+def history_file() -> Path:
+    """Where the history is kept unless a word says otherwise: in the user's data folder."""
+    base = os.environ.get("XDG_DATA_HOME")
+    chosen = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local" / "share"
+    return chosen / "dlbench" / "history.sqlite"
 
 
 def sweep(
@@ -314,5 +324,15 @@ how_verdicts_are_shown = _together(
         default="table",
         show_default=True,
         help="How the verdicts are written to stdout.",
+    ),
+)
+database = _together(
+    click.option(
+        "--database",
+        envvar="DLBENCH_HISTORY",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=history_file,
+        metavar="FILE",
+        help="The history's file.  [default: $DLBENCH_HISTORY, or history.sqlite in your data folder]",
     ),
 )

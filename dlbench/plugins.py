@@ -20,6 +20,7 @@ BACKENDS = "dlbench.backends"
 REPORTS = "dlbench.reports"
 VERDICTS = "dlbench.verdicts"
 _LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
+HISTORIES = "dlbench.histories"
 
 
 def adapter_names() -> list[str]:
@@ -93,6 +94,16 @@ def load_verdict_reporter(name: str) -> Any:
     UsageError : no such reporter.
     """
     return load(_target(VERDICTS, "format", name))
+
+
+def load_history_reporter(name: str) -> Any:
+    """The reporter of histories of that name (`dlbench.history.view.HistoryReporter`), or ``plot``, which draws.
+
+    Raises
+    ------
+    UsageError : no such reporter.
+    """
+    return load(_target(HISTORIES, "format", name))
 
 
 def _targets(group: str) -> Mapping[str, str]:

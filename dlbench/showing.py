@@ -15,6 +15,7 @@ from dlbench.ending import tell
 from dlbench.errors import DlbenchError, UsageError
 
 if TYPE_CHECKING:
+    from dlbench.history.view import History
     from dlbench.record import Record
     from dlbench.table import ColdStart
     from dlbench.verdicts import Verdicts
@@ -84,6 +85,19 @@ def show_verdicts(verdicts: Verdicts, form: str) -> None:
         except OSError as error:
             # a page that cannot be written changes no verdict
             tell(f"! {step_summary.VARIABLE} {error.filename}: {error.strerror}")
+
+
+def show_history(history: History, form: str) -> None:
+    """Series over time, in a format of `options.HISTORY_FORMATS`."""
+    import shutil
+
+    from dlbench.plugins import load_history_reporter
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((120, 24)).columns
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    render = load_history_reporter(options.HISTORY_FORMATS[form])
+    click.echo(render(history, width=width, colour=colour), nl=False, color=colour)
 
 
 def answer(text: str) -> None:

@@ -72,6 +72,7 @@ def test_the_help_loads_no_framework_and_no_pandas():
         "dlbench.table",
         "dlbench.compare",
         "dlbench.gate",
+        "dlbench.history",
         "dlbench.verdicts",
         "dlbench.reports",
     ],

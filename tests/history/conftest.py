@@ -1,0 +1,53 @@
+"""Records over time: the makers of tests/results, and a program that adds to a history."""
+
+import datetime
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlbench import record as r
+
+_spec = importlib.util.spec_from_file_location(
+    "records_made_up", Path(__file__).parents[1] / "results" / "conftest.py"
+)
+_made_up = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_made_up)
+
+
+@pytest.fixture(scope="session")
+def make():
+    return _made_up.Make
+
+
+@pytest.fixture
+def write(tmp_path, make):
+    """Writes the record of a day: one case on NumPy, its processes around `median_s`."""
+
+    def write(day, median_s=0.036, *, name=None, status="ok", rounds=3, version="2.4.6", **header):
+        case = make.case()
+        if status == "ok":
+            noise = np.random.default_rng(day)
+            lines = [make.verification(case, seconds={"verify": 1 + day / 1000})]
+            lines += [
+                make.process(case, n, median_s * float(np.exp(noise.normal(0, 0.004))))
+                for n in range(1, rounds + 1)
+            ]
+        else:
+            lines = [make.verification(case, status, "why", seconds={"verify": 1 + day / 1000})]
+        created = datetime.datetime(2026, 1, 1, 6, tzinfo=datetime.UTC) + datetime.timedelta(day)
+        machine = r.Machine(
+            "EPYC", 1, 2, 2, 24 * 2**30, (), "Linux 6.1", "3.11.2", {"numpy": version}
+        )
+        fields = {"created": created.isoformat(), "machine": machine} | header
+        record = make.measured([case], lines, **fields)
+        path = tmp_path / (name or f"{day:03}.jsonl")
+        path.unlink(missing_ok=True)
+        writer = r.Writer(path)
+        for line in (record.header, *record.lines):
+            writer.write(line)
+        writer.close()
+        return path
+
+    return write
