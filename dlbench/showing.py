@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,28 +23,31 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> Record:
-    """A record; a mistake in it is one of the words that named it."""
+    """The record of a file; a mistake in it is one of the words that named it."""
     from dlbench.record_file import read_record
 
-    try:
+    with _usage(path):
         return read_record(path)
-    except DlbenchError as error:
-        from dlbench.gate.record import is_one
-
-        if is_one(path):
-            raise UsageError(
-                f"{path} is the record of a gate; see: dlbench gate --report {path}"
-            ) from None
-        raise UsageError(str(error)) from None
 
 
 def read_all(path: Path) -> list[tuple[str, Record]]:
     """Every record of a file, by the names that reports give them; errors as for `read`."""
     from dlbench.records import named
 
-    try:
+    with _usage(path):
         return named(path)
+
+
+@contextlib.contextmanager
+def _usage(path: Path) -> Iterator[None]:
+    try:
+        yield
     except DlbenchError as error:
+        from dlbench.gate.record import is_one
+
+        if is_one(path):
+            text = f"{path} is the record of a gate; see: dlbench gate --report {path}"
+            raise UsageError(text) from None
         raise UsageError(str(error)) from None
 
 
