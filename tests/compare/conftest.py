@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from dlbench import record as r
+from dlbench.record_file import Writer
 from dlbench.surroundings import Surroundings
 
 MACHINE = r.Machine(
@@ -70,7 +71,7 @@ def write(tmp_path):
     def write(name, times_s, **more):
         path = tmp_path / name
         whole = make_record(times_s, **more)
-        writer = r.Writer(path)
+        writer = Writer(path)
         for line in (whole.header, *whole.lines):
             writer.write(line)
         writer.close()
@@ -85,7 +86,7 @@ def make_busy_record():
 
     def busy(other_cores):
         whole = make_record({"numpy": [0.01] * 3})
-        beside = Surroundings(1.0, other_cores, 0.0, 0.0, 0.0, 0.0, 0.0, 2, None, None)
+        beside = Surroundings(1.0, other_cores, 0.0, 0.0, 0.0, 0.0, 0.0, 2, 2, None, None)
         lines = [
             msgspec.structs.replace(line, during=beside) if isinstance(line, r.Process) else line
             for line in whole.lines

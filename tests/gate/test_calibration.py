@@ -12,6 +12,7 @@ from dlbench.gate.design import Design
 from dlbench.gate.pairs import order
 from dlbench.gate.record import Half, Header, Record
 from dlbench.gate.trial import consecutive, read_stream
+from dlbench.record_file import Writer
 
 CASE = r.Case("ci", "train", "numpy", "cpu", 32, 1, "fp32", "")
 MACHINE = r.Machine(None, None, None, 2, None, (), "Linux", "3.11", {})
@@ -88,7 +89,7 @@ def test_a_recording_that_is_too_short_says_how_long_it_should_be(count):
 
 def test_a_calibrations_record_is_told_again(recordings, tmp_path):
     whole = recorded(read_stream(recordings / "two_cores.csv.gz")[:200])
-    writer = r.Writer(tmp_path / "noise.jsonl")
+    writer = Writer(tmp_path / "noise.jsonl")
     for line in (whole.header, *whole.lines):
         writer.write(line)
     writer.close()

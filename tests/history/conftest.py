@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dlbench import record as r
+from dlbench.record_file import Writer
 
 _spec = importlib.util.spec_from_file_location(
     "records_made_up", Path(__file__).parents[1] / "results" / "conftest.py"
@@ -44,7 +45,7 @@ def write(tmp_path, make):
         record = make.measured([case], lines, **fields)
         path = tmp_path / (name or f"{day:03}.jsonl")
         path.unlink(missing_ok=True)
-        writer = r.Writer(path)
+        writer = Writer(path)
         for line in (record.header, *record.lines):
             writer.write(line)
         writer.close()

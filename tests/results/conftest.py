@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dlbench import record as r
+from dlbench.record_file import Writer
 
 STEP_S = {"numpy": 0.036, "torch": 0.037, "tensorflow": 0.020, "cupy": 0.002, "acme": 0.010}
 VERSIONS = {"numpy": "2.4.6", "torch": "2.13.0", "tensorflow": "2.21.0", "cupy": "", "acme": "0.1"}
@@ -205,7 +206,7 @@ def write_record() -> Callable[[Any, r.Record], Any]:
     """Writes a record to a path as a run would."""
 
     def write(path: Any, whole: r.Record) -> Any:
-        writer = r.Writer(path)
+        writer = Writer(path)
         for line in (whole.header, *whole.lines):
             writer.write(line)
         writer.close()

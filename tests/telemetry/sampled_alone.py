@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from dlbench import record as r
+from dlbench.record_file import Writer
 from dlbench.telemetry.watch import Watcher
 
 PERIOD_S = 0.02
@@ -20,7 +21,7 @@ CASE = r.Case("tiny", "train", "stand-in", "cuda", 50, 1, "fp32", "")
 def main(path, facts, seconds, midway):
     machine = r.Machine(None, None, None, 1, None, (), "test", "3", {})
     data = r.Data("noise", "noise", "00", False)
-    writer = r.Writer(Path(path))
+    writer = Writer(Path(path))
     writer.write(
         r.Header(r.SCHEMA, "", "", "tiny", "", {}, "00", 1, 1, 3, data, 0, 1, 1.0, machine, (CASE,))
     )
