@@ -90,7 +90,7 @@ def crossovers(frame: pd.DataFrame) -> tuple[Crossover, ...]:
     baseline's that was to be measured at several batch sizes. On the CPU, with a baseline there, copies make no
     second one."""
     series: dict[tuple[Hashable, ...], list[Mapping[str, Any]]] = {}
-    for row in frame.to_dict("records"):
+    for row in frame[[*_SAME, *_READ]].to_dict("records"):
         series.setdefault(tuple(row[name] for name in _SAME), []).append(
             {str(name): value for name, value in row.items()}
         )
@@ -102,6 +102,8 @@ def crossovers(frame: pd.DataFrame) -> tuple[Crossover, ...]:
 
 
 _SAME = ("suite", "scenario", "backend", "device", "mode", "precision", "threads")
+_SPEEDUPS = ("speedup", "speedup_with_copies")
+_READ = ("batch", "baseline", *(s + end for s in _SPEEDUPS for end in ("", "_low", "_high")))
 
 
 def _of(same: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> Iterable[Crossover]:
@@ -111,8 +113,7 @@ def _of(same: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> Iterable[Cros
         return
     (baseline,) = baselines
     rows = sorted(rows, key=lambda row: row["batch"])
-    for with_copies in (False, True):
-        name = "speedup_with_copies" if with_copies else "speedup"
+    for with_copies, name in zip((False, True), _SPEEDUPS, strict=True):
         points = tuple(
             Point(
                 int(row["batch"]),

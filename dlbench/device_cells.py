@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from dlbench.record import Process
+from dlbench.stats import median, process_summary
 
 COLUMNS: Mapping[str, str] = {
     "device_name": "object",
@@ -36,9 +35,9 @@ def device_cells(processes: Sequence[Process]) -> dict[str, str | float]:
         seen.pop("None", None)
         if seen:
             cells[name] = " and ".join(seen)
-    medians_s = [float(np.median(line.device_ns)) * 1e-9 for line in processes if line.device_ns]
+    medians_s = [process_summary(line.device_ns) for line in processes if line.device_ns]
     if medians_s:
-        cells["device_s"] = float(np.median(medians_s))
+        cells["device_s"] = median(medians_s)
     peaks = [line.facts.get(PEAK_MEMORY) for line in processes]
     known = [peak for peak in peaks if isinstance(peak, int)]
     if known:

@@ -8,7 +8,7 @@ told apart, and held against a row that starts faster.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from dlbench.baseline import circumstances, row_name, split_baseline
 from dlbench.errors import UsageError
 from dlbench.outcome import Outcome
 from dlbench.record import Case, Process
-from dlbench.stats import process_summary, ratio
+from dlbench.stats import median, process_summary, ratio
 
 COLUMNS: Mapping[str, str] = {
     "interpreter_s": "float64",
@@ -116,7 +116,7 @@ def steps_until_steady(early_ns: Sequence[int], steady_ns: Sequence[int]) -> int
     first = next((start for start in starts if all(like[start : start + _IN_A_ROW])), None)
     if first is None:
         return None
-    jump = _JUMP * float(np.median(steady_ns))
+    jump = _JUMP * median(steady_ns)
     late = [number for number, duration in enumerate(early_ns, 1) if duration > jump]
     return max([first, *late])
 
@@ -129,12 +129,12 @@ def cold_start(processes: Sequence[Process]) -> ColdStart | None:
     parts = [each for each in map(_parts, processes) if each is not None]
     if not parts:
         return None
-    middle = {name: float(np.median([each[name] for each in parts])) for name in parts[0]}
+    middle = {name: median([each[name] for each in parts]) for name in parts[0]}
     device = [line.seconds["device"] for line in processes if "device" in line.seconds]
     return ColdStart(
         interpreter_s=middle["interpreter"],
         import_s=middle["import"],
-        device_start_s=float(np.median(device)) if device else None,
+        device_start_s=median(device) if device else None,
         build_s=middle["open"],
         compile_s=middle["compile"],
         steps_until_steady=middle["steps"],
@@ -161,7 +161,7 @@ def payback(
     if cold_s is None or other_cold_s is None:
         return Payback("unknown", reason="a row's start is unknown")
     extra_s = cold_s - other_cold_s
-    other_s = float(np.median(list(other_medians_s.values())))
+    other_s = median(list(other_medians_s.values()))
     faster = ratio(other_medians_s, medians_s)
     interval = faster.interval
     if interval is None:
@@ -195,8 +195,12 @@ class Ledger:
         if against is not None:
             split_baseline(against)
         self._against = against
-        self._found = [outcome for outcome in found if outcome.medians_s]
-        self._cold = {outcome.case: cold_start(outcome.processes) for outcome in self._found}
+        timed = [outcome for outcome in found if outcome.medians_s]
+        self._cold = {outcome.case: cold_start(outcome.processes) for outcome in timed}
+        self._there: dict[Hashable, list[Outcome]] = {}
+        for outcome in timed:
+            there = (row_name(outcome.case), circumstances(outcome.case))
+            self._there.setdefault(there, []).append(outcome)
 
     def cells(self, outcome: Outcome) -> dict[str, Any]:
         """The row's cells; none for one without figures."""
@@ -229,11 +233,7 @@ class Ledger:
 
     def _other(self, case: Case) -> Outcome | None:
         name = self._against or row_name(case)
-        there = [
-            outcome
-            for outcome in self._found
-            if row_name(outcome.case) == name and circumstances(outcome.case) == circumstances(case)
-        ]
+        there = self._there.get((name, circumstances(case)), [])
         eager = [outcome for outcome in there if outcome.case.mode == "eager"]
         return next(iter(eager or (there if self._against else [])), None)
 

@@ -9,14 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from dlbench.device_cells import device_cells
-from dlbench.disturbance import Watched, judge, watched
-from dlbench.record import Case, Check, Process, Record, Skip, Status, Training, Verification
-from dlbench.stats import process_summary
+from dlbench.disturbance import Watched, judge, key, watched
+from dlbench.record import (
+    Case,
+    Check,
+    Configuration,
+    End,
+    Process,
+    Record,
+    Skip,
+    Status,
+    Telemetry,
+    Training,
+    Verification,
+)
+from dlbench.stats import median, process_summary
 
 WORST_FIRST: tuple[Status, ...] = (
     "unverified",
@@ -52,7 +65,7 @@ class Outcome:
         test part.
     epochs : length of the training that these two come from.
     device : what was observed of the device; see `dlbench.device_cells`.
-    processes : those that the figures are of.
+    processes : those that the figures are of. beside : what was sampled beside them.
     disturbed, disturbance : whether the machine was disturbed while these figures were taken, None when it was
         not watched; and by what. See `dlbench.disturbance`.
     """
@@ -75,18 +88,31 @@ class Outcome:
     epochs: int | None = None
     device: dict[str, str | float] = dataclasses.field(default_factory=dict)
     processes: tuple[Process, ...] = dataclasses.field(default=(), repr=False)
+    beside: tuple[Telemetry, ...] = dataclasses.field(default=(), repr=False)
     disturbed: bool | None = None
     disturbance: str = ""
 
 
 def outcomes(record: Record) -> list[Outcome]:
     """What became of every case that the record's header or any line of it names, in that order."""
-    cases = dict.fromkeys(record.header.cases)
+    about: dict[Case, list[Skip | Process | Training]] = {case: [] for case in record.header.cases}
+    verifications: dict[Configuration, list[Verification]] = {
+        case.configuration: [] for case in about
+    }
     for line in record.lines:
-        if isinstance(line, Skip | Verification | Process | Training):
-            cases.setdefault(_as_named(line, cases))
-    seen = watched(record)
-    return [_outcome(record, case, seen) for case in cases]
+        if isinstance(line, Verification):
+            # it stands for both scenarios, so it adds no row where either has one
+            if line.case.configuration not in verifications:
+                about[line.case] = []
+            verifications.setdefault(line.case.configuration, []).append(line)
+        elif isinstance(line, Skip | Process | Training):
+            verifications.setdefault(line.case.configuration, [])
+            about.setdefault(line.case, []).append(line)
+    whole = _Whole(record.header.rounds, record.end, watched(record))
+    return [
+        _outcome(case, lines, verifications[case.configuration], whole)
+        for case, lines in about.items()
+    ]
 
 
 def worst(statuses: Iterable[Status]) -> Status:
@@ -94,31 +120,30 @@ def worst(statuses: Iterable[Status]) -> Status:
     return min(statuses, key=WORST_FIRST.index, default="ok")
 
 
-def _as_named(line: Skip | Verification | Process | Training, cases: Iterable[Case]) -> Case:
-    """A verification stands for both scenarios, so it adds no row where either has one."""
-    if isinstance(line, Verification):
-        return next(
-            (case for case in cases if case.configuration == line.case.configuration), line.case
-        )
-    return line.case
+class _Whole(NamedTuple):
+    """What is to be known of the whole record to judge a case."""
+
+    rounds: int
+    end: End | None
+    watch: Watched
 
 
-def _outcome(record: Record, case: Case, watch: Watched) -> Outcome:
-    skips = [line for line in record.lines if isinstance(line, Skip) and line.case == case]
-    verifications = [
-        line
-        for line in record.lines
-        if isinstance(line, Verification) and line.case.configuration == case.configuration
-    ]
-    processes = [line for line in record.lines if isinstance(line, Process) and line.case == case]
-    trainings = [line for line in record.lines if isinstance(line, Training) and line.case == case]
+def _outcome(
+    case: Case,
+    lines: Sequence[Skip | Process | Training],
+    verifications: Sequence[Verification],
+    whole: _Whole,
+) -> Outcome:
+    skips = [line for line in lines if isinstance(line, Skip)]
+    processes = [line for line in lines if isinstance(line, Process)]
+    trainings = [line for line in lines if isinstance(line, Training)]
 
     verdicts: list[tuple[Status, str]] = [("skipped", line.reason) for line in skips]
     verdicts += [(line.status, line.reason or failing(line.checks)) for line in verifications]
     verdicts += [_process_verdict(line) for line in processes]
     verdicts += [(line.status, line.reason) for line in trainings if line.status != "skipped"]
     if not skips:
-        verdicts += _missing(record, verifications, processes)
+        verdicts += _missing(whole, verifications, processes)
     status = worst(status for status, _ in verdicts)
     reason = next((text for verdict, text in verdicts if verdict == status and text), "")
 
@@ -141,20 +166,27 @@ def _outcome(record: Record, case: Case, watch: Watched) -> Outcome:
     )
     if status != "ok":
         return described
-    seen = judge((line for line in processes if line.timings_ns), watch)
-    described = dataclasses.replace(described, disturbed=seen.disturbed, disturbance=seen.text)
-    return _with_figures(described, seen.kept, trainings)
+    seen = judge((line for line in processes if line.timings_ns), whole.watch)
+    beside = whole.watch.beside
+    described = dataclasses.replace(
+        described,
+        disturbed=seen.disturbed,
+        disturbance=seen.text,
+        processes=seen.kept,
+        beside=tuple(line for process in seen.kept for line in beside.get(key(process), ())),
+    )
+    return _with_figures(described, trainings)
 
 
-def _with_figures(
-    outcome: Outcome, timed: Sequence[Process], trainings: Sequence[Training]
-) -> Outcome:
+def _with_figures(outcome: Outcome, trainings: Sequence[Training]) -> Outcome:
+    timed = outcome.processes
+    medians_s = {line.round: process_summary(line.timings_ns) for line in timed}
     training = next((line for line in reversed(trainings) if line.status == "ok"), None)
     return dataclasses.replace(
         outcome,
         reason=_remarks(outcome.case, timed),
-        medians_s={line.round: process_summary(line.timings_ns) for line in timed},
-        with_copies_s=_with_copies_s(outcome.case, timed),
+        medians_s=medians_s,
+        with_copies_s=_with_copies_s(outcome.case, timed, medians_s),
         first_step_s=_median(
             [line.first_step_ns * 1e-9 for line in timed if line.first_step_ns is not None]
         ),
@@ -166,31 +198,33 @@ def _with_figures(
         test_accuracy=training.test_accuracy if training else None,
         epochs=training.epochs if training else None,
         device=device_cells(timed),
-        processes=tuple(timed),
     )
 
 
-def _with_copies_s(case: Case, timed: Sequence[Process]) -> dict[int, float]:
+def _with_copies_s(
+    case: Case, timed: Sequence[Process], medians_s: Mapping[int, float]
+) -> dict[int, float]:
     if case.device == "cpu":
-        return {line.round: process_summary(line.timings_ns) for line in timed}
+        return dict(medians_s)
     return {
-        line.round: sum(map(process_summary, (line.upload_ns, line.timings_ns, line.download_ns)))
+        line.round: medians_s[line.round]
+        + sum(map(process_summary, (line.upload_ns, line.download_ns)))
         for line in timed
         if line.upload_ns and line.download_ns
     }
 
 
 def _missing(
-    record: Record, verifications: Sequence[Verification], processes: Sequence[Process]
+    whole: _Whole, verifications: Sequence[Verification], processes: Sequence[Process]
 ) -> list[tuple[Status, str]]:
     """What lines that are not there tell. A record of no rounds is of verification alone."""
-    end = record.end
-    cut = "the run ended" if end and end.status == "complete" else "the run was interrupted"
+    complete = whole.end is not None and whole.end.status == "complete"
+    cut = "the run ended" if complete else "the run was interrupted"
     if not verifications and any(line.status == "ok" for line in processes):
         return [("unverified", "it was not held against the oracle")]
     if not verifications and not processes:
         return [("skipped", f"{cut} before it came to this case")]
-    if not processes and record.header.rounds > 0:
+    if not processes and whole.rounds > 0:
         return [("skipped", f"{cut} before it timed this case")]
     return []
 
@@ -199,9 +233,14 @@ def _process_verdict(line: Process) -> tuple[Status, str]:
     worst_check = failing(line.checks)
     if line.status == "ok" and worst_check:
         return "unverified", worst_check
-    if line.status == "ok" and (not line.timings_ns or process_summary(line.timings_ns) <= 0):
+    if line.status == "ok" and not _above_0(line.timings_ns):
         return "failed", f"round {line.round} kept no timing above 0"
     return line.status, line.reason or worst_check
+
+
+def _above_0(timings_ns: Sequence[int]) -> bool:
+    """Whether their median is; the least of them nearly always tells, and sooner."""
+    return bool(timings_ns) and (min(timings_ns) > 0 or process_summary(timings_ns) > 0)
 
 
 def failing(checks: Iterable[Check]) -> str:
@@ -239,4 +278,4 @@ def _last_epoch_loss(training: Training) -> float | None:
 
 
 def _median(values: Sequence[float]) -> float | None:
-    return float(np.median(values)) if values else None
+    return median(values) if values else None

@@ -21,6 +21,10 @@ Scenario = Literal["train", "infer"]
 Status = Literal["ok", "unverified", "skipped", "failed", "timeout", "out_of_memory"]
 
 
+Configuration = tuple[str, str, str, int, int, str, str]
+"""Suite, backend, device, batch, threads, precision and mode: a case but for its scenario."""
+
+
 class Case(msgspec.Struct, frozen=True, order=True):
     """What one row of the report is about; two lines belong together when their cases are equal."""
 
@@ -39,7 +43,7 @@ class Case(msgspec.Struct, frozen=True, order=True):
         return f"{self.backend}:{self.device}/{self.scenario}/{self.batch}"
 
     @property
-    def configuration(self) -> tuple[str, str, str, int, int, str, str]:
+    def configuration(self) -> Configuration:
         """What scenarios share, and is verified once."""
         named = (self.suite, self.backend, self.device, self.batch, self.threads)
         return (*named, self.precision, self.mode)

@@ -94,19 +94,19 @@ def decoded_lines(path: Path, kinds: Any, what: str) -> Iterator[Any]:
     """
     decoder = msgspec.json.Decoder(kinds)
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line == b"\n":
+                    continue
+                try:
+                    yield decoder.decode(line)
+                except msgspec.MsgspecError as error:
+                    if not line.endswith(b"\n"):
+                        return
+                    told = f"{path}, line {number}: not a line of {what}: {error}"
+                    raise DlbenchError(told) from None
     except OSError as error:
         raise DlbenchError(f"{path}: cannot be read: {error.strerror}") from None
-    lines = raw.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        try:
-            yield decoder.decode(line)
-        except msgspec.MsgspecError as error:
-            if number == len(lines):
-                return
-            raise DlbenchError(f"{path}, line {number}: not a line of {what}: {error}") from None
 
 
 def read_record(path: Path) -> Record:

@@ -7,21 +7,23 @@ its own baseline, and they belong together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from dlbench.errors import DlbenchError
-from dlbench.record import Header, Record
+from dlbench.record import Header, Line, Record
 from dlbench.record_file import read_lines, record_of
 
 
-def read_records(path: Path) -> tuple[Record, ...]:
-    """Every record of a file, in order; of the last one a last line that was cut off is left out.
+def read_records(path: Path, each: Callable[[Line], Line] | None = None) -> tuple[Record, ...]:
+    """Every record of a file, in order; of the last one a last line that was cut off is left out. `each` makes of a
+    line what is to be kept of it (`dlbench.brief`).
 
     Raises
     ------
     DlbenchError : the first line is no header, or a record is of a schema that this version does not read.
     """
-    lines = tuple(read_lines(path))
+    lines = tuple(map(each, read_lines(path)) if each else read_lines(path))
     begins = [number for number, line in enumerate(lines) if isinstance(line, Header)]
     if not begins or begins[0]:
         raise DlbenchError(f"{path}: not a dlbench record: its first line is no header")
@@ -29,14 +31,15 @@ def read_records(path: Path) -> tuple[Record, ...]:
     return tuple(record_of(path, lines[begin:end]) for begin, end in zip(begins, ends, strict=True))
 
 
-def named(path: Path) -> list[tuple[str, Record]]:
+def named(path: Path, each: Callable[[Line], Line] | None = None) -> list[tuple[str, Record]]:
     """The records of a file with the names that reports give them: the path, and ``#2`` where there are several.
+    `each` as for `read_records`.
 
     Raises
     ------
     DlbenchError : as for `read_records`.
     """
-    records = read_records(path)
+    records = read_records(path, each)
     if len(records) == 1:
         return [(str(path), records[0])]
     return [(f"{path}#{number}", record) for number, record in enumerate(records, 1)]

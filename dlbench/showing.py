@@ -31,11 +31,13 @@ def read(path: Path) -> Record:
 
 
 def read_all(path: Path) -> list[tuple[str, Record]]:
-    """Every record of a file, by the names that reports give them; errors as for `read`."""
+    """Every record of a file, without what no report shows, by the names that reports give them; errors as for
+    `read`."""
+    from dlbench.brief import brief
     from dlbench.records import named
 
     with _usage(path):
-        return named(path)
+        return named(path, brief)
 
 
 @contextlib.contextmanager

@@ -10,11 +10,11 @@ logarithms.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import bdtr, stdtrit
 
 CONFIDENCE = 0.95
@@ -56,6 +56,21 @@ class Estimate:
     processes: int
 
 
+def median(values: Sequence[float]) -> float:
+    """The median. `numpy.median` gives the same, but takes longer over a few values than over a
+    thousand, and a report needs very many medians of few.
+
+    Raises
+    ------
+    ValueError : no values.
+    """
+    if not len(values):
+        raise ValueError("no values have no median")
+    ordered = np.sort(np.asarray(values, np.float64))
+    half, odd = divmod(len(ordered), 2)
+    return float(ordered[half]) if odd else float(ordered[half - 1] + ordered[half]) / 2
+
+
 def process_summary(timings_ns: Sequence[int]) -> float:
     """The one figure a process counts with: the median of its steady timings (ns), in seconds.
 
@@ -63,9 +78,7 @@ def process_summary(timings_ns: Sequence[int]) -> float:
     ------
     ValueError : no timings.
     """
-    if not len(timings_ns):
-        raise ValueError("a process without timings has no median")
-    return float(np.median(np.asarray(timings_ns, np.float64))) * 1e-9
+    return median(timings_ns) * 1e-9
 
 
 def case_estimate(process_medians_s: Sequence[float]) -> Estimate:
@@ -85,7 +98,7 @@ def case_estimate(process_medians_s: Sequence[float]) -> Estimate:
     ValueError : no process, or a median that is not a positive number.
     """
     logs = _logarithms(process_medians_s)
-    value = float(np.median(process_medians_s))
+    value = median(process_medians_s)
     if len(logs) < 2:
         return Estimate(value, None, len(logs))
     interval = _t_interval(logs) if len(logs) < LEAST_FOR_ORDER else _order_interval(logs)
@@ -108,14 +121,14 @@ def ratio(numerator_s: Mapping[int, float], denominator_s: Mapping[int, float]) 
     """
     upper = dict(zip(numerator_s, _logarithms(list(numerator_s.values())), strict=True))
     lower = dict(zip(denominator_s, _logarithms(list(denominator_s.values())), strict=True))
-    value = float(np.median(list(numerator_s.values())) / np.median(list(denominator_s.values())))
+    value = median(list(numerator_s.values())) / median(list(denominator_s.values()))
     processes = min(len(upper), len(lower))
     if processes < 2:
         return Estimate(value, None, processes)
     if upper.keys() == lower.keys():
-        interval = _t_interval(np.array([upper[r] - lower[r] for r in upper]))
+        interval = _t_interval([upper[r] - lower[r] for r in upper])
     else:
-        interval = _welch_interval(np.array(list(upper.values())), np.array(list(lower.values())))
+        interval = _welch_interval(list(upper.values()), list(lower.values()))
     return Estimate(value, interval.including(value), processes)
 
 
@@ -130,48 +143,62 @@ def unpaired_ratio(numerator_s: Sequence[float], denominator_s: Sequence[float])
     ValueError : a side without a process, or a median that is not a positive number.
     """
     upper, lower = _logarithms(numerator_s), _logarithms(denominator_s)
-    value = float(np.median(numerator_s) / np.median(denominator_s))
+    value = median(numerator_s) / median(denominator_s)
     processes = min(len(upper), len(lower))
     if processes < 2:
         return Estimate(value, None, processes)
     return Estimate(value, _welch_interval(upper, lower).including(value), processes)
 
 
-def _logarithms(values: Sequence[float]) -> npt.NDArray[np.float64]:
-    array = np.asarray(values, np.float64)
-    if not len(array):
+def _logarithms(values: Sequence[float]) -> list[float]:
+    if not len(values):
         raise ValueError("no process to summarise")
-    if not (np.isfinite(array).all() and (array > 0).all()):
+    if not all(math.isfinite(value) and value > 0 for value in values):
         raise ValueError(f"process medians must be positive numbers, not {list(values)}")
-    return np.log(array)
+    return [math.log(value) for value in values]
 
 
-def _order_interval(logs: npt.NDArray[np.float64]) -> Interval:
+def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and the variance with n − 1 in its denominator."""
+    mean = math.fsum(values) / len(values)
+    return mean, math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def _order_interval(logs: Sequence[float]) -> Interval:
     """For the median, by order alone; see `case_estimate`."""
-    ordered, count = np.sort(logs), len(logs)
-    # how likely the median lies between the rank-th value from either end
-    covered = 1 - 2 * bdtr(np.arange(count // 2), count, 0.5)
-    rank = int(np.flatnonzero(covered >= CONFIDENCE)[-1]) + 1
+    ordered, count = sorted(logs), len(logs)
     if count == LEAST_FOR_ORDER:
         # a process in another mode, one of so few, is to stay in the interval
-        return Interval(_exp(float(ordered[0])), _exp(float(ordered[-1])))
-    wider, narrower = covered[rank - 1], covered[rank]
+        return Interval(_exp(ordered[0]), _exp(ordered[-1]))
+    rank, wider, narrower = _ranks(count)
     share = (wider - CONFIDENCE) / (wider - narrower)
     inwards = (count - rank) * share / (rank + (count - 2 * rank) * share)
     low = (1 - inwards) * ordered[rank - 1] + inwards * ordered[rank]
     high = (1 - inwards) * ordered[-rank] + inwards * ordered[-rank - 1]
-    return Interval(_exp(float(low)), _exp(float(high)))
+    return Interval(_exp(low), _exp(high))
 
 
-def _t_interval(logs: npt.NDArray[np.float64]) -> Interval:
-    spread = float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    return _back(float(logs.mean()), spread, len(logs) - 1)
+@functools.cache
+def _ranks(count: int) -> tuple[int, float, float]:
+    """The greatest rank from either end between which the median lies with at least `CONFIDENCE`, how likely that
+    is, and how likely between the next ones inwards."""
+    covered = 1 - 2 * bdtr(np.arange(count // 2), count, 0.5)
+    rank = int(np.flatnonzero(covered >= CONFIDENCE)[-1]) + 1
+    return rank, float(covered[rank - 1]), float(covered[rank])
 
 
-def _welch_interval(upper: npt.NDArray[np.float64], lower: npt.NDArray[np.float64]) -> Interval:
-    variances = [float(side.var(ddof=1)) / len(side) for side in (upper, lower)]
+def _t_interval(logs: Sequence[float]) -> Interval:
+    mean, variance = _mean_and_variance(logs)
+    return _back(mean, math.sqrt(variance / len(logs)), len(logs) - 1)
+
+
+def _welch_interval(upper: Sequence[float], lower: Sequence[float]) -> Interval:
+    (upper_mean, upper_variance), (lower_mean, lower_variance) = map(
+        _mean_and_variance, (upper, lower)
+    )
+    variances = [upper_variance / len(upper), lower_variance / len(lower)]
     total = sum(variances)
-    centre = float(upper.mean() - lower.mean())
+    centre = upper_mean - lower_mean
     if total == 0:
         return _back(centre, 0.0, 1)
     shares = [

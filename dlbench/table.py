@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 
 from dlbench import device_cells, ledger, sameness
@@ -22,7 +21,7 @@ from dlbench.data.datasets import NAMES
 from dlbench.outcome import WORST_FIRST, Outcome, outcomes
 from dlbench.record import Case, Data, End, Header, Peak, Record
 from dlbench.self_measurement import SelfMeasurement, self_measurement
-from dlbench.stats import case_estimate
+from dlbench.stats import case_estimate, median
 from dlbench.telemetry import columns as telemetry
 from dlbench.wording import plural
 
@@ -211,12 +210,12 @@ def rows(
     baseline.
     """
     found = outcomes(record)
-    bases, peaks, sampled = Bases(found, baseline), _peaks(record), telemetry.by_case(record)
+    bases, peaks = Bases(found, baseline), _peaks(record)
     entries = ledger.Ledger(found, cold_start.against) if cold_start else None
     table = []
     for outcome in sorted(found, key=_rank):
-        seen = sampled.get(outcome.case, {}) if outcome.medians_s else {}
         row = _row(outcome, record.header, bases, peaks, name)
+        seen = telemetry.cells(outcome.case, outcome.processes, outcome.beside)
         # the driver's own name of a device goes before the framework's
         row |= {key: cell for key, cell in seen.items() if cell is not None}
         table.append(row | entries.cells(outcome) if entries else row)
@@ -232,7 +231,7 @@ def data_name(data: Data) -> str:
 
 def _rank(outcome: Outcome) -> tuple[str, bool, str, bool, int, int, float, str]:
     case = outcome.case
-    middle_s = float(np.median(list(outcome.medians_s.values()))) if outcome.medians_s else math.inf
+    middle_s = median(list(outcome.medians_s.values())) if outcome.medians_s else math.inf
     beneath = outcome.status != "ok"
     trouble = WORST_FIRST.index(outcome.status) if beneath else 0
     return (
@@ -320,7 +319,7 @@ def _peaks(record: Record) -> dict[int, float]:
     for line in record.lines:
         if isinstance(line, Peak):
             rates.setdefault(line.threads, []).extend(line.flops_per_s)
-    return {threads: float(np.median(found)) for threads, found in rates.items() if found}
+    return {threads: median(found) for threads, found in rates.items() if found}
 
 
 def _frame(

@@ -6,8 +6,6 @@ Valid by RFC 8259: what is unknown or infinite is null.
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from typing import Any
 
 import msgspec
@@ -35,7 +33,8 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
         "readings": readings(report),
         "notes": list(report.notes),
     }
-    return json.dumps(_finite(whole), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # numbers that are not finite become null
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
 
 
 def _run(run: Run) -> dict[str, Any]:
@@ -65,11 +64,3 @@ def _crossovers(run: Run) -> list[dict[str, Any]]:
         }
         for each in crossovers(run.frame)
     ]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dlbench.disturbance import judge, key, watched
-from dlbench.record import Case, Process, Record, Telemetry
+from dlbench.record import Case, Process, Telemetry
 from dlbench.telemetry import quantities as q
 
 COLUMNS: Mapping[str, str] = {
@@ -62,23 +61,9 @@ _GPM = {
 }
 
 
-def by_case(record: Record) -> dict[Case, dict[str, Any]]:
-    """The columns of every case that was timed without a fault; a case's values are `COLUMNS` or fewer."""
-    processes: dict[Case, list[Process]] = {}
-    for line in record.lines:
-        if isinstance(line, Process):
-            processes.setdefault(line.case, []).append(line)
-    seen = watched(record)
-    found = {}
-    for case, timed in processes.items():
-        if all(process.status == "ok" for process in timed):
-            kept = judge(timed, seen).kept
-            sampled = [line for process in kept for line in seen.beside.get(key(process), ())]
-            found[case] = _columns(case, kept, sampled)
-    return found
-
-
-def _columns(case: Case, timed: Sequence[Process], sampled: Sequence[Telemetry]) -> dict[str, Any]:
+def cells(case: Case, timed: Sequence[Process], sampled: Sequence[Telemetry]) -> dict[str, Any]:
+    """The cells of a case from the processes that its figures are of, and what was sampled beside them: `COLUMNS` or
+    fewer."""
     unknown: dict[str, q.Unknown] = {}
     found: dict[str, Any] = {}
     for source, read in (("host", _host), ("nvml", _device)):
