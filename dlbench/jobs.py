@@ -53,7 +53,8 @@ def look(job: Job, phases: Phases) -> Result:
         return known | {"unavailable": [error.reason, error.remedy]}
     devices = [[device.name, device.description] for device in info.devices]
     uuids = {device.name: device.uuid for device in info.devices if device.uuid}
-    return known | _described(info) | {"devices": devices, "uuids": uuids, "facts": facts}
+    seen = {"devices": devices, "uuids": uuids, "no_gpu": str(info.no_gpu), "facts": facts}
+    return known | _described(info) | seen
 
 
 def oracle(job: Job, phases: Phases) -> Result:

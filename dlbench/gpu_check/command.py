@@ -26,7 +26,7 @@ from dlbench.plan import PRECISIONS
 from dlbench.progress import progress
 from dlbench.record import Machine, Record
 from dlbench.spec.decode import nearest
-from dlbench.wording import plural
+from dlbench.wording import one_line, plural
 
 RESULTS = Path("docs/results")
 _TESTS_SHARE = 0.5
@@ -171,7 +171,7 @@ def _list(plan: Sequence[Planned], records: Sequence[Record]) -> Iterator[str]:
 
 def _no_gpu(found: Mapping[str, Found], machine: Machine) -> str:
     reasons = "; ".join(
-        f"{name}: {seen.reason or 'has no CUDA device'}"
+        f"{name}: {one_line(seen.reason or seen.no_gpu) or 'has no CUDA device'}"
         for name, seen in found.items()
         if name != BASELINE
     )

@@ -44,12 +44,12 @@ def test_without_a_gpu_it_says_so_in_one_sentence_and_does_nothing(place):
     told = place.run(*CHECK, "tiny.toml:4", expect=4)
     assert 1 == len(told.strip().splitlines())
     assert told.startswith("no GPU to check: the driver has Stub H200, ")
-    assert "cuda_stand_in:Adapter: has no CUDA device" in told
+    assert "cuda_stand_in:Adapter: the stand-in was given none" in told
     assert not (place.folder / "docs").exists()
 
 
 def test_one_command_leaves_one_record_with_tests_cases_and_telemetry(place, root, tiny_file):
-    part = (f"{tiny_file}:4", "--part", f"{tiny_file}:8")
+    part = (f"{tiny_file}:4", "--part", f"{tiny_file}:8,16")
     told = place.run(*CHECK, *part, *QUICK)
     assert "Tests on the GPU: 1 passed, 0 failed, 1 skipped." in told
     today = datetime.now(UTC).date().isoformat()
