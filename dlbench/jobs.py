@@ -138,6 +138,8 @@ def measure(job: Job, phases: Phases) -> Result:
     # read here, so that neither copies nor checks count
     peak_memory_bytes = _peak_memory_bytes()
     facts = _plain(session.facts) | surroundings.threading_facts()
+    if plan.device != "cpu":
+        facts["idle_synchronize_ns"] = timing.time_idle_synchronize(session)
     checks: list[Result] = []
     download_ns: tuple[int, ...] = ()
     device_ns: tuple[int, ...] = ()
