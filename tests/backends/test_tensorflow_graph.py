@@ -213,6 +213,21 @@ def test_what_is_waited_for_is_the_one_device_of_the_session(monkeypatch):
     assert ["/job:localhost/replica:0/task:0/device:CPU:0"] == waited
 
 
+def test_beside_a_gpu_the_threads_are_those_that_were_asked_for(monkeypatch):
+    """A driver starts threads too, so that more are new than the pool has."""
+    gpu = object()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: None)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [gpu])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *of: None)
+    monkeypatch.setattr(tensorflow_runtime, "_start_pool", lambda: 99)
+    monkeypatch.setattr(tensorflow_runtime, "_gpu_name", lambda device: "H200")
+    monkeypatch.setattr(tensorflow_runtime, "device_uuids", lambda: ("GPU-1",))
+    facts = tensorflow_runtime.start(2, 0)
+    assert ("cuda:0", "GPU-1") == (facts["device"], facts["device_uuid"])
+    assert 0 < facts["threads"] < 99
+
+
 def in_fresh_process(code, **environment):
     done = subprocess.run(
         [sys.executable, "-c", code],
