@@ -18,6 +18,7 @@ from dlbench.errors import BackendUnavailable
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
+from .cuda_driver import device_uuids
 from .plans import NEEDS_GPU, check_arithmetic, cuda_index
 
 Batch = tuple[Any, Any]
@@ -40,10 +41,17 @@ class Adapter:
         from . import tensorflow_runtime as runtime
 
         devices = [Device("cpu", "CPU")]
-        named = zip(runtime.gpu_names(), runtime.gpu_uuids(), strict=True)
-        for index, (name, uuid) in enumerate(named):
-            devices.append(Device(f"cuda:{index}", name, uuid or ""))
-        return BackendInfo(tf.__version__, tuple(devices), MODE, runtime.libraries())
+        no_gpu = ""
+        try:
+            named = zip(_cuda_devices(), runtime.gpu_names(), strict=True)
+            devices += [
+                Device(f"cuda:{index}", name, uuid or "")
+                for index, (uuid, name) in enumerate(named)
+            ]
+        except BackendUnavailable as error:
+            # the CPU is left
+            no_gpu = error.reason
+        return BackendInfo(tf.__version__, tuple(devices), MODE, runtime.libraries(), no_gpu=no_gpu)
 
     def start(self, plan: Plan) -> None:
         """Starts TensorFlow's runtime, with a first product and a first convolution.
@@ -161,7 +169,10 @@ class Session:
     def synchronize(self) -> None:
         """Waits for the GPU; on the CPU a `tf.function` is done when its call returns."""
         if self._facts["device"] != "cpu":
-            self._tf.test.experimental.sync_devices()
+            # what tf.test.experimental.sync_devices() does, for the one device that has a queue: on every device
+            # it takes longer, and every timing ends with it
+            with self._tf.device(_ONLY_GPU):
+                self._tf.raw_ops.SyncDevice()
 
     def _trace_step(self, inputs: Any, targets: Any) -> Any:
         tf = self._tf
@@ -182,11 +193,11 @@ class Session:
 
 
 def _cuda_devices() -> list[str | None]:
-    """The UUIDs of TensorFlow's GPUs, in its order.
+    """The UUIDs of TensorFlow's GPUs, in its order; none where the driver has no device either.
 
     Raises
     ------
-    BackendUnavailable : there is none, and what would change that.
+    BackendUnavailable : this TensorFlow cannot use what there is, and what would change that.
     """
     tf = _require_tensorflow()
     from . import tensorflow_runtime as runtime
@@ -196,7 +207,16 @@ def _cuda_devices() -> list[str | None]:
             f"no CUDA device: TensorFlow {tf.__version__} was built for the CPU alone",
             f"{NEEDS_GPU} and  pip install 'dlbench[tensorflow-cuda]'",
         )
-    return runtime.gpu_uuids()
+    found = runtime.gpu_uuids()
+    if not found and device_uuids():
+        # TensorFlow tells the reason to its log alone
+        raise BackendUnavailable(
+            f"TensorFlow {tf.__version__} cannot use the GPU that the driver has; perhaps it does not find"
+            f" the libraries of CUDA {runtime.libraries().get('cuda', '')}".rstrip(),
+            "pip install 'dlbench[tensorflow-cuda]'; what is missing is told by "
+            "python -c 'import tensorflow; tensorflow.config.list_physical_devices(\"GPU\")'",
+        )
+    return found
 
 
 def _start(plan: Plan) -> Mapping[str, str | int]:

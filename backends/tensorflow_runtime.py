@@ -48,7 +48,8 @@ def start(threads: int, gpu: int | None) -> dict[str, str | int]:
     started = _start_pool()
     facts: dict[str, str | int] = {
         "device": "cpu" if gpu is None else f"cuda:{gpu}",
-        "threads": started or _asked("intra"),
+        # beside a GPU the driver starts threads too, which cannot be told from the pool's
+        "threads": _asked("intra") if gpu is not None or not started else started,
         "interop_threads": _asked("inter"),
         "tf32": "on" if _rounds_inputs() else "off",
         "onednn": "on" if onednn_enabled() else "off",

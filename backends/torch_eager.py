@@ -45,14 +45,16 @@ class Adapter:
 
         cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
         devices = [Device("cpu", cpu)]
-        uuids = _cuda_devices() if torch.cuda.is_available() else []
-        devices += [
-            Device(
-                f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {uuid or 'UUID unknown'}"
-            )
-            for index, uuid in enumerate(uuids)
-        ]
-        return BackendInfo(torch.__version__, tuple(devices), MODE, _libraries())
+        no_gpu = ""
+        try:
+            devices += [
+                Device(f"cuda:{index}", torch.cuda.get_device_name(index), uuid or "")
+                for index, uuid in enumerate(_cuda_devices())
+            ]
+        except BackendUnavailable as error:
+            # the CPU is left
+            no_gpu = error.reason
+        return BackendInfo(torch.__version__, tuple(devices), MODE, _libraries(), no_gpu=no_gpu)
 
     def start(self, plan: Plan) -> None:
         """Readies the device, with a first product and a first convolution there.
@@ -205,11 +207,11 @@ class _Events:
 
 
 def _cuda_devices() -> list[str | None]:
-    """The UUIDs of PyTorch's CUDA devices, in its order.
+    """The UUIDs of PyTorch's CUDA devices, in its order; none where the driver has no device either.
 
     Raises
     ------
-    BackendUnavailable : there is none, and what would change that.
+    BackendUnavailable : this PyTorch cannot use what there is, and what would change that.
     """
     _require_torch()
     import torch
@@ -219,7 +221,18 @@ def _cuda_devices() -> list[str | None]:
             f"no CUDA device: PyTorch {torch.__version__} was built for the CPU alone",
             f"{NEEDS_GPU} and a CUDA build of PyTorch",
         )
-    count, uuids = torch.cuda.device_count(), device_uuids()
+    uuids = device_uuids()
+    try:
+        # `device_count` alone may ask the driver's tools, which see a device that this build cannot use
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        if not uuids:
+            return []
+        raise BackendUnavailable(
+            f"PyTorch {torch.__version__} cannot use the GPU: {error}",
+            "a newer driver, or a build of PyTorch for the CUDA version of this one",
+        ) from error
+    count = torch.cuda.device_count()
     return list(uuids) if len(uuids) == count else [_uuid(index) for index in range(count)]
 
 

@@ -65,6 +65,7 @@ class BackendInfo:
     libraries : versions of what computes beneath (BLAS, oneDNN, CUDA, cuDNN).
     modes : all modes that plans may name, each a row of its own; empty where there is only `mode`.
     own_kernels : whether its pooling is written here, and so held to the first of several equal maxima.
+    no_gpu : why there is no CUDA device among `devices`, where it can tell.
     """
 
     version: str
@@ -73,6 +74,7 @@ class BackendInfo:
     libraries: Mapping[str, str] = dataclasses.field(default_factory=dict)
     own_kernels: bool = False
     modes: tuple[str, ...] = ()
+    no_gpu: str = ""
 
 
 class DeviceClock(Protocol):

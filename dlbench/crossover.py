@@ -60,8 +60,8 @@ class Crossover:
 
     @property
     def faster_from(self) -> int | None:
-        """The smallest batch size from which on every one with a figure is won, up to the largest such; None
-        where the largest is not won."""
+        """The smallest batch size from which on every one is won, up to the largest that has a figure, none in
+        between lacking one; None where the largest is not won."""
         found = None
         for point in reversed(self._up_to_last_figure):
             if point.verdict != "faster":

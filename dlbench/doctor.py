@@ -16,7 +16,7 @@ from dlbench.data.idx import find_mnist
 from dlbench.record import Case, Machine
 from dlbench.sameness import package_list
 from dlbench.spec.suite import list_suites, load_suite
-from dlbench.wording import duration, plural, why
+from dlbench.wording import duration, one_line, plural, why
 
 if TYPE_CHECKING:
     from dlbench.look import Found
@@ -60,6 +60,8 @@ def _backend(name: str, what: Found, detailed: bool) -> str:
             for device, description in what.devices
             if description
         ]
+        if what.no_gpu:
+            lines.append(f"{indent}{one_line(what.no_gpu)}")
         if what.environment is not None:
             where = f"Python {what.environment.python}, {package_list(what.environment)}"
             lines.append(f"{indent}environment: {where}")

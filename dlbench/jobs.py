@@ -53,7 +53,8 @@ def look(job: Job, phases: Phases) -> Result:
         return known | {"unavailable": [error.reason, error.remedy]}
     devices = [[device.name, device.description] for device in info.devices]
     uuids = {device.name: device.uuid for device in info.devices if device.uuid}
-    return known | _described(info) | {"devices": devices, "uuids": uuids, "facts": facts}
+    seen = {"devices": devices, "uuids": uuids, "no_gpu": str(info.no_gpu), "facts": facts}
+    return known | _described(info) | seen
 
 
 def oracle(job: Job, phases: Phases) -> Result:
@@ -137,6 +138,8 @@ def measure(job: Job, phases: Phases) -> Result:
     # read here, so that neither copies nor checks count
     peak_memory_bytes = _peak_memory_bytes()
     facts = _plain(session.facts) | surroundings.threading_facts()
+    if plan.device != "cpu":
+        facts["idle_synchronize_ns"] = timing.time_idle_synchronize(session)
     checks: list[Result] = []
     download_ns: tuple[int, ...] = ()
     device_ns: tuple[int, ...] = ()

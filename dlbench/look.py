@@ -25,6 +25,7 @@ class Found:
     version, mode, modes, libraries : as in `dlbench.contract.BackendInfo`.
     devices : name and description of each.
     uuids : by name, of those that have one.
+    no_gpu : why there is no CUDA device among them, where the backend told.
     facts : what a session observed (``threads``, …); empty unless one was opened.
     default_device : device of the row of a backend that cannot be used.
     environment : what is installed where its workers run; None where that could not be asked.
@@ -41,6 +42,7 @@ class Found:
     libraries: dict[str, str] = dataclasses.field(default_factory=dict)
     devices: tuple[tuple[str, str], ...] = ()
     uuids: dict[str, str] = dataclasses.field(default_factory=dict)
+    no_gpu: str = ""
     facts: dict[str, str | int] = dataclasses.field(default_factory=dict)
     default_device: str = "cpu"
     environment: Environment | None = None
@@ -116,6 +118,7 @@ def look(
         libraries=seen["libraries"],
         devices=tuple((device, description) for device, description in seen["devices"]),
         uuids=seen["uuids"],
+        no_gpu=seen["no_gpu"],
         facts=seen["facts"],
         default_device=seen["default_device"],
         environment=environment,

@@ -17,6 +17,9 @@ import psutil
 from dlbench.control_groups import quota_cores
 from dlbench.environment import PACKAGES
 from dlbench.record import Machine
+from dlbench.telemetry.device import Device, gpus
+from dlbench.telemetry.log import Refused
+from dlbench.telemetry.nvml import Nvml
 
 
 def look() -> Machine:
@@ -62,22 +65,26 @@ def _memory_bytes() -> int | None:
 
 
 def _gpus() -> tuple[str, ...]:
-    """NVIDIA GPUs by name and memory; none where the driver's library is missing or refuses."""
+    """NVIDIA GPUs by name and memory, those that the driver shows; none where its library is missing."""
     try:
-        import pynvml
-    except ImportError:
+        nvml = Nvml()
+    except Refused:
         return ()
     try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        found = tuple(
-            f"{pynvml.nvmlDeviceGetName(handle)}, {pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30:.0f} GiB"
-            for handle in handles
-        )
-        pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
+        return tuple(f"{gpu.name or 'GPU'}, {_gpu_memory(nvml, gpu)}" for gpu in gpus(nvml))
+    except Refused:
+        # not even how many there are
         return ()
-    return found
+    finally:
+        nvml.close()
+
+
+def _gpu_memory(nvml: Nvml, gpu: Device) -> str:
+    try:
+        return f"{nvml.ask('nvmlDeviceGetMemoryInfo', gpu.handle).total / 2**30:.0f} GiB"
+    except Refused:
+        # some share the host's
+        return "memory unknown"
 
 
 def _read(path: str) -> str | None:

@@ -34,6 +34,7 @@ WARMUP_SHARE = 0.5
 """Warm-up takes at most this share of the time for sampling on top of it (and at least one step)."""
 _WARMUP_LEAST_SHARE = 0.05
 _COPIES = 5
+_IDLE_SYNCHRONIZATIONS = 9
 _DEVICE_STEPS_LEFT_OUT = 3
 _DEVICE_STEPS_LONG_NS = 2_000_000_000
 _SETTLINGS = 7
@@ -269,6 +270,17 @@ def time_settling(
             break
     medians = (float(np.median(each)) for each in (steps_ns, reads_ns, copies_ns))
     return Settling(*medians)
+
+
+def time_idle_synchronize(session: Session, *, clock: Clock = time.perf_counter_ns) -> int:
+    """How long `synchronize` takes with nothing to wait for (median, ns): a part of every timing that is no work."""
+    session.synchronize()
+    durations_ns = []
+    for _ in range(_IDLE_SYNCHRONIZATIONS):
+        begin = clock()
+        session.synchronize()
+        durations_ns.append(clock() - begin)
+    return int(np.median(durations_ns))
 
 
 def time_downloads(

@@ -1,9 +1,14 @@
-"""What every test shares: which tests run by default, and how hypothesis draws its examples."""
+"""What every test shares: which tests run by default, how hypothesis draws, and the stub of NVIDIA's library."""
 
 import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+NVML_STUB = Path(__file__).resolve().parent / "telemetry" / "nvml_stub.c"
 
 # No deadline: a slow machine is not a defect. The default profile draws the same examples every
 # time, so that a failure is the change's doing; `make soak` looks for new examples.
@@ -24,3 +29,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "benchmark" in getattr(item, "fixturenames", ()):
             item.add_marker("benchmark")
+
+
+@pytest.fixture(scope="session")
+def nvml_stub(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders with what stands in for libnvidia-ml.so.1: of a ``new`` driver, and of an ``old`` one."""
+    if shutil.which("gcc") is None:
+        pytest.fail("gcc is not there: the stub of libnvidia-ml.so.1 cannot be compiled without it")
+    folders = {}
+    for kind, flags in (("new", []), ("old", ["-DOLD_DRIVER"])):
+        folders[kind] = tmp_path_factory.mktemp(f"nvml-{kind}")
+        command = ["gcc", "-O1", "-Wall", "-shared", "-fPIC", *flags]
+        command += ["-Wl,-soname,libnvidia-ml.so.1", str(NVML_STUB)]
+        command += ["-o", str(folders[kind] / "libnvidia-ml.so.1")]
+        built = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert 0 == built.returncode, built.stderr
+    return folders

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import shlex
 import shutil
@@ -46,6 +47,10 @@ print("dlbench", spec.origin if spec and importlib.util.find_spec("dlbench.backe
 """
 
 
+class LookFailed(Exception):
+    """What is installed cannot be seen, and why."""
+
+
 def main(words: list[str]) -> int:
     """Brings what is missing, then runs the check; its exit code, or 2 with a sentence."""
     began_s = time.monotonic()
@@ -62,7 +67,11 @@ def main(words: list[str]) -> int:
         # else the checkout's folder dlbench would hide the installed package, which is more
         "PYTHONSAFEPATH": "1",
     }
-    if trouble := bring(given.wheels, site, environment):
+    try:
+        trouble = bring(given.wheels, site, environment)
+    except LookFailed as failure:
+        trouble = str(failure)
+    if trouble:
         print(f"error: {trouble}", file=sys.stderr)
         return USAGE
     command = [sys.executable, "-m", "dlbench.gpu_check", *rest]
@@ -73,13 +82,21 @@ def main(words: list[str]) -> int:
 
 
 def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
-    """Installs the wheels and this checkout into `site`; what is in the way, or nothing."""
+    """Installs the wheels and this checkout into `site`; what is in the way, or nothing.
+
+    Raises
+    ------
+    LookFailed : as `look` does.
+    """
     found = [] if wheels is None else sorted(wheels.glob("*.whl"))
     if wheels is not None and not found:
         return f"no wheels in {wheels}"
     mark, stamp = site / "installed-from", stamp_of(found)
     if mark.exists() and mark.read_text("utf-8") == stamp:
         return ""
+    if importlib.util.find_spec("pip") is None:
+        own = sys.executable
+        return f"{own} has no pip: {own} -m ensurepip, or name another Python with PYTHON=…"
     if found and (trouble := install([str(path) for path in found], site, environment)):
         return f"the wheels in {wheels} cannot be installed: {trouble}"
     missing, origin = look(requirements(), environment)
@@ -124,9 +141,17 @@ def requirements(*, to_build: bool = False) -> list[str]:
 
 
 def look(requirements: list[str], environment: dict[str, str]) -> tuple[list[str], str]:
-    """Which requirements are not met, and where dlbench is; empty without its backends."""
+    """Which requirements are not met, and where dlbench is; empty without its backends.
+
+    Raises
+    ------
+    LookFailed : this Python cannot look.
+    """
     command = [sys.executable, "-c", LOOK, *requirements]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise LookFailed(f"{sys.executable} cannot tell what it has installed: {last}")
     *missing, last = done.stdout.splitlines()
     return missing, last.partition(" ")[2]
 

@@ -26,7 +26,7 @@ from dlbench.plan import PRECISIONS
 from dlbench.progress import progress
 from dlbench.record import Machine, Record
 from dlbench.spec.decode import nearest
-from dlbench.wording import plural
+from dlbench.wording import one_line, plural
 
 RESULTS = Path("docs/results")
 _TESTS_SHARE = 0.5
@@ -58,7 +58,7 @@ _LONGEST_S = 3600.0
     "--part",
     "parts",
     multiple=True,
-    metavar="SUITE:BATCH[:PRECISION]",
+    metavar="SUITE:BATCH,…[:PRECISION]",
     help="Only this (repeatable), in this order.",
 )
 @click.option(
@@ -83,6 +83,17 @@ _LONGEST_S = 3600.0
     show_default=True,
     help="Sampling time of each process.",
 )
+@click.option(
+    "--patience",
+    "patience_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=Extent.patience_s,
+    show_default=True,
+    envvar="DLBENCH_PATIENCE",
+    show_envvar=True,
+    help="Time to wait, in each part, for a machine that others use.",
+)
 @click.option("--no-tests", is_flag=True, help="Leave the tests on the GPU out.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -93,6 +104,7 @@ def command(
     backends: tuple[str, ...],
     rounds: int,
     seconds: float,
+    patience_s: float,
     no_tests: bool,
     only_plan: bool,
     quiet: bool,
@@ -110,7 +122,8 @@ def command(
         tell(_no_gpu(found, machine))
         return NOTHING
     chosen = tuple(map(_part, parts)) or PARTS
-    plan = planned(found, machine, options.cache_dir(), chosen, Extent(rounds, seconds))
+    extent = Extent(rounds, seconds, patience_s=patience_s)
+    plan = planned(found, machine, options.cache_dir(), chosen, extent)
     device = next(text for name, text in found[on_gpu[0]].devices if name.startswith("cuda"))
     if path is None:
         today = datetime.now(UTC).date().isoformat()
@@ -171,7 +184,7 @@ def _list(plan: Sequence[Planned], records: Sequence[Record]) -> Iterator[str]:
 
 def _no_gpu(found: Mapping[str, Found], machine: Machine) -> str:
     reasons = "; ".join(
-        f"{name}: {seen.reason or 'has no CUDA device'}"
+        f"{name}: {one_line(seen.reason or seen.no_gpu) or 'has no CUDA device'}"
         for name, seen in found.items()
         if name != BASELINE
     )
@@ -180,10 +193,10 @@ def _no_gpu(found: Mapping[str, Found], machine: Machine) -> str:
 
 
 def _part(word: str) -> Part:
-    found = re.fullmatch(r"([^:]+):([1-9]\d*)(?::(\w+))?", word)
+    found = re.fullmatch(r"([^:]+):([1-9]\d*(?:,[1-9]\d*)*)(?::(\w+))?", word)
     if found is None:
-        raise UsageError(f"--part {word!r} is not SUITE:BATCH, like cnn-mnist:64")
+        raise UsageError(f"--part {word!r} is not SUITE:BATCH,…, like cnn-mnist:1,64")
     precision = found[3] or PRECISIONS[0]
     if precision not in PRECISIONS:
         raise UsageError(f"--part {word!r}: {nearest(precision, PRECISIONS)}")
-    return Part(found[1], int(found[2]), precision)
+    return Part(found[1], tuple(dict.fromkeys(map(int, found[2].split(",")))), precision)

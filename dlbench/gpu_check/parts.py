@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dlbench.look import Found
 from dlbench.plan import PRECISIONS, Request, plan
-from dlbench.record import Case, Header, Machine
+from dlbench.record import Case, Header, Machine, Scenario
 from dlbench.spec.suite import load_suite
 
 BASELINE = "numpy"
@@ -16,45 +17,51 @@ BASELINE = "numpy"
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One run: a suite at one batch size, training and inference, every backend on the device that is its own.
+    """One run: a suite at one or more batch sizes, every backend on the device that is its own.
 
     Attributes
     ----------
     suite : a name, or a suite's file.
+    batches : several in one run show from which on the GPU is faster.
     precision : other than fp32, which is NumPy's only one, there are the backends with a GPU alone.
+    scenarios : ``train``, ``infer``.
     """
 
     suite: str
-    batch: int
+    batches: tuple[int, ...]
     precision: str = PRECISIONS[0]
+    scenarios: tuple[Scenario, ...] = ("train", "infer")
 
     @property
     def label(self) -> str:
         """What messages call it."""
+        *others, last = map(str, self.batches)
+        sizes = f"{', '.join(others)} and {last}" if others else last
+        words = {"train": ", training", "infer": ", inference"}
+        only = words[self.scenarios[0]] if len(self.scenarios) == 1 else ""
         beside = "" if self.precision == PRECISIONS[0] else f" in {self.precision}"
-        return f"{Path(self.suite).stem} at batch {self.batch}{beside}"
+        return f"{Path(self.suite).stem} at batch {sizes}{beside}{only}"
 
     def is_of(self, header: Header) -> bool:
         """Whether a record is of this part."""
-        ways = {(case.batch, case.precision) for case in header.cases}
-        return header.suite == Path(self.suite).stem and ways == {(self.batch, self.precision)}
+        ways = {(case.batch, case.precision, case.scenario) for case in header.cases}
+        own = itertools.product(self.batches, [self.precision], self.scenarios)
+        return header.suite == Path(self.suite).stem and ways == set(own)
 
 
 PARTS = (
-    # what the backends are built for and judged by
-    Part("cnn-mnist", 64),
-    # bound by arithmetic, and by what a launch costs
-    Part("cnn-mnist", 512),
-    Part("cnn-mnist", 1),
-    # tensor cores; a backend without it has a row that says so
-    Part("cnn-mnist", 64, "tf32"),
+    # what the backends are built for and judged by (batch 64), between what a launch costs and what arithmetic does
+    Part("cnn-mnist", (1, 8, 64, 512)),
     # the suites' own batch sizes: batch normalisation and depth, then many small layers
-    Part("resnet-cifar10", 128),
-    Part("cnn-cifar10", 32),
+    Part("resnet-cifar10", (128,), scenarios=("train",)),
+    Part("cnn-cifar10", (32,), scenarios=("train",)),
+    # tensor cores; a backend without it has a row that says so
+    Part("cnn-mnist", (64,), "tf32", ("train",)),
+    Part("vgg-cifar10", (128,), scenarios=("train",)),
     # where fewer backends leave room within the most cases
-    Part("vgg-cifar10", 128),
-    Part("cnn-mnist", 512, "tf32"),
-    Part("cnn-cifar10", 512),
+    Part("cnn-mnist", (512,), "tf32", ("train",)),
+    Part("resnet-cifar10", (128,), scenarios=("infer",)),
+    Part("cnn-cifar10", (32,), scenarios=("infer",)),
 )
 """The most important first."""
 
@@ -68,11 +75,13 @@ class Extent:
     rounds : fresh processes a case.
     seconds : sampling time of each; three times the default is long enough for the energy counter and the utilisation.
     most_cases : in all.
+    patience_s : time to wait, in each part, for a machine that others use; as of `dlbench run`.
     """
 
     rounds: int = 3
     seconds: float = 1.5
     most_cases: int = 60
+    patience_s: float = 12.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +133,10 @@ def planned(
             backends=tuple(backends),
             own_device=True,
             precisions=(part.precision,),
-            batches=(part.batch,),
+            batches=part.batches,
+            scenarios=part.scenarios,
             rounds=extent.rounds,
+            patience_s=extent.patience_s,
         )
         # the size of the training part matters to trainings alone, and there are none
         whole = plan(request, found, 0)

@@ -29,6 +29,7 @@ COLUMNS: Mapping[str, str] = {
     "joules_per_1000": "float64",
     "joules_per_1000_by_power": "float64",
     "energy_resolution_s": "float64",
+    "timed_share": "float64",
     "sm_clock_mhz": "float64",
     "memory_clock_mhz": "float64",
     "temperature_c": "float64",
@@ -47,7 +48,8 @@ All are over the measured windows of the case's processes. `utilization` is the 
 from `utilization_samples` valid samples of `utilization_source` (``gpm`` or ``driver``); the activities are GPM's
 shares. `device_memory_bytes` is the peak of the whole device. `joules_per_1000` is energy per thousand samples of
 the workload by the counter, whose steps are `energy_resolution_s` apart, and `joules_per_1000_by_power` by power
-over time. `temperature_c` is the highest. `throttled` is the share of samples in which something held the clocks
+over time; `timed_share` is the share of the windows that the timed steps take up, the rest being pauses.
+`temperature_c` is the highest. `throttled` is the share of samples in which something held the clocks
 down. `worker_cores` and `other_cores` are CPUs in use. `too_short` names what the windows are too short for,
 `telemetry_unknown` has the reasons of all else that is missing.
 """
@@ -177,18 +179,19 @@ def _energy(
     per_1000 = q.seconds(besides) / (steps * case.batch) * 1000
     powers = (found.get(f"power_{kind}_w") for kind in ("instant", "average", "usage"))
     watts = next((power for power in powers if power is not None), None)
-    energy: dict[str, Any] = {
-        "joules_per_1000_by_power": None if watts is None else watts * per_1000
-    }
+    energy: dict[str, Any] = {}
+    if watts is not None:
+        energy["joules_per_1000_by_power"] = watts * per_1000
     try:
         counted = q.counted_power(besides)
+        energy["joules_per_1000"] = counted.watts * per_1000
+        energy["energy_resolution_s"] = counted.resolution_s
     except q.Unknown as reason:
         unknown["energy counter"] = reason
-        return energy
-    return energy | {
-        "joules_per_1000": counted.watts * per_1000,
-        "energy_resolution_s": counted.resolution_s,
-    }
+    if energy:
+        timed_ns = sum(sum(beside.process.timings_ns) for beside in besides)
+        energy["timed_share"] = timed_ns * 1e-9 / q.seconds(besides)
+    return energy
 
 
 def _reasons(unknown: Mapping[str, q.Unknown]) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from dlbench.telemetry import device, host, processes
-from dlbench.telemetry.log import Log, Probe, Refused
+from dlbench.telemetry.log import Log, Probe, Refused, reason_of
 from dlbench.telemetry.nvml import Nvml
 from dlbench.telemetry.watch import device_probes
 from dlbench.wording import one_line
@@ -53,8 +53,8 @@ def _look(connect: Callable[[], Sequence[Probe]]) -> Log:
     log = Log()
     try:
         probes = connect()
-    except Refused as refused:
-        log.lose("everything", refused.reason)
+    except Exception as error:
+        log.lose("everything", reason_of(error))
         return log
     for probe in probes:
         try:
@@ -62,9 +62,9 @@ def _look(connect: Callable[[], Sequence[Probe]]) -> Log:
             if not set(probe.metrics) & {*log.traces(), *log.unavailable}:
                 time.sleep(_AGAIN_AFTER_S)
                 probe.read(log)
-        except Refused as refused:
+        except Exception as error:
             for metric in probe.metrics:
-                log.lose(metric, _NOT_NOW.get(metric, refused.reason))
+                log.lose(metric, _NOT_NOW.get(metric, reason_of(error)))
         finally:
             probe.close()
     return log

@@ -28,7 +28,8 @@ def probe(nvml: Nvml, device: Device) -> Probe:
     """Reads the counters and gives the means since the last time."""
     samples: list[object] = []
     wanted = dict(METRICS)
-    taken_ns = 0
+    # when the first of the samples was filled
+    taken_ns: int | None = None
 
     def read(log: Log) -> None:
         nonlocal taken_ns
@@ -36,12 +37,13 @@ def probe(nvml: Nvml, device: Device) -> Probe:
             support = nvml.ask("nvmlGpmQueryDeviceSupport", device.parent)
             if not support.isSupportedDevice:
                 raise Refused("this device has no such counters; Hopper and later have")
-            samples.extend(nvml.ask("nvmlGpmSampleAlloc") for _ in range(2))
+            allocate()
+        if taken_ns is None:
             taken_ns, _ = timed(lambda: take(samples[0]))
             return
         if clock_ns() - taken_ns < _LEAST_NS:
             return
-        taken_ns, _ = timed(lambda: take(samples[1]))
+        now_ns, _ = timed(lambda: take(samples[1]))
         means = nvml.lib.c_nvmlGpmMetricsGet_t()
         means.version = nvml.lib.NVML_GPM_METRICS_GET_VERSION
         means.numMetrics = len(wanted)
@@ -50,13 +52,23 @@ def probe(nvml: Nvml, device: Device) -> Probe:
             means.metrics[place].metricId = number
         nvml.ask("nvmlGpmMetricsGet", means)
         samples.reverse()
+        taken_ns = now_ns
         for place, metric in enumerate(list(wanted)):
             code = means.metrics[place].nvmlReturn
             if code == nvml.lib.NVML_SUCCESS:
-                log.add(metric, taken_ns, means.metrics[place].value / 100)
+                log.add(metric, now_ns, means.metrics[place].value / 100)
             elif (refusal := nvml.refusal(code, "nvmlGpmMetricsGet")).for_good:
                 log.lose(metric, refusal.reason)
                 del wanted[metric]
+
+    def allocate() -> None:
+        """Both samples, or none."""
+        try:
+            for _ in range(2):
+                samples.append(nvml.ask("nvmlGpmSampleAlloc"))
+        except Refused:
+            close()
+            raise
 
     def take(sample: object) -> None:
         if device.gpu_instance is None:

@@ -26,6 +26,11 @@ class Refused(Exception):
         self.code = code
 
 
+def reason_of(error: Exception) -> str:
+    """Why something could not be read, also where nobody foresaw it."""
+    return error.reason if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+
+
 class Log:
     """The points of each metric in the order in which they were read, and the reasons of those that stopped."""
 

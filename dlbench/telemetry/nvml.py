@@ -1,6 +1,7 @@
 """The driver's library, opened when it is first needed and asked in one way, so that every refusal has its reason.
 
-Nothing here is imported before a run that has a GPU case, and nothing needs the driver to be there.
+Nothing needs the driver to be there. What answers to ``import pynvml`` may be an older module of that name, which
+lacks functions and gives bytes for text; what needs them is refused then, with the reason.
 """
 
 from __future__ import annotations
@@ -24,15 +25,11 @@ class Nvml:
         except ImportError:
             raise Refused("nvidia-ml-py is not installed: pip install nvidia-ml-py") from None
         self.lib: Any = pynvml
-        missing = {pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NOT_SUPPORTED}
-        self.missing_codes = frozenset(missing)
-        self.empty_codes = frozenset({pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_NO_DATA})
-        self._passing_codes = self.empty_codes | {
-            pynvml.NVML_ERROR_TIMEOUT,
-            pynvml.NVML_ERROR_UNKNOWN,
-            pynvml.NVML_ERROR_IN_USE,
-            pynvml.NVML_ERROR_NOT_READY,
-        }
+        self.missing_codes = self._codes("FUNCTION_NOT_FOUND", "NOT_SUPPORTED")
+        self.empty_codes = self._codes("NOT_FOUND", "NO_DATA")
+        self._passing_codes = self.empty_codes | self._codes(
+            "TIMEOUT", "UNKNOWN", "IN_USE", "NOT_READY"
+        )
         try:
             self.ask("nvmlInitWithFlags", 0)
         except Refused as refused:
@@ -43,16 +40,20 @@ class Nvml:
             raise Refused(words.get(refused.code or 0, refused.reason)) from None
 
     def ask(self, function: str, *arguments: Any) -> Any:
-        """Calls a function of the library.
+        """Calls a function of the library; text comes as such.
 
         Raises
         ------
         Refused : with the driver's words and the function.
         """
+        call = getattr(self.lib, function, None)
+        if call is None:
+            raise self.refusal(self.lib.NVML_ERROR_FUNCTION_NOT_FOUND, function)
         try:
-            return getattr(self.lib, function)(*arguments)
+            found = call(*arguments)
         except self.lib.NVMLError as error:
             raise self.refusal(error.value, function) from None
+        return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
 
     def refusal(self, code: int, function: str) -> Refused:
         """What a return code says."""
@@ -69,3 +70,8 @@ class Nvml:
         except Refused:
             # nothing depends on it any more
             return
+
+    def _codes(self, *names: str) -> frozenset[int]:
+        """Return codes by name; an older module has not got them all."""
+        found = (getattr(self.lib, f"NVML_ERROR_{name}", None) for name in names)
+        return frozenset(code for code in found if code is not None)

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from dlbench.telemetry.log import Log, Probe, Refused, clock_ns
+from dlbench.telemetry.log import Log, Probe, Refused, clock_ns, reason_of
 
 _TRIES = 3
 _PATIENCE_S = 5.0
@@ -97,8 +97,9 @@ class Sampler:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         try:
             turns = [_Turn(probe) for probe in self._connect()]
-        except Refused as refused:
-            self.refusal = refused.reason
+        except Exception as error:
+            # whatever it is, it is this sampler's alone and not the run's
+            self.refusal = reason_of(error)
             return
         due_ns = self.started_ns = clock_ns()
         while turns:
@@ -144,7 +145,7 @@ class _Turn:
             self.tries_left = 0 if refused.for_good else self.tries_left - 1
         except Exception as error:
             # a sampler that dies of one metric would take the others with it
-            self._refused, self.tries_left = f"{type(error).__name__}: {error}", 0
+            self._refused, self.tries_left = reason_of(error), 0
         if not self.tries_left:
             self.end(log)
 

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 
 from dlbench.contract import Plan
+from dlbench.errors import BackendUnavailable
 from dlbench.spec.workload import initial_weights, read_workload
 
 tf = pytest.importorskip("tensorflow")
 
-from dlbench.backends import tensorflow_layers  # noqa: E402
+from dlbench.backends import (  # noqa: E402
+    tensorflow_graph,
+    tensorflow_layers,
+    tensorflow_runtime,
+)
 from dlbench.backends.tensorflow_graph import Adapter  # noqa: E402
 
 CONVOLUTION = {"type": "conv2d", "out_channels": 4, "kernel": 3}
@@ -163,6 +168,66 @@ def test_a_call_on_the_cpu_is_done_when_it_returns():
     assert min(waits) < 0.5 * min(calls)
 
 
+@pytest.fixture
+def without_a_gpu(monkeypatch):
+    """Makes TensorFlow a CUDA build that sees no GPU, whatever the driver has."""
+
+    def without_a_gpu(uuids):
+        monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: True)
+        monkeypatch.setattr(tensorflow_graph, "device_uuids", lambda: uuids)
+        monkeypatch.setattr(tensorflow_runtime, "device_uuids", lambda: uuids)
+
+    return without_a_gpu
+
+
+def test_a_gpu_that_the_driver_has_and_tensorflow_does_not_see_is_told(without_a_gpu):
+    without_a_gpu(("GPU-1",))
+    info = Adapter().info()
+    assert ["cpu"] == [device.name for device in info.devices]
+    assert "cannot use the GPU that the driver has" in info.no_gpu
+    workload = make_workload([])
+    plan = Plan("tensorflow", "cuda", 4, 2)
+    with pytest.raises(BackendUnavailable, match="cannot use the GPU") as refused:
+        Adapter().open(plan, workload, initial_weights(workload, 0))
+    assert "list_physical_devices" in refused.value.remedy
+
+
+def test_without_a_driver_there_is_nothing_to_explain(without_a_gpu):
+    without_a_gpu(())
+    assert "" == Adapter().info().no_gpu
+
+
+def test_what_is_waited_for_is_the_one_device_of_the_session(monkeypatch):
+    """The CPU stands for the GPU, whose queue this machine has not got."""
+    session = open_session(make_workload([]))
+    session._facts = {"device": "cuda:0"}
+    monkeypatch.setattr(tensorflow_graph, "_ONLY_GPU", "CPU:0")
+    waited, wait = [], tf.raw_ops.SyncDevice
+
+    def counted():
+        waited.append(tf.zeros(()).device)
+        return wait()
+
+    monkeypatch.setattr(tf.raw_ops, "SyncDevice", counted)
+    session.synchronize()
+    assert ["/job:localhost/replica:0/task:0/device:CPU:0"] == waited
+
+
+def test_beside_a_gpu_the_threads_are_those_that_were_asked_for(monkeypatch):
+    """A driver starts threads too, so that more are new than the pool has."""
+    gpu = object()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: None)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [gpu])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *of: None)
+    monkeypatch.setattr(tensorflow_runtime, "_start_pool", lambda: 99)
+    monkeypatch.setattr(tensorflow_runtime, "_gpu_name", lambda device: "H200")
+    monkeypatch.setattr(tensorflow_runtime, "device_uuids", lambda: ("GPU-1",))
+    facts = tensorflow_runtime.start(2, 0)
+    assert ("cuda:0", "GPU-1") == (facts["device"], facts["device_uuid"])
+    assert 0 < facts["threads"] < 99
+
+
 def in_fresh_process(code, **environment):
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -178,6 +243,7 @@ OPEN_WITH_DILATION = """
 import numpy as np
 from dlbench.backends.tensorflow_graph import Adapter
 from dlbench.contract import Plan
+from dlbench.errors import BackendUnavailable
 from dlbench.spec.workload import initial_weights, read_workload
 workload = read_workload({
     "input_shape": [2, 9, 7],

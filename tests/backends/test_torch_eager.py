@@ -1,13 +1,15 @@
-"""What is PyTorch's alone: its memory, its modes, its result types."""
+"""What is PyTorch's alone: its memory, its modes, its result types, and what it says of GPUs."""
 
 import numpy as np
 import pytest
 
-from dlbench.contract import Plan
+from dlbench.contract import Device, Plan
+from dlbench.errors import BackendUnavailable
 from dlbench.spec.workload import initial_weights, read_workload
 
 torch = pytest.importorskip("torch")
 
+from dlbench.backends import torch_eager  # noqa: E402
 from dlbench.backends.torch_eager import Adapter  # noqa: E402
 
 LAYERS = [
@@ -74,7 +76,8 @@ def test_the_cpu_computes_in_ieee_float32(session):
     assert torch.get_num_threads() == session.facts["threads"]
 
 
-def test_a_number_of_threads_is_obeyed():
+def linear():
+    """The smallest network, and weights."""
     workload = read_workload(
         {
             "input_shape": [4],
@@ -82,7 +85,67 @@ def test_a_number_of_threads_is_obeyed():
             "optimizer": {"type": "sgd", "learning_rate": 0.1},
         }
     )
-    weights = initial_weights(workload, 0)
+    return workload, initial_weights(workload, 0)
+
+
+def test_a_number_of_threads_is_obeyed():
+    workload, weights = linear()
     for threads in (1, 2):
         session = Adapter().open(Plan("torch", "cpu", 4, threads), workload, weights)
         assert session.facts["threads"] == torch.get_num_threads() == threads
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Makes PyTorch a CUDA build, with these devices by its own account and by the driver's."""
+
+    def gpus(names, uuids, trouble=None):
+        def init():
+            if trouble:
+                raise RuntimeError(trouble)
+
+        monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+        monkeypatch.setattr(torch.cuda, "init", init)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+        monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
+        monkeypatch.setattr(torch_eager, "device_uuids", lambda: uuids)
+
+    return gpus
+
+
+def test_every_gpu_has_its_name_and_the_uuid_by_which_a_resumed_run_knows_it(gpus):
+    gpus(["NVIDIA H200", "NVIDIA H200"], ("GPU-1", "GPU-2"))
+    info = Adapter().info()
+    h200 = "NVIDIA H200"
+    assert (Device("cuda:0", h200, "GPU-1"), Device("cuda:1", h200, "GPU-2")) == info.devices[1:]
+    assert "" == info.no_gpu
+
+
+def test_a_gpu_whose_uuid_nobody_tells_has_none(gpus, monkeypatch):
+    gpus(["NVIDIA H200"], ())
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: object())
+    assert (Device("cuda:0", "NVIDIA H200", ""),) == Adapter().info().devices[1:]
+
+
+def test_a_driver_that_this_build_cannot_use_is_the_reason_and_no_traceback(gpus):
+    """PyTorch counts a device there all the same."""
+    gpus(["NVIDIA H200"], ("GPU-1",), "The NVIDIA driver on your system is too old")
+    info = Adapter().info()
+    assert ["cpu"] == [device.name for device in info.devices]
+    assert "cannot use the GPU: The NVIDIA driver on your system is too old" in info.no_gpu
+    workload, weights = linear()
+    with pytest.raises(BackendUnavailable, match="driver on your system is too old") as refused:
+        Adapter().open(Plan("torch", "cuda", 4, 1), workload, weights)
+    assert "a newer driver" in refused.value.remedy
+
+
+def test_without_a_driver_there_is_nothing_to_explain(gpus):
+    gpus([], (), "Found no NVIDIA driver on your system")
+    info = Adapter().info()
+    assert (["cpu"], "") == ([device.name for device in info.devices], info.no_gpu)
+
+
+def test_a_build_for_the_cpu_alone_says_so(gpus, monkeypatch):
+    gpus([], ("GPU-1",))
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    assert "was built for the CPU alone" in Adapter().info().no_gpu

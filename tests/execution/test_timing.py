@@ -153,6 +153,12 @@ def test_uploads_and_downloads_are_timed_until_the_device_is_done():
     assert {5 * MS} == set(timing.time_downloads(session, 0, "infer", clock=session.clock))
 
 
+def test_an_idle_synchronisation_is_timed_without_a_step():
+    session = FakeSession(7 * MS, synchronize_ns=2 * MS)
+    assert 2 * MS == timing.time_idle_synchronize(session, clock=session.clock)
+    assert {"synchronize"} == set(session.calls)
+
+
 def test_what_training_gives_is_downloaded_in_training_and_an_output_in_inference():
     for scenario, wanted in (("train", "loss"), ("infer", "output")):
         session = FakeSession(MS)

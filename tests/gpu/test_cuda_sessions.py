@@ -121,7 +121,7 @@ def test_what_a_backend_computes_on_the_gpu_is_what_the_oracle_says(backend, car
 def test_timed_cases_went_well_and_products_were_not_rounded_to_tf32(timed):
     found = of(timed, Process)
     assert [("ok", "")] * len(found) == [(line.status, line.reason) for line in found]
-    assert {"off"} == {line.facts.get("tf32", "off") for line in found}
+    assert {"off"} == {line.facts["tf32"] for line in found}
 
 
 def test_a_session_runs_on_the_device_that_is_visible_whichever_that_is(

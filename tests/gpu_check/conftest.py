@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ from dlbench.record import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
-STUB = ROOT / "tests" / "telemetry" / "nvml_stub.c"
 UUID = "GPU-11111111-aaaa"
 SCENARIO = {
     "devices": UUID,
@@ -84,23 +82,6 @@ def tiny_file(tmp_path):
     return path
 
 
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory):
-    """The folder of the stub of the driver's library."""
-    if shutil.which("gcc") is None:
-        pytest.fail("gcc is not there: the stub of libnvidia-ml.so.1 cannot be compiled without it")
-    folder = tmp_path_factory.mktemp("nvml")
-    command = ["gcc", "-O1", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", str(STUB)]
-    built = subprocess.run(
-        [*command, "-o", str(folder / "libnvidia-ml.so.1")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert 0 == built.returncode, built.stderr
-    return folder
-
-
 @dataclasses.dataclass
 class Place:
     """A folder on a machine with a GPU."""
@@ -130,7 +111,7 @@ class Place:
 
 
 @pytest.fixture
-def place(driver, tmp_path):
+def place(nvml_stub, tmp_path):
     """Such a folder, with nothing but the stand-in to measure with."""
     scenario = tmp_path / "scenario"
     processes = {"*.processes": f"@{tmp_path / 'pids'}"}
@@ -140,7 +121,7 @@ def place(driver, tmp_path):
         "DLBENCH_NVML_SCENARIO": str(scenario),
         "DLBENCH_CACHE_DIR": str(tmp_path / "cache"),
         "DLBENCH_PATIENCE": "0",
-        "LD_LIBRARY_PATH": str(driver),
+        "LD_LIBRARY_PATH": str(nvml_stub["new"]),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(FIXTURES),
         "STAND_IN_CUDA": UUID,

@@ -119,3 +119,20 @@ def test_dlbench_itself_is_built_from_the_checkout_and_finds_its_backends(
     assert [] == asked
     assert "" == tool.bring(wheels, site, environment)
     assert 2 == len(asked)
+
+
+def test_a_python_without_pip_is_told_in_one_sentence(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    bare = tmp_path / "bare" / "bin" / "python"
+    command = [bare, ROOT / "tools" / "gpu_check.py", "--site", tmp_path / "site", "--plan"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (2, 1) == (done.returncode, len(done.stderr.splitlines())), done.stderr
+    assert f"{bare} has no pip: {bare} -m ensurepip, or name another" in done.stderr
+
+
+def test_a_python_that_cannot_say_what_it_has_is_told(tool, monkeypatch, tmp_path):
+    monkeypatch.setattr(tool, "LOOK", "raise ModuleNotFoundError('No module named x')")
+    with pytest.raises(
+        tool.LookFailed, match="has installed: ModuleNotFoundError: No module named x"
+    ):
+        tool.bring(None, tmp_path / "site", dict(os.environ))

@@ -44,12 +44,12 @@ def test_without_a_gpu_it_says_so_in_one_sentence_and_does_nothing(place):
     told = place.run(*CHECK, "tiny.toml:4", expect=4)
     assert 1 == len(told.strip().splitlines())
     assert told.startswith("no GPU to check: the driver has Stub H200, ")
-    assert "cuda_stand_in:Adapter: has no CUDA device" in told
+    assert "cuda_stand_in:Adapter: the stand-in was given none" in told
     assert not (place.folder / "docs").exists()
 
 
 def test_one_command_leaves_one_record_with_tests_cases_and_telemetry(place, root, tiny_file):
-    part = (f"{tiny_file}:4", "--part", f"{tiny_file}:8")
+    part = (f"{tiny_file}:4", "--part", f"{tiny_file}:8,16")
     told = place.run(*CHECK, *part, *QUICK)
     assert "Tests on the GPU: 1 passed, 0 failed, 1 skipped." in told
     today = datetime.now(UTC).date().isoformat()
@@ -62,11 +62,11 @@ def test_one_command_leaves_one_record_with_tests_cases_and_telemetry(place, roo
         GpuTests(True, passed=1, failed=0, skipped=1, seconds=first.lines[0].seconds)
         == (first.lines[0])
     )
-    for each, batch in ((first, 4), (second, 8)):
+    for each, batches in ((first, {4}), (second, {8, 16})):
         lines = [line for line in each.lines if isinstance(line, Process)]
         rows = {(line.case.backend, line.case.device) for line in lines}
         assert {("numpy", "cpu"), (STAND_IN, "cuda")} == rows
-        assert {batch} == {line.case.batch for line in lines}
+        assert batches == {line.case.batch for line in lines}
         assert any(isinstance(line, Telemetry) and line.traces for line in each.lines)
     text = page.read_text("utf-8")
     assert "Tests on the GPU: 1 passed" in text
@@ -76,7 +76,7 @@ def test_one_command_leaves_one_record_with_tests_cases_and_telemetry(place, roo
     # the same words find nothing to do
     before = record.read_bytes()
     again = place.run(*CHECK, *part, *QUICK)
-    assert "complete: 8 cases" in again
+    assert "complete: 12 cases" in again
     assert "Tests on" not in again
     assert before == record.read_bytes()
 
@@ -87,9 +87,15 @@ def test_one_command_leaves_one_record_with_tests_cases_and_telemetry(place, roo
         text=True,
         timeout=60,
     )
-    rows = json.loads(shown.stdout)["rows"]
+    told = json.loads(shown.stdout)
+    rows = told["rows"]
     assert {f"{record.name}#1", f"{record.name}#2"} == {row["record"] for row in rows}
-    assert 8 == sum(row["median_s"] is not None for row in rows)
+    assert 12 == sum(row["median_s"] is not None for row in rows)
+    # several batch sizes in one run show from which on the GPU is faster
+    assert {("cuda", (8, 16))} == {
+        (each["device"], tuple(point["batch"] for point in each["points"]))
+        for each in told["crossovers"]
+    }
 
 
 def test_a_limit_that_comes_first_leaves_a_page_that_says_what_is_missing(place, root, tiny_file):
@@ -115,9 +121,9 @@ def test_the_plan_alone_measures_nothing(place, tiny_file):
     assert not (place.folder / "docs").exists()
 
 
-@pytest.mark.parametrize("word", ["tiny", ":4", "tiny:x", "tiny:0", "tiny:4:fp32:x"])
+@pytest.mark.parametrize("word", ["tiny", ":4", "tiny:x", "tiny:0", "tiny:4,", "tiny:4:fp32:x"])
 def test_a_part_that_is_none_is_told(place, word):
-    assert f"--part '{word}' is not SUITE:BATCH" in place.run(*CHECK, word, expect=2)
+    assert f"--part '{word}' is not SUITE:BATCH,…" in place.run(*CHECK, word, expect=2)
 
 
 def test_only_files_with_the_marker_are_collected(root):

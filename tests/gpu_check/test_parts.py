@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dlbench.cli import run_command
 from dlbench.gpu_check.parts import PARTS, Extent, Part, planned, with_gpu
 from dlbench.look import Found
 
@@ -23,14 +24,15 @@ def rows(each):
     return {(case.backend, case.device) for case in each.cases}
 
 
-def test_the_first_part_is_the_suite_and_batch_that_everything_is_judged_by(plan, found):
+def test_the_first_part_is_the_suite_that_everything_is_judged_by_over_all_its_batches(plan, found):
     first, *rest = plan(found())
-    assert ("cnn-mnist", 64) == (first.part.suite, first.part.batch)
+    assert ("cnn-mnist", (1, 8, 64, 512)) == (first.part.suite, first.part.batches)
+    # in one run, for a crossover is read from one record
+    assert {1, 8, 64, 512} == {case.batch for case in first.cases} == set(first.request.batches)
     assert {"train", "infer"} == {case.scenario for case in first.cases}
     assert [part for part in PARTS if part in [each.part for each in rest]] == [
         each.part for each in rest
     ]
-    assert {"cnn-mnist", "cnn-cifar10", "resnet-cifar10"} <= {each.part.suite for each in rest}
 
 
 def test_each_backend_is_on_its_gpu_and_numpy_on_the_cpu(plan, found):
@@ -42,10 +44,16 @@ def test_each_backend_is_on_its_gpu_and_numpy_on_the_cpu(plan, found):
         assert {"eager", "graph"} == {case.mode for case in each.cases if case.backend == "cupy"}
 
 
-def test_tf32_comes_behind_the_three_batches_of_the_first_suite_and_before_the_others(plan, found):
-    order = [(each.part.suite, each.part.batch, each.part.precision) for each in plan(found())]
-    first = [("cnn-mnist", batch, "fp32") for batch in (64, 512, 1)]
-    assert [*first, ("cnn-mnist", 64, "tf32")] == order[:4]
+def test_the_suites_come_before_tf32_and_training_before_inference(plan, found):
+    parts = [each.part for each in plan(found())]
+    order = [(part.suite, part.precision, part.scenarios) for part in parts]
+    trains = ("train",)
+    assert order[1:] == [
+        ("resnet-cifar10", "fp32", trains),
+        ("cnn-cifar10", "fp32", trains),
+        ("cnn-mnist", "tf32", trains),
+        ("vgg-cifar10", "fp32", trains),
+    ]
 
 
 def test_what_cannot_use_the_gpu_is_in_the_first_part_with_its_reason_and_in_no_other(plan, found):
@@ -74,13 +82,27 @@ def test_there_are_never_more_cases_than_allowed_and_room_goes_to_the_first_that
     assert sum(len(each.cases) for each in chosen) <= most
 
 
-def test_the_default_is_sixty_cases_at_most_and_holds_the_three_suites(plan, found):
+def test_the_default_is_sixty_cases_at_most_and_holds_every_suite_and_the_whole_sweep(plan, found):
     for absent in ((), ("tensorflow",), ("cupy", "tensorflow")):
         chosen = plan(found(*absent))
         assert sum(len(each.cases) for each in chosen) <= 60
-        suites = {each.part.suite for each in chosen}
-        assert {"cnn-mnist", "cnn-cifar10", "resnet-cifar10"} <= suites
-        assert {1, 64, 512} <= {e.part.batch for e in chosen if e.part.suite == "cnn-mnist"}
+        trained = {
+            (case.suite, case.batch)
+            for each in chosen
+            for case in each.cases
+            if case.scenario == "train" and case.precision == "fp32"
+        }
+        sweep = {("cnn-mnist", batch) for batch in (1, 8, 64, 512)}
+        assert trained == sweep | {
+            ("resnet-cifar10", 128),
+            ("cnn-cifar10", 32),
+            ("vgg-cifar10", 128),
+        }
+
+
+def test_every_part_waits_for_a_quiet_machine_as_long_as_a_run_does(plan, found):
+    (option,) = (each for each in run_command.params if each.name == "patience_s")
+    assert {option.default} == {each.request.patience_s for each in plan(found())}
 
 
 def test_each_process_gets_its_sampling_time(plan, found):
@@ -94,9 +116,20 @@ def test_backends_with_a_gpu_are_those_that_can_be_used_there(found):
     assert [] == with_gpu({"numpy": Found("ok", devices=(("cpu", ""),))})
 
 
-def test_a_record_is_of_the_part_with_its_suite_and_batch(plan, found):
-    header = type("Header", (), {"suite": "cnn-mnist", "cases": plan(found())[0].cases})
-    assert Part("cnn-mnist", 64).is_of(header)
-    assert not Part("cnn-mnist", 512).is_of(header)
-    assert not Part("resnet-cifar10", 64).is_of(header)
-    assert not Part("cnn-mnist", 64, "tf32").is_of(header)
+def test_a_record_is_of_the_part_with_its_suite_batches_precision_and_scenarios(plan, found):
+    cases = [case for case in plan(found())[0].cases if case.batch in (1, 64)]
+    header = type("Header", (), {"suite": "cnn-mnist", "cases": cases})
+    assert Part("cnn-mnist", (64, 1)).is_of(header)
+    assert not Part("cnn-mnist", (64,)).is_of(header)
+    assert not Part("cnn-mnist", (1, 8, 64)).is_of(header)
+    assert not Part("resnet-cifar10", (1, 64)).is_of(header)
+    assert not Part("cnn-mnist", (1, 64), "tf32").is_of(header)
+    assert not Part("cnn-mnist", (1, 64), scenarios=("train",)).is_of(header)
+
+
+def test_a_part_is_called_by_what_is_in_it():
+    assert "cnn-mnist at batch 1, 8 and 64" == Part("cnn-mnist", (1, 8, 64)).label
+    assert (
+        "tiny at batch 64 in tf32, training"
+        == Part("folder/tiny.toml", (64,), "tf32", ("train",)).label
+    )

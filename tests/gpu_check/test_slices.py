@@ -1,6 +1,7 @@
 """A check that is cut into slices, by its limit or by a kill, ends up with what an uninterrupted one has."""
 
 import collections
+import dataclasses
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 import msgspec
 import pytest
 
+from dlbench import runner
 from dlbench.errors import DlbenchError
 from dlbench.gpu_check.parts import Extent, Part, planned
 from dlbench.gpu_check.slices import (
@@ -32,6 +34,8 @@ from .conftest import FIXTURES, MACHINE, STAND_IN, TINY, UUID
 
 ABSENT = "broken_adapters:NeedsAnotherMachine"
 TESTS = GpuTests(True, passed=3, failed=0, skipped=1)
+# nobody waits for a quiet machine in tests
+QUICK = Extent(rounds=1, seconds=0.02, patience_s=0.0)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -59,8 +63,8 @@ def tiny_file(tmp_path_factory):
 def plan(tiny_file, cache_dir):
     """Two parts, with a backend that is not there in the first."""
     found = look_at(["numpy", STAND_IN, ABSENT], open_session=False)
-    parts = (Part(str(tiny_file), 8), Part(str(tiny_file), 4))
-    return planned(found, MACHINE, cache_dir, parts, Extent(rounds=1, seconds=0.02))
+    parts = (Part(str(tiny_file), (8,)), Part(str(tiny_file), (4,)))
+    return planned(found, MACHINE, cache_dir, parts, QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +200,8 @@ def test_a_check_that_was_killed_is_completed(plan, whole, tmp_path, tiny_file, 
 
         machine = Machine("test", None, None, 1, None, ("Test GPU, 1 GiB",), "test", "3", {{}})
         found = look_at(["numpy", {STAND_IN!r}, {ABSENT!r}], open_session=False)
-        parts = (Part({str(tiny_file)!r}, 8), Part({str(tiny_file)!r}, 4))
-        plan = planned(found, machine, Path({str(cache_dir)!r}), parts, Extent(1, 0.02))
+        parts = (Part({str(tiny_file)!r}, (8,)), Part({str(tiny_file)!r}, (4,)))
+        plan = planned(found, machine, Path({str(cache_dir)!r}), parts, Extent(1, 0.02, patience_s=0.0))
         carry_out(plan, Path({str(path)!r}), Limit(None), machine, Tell())
     """)
     command = [sys.executable, "-c", script]
@@ -212,6 +216,25 @@ def test_a_check_that_was_killed_is_completed(plan, whole, tmp_path, tiny_file, 
     records = records_in(path)
     assert facts(whole) == facts(records)
     assert any(isinstance(line, Resumed) for record in records for line in record.lines)
+
+
+def test_a_part_that_is_gone_on_with_waits_as_long_as_one_that_is_begun(
+    plan, tmp_path, monkeypatch
+):
+    path, clock, asked = tmp_path / "a.jsonl", Scripted(10.0), []
+    assert "limit" == carry_out(plan[:1], path, clock.limit(RESERVE_S + 25), MACHINE, clock)
+
+    def resume(request, *rest):
+        asked.append(request.patience_s)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "resume", resume)
+    patient = dataclasses.replace(
+        plan[0], request=dataclasses.replace(plan[0].request, patience_s=7.0)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        carry_out([patient], path, Limit(None), MACHINE, Observer())
+    assert [7.0] == asked
 
 
 def test_a_file_that_was_cut_off_in_its_first_line_is_begun_again(plan, tmp_path):

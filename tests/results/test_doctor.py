@@ -29,6 +29,12 @@ def test_details_tell_threads_and_devices() -> None:
     assert "cuda:0: H200" in lines
 
 
+def test_details_tell_why_there_is_no_gpu() -> None:
+    found = {"torch": Found("ok", devices=(("cpu", ""),), no_gpu="the driver\nis too old")}
+    assert "the driver is too old" in describe_backends(found, detailed=True)
+    assert "driver" not in describe_backends(found)
+
+
 def test_no_backend_at_all_is_no_failure() -> None:
     assert describe_backends({}) == ""
 

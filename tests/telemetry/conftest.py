@@ -1,9 +1,8 @@
-"""The stub of the driver's library, the scenarios that script it, and what comes out at the other end."""
+"""Scenarios for the stub of the driver's library, and what comes out at the other end."""
 
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,22 +48,6 @@ batches = [32]
 """
 
 
-@pytest.fixture(scope="session")
-def stub(tmp_path_factory):
-    """Folders with the library: of a driver of today, and of an old one."""
-    if shutil.which("gcc") is None:
-        pytest.fail("gcc is not there: the stub of libnvidia-ml.so.1 cannot be compiled without it")
-    folders = {}
-    for kind, flags in (("new", []), ("old", ["-DOLD_DRIVER"])):
-        folders[kind] = tmp_path_factory.mktemp(f"nvml-{kind}")
-        command = ["gcc", "-O1", "-Wall", "-shared", "-fPIC", *flags]
-        command += ["-Wl,-soname,libnvidia-ml.so.1", str(HERE / "nvml_stub.c")]
-        command += ["-o", str(folders[kind] / "libnvidia-ml.so.1")]
-        built = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert 0 == built.returncode, built.stderr
-    return folders
-
-
 @dataclasses.dataclass
 class Stubbed:
     """An environment in which the driver behaves as a scenario says."""
@@ -83,11 +66,12 @@ class Stubbed:
             timeout=timeout,
         )
         assert "Traceback" not in done.stderr, done.stderr
+        assert "not given back" not in done.stderr, done.stderr
         return done
 
 
 @pytest.fixture
-def stubbed(stub, tmp_path):
+def stubbed(nvml_stub, tmp_path):
     """Makes environments: `changes` to the normal scenario (None takes a line out), and the driver's kind."""
 
     def stubbed(changes=(), driver="new"):
@@ -101,7 +85,7 @@ def stubbed(stub, tmp_path):
             "DLBENCH_CACHE_DIR": str(tmp_path / "cache"),
             "PYTHONPATH": str(FIXTURES),
             "STAND_IN_STATE": str(tmp_path),
-            "LD_LIBRARY_PATH": str(stub[driver]) if driver else "",
+            "LD_LIBRARY_PATH": str(nvml_stub[driver]) if driver else "",
         }
         return Stubbed(environment, tmp_path)
 

@@ -4,6 +4,7 @@
    else belongs to a device, "GPU-x.power_instant", or to all that do not say otherwise, "*.power_instant". A value is
    a number, "@path" (the number that the file holds at the time of the call), "error N" (the call returns N), or for
    energy "ramp W MS" (rises by W watts, in steps of MS milliseconds), for samples "PERCENT MS" (one each MS).
+   "gpm_alloc" and "gpm_get" are "N CODE": the Nth such call returns CODE.
    What the file does not name is not supported. Structures and symbols are those that nvidia-ml-py 13 uses.
    -DOLD_DRIVER leaves out what drivers before 2023 had not got. */
 
@@ -26,7 +27,7 @@ typedef union { double d; unsigned ui; unsigned long ul; unsigned long long ull;
 typedef struct { uint64_t t_us; Device *device; } GpmSample;
 
 static char keys[LINES][96], values[LINES][512];
-static int lines, gpus, devices, initialised;
+static int lines, gpus, devices, initialised, gpm_samples;
 static Device known[DEVICES];
 
 static uint64_t now_us(clockid_t clock) {
@@ -121,7 +122,10 @@ int nvmlInitWithFlags(unsigned flags) {
     return SUCCESS;
 }
 
-int nvmlShutdown(void) { return initialised = 0, SUCCESS; }
+int nvmlShutdown(void) {
+    if (gpm_samples) fprintf(stderr, "stub: GPM samples that were not given back: %d\n", gpm_samples);
+    return initialised = 0, SUCCESS;
+}
 const char *nvmlErrorString(int code) { static char words[32]; return snprintf(words, 32, "stub error %d", code), words; }
 int nvmlDeviceGetCount_v2(unsigned *count) { return *count = (unsigned)gpus, SUCCESS; }
 
@@ -299,11 +303,29 @@ int nvmlGpmQueryDeviceSupport(Device *device, GpmSupport *support) {
     return support->version != 1 ? 25 : (support->supported = text(device, "gpm") != NULL, SUCCESS);
 }
 
-int nvmlGpmSampleAlloc(GpmSample **sample) { return (*sample = calloc(1, sizeof **sample)) ? SUCCESS : 20; }
-int nvmlGpmSampleFree(GpmSample *sample) { return free(sample), SUCCESS; }
+static int allocs, gets;
+
+/* what the Nth of these calls returns, the one that is made now being counted */
+static int nth(const char *what, int *calls) {
+    int wanted, code;
+    const char *told = of("", what);
+    ++*calls;
+    return told && sscanf(told, "%d %d", &wanted, &code) == 2 && *calls == wanted ? code : SUCCESS;
+}
+
+int nvmlGpmSampleAlloc(GpmSample **sample) {
+    int code = nth("gpm_alloc", &allocs);
+    if (code != SUCCESS) return code;
+    gpm_samples++;
+    return (*sample = calloc(1, sizeof **sample)) ? SUCCESS : 20;
+}
+
+int nvmlGpmSampleFree(GpmSample *sample) { return gpm_samples--, free(sample), SUCCESS; }
 
 int nvmlGpmSampleGet(Device *device, GpmSample *sample) {
     double ignored;
+    int code = nth("gpm_get", &gets);
+    if (code != SUCCESS) return code;
     if (device->parent) return INVALID;
     *sample = (GpmSample){now_us(CLOCK_MONOTONIC), device};
     return get(device, "gpm", &ignored);

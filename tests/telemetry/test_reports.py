@@ -37,7 +37,7 @@ def case(device="cuda", backend="torch"):
     return Case("tiny", "train", backend, device, 100, 1, "fp32", "")
 
 
-def record(*lines):
+def record(*lines, step_ms=10):
     """A record of cases that were timed from 1 to 3 s on the clock, 200 steps each."""
     cases = tuple(dict.fromkeys(line.case for line in lines))
     machine = Machine(None, None, None, 1, None, (), "test", "3", {})
@@ -50,7 +50,7 @@ def record(*lines):
             1,
             "ok",
             "",
-            timings_ns=(10 * MS,) * 200,
+            timings_ns=(step_ms * MS,) * 200,
             started_ns=1000 * MS,
             ended_ns=3000 * MS,
             checks=(CHECK,),
@@ -84,11 +84,11 @@ def line(of=None, source="nvml", unavailable=None, **traces):
     )
 
 
-def cells(*lines):
+def cells(*lines, **options):
     """The telemetry cells of the first row."""
     from dlbench.reports import words
 
-    rows = words.rows_of(build([("run.jsonl", record(*lines))]))
+    rows = words.rows_of(build([("run.jsonl", record(*lines, **options))]))
     return {title: column[0] for title, column in telemetry.cells(rows).items()}
 
 
@@ -124,6 +124,11 @@ def test_cells_have_units_and_the_number_of_valid_samples():
         "others on it": "0",
     }.items() <= found.items()
     assert "30.5 J" == found["J per 1,000"]
+
+
+def test_the_share_of_the_window_that_steps_take_up_stands_beside_the_energy_of_all_of_it():
+    assert "80 %" == cells(line(energy_j=energy(300)), step_ms=8)["in steps"]
+    assert "in steps" not in cells(line(sm_clock_mhz=1980))
 
 
 def test_energies_that_differ_by_more_than_a_tenth_are_both_shown():

@@ -111,6 +111,16 @@ def test_nothing_to_connect_to_is_a_reason():
     assert ("no driver", None) == (sampler.refusal, sampler.started_ns)
 
 
+def test_a_connection_that_raises_what_nobody_foresaw_is_a_reason_too():
+    def connect():
+        raise AttributeError("module 'pynvml' has no attribute 'nvmlMemory_v2'")
+
+    sampler = Sampler(connect, PERIOD_NS)
+    sampler.start()
+    assert sampler.join()
+    assert sampler.refusal.startswith("AttributeError: module 'pynvml' has no attribute")
+
+
 def test_a_driver_that_never_answers_is_left_behind_with_its_reason(monkeypatch):
     monkeypatch.setattr(module, "_PATIENCE_S", 0.1)
     never = threading.Event()

@@ -213,6 +213,13 @@ def test_hoppers_counters_tell_more_than_that_something_ran(sample):
     assert row["fp32_activity"] is None
 
 
+@pytest.mark.parametrize("refused", [{"gpm_get": "1 999"}, {"gpm_alloc": "2 999"}], ids=str)
+def test_counters_that_are_refused_at_first_are_there_when_asked_again(sample, refused):
+    row = sample(GPM | refused, seconds=1.4).row
+    assert "gpm" == row["utilization_source"]
+    assert pytest.approx((0.915, 0.4)) == (row["utilization"], row["sm_activity"])
+
+
 def test_throttling_is_told_with_its_reason_and_idling_is_none(sample):
     capped = sample({"*.reasons": 0x4 | 0x2}).row
     assert (1.0, "power cap") == (capped["throttled"], capped["throttle_reasons"])
