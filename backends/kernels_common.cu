@@ -83,10 +83,19 @@ __device__ __forceinline__ bool kept(long long element, const Progress* progress
     return word >= finish.threshold;
 }
 
+// No less than 0. NaN stays: fmaxf would make 0 of it, and hide that a training has diverged.
+__device__ __forceinline__ float no_less_than_0(float value) { return 0.0f > value ? 0.0f : value; }
+
+// Whether a maximum goes over to `value`: only a larger one, so the first of equals stays, and NaN is the largest.
+__device__ __forceinline__ bool beats(float value, float best)
+{
+    return value > best || (value != value && best == best);
+}
+
 // A layer's output from its value: activation, then dropout.
 __device__ __forceinline__ float finished(float value, long long element, const Progress* progress, Finish finish)
 {
-    if (ACTIVATION == RELU) value = fmaxf(value, 0.0f);
+    if (ACTIVATION == RELU) value = no_less_than_0(value);
     if (ACTIVATION == LEAKY_RELU) value = value > 0.0f ? value : finish.slope * value;
     if (ACTIVATION == SIGMOID) value = 1.0f / (1.0f + expf(-value));
     if (ACTIVATION == TANH) value = tanhf(value);

@@ -148,7 +148,7 @@ struct PooledOutputs {
             int place = 0;
 #pragma unroll
             for (int other = 1; other < 4; ++other)
-                if (values[other] > best) {
+                if (beats(values[other], best)) {
                     best = values[other];
                     place = other;
                 }

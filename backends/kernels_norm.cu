@@ -52,7 +52,7 @@ norm_statistics(const float* __restrict__ x, int x_stride, int rows, int channel
         float mean = sum / (float)(end - begin);
         float* to = partial + (long long)blockIdx.x * 2 * channels + channel;
         to[0] = origin + mean;
-        to[channels] = fmaxf(square - sum * mean, 0.0f);
+        to[channels] = no_less_than_0(square - sum * mean);
     }
 }
 

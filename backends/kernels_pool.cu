@@ -4,7 +4,6 @@
 // The backward passes gather: a thread makes one element of dx from the windows that cover it, in their order, so
 // that nothing is added up by two threads and every run gives the same bits.
 //
-//
 // Constants: KH KW SH SW, ADD, VC. A place within a window is kept in a byte: KH * KW is at most 256.
 
 #define POOL_PARAMETERS \
@@ -49,7 +48,7 @@ max_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y
             load<VC>(values, x + ((long long)(image * height + row) * width + column) * x_stride + channel);
 #pragma unroll
             for (int v = 0; v < VC; ++v)
-                if (!found || values[v] > best[v]) {
+                if (!found || beats(values[v], best[v])) {
                     best[v] = values[v];
                     place[v] = i * KW + j;
                 }
