@@ -36,6 +36,11 @@ class Device(Protocol):
     multiprocessors: int
     """How many blocks have a multiprocessor of their own: what grids are sized for."""
     compute_capability: tuple[int, int]
+    peak_bytes: int
+    """The most of its memory that was in use at a time, since `new_peak`; may be set."""
+
+    def new_peak(self) -> None:
+        """Begins `peak_bytes` anew, at what is in use now."""
 
     @property
     def facts(self) -> Mapping[str, str | int]:
@@ -114,9 +119,13 @@ class CupyDevice:
         self.description = properties["name"].decode()
         uuids = device_uuids()
         self._uuid = uuids[index] if index < len(uuids) else ""
-        self._peak_bytes = 0
+        self.peak_bytes = 0
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.compute_capability = (int(properties["major"]), int(properties["minor"]))
+
+    def new_peak(self) -> None:
+        """What CuPy's pool has in use."""
+        self.peak_bytes = int(self._pool.used_bytes())
 
     @property
     def facts(self) -> Mapping[str, str | int]:
@@ -126,14 +135,14 @@ class CupyDevice:
             "device_name": self.description,
             "device_uuid": self._uuid or "unknown",
             "compute_capability": f"{major}.{minor}",
-            "peak_device_memory_bytes": self._peak_bytes,
+            "peak_device_memory_bytes": self.peak_bytes,
         }
 
     def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
         """From CuPy's pool, which aligns to 512 bytes."""
         with self._device, self._stream:
             made = self._cupy.empty(size, np.dtype(dtype))
-        self._peak_bytes = max(self._peak_bytes, self._pool.used_bytes())
+        self.peak_bytes = max(self.peak_bytes, int(self._pool.used_bytes()))
         return made
 
     def zeros(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:

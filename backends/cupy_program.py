@@ -97,8 +97,13 @@ class Value(Placed):
         self.offset = 0
         self.finish = PLAIN
         self.canonical: tuple[int, int, int] | None = None
-        self.root = self
+        self._root: Value | None = None
         self.buffer: Buffer | None = None
+
+    @property
+    def root(self) -> Value:
+        """The value whose memory this is a part or another view of; itself for most."""
+        return self._root or self
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -135,7 +140,7 @@ class Value(Placed):
     def part(self, start: int, channels: int) -> Value:
         """The channels from `start` on."""
         part = Value(self.samples, (self.height, self.width, channels), self.dtype)
-        part.stride, part.offset, part.root = self.stride, self.offset + start, self.root
+        part.stride, part.offset, part._root = self.stride, self.offset + start, self.root
         return part
 
     def reshaped(self, shape: tuple[int, int, int]) -> Value:
@@ -143,7 +148,7 @@ class Value(Placed):
         assert self.is_dense
         assert math.prod(shape) == math.prod(self.shape)
         view = Value(self.samples, shape, self.dtype)
-        view.offset, view.root, view.finish = self.offset, self.root, self.finish
+        view.offset, view._root, view.finish = self.offset, self.root, self.finish
         return view
 
     def overlaps(self, other: Value) -> bool:

@@ -65,6 +65,7 @@ class Session:
     def __init__(
         self, device: Device, plan: Plan, workload: Workload, weights: Weights, mode: str
     ) -> None:
+        device.new_peak()
         self.learning_rate = workload.optimizer.learning_rate
         self._device = device
         self._plan = plan
@@ -160,7 +161,10 @@ class Session:
     def facts(self) -> Mapping[str, str | int]:
         """The device, what it tells, and whether the matrix products were seen to round their factors."""
         if self._rounds is None:
+            # The memory that it takes to see that is not this session's.
+            peak_bytes = self._device.peak_bytes
             self._rounds = _rounds_inputs(self._device, self._plan.precision)
+            self._device.peak_bytes = peak_bytes
         seen: dict[str, str | int] = {
             "device": self._device.name,
             "tf32": "on" if self._rounds else "off",

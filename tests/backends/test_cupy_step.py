@@ -1,6 +1,8 @@
 """What a CuPy step consists of: the list in the documentation, and where values lie. Nothing is launched here."""
 
+import gc
 import re
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +19,42 @@ ROOT = Path(__file__).parents[2]
 
 
 class Memory:
-    """A device of which only the memory is there."""
+    """A device of which only the memory is there, counted as the pool of a GPU is."""
 
-    name, description, multiprocessors, compute_capability, facts = "cuda:0", "", 132, (9, 0), {}
+    name, description, multiprocessors, compute_capability = "cuda:0", "", 132, (9, 0)
+
+    def __init__(self):
+        self.used_bytes = self.peak_bytes = 0
+
+    @property
+    def facts(self):
+        return {"peak_device_memory_bytes": self.peak_bytes}
+
+    def new_peak(self):
+        self.peak_bytes = self.used_bytes
 
     def buffer(self, size, dtype=np.float32):
-        return np.empty(size, dtype)
+        made = np.empty(size, dtype)
+        self.used_bytes += made.nbytes
+        self.peak_bytes = max(self.peak_bytes, self.used_bytes)
+        weakref.finalize(made, self._give_back, made.nbytes)
+        return made
+
+    def _give_back(self, size_bytes):
+        self.used_bytes -= size_bytes
 
     def zeros(self, size, dtype=np.float32):
-        return np.zeros(size, dtype)
+        made = self.buffer(size, dtype)
+        made[...] = 0
+        return made
 
     def from_host(self, array):
-        return array.reshape(-1).copy()
+        made = self.buffer(array.size, array.dtype)
+        made[...] = array.reshape(-1)
+        return made
+
+    def copy(self, target, source):
+        target[...] = source
 
     def write(self, buffer, array):
         buffer[...] = array.reshape(-1)
@@ -43,9 +69,10 @@ class Memory:
         return lambda: None
 
 
-def session(workload, batch, precision="fp32", seed=0):
+def session(workload, batch, precision="fp32", seed=0, device=None):
     plan = Plan("cupy", "cuda", batch, 1, precision)
-    return Session(Memory(), plan, workload, initial_weights(workload, seed), "eager")
+    weights = initial_weights(workload, seed)
+    return Session(device or Memory(), plan, workload, weights, "eager")
 
 
 def launches(workload, batch, training=True):
@@ -108,6 +135,44 @@ def test_values_that_live_at_the_same_time_share_no_memory(suite):
         shared += 1
         assert alive[one][-1] < alive[two][0] or alive[two][-1] < alive[one][0]
     assert shared
+
+
+@pytest.fixture
+def _no_collector():
+    """Memory is given back at once or not at all."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def peak_bytes(device, batch):
+    """What a session says when it has done a step."""
+    opened = session(load_suite("cnn-mnist").workload, batch, device=device)
+    opened.train_step(opened.upload(np.zeros((batch, 1, 28, 28)), np.zeros(batch, np.int64)))
+    return opened.facts["peak_device_memory_bytes"]
+
+
+@pytest.mark.usefixtures("_no_collector")
+def test_a_session_that_nobody_holds_gives_its_memory_back_at_once():
+    device = Memory()
+    assert peak_bytes(device, 2) > 0
+    assert 0 == device.used_bytes
+
+
+@pytest.mark.usefixtures("_no_collector")
+def test_the_peak_of_memory_is_that_of_the_session_and_not_of_those_before_it():
+    device = Memory()
+    alone = peak_bytes(device, 2)
+    assert peak_bytes(device, 8) > alone
+    assert alone == peak_bytes(device, 2)
+
+
+def test_what_it_takes_to_see_the_rounding_is_not_in_the_peak():
+    device = Memory()
+    opened = session(load_suite("linear-mse").workload, 1, device=device)
+    before = device.peak_bytes
+    assert before == opened.facts["peak_device_memory_bytes"]
+    assert before == opened.facts["peak_device_memory_bytes"]
 
 
 def test_a_part_of_a_wider_value_begins_at_its_channel_and_ends_at_its_last_element():

@@ -62,6 +62,7 @@ class HostDevice:
     name = "cuda:0"
     description = "kernels on the CPU"
     multiprocessors = 132
+    peak_bytes = 0
     facts: Mapping[str, str | int] = MappingProxyType({"device_name": description})
 
     def __init__(
@@ -77,6 +78,9 @@ class HostDevice:
         self._mode = mode
         self._arenas: dict[int, list[Array]] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
+
+    def new_peak(self) -> None:
+        """Nothing is counted."""
 
     def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Array:
         """What nobody has written yet: NaN, or -1 in integers."""

@@ -28,7 +28,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], str, dict[str, int]]] = {
     "relu by itself": ([RELU], "apply", {}),
     "relu behind a convolution": ([CONV, RELU], "convolution_forward", {"POOL": 0}),
     "a max pool by itself": ([POOL], "max_pool", {}),
-    "windows that overlap": (
+    "a max pool whose windows overlap": (
         [POOL | {"kernel": 3, "stride": 2, "padding": 1}, RELU],
         "max_pool",
         {},
