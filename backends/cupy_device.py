@@ -6,6 +6,7 @@ sources on the CPU; and so that CuPy is imported in one file.
 
 from __future__ import annotations
 
+import collections
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -53,10 +54,10 @@ class Device(Protocol):
         """The same, all 0."""
 
     def from_host(self, array: npt.NDArray[Any]) -> Buffer:
-        """A flat copy."""
+        """A flat copy; queued, so the array may not be changed any more."""
 
     def write(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
-        """Replaces a buffer's contents by those of an array of its size and type."""
+        """Replaces a buffer's contents by those of an array of its size and type; queued, like `from_host`."""
 
     def to_host(self, buffer: Buffer) -> npt.NDArray[Any]:
         """A flat copy; waits for what was queued."""
@@ -120,6 +121,7 @@ class CupyDevice:
         uuids = device_uuids()
         self._uuid = uuids[index] if index < len(uuids) else ""
         self.peak_bytes = 0
+        self._sent: collections.deque[tuple[Any, npt.NDArray[Any]]] = collections.deque()
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.compute_capability = (int(properties["major"]), int(properties["minor"]))
 
@@ -152,15 +154,19 @@ class CupyDevice:
         return made
 
     def from_host(self, array: npt.NDArray[Any]) -> Buffer:
-        """A flat copy, made when this returns."""
+        """Into memory of its own."""
         buffer = self.buffer(array.size, array.dtype)
         self.write(buffer, array)
-        self._stream.synchronize()
         return buffer
 
     def write(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
-        """Queued; pageable memory is staged before the call returns, so the array may change after it."""
-        buffer.set(np.ascontiguousarray(array, buffer.dtype).reshape(-1), stream=self._stream)
+        """Holds the array until it is copied: a GPU that reads pageable memory itself may do so any time later, where
+        others have staged it when the call returns."""
+        host = np.ascontiguousarray(array, buffer.dtype).reshape(-1)
+        buffer.set(host, stream=self._stream)
+        self._sent.append((self.mark(), host))
+        while self._sent and self._sent[0][0].done:
+            self._sent.popleft()
 
     def to_host(self, buffer: Buffer) -> npt.NDArray[Any]:
         """Waits for the stream first."""
@@ -222,6 +228,7 @@ class CupyDevice:
     def synchronize(self) -> None:
         """Waits for the stream, the only one that is used."""
         self._stream.synchronize()
+        self._sent.clear()
 
     def mark(self) -> Any:
         """A CUDA event."""

@@ -172,7 +172,7 @@ class Session:
         return {**seen, **self._device.facts}
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
-        """A copy of the batch, channels last."""
+        """A copy of the batch, channels last; queued."""
         given = np.asarray(inputs, np.float32)
         last = given.transpose(0, 2, 3, 1) if given.ndim == 4 else given
         wanted = np.asarray(targets)
