@@ -239,10 +239,12 @@ class Program:
     def prepare(self, kept: Sequence[Value]) -> None:
         """Gives values their memory, compiles, binds. `kept` values have memory, or outlive the run."""
         self._place(kept)
+        bound = []
         for launch in self.launches:
             kernel = self.device.kernel(launch.sources, launch.defines, launch.name)
             args = tuple(a.memory if isinstance(a, Placed) else a for a in launch.args)
-            self._bound.append(self.device.bind(kernel, launch.grid, launch.block, args))
+            bound.append(self.device.bind(kernel, launch.grid, launch.block, args))
+        self._bound = bound
 
     def run(self) -> None:
         """Queues all launches."""
@@ -258,17 +260,21 @@ class Program:
         }
         lasting = {value.root for value in kept}
         free: list[Buffer] = []
+        # Given to the roots in the end, so that one attempt that fails leaves nothing to the next.
+        places: dict[Value, Buffer] = {}
         for root in lasting:
             if root.buffer is None:
-                root.buffer = self.device.buffer(root.size, root.dtype)
+                places[root] = self.device.buffer(root.size, root.dtype)
         for number, launch in enumerate(self.launches):
             roots = dict.fromkeys(value.root for value in launch.values)
             for root in roots:
-                if root.buffer is None:
-                    root.buffer = self._take(free, root)
+                if root.buffer is None and root not in places:
+                    places[root] = self._take(free, root)
             for root in roots:
-                if last_use[root] == number and root not in lasting:
-                    free.append(root.buffer)
+                if last_use[root] == number and root not in lasting and root in places:
+                    free.append(places[root])
+        for root, buffer in places.items():
+            root.buffer = buffer
 
     def _take(self, free: list[Buffer], root: Value) -> Buffer:
         fitting = [b for b in free if b.dtype == root.dtype and b.size >= root.size]

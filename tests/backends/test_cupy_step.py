@@ -126,6 +126,11 @@ def test_values_that_live_at_the_same_time_share_no_memory(suite):
     opened = session(load_suite(suite).workload, 1)
     program = opened._programs[True]
     program.prepare([opened._input, opened._targets, opened._output])
+    check_sharing(program)
+
+
+def check_sharing(program):
+    """Values share memory, but none with one that is still needed."""
     alive = {}
     for number, launch in enumerate(program.launches):
         for value in launch.values:
@@ -173,6 +178,62 @@ def test_what_it_takes_to_see_the_rounding_is_not_in_the_peak():
     before = device.peak_bytes
     assert before == opened.facts["peak_device_memory_bytes"]
     assert before == opened.facts["peak_device_memory_bytes"]
+
+
+class Failing(Memory):
+    """Asks to be tried again: the compiler fails once, at the kernel of this number."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.left, self.launched = number, 0
+
+    def kernel(self, sources, defines, name):
+        self.left -= 1
+        if not self.left:
+            raise RuntimeError("no compiler today")
+        return name
+
+    def bind(self, kernel, grid, block, args):
+        def launch():
+            self.launched += 1
+
+        return launch
+
+
+def test_a_step_that_could_not_be_prepared_can_be_tried_again():
+    device = Failing(5)
+    opened = session(load_suite("cnn-mnist").workload, 1, device=device)
+    batch = opened.upload(np.zeros((1, 1, 28, 28)), np.zeros(1, np.int64))
+    with pytest.raises(RuntimeError, match="no compiler today"):
+        opened.train_step(batch)
+    used_bytes = device.used_bytes
+    opened.train_step(batch)
+    assert len(opened._programs[True].launches) == device.launched
+    assert used_bytes == device.used_bytes
+
+
+class Full(Memory):
+    """Has room for so many buffers."""
+
+    left = 10**9
+
+    def buffer(self, size, dtype=np.float32):
+        self.left -= 1
+        if self.left < 0:
+            raise MemoryError
+        return super().buffer(size, dtype)
+
+
+def test_values_share_no_memory_either_after_an_attempt_without_room():
+    device = Full()
+    opened = session(load_suite("cnn-mnist").workload, 1, device=device)
+    program, kept = opened._programs[True], [opened._input, opened._targets, opened._output]
+    device.left = 4
+    with pytest.raises(MemoryError):
+        program.prepare(kept)
+    device.left = 10**9
+    program.prepare(kept)
+    check_sharing(program)
 
 
 def test_a_part_of_a_wider_value_begins_at_its_channel_and_ends_at_its_last_element():
