@@ -96,8 +96,10 @@ norm_forward(const float* __restrict__ x, int x_stride, const float* other, int 
     if (blockIdx.x == 0 && threadIdx.x < CT) {
         saved[channel] = mean;
         saved[channels + channel] = inverse;
+        // Nobody trains on one row (the plan is refused); what is verified at batch 1 may have no more.
+        float unbiased = square / (float)max(rows - 1, 1);
         running_means[channel] = fmaf(momentum, mean, rest * running_means[channel]);
-        running_variances[channel] = fmaf(momentum, square / (float)(rows - 1), rest * running_variances[channel]);
+        running_variances[channel] = fmaf(momentum, unbiased, rest * running_variances[channel]);
     }
     Finish finish = {slope, scale, threshold, layer};
     float factor = inverse * scales[channel], shift = shifts[channel];
