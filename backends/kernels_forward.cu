@@ -63,9 +63,7 @@ struct Windows : AlongK<BM, VA> {
                 if ((unsigned)row < (unsigned)shape.height && (unsigned)column < (unsigned)shape.width)
                     offset = base[pass] + (row * shape.width + column) * stride + tap.channel;
             }
-#pragma unroll
-            for (int v = 0; v < VA; ++v) values[pass][v] = 0.0f;
-            if (offset >= 0 && at < k_end) load<VA>(values[pass], x + offset);
+            load_or_zero<VA>(values[pass], x, at < k_end ? offset : -1);
         }
         at += BK;
         tap.advance(shape.channels);
@@ -86,10 +84,8 @@ struct Weights : AlongSide<BN, VB> {
     {
 #pragma unroll
         for (int pass = 0; pass < PASSES; ++pass) {
-#pragma unroll
-            for (int v = 0; v < VB; ++v) values[pass][v] = 0.0f;
             int row = at + k(pass);
-            if (row < k_end && column < columns) load<VB>(values[pass], weight + row * columns + column);
+            load_or_zero<VB>(values[pass], weight, row < k_end && column < columns ? row * columns + column : -1);
         }
         at += BK;
     }
@@ -177,8 +173,7 @@ convolution_forward(const float* __restrict__ x, int x_stride, const float* __re
     Product product;
     Windows a(x, x_stride, shape, rows, begin, end);
     Weights b(weight, shape, columns, begin, end);
-    NoSums none;
-    multiply(product, a, b, none, begin, end);
+    multiply(product, a, b, begin, end);
 #if SPLIT
     float* part = y + (long long)blockIdx.z * shape.pixels * shape.out_channels;
     Parts parts = {part, rows, columns, shape.pixels, shape.out_channels};

@@ -42,9 +42,7 @@ struct Covering : AlongK<BM, VA> {
                 if (met && row < shape.out_height && column < shape.out_width)
                     offset = base[pass] + (row * shape.out_width + column) * stride + tap.channel;
             }
-#pragma unroll
-            for (int v = 0; v < VA; ++v) values[pass][v] = 0.0f;
-            if (offset >= 0 && at < k_end) load<VA>(values[pass], dy + offset);
+            load_or_zero<VA>(values[pass], dy, at < k_end ? offset : -1);
         }
         at += BK;
         tap.advance(shape.out_channels);
@@ -69,11 +67,8 @@ struct TurnedWeights : AlongK<BN, VB> {
         int rows = (tap.row * KW + tap.column) * shape.channels;
 #pragma unroll
         for (int pass = 0; pass < PASSES; ++pass) {
-#pragma unroll
-            for (int v = 0; v < VB; ++v) values[pass][v] = 0.0f;
-            int channel = first + side(pass);
-            if (at < k_end && channel < shape.channels)
-                load<VB>(values[pass], weight + (rows + channel) * shape.out_channels + tap.channel);
+            int channel = first + side(pass), offset = (rows + channel) * shape.out_channels + tap.channel;
+            load_or_zero<VB>(values[pass], weight, at < k_end && channel < shape.channels ? offset : -1);
         }
         at += BK;
         tap.advance(shape.out_channels);
@@ -124,8 +119,7 @@ convolution_input_gradient(const float* __restrict__ dy, int dy_stride, const fl
     Product product;
     Covering a(dy, dy_stride, shape, rows, begin, end);
     TurnedWeights b(weight, shape, columns, begin, end);
-    NoSums none;
-    multiply(product, a, b, none, begin, end);
+    multiply(product, a, b, begin, end);
 #if SPLIT
     float* part = dx + (long long)blockIdx.z * shape.pixels * shape.channels;
     Parts parts = {part, rows, columns, shape.pixels, shape.channels};

@@ -125,6 +125,15 @@ def check_weight_gradient(bench, build, problem, apart, shares):
         check("bias", problem.dbias, problem.dbias_bound, bias)
 
 
+@pytest.mark.parametrize("tile", [tile for tile in TILES["tf32"] if tile.columns <= 32], ids=str)
+@pytest.mark.parametrize("load", [1, 4])
+def test_the_gradient_of_a_bias_is_a_sum_of_what_was_not_rounded(tile, load):
+    build = Build(tile, (1, load))
+    problem = draw(build.geometry, (1, 1), (1, 3, 2, 2), 4 * tile.columns // 3 * load, seed=0)
+    _, bias = bench_for(build, SCHEDULES[0]).weight_gradient(problem, apart=0, shares=1)
+    check("bias", problem.dbias, problem.dbias_bound, bias)
+
+
 PRODUCTS = [check_forward, check_input_gradient, check_weight_gradient]
 
 
