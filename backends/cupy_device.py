@@ -21,7 +21,8 @@ Buffer = Any
 """One-dimensional device memory. A slice of it is a view of the same memory."""
 
 Kernel = Any
-Defines = Mapping[str, int]
+Defines = Mapping[str, int | str]
+"""Constants that a kernel is compiled with: numbers, or names that its file numbers."""
 Size = tuple[int, int, int]
 
 _FOLDER = Path(__file__).parent
@@ -114,7 +115,7 @@ class CupyDevice:
         # A non-blocking stream, since the legacy default stream cannot be captured.
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.get_default_memory_pool()
-        self._kernels: dict[tuple[tuple[str, ...], tuple[tuple[str, int], ...], str], Kernel] = {}
+        self._kernels: dict[tuple[tuple[str, ...], tuple[tuple[str, int | str], ...], str], Kernel] = {}
         properties = cupy.cuda.runtime.getDeviceProperties(index)
         self.name = f"cuda:{index}"
         self.description = properties["name"].decode()

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .cupy_device import Buffer, Device, Size
+from dlbench.errors import PlanRefused
 
-ACTIVATIONS = {"identity": 0, "relu": 1, "leaky_relu": 2, "sigmoid": 3, "tanh": 4}
-"""The numbers of kernels_common.cu."""
+from .cupy_device import Buffer, Defines, Device, Size
 
 _MOST_ELEMENTS = 2**31 - 1
 ELEMENTS_PER_BLOCK = 256
@@ -47,9 +46,9 @@ class Finish:
         return self.activation == "identity" and not self.rate
 
     @property
-    def defines(self) -> dict[str, int]:
+    def defines(self) -> dict[str, int | str]:
         """The constants of kernels_common.cu."""
-        return {"ACTIVATION": ACTIVATIONS[self.activation], "DROPOUT": int(self.rate > 0)}
+        return {"ACTIVATION": self.activation.upper(), "DROPOUT": int(self.rate > 0)}
 
     @property
     def scalars(self) -> tuple[Any, ...]:
@@ -85,6 +84,10 @@ class Value(Placed):
     stride : elements from pixel to pixel; more than `channels` for a part of a wider value.
     finish : what was done to it last. Whoever makes its gradient undoes that (see `cupy_layers`).
     canonical : C×H×W where these are features in the order H×W×C.
+
+    Raises
+    ------
+    PlanRefused : more elements than kernels can count.
     """
 
     def __init__(
@@ -99,6 +102,11 @@ class Value(Placed):
         self.canonical: tuple[int, int, int] | None = None
         self._root: Value | None = None
         self.buffer: Buffer | None = None
+        if self.size > _MOST_ELEMENTS:
+            shown = " × ".join(map(str, (samples, *shape)))
+            raise PlanRefused(
+                f"cupy counts to 2³¹ - 1, and an array of {shown} has more elements; a smaller --batch"
+            )
 
     @property
     def root(self) -> Value:
@@ -168,7 +176,7 @@ class Launch:
     """One kernel launch. Arguments are NumPy scalars, buffers, or things that have a `memory` when it is bound."""
 
     sources: tuple[str, ...]
-    defines: dict[str, int]
+    defines: Defines
     name: str
     grid: Size
     block: Size
@@ -193,10 +201,7 @@ class Program:
 
     def value(self, shape: tuple[int, int, int], dtype: npt.DTypeLike = np.float32) -> Value:
         """A new value of the program's batch."""
-        value = Value(self.samples, shape, dtype)
-        if value.size > _MOST_ELEMENTS:
-            raise MemoryError(f"a layer's {value.size} elements are more than kernels can count")
-        return value
+        return Value(self.samples, shape, dtype)
 
     def scratch(self, size: int) -> Value:
         """Memory for what one launch leaves to another, not a number for each sample."""
@@ -209,23 +214,31 @@ class Program:
     def launch(
         self,
         sources: Sequence[str],
-        defines: dict[str, int],
+        defines: Defines,
         name: str,
         grid: tuple[int, ...],
         threads: int,
         args: Sequence[Any],
     ) -> None:
-        """Records a launch; Python integers among the arguments are the kernel's ``int``."""
+        """Records a launch; Python integers among the arguments are the kernel's ``int``.
+
+        The kernel is compiled for blocks of `threads`, its constant ``THREADS``.
+        """
         x, y, z = (*grid, 1, 1)[:3]
         typed = tuple(np.int32(arg) if type(arg) is int else arg for arg in args)
         self.launches.append(
             Launch(
-                ("kernels_common.cu", *sources), defines, name, (x, y, z), (threads, 1, 1), typed
+                ("kernels_common.cu", *sources),
+                {**defines, "THREADS": threads},
+                name,
+                (x, y, z),
+                (threads, 1, 1),
+                typed,
             )
         )
 
     def launch_elements(
-        self, source: str, defines: dict[str, int], name: str, size: int, args: Sequence[Any]
+        self, source: str, defines: Defines, name: str, size: int, args: Sequence[Any]
     ) -> None:
         """Records a launch of one thread an element."""
         self.launch(

@@ -27,8 +27,9 @@ from .cupy_parameters import LEARNING_RATE_BYTES, PROGRESS, Parameters, Update, 
 from .cupy_program import Program, Value
 
 _LOSS_SLOTS = 65536
-"""Losses that are kept apart: LOSS_SLOTS of kernels_loss.cu."""
+"""Losses that are kept apart."""
 _LOSS_THREADS = 512
+"""A power of two: sums are halved until one is left."""
 _ALIGNMENT_BYTES = 256
 
 
@@ -123,7 +124,7 @@ class Session:
         betas = [np.float64(beta) for beta in betas_of(self._workload.optimizer)]
         program.launch(
             ("kernels_loss.cu",),
-            {},
+            {"SLOTS": _LOSS_SLOTS},
             "cross_entropy" if self._labels else "mean_squared_error",
             (1,),
             _LOSS_THREADS,

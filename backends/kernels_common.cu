@@ -1,6 +1,8 @@
 // What every kernel file uses: activations, dropout's random numbers, and how a gradient is finished.
 //
-// Activations are numbered, so that one source serves all of them and the compiler removes the others:
+// Constants: THREADS (of a block, as it is launched), ACTIVATION, DROPOUT, ADD (whether another path's values are added).
+//
+// Activations have names, so that one source serves all of them and the compiler removes the others:
 #define IDENTITY 0
 #define RELU 1
 #define LEAKY_RELU 2
@@ -12,6 +14,9 @@
 #endif
 #ifndef DROPOUT
 #define DROPOUT 0
+#endif
+#ifndef ADD
+#define ADD 0
 #endif
 
 // Where a step is: advanced on the device, so that a captured graph stays right from step to step.
@@ -114,4 +119,13 @@ __device__ __forceinline__ float slope_at(float output, long long element, const
     if (ACTIVATION == TANH) return (1.0f - output) * (1.0f + output);
     if (DROPOUT) return kept(element, progress, finish) ? finish.scale : 0.0f;
     return 1.0f;
+}
+
+// What every kernel makes of the gradient of a layer's input before it stores it: what another path brought is added,
+// then the input's own activation undone. `other` and `x` point at the element; what is not asked for is not read.
+__device__ __forceinline__ float undone(float gradient, const float* other, const float* x, long long element,
+                                        const Progress* progress, Finish finish)
+{
+    if (ADD) gradient += *other;
+    return gradient * slope_at(ACTIVATION != IDENTITY ? *x : 0.0f, element, progress, finish);
 }

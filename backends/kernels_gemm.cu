@@ -19,12 +19,13 @@
 #endif
 
 #if TF32
-#define THREADS (32 * (BM / WM) * (BN / WN))
+#define WARPS ((BM / WM) * (BN / WN))
+static_assert(THREADS == 32 * WARPS, "a warp makes WM x WN");
 // The 4 k and 8 rows that a warp's fragment reads then lie in 32 banks.
 #define PAD 8
 #else
 #define UNITS ((BM / TM) * (BN / TN))
-#define THREADS (GROUPS * UNITS)
+static_assert(THREADS == GROUPS * UNITS, "a thread of a group makes TM x TN");
 // Keeps rows aligned for float4 and spreads the transposing stores over the banks.
 #define PAD 4
 #endif

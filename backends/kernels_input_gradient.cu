@@ -1,4 +1,4 @@
-// The input gradient of kernels_convolution.cu. Constant: ADD.
+// The input gradient of kernels_convolution.cu.
 
 // A of the input gradient: the output pixels whose windows cover the tile's input pixels.
 struct Covering : AlongK<BM, VA> {
@@ -96,12 +96,10 @@ struct InputGradients {
 #pragma unroll
         for (int i = 0; i < WIDTH; ++i) {
             bool there = STORE || column + i < columns;
-            float value = values[i] + (ADD && there ? other[row * other_stride + column + i] : 0.0f);
-            if (ACTIVATION != IDENTITY || DROPOUT) {
-                float output = ACTIVATION != IDENTITY && there ? x[row * x_stride + column + i] : 0.0f;
-                value *= slope_at(output, (long long)row * columns + column + i, progress, finish);
-            }
-            made[i] = value;
+            long long element = (long long)row * columns + column + i;
+            const float *added = other + (long long)row * other_stride + column + i;
+            const float *known = x + (long long)row * x_stride + column + i;
+            made[i] = there ? undone(values[i], added, known, element, progress, finish) : 0.0f;
         }
         store<STORE>(dx + row * stride + column, made, columns - column);
     }

@@ -12,6 +12,7 @@ from dlbench.backends.cupy_session import Session
 from dlbench.backends.cupy_tiling import TILES, choose
 
 from dlbench.contract import Plan
+from dlbench.errors import PlanRefused
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights, read_workload
 
@@ -249,8 +250,29 @@ def test_a_part_of_a_wider_value_begins_at_its_channel_and_ends_at_its_last_elem
 
 def test_more_elements_than_a_kernel_can_count_are_refused():
     program = Program(Memory(), 2**16, None, True)
-    with pytest.raises(MemoryError, match="more than kernels can count"):
+    with pytest.raises(PlanRefused, match="65536 × 256 × 256 × 64 has more elements; a smaller --b"):
         program.value((256, 256, 64))
+
+
+def test_a_batch_with_more_elements_than_a_kernel_can_count_is_refused():
+    device = Memory()
+    with pytest.raises(PlanRefused, match="a smaller --batch"):
+        session(load_suite("cnn-mnist").workload, 2**22, device=device)
+    assert device.peak_bytes < 10**6
+
+
+def test_a_launch_that_reads_four_channels_at_once_has_a_thread_for_each_four():
+    workload = read_workload(
+        {
+            "input_shape": [64, 3, 3],
+            "layers": [{"type": "global_avg_pool"}],
+            "loss": "mean_squared_error",
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+        }
+    )
+    (launch,) = launches(workload, 256, training=False)
+    assert 4 == launch.defines["VC"]
+    assert 256 * 64 // 4 == launch.grid[0] * launch.block[0]
 
 
 @pytest.mark.parametrize("precision", list(TILES))

@@ -7,6 +7,7 @@ import functools
 
 import numpy as np
 import pytest
+from dlbench.backends import cupy_norm, cupy_parameters, cupy_program, cupy_session
 from dlbench.backends.cupy_device import source_text
 from host_adapter import HostAdapter, launches
 from host_device import HostDevice, Schedule
@@ -99,6 +100,19 @@ def test_a_batch_normalisation_of_one_row_leaves_the_oracles_running_statistics(
     for name, expected in run.state.items():
         np.testing.assert_allclose(left[name], expected, rtol=1e-6, err_msg=name)
     assert 2 == len(run.state)
+
+
+def test_blocks_of_other_sizes_give_what_the_oracle_gives(monkeypatch):
+    monkeypatch.setattr(cupy_program, "ELEMENTS_PER_BLOCK", 96)
+    monkeypatch.setattr(cupy_norm, "_THREADS", 64)
+    monkeypatch.setattr(cupy_parameters, "_THREADS", 32)
+    monkeypatch.setattr(cupy_parameters, "_PER_BLOCK", 128)
+    monkeypatch.setattr(cupy_session, "_LOSS_THREADS", 4)
+    monkeypatch.setattr(cupy_session, "_LOSS_SLOTS", 2)
+    plan = dataclasses.replace(PLAN, batch=5)
+    for workload in workloads():
+        calm = workload.without_dropout()
+        assert [] == check_step(HostAdapter(device(SCHEDULES[0])), plan, calm, stop_of(calm, 5))
 
 
 def after(workload, precision, schedule):
