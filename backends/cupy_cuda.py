@@ -56,7 +56,8 @@ class Adapter:
         )
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
-        """A session at `weights`, with a fresh optimizer.
+        """A session at `weights`, with a fresh optimizer. Its device becomes the one in use: one a process, see
+        `cupy_device.CupyDevice`.
 
         Raises
         ------
@@ -78,6 +79,7 @@ class Adapter:
         if plan.precision == "tf32" and device.compute_capability[0] < _TF32_CAPABILITY:
             shown = ".".join(str(part) for part in device.compute_capability)
             raise PlanRefused(f"{device.description} (sm {shown}) has no tf32; it came with sm 8.0")
+        device.use()
         return Session(device, plan, workload, weights, mode)
 
 

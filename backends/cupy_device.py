@@ -106,12 +106,15 @@ class _Launch(functools.partial[None]):
 
 class CupyDevice:
     """A CUDA device through CuPy; `cupy` is the module. All sessions of a process share one (`cuda_device`), and so
-    its kernels, its stream, and the memory that earlier ones gave back."""
+    its kernels, its stream, and the memory that earlier ones gave back.
+
+    Launches go to the device in use: sessions on two devices take two processes, or turns with `use`.
+    """
 
     def __init__(self, cupy: Any, index: int) -> None:
         self._cupy = cupy
         self._device = cupy.cuda.Device(index)
-        self._device.use()
+        self.use()
         # A non-blocking stream, since the legacy default stream cannot be captured.
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.get_default_memory_pool()
@@ -125,6 +128,10 @@ class CupyDevice:
         self._sent: collections.deque[tuple[Any, npt.NDArray[Any]]] = collections.deque()
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.compute_capability = (int(properties["major"]), int(properties["minor"]))
+
+    def use(self) -> None:
+        """Makes it the one that this thread's launches go to."""
+        self._device.use()
 
     def new_peak(self) -> None:
         """What CuPy's pool has in use."""

@@ -173,12 +173,21 @@ class Session:
         return {**seen, **self._device.facts}
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
-        """A copy of the batch, channels last; queued."""
+        """A copy of the batch, channels last; queued.
+
+        Raises
+        ------
+        ValueError : a label that is none of the classes.
+        """
         given = np.asarray(inputs, np.float32)
         last = given.transpose(0, 2, 3, 1) if given.ndim == 4 else given
         wanted = np.asarray(targets)
         if self._labels:
-            wanted = self._label_order()[wanted].astype(np.int32)
+            order = self._label_order()
+            if not ((wanted >= 0) & (wanted < len(order))).all():
+                # A negative one would count from the end.
+                raise ValueError(f"labels must be from 0 to {len(order) - 1}, got {wanted}")
+            wanted = order[wanted].astype(np.int32)
         else:
             shape = (len(wanted), *self._workload.output_shape)
             wanted = self._from_canonical(wanted.reshape(shape).astype(np.float32))

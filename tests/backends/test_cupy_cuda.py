@@ -4,6 +4,7 @@ import sys
 import types
 
 import pytest
+from dlbench.backends import cupy_cuda
 from dlbench.backends.cupy_cuda import Adapter
 
 from dlbench.contract import Plan
@@ -118,6 +119,19 @@ def test_a_device_that_is_not_there_is_unavailable(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpus=1))
     with pytest.raises(BackendUnavailable, match="no CUDA device 3; cuda:0 is the only one"):
         Adapter().open(Plan("cupy", "cuda:3", 64, 2), None, None)
+
+
+def test_every_session_is_opened_on_the_device_in_use(monkeypatch):
+    used = []
+    cupy = fake_cupy(gpus=2)
+    cupy.cuda.Device = lambda index: types.SimpleNamespace(use=lambda: used.append(index))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(cupy_cuda, "Session", lambda *arguments: used.append("opened"))
+    for device in ("cuda:0", "cuda:1", "cuda:0"):
+        used.append(device)
+        Adapter().open(Plan("cupy", device, 64, 2), None, None)
+    before_opening = [used[place - 1] for place, what in enumerate(used) if what == "opened"]
+    assert [0, 1, 0] == before_opening
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,13 @@ def test_what_it_takes_to_see_the_rounding_is_not_in_the_peak():
     assert before == opened.facts["peak_device_memory_bytes"]
 
 
+@pytest.mark.parametrize("label", [-1, 10])
+def test_a_label_that_is_no_class_is_refused(label):
+    opened = session(load_suite("cnn-mnist").workload, 1)
+    with pytest.raises(ValueError, match="labels must be from 0 to 9"):
+        opened.upload(np.zeros((1, 1, 28, 28)), np.array([label]))
+
+
 class Failing(Memory):
     """Asks to be tried again: the compiler fails once, at the kernel of this number."""
 
