@@ -124,6 +124,7 @@ class Convolution(Layer):
                 tiling.per_share,
                 *program.finish_args(finish),
             ),
+            self._flops(x, y, 1 if places is None else 4),
         )
         if shared:
             program.launch_elements(
@@ -177,6 +178,7 @@ class Convolution(Layer):
                 tiling.per_share,
                 *end.finish,
             ),
+            self._flops(x, dy),
         )
         if shared:
             program.launch_elements(
@@ -219,6 +221,7 @@ class Convolution(Layer):
                 dy.rows,
                 tiling.per_share,
             ),
+            self._flops(x, dy),
         )
 
     def _choose(
@@ -226,6 +229,10 @@ class Convolution(Layer):
     ) -> Tiling:
         processors = program.device.multiprocessors
         return choose(rows, columns, depth, self.precision, processors, launches_to_share)
+
+    def _flops(self, x: Value, y: Value, pixels: int = 1) -> int:
+        """Of any of the three products; `pixels` of the output were made for each of `y`."""
+        return 2 * pixels * y.size * self.taps * x.channels
 
     def _shape(self, x: Value, y: Value) -> tuple[int, ...]:
         return (*x.shape, *y.shape, *self.padding)
@@ -244,6 +251,7 @@ class Convolution(Layer):
         vectors: tuple[int, int],
         defines: Defines,
         args: tuple[Any, ...],
+        flops: int,
     ) -> None:
         loads = {"VA": vectors[0], "VB": vectors[1]}
         program.launch(
@@ -253,6 +261,7 @@ class Convolution(Layer):
             tiling.grid,
             tiling.tile.threads,
             args,
+            flops,
         )
 
 

@@ -173,7 +173,10 @@ class Value(Placed):
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """One kernel launch. Arguments are NumPy scalars, buffers, or things that have a `memory` when it is bound."""
+    """One kernel launch. Arguments are NumPy scalars, buffers, or things that have a `memory` when it is bound.
+
+    `flops` counts the multiplications and additions of a matrix product; 0 where there is none.
+    """
 
     sources: tuple[str, ...]
     defines: Defines
@@ -181,6 +184,7 @@ class Launch:
     grid: Size
     block: Size
     args: tuple[Any, ...]
+    flops: int = 0
 
     @property
     def values(self) -> list[Value]:
@@ -219,6 +223,7 @@ class Program:
         grid: tuple[int, ...],
         threads: int,
         args: Sequence[Any],
+        flops: int = 0,
     ) -> None:
         """Records a launch; Python integers among the arguments are the kernel's ``int``.
 
@@ -234,6 +239,7 @@ class Program:
                 (x, y, z),
                 (threads, 1, 1),
                 typed,
+                flops,
             )
         )
 
@@ -258,6 +264,11 @@ class Program:
             args = tuple(a.memory if isinstance(a, Placed) else a for a in launch.args)
             bound.append(self.device.bind(kernel, launch.grid, launch.block, args))
         self._bound = bound
+
+    @property
+    def bound(self) -> Sequence[tuple[Launch, Callable[[], None]]]:
+        """Each launch with what queues it; none before `prepare`."""
+        return list(zip(self.launches, self._bound, strict=False))
 
     def run(self) -> None:
         """Queues all launches."""

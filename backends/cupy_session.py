@@ -61,7 +61,10 @@ class Loss:
 
 
 class Session:
-    """See `dlbench.contract.Session`. Uses nothing of CUDA but what `device` offers."""
+    """See `dlbench.contract.Session`. Uses nothing of CUDA but what `device` offers.
+
+    `programs` are the launches of a training step (True) and of an inference (False).
+    """
 
     def __init__(
         self, device: Device, plan: Plan, workload: Workload, weights: Weights, mode: str
@@ -95,7 +98,7 @@ class Session:
         self._update = Update(device, self._parameters, workload.optimizer)
         self._update.emit(training)
         inference, self._output = self._build(training=False)
-        self._programs = {True: training, False: inference}
+        self.programs = {True: training, False: inference}
         self._runs: dict[bool, Callable[[], None]] = {}
         start = np.zeros(1, PROGRESS)
         start["seed"] = plan.seed % 2**32
@@ -150,7 +153,7 @@ class Session:
         self._device.copy(self._batch, batch.buffer)
         run = self._runs.get(training)
         if run is None:
-            program = self._programs[training]
+            program = self.programs[training]
             program.prepare([self._input, self._targets, self._output])
             run = program.run
             if self._mode == "graph":

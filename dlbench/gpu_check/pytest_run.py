@@ -74,10 +74,8 @@ def run_pytest(
         except (OSError, ElementTree.ParseError):
             reason = stopped or "pytest ended without a result"
             return GpuTests(False, reason, seconds=seconds), status
-    told_all = msgspec.structs.replace(
-        found, finished=not stopped, reason=stopped, seconds=seconds
-    )
-    return told_all, status
+    seen = msgspec.structs.replace(found, finished=not stopped, reason=stopped, seconds=seconds)
+    return seen, status
 
 
 def marked(root: Path) -> list[Path]:

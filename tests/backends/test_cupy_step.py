@@ -77,7 +77,7 @@ def session(workload, batch, precision="fp32", seed=0, device=None):
 
 
 def launches(workload, batch, training=True):
-    return session(workload, batch)._programs[training].launches
+    return session(workload, batch).programs[training].launches
 
 
 def test_the_documented_step_is_the_one_that_is_run():
@@ -125,7 +125,7 @@ def overlapping(values):
 @pytest.mark.parametrize("suite", ["cnn-mnist", "resnet-cifar10"])
 def test_values_that_live_at_the_same_time_share_no_memory(suite):
     opened = session(load_suite(suite).workload, 1)
-    program = opened._programs[True]
+    program = opened.programs[True]
     program.prepare([opened._input, opened._targets, opened._output])
     check_sharing(program)
 
@@ -216,7 +216,7 @@ def test_a_step_that_could_not_be_prepared_can_be_tried_again():
         opened.train_step(batch)
     used_bytes = device.used_bytes
     opened.train_step(batch)
-    assert len(opened._programs[True].launches) == device.launched
+    assert len(opened.programs[True].launches) == device.launched
     assert used_bytes == device.used_bytes
 
 
@@ -235,7 +235,7 @@ class Full(Memory):
 def test_values_share_no_memory_either_after_an_attempt_without_room():
     device = Full()
     opened = session(load_suite("cnn-mnist").workload, 1, device=device)
-    program, kept = opened._programs[True], [opened._input, opened._targets, opened._output]
+    program, kept = opened.programs[True], [opened._input, opened._targets, opened._output]
     device.left = 4
     with pytest.raises(MemoryError):
         program.prepare(kept)

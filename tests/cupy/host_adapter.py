@@ -30,4 +30,4 @@ class HostAdapter:
 
 def launches(session: Session) -> list[Launch]:
     """All launches of a session's training step and of its inference."""
-    return [launch for program in session._programs.values() for launch in program.launches]
+    return [launch for program in session.programs.values() for launch in program.launches]

@@ -85,7 +85,7 @@ def test_an_output_is_nan_where_the_oracles_is(case, channels):
 def test_the_first_nan_of_a_window_is_its_maximum(case):
     session, batch, _, run = opened(CASES[case][0], 4)
     session.train_step(batch)
-    values = [value for launch in session._programs[True].launches for value in launch.values]
+    values = [value for launch in session.programs[True].launches for value in launch.values]
     places = next(value for value in values if value.dtype == np.uint8)
     (winners,) = (branch.taken for branch in run.branches.values() if branch.other is not None)
     got = DEVICE.to_host(places.memory).reshape(2, 2, 3, 4).transpose(0, 3, 1, 2)
