@@ -14,7 +14,7 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
 from .cupy_device import Defines
-from .cupy_layers import Back, Ending, Layer, after, input_gradient
+from .cupy_layers import AS_IS, Back, Ending, Layer, after, input_gradient
 from .cupy_parameters import Block, Current, Parameters, Parts
 from .cupy_pool import Pool
 from .cupy_program import PLAIN, Program, Value
@@ -63,7 +63,7 @@ class Convolution(Layer):
         self, program: Program, x: Value, pool: Pool, ending: Ending
     ) -> tuple[Value, Back]:
         """The same with a max pool of 2×2 behind it, in one launch where the sum is not shared out."""
-        full = self.output(program, Ending())
+        full = self.output(program, AS_IS)
         pooled = pool.output(program, ending)
         tiling = self._forward_tiling(program, x, pooled, 4 * pooled.rows, 2)
         if tiling.shares > 1:
@@ -110,6 +110,8 @@ class Convolution(Layer):
             finish.defines
             | {"BIAS": int(self.bias and not shared), "SPLIT": int(shared)}
             | {"POOL": int(places is not None)}
+            # Rows in the order of windows are not in that of the input's pixels.
+            | ({} if places is None else {"POINTWISE": 0})
             | {"STORE": _together(y.channels if shared else y)},
             (
                 x,

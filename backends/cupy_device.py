@@ -118,7 +118,9 @@ class CupyDevice:
         # A non-blocking stream, since the legacy default stream cannot be captured.
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.get_default_memory_pool()
-        self._kernels: dict[tuple[tuple[str, ...], tuple[tuple[str, int | str], ...], str], Kernel] = {}
+        self._kernels: dict[
+            tuple[tuple[str, ...], tuple[tuple[str, int | str], ...], str], Kernel
+        ] = {}
         properties = cupy.cuda.runtime.getDeviceProperties(index)
         self.name = f"cuda:{index}"
         self.description = properties["name"].decode()

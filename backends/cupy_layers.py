@@ -53,6 +53,10 @@ class Ending:
     addend: Value | None = None
 
 
+AS_IS = Ending()
+"""An output of its own, not finished."""
+
+
 class Layer:
     """One layer of a network."""
 

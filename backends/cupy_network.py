@@ -10,6 +10,7 @@ from dlbench.spec.network import Node
 
 from .cupy_convolution import Convolution
 from .cupy_layers import (
+    AS_IS,
     Apply,
     Back,
     Canonical,
@@ -105,9 +106,7 @@ class Chain:
             return False
         return self.stages[-1].layer.adds and self.stages[-1].finish.is_identity
 
-    def emit(
-        self, program: Program, x: Value, ending: Ending = Ending()
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending = AS_IS) -> tuple[Value, Back]:
         """Appends all layers' launches. `ending` is for the last one, and a finish in it takes the place of its own."""
         first, y = x, x
         backs: list[Back] = []
@@ -202,7 +201,7 @@ class Residual(Layer):
 
 def _canonical(program: Program, node: Node, value: Value, back: Back) -> tuple[Value, Back]:
     """A branch's features in the canonical order."""
-    ordered, reorder_back = Canonical(node).emit(program, value, Ending())
+    ordered, reorder_back = Canonical(node).emit(program, value, AS_IS)
 
     def back_through(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
         dx = reorder_back(dy)

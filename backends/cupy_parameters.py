@@ -244,9 +244,7 @@ class Update:
             "NESTEROV": int(isinstance(rule, Sgd) and rule.nesterov),
             "MOMENTUM": int(isinstance(rule, Sgd) and rule.momentum > 0),
         }
-        program.launch(
-            ("kernels_optimizer.cu",), defines, "update", (len(places),), _THREADS, args
-        )
+        program.launch(("kernels_optimizer.cu",), defines, "update", (len(places),), _THREADS, args)
 
     def _numbers(self) -> tuple[float, ...]:
         """The kernel's momentum, weight decay, beta1, 1 - beta1, beta2, 1 - beta2, eps."""

@@ -1,8 +1,10 @@
-// The forward product of kernels_convolution.cu. Constants: BIAS, POOL.
+// The forward product of kernels_convolution.cu. Constants: BIAS, POOL (not with POINTWISE).
 //
 // With POOL the largest of each 2 x 2 outputs is taken before anything is written: a quarter of the output goes to
 // memory, and none of it has to be read again. `out_height` and `out_width` are then those of the pooled output, and
 // `pixels` is four for each of its pixels.
+
+static_assert(!(POOL && POINTWISE), "the rows of windows are not in the order of the input's pixels");
 
 // Row `m` of the product as a pixel of the output. With POOL four rows make a pooling window, so that a thread holds
 // it whole.

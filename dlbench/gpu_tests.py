@@ -10,8 +10,8 @@ class GpuTests(msgspec.Struct, frozen=True, tag="gpu_tests", tag_field="kind"):
     """How `pytest -m gpu` ended.
 
     `finished` is false where the tests were stopped, or could not be run; `reason` says why. `problems` names each
-    test that failed, with the first line of what went wrong. A count is None where nothing is known. `sanitizer` is what
-    compute-sanitizer said of the kernels written here, in a sentence; empty where it was not asked.
+    test that failed, with the first line of what went wrong. A count is None where nothing is known. `sanitizer` is
+    what compute-sanitizer said of the kernels written here, in a sentence; empty where it was not asked.
     """
 
     finished: bool

@@ -119,9 +119,7 @@ def read_junit(text: str, *, stopped: bool = False) -> GpuTests:
     )
 
 
-def _run(
-    command: list[str], root: Path, environment: dict[str, str], limit_s: float
-) -> int | None:
+def _run(command: list[str], root: Path, environment: dict[str, str], limit_s: float) -> int | None:
     """The exit status; None where it was stopped. What it says goes to stderr."""
     with subprocess.Popen(
         command, cwd=root, env=environment, stdout=sys.stderr, start_new_session=True

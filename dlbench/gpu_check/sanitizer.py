@@ -1,5 +1,5 @@
-"""The kernels written here under NVIDIA's compute-sanitizer, where it is installed: accesses outside of memory and races
-for shared memory, as only a GPU has them.
+"""The kernels written here under NVIDIA's compute-sanitizer, where it is installed: accesses outside of memory, and
+races for shared memory as only a GPU has them.
 
 It makes kernels many times slower, so it sees each kernel once, on small arrays.
 """

@@ -10,7 +10,6 @@ from dlbench.backends.cupy_cuda import Adapter
 from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
 
-
 # what the runtime says where there is no driver at all, too
 TOO_OLD = (
     "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version"

@@ -257,7 +257,9 @@ def test_a_part_of_a_wider_value_begins_at_its_channel_and_ends_at_its_last_elem
 
 def test_more_elements_than_a_kernel_can_count_are_refused():
     program = Program(Memory(), 2**16, None, True)
-    with pytest.raises(PlanRefused, match="65536 × 256 × 256 × 64 has more elements; a smaller --b"):
+    with pytest.raises(
+        PlanRefused, match="65536 × 256 × 256 × 64 has more elements; a smaller --b"
+    ):
         program.value((256, 256, 64))
 
 

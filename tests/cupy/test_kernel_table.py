@@ -1,32 +1,17 @@
-"""The table of launches, with the CPU for a GPU: what each must move and compute is counted right, whatever the times."""
+"""The table of launches, with the CPU for a GPU: what each must move and compute is counted right."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import kernel_table
 import pytest
 from dlbench.backends.cupy_device import source_text
 from host_device import HostDevice
 
 from dlbench.spec.workload import read_workload
 
-TOOL = Path(__file__).parents[2] / "tools" / "cupy_kernels.py"
-
 
 @pytest.fixture(scope="module")
-def tool():
-    """The program, as a module."""
-    spec = importlib.util.spec_from_file_location("cupy_kernels", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def rows(tool):
+def rows():
     """The launches of a step: two images of 4×4, two channels of 3×3 and their largest, two samples of two logits."""
     workload = read_workload(
         {
@@ -41,8 +26,8 @@ def rows(tool):
         }
     )
     device = HostDevice(source_text)
-    session = tool.session_after_a_step(device, workload, 2, "fp32")
-    return tool.shares(device, session.programs[True], repeats=2)
+    session = kernel_table.session_after_a_step(device, workload, 2, "fp32")
+    return kernel_table.shares(device, session.programs[True], repeats=2)
 
 
 def test_every_launch_has_its_time_and_what_it_must_do(rows):
@@ -58,8 +43,11 @@ def test_every_launch_has_its_time_and_what_it_must_do(rows):
     assert all(row.seconds > 0 for row in rows)
 
 
-def test_the_table_tells_shares_of_what_was_measured(tool):
-    rows = [tool.Share("one", 1e-3, 500_000_000, 2 * 10**9), tool.Share("two", 3e-3, 10**6, 0)]
-    *_, one, two = tool.table(rows, 1e12, 4e12).splitlines()
+def test_the_table_tells_shares_of_what_was_measured():
+    rows = [
+        kernel_table.Share("one", 1e-3, 500_000_000, 2 * 10**9),
+        kernel_table.Share("two", 3e-3, 10**6, 0),
+    ]
+    *_, one, two = kernel_table.table(rows, 1e12, 4e12).splitlines()
     assert "| 1 | `one` | 1000.0 | 25% | 500.00 | 50% | 2,000 | 50% |" == one
     assert "| 2 | `two` | 3000.0 | 75% | 1.00 | 0% | 0 |  |" == two

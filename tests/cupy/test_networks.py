@@ -80,6 +80,23 @@ def test_more_networks_are_verified_in_either_precision(name, precision, cache_d
     assert "" == reason(MORE[name], precision, cache_dir)
 
 
+def test_a_convolution_of_1x1_takes_a_max_pool_with_it():
+    workload = read_workload(
+        {
+            "input_shape": [3, 4, 6],
+            "layers": [
+                {"type": "conv2d", "out_channels": 5, "kernel": 1},
+                {"type": "relu"},
+                {"type": "max_pool", "kernel": 2},
+            ],
+            "loss": "mean_squared_error",
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+        }
+    )
+    adapter = HostAdapter(device(SCHEDULES[0]))
+    assert [] == check_step(adapter, PLAN, workload, stop_of(workload, PLAN.batch))
+
+
 def test_a_batch_normalisation_of_one_row_leaves_the_oracles_running_statistics():
     workload = read_workload(
         {

@@ -38,8 +38,9 @@ def test_both_tools_run_the_recorded_launches_without_a_pool_of_memory(checkout)
     body = 'assert os.environ["DLBENCH_UNPOOLED"] == "1"'
     root = checkout(body, 'echo "$1 $2 $3 $4" >> asked; shift 4; "$@"')
     found = sanitized(TOLD, root, 60)
-    assert "compute-sanitizer: memcheck found nothing in 1 test; racecheck found nothing in 1 test." == (
-        found.sanitizer
+    assert (
+        "compute-sanitizer: memcheck found nothing in 1 test; racecheck found nothing in 1 test."
+        == (found.sanitizer)
     )
     assert (3, 0, ()) == (found.passed, found.failed, found.problems)
     assert found.sentence.endswith(found.sanitizer)

@@ -1,7 +1,7 @@
 """How near each launch of a CuPy training step comes to what its GPU can do.
 
-    python tools/cupy_kernels.py cnn-mnist 64
-    python tools/cupy_kernels.py cnn-mnist 64 tf32
+    python tests/cupy/kernel_table.py cnn-mnist 64
+    python tests/cupy/kernel_table.py cnn-mnist 64 tf32
 
 Prints a Markdown table. A launch is timed by CUDA events around a graph of many of it. Its bytes are those of its
 arguments, each once, its operations those of its matrix product: what it must do, not what it does. They are held
@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-
 from dlbench.backends.cupy_device import Device, cuda_device
 from dlbench.backends.cupy_program import Launch, Placed, Program, Value
 from dlbench.backends.cupy_session import Session
+
 from dlbench.contract import Plan
 from dlbench.spec.suite import load_suite
 from dlbench.spec.training import CrossEntropy
@@ -42,9 +42,7 @@ class Share:
     flops: int
 
 
-def session_after_a_step(
-    device: Device, workload: Workload, batch: int, precision: str
-) -> Session:
+def session_after_a_step(device: Device, workload: Workload, batch: int, precision: str) -> Session:
     """A session whose launches have been done once."""
     plan = Plan("cupy", "cuda", batch, 1, precision)
     session = Session(device, plan, workload, initial_weights(workload, 0), "eager")
