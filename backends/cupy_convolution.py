@@ -13,10 +13,11 @@ import numpy as np
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from .cupy_layers import Back, Layer, after, input_gradient
+from .cupy_device import Defines
+from .cupy_layers import AS_IS, Back, Ending, Layer, after, input_gradient
 from .cupy_parameters import Block, Current, Parameters, Parts
 from .cupy_pool import Pool
-from .cupy_program import PLAIN, Finish, Program, Value
+from .cupy_program import PLAIN, Program, Value
 from .cupy_tiling import Tiling, choose
 
 _SHARES_SOURCE = "kernels_shares.cu"
@@ -52,29 +53,23 @@ class Convolution(Layer):
                 block.add(f"{self.node.name}.bias", (outputs,))
         return block
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """One launch forward, two backward, and one more for each whose sum is shared out."""
-        y = self.output(program, finish, out)
+        y = self.output(program, ending)
         self._forward(program, x, y, self._forward_tiling(program, x, y))
         return y, self._back(program, x, y.channels)
 
     def emit_pooled(
-        self, program: Program, x: Value, pool: Pool, finish: Finish, out: Value | None
+        self, program: Program, x: Value, pool: Pool, ending: Ending
     ) -> tuple[Value, Back]:
         """The same with a max pool of 2×2 behind it, in one launch where the sum is not shared out."""
-        full = self.output(program, PLAIN, None)
-        pooled = pool.output(program, finish, out)
+        full = self.output(program, AS_IS)
+        pooled = pool.output(program, ending)
         tiling = self._forward_tiling(program, x, pooled, 4 * pooled.rows, 2)
         if tiling.shares > 1:
-            _, convolution_back = self.emit(program, x, PLAIN, full)
-            return after(*pool.emit(program, full, finish, pooled), convolution_back)
+            _, convolution_back = self.emit(program, x, Ending(out=full))
+            pooling = Ending(ending.finish, pooled)
+            return after(*pool.emit(program, full, pooling), convolution_back)
         places = program.value(pooled.shape, np.uint8)
         self._forward(program, x, pooled, tiling, places)
         pool_back = pool.back(program, full, pooled, places)
@@ -115,6 +110,8 @@ class Convolution(Layer):
             finish.defines
             | {"BIAS": int(self.bias and not shared), "SPLIT": int(shared)}
             | {"POOL": int(places is not None)}
+            # Rows in the order of windows are not in that of the input's pixels.
+            | ({} if places is None else {"POINTWISE": 0})
             | {"STORE": _together(y.channels if shared else y)},
             (
                 x,
@@ -129,11 +126,12 @@ class Convolution(Layer):
                 tiling.per_share,
                 *program.finish_args(finish),
             ),
+            self._flops(x, y, 1 if places is None else 4),
         )
         if shared:
             program.launch_elements(
                 _SHARES_SOURCE,
-                y.finish.defines | {"BIAS": int(self.bias), "ADD": 0},
+                y.finish.defines | {"BIAS": int(self.bias)},
                 "finish_forward",
                 y.size,
                 (
@@ -162,7 +160,7 @@ class Convolution(Layer):
         tiling = self._choose(program, x.rows, x.channels, self.taps * dy.channels, 1)
         shared = tiling.shares > 1
         target = program.scratch(tiling.shares * x.size) if shared else dx
-        defines = PLAIN.defines | {"ADD": 0} if shared else end.defines
+        defines = PLAIN.defines if shared else end.defines
         self._launch(
             program,
             "input_gradient",
@@ -182,6 +180,7 @@ class Convolution(Layer):
                 tiling.per_share,
                 *end.finish,
             ),
+            self._flops(x, dy),
         )
         if shared:
             program.launch_elements(
@@ -224,6 +223,7 @@ class Convolution(Layer):
                 dy.rows,
                 tiling.per_share,
             ),
+            self._flops(x, dy),
         )
 
     def _choose(
@@ -231,6 +231,10 @@ class Convolution(Layer):
     ) -> Tiling:
         processors = program.device.multiprocessors
         return choose(rows, columns, depth, self.precision, processors, launches_to_share)
+
+    def _flops(self, x: Value, y: Value, pixels: int = 1) -> int:
+        """Of any of the three products; `pixels` of the output were made for each of `y`."""
+        return 2 * pixels * y.size * self.taps * x.channels
 
     def _shape(self, x: Value, y: Value) -> tuple[int, ...]:
         return (*x.shape, *y.shape, *self.padding)
@@ -247,17 +251,19 @@ class Convolution(Layer):
         product: str,
         tiling: Tiling,
         vectors: tuple[int, int],
-        defines: dict[str, int],
+        defines: Defines,
         args: tuple[Any, ...],
+        flops: int,
     ) -> None:
         loads = {"VA": vectors[0], "VB": vectors[1]}
         program.launch(
             ("kernels_gemm.cu", "kernels_convolution.cu", f"kernels_{product}.cu"),
-            tiling.tile.defines | loads | self._geometry | defines,
+            {**tiling.tile.defines, **loads, **self._geometry, **defines},
             f"convolution_{product}",
             tiling.grid,
             tiling.tile.threads,
             args,
+            flops,
         )
 
 

@@ -25,6 +25,7 @@ MODES = ("eager", "graph")
 PRECISIONS = ("fp32", "tf32")
 _TF32_CAPABILITY = 8
 """Tensor cores multiply in tf32 from Ampere on."""
+_NO_DEVICE = "cudaErrorNoDevice"
 
 
 class Adapter:
@@ -55,7 +56,8 @@ class Adapter:
         )
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
-        """A session at `weights`, with a fresh optimizer.
+        """A session at `weights`, with a fresh optimizer. Its device becomes the one in use: one a process, see
+        `cupy_device.CupyDevice`.
 
         Raises
         ------
@@ -77,6 +79,7 @@ class Adapter:
         if plan.precision == "tf32" and device.compute_capability[0] < _TF32_CAPABILITY:
             shown = ".".join(str(part) for part in device.compute_capability)
             raise PlanRefused(f"{device.description} (sm {shown}) has no tf32; it came with sm 8.0")
+        device.use()
         return Session(device, plan, workload, weights, mode)
 
 
@@ -89,7 +92,7 @@ def _require_cupy() -> Any:
     except (ImportError, OSError) as error:
         remedy = "pip install --force-reinstall 'dlbench[cupy]'"
         raise BackendUnavailable(f"CuPy cannot be imported ({error})", remedy) from error
-    if not cupy.cuda.is_available():
+    if not _device_count(cupy):
         raise BackendUnavailable("no CUDA device", NEEDS_GPU)
     try:
         cupy.cuda.nvrtc.getVersion()
@@ -97,6 +100,17 @@ def _require_cupy() -> Any:
         reason = f"NVRTC, which compiles the kernels, cannot be loaded ({str(error).strip()})"
         raise BackendUnavailable(reason, "pip install 'cupy-cuda13x[ctk]'") from error
     return cupy
+
+
+def _device_count(cupy: Any) -> int:
+    # `cupy.cuda.is_available` answers "no" to whatever the runtime says, and so hides why.
+    try:
+        return int(cupy.cuda.runtime.getDeviceCount())
+    except RuntimeError as error:
+        if _NO_DEVICE in str(error):
+            return 0
+        reason = f"CUDA cannot start ({str(error).strip()})"
+        raise BackendUnavailable(reason, f"{NEEDS_GPU} with a recent driver") from error
 
 
 def _uuids(cupy: Any) -> Sequence[str | None]:

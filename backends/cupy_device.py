@@ -6,6 +6,7 @@ sources on the CPU; and so that CuPy is imported in one file.
 
 from __future__ import annotations
 
+import collections
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ Buffer = Any
 """One-dimensional device memory. A slice of it is a view of the same memory."""
 
 Kernel = Any
-Defines = Mapping[str, int]
+Defines = Mapping[str, int | str]
+"""Constants that a kernel is compiled with: numbers, or names that its file numbers."""
 Size = tuple[int, int, int]
 
 _FOLDER = Path(__file__).parent
@@ -36,6 +38,11 @@ class Device(Protocol):
     multiprocessors: int
     """How many blocks have a multiprocessor of their own: what grids are sized for."""
     compute_capability: tuple[int, int]
+    peak_bytes: int
+    """The most of its memory that was in use at a time, since `new_peak`; may be set."""
+
+    def new_peak(self) -> None:
+        """Begins `peak_bytes` anew, at what is in use now."""
 
     @property
     def facts(self) -> Mapping[str, str | int]:
@@ -48,10 +55,10 @@ class Device(Protocol):
         """The same, all 0."""
 
     def from_host(self, array: npt.NDArray[Any]) -> Buffer:
-        """A flat copy."""
+        """A flat copy; queued, so the array may not be changed any more."""
 
     def write(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
-        """Replaces a buffer's contents by those of an array of its size and type."""
+        """Replaces a buffer's contents by those of an array of its size and type; queued, like `from_host`."""
 
     def to_host(self, buffer: Buffer) -> npt.NDArray[Any]:
         """A flat copy; waits for what was queued."""
@@ -99,24 +106,38 @@ class _Launch(functools.partial[None]):
 
 class CupyDevice:
     """A CUDA device through CuPy; `cupy` is the module. All sessions of a process share one (`cuda_device`), and so
-    its kernels, its stream, and the memory that earlier ones gave back."""
+    its kernels, its stream, and the memory that earlier ones gave back.
+
+    Launches go to the device in use: sessions on two devices take two processes, or turns with `use`.
+    """
 
     def __init__(self, cupy: Any, index: int) -> None:
         self._cupy = cupy
         self._device = cupy.cuda.Device(index)
-        self._device.use()
+        self.use()
         # A non-blocking stream, since the legacy default stream cannot be captured.
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.get_default_memory_pool()
-        self._kernels: dict[tuple[tuple[str, ...], tuple[tuple[str, int], ...], str], Kernel] = {}
+        self._kernels: dict[
+            tuple[tuple[str, ...], tuple[tuple[str, int | str], ...], str], Kernel
+        ] = {}
         properties = cupy.cuda.runtime.getDeviceProperties(index)
         self.name = f"cuda:{index}"
         self.description = properties["name"].decode()
         uuids = device_uuids()
         self._uuid = uuids[index] if index < len(uuids) else ""
-        self._peak_bytes = 0
+        self.peak_bytes = 0
+        self._sent: collections.deque[tuple[Any, npt.NDArray[Any]]] = collections.deque()
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.compute_capability = (int(properties["major"]), int(properties["minor"]))
+
+    def use(self) -> None:
+        """Makes it the one that this thread's launches go to."""
+        self._device.use()
+
+    def new_peak(self) -> None:
+        """What CuPy's pool has in use."""
+        self.peak_bytes = int(self._pool.used_bytes())
 
     @property
     def facts(self) -> Mapping[str, str | int]:
@@ -126,14 +147,14 @@ class CupyDevice:
             "device_name": self.description,
             "device_uuid": self._uuid or "unknown",
             "compute_capability": f"{major}.{minor}",
-            "peak_device_memory_bytes": self._peak_bytes,
+            "peak_device_memory_bytes": self.peak_bytes,
         }
 
     def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
         """From CuPy's pool, which aligns to 512 bytes."""
         with self._device, self._stream:
             made = self._cupy.empty(size, np.dtype(dtype))
-        self._peak_bytes = max(self._peak_bytes, self._pool.used_bytes())
+        self.peak_bytes = max(self.peak_bytes, int(self._pool.used_bytes()))
         return made
 
     def zeros(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
@@ -143,15 +164,19 @@ class CupyDevice:
         return made
 
     def from_host(self, array: npt.NDArray[Any]) -> Buffer:
-        """A flat copy, made when this returns."""
+        """Into memory of its own."""
         buffer = self.buffer(array.size, array.dtype)
         self.write(buffer, array)
-        self._stream.synchronize()
         return buffer
 
     def write(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
-        """Queued; pageable memory is staged before the call returns, so the array may change after it."""
-        buffer.set(np.ascontiguousarray(array, buffer.dtype).reshape(-1), stream=self._stream)
+        """Holds the array until it is copied: a GPU that reads pageable memory itself may do so any time later, where
+        others have staged it when the call returns."""
+        host = np.ascontiguousarray(array, buffer.dtype).reshape(-1)
+        buffer.set(host, stream=self._stream)
+        self._sent.append((self.mark(), host))
+        while self._sent and self._sent[0][0].done:
+            self._sent.popleft()
 
     def to_host(self, buffer: Buffer) -> npt.NDArray[Any]:
         """Waits for the stream first."""
@@ -213,6 +238,7 @@ class CupyDevice:
     def synchronize(self) -> None:
         """Waits for the stream, the only one that is used."""
         self._stream.synchronize()
+        self._sent.clear()
 
     def mark(self) -> Any:
         """A CUDA event."""

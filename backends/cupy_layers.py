@@ -37,38 +37,44 @@ class Back(Protocol):
         """
 
 
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How a layer's output ends.
+
+    Attributes
+    ----------
+    finish : what is done with the output; layers whose output is nobody's to finish take `PLAIN`.
+    out : where the output goes; None for a value of its own.
+    addend : added to the output before it is finished, by layers that have `adds`.
+    """
+
+    finish: Finish = PLAIN
+    out: Value | None = None
+    addend: Value | None = None
+
+
+AS_IS = Ending()
+"""An output of its own, not finished."""
+
+
 class Layer:
     """One layer of a network."""
 
     adds = False
-    """Whether `emit` takes an `addend`."""
+    """Whether `emit` takes an ending with an `addend`."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def output(self, program: Program, finish: Finish, out: Value | None) -> Value:
-        """Where the layer's output goes: to `out` when that is given."""
-        y = out or program.value(inner_shape(self.node.output_shape))
-        y.finish = finish
+    def output(self, program: Program, ending: Ending) -> Value:
+        """Where the layer's output goes."""
+        assert self.adds or ending.addend is None
+        y = ending.out or program.value(inner_shape(self.node.output_shape))
+        y.finish = ending.finish
         return y
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
-        """Appends the forward launches: the output, finished, and the way back.
-
-        Parameters
-        ----------
-        x : the input.
-        finish : what is done with the output; values without one take `PLAIN`.
-        out : where the output goes; None for a value of its own.
-        addend : added to the output before it is finished, by layers that have `adds`.
-        """
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
+        """Appends the forward launches for the input `x`: the output, finished, and the way back."""
         raise NotImplementedError
 
 
@@ -82,7 +88,7 @@ class InputGradient:
     """The last arguments and constants of every kernel that makes the gradient of a layer's input."""
 
     dx: Value
-    defines: dict[str, int]
+    defines: dict[str, int | str]
     other: tuple[Any, ...]
     x: tuple[Any, ...]
     finish: tuple[Any, ...]
@@ -173,18 +179,11 @@ def emit_gradient(
 class Apply(Layer):
     """Activation and dropout by themselves, where no layer before could finish its output with them."""
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """One launch each way."""
-        y = out or program.like(x)
+        y = self.output(program, ending)
         y.canonical = x.canonical
-        emit_apply(program, x, y, finish)
+        emit_apply(program, x, y, ending.finish)
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
             if not self.node.needs_input_gradient:
@@ -201,14 +200,7 @@ class Flatten(Layer):
         super().__init__(node)
         self.shared_input = shared_input
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """No launch, unless the input is part of a wider value."""
         if x.height * x.width == 1 and not self.shared_input:
             return x, _same(program, x)
@@ -248,14 +240,7 @@ def _same(program: Program, x: Value, *, through: bool = False) -> Back:
 class Canonical(Layer):
     """Features in the order C×H×W, where those of another branch are so."""
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """One launch each way; none where the features are in that order."""
         if x.canonical is None:
             return x, _same(program, x)
@@ -273,7 +258,7 @@ class Canonical(Layer):
     def _exchange(self, program: Program, x: Value, y: Value, one: int, two: int) -> None:
         program.launch_elements(
             POINTWISE,
-            PLAIN.defines | {"ADD": 0, "SH": 1, "SW": 1},
+            {"SH": 1, "SW": 1},
             "exchange_axes",
             y.size,
             (x, x.stride, y, y.stride, one, two, y.rows, y.channels),
@@ -287,19 +272,12 @@ class OptionA(Layer):
         super().__init__(node)
         self.defines = {"SH": layer.stride[0], "SW": layer.stride[1]}
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """One launch each way."""
-        y = self.output(program, finish, out)
+        y = self.output(program, ending)
         program.launch_elements(
             POINTWISE,
-            finish.defines | self.defines | {"ADD": 0},
+            y.finish.defines | self.defines,
             "subsample",
             y.size,
             (
@@ -312,7 +290,7 @@ class OptionA(Layer):
                 y.width,
                 y.rows,
                 y.channels,
-                *program.finish_args(finish),
+                *program.finish_args(y.finish),
             ),
         )
 

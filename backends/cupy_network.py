@@ -10,9 +10,11 @@ from dlbench.spec.network import Node
 
 from .cupy_convolution import Convolution
 from .cupy_layers import (
+    AS_IS,
     Apply,
     Back,
     Canonical,
+    Ending,
     Flatten,
     Layer,
     OptionA,
@@ -24,6 +26,7 @@ from .cupy_norm import BatchNorm
 from .cupy_parameters import Parameters
 from .cupy_pool import GlobalAvgPool, Pool
 from .cupy_program import PLAIN, Finish, Program, Value
+from .relu_pool import pool_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,18 +48,11 @@ class Stage:
     pool: Pool | None = None
     """A max pool that the kernel of a convolution takes before the finish."""
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None,
-        addend: Value | None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """Appends the forward launches; see `Layer.emit`."""
         if self.pool is not None and isinstance(self.layer, Convolution):
-            return self.layer.emit_pooled(program, x, self.pool, finish, out)
-        return self.layer.emit(program, x, finish, out, addend)
+            return self.layer.emit_pooled(program, x, self.pool, ending)
+        return self.layer.emit(program, x, ending)
 
 
 class Chain:
@@ -64,7 +60,7 @@ class Chain:
 
     def __init__(self, nodes: Sequence[Node], context: Context, *, branch: bool = False) -> None:
         self.stages: list[Stage] = []
-        for node in _pool_first(nodes):
+        for node in pool_first(nodes):
             finish = _finish(node, context)
             if finish is None:
                 layer = _make(node, context, branch and not self.stages)
@@ -110,22 +106,21 @@ class Chain:
             return False
         return self.stages[-1].layer.adds and self.stages[-1].finish.is_identity
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        out: Value | None = None,
-        addend: Value | None = None,
-        finish: Finish = PLAIN,
-    ) -> tuple[Value, Back]:
-        """Appends all layers' launches. `out`, `addend` and `finish` are for the last one."""
+    def emit(self, program: Program, x: Value, ending: Ending = AS_IS) -> tuple[Value, Back]:
+        """Appends all layers' launches. `ending` is for the last one, and a finish in it takes the place of its own."""
         first, y = x, x
         backs: list[Back] = []
-        places = _places(program, self.stages, out)
-        for number, (stage, place) in enumerate(zip(self.stages, places, strict=True)):
-            last = number == len(self.stages) - 1
-            done = finish if last and not finish.is_identity else stage.finish
-            y, back = stage.emit(program, y, done, place, addend if last else None)
+        endings = [
+            Ending(stage.finish, place)
+            for stage, place in zip(
+                self.stages, _places(program, self.stages, ending.out), strict=True
+            )
+        ]
+        if endings:
+            finish = self.stages[-1].finish if ending.finish.is_identity else ending.finish
+            endings[-1] = dataclasses.replace(endings[-1], finish=finish, addend=ending.addend)
+        for stage, own in zip(self.stages, endings, strict=True):
+            y, back = stage.emit(program, y, own)
             backs.append(back)
 
         def back_through(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
@@ -170,28 +165,21 @@ class Residual(Layer):
         self.body = Chain(node.body, context, branch=True)
         self.shortcut = Chain(node.shortcut, context, branch=True)
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """The body's last kernel adds the shortcut where it can."""
         around, around_back = self.shortcut.emit(program, x)
         if self.body.ends_in_sum:
-            y = self.output(program, finish, out)
-            y, through_back = self.body.emit(program, x, y, around, finish)
+            y = self.output(program, ending)
+            y, through_back = self.body.emit(program, x, Ending(ending.finish, y, around))
             through_finish = PLAIN
         else:
             through, through_back = self.body.emit(program, x)
             if through.canonical != around.canonical:
                 through, through_back = _canonical(program, self.node, through, through_back)
                 around, around_back = _canonical(program, self.node, around, around_back)
-            y = self.output(program, finish, out)
+            y = self.output(program, ending)
             y.canonical = through.canonical
-            emit_apply(program, through, y, finish, around)
+            emit_apply(program, through, y, ending.finish, around)
             through_finish = through.finish
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
@@ -213,7 +201,7 @@ class Residual(Layer):
 
 def _canonical(program: Program, node: Node, value: Value, back: Back) -> tuple[Value, Back]:
     """A branch's features in the canonical order."""
-    ordered, reorder_back = Canonical(node).emit(program, value, PLAIN)
+    ordered, reorder_back = Canonical(node).emit(program, value, AS_IS)
 
     def back_through(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
         dx = reorder_back(dy)
@@ -237,21 +225,14 @@ class Concat(Layer):
         self.body = Chain(node.body, context, branch=True)
         self.channels = node.input_shape[0]
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """The gradient of x is made in the place of the gradient of the channels that are x."""
-        y = self.output(program, PLAIN, out)
+        y = self.output(program, ending)
         beside = y.part(0, self.channels)
         if x.root is not y.root or x.offset != y.offset or x.stride != y.stride:
             emit_apply(program, x, beside, PLAIN)
         made, body_back = self.body.emit(
-            program, x, y.part(self.channels, y.channels - self.channels)
+            program, x, Ending(out=y.part(self.channels, y.channels - self.channels))
         )
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
@@ -264,23 +245,6 @@ class Concat(Layer):
             return body_back(through, side, undo)
 
         return y, back
-
-
-def _pool_first(nodes: Sequence[Node]) -> list[Node]:
-    """Relu and a max pool behind it change places: the same values and gradients, with a quarter of the work.
-
-    The larger of two numbers stays the larger after relu; where relu makes ties, it makes zeros, which send
-    no gradient anywhere.
-    """
-    result = list(nodes)
-    for i in range(len(result) - 1):
-        relu, pool = result[i], result[i + 1]
-        if isinstance(relu.layer, spec.Relu) and isinstance(pool.layer, spec.MaxPool):
-            after = dataclasses.replace(
-                relu, input_shape=pool.output_shape, output_shape=pool.output_shape
-            )
-            result[i : i + 2] = [pool, after]
-    return result
 
 
 def _finish(node: Node, context: Context) -> Finish | None:

@@ -9,12 +9,13 @@ import numpy as np
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from .cupy_layers import Back, Layer, input_gradient
+from .cupy_layers import Back, Ending, Layer, input_gradient
 from .cupy_parameters import Current, Parameters, Parts
-from .cupy_program import Finish, Program, Value
+from .cupy_program import Program, Value
 
 _SOURCES = ("kernels_norm.cu",)
 _THREADS = 256
+"""A power of two: sums are halved until one is left."""
 _MOST_CHANNELS = 32
 _LEAST_CHANNELS = 8
 _MOST_SHARES = 128
@@ -69,23 +70,16 @@ class BatchNorm(Layer):
         self.scale, self.shift = (Current(self.block, m) for m in self.block.members)
         self.running = tuple(Current(running, member) for member in running.members)
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """Training: sums, then the result. Inference: the result."""
-        y = self.output(program, finish, out)
+        y, addend = self.output(program, ending), ending.addend
         processors = program.device.multiprocessors
         rows, channels = x.rows, x.channels
         shares = _grid(rows, channels, processors, _MOST_SHARES)
         grid = _grid(rows, channels, 2 * processors, rows)
         wide = {"CT": grid.channels_per_block}
         other = addend or x
-        defines = finish.defines | wide | {"ADD": int(addend is not None)}
+        defines = y.finish.defines | wide | {"ADD": int(addend is not None)}
         ends = (x, x.stride, other, other.stride, y, y.stride, rows, channels, grid.rows_per_block)
         eps, momentum = self.layer.eps, self.layer.momentum
         if not program.training:
@@ -101,7 +95,7 @@ class BatchNorm(Layer):
                     self.shift,
                     *self.running,
                     np.float32(eps),
-                    *program.finish_args(finish),
+                    *program.finish_args(y.finish),
                 ),
             )
             return y, _no_way_back
@@ -109,7 +103,7 @@ class BatchNorm(Layer):
         saved = program.scratch(2 * channels)
         program.launch(
             _SOURCES,
-            wide | {"ADD": 0},
+            wide,
             "norm_statistics",
             shares.size,
             _THREADS,
@@ -133,7 +127,7 @@ class BatchNorm(Layer):
                 np.float32(eps),
                 np.float32(momentum),
                 np.float32(1 - momentum),
-                *program.finish_args(finish),
+                *program.finish_args(y.finish),
             ),
         )
 
@@ -141,7 +135,7 @@ class BatchNorm(Layer):
             sums = program.scratch(2 * shares.row_blocks * channels)
             program.launch(
                 _SOURCES,
-                wide | {"ADD": 0},
+                wide,
                 "norm_gradient_sums",
                 shares.size,
                 _THREADS,

@@ -15,14 +15,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.spec.training import Adagrad, Adam, AdamW, Optimizer, Sgd
+from dlbench.spec.training import Adam, AdamW, Optimizer, Sgd
 from dlbench.spec.workload import Weights
 
-from .cupy_device import Buffer, Device
+from .cupy_device import Buffer, Defines, Device
 from .cupy_program import Placed, Program
 
-_PER_BLOCK = 256
-"""Elements that a block of kernels_optimizer.cu updates."""
+_THREADS = 64
+_PER_BLOCK = 4 * _THREADS
+"""Elements that a block of kernels_optimizer.cu updates; on their multiples, parameters begin."""
 
 PROGRESS = np.dtype(
     [
@@ -238,14 +239,12 @@ class Update:
         rule = self._rule
         args = [self._values, parts, table, self._first, self._second, program.progress]
         args += [np.float32(number) for number in self._numbers()]
-        defines = {
-            "RULE": {Sgd: 0, Adam: 1, AdamW: 2, Adagrad: 3}[type(rule)],
+        defines: Defines = {
+            "RULE": type(rule).__name__.upper(),
             "NESTEROV": int(isinstance(rule, Sgd) and rule.nesterov),
             "MOMENTUM": int(isinstance(rule, Sgd) and rule.momentum > 0),
         }
-        program.launch(
-            ("kernels_optimizer.cu",), defines, "update", (len(places),), _PER_BLOCK // 4, args
-        )
+        program.launch(("kernels_optimizer.cu",), defines, "update", (len(places),), _THREADS, args)
 
     def _numbers(self) -> tuple[float, ...]:
         """The kernel's momentum, weight decay, beta1, 1 - beta1, beta2, 1 - beta2, eps."""

@@ -8,8 +8,8 @@ from dlbench.errors import PlanRefused
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from .cupy_layers import Back, Layer, input_gradient
-from .cupy_program import Finish, Program, Value
+from .cupy_layers import Back, Ending, Layer, input_gradient
+from .cupy_program import Program, Value
 
 _SOURCE = "kernels_pool.cu"
 _NO_WINDOW = {"KH": 1, "KW": 1, "SH": 1, "SW": 1}
@@ -35,21 +35,14 @@ class Pool(Layer):
         """Whether it is the maximum of 2×2, side by side, which a convolution can take itself."""
         return self.largest and self.padding == (0, 0) and set(self.defines.values()) == {2}
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """A maximum also leaves which place of its window it came from, for the way back."""
-        y = self.output(program, finish, out)
+        y = self.output(program, ending)
         places = program.value(y.shape, np.uint8) if self.largest else None
         vector = min(x.vector, y.vector)
         program.launch_elements(
             _SOURCE,
-            finish.defines | self.defines | {"ADD": 0, "VC": vector},
+            y.finish.defines | self.defines | {"VC": vector},
             "max_pool" if self.largest else "avg_pool",
             y.size // vector,
             (
@@ -57,7 +50,7 @@ class Pool(Layer):
                 *(() if places is None else (places,)),
                 *self._geometry(x, y),
                 y.size,
-                *program.finish_args(finish),
+                *program.finish_args(y.finish),
             ),
         )
         return y, self.back(program, x, y, places)
@@ -95,23 +88,16 @@ class Pool(Layer):
 class GlobalAvgPool(Layer):
     """The mean of each channel of an image."""
 
-    def emit(
-        self,
-        program: Program,
-        x: Value,
-        finish: Finish,
-        out: Value | None = None,
-        addend: Value | None = None,
-    ) -> tuple[Value, Back]:
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """A thread sums a channel of an image."""
-        y = self.output(program, finish, out)
+        y = self.output(program, ending)
         pixels, vector = x.height * x.width, min(x.vector, y.vector)
         program.launch_elements(
             _SOURCE,
-            finish.defines | _NO_WINDOW | {"ADD": 0, "VC": vector},
+            y.finish.defines | _NO_WINDOW | {"VC": vector},
             "global_avg_pool",
-            y.size,
-            (x, x.stride, y, y.stride, pixels, x.channels, y.size, *program.finish_args(finish)),
+            y.size // vector,
+            (x, x.stride, y, y.stride, pixels, x.channels, y.size, *program.finish_args(y.finish)),
         )
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:

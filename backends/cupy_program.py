@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .cupy_device import Buffer, Device, Size
+from dlbench.errors import PlanRefused
 
-ACTIVATIONS = {"identity": 0, "relu": 1, "leaky_relu": 2, "sigmoid": 3, "tanh": 4}
-"""The numbers of kernels_common.cu."""
+from .cupy_device import Buffer, Defines, Device, Size
 
 _MOST_ELEMENTS = 2**31 - 1
 ELEMENTS_PER_BLOCK = 256
@@ -47,9 +46,9 @@ class Finish:
         return self.activation == "identity" and not self.rate
 
     @property
-    def defines(self) -> dict[str, int]:
+    def defines(self) -> dict[str, int | str]:
         """The constants of kernels_common.cu."""
-        return {"ACTIVATION": ACTIVATIONS[self.activation], "DROPOUT": int(self.rate > 0)}
+        return {"ACTIVATION": self.activation.upper(), "DROPOUT": int(self.rate > 0)}
 
     @property
     def scalars(self) -> tuple[Any, ...]:
@@ -85,6 +84,10 @@ class Value(Placed):
     stride : elements from pixel to pixel; more than `channels` for a part of a wider value.
     finish : what was done to it last. Whoever makes its gradient undoes that (see `cupy_layers`).
     canonical : C×H×W where these are features in the order H×W×C.
+
+    Raises
+    ------
+    PlanRefused : more elements than kernels can count.
     """
 
     def __init__(
@@ -97,8 +100,18 @@ class Value(Placed):
         self.offset = 0
         self.finish = PLAIN
         self.canonical: tuple[int, int, int] | None = None
-        self.root = self
+        self._root: Value | None = None
         self.buffer: Buffer | None = None
+        if self.size > _MOST_ELEMENTS:
+            shown = " × ".join(map(str, (samples, *shape)))
+            raise PlanRefused(
+                f"cupy counts to 2³¹ - 1, and an array of {shown} has more elements; a smaller --batch"
+            )
+
+    @property
+    def root(self) -> Value:
+        """The value whose memory this is a part or another view of; itself for most."""
+        return self._root or self
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -135,7 +148,7 @@ class Value(Placed):
     def part(self, start: int, channels: int) -> Value:
         """The channels from `start` on."""
         part = Value(self.samples, (self.height, self.width, channels), self.dtype)
-        part.stride, part.offset, part.root = self.stride, self.offset + start, self.root
+        part.stride, part.offset, part._root = self.stride, self.offset + start, self.root
         return part
 
     def reshaped(self, shape: tuple[int, int, int]) -> Value:
@@ -143,7 +156,7 @@ class Value(Placed):
         assert self.is_dense
         assert math.prod(shape) == math.prod(self.shape)
         view = Value(self.samples, shape, self.dtype)
-        view.offset, view.root, view.finish = self.offset, self.root, self.finish
+        view.offset, view._root, view.finish = self.offset, self.root, self.finish
         return view
 
     def overlaps(self, other: Value) -> bool:
@@ -160,14 +173,18 @@ class Value(Placed):
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """One kernel launch. Arguments are NumPy scalars, buffers, or things that have a `memory` when it is bound."""
+    """One kernel launch. Arguments are NumPy scalars, buffers, or things that have a `memory` when it is bound.
+
+    `flops` counts the multiplications and additions of a matrix product; 0 where there is none.
+    """
 
     sources: tuple[str, ...]
-    defines: dict[str, int]
+    defines: Defines
     name: str
     grid: Size
     block: Size
     args: tuple[Any, ...]
+    flops: int = 0
 
     @property
     def values(self) -> list[Value]:
@@ -188,10 +205,7 @@ class Program:
 
     def value(self, shape: tuple[int, int, int], dtype: npt.DTypeLike = np.float32) -> Value:
         """A new value of the program's batch."""
-        value = Value(self.samples, shape, dtype)
-        if value.size > _MOST_ELEMENTS:
-            raise MemoryError(f"a layer's {value.size} elements are more than kernels can count")
-        return value
+        return Value(self.samples, shape, dtype)
 
     def scratch(self, size: int) -> Value:
         """Memory for what one launch leaves to another, not a number for each sample."""
@@ -204,23 +218,33 @@ class Program:
     def launch(
         self,
         sources: Sequence[str],
-        defines: dict[str, int],
+        defines: Defines,
         name: str,
         grid: tuple[int, ...],
         threads: int,
         args: Sequence[Any],
+        flops: int = 0,
     ) -> None:
-        """Records a launch; Python integers among the arguments are the kernel's ``int``."""
+        """Records a launch; Python integers among the arguments are the kernel's ``int``.
+
+        The kernel is compiled for blocks of `threads`, its constant ``THREADS``.
+        """
         x, y, z = (*grid, 1, 1)[:3]
         typed = tuple(np.int32(arg) if type(arg) is int else arg for arg in args)
         self.launches.append(
             Launch(
-                ("kernels_common.cu", *sources), defines, name, (x, y, z), (threads, 1, 1), typed
+                ("kernels_common.cu", *sources),
+                {**defines, "THREADS": threads},
+                name,
+                (x, y, z),
+                (threads, 1, 1),
+                typed,
+                flops,
             )
         )
 
     def launch_elements(
-        self, source: str, defines: dict[str, int], name: str, size: int, args: Sequence[Any]
+        self, source: str, defines: Defines, name: str, size: int, args: Sequence[Any]
     ) -> None:
         """Records a launch of one thread an element."""
         self.launch(
@@ -234,10 +258,17 @@ class Program:
     def prepare(self, kept: Sequence[Value]) -> None:
         """Gives values their memory, compiles, binds. `kept` values have memory, or outlive the run."""
         self._place(kept)
+        bound = []
         for launch in self.launches:
             kernel = self.device.kernel(launch.sources, launch.defines, launch.name)
             args = tuple(a.memory if isinstance(a, Placed) else a for a in launch.args)
-            self._bound.append(self.device.bind(kernel, launch.grid, launch.block, args))
+            bound.append(self.device.bind(kernel, launch.grid, launch.block, args))
+        self._bound = bound
+
+    @property
+    def bound(self) -> Sequence[tuple[Launch, Callable[[], None]]]:
+        """Each launch with what queues it; none before `prepare`."""
+        return list(zip(self.launches, self._bound, strict=False))
 
     def run(self) -> None:
         """Queues all launches."""
@@ -253,17 +284,21 @@ class Program:
         }
         lasting = {value.root for value in kept}
         free: list[Buffer] = []
+        # Given to the roots in the end, so that one attempt that fails leaves nothing to the next.
+        places: dict[Value, Buffer] = {}
         for root in lasting:
             if root.buffer is None:
-                root.buffer = self.device.buffer(root.size, root.dtype)
+                places[root] = self.device.buffer(root.size, root.dtype)
         for number, launch in enumerate(self.launches):
             roots = dict.fromkeys(value.root for value in launch.values)
             for root in roots:
-                if root.buffer is None:
-                    root.buffer = self._take(free, root)
+                if root.buffer is None and root not in places:
+                    places[root] = self._take(free, root)
             for root in roots:
-                if last_use[root] == number and root not in lasting:
-                    free.append(root.buffer)
+                if last_use[root] == number and root not in lasting and root in places:
+                    free.append(places[root])
+        for root, buffer in places.items():
+            root.buffer = buffer
 
     def _take(self, free: list[Buffer], root: Value) -> Buffer:
         fitting = [b for b in free if b.dtype == root.dtype and b.size >= root.size]

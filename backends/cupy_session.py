@@ -27,8 +27,9 @@ from .cupy_parameters import LEARNING_RATE_BYTES, PROGRESS, Parameters, Update, 
 from .cupy_program import Program, Value
 
 _LOSS_SLOTS = 65536
-"""Losses that are kept apart: LOSS_SLOTS of kernels_loss.cu."""
+"""Losses that are kept apart."""
 _LOSS_THREADS = 512
+"""A power of two: sums are halved until one is left."""
 _ALIGNMENT_BYTES = 256
 
 
@@ -60,11 +61,15 @@ class Loss:
 
 
 class Session:
-    """See `dlbench.contract.Session`. Uses nothing of CUDA but what `device` offers."""
+    """See `dlbench.contract.Session`. Uses nothing of CUDA but what `device` offers.
+
+    `programs` are the launches of a training step (True) and of an inference (False).
+    """
 
     def __init__(
         self, device: Device, plan: Plan, workload: Workload, weights: Weights, mode: str
     ) -> None:
+        device.new_peak()
         self.learning_rate = workload.optimizer.learning_rate
         self._device = device
         self._plan = plan
@@ -93,7 +98,7 @@ class Session:
         self._update = Update(device, self._parameters, workload.optimizer)
         self._update.emit(training)
         inference, self._output = self._build(training=False)
-        self._programs = {True: training, False: inference}
+        self.programs = {True: training, False: inference}
         self._runs: dict[bool, Callable[[], None]] = {}
         start = np.zeros(1, PROGRESS)
         start["seed"] = plan.seed % 2**32
@@ -122,7 +127,7 @@ class Session:
         betas = [np.float64(beta) for beta in betas_of(self._workload.optimizer)]
         program.launch(
             ("kernels_loss.cu",),
-            {},
+            {"SLOTS": _LOSS_SLOTS},
             "cross_entropy" if self._labels else "mean_squared_error",
             (1,),
             _LOSS_THREADS,
@@ -148,7 +153,7 @@ class Session:
         self._device.copy(self._batch, batch.buffer)
         run = self._runs.get(training)
         if run is None:
-            program = self._programs[training]
+            program = self.programs[training]
             program.prepare([self._input, self._targets, self._output])
             run = program.run
             if self._mode == "graph":
@@ -160,7 +165,10 @@ class Session:
     def facts(self) -> Mapping[str, str | int]:
         """The device, what it tells, and whether the matrix products were seen to round their factors."""
         if self._rounds is None:
+            # The memory that it takes to see that is not this session's.
+            peak_bytes = self._device.peak_bytes
             self._rounds = _rounds_inputs(self._device, self._plan.precision)
+            self._device.peak_bytes = peak_bytes
         seen: dict[str, str | int] = {
             "device": self._device.name,
             "tf32": "on" if self._rounds else "off",
@@ -168,12 +176,21 @@ class Session:
         return {**seen, **self._device.facts}
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
-        """A copy of the batch, channels last."""
+        """A copy of the batch, channels last; queued.
+
+        Raises
+        ------
+        ValueError : a label that is none of the classes.
+        """
         given = np.asarray(inputs, np.float32)
         last = given.transpose(0, 2, 3, 1) if given.ndim == 4 else given
         wanted = np.asarray(targets)
         if self._labels:
-            wanted = self._label_order()[wanted].astype(np.int32)
+            order = self._label_order()
+            if not ((wanted >= 0) & (wanted < len(order))).all():
+                # A negative one would count from the end.
+                raise ValueError(f"labels must be from 0 to {len(order) - 1}, got {wanted}")
+            wanted = order[wanted].astype(np.int32)
         else:
             shape = (len(wanted), *self._workload.output_shape)
             wanted = self._from_canonical(wanted.reshape(shape).astype(np.float32))

@@ -28,7 +28,7 @@ _SHARES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128)
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """Constants of kernels_gemm.cu.
+    """Constants of kernels_gemm.cu, but for `threads`, which every launch gives.
 
     Attributes
     ----------

@@ -1,6 +1,8 @@
 // What every kernel file uses: activations, dropout's random numbers, and how a gradient is finished.
 //
-// Activations are numbered, so that one source serves all of them and the compiler removes the others:
+// Constants: THREADS (of a block, as it is launched), ACTIVATION, DROPOUT, ADD (whether another path's values are added).
+//
+// Activations have names, so that one source serves all of them and the compiler removes the others:
 #define IDENTITY 0
 #define RELU 1
 #define LEAKY_RELU 2
@@ -12,6 +14,9 @@
 #endif
 #ifndef DROPOUT
 #define DROPOUT 0
+#endif
+#ifndef ADD
+#define ADD 0
 #endif
 
 // Where a step is: advanced on the device, so that a captured graph stays right from step to step.
@@ -83,10 +88,19 @@ __device__ __forceinline__ bool kept(long long element, const Progress* progress
     return word >= finish.threshold;
 }
 
+// No less than 0. NaN stays: fmaxf would make 0 of it, and hide that a training has diverged.
+__device__ __forceinline__ float no_less_than_0(float value) { return 0.0f > value ? 0.0f : value; }
+
+// Whether a maximum goes over to `value`: only a larger one, so the first of equals stays, and NaN is the largest.
+__device__ __forceinline__ bool beats(float value, float best)
+{
+    return value > best || (value != value && best == best);
+}
+
 // A layer's output from its value: activation, then dropout.
 __device__ __forceinline__ float finished(float value, long long element, const Progress* progress, Finish finish)
 {
-    if (ACTIVATION == RELU) value = fmaxf(value, 0.0f);
+    if (ACTIVATION == RELU) value = no_less_than_0(value);
     if (ACTIVATION == LEAKY_RELU) value = value > 0.0f ? value : finish.slope * value;
     if (ACTIVATION == SIGMOID) value = 1.0f / (1.0f + expf(-value));
     if (ACTIVATION == TANH) value = tanhf(value);
@@ -105,4 +119,13 @@ __device__ __forceinline__ float slope_at(float output, long long element, const
     if (ACTIVATION == TANH) return (1.0f - output) * (1.0f + output);
     if (DROPOUT) return kept(element, progress, finish) ? finish.scale : 0.0f;
     return 1.0f;
+}
+
+// What every kernel makes of the gradient of a layer's input before it stores it: what another path brought is added,
+// then the input's own activation undone. `other` and `x` point at the element; what is not asked for is not read.
+__device__ __forceinline__ float undone(float gradient, const float* other, const float* x, long long element,
+                                        const Progress* progress, Finish finish)
+{
+    if (ADD) gradient += *other;
+    return gradient * slope_at(ACTIVATION != IDENTITY ? *x : 0.0f, element, progress, finish);
 }

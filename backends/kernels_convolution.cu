@@ -28,9 +28,11 @@ struct Shape {
 // Far enough outside that no tap brings it inside again.
 #define NOWHERE (-(1 << 28))
 
-// (tap, channel) from a k, advanced by BK at a time.
+// (tap, channel) from a k, advanced by BK at a time: like the digits of a number to which always the same is added, so
+// that each digit carries once at the most, however few channels there are.
 struct Tap {
     int row, column, channel;
+    int more_rows, more_columns, more_channels;
 
     __device__ __forceinline__ void start(int k, int channels)
     {
@@ -38,19 +40,26 @@ struct Tap {
         row = tap / KW;
         column = tap % KW;
         channel = k - tap * channels;
+        int more_taps = POINTWISE ? 0 : BK / channels;
+        more_rows = more_taps / KW;
+        more_columns = more_taps % KW;
+        more_channels = BK - more_taps * channels;
     }
 
     __device__ __forceinline__ void advance(int channels)
     {
-        channel += BK;
-        if (!POINTWISE)
-            while (channel >= channels) {
-                channel -= channels;
-                if (++column == KW) {
-                    column = 0;
-                    ++row;
-                }
-            }
+        channel += more_channels;
+        if (POINTWISE) return;
+        column += more_columns;
+        row += more_rows;
+        if (channel >= channels) {
+            channel -= channels;
+            ++column;
+        }
+        if (column >= KW) {
+            column -= KW;
+            ++row;
+        }
     }
 };
 

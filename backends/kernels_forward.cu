@@ -1,8 +1,10 @@
-// The forward product of kernels_convolution.cu. Constants: BIAS, POOL.
+// The forward product of kernels_convolution.cu. Constants: BIAS, POOL (not with POINTWISE).
 //
 // With POOL the largest of each 2 x 2 outputs is taken before anything is written: a quarter of the output goes to
 // memory, and none of it has to be read again. `out_height` and `out_width` are then those of the pooled output, and
 // `pixels` is four for each of its pixels.
+
+static_assert(!(POOL && POINTWISE), "the rows of windows are not in the order of the input's pixels");
 
 // Row `m` of the product as a pixel of the output. With POOL four rows make a pooling window, so that a thread holds
 // it whole.
@@ -63,9 +65,7 @@ struct Windows : AlongK<BM, VA> {
                 if ((unsigned)row < (unsigned)shape.height && (unsigned)column < (unsigned)shape.width)
                     offset = base[pass] + (row * shape.width + column) * stride + tap.channel;
             }
-#pragma unroll
-            for (int v = 0; v < VA; ++v) values[pass][v] = 0.0f;
-            if (offset >= 0 && at < k_end) load<VA>(values[pass], x + offset);
+            load_or_zero<VA>(values[pass], x, at < k_end ? offset : -1);
         }
         at += BK;
         tap.advance(shape.channels);
@@ -86,10 +86,8 @@ struct Weights : AlongSide<BN, VB> {
     {
 #pragma unroll
         for (int pass = 0; pass < PASSES; ++pass) {
-#pragma unroll
-            for (int v = 0; v < VB; ++v) values[pass][v] = 0.0f;
             int row = at + k(pass);
-            if (row < k_end && column < columns) load<VB>(values[pass], weight + row * columns + column);
+            load_or_zero<VB>(values[pass], weight, row < k_end && column < columns ? row * columns + column : -1);
         }
         at += BK;
     }
@@ -148,7 +146,7 @@ struct PooledOutputs {
             int place = 0;
 #pragma unroll
             for (int other = 1; other < 4; ++other)
-                if (values[other] > best) {
+                if (beats(values[other], best)) {
                     best = values[other];
                     place = other;
                 }
@@ -177,8 +175,7 @@ convolution_forward(const float* __restrict__ x, int x_stride, const float* __re
     Product product;
     Windows a(x, x_stride, shape, rows, begin, end);
     Weights b(weight, shape, columns, begin, end);
-    NoSums none;
-    multiply(product, a, b, none, begin, end);
+    multiply(product, a, b, begin, end);
 #if SPLIT
     float* part = y + (long long)blockIdx.z * shape.pixels * shape.out_channels;
     Parts parts = {part, rows, columns, shape.pixels, shape.out_channels};

@@ -19,12 +19,13 @@
 #endif
 
 #if TF32
-#define THREADS (32 * (BM / WM) * (BN / WN))
+#define WARPS ((BM / WM) * (BN / WN))
+static_assert(THREADS == 32 * WARPS, "a warp makes WM x WN");
 // The 4 k and 8 rows that a warp's fragment reads then lie in 32 banks.
 #define PAD 8
 #else
 #define UNITS ((BM / TM) * (BN / TN))
-#define THREADS (GROUPS * UNITS)
+static_assert(THREADS == GROUPS * UNITS, "a thread of a group makes TM x TN");
 // Keeps rows aligned for float4 and spreads the transposing stores over the banks.
 #define PAD 4
 #endif
@@ -65,49 +66,63 @@ __device__ __forceinline__ float operand(float value)
 #endif
 }
 
-// How the threads of a block share out a tile of SIDE x BK whose elements lie one after the other along k: each
-// reads V of them and stores them apart, since tiles are kept k by k.
-template <int SIDE, int V>
-struct AlongK {
-    static constexpr int PER_PASS = THREADS * V / BK;
-    static constexpr int PASSES = (SIDE + PER_PASS - 1) / PER_PASS;
+// What a source reads: V elements of `base` from `offset` on, or zeros where that is below 0, outside of everything.
+template <int V>
+__device__ __forceinline__ void load_or_zero(float* values, const float* base, int offset)
+{
+#pragma unroll
+    for (int v = 0; v < V; ++v) values[v] = 0.0f;
+    if (offset >= 0) load<V>(values, base + offset);
+}
+
+// How the threads of a block share out ALONG x ACROSS elements that lie one after the other along the first: in each
+// pass a thread takes V of them, at `along()` and `across(pass)`.
+template <int ALONG, int ACROSS, int V>
+struct Passes {
+    static constexpr int PER_PASS = THREADS * V / ALONG;
+    static constexpr int PASSES = (ACROSS + PER_PASS - 1) / PER_PASS;
     float values[PASSES][V];
 
-    __device__ __forceinline__ int k() const { return (int)threadIdx.x % (BK / V) * V; }
-    __device__ __forceinline__ int side(int pass) const { return (int)threadIdx.x / (BK / V) + pass * PER_PASS; }
+    __device__ __forceinline__ int along() const { return (int)threadIdx.x % (ALONG / V) * V; }
+    __device__ __forceinline__ int across(int pass) const
+    {
+        return (int)threadIdx.x / (ALONG / V) + pass * PER_PASS;
+    }
+    __device__ __forceinline__ bool takes(int pass) const { return ACROSS % PER_PASS == 0 || across(pass) < ACROSS; }
+};
+
+// A tile of SIDE x BK whose elements lie one after the other along k: stored apart, since tiles are kept k by k.
+template <int SIDE, int V>
+struct AlongK : Passes<BK, SIDE, V> {
+    __device__ __forceinline__ int k() const { return this->along(); }
+    __device__ __forceinline__ int side(int pass) const { return this->across(pass); }
 
     __device__ __forceinline__ void put(float* tile)
     {
 #pragma unroll
-        for (int pass = 0; pass < PASSES; ++pass)
-            if (SIDE % PER_PASS == 0 || side(pass) < SIDE)
+        for (int pass = 0; pass < this->PASSES; ++pass)
+            if (this->takes(pass))
 #pragma unroll
-                for (int v = 0; v < V; ++v) tile[(k() + v) * (SIDE + PAD) + side(pass)] = operand(values[pass][v]);
+                for (int v = 0; v < V; ++v)
+                    tile[(k() + v) * (SIDE + PAD) + side(pass)] = operand(this->values[pass][v]);
     }
 };
 
 // The same where the elements of one k lie one after the other.
 template <int SIDE, int V>
-struct AlongSide {
-    static constexpr int PER_PASS = THREADS * V / SIDE;
-    static constexpr int PASSES = (BK + PER_PASS - 1) / PER_PASS;
-    float values[PASSES][V];
-
-    __device__ __forceinline__ int side() const { return (int)threadIdx.x % (SIDE / V) * V; }
-    __device__ __forceinline__ int k(int pass) const { return (int)threadIdx.x / (SIDE / V) + pass * PER_PASS; }
+struct AlongSide : Passes<SIDE, BK, V> {
+    __device__ __forceinline__ int side() const { return this->along(); }
+    __device__ __forceinline__ int k(int pass) const { return this->across(pass); }
 
     __device__ __forceinline__ void put(float* tile)
     {
 #pragma unroll
-        for (int pass = 0; pass < PASSES; ++pass)
-            if (BK % PER_PASS == 0 || k(pass) < BK) {
-                float* to = tile + k(pass) * (SIDE + PAD) + side();
-                if (V == 4)
-                    *(float4*)to = make_float4(operand(values[pass][0]), operand(values[pass][V > 1 ? 1 : 0]),
-                                               operand(values[pass][V > 2 ? 2 : 0]),
-                                               operand(values[pass][V > 3 ? 3 : 0]));
-                else
-                    *to = operand(values[pass][0]);
+        for (int pass = 0; pass < this->PASSES; ++pass)
+            if (this->takes(pass)) {
+                float made[V];
+#pragma unroll
+                for (int v = 0; v < V; ++v) made[v] = operand(this->values[pass][v]);
+                save<V>(tile + k(pass) * (SIDE + PAD) + side(), made);
             }
     }
 };
@@ -288,27 +303,10 @@ struct Product {
 #define WIDTH 4
 #endif
 
-// Sums of the columns of B, for the gradient of a bias: those of the tiles that come by anyway.
-struct NoSums {
-    __device__ __forceinline__ void add(const float* b_tile) {}
-};
-
-struct ColumnSums {
-    bool wanted;
-    float sum;
-
-    __device__ __forceinline__ void add(const float* b_tile)
-    {
-        if (wanted)
-#pragma unroll
-            for (int k = 0; k < BK; ++k) sum += b_tile[k * (BN + PAD) + threadIdx.x];
-    }
-};
-
 // The steps of a block from `begin` to `end`, a multiple of BK apart except at the end of k, where the sources give
 // zeros.
-template <class ASource, class BSource, class Sums>
-__device__ __forceinline__ void multiply(Product& product, ASource& a, BSource& b, Sums& sums, int begin, int end)
+template <class ASource, class BSource>
+__device__ __forceinline__ void multiply(Product& product, ASource& a, BSource& b, int begin, int end)
 {
     __shared__ __align__(16) float a_tiles[2][BK * (BM + PAD)];
     __shared__ __align__(16) float b_tiles[2][BK * (BN + PAD)];
@@ -326,7 +324,6 @@ __device__ __forceinline__ void multiply(Product& product, ASource& a, BSource& 
             b.fetch();
         }
         product.add(a_tiles[now], b_tiles[now]);
-        sums.add(b_tiles[now]);
         if (more) {
             a.put(a_tiles[1 - now]);
             b.put(b_tiles[1 - now]);

@@ -1,4 +1,4 @@
-// The input gradient of kernels_convolution.cu. Constant: ADD.
+// The input gradient of kernels_convolution.cu.
 
 // A of the input gradient: the output pixels whose windows cover the tile's input pixels.
 struct Covering : AlongK<BM, VA> {
@@ -42,9 +42,7 @@ struct Covering : AlongK<BM, VA> {
                 if (met && row < shape.out_height && column < shape.out_width)
                     offset = base[pass] + (row * shape.out_width + column) * stride + tap.channel;
             }
-#pragma unroll
-            for (int v = 0; v < VA; ++v) values[pass][v] = 0.0f;
-            if (offset >= 0 && at < k_end) load<VA>(values[pass], dy + offset);
+            load_or_zero<VA>(values[pass], dy, at < k_end ? offset : -1);
         }
         at += BK;
         tap.advance(shape.out_channels);
@@ -69,11 +67,8 @@ struct TurnedWeights : AlongK<BN, VB> {
         int rows = (tap.row * KW + tap.column) * shape.channels;
 #pragma unroll
         for (int pass = 0; pass < PASSES; ++pass) {
-#pragma unroll
-            for (int v = 0; v < VB; ++v) values[pass][v] = 0.0f;
-            int channel = first + side(pass);
-            if (at < k_end && channel < shape.channels)
-                load<VB>(values[pass], weight + (rows + channel) * shape.out_channels + tap.channel);
+            int channel = first + side(pass), offset = (rows + channel) * shape.out_channels + tap.channel;
+            load_or_zero<VB>(values[pass], weight, at < k_end && channel < shape.channels ? offset : -1);
         }
         at += BK;
         tap.advance(shape.out_channels);
@@ -101,12 +96,10 @@ struct InputGradients {
 #pragma unroll
         for (int i = 0; i < WIDTH; ++i) {
             bool there = STORE || column + i < columns;
-            float value = values[i] + (ADD && there ? other[row * other_stride + column + i] : 0.0f);
-            if (ACTIVATION != IDENTITY || DROPOUT) {
-                float output = ACTIVATION != IDENTITY && there ? x[row * x_stride + column + i] : 0.0f;
-                value *= slope_at(output, (long long)row * columns + column + i, progress, finish);
-            }
-            made[i] = value;
+            long long element = (long long)row * columns + column + i;
+            const float *added = other + (long long)row * other_stride + column + i;
+            const float *known = x + (long long)row * x_stride + column + i;
+            made[i] = there ? undone(values[i], added, known, element, progress, finish) : 0.0f;
         }
         store<STORE>(dx + row * stride + column, made, columns - column);
     }
@@ -124,8 +117,7 @@ convolution_input_gradient(const float* __restrict__ dy, int dy_stride, const fl
     Product product;
     Covering a(dy, dy_stride, shape, rows, begin, end);
     TurnedWeights b(weight, shape, columns, begin, end);
-    NoSums none;
-    multiply(product, a, b, none, begin, end);
+    multiply(product, a, b, begin, end);
 #if SPLIT
     float* part = dx + (long long)blockIdx.z * shape.pixels * shape.channels;
     Parts parts = {part, rows, columns, shape.pixels, shape.channels};

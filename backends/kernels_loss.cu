@@ -1,10 +1,7 @@
 // Losses: the mean loss and its gradient in one launch of one block, so that the mean is one sum in a fixed order.
 // The block is also where a training step turns from forward to backward: it counts the step for the optimizer.
-
-#define LOSS_THREADS 512
-
-// Kept apart, since the loss of a step may be read after later steps.
-#define LOSS_SLOTS 65536
+//
+// Constant: SLOTS, losses that are kept apart, since the loss of a step may be read after later steps.
 
 __device__ __forceinline__ void end_loss(float* shared, float sum, float mean_factor, float* losses,
                                          Progress* progress, double beta1, double beta2)
@@ -13,26 +10,26 @@ __device__ __forceinline__ void end_loss(float* shared, float sum, float mean_fa
     shared[thread] = sum;
     __syncthreads();
 #pragma unroll
-    for (int half = LOSS_THREADS / 2; half > 0; half /= 2) {
+    for (int half = THREADS / 2; half > 0; half /= 2) {
         if (thread < half) shared[thread] += shared[thread + half];
         __syncthreads();
     }
     if (thread == 0) {
-        losses[progress->draw % LOSS_SLOTS] = shared[0] * mean_factor;
+        losses[progress->draw % SLOTS] = shared[0] * mean_factor;
         progress->beta1_power *= beta1;
         progress->beta2_power *= beta2;
     }
 }
 
 // A thread takes a sample: as many as a step has, and few classes.
-extern "C" __global__ void __launch_bounds__(LOSS_THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 cross_entropy(const float* __restrict__ logits, int stride, const int* __restrict__ labels, int samples, int classes,
               float* __restrict__ gradient, int gradient_stride, float mean_factor, float* losses,
               Progress* progress, double beta1, double beta2)
 {
-    __shared__ float shared[LOSS_THREADS];
+    __shared__ float shared[THREADS];
     float loss = 0.0f;
-    for (int sample = threadIdx.x; sample < samples; sample += LOSS_THREADS) {
+    for (int sample = threadIdx.x; sample < samples; sample += THREADS) {
         const float* from = logits + (long long)sample * stride;
         float* to = gradient + (long long)sample * gradient_stride;
         float largest = from[0], sum = 0.0f;
@@ -47,14 +44,14 @@ cross_entropy(const float* __restrict__ logits, int stride, const int* __restric
 }
 
 // Mean over all elements, rows x columns; the targets are dense.
-extern "C" __global__ void __launch_bounds__(LOSS_THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
 mean_squared_error(const float* __restrict__ outputs, int stride, const float* __restrict__ targets, int rows,
                    int columns, float* __restrict__ gradient, int gradient_stride, float mean_factor, float* losses,
                    Progress* progress, double beta1, double beta2)
 {
-    __shared__ float shared[LOSS_THREADS];
+    __shared__ float shared[THREADS];
     float loss = 0.0f;
-    for (int element = threadIdx.x; element < rows * columns; element += LOSS_THREADS) {
+    for (int element = threadIdx.x; element < rows * columns; element += THREADS) {
         int row = element / columns, column = element - row * columns;
         float difference = outputs[(long long)row * stride + column] - targets[element];
         gradient[(long long)row * gradient_stride + column] = 2.0f * difference * mean_factor;

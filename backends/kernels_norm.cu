@@ -4,12 +4,12 @@
 // by adding these up (every block those of its own channels: cheaper than a launch of its own), then writes its share
 // of the result. Sums are added in a fixed order, so every run gives the same bits.
 //
-// A block of 256 threads takes CT neighbouring channels by 256 / CT rows at a time: contiguous reads of at least
-// 32 bytes for the few channels of a first layer, of 128 for 32 and more.
+// A block takes CT neighbouring channels by THREADS / CT rows at a time: contiguous reads of at least 32 bytes for the
+// few channels of a first layer, of 128 for 32 and more.
 //
-// Constants: CT, ADD.
+// Constant: CT.
 
-#define RT (256 / CT)
+#define RT (THREADS / CT)
 
 // Sums over the rows of a block: thread (channel, row) -> thread (channel, 0). All threads get the result.
 __device__ __forceinline__ float sum_rows(float* shared, float value)
@@ -29,11 +29,11 @@ __device__ __forceinline__ float sum_rows(float* shared, float value)
 // partial[share][0][channel] = mean, [1] = sum of squared differences from it, of rows share * per_share and so on.
 // The differences are taken from the share's first row, so that a mean that is large against the deviation does not
 // cost digits.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 norm_statistics(const float* __restrict__ x, int x_stride, int rows, int channels, int per_share,
                 float* __restrict__ partial)
 {
-    __shared__ float shared[256];
+    __shared__ float shared[THREADS];
     int channel = blockIdx.y * CT + threadIdx.x % CT;
     int begin = blockIdx.x * per_share, end = min(begin + per_share, rows);
     float sum = 0.0f, square = 0.0f, origin = 0.0f;
@@ -52,7 +52,7 @@ norm_statistics(const float* __restrict__ x, int x_stride, int rows, int channel
         float mean = sum / (float)(end - begin);
         float* to = partial + (long long)blockIdx.x * 2 * channels + channel;
         to[0] = origin + mean;
-        to[channels] = fmaxf(square - sum * mean, 0.0f);
+        to[channels] = no_less_than_0(square - sum * mean);
     }
 }
 
@@ -80,14 +80,14 @@ __device__ __forceinline__ void combine(float* shared, const float* partial, int
 
 // y = (x - mean) / sqrt(variance + eps) * scale + shift, plus another value with ADD. `saved` keeps mean and
 // 1 / deviation for the way back.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 norm_forward(const float* __restrict__ x, int x_stride, const float* other, int other_stride, float* y, int y_stride,
              int rows, int channels, int per_block, const float* __restrict__ partial, int shares, int per_share,
              const float* __restrict__ scales, const float* __restrict__ shifts, float* __restrict__ running_means,
              float* __restrict__ running_variances, float* __restrict__ saved, float eps, float momentum, float rest,
              const Progress* progress, float slope, float scale, unsigned threshold, unsigned layer)
 {
-    __shared__ float shared[256];
+    __shared__ float shared[THREADS];
     int channel = blockIdx.y * CT + threadIdx.x % CT;
     float mean, square;
     combine(shared, partial, shares, per_share, rows, channels, channel, mean, square);
@@ -96,8 +96,10 @@ norm_forward(const float* __restrict__ x, int x_stride, const float* other, int 
     if (blockIdx.x == 0 && threadIdx.x < CT) {
         saved[channel] = mean;
         saved[channels + channel] = inverse;
+        // Nobody trains on one row (the plan is refused); what is verified at batch 1 may have no more.
+        float unbiased = square / (float)max(rows - 1, 1);
         running_means[channel] = fmaf(momentum, mean, rest * running_means[channel]);
-        running_variances[channel] = fmaf(momentum, square / (float)(rows - 1), rest * running_variances[channel]);
+        running_variances[channel] = fmaf(momentum, unbiased, rest * running_variances[channel]);
     }
     Finish finish = {slope, scale, threshold, layer};
     float factor = inverse * scales[channel], shift = shifts[channel];
@@ -112,7 +114,7 @@ norm_forward(const float* __restrict__ x, int x_stride, const float* other, int 
 }
 
 // The same in inference, from the running statistics.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 norm_inference(const float* __restrict__ x, int x_stride, const float* other, int other_stride, float* y,
                int y_stride, int rows, int channels, int per_block, const float* __restrict__ scales,
                const float* __restrict__ shifts, const float* __restrict__ running_means,
@@ -135,11 +137,11 @@ norm_inference(const float* __restrict__ x, int x_stride, const float* other, in
 }
 
 // partial[share][0][channel] = sum of dy, [1] = sum of dy times the normalised x.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 norm_gradient_sums(const float* __restrict__ dy, int dy_stride, const float* __restrict__ x, int x_stride, int rows,
                    int channels, int per_share, const float* __restrict__ saved, float* __restrict__ partial)
 {
-    __shared__ float shared[256];
+    __shared__ float shared[THREADS];
     int channel = blockIdx.y * CT + threadIdx.x % CT;
     int begin = blockIdx.x * per_share, end = min(begin + per_share, rows);
     float sum = 0.0f, product = 0.0f, inverse = 0.0f;
@@ -164,7 +166,7 @@ norm_gradient_sums(const float* __restrict__ dy, int dy_stride, const float* __r
 
 // dx = scale / deviation * (dy - mean of dy - normalised x * mean of (dy * normalised x)), then as every gradient of
 // an input. The sums are the gradients of shift and scale.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 norm_gradient(const float* dy, int dy_stride, const float* __restrict__ x, int x_stride, const float* other,
               int other_stride, float* dx, int dx_stride, int rows, int channels, int per_block,
               const float* __restrict__ partial, int shares, const float* __restrict__ scales,
@@ -172,7 +174,7 @@ norm_gradient(const float* dy, int dy_stride, const float* __restrict__ x, int x
               float* __restrict__ shift_gradients, const Progress* progress, float slope, float scale,
               unsigned threshold, unsigned layer)
 {
-    __shared__ float shared[256];
+    __shared__ float shared[THREADS];
     int channel = blockIdx.y * CT + threadIdx.x % CT;
     float sum = 0.0f, product = 0.0f;
     if (channel < channels)
@@ -197,8 +199,8 @@ norm_gradient(const float* dy, int dy_stride, const float* __restrict__ x, int x
     for (int row = begin + (int)threadIdx.x / CT; row < end; row += RT) {
         float input = x[(long long)row * x_stride + channel];
         float value = factor * (dy[(long long)row * dy_stride + channel] - sum - (input - mean) * product);
-        if (ADD) value += other[(long long)row * other_stride + channel];
         dx[(long long)row * dx_stride + channel] =
-            value * slope_at(input, (long long)row * channels + channel, progress, finish);
+            undone(value, other + (long long)row * other_stride + channel, &input, (long long)row * channels + channel,
+                   progress, finish);
     }
 }

@@ -14,9 +14,6 @@ struct Place {
     int first, shares, apart, unused;
 };
 
-#define BLOCK 256
-#define THREADS (BLOCK / 4)
-
 __device__ __forceinline__ float4 plus(float4 a, float4 b)
 {
     return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
@@ -51,7 +48,7 @@ update(float* __restrict__ values, const float* __restrict__ parts, const Place*
 {
     Place place = places[blockIdx.x];
     float rate = progress->learning_rate, correction1 = 1.0f, correction2 = 1.0f;
-    int i = blockIdx.x * BLOCK + threadIdx.x * 4;
+    int i = (blockIdx.x * THREADS + threadIdx.x) * 4;
     const float* part = parts + place.first + threadIdx.x * 4;
     float4 value = *(float4*)(values + i), gradient = *(const float4*)part;
     float4 first = make_float4(0.0f, 0.0f, 0.0f, 0.0f), second = first;

@@ -4,15 +4,14 @@
 // The backward passes gather: a thread makes one element of dx from the windows that cover it, in their order, so
 // that nothing is added up by two threads and every run gives the same bits.
 //
-//
-// Constants: KH KW SH SW, ADD, VC. A place within a window is kept in a byte: KH * KW is at most 256.
+// Constants: KH KW SH SW, VC. A place within a window is kept in a byte: KH * KW is at most 256.
 
 #define POOL_PARAMETERS \
     int height, int width, int channels, int out_height, int out_width, int pad_height, int pad_width, int size
 
 // `size`: elements of the array that the kernel writes, VC of them a thread.
 #define START \
-    int element = (blockIdx.x * 256 + threadIdx.x) * VC; \
+    int element = (blockIdx.x * THREADS + threadIdx.x) * VC; \
     if (element >= size) return; \
     int channel = element % channels, pixel = element / channels; \
     Finish finish = {slope, scale, threshold, layer}
@@ -32,7 +31,7 @@ __device__ __forceinline__ void put(float* to, float* values, long long element,
 }
 
 // y[n][oh][ow][c], and which place of its window each maximum came from: the first of several.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 max_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y_stride,
          unsigned char* __restrict__ places, POOL_PARAMETERS, const Progress* progress, float slope, float scale,
          unsigned threshold, unsigned layer)
@@ -49,7 +48,7 @@ max_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y
             load<VC>(values, x + ((long long)(image * height + row) * width + column) * x_stride + channel);
 #pragma unroll
             for (int v = 0; v < VC; ++v)
-                if (!found || values[v] > best[v]) {
+                if (!found || beats(values[v], best[v])) {
                     best[v] = values[v];
                     place[v] = i * KW + j;
                 }
@@ -81,13 +80,11 @@ __device__ __forceinline__ void covering(int place, int pad, int kernel, int ste
     float others[VC], outputs[VC]; \
     if (ADD) load<VC>(others, other + (long long)pixel * other_stride + channel); \
     if (ACTIVATION != IDENTITY) load<VC>(outputs, x + (long long)pixel * x_stride + channel); \
-    for (int v = 0; v < VC; ++v) { \
-        if (ADD) sums[v] += others[v]; \
-        sums[v] *= slope_at(ACTIVATION != IDENTITY ? outputs[v] : 0.0f, element + v, progress, finish); \
-    } \
+    for (int v = 0; v < VC; ++v) \
+        sums[v] = undone(sums[v], others + v, outputs + v, element + v, progress, finish); \
     save<VC>(dx + (long long)pixel * dx_stride + channel, sums)
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 max_pool_gradient(const float* __restrict__ dy, int dy_stride, const unsigned char* __restrict__ places,
                   const float* other, int other_stride, const float* __restrict__ x, int x_stride, float* dx,
                   int dx_stride, POOL_PARAMETERS, const Progress* progress, float slope, float scale,
@@ -114,7 +111,7 @@ __device__ __forceinline__ int inside(int window, int pad, int kernel, int step,
     return min(first + kernel, count) - max(first, 0);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 avg_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y_stride, POOL_PARAMETERS,
          const Progress* progress, float slope, float scale, unsigned threshold, unsigned layer)
 {
@@ -135,7 +132,7 @@ avg_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y
     put(y + (long long)pixel * y_stride + channel, sums, element, progress, finish);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 avg_pool_gradient(const float* __restrict__ dy, int dy_stride, const float* other, int other_stride,
                   const float* __restrict__ x, int x_stride, float* dx, int dx_stride, POOL_PARAMETERS,
                   const Progress* progress, float slope, float scale, unsigned threshold, unsigned layer)
@@ -152,7 +149,7 @@ avg_pool_gradient(const float* __restrict__ dy, int dy_stride, const float* othe
 }
 
 // The mean of each channel of an image. size: images x channels.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 global_avg_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y_stride, int pixels,
                 int channels, int size, const Progress* progress, float slope, float scale, unsigned threshold,
                 unsigned layer)
@@ -171,7 +168,7 @@ global_avg_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y
 }
 
 // size: elements of dx.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 global_avg_pool_gradient(const float* __restrict__ dy, int dy_stride, const float* other, int other_stride,
                          const float* __restrict__ x, int x_stride, float* dx, int dx_stride, int pixels,
                          int channels, int size, const Progress* progress, float slope, float scale,

@@ -7,6 +7,8 @@ struct TurnedWindows : AlongSide<BM, VA> {
     int stride, k_end, at;
     int tap_row, tap_column, channel;
     int base[PASSES], out_row[PASSES], out_column[PASSES];
+    // What BK pixels on means: each carries once at the most.
+    int image_size, more_images, more_rows, more_columns;
 
     __device__ __forceinline__ TurnedWindows(const float* x, int stride, const Shape& shape, int first, int begin,
                                              int end)
@@ -17,14 +19,18 @@ struct TurnedWindows : AlongSide<BM, VA> {
         channel = index - tap * shape.channels;
         tap_row = there ? tap / KW * DH - shape.pad_height : NOWHERE;
         tap_column = tap % KW * DW - shape.pad_width;
-        if (!POINTWISE)
+        if (POINTWISE) return;
+        image_size = shape.height * shape.width * stride;
+        more_columns = BK % shape.out_width;
+        more_rows = BK / shape.out_width % shape.out_height;
+        more_images = BK / shape.out_width / shape.out_height;
 #pragma unroll
-            for (int pass = 0; pass < PASSES; ++pass) {
-                int pixel = at + k(pass), rest = pixel / shape.out_width, image = rest / shape.out_height;
-                out_column[pass] = pixel - rest * shape.out_width;
-                out_row[pass] = rest - image * shape.out_height;
-                base[pass] = image * shape.height * shape.width * stride;
-            }
+        for (int pass = 0; pass < PASSES; ++pass) {
+            int pixel = at + k(pass), rest = pixel / shape.out_width, image = rest / shape.out_height;
+            out_column[pass] = pixel - rest * shape.out_width;
+            out_row[pass] = rest - image * shape.out_height;
+            base[pass] = image * image_size;
+        }
     }
 
     __device__ __forceinline__ void fetch()
@@ -38,44 +44,74 @@ struct TurnedWindows : AlongSide<BM, VA> {
                 int row = out_row[pass] * SH + tap_row, column = out_column[pass] * SW + tap_column;
                 if ((unsigned)row < (unsigned)shape.height && (unsigned)column < (unsigned)shape.width)
                     offset = base[pass] + (row * shape.width + column) * stride + channel;
-                out_column[pass] += BK;
-                while (out_column[pass] >= shape.out_width) {
+                out_column[pass] += more_columns;
+                out_row[pass] += more_rows;
+                base[pass] += more_images * image_size;
+                if (out_column[pass] >= shape.out_width) {
                     out_column[pass] -= shape.out_width;
-                    if (++out_row[pass] == shape.out_height) {
-                        out_row[pass] = 0;
-                        base[pass] += shape.height * shape.width * stride;
-                    }
+                    ++out_row[pass];
+                }
+                if (out_row[pass] >= shape.out_height) {
+                    out_row[pass] -= shape.out_height;
+                    base[pass] += image_size;
                 }
             }
-#pragma unroll
-            for (int v = 0; v < VA; ++v) values[pass][v] = 0.0f;
-            if (offset >= 0 && pixel < k_end) load<VA>(values[pass], x + offset);
+            load_or_zero<VA>(values[pass], x, pixel < k_end ? offset : -1);
         }
         at += BK;
     }
 };
 
-// B of the weight gradient: the output pixels' gradients.
+// B of the weight gradient: the output pixels' gradients. The bias' gradient is their sum, of what was read: rounding is
+// for the factors of products.
 struct Gradients : AlongSide<BN, VB> {
     const float* dy;
     int stride, columns, k_end, at, column;
+    float sums[VB];
 
     __device__ __forceinline__ Gradients(const float* dy, int stride, const Shape& shape, int first, int begin,
                                          int end)
         : dy(dy), stride(stride), columns(shape.out_channels), k_end(end), at(begin), column(first + side())
     {
+#pragma unroll
+        for (int v = 0; v < VB; ++v) sums[v] = 0.0f;
     }
 
     __device__ __forceinline__ void fetch()
     {
 #pragma unroll
         for (int pass = 0; pass < PASSES; ++pass) {
-#pragma unroll
-            for (int v = 0; v < VB; ++v) values[pass][v] = 0.0f;
             int pixel = at + k(pass);
-            if (pixel < k_end && column < columns) load<VB>(values[pass], dy + pixel * stride + column);
+            load_or_zero<VB>(values[pass], dy, pixel < k_end && column < columns ? pixel * stride + column : -1);
         }
         at += BK;
+    }
+
+    __device__ __forceinline__ void put(float* tile)
+    {
+        AlongSide<BN, VB>::put(tile);
+        // The blocks of the first rows are enough: all of a column read the same.
+        if (!BIAS || blockIdx.x) return;
+#pragma unroll
+        for (int pass = 0; pass < PASSES; ++pass)
+            if (takes(pass))
+#pragma unroll
+                for (int v = 0; v < VB; ++v) sums[v] += values[pass][v];
+    }
+
+    // The sum of each of the tile's columns: of those of the threads that read it, in their order.
+    __device__ __forceinline__ void store_sums(float* to, int first)
+    {
+        __shared__ float others[THREADS * VB];
+#pragma unroll
+        for (int v = 0; v < VB; ++v) others[(int)threadIdx.x * VB + v] = sums[v];
+        __syncthreads();
+        int own = threadIdx.x;
+        if (own < BN && first + own < columns) {
+            float sum = 0.0f;
+            for (int i = own; i < THREADS * VB; i += BN) sum += others[i];
+            to[first + own] = sum;
+        }
     }
 };
 
@@ -91,15 +127,8 @@ convolution_weight_gradient(const float* __restrict__ x, int x_stride, const flo
     Product product;
     TurnedWindows a(x, x_stride, shape, rows, begin, end);
     Gradients b(dy, dy_stride, shape, columns, begin, end);
-#if BIAS
-    int column = columns + (int)threadIdx.x;
-    ColumnSums sums = {blockIdx.x == 0 && threadIdx.x < BN, 0.0f};
-    multiply(product, a, b, sums, begin, end);
-    if (sums.wanted && column < shape.out_channels) part[taps * shape.out_channels + column] = sums.sum;
-#else
-    NoSums sums;
-    multiply(product, a, b, sums, begin, end);
-#endif
+    multiply(product, a, b, begin, end);
+    if (BIAS && blockIdx.x == 0) b.store_sums(part + taps * shape.out_channels, columns);
     Parts weights = {part, rows, columns, taps, shape.out_channels};
     product.visit(weights);
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +17,7 @@ from .numpy_parameters import Parameters
 from .numpy_pool import AvgPool, GlobalAvgPool, MaxPool
 from .numpy_program import Calls, Program, Value
 from .numpy_team import Chunk, Team
+from .relu_pool import pool_first
 
 
 class Chain:
@@ -25,7 +25,7 @@ class Chain:
 
     def __init__(self, nodes: Sequence[Node], parameters: Parameters, team: Team) -> None:
         self.layers: list[Layer] = []
-        for node in _pool_first(nodes):
+        for node in pool_first(nodes):
             last = self.layers[-1] if self.layers else None
             if isinstance(node.layer, spec.Dropout) and isinstance(last, plain.Relu):
                 self.layers[-1] = plain.ReluDropout(last, node, node.layer.rate)
@@ -129,23 +129,6 @@ def _add(program: Program, a: Value, b: Value) -> Value:
 
 def _sum(chunk: Chunk, a: Array, b: Array, y: Array) -> Calls:
     yield np.add, a, b, y
-
-
-def _pool_first(nodes: Sequence[Node]) -> list[Node]:
-    """Relu and a max pool behind it change places: the same values and gradients, with a quarter of the work.
-
-    The larger of two numbers stays the larger after relu; where relu makes ties, it makes zeros, which send
-    no gradient anywhere.
-    """
-    result = list(nodes)
-    for i in range(len(result) - 1):
-        relu, pool = result[i], result[i + 1]
-        if isinstance(relu.layer, spec.Relu) and isinstance(pool.layer, spec.MaxPool):
-            after = dataclasses.replace(
-                relu, input_shape=pool.output_shape, output_shape=pool.output_shape
-            )
-            result[i : i + 2] = [pool, after]
-    return result
 
 
 def _make(node: Node, parameters: Parameters, team: Team) -> Layer:

@@ -104,7 +104,7 @@ class BatchNorm(Layer):
         momentum = self.layer.momentum
         for running, batch in (
             (self.running_mean, mean),
-            (self.running_variance, squares / (total - 1)),
+            (self.running_variance, squares / max(total - 1, 1)),
         ):
             running.value[...] = (1 - momentum) * running.value + momentum * batch
 

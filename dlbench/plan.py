@@ -19,7 +19,7 @@ from dlbench.look import Found
 from dlbench.record import Case, Machine, Scenario
 from dlbench.rounds import LEAST_PROCESSES
 from dlbench.spec.decode import nearest
-from dlbench.spec.suite import SCENARIOS, Suite, check_memory
+from dlbench.spec.suite import SCENARIOS, Suite, check_memory, check_training
 
 PRECISIONS = ("fp32", "tf32")
 _ASSUMED_FLOPS_PER_S_AND_THREAD = 20e9
@@ -152,6 +152,8 @@ def check(request: Request) -> None:
         if batch < 1:
             raise UsageError(f"batch {batch} must be 1 or more")
         check_memory(request.suite.workload, batch)
+    for batch in request.chosen_batches if "train" in request.chosen_scenarios else ():
+        check_training(request.suite.workload, batch)
     for name, number, least in (
         ("threads", request.chosen_threads, 1),
         ("rounds", request.rounds, 0),

@@ -17,6 +17,7 @@ from dlbench.errors import UsageError
 from dlbench.gpu_check import files, slices
 from dlbench.gpu_check.parts import BASELINE, PARTS, Extent, Part, Planned, planned, with_gpu
 from dlbench.gpu_check.pytest_run import gpu_tests
+from dlbench.gpu_check.sanitizer import sanitized
 from dlbench.gpu_check.slices import Limit
 from dlbench.gpu_tests import GpuTests
 from dlbench.look import Found, look_at
@@ -137,7 +138,8 @@ def command(
     known = files.tests_in(records)
     news = None
     if known is None and not no_tests and not slices.is_done(plan, records):
-        news = gpu_tests(Path.cwd(), _TESTS_SHARE * min(limit.left_s, _LONGEST_S))
+        tests_s = _TESTS_SHARE * min(limit.left_s, _LONGEST_S)
+        news = sanitized(gpu_tests(Path.cwd(), tests_s), Path.cwd(), tests_s)
         tell(news.sentence)
     interrupted = False
     try:

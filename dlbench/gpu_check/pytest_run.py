@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from xml.etree import ElementTree
 
 import msgspec
@@ -38,21 +40,42 @@ def gpu_tests(root: Path, limit_s: float) -> GpuTests:
     files = marked(root)
     if not files:
         return GpuTests(False, "there are no tests marked gpu in the folder tests")
+    return run_pytest([*map(str, files)], root, limit_s)[0]
+
+
+def run_pytest(
+    words: Sequence[str],
+    root: Path,
+    limit_s: float,
+    before: Sequence[str] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[GpuTests, int | None]:
+    """What `pytest -m gpu` says with these words, and its exit status, None where it was stopped.
+
+    Parameters
+    ----------
+    root : the folder it runs in.
+    limit_s : after so long it is stopped; the tests that are through count.
+    before : a program that starts Python, with its arguments.
+    variables : of the environment, besides what is there.
+    """
     with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
         told = Path(folder) / "tests.xml"
-        command = [sys.executable, "-P", "-m", "pytest", "-m", "gpu", "-q", "--tb=short"]
-        command += ["-p", "no:cacheprovider", f"--junitxml={told}", *map(str, files)]
+        command = [*before, sys.executable, "-P", "-m", "pytest", "-m", "gpu", "-q", "--tb=short"]
+        command += ["-p", "no:cacheprovider", f"--junitxml={told}", *words]
         # plug-ins of the machine's own would bring their warnings, which are errors here
-        environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables}
         began_s = time.monotonic()
-        stopped = _run(command, root, environment, limit_s)
+        status = _run(command, root, environment, limit_s)
         seconds = round(time.monotonic() - began_s, 1)
+        stopped = f"stopped after {limit_s:.0f} s" if status is None else ""
         try:
             found = read_junit(told.read_text("utf-8"), stopped=bool(stopped))
         except (OSError, ElementTree.ParseError):
             reason = stopped or "pytest ended without a result"
-            return GpuTests(False, reason, seconds=seconds)
-    return msgspec.structs.replace(found, finished=not stopped, reason=stopped, seconds=seconds)
+            return GpuTests(False, reason, seconds=seconds), status
+    seen = msgspec.structs.replace(found, finished=not stopped, reason=stopped, seconds=seconds)
+    return seen, status
 
 
 def marked(root: Path) -> list[Path]:
@@ -96,20 +119,19 @@ def read_junit(text: str, *, stopped: bool = False) -> GpuTests:
     )
 
 
-def _run(command: list[str], root: Path, environment: dict[str, str], limit_s: float) -> str:
-    """Why the tests were stopped; empty where they came to their end. Their words go to stderr."""
+def _run(command: list[str], root: Path, environment: dict[str, str], limit_s: float) -> int | None:
+    """The exit status; None where it was stopped. What it says goes to stderr."""
     with subprocess.Popen(
         command, cwd=root, env=environment, stdout=sys.stderr, start_new_session=True
     ) as child:
         try:
-            child.wait(limit_s)
-            return ""
+            return child.wait(limit_s)
         except subprocess.TimeoutExpired:
             # as Ctrl-C: pytest still writes what it knows
             os.kill(child.pid, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_LEAVE_S)
-            return f"stopped after {limit_s:.0f} s"
+            return None
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)

@@ -195,6 +195,22 @@ def check_memory(workload: Workload, batch: int, available_bytes: int | None = N
                 )
 
 
+def check_training(workload: Workload, batch: int) -> None:
+    """Refuses a batch size that a workload cannot be trained with.
+
+    Raises
+    ------
+    WorkloadError : naming the layer that would have one value per channel to normalise.
+    """
+    node = workload.untrainable(batch)
+    if node is not None:
+        raise WorkloadError(
+            node.path,
+            f": at batch {batch} batch_norm gets one value per channel, on which it cannot be trained;"
+            " a larger batch, or scenario infer alone",
+        )
+
+
 def _only(given: Mapping[str, Any], known: set[str], prefix: str) -> None:
     for key in given:
         if key not in known:

@@ -71,6 +71,19 @@ class Workload:
         """Whether a training step draws random masks."""
         return any(isinstance(n.layer, spec.Dropout) and n.layer.rate > 0 for n in walk(self.nodes))
 
+    def untrainable(self, batch: int) -> Node | None:
+        """The first batch normalisation that a batch of this size gives one value per channel, on which it cannot be
+        trained; None where there is none."""
+        return next(
+            (
+                node
+                for node in walk(self.nodes)
+                if isinstance(node.layer, spec.BatchNorm)
+                and batch * math.prod(node.input_shape[1:]) == 1
+            ),
+            None,
+        )
+
     def without_dropout(self) -> Workload:
         """The same workload with every dropout rate 0, so that a training step is a function."""
 

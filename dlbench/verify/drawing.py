@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dlbench.errors import WorkloadError
-from dlbench.spec.layers import BatchNorm
-from dlbench.spec.network import read_network, walk
+from dlbench.spec.network import read_network
 from dlbench.spec.workload import Workload, read_workload
 
 _MOST_VALUES = 6_000
@@ -160,11 +159,5 @@ def _optimizer(random_: random.Random) -> Table:
 
 def _trains(workload: Workload, batch: int) -> bool:
     """Whether there is a parameter to train, and more than one value per channel to normalise."""
-    if not any(p.trainable for p in workload.parameters):
-        return False
-
-    return all(
-        batch * math.prod(node.input_shape[1:]) > 1
-        for node in walk(workload.nodes)
-        if isinstance(node.layer, BatchNorm)
-    )
+    trainable = any(p.trainable for p in workload.parameters)
+    return trainable and workload.untrainable(batch) is None

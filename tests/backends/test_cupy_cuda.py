@@ -4,10 +4,17 @@ import sys
 import types
 
 import pytest
+from dlbench.backends import cupy_cuda
 from dlbench.backends.cupy_cuda import Adapter
 
 from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
+
+# what the runtime says where there is no driver at all, too
+TOO_OLD = (
+    "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version"
+)
+DRIVER = "this row needs an NVIDIA GPU with a recent driver"
 
 
 def reason_and_remedy():
@@ -18,8 +25,13 @@ def reason_and_remedy():
     return caught.value.reason, caught.value.remedy
 
 
-def fake_cupy(gpus, nvrtc=(13, 0), capability=(9, 0)):
-    """What the adapter asks of CuPy before it opens a session."""
+def fake_cupy(gpus, nvrtc=(13, 0), capability=(9, 0), error=""):
+    """What the adapter asks of CuPy before it opens a session; `error` is what the runtime says instead."""
+
+    def device_count():
+        if error:
+            raise RuntimeError(error)
+        return gpus
 
     def nvrtc_version():
         if nvrtc is None:
@@ -32,7 +44,7 @@ def fake_cupy(gpus, nvrtc=(13, 0), capability=(9, 0)):
         return named | {"major": major, "minor": minor}
 
     runtime = types.SimpleNamespace(
-        getDeviceCount=lambda: gpus,
+        getDeviceCount=device_count,
         getDeviceProperties=properties,
         runtimeGetVersion=lambda: 13020,
         driverGetVersion=lambda: 13010,
@@ -41,7 +53,6 @@ def fake_cupy(gpus, nvrtc=(13, 0), capability=(9, 0)):
     module.__version__ = "14.2.0"
     module.get_default_memory_pool = lambda: None
     module.cuda = types.SimpleNamespace(
-        is_available=lambda: gpus > 0,
         runtime=runtime,
         nvrtc=types.SimpleNamespace(getVersion=nvrtc_version),
         Device=lambda index: types.SimpleNamespace(use=lambda: None),
@@ -63,6 +74,18 @@ def test_without_a_gpu_it_asks_for_one(monkeypatch):
     assert reason_and_remedy() == ("no CUDA device", "this row needs an NVIDIA GPU")
 
 
+def test_a_driver_that_sees_no_gpu_is_no_gpu(monkeypatch):
+    error = "cudaErrorNoDevice: no CUDA-capable device is detected"
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpus=0, error=error))
+    assert reason_and_remedy() == ("no CUDA device", "this row needs an NVIDIA GPU")
+
+
+@pytest.mark.parametrize("error", [TOO_OLD, "cudaErrorUnknown: unknown error"])
+def test_when_cuda_cannot_start_it_says_why(monkeypatch, error):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpus=1, error=error))
+    assert reason_and_remedy() == (f"CUDA cannot start ({error})", DRIVER)
+
+
 def test_without_the_kernels_compiler_it_says_so_and_names_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpus=1, nvrtc=None))
     assert reason_and_remedy() == (
@@ -75,7 +98,10 @@ def test_the_real_cupy_without_a_driver_gives_a_reason_and_no_traceback():
     cupy = pytest.importorskip("cupy")
     if cupy.cuda.is_available():
         pytest.skip("there is a GPU here")
-    assert reason_and_remedy() == ("no CUDA device", "this row needs an NVIDIA GPU")
+    assert reason_and_remedy() in [
+        ("no CUDA device", "this row needs an NVIDIA GPU"),
+        (f"CUDA cannot start ({TOO_OLD})", DRIVER),
+    ]
 
 
 def test_it_tells_its_devices_modes_and_libraries(monkeypatch):
@@ -92,6 +118,19 @@ def test_a_device_that_is_not_there_is_unavailable(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(gpus=1))
     with pytest.raises(BackendUnavailable, match="no CUDA device 3; cuda:0 is the only one"):
         Adapter().open(Plan("cupy", "cuda:3", 64, 2), None, None)
+
+
+def test_every_session_is_opened_on_the_device_in_use(monkeypatch):
+    used = []
+    cupy = fake_cupy(gpus=2)
+    cupy.cuda.Device = lambda index: types.SimpleNamespace(use=lambda: used.append(index))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(cupy_cuda, "Session", lambda *arguments: used.append("opened"))
+    for device in ("cuda:0", "cuda:1", "cuda:0"):
+        used.append(device)
+        Adapter().open(Plan("cupy", device, 64, 2), None, None)
+    before_opening = [used[place - 1] for place, what in enumerate(used) if what == "opened"]
+    assert [0, 1, 0] == before_opening
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 import ctypes
 import gc
 import types
+import weakref
 
 import numpy as np
+import pytest
 from dlbench.backends.cupy_device import CupyDevice, source_text
 
 FUNCTION, STREAM = 4711, 42
@@ -34,6 +36,75 @@ def device(calls):
     )
     cupy = types.SimpleNamespace(cuda=cuda, ndarray=Array, get_default_memory_pool=lambda: None)
     return CupyDevice(cupy, 0)
+
+
+class Stream:
+    """A stream that has got as far as the test says."""
+
+    ptr = STREAM
+
+    def __init__(self):
+        self.queued, self.done, self.waits = 0, 0, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def synchronize(self):
+        self.waits += 1
+        self.done = self.queued
+
+
+class Event:
+    """Reached when everything queued before it is done."""
+
+    def record(self, stream):
+        self.stream, self.place = stream, stream.queued
+
+    @property
+    def done(self):
+        return self.place <= self.stream.done
+
+
+class Sent(Array):
+    """An array that keeps what was to be copied to it."""
+
+    def __init__(self, size, dtype):
+        super().__init__(0)
+        self.dtype = np.dtype(dtype)
+
+    def set(self, host, stream):
+        stream.queued += 1
+        self.host = weakref.ref(host)
+
+
+@pytest.fixture
+def sending():
+    """A device with a stream that stands still, and that stream."""
+    made = device([])
+    made._stream = stream = Stream()
+    made._device = stream
+    made._cupy.empty = Sent
+    made._cupy.cuda.Event = Event
+    made._pool = types.SimpleNamespace(used_bytes=lambda: 0)
+    return made, stream
+
+
+def test_sending_waits_for_nothing_and_keeps_each_array_until_it_is_copied(sending):
+    device, stream = sending
+    buffers = [device.from_host(np.arange(number + 1)) for number in range(3)]
+    gc.collect()
+    assert 0 == stream.waits
+    assert [1, 2, 3] == [buffer.host().size for buffer in buffers]
+    stream.done = 2
+    buffers.append(device.from_host(np.arange(4)))
+    gc.collect()
+    assert [None, None] == [buffer.host() for buffer in buffers[:2]]
+    assert [3, 4] == [buffer.host().size for buffer in buffers[2:]]
+    device.synchronize()
+    assert all(buffer.host() is None for buffer in buffers)
 
 
 def read(table, number, kind):

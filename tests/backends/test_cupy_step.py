@@ -1,6 +1,8 @@
 """What a CuPy step consists of: the list in the documentation, and where values lie. Nothing is launched here."""
 
+import gc
 import re
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from dlbench.backends.cupy_session import Session
 from dlbench.backends.cupy_tiling import TILES, choose
 
 from dlbench.contract import Plan
+from dlbench.errors import PlanRefused
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights, read_workload
 
@@ -17,18 +20,42 @@ ROOT = Path(__file__).parents[2]
 
 
 class Memory:
-    """A device of which only the memory is there."""
+    """A device of which only the memory is there, counted as the pool of a GPU is."""
 
-    name, description, multiprocessors, compute_capability, facts = "cuda:0", "", 132, (9, 0), {}
+    name, description, multiprocessors, compute_capability = "cuda:0", "", 132, (9, 0)
+
+    def __init__(self):
+        self.used_bytes = self.peak_bytes = 0
+
+    @property
+    def facts(self):
+        return {"peak_device_memory_bytes": self.peak_bytes}
+
+    def new_peak(self):
+        self.peak_bytes = self.used_bytes
 
     def buffer(self, size, dtype=np.float32):
-        return np.empty(size, dtype)
+        made = np.empty(size, dtype)
+        self.used_bytes += made.nbytes
+        self.peak_bytes = max(self.peak_bytes, self.used_bytes)
+        weakref.finalize(made, self._give_back, made.nbytes)
+        return made
+
+    def _give_back(self, size_bytes):
+        self.used_bytes -= size_bytes
 
     def zeros(self, size, dtype=np.float32):
-        return np.zeros(size, dtype)
+        made = self.buffer(size, dtype)
+        made[...] = 0
+        return made
 
     def from_host(self, array):
-        return array.reshape(-1).copy()
+        made = self.buffer(array.size, array.dtype)
+        made[...] = array.reshape(-1)
+        return made
+
+    def copy(self, target, source):
+        target[...] = source
 
     def write(self, buffer, array):
         buffer[...] = array.reshape(-1)
@@ -43,13 +70,14 @@ class Memory:
         return lambda: None
 
 
-def session(workload, batch, precision="fp32", seed=0):
+def session(workload, batch, precision="fp32", seed=0, device=None):
     plan = Plan("cupy", "cuda", batch, 1, precision)
-    return Session(Memory(), plan, workload, initial_weights(workload, seed), "eager")
+    weights = initial_weights(workload, seed)
+    return Session(device or Memory(), plan, workload, weights, "eager")
 
 
 def launches(workload, batch, training=True):
-    return session(workload, batch)._programs[training].launches
+    return session(workload, batch).programs[training].launches
 
 
 def test_the_documented_step_is_the_one_that_is_run():
@@ -97,8 +125,13 @@ def overlapping(values):
 @pytest.mark.parametrize("suite", ["cnn-mnist", "resnet-cifar10"])
 def test_values_that_live_at_the_same_time_share_no_memory(suite):
     opened = session(load_suite(suite).workload, 1)
-    program = opened._programs[True]
+    program = opened.programs[True]
     program.prepare([opened._input, opened._targets, opened._output])
+    check_sharing(program)
+
+
+def check_sharing(program):
+    """Values share memory, but none with one that is still needed."""
     alive = {}
     for number, launch in enumerate(program.launches):
         for value in launch.values:
@@ -108,6 +141,107 @@ def test_values_that_live_at_the_same_time_share_no_memory(suite):
         shared += 1
         assert alive[one][-1] < alive[two][0] or alive[two][-1] < alive[one][0]
     assert shared
+
+
+@pytest.fixture
+def _no_collector():
+    """Memory is given back at once or not at all."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def peak_bytes(device, batch):
+    """What a session says when it has done a step."""
+    opened = session(load_suite("cnn-mnist").workload, batch, device=device)
+    opened.train_step(opened.upload(np.zeros((batch, 1, 28, 28)), np.zeros(batch, np.int64)))
+    return opened.facts["peak_device_memory_bytes"]
+
+
+@pytest.mark.usefixtures("_no_collector")
+def test_a_session_that_nobody_holds_gives_its_memory_back_at_once():
+    device = Memory()
+    assert peak_bytes(device, 2) > 0
+    assert 0 == device.used_bytes
+
+
+@pytest.mark.usefixtures("_no_collector")
+def test_the_peak_of_memory_is_that_of_the_session_and_not_of_those_before_it():
+    device = Memory()
+    alone = peak_bytes(device, 2)
+    assert peak_bytes(device, 8) > alone
+    assert alone == peak_bytes(device, 2)
+
+
+def test_what_it_takes_to_see_the_rounding_is_not_in_the_peak():
+    device = Memory()
+    opened = session(load_suite("linear-mse").workload, 1, device=device)
+    before = device.peak_bytes
+    assert before == opened.facts["peak_device_memory_bytes"]
+    assert before == opened.facts["peak_device_memory_bytes"]
+
+
+@pytest.mark.parametrize("label", [-1, 10])
+def test_a_label_that_is_no_class_is_refused(label):
+    opened = session(load_suite("cnn-mnist").workload, 1)
+    with pytest.raises(ValueError, match="labels must be from 0 to 9"):
+        opened.upload(np.zeros((1, 1, 28, 28)), np.array([label]))
+
+
+class Failing(Memory):
+    """Asks to be tried again: the compiler fails once, at the kernel of this number."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.left, self.launched = number, 0
+
+    def kernel(self, sources, defines, name):
+        self.left -= 1
+        if not self.left:
+            raise RuntimeError("no compiler today")
+        return name
+
+    def bind(self, kernel, grid, block, args):
+        def launch():
+            self.launched += 1
+
+        return launch
+
+
+def test_a_step_that_could_not_be_prepared_can_be_tried_again():
+    device = Failing(5)
+    opened = session(load_suite("cnn-mnist").workload, 1, device=device)
+    batch = opened.upload(np.zeros((1, 1, 28, 28)), np.zeros(1, np.int64))
+    with pytest.raises(RuntimeError, match="no compiler today"):
+        opened.train_step(batch)
+    used_bytes = device.used_bytes
+    opened.train_step(batch)
+    assert len(opened.programs[True].launches) == device.launched
+    assert used_bytes == device.used_bytes
+
+
+class Full(Memory):
+    """Has room for so many buffers."""
+
+    left = 10**9
+
+    def buffer(self, size, dtype=np.float32):
+        self.left -= 1
+        if self.left < 0:
+            raise MemoryError
+        return super().buffer(size, dtype)
+
+
+def test_values_share_no_memory_either_after_an_attempt_without_room():
+    device = Full()
+    opened = session(load_suite("cnn-mnist").workload, 1, device=device)
+    program, kept = opened.programs[True], [opened._input, opened._targets, opened._output]
+    device.left = 4
+    with pytest.raises(MemoryError):
+        program.prepare(kept)
+    device.left = 10**9
+    program.prepare(kept)
+    check_sharing(program)
 
 
 def test_a_part_of_a_wider_value_begins_at_its_channel_and_ends_at_its_last_element():
@@ -123,8 +257,31 @@ def test_a_part_of_a_wider_value_begins_at_its_channel_and_ends_at_its_last_elem
 
 def test_more_elements_than_a_kernel_can_count_are_refused():
     program = Program(Memory(), 2**16, None, True)
-    with pytest.raises(MemoryError, match="more than kernels can count"):
+    with pytest.raises(
+        PlanRefused, match="65536 × 256 × 256 × 64 has more elements; a smaller --b"
+    ):
         program.value((256, 256, 64))
+
+
+def test_a_batch_with_more_elements_than_a_kernel_can_count_is_refused():
+    device = Memory()
+    with pytest.raises(PlanRefused, match="a smaller --batch"):
+        session(load_suite("cnn-mnist").workload, 2**22, device=device)
+    assert device.peak_bytes < 10**6
+
+
+def test_a_launch_that_reads_four_channels_at_once_has_a_thread_for_each_four():
+    workload = read_workload(
+        {
+            "input_shape": [64, 3, 3],
+            "layers": [{"type": "global_avg_pool"}],
+            "loss": "mean_squared_error",
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+        }
+    )
+    (launch,) = launches(workload, 256, training=False)
+    assert 4 == launch.defines["VC"]
+    assert 256 * 64 // 4 == launch.grid[0] * launch.block[0]
 
 
 @pytest.mark.parametrize("precision", list(TILES))

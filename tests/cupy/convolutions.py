@@ -20,7 +20,7 @@ from dlbench.spec.workload import read_workload
 
 PRODUCT = ("kernels_common.cu", "kernels_gemm.cu", "kernels_convolution.cu")
 SHARES = ("kernels_common.cu", "kernels_shares.cu")
-ACTIVATIONS = {"identity": 0, "relu": 1, "leaky_relu": 2, "sigmoid": 3, "tanh": 4}
+_FLAT_THREADS = 128
 SLOPE = np.float32(0.25)
 
 Floats = npt.NDArray[np.float32]
@@ -123,14 +123,21 @@ class Bench:
     """Runs the kernels of one tile on one device."""
 
     def __init__(
-        self, device: Any, tile: Tile, geometry: Geometry, loads: tuple[int, int], **options: int
+        self,
+        device: Any,
+        tile: Tile,
+        geometry: Geometry,
+        loads: tuple[int, int],
+        **options: int | str,
     ) -> None:
         self.device = device
         self.tile = tile
-        usual = {"POINTWISE": 0, "SPLIT": 0, "STORE": 0, "BIAS": 1, "ADD": 0, "POOL": 0}
-        usual |= {"ACTIVATION": 0, "DROPOUT": 0}
+        usual: dict[str, int | str] = {"POINTWISE": 0, "SPLIT": 0, "STORE": 0, "BIAS": 1}
+        usual |= {"ADD": 0, "POOL": 0, "ACTIVATION": "IDENTITY", "DROPOUT": 0}
+        usual["THREADS"] = tile.threads
         vectors = dict(zip(("VA", "VB"), loads, strict=True))
-        self.defines = tile.defines | vectors | geometry.defines() | usual | options
+        self.defines = {**tile.defines, **vectors, **geometry.defines(), **usual, **options}
+        self.flat_defines = self.defines | {"THREADS": _FLAT_THREADS}
         self.nothing = device.zeros(32, np.uint8)
 
     def compile(self) -> None:
@@ -138,7 +145,7 @@ class Bench:
         for product in ("forward", "input_gradient", "weight_gradient"):
             self._kernel(f"convolution_{product}")
         if self.defines["SPLIT"]:
-            self.device.kernel(SHARES, self.defines, "finish_forward")
+            self.device.kernel(SHARES, self.flat_defines, "finish_forward")
 
     def forward(self, p: Problem, apart: int, shares: int) -> Array:
         """y, N×O×H×W, with `apart` channels between the pixels of images, by `shares` shares of the sum."""
@@ -261,5 +268,6 @@ class Bench:
         return self.device.kernel((*PRODUCT, source), self.defines, name)
 
     def _launch_flat(self, name: str, size: int, args: tuple[Any, ...]) -> None:
-        kernel = self.device.kernel(SHARES, self.defines, name)
-        self.device.bind(kernel, (-(-size // 256), 1, 1), (256, 1, 1), args)()
+        kernel = self.device.kernel(SHARES, self.flat_defines, name)
+        grid = (-(-size // _FLAT_THREADS), 1, 1)
+        self.device.bind(kernel, grid, (_FLAT_THREADS, 1, 1), args)()

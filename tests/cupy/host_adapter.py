@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dlbench.backends.cupy_cuda import MODES
 from dlbench.backends.cupy_device import source_text
 from dlbench.backends.cupy_program import Launch
 from dlbench.backends.cupy_session import Session
@@ -20,13 +21,13 @@ class HostAdapter:
     def info(self) -> BackendInfo:
         """What the device is called."""
         there = Device(self.device.name, self.device.description)
-        return BackendInfo("host", (there,), mode="eager", own_kernels=True)
+        return BackendInfo("host", (there,), mode="eager", own_kernels=True, modes=MODES)
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
-        """A session in eager mode, which on this device is the only one."""
-        return Session(self.device, plan, workload, weights, "eager")
+        """A session in the plan's mode."""
+        return Session(self.device, plan, workload, weights, plan.mode or MODES[0])
 
 
 def launches(session: Session) -> list[Launch]:
     """All launches of a session's training step and of its inference."""
-    return [launch for program in session._programs.values() for launch in program.launches]
+    return [launch for program in session.programs.values() for launch in program.launches]

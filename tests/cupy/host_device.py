@@ -62,6 +62,7 @@ class HostDevice:
     name = "cuda:0"
     description = "kernels on the CPU"
     multiprocessors = 132
+    peak_bytes = 0
     facts: Mapping[str, str | int] = MappingProxyType({"device_name": description})
 
     def __init__(
@@ -77,9 +78,14 @@ class HostDevice:
         self._mode = mode
         self._arenas: dict[int, list[Array]] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._captured: list[Callable[[], None]] | None = None
+
+    def new_peak(self) -> None:
+        """Nothing is counted."""
 
     def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Array:
         """What nobody has written yet: NaN, or -1 in integers."""
+        self._refuse_in_capture("memory is asked for")
         return _aligned(size * np.dtype(dtype).itemsize).view(dtype)
 
     def zeros(self, size: int, dtype: npt.DTypeLike = np.float32) -> Array:
@@ -96,29 +102,54 @@ class HostDevice:
 
     def write(self, buffer: Array, array: Array) -> None:
         """Replaces the contents by an array's."""
+        self._refuse_in_capture("memory is written")
         buffer[...] = np.asarray(array, buffer.dtype).reshape(-1)
 
     def to_host(self, buffer: Array) -> Array:
         """A flat copy."""
+        self._refuse_in_capture("memory is read")
         return buffer.copy()
 
     def copy(self, target: Array, source: Array) -> None:
         """Copies between buffers of one size and type."""
+        self._refuse_in_capture("memory is copied")
         assert target.shape == source.shape
         assert target.dtype == source.dtype
         target[...] = source
 
     def kernel(self, sources: Sequence[str], defines: Mapping[str, int], name: str) -> Pending:
         """The kernel `name`, compiled for the CPU from now on."""
+        self._refuse_in_capture("a kernel is asked for")
         mode, copies = ("sanitized", 1) if sanitized.ACTIVE else (self._mode, 2)
         return start(self.read(tuple(sources), defines), name, mode, copies)
 
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
-        """Replaying is running again."""
-        return run
+        """Keeps the launches that `run` asks for, and does none of them yet.
+
+        Raises
+        ------
+        LaunchError : `run` does something else, which a captured step may not hold.
+        """
+        captured: list[Callable[[], None]] = []
+        self._captured = captured
+        try:
+            run()
+        finally:
+            self._captured = None
+
+        def replay() -> None:
+            for launch in captured:
+                launch()
+
+        return replay
+
+    def _refuse_in_capture(self, what: str) -> None:
+        if self._captured is not None:
+            raise LaunchError(f"{what} while a graph is captured")
 
     def synchronize(self) -> None:
         """Nothing is ever outstanding."""
+        self._refuse_in_capture("the end is waited for")
 
     def mark(self) -> int:
         """Now, in ns."""
@@ -131,8 +162,15 @@ class HostDevice:
     def bind(
         self, pending: Pending, grid: Size, block: Size, args: Sequence[Any]
     ) -> Callable[[], None]:
-        """A launch to be done any number of times."""
-        return lambda: self.launch(pending, grid, block, args)
+        """A launch to be done any number of times; during a capture, to be kept."""
+
+        def launch() -> None:
+            if self._captured is not None:
+                self._captured.append(launch)
+            else:
+                self.launch(pending, grid, block, args)
+
+        return launch
 
     def launch(self, pending: Pending, grid: Size, block: Size, args: Sequence[Any]) -> None:
         """Runs a kernel.

@@ -72,6 +72,9 @@ def compiled(text: str, architecture: str) -> dict[str, Resources]:
             f"--gpu-architecture={architecture}".encode(),
             b"--ptxas-options=-v",
             b"-std=c++14",
+            # What CuPy adds to every RawKernel.
+            b"-ftz=true",
+            b"--device-as-default-execution-space",
         ]
         array = (ctypes.c_char_p * len(options))(*options)
         failed = nvrtc.nvrtcCompileProgram(program, len(options), array)

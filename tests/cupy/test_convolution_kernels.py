@@ -29,7 +29,7 @@ class Build:
     tile: Tile
     loads: tuple[int, int] = (1, 1)
     geometry: Geometry = PLAIN
-    options: tuple[tuple[str, int], ...] = ()
+    options: tuple[tuple[str, int | str], ...] = ()
 
     def __str__(self) -> str:
         tile = self.tile
@@ -45,10 +45,10 @@ class Build:
 
 
 SHARED = (("SPLIT", 1), ("ADD", 1))
-TOGETHER = (("STORE", 1), ("ACTIVATION", 1))
+TOGETHER = (("STORE", 1), ("ACTIVATION", "RELU"))
 OWN = [
     Build(SMALL),
-    Build(NARROW, (4, 1), Geometry((1, 5), (2, 1)), (("ACTIVATION", 2),)),
+    Build(NARROW, (4, 1), Geometry((1, 5), (2, 1)), (("ACTIVATION", "LEAKY_RELU"),)),
     Build(SMALL, (1, 1), Geometry((3, 2), (2, 3), (2, 1)), (("ADD", 1),)),
     Build(SMALL, (1, 1), Geometry((1, 1)), (("POINTWISE", 1), ("BIAS", 0))),
 ]
@@ -98,8 +98,8 @@ def check_forward(bench, build, problem, apart, shares):
     expected = problem.y
     if not options.get("BIAS", 1):
         expected = expected - problem.bias.reshape(1, -1, 1, 1)
-    if options.get("ACTIVATION", 0):
-        slope = SLOPE if options["ACTIVATION"] == 2 else 0
+    if "ACTIVATION" in options:
+        slope = SLOPE if options["ACTIVATION"] == "LEAKY_RELU" else 0
         expected = np.where(expected > 0, expected, slope * expected)
     check("y", expected, problem.y_bound, got)
 
@@ -112,8 +112,8 @@ def check_input_gradient(bench, build, problem, apart, shares):
     if options.get("ADD"):
         expected = expected + other
         bound = bound + 2.0**-23 * np.abs(other)
-    if options.get("ACTIVATION", 0):
-        slope = SLOPE if options["ACTIVATION"] == 2 else 0
+    if "ACTIVATION" in options:
+        slope = SLOPE if options["ACTIVATION"] == "LEAKY_RELU" else 0
         expected = np.where(problem.x > 0, expected, slope * expected)
     check("dx", expected, bound, got)
 
@@ -123,6 +123,15 @@ def check_weight_gradient(bench, build, problem, apart, shares):
     check("weight", problem.dweight, problem.dweight_bound, weight)
     if dict(build.options).get("BIAS", 1):
         check("bias", problem.dbias, problem.dbias_bound, bias)
+
+
+@pytest.mark.parametrize("tile", [tile for tile in TILES["tf32"] if tile.columns <= 32], ids=str)
+@pytest.mark.parametrize("load", [1, 4])
+def test_the_gradient_of_a_bias_is_a_sum_of_what_was_not_rounded(tile, load):
+    build = Build(tile, (1, load))
+    problem = draw(build.geometry, (1, 1), (1, 3, 2, 2), 4 * tile.columns // 3 * load, seed=0)
+    _, bias = bench_for(build, SCHEDULES[0]).weight_gradient(problem, apart=0, shares=1)
+    check("bias", problem.dbias, problem.dbias_bound, bias)
 
 
 PRODUCTS = [check_forward, check_input_gradient, check_weight_gradient]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -32,6 +33,9 @@ def device():
         pytest.skip(f"needs a GPU: {error}")
     import cupy
 
+    if os.environ.get("DLBENCH_UNPOOLED"):
+        # An allocation of its own for every array, whose end compute-sanitizer knows.
+        cupy.cuda.set_allocator(None)
     return cuda_device(cupy, 0)
 
 

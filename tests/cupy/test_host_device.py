@@ -163,6 +163,40 @@ def test_memory_that_nobody_wrote_reads_as_nan():
     assert np.isnan(out).all()
 
 
+def test_a_capture_keeps_launches_and_each_replay_does_them():
+    text = """extern "C" __global__ void count(int* n) { *n += 1; }"""
+    device = HostDevice(lambda sources, defines: text)
+    number = device.zeros(1, np.int32)
+    launch = device.bind(device.kernel([], {}, "count"), (1, 1, 1), (1, 1, 1), (number,))
+    replay = device.capture(lambda: [launch(), launch()])
+    assert [0] == number.tolist()
+    replay()
+    replay()
+    launch()
+    assert [5] == number.tolist()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda device, kept: device.buffer(1),
+        lambda device, kept: device.zeros(1),
+        lambda device, kept: device.from_host(kept),
+        lambda device, kept: device.write(kept, kept),
+        lambda device, kept: device.copy(kept, kept),
+        lambda device, kept: device.to_host(kept),
+        lambda device, kept: device.kernel(["saxpy.cu"], {}, "saxpy"),
+        lambda device, kept: device.synchronize(),
+    ],
+)
+def test_what_a_graph_cannot_hold_is_refused_while_it_is_captured(call):
+    device = HostDevice(sample_text)
+    kept = device.zeros(1)
+    with pytest.raises(LaunchError, match="while a graph is captured"):
+        device.capture(lambda: call(device, kept))
+    call(device, kept)
+
+
 BARRIER_FAULTS = {
     "a barrier that some threads never reach": (
         "if (threadIdx.x == 5) return;\n __syncthreads();",

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+import numpy as np
 import pytest
+from dlbench.backends import cupy_norm, cupy_parameters, cupy_program, cupy_session
 from dlbench.backends.cupy_device import source_text
 from host_adapter import HostAdapter, launches
 from host_device import HostDevice, Schedule
 from recorded import sample, workloads
 from vectors import PLAN, check_step, stop_of
 
-from dlbench.spec.workload import initial_weights
+from dlbench.oracle.layers import Pass
+from dlbench.oracle.network import Sequence
+from dlbench.spec.workload import initial_weights, read_workload
 from dlbench.verify.check import verify
 from dlbench.verify.conformance import trials
 from dlbench.verify.dropout import check_dropout
@@ -74,6 +78,58 @@ def test_a_network_is_verified_in_shuffled_order(name, cache_dir):
 @pytest.mark.parametrize("name", MORE)
 def test_more_networks_are_verified_in_either_precision(name, precision, cache_dir):
     assert "" == reason(MORE[name], precision, cache_dir)
+
+
+def test_a_convolution_of_1x1_takes_a_max_pool_with_it():
+    workload = read_workload(
+        {
+            "input_shape": [3, 4, 6],
+            "layers": [
+                {"type": "conv2d", "out_channels": 5, "kernel": 1},
+                {"type": "relu"},
+                {"type": "max_pool", "kernel": 2},
+            ],
+            "loss": "mean_squared_error",
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+        }
+    )
+    adapter = HostAdapter(device(SCHEDULES[0]))
+    assert [] == check_step(adapter, PLAN, workload, stop_of(workload, PLAN.batch))
+
+
+def test_a_batch_normalisation_of_one_row_leaves_the_oracles_running_statistics():
+    workload = read_workload(
+        {
+            "input_shape": [3, 1, 1],
+            "layers": [{"type": "batch_norm"}],
+            "loss": "mean_squared_error",
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+        }
+    )
+    weights, inputs, targets = sample(workload, 1)
+    session = HostAdapter(device(SCHEDULES[0])).open(
+        dataclasses.replace(PLAN, batch=1), workload, weights
+    )
+    session.train_step(session.upload(inputs, targets))
+    run = Pass(training=True, counts=np.ones(1))
+    Sequence(workload.nodes, weights, run).forward(inputs.astype(np.float64))
+    left = session.weights()
+    for name, expected in run.state.items():
+        np.testing.assert_allclose(left[name], expected, rtol=1e-6, err_msg=name)
+    assert 2 == len(run.state)
+
+
+def test_blocks_of_other_sizes_give_what_the_oracle_gives(monkeypatch):
+    monkeypatch.setattr(cupy_program, "ELEMENTS_PER_BLOCK", 96)
+    monkeypatch.setattr(cupy_norm, "_THREADS", 64)
+    monkeypatch.setattr(cupy_parameters, "_THREADS", 32)
+    monkeypatch.setattr(cupy_parameters, "_PER_BLOCK", 128)
+    monkeypatch.setattr(cupy_session, "_LOSS_THREADS", 4)
+    monkeypatch.setattr(cupy_session, "_LOSS_SLOTS", 2)
+    plan = dataclasses.replace(PLAN, batch=5)
+    for workload in workloads():
+        calm = workload.without_dropout()
+        assert [] == check_step(HostAdapter(device(SCHEDULES[0])), plan, calm, stop_of(calm, 5))
 
 
 def after(workload, precision, schedule):

@@ -7,6 +7,7 @@ from dlbench.look import Found
 from dlbench.plan import check, plan, plan_of
 from dlbench.rounds import interleaved
 from dlbench.spec.suite import Matrix
+from dlbench.spec.workload import read_workload
 
 CPU = Found("ok", mode="eager", devices=(("cpu", "a CPU"),), seconds=0.5)
 BOTH = Found("ok", mode="eager", devices=(("cpu", "a CPU"), ("cuda:0", "a GPU")), seconds=2.0)
@@ -178,3 +179,17 @@ def test_every_precision_that_is_asked_for_gives_a_row_and_fp32_is_the_default(w
     both = plan(wide(**chosen, precisions=("fp32", "tf32")), {"numpy": CPU}, 800)
     assert ["fp32"] == [case.precision for case in one.cases]
     assert ["fp32", "tf32"] == [case.precision for case in both.cases]
+
+
+def test_training_on_one_value_per_channel_is_refused_and_inference_is_not(request_for, tiny):
+    image = {
+        "input_shape": [3, 1, 1],
+        "layers": [{"type": "batch_norm"}, {"type": "flatten"}],
+        "loss": "mean_squared_error",
+        "optimizer": {"type": "sgd", "learning_rate": 0.1},
+    }
+    suite = dataclasses.replace(tiny, workload=read_workload(image))
+    with pytest.raises(UsageError, match=r"layers\[0\]: at batch 1 batch_norm gets one value"):
+        check(request_for(suite=suite, scenarios=("train", "infer"), batches=(2, 1)))
+    check(request_for(suite=suite, scenarios=("infer",), batches=(1,)))
+    check(request_for(suite=suite, scenarios=("train",), batches=(2,)))
