@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from dlbench import options
 from dlbench.ending import INTERRUPTED, tell
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dlbench.gate.record import Record
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_HOW_TOLD = {"report", "accept", "inconclusive", "form", "quiet"}
 
 
 @click.command("gate")
@@ -94,8 +96,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="PERCENT",
     default="3%",
     show_default=True,
-    help="The smallest slowdown worth failing. One of just this size fails about 2 times in 3, one of"
-    " 5/3 of it nearly always, the same code hardly ever.",
+    help="The smallest slowdown worth failing. On a quiet machine one of just this size fails about 2 times in"
+    " 3, one of 5/3 of it nearly always, the same code hardly ever; --calibrate tells what this machine allows.",
 )
 @click.option(
     "--budget",
@@ -103,7 +105,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="SECONDS",
     type=float,
     callback=lambda c, p, value: value if value is None else options.positive(c, p, value),
-    help="Time for all of it; what is undecided at its end is inconclusive.  [default: 60 a case;"
+    help="Time for all of it, building too; what is undecided at its end is inconclusive.  [default: 60 a case;"
     " 600 with --calibrate]",
 )
 @click.option(
@@ -149,6 +151,7 @@ def gate_command(
 
     passes = inconclusive == "pass"
     if report is not None:
+        _refuse_what_was_fixed(click.get_current_context())
         found = earlier(report)
         if found.header.calibration:
             return _tell_calibration(found)
@@ -163,6 +166,21 @@ def gate_command(
     judged = verdicts(found, read_accepted(words["accept"]), inconclusive_passes=passes)
     show_verdicts(judged, form)
     return judged.exit_code
+
+
+def _refuse_what_was_fixed(context: click.Context) -> None:
+    """An earlier gate is told as it was made.
+
+    Raises
+    ------
+    UsageError : an option that would have changed it.
+    """
+    for option in context.command.get_params(context):
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if given and option.name not in _HOW_TOLD:
+            raise UsageError(
+                f"--report tells an earlier gate again, which {option.opts[0]} cannot change any more"
+            )
 
 
 def _calibrate(wanted: Options, path: Path, form: str, quiet: bool) -> int:

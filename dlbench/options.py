@@ -42,6 +42,9 @@ VERDICT_FORMATS = {
 HISTORY_FORMATS = {"table": "terminal", "csv": "csv"}
 """Words of ``--format`` where a history is shown, and their reporters."""
 
+RECORDS = "results"
+"""The folder that records are written into unless a word says otherwise."""
+
 DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
 """Words of ``--data``."""
 
@@ -153,12 +156,12 @@ def given(chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def default_output(suite: str, now: datetime.datetime | None = None) -> Path:
-    """A file name in ``results/`` that does not exist yet: UTC time and suite."""
+    """A file name in the folder of records that does not exist yet: UTC time and suite."""
     stamp = (now or datetime.datetime.now(datetime.UTC)).strftime("%Y-%m-%dT%H-%M-%S")
-    path = Path("results") / f"{stamp}-{suite}.jsonl"
+    path = Path(RECORDS) / f"{stamp}-{suite}.jsonl"
     count = 2
     while path.exists():
-        path = Path("results") / f"{stamp}-{suite}-{count}.jsonl"
+        path = Path(RECORDS) / f"{stamp}-{suite}-{count}.jsonl"
         count += 1
     return path
 

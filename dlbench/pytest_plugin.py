@@ -208,12 +208,14 @@ def parameters(where: str, mark: pytest.Mark) -> list[Parameter]:
     except DlbenchError as error:
         raise pytest.Collector.CollectError(f"{where}: {error}") from None
     chosen = {
-        name: selection.get(name) or getattr(matrix, name)
+        name: getattr(matrix, name) if selection.get(name) is None else selection[name]
         for name in ("backends", "devices", "scenarios", "batches")
     }
     for name, words in chosen.items():
         if isinstance(words, str):
             raise pytest.Collector.CollectError(f"{where}: {name}={words!r} must be a list")
+        if not words:
+            raise pytest.Collector.CollectError(f"{where}: {name} is empty, so there is no case")
     settings = Settings(**given)
     return [
         Parameter(settings, backend, device, scenario, batch)

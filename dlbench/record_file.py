@@ -5,6 +5,7 @@ What is cut off in the middle of a line costs that line and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -54,12 +55,17 @@ class Writer:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            message = f"{self.path}: cannot be written: {error.strerror}; what came before is in it"
+            message = (
+                f"{self.path}: cannot be written: {error.strerror}; what came before is in it;"
+                " free space there, or name another place with --output"
+            )
             raise DlbenchError(message) from None
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        # what could not be written has been told, and is tried once more here
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _mend(self) -> None:
         """Ends the last line, or takes away the beginning of one that was cut off."""

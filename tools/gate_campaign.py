@@ -245,6 +245,7 @@ def one(kind: str, copy_bytes: int) -> dict[str, Any]:
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "exit": done.returncode,
         "wall_s": round(wall_s, 2),
+        "commit": commit(),
     }
     try:
         verdicts = json.loads(done.stdout)
@@ -253,6 +254,14 @@ def one(kind: str, copy_bytes: int) -> dict[str, Any]:
     case = verdicts["cases"][0]
     kept = {name: case[name] for name in ("status", "ratio", "low", "high", "over", "reason")}
     return trial | kept | {"notes": verdicts["notes"]}
+
+
+def commit() -> str | None:
+    """The commit of dlbench that is tried, with a mark where files of it are changed; None outside of git."""
+    words = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    git = ["git", "-C", str(Path(__file__).resolve().parents[1])]
+    found = subprocess.run([*git, *words], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
 
 
 @contextlib.contextmanager
@@ -305,7 +314,40 @@ def report(lines: list[dict[str, Any]]) -> str:
             f"{sum(walls) / len(walls):.0f} (at most {max(walls):.0f})",
         ]
         rows.append(f"| {' | '.join(cells)} |")
+    rows += ["", *(f"- {what}: {told}" for what, told in promises(done))]
+    if commits := list(dict.fromkeys(trial["commit"] for trial in done if trial.get("commit"))):
+        rows += ["", f"dlbench at {', '.join(commits)}"]
     return "\n".join(rows)
+
+
+def promises(done: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What the gate is to keep over a whole campaign, and whether it was: held, not held, or open while trials that
+    could break it are to come."""
+
+    def of(*kinds: str) -> list[dict[str, Any]]:
+        return [trial for trial in done if trial["kind"] in kinds]
+
+    def wrong(trials: list[dict[str, Any]], *fine: str) -> int:
+        return sum(trial.get("status", "failed") not in fine for trial in trials)
+
+    same, planted, burn = of("same"), of("wait", "copy"), of("burn")
+    no_failure = ("same", "faster", "inconclusive")
+    late = sum(trial["wall_s"] > LIMIT_S for trial in done)
+    asked = (
+        ("same code: at most 1 of 60 fails", wrong(same, *no_failure), 1, same, 60),
+        ("same code: at least 54 of 60 pass", wrong(same, "same", "faster"), 6, same, 60),
+        ("5 % slower: at least 55 of 60 are found", wrong(planted, "slower"), 5, planted, 60),
+        ("a core busy: none of 20 fails", wrong(burn, *no_failure), 0, burn, 20),
+        (f"each gate within {LIMIT_S:.0f} s", late, 0, done, sum(TRIALS.values())),
+    )
+    found = []
+    for what, broken, allowed, trials, wanted in asked:
+        if broken > allowed:
+            told = "not held"
+        else:
+            told = "held" if len(trials) >= wanted else "open"
+        found.append((what, f"{told}: {broken} of {len(trials)} otherwise"))
+    return found
 
 
 def share(found: Share) -> str:

@@ -22,6 +22,8 @@ from dlbench.stats import CONFIDENCE, Estimate, unpaired_ratio
 from dlbench.verdicts import CaseVerdict, Difference, Status, Verdicts, ordered
 from dlbench.wording import plural
 
+MACHINE = ("cpu", "physical cores", "logical cores", "usable cores", "memory")
+"""Fields of a machine: where one side has another than none, they may be two machines."""
 DRIFT = "intervals are over processes; how the machine drifted between the two files is not in them"
 """What every comparison of two files has to say of itself."""
 
@@ -73,7 +75,11 @@ def compare(base: Side, new: Side, threshold: float) -> Verdicts:
         new=new.name,
         threshold=threshold,
         cases=ordered(verdicts),
-        differences=(*_unlike(base.facts, new.facts), *_conditions(measured)),
+        differences=(
+            *_unlike(base.facts, new.facts),
+            *_unknown(base.facts, new.facts),
+            *_conditions(measured),
+        ),
         notes=tuple(_notes(base, new, len(pairs) - len(verdicts))),
     )
 
@@ -201,6 +207,13 @@ def _unlike(base: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Differe
             yield Difference(field, was, new[field])
 
 
+def _unknown(base: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+    """Fields of the machine that one of two sides that say where they were measured does not know."""
+    for field in MACHINE:
+        if base and new and (field in base) != (field in new):
+            yield Difference(field, base.get(field, "unknown"), new.get(field, "unknown"))
+
+
 def _conditions(
     measured: Sequence[tuple[Measured, Measured]],
 ) -> Iterator[Difference]:
@@ -216,7 +229,8 @@ def _notes(base: Side, new: Side, in_neither: int) -> Iterator[str]:
     for side in (base, new):
         if not side.facts:
             yield f"{side.name} does not say where it was measured"
-    unknown = sorted(base.facts.keys() ^ new.facts.keys()) if base.facts and new.facts else []
+    one_sided = (base.facts.keys() ^ new.facts.keys()) - {*MACHINE}
+    unknown = sorted(one_sided) if base.facts and new.facts else []
     if unknown:
         yield f"said by one side only, so not compared: {', '.join(unknown)}"
     for package in sorted(base.versions.keys() | new.versions.keys()):

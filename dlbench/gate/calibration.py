@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dlbench.errors import DlbenchError
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import order
-from dlbench.gate.record import Half, Record
+from dlbench.gate.record import Beside, Half, Record
 from dlbench.gate.tell import pairs_of
 from dlbench.gate.trial import Share, Tally, consecutive, overlapping
 from dlbench.wording import duration, plural
@@ -26,7 +26,13 @@ SLOWDOWN_FACTOR = 5 / 3
 three."""
 ENOUGH = 0.9
 """Share of same-code gates that pass, and of slowdowns that are found, which a promise needs."""
+SURE = 0.8
+"""What the exact interval of either must lie above: a few trials bound nothing, and promise nothing."""
+FALSE_ALARMS = 0.01
+"""Share of same-code gates that may be called slower: none is promised whose interval lies above."""
 GATE_S = 60.0
+"""Time for the pairs of a gate; building and verifying come before."""
+_ENOUGH_TRIALS = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +75,13 @@ def stream_of(record: Record) -> npt.NDArray[np.float64]:
     ------
     DlbenchError : a process failed, or there is none.
     """
-    pairs = pairs_of(record, record.header.cases[0])
-    if pairs.trouble or not pairs.base_s:
-        raise DlbenchError(
-            f"no calibration: {pairs.trouble or 'no pair was measured'}; a larger --budget gives more"
-        )
+    case = record.header.cases[0]
+    pairs = pairs_of(record, case)
+    wrong = [line.reason for line in record.lines if isinstance(line, Beside)]
+    if trouble := pairs.trouble or next(iter(wrong), ""):
+        raise DlbenchError(f"no calibration of {case.label}: {trouble}")
+    if not pairs.base_s:
+        raise DlbenchError("no calibration: no pair was measured; a larger --budget gives more")
     times = []
     for number, (base_s, new_s) in enumerate(zip(pairs.base_s, pairs.new_s, strict=True)):
         times += [base_s, new_s] if order(number)[0] == "base" else [new_s, base_s]
@@ -85,36 +93,48 @@ def calibrate(record: Record) -> Calibration:
 
     Raises
     ------
-    DlbenchError : it is too short for a single trial.
+    DlbenchError : it is too short for a single trial, or a gate would be.
     """
     stream = stream_of(record)
-    halves = [line.process for line in record.lines if isinstance(line, Half)]
-    pair_s = 2 * float(np.mean([sum(process.seconds.values()) for process in halves]))
-    looks = tuple(look for look in record.header.design.looks if look * pair_s <= GATE_S)
-    if len(looks) < 2 or len(stream) < 2 * looks[-1]:
+    design = record.header.design
+    pair_s = _pair_s(record)
+    looks = tuple(look for look in design.looks if look * pair_s <= GATE_S)
+    if len(looks) < 2:
+        raise DlbenchError(
+            f"a pair takes {pair_s:.2g} s here, so {duration(GATE_S)} reach fewer than the"
+            f" {plural(design.looks[1], 'pair')} that a gate needs to call anything slower; a smaller --batch is"
+            " faster, and a gate of this case needs a larger --budget"
+        )
+    if len(stream) < 2 * looks[-1]:
         raise DlbenchError(
             f"too little was recorded for one trial: {plural(len(stream), 'process')} at"
-            f" {pair_s / 2:.2g} s each; give a --budget of {8 * record.header.design.most_pairs * pair_s:.0f} s"
-            " or more"
+            f" {pair_s / 2:.2g} s each; give a --budget of {_ENOUGH_TRIALS * looks[1] * pair_s:.0f} s or more"
         )
-    wanted = record.header.design.threshold
+    wanted = design.threshold
     promise = next(
         (each for each in THRESHOLDS if _holds(stream, _design(record, looks, each))), None
     )
     rows = tuple(
-        Row(threshold, *(run(stream, design, slowdown) for run in (consecutive, overlapping)))
+        Row(threshold, *(run(stream, tried, slowdown) for run in (consecutive, overlapping)))
         for threshold in dict.fromkeys([wanted, *([] if promise is None else [promise])])
-        for design in [_design(record, looks, threshold)]
+        for tried in [_design(record, looks, threshold)]
         for slowdown in (0.0, threshold, SLOWDOWN_FACTOR * threshold)
     )
     label = record.header.cases[0].label
     return Calibration(label, len(stream), pair_s, looks, rows, promise)
 
 
+def _pair_s(record: Record) -> float:
+    """Wall time of a pair (s), with the start and the end of its processes: from one first step to the next."""
+    halves = [line.process for line in record.lines if isinstance(line, Half)]
+    began_ns = [process.started_ns for process in halves if process.started_ns is not None]
+    return 2e-9 * (began_ns[-1] - began_ns[0]) / (len(began_ns) - 1)
+
+
 def describe(found: Calibration) -> str:
     """A calibration in words."""
     timed = f"{plural(found.processes, 'process')} of the same code, {found.pair_s:.2g} s a pair"
-    reach = f"a gate of {duration(GATE_S)} reaches {plural(found.looks[-1], 'pair')}"
+    reach = f"in {duration(GATE_S)} a gate makes {plural(found.looks[-1], 'pair')}"
     lines = [
         f"{found.case}: {timed}; {reach}",
         "disjoint trials with exact 95 % intervals; (trials that begin at every fourth process)",
@@ -142,14 +162,17 @@ def describe(found: Calibration) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
     if found.promise is None:
+        few = max(row.disjoint.slower.of for row in found.rows) < _ENOUGH_TRIALS
         lines.append(
-            f"no threshold up to {100 * THRESHOLDS[-1]:.3g} % can be promised in {duration(GATE_S)} on this machine"
+            f"no threshold up to {100 * THRESHOLDS[-1]:.3g} % can be promised in {duration(GATE_S)} of pairs on this"
+            f" machine{' from so few trials; a larger --budget gives more' if few else ''}"
         )
     else:
         lines.append(
-            f"within {duration(GATE_S)} this machine can promise a threshold of {100 * found.promise:.3g} %:"
-            f" no same code called slower, and at least {100 * ENOUGH:.0f} % of it passed and of slowdowns of"
-            f" {100 * SLOWDOWN_FACTOR * found.promise:.3g} % found, in this recording"
+            f"in {duration(GATE_S)} of pairs this machine can promise a threshold of {100 * found.promise:.3g} %: in"
+            f" this recording at least {100 * ENOUGH:.0f} % of the same code passed, as much of slowdowns of"
+            f" {100 * SLOWDOWN_FACTOR * found.promise:.3g} % was found (both at least {100 * SURE:.0f} % by their"
+            f" intervals), and of the same code {_exact(_same(found).slower)} was called slower"
         )
     return "\n".join(lines)
 
@@ -159,11 +182,19 @@ def _design(record: Record, looks: Sequence[int], threshold: float) -> Design:
 
 
 def _holds(stream: npt.NDArray[np.float64], design: Design) -> bool:
-    same = overlapping(stream, design)
-    if same.slower.count or not same.passed.value >= ENOUGH:
+    same = consecutive(stream, design)
+    if same.slower.interval[0] > FALSE_ALARMS or not _often(same.passed):
         return False
-    planted = overlapping(stream, design, SLOWDOWN_FACTOR * design.threshold)
-    return planted.slower.value >= ENOUGH
+    return _often(consecutive(stream, design, SLOWDOWN_FACTOR * design.threshold).slower)
+
+
+def _often(share: Share) -> bool:
+    return share.value >= ENOUGH and share.interval[0] >= SURE
+
+
+def _same(found: Calibration) -> Tally:
+    """The trials of the same code at the threshold that is promised."""
+    return next(row.disjoint for row in found.rows if row.threshold == found.promise)
 
 
 def _exact(share: Share) -> str:

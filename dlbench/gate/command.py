@@ -6,20 +6,21 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.gate import record
 from dlbench.gate.accept import read_accepted
-from dlbench.gate.checkout import built, changed_files, root_of
+from dlbench.gate.checkout import built, commit_of, root_of, sources
 from dlbench.gate.design import Design
 from dlbench.gate.live import ARMS, Request, run
 from dlbench.gate.pairs import Arm
 from dlbench.gate.progress import progress
-from dlbench.gate.version import Version
+from dlbench.gate.version import Sources, Version
 from dlbench.machine import look
+from dlbench.options import RECORDS, data_name
 from dlbench.plan import Request as Plan
 from dlbench.record import Scenario
 from dlbench.record_file import Writer
@@ -74,7 +75,7 @@ def gate(options: Options, path: Path, stream: TextIO, *, quiet: bool = False) -
     _refuse_existing(path)
     accepted = read_accepted(options.accept)
     design = Design(threshold=options.threshold)
-    with _versions(options, stream, quiet) as (versions, changed):
+    with _versions(options, started_s, stream, quiet) as (versions, files):
         suites = {arm: _suite(options, versions[arm]) for arm in ARMS}
         plan = _plan(options, suites["new"])
         cases = len(plan.chosen_batches) * len(plan.chosen_backends) * len(plan.chosen_scenarios)
@@ -85,7 +86,7 @@ def gate(options: Options, path: Path, stream: TextIO, *, quiet: bool = False) -
             design=design,
             budget_s=options.budget_s or CASE_BUDGET_S * cases,
             accepted=accepted,
-            changed=changed,
+            sources=files,
             started_s=started_s,
         )
         return _carry_out(request, path, stream, quiet)
@@ -151,9 +152,9 @@ def _carry_out(request: Request, path: Path, stream: TextIO, quiet: bool) -> rec
 
 @contextlib.contextmanager
 def _versions(
-    options: Options, stream: TextIO, quiet: bool
-) -> Iterator[tuple[Mapping[Arm, Version], Sequence[str] | None]]:
-    """The two versions, and the files that differ between them where that is known."""
+    options: Options, started_s: float, stream: TextIO, quiet: bool
+) -> Iterator[tuple[Mapping[Arm, Version], Sources | None]]:
+    """The two versions, and the files of their repository where they have one."""
     pythons = options.base_python, options.new_python
     if options.base is not None:
         if any(pythons):
@@ -164,9 +165,14 @@ def _versions(
         if not quiet:
             stream.write(f"building {options.base} and the working tree\n")
             stream.flush()
-        with built(repository, options.base, options.setup) as (base, new):
-            changed = changed_files(repository, options.base)
-            yield {"base": base, "new": new}, changed
+        records = (options.folder / RECORDS).resolve()
+        until_s = None if options.budget_s is None else started_s + options.budget_s
+        with built(repository, options.base, options.setup, records=records, until_s=until_s) as (
+            base,
+            new,
+        ):
+            files = sources(repository, commit_of(repository, options.base), records)
+            yield {"base": base, "new": new}, files
         return
     if options.setup is not None:
         raise UsageError("--setup says how a commit is built; it needs --base")
@@ -183,8 +189,8 @@ def _versions(
         raise UsageError("--base-python and --new-python are the same interpreter")
     yield (
         {
-            "base": Version("base", str(pythons[0]), python=base_python),
-            "new": Version("new", str(pythons[1]), python=new_python),
+            "base": Version("base", str(pythons[0]), python=base_python, shared=options.folder),
+            "new": Version("new", str(pythons[1]), python=new_python, shared=options.folder),
         },
         None,
     )
@@ -222,7 +228,7 @@ def _plan(options: Options, suite: Suite) -> Plan:
         threads=options.threads,
         seed=options.seed,
         rounds=1,
-        data=options.data,
+        data=data_name(options.data, suite.data.name),
         data_dir=options.data_dir,
     )
 

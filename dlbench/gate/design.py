@@ -26,7 +26,8 @@ class Design:
     alpha : level of the one-sided test at each look. At 0.005 and nine looks, noise so loud that it
         exceeds any threshold still fails 1 comparison in 100, with the confirmation.
     pass_level, last_pass_level : the upper bound that must lie below the threshold may be wrong so
-        often; the last look can afford more.
+        often at a look; the last look can afford more. Not corrected for the number of looks: a
+        slowdown of exactly the threshold passes about 1 time in 10 over all of them.
     confirmation : the pairs between a look that found a slowdown and the next look, by themselves,
         must show at least this share of the threshold.
     futility : a case is given up when the chance of any verdict at the last look, were the present
@@ -58,10 +59,6 @@ class Design:
     def most_pairs(self) -> int:
         """Pairs after which a verdict is due in any case."""
         return self.looks[-1]
-
-    def next_look(self, pairs: int) -> int | None:
-        """How many pairs the first look after this many needs; None when all looks are over."""
-        return next((look for look in self.looks if look > pairs), None)
 
     @property
     def log_threshold(self) -> float:

@@ -24,8 +24,8 @@ from dlbench.gate.accept import check_accepted
 from dlbench.gate.decision import Verdict, judge
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import Arm, difference, order, summary
-from dlbench.gate.sameness import Seen, absent, differing, refuse_same
-from dlbench.gate.version import Version, targets
+from dlbench.gate.sameness import Seen, absent, differing, refuse_same, remedy
+from dlbench.gate.version import Sources, Version, targets
 from dlbench.outcome import failing
 from dlbench.prepare import Material, prepare
 from dlbench.process import Launch, run_worker, worker_environment
@@ -61,7 +61,7 @@ class Request:
     design : when to look and how to judge.
     budget_s : time for all of it, from `started_s` on.
     accepted : what is let pass; see `dlbench.gate.accept`.
-    changed : files in which the versions differ, relative to the repository; None when that is not known.
+    sources : the files of the repository; None where the versions have none.
     started_s : the monotonic clock when the gate began.
     calibration : both versions are the same code on purpose, and pairs are made until the budget ends.
     """
@@ -72,7 +72,7 @@ class Request:
     design: Design
     budget_s: float
     accepted: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    changed: Sequence[str] | None = None
+    sources: Sources | None = None
     started_s: float = dataclasses.field(default_factory=time.monotonic)
     calibration: bool = False
 
@@ -126,6 +126,7 @@ class _Gate:
         self._observer = observer
         self._deadline_s = request.started_s + request.budget_s
         self._failed: set[Case] = set()
+        self._ran_out = False
 
     def run(self, cases: Mapping[Arm, Sequence[Case]]) -> record.End:
         """Verifies, then makes pairs."""
@@ -139,6 +140,8 @@ class _Gate:
                         label = self._request.versions[other].label
                         self._beside(case, word, f"the suite of {label} has no such case")
             status = self._pairs(self._verified(shared))
+            if self._ran_out:
+                status = "budget"
         except KeyboardInterrupt:
             # the last line says so, and whoever called tells it
             pass
@@ -175,6 +178,11 @@ class _Gate:
         seen: dict[Arm, Seen] = {}
         adapters = self._adapters(case)
         for arm in ARMS:
+            if time.monotonic() >= self._deadline_s:
+                self._ran_out = True
+                for each in alike:
+                    self._beside(each, "inconclusive", "not verified yet")
+                return False
             adapter = adapters[arm]
             if adapter is None:
                 seen[arm] = Seen(adapter="", absent=True)
@@ -185,12 +193,20 @@ class _Gate:
             self._writer.write(record.Verified(arm, verification))
             seen[arm] = Seen(adapter, absent(ended, adapter))
             if ended.status == "ok":
-                seen[arm] = Seen(adapter, loaded=ended.result["loaded"])
-                self._writer.write(_loaded(arm, case, ended))
+                loaded = _loaded(arm, case, ended)
+                self._writer.write(loaded)
+                seen[arm] = Seen(
+                    adapter,
+                    loaded=ended.result["loaded"],
+                    libraries={case.backend: loaded.version, **loaded.libraries},
+                )
             if verification.status != "ok" and not seen[arm].absent:
                 seen[arm] = dataclasses.replace(
                     seen[arm],
-                    trouble=why(verification.reason or failing(verification.checks), ended.remedy),
+                    trouble=why(
+                        verification.reason or failing(verification.checks),
+                        remedy(ended, self._request.versions[arm]),
+                    ),
                     output=ended.output,
                 )
         return self._judged(seen, case, alike)
@@ -213,7 +229,7 @@ class _Gate:
                     self._beside(each, "failed", reason, seen[arm].output)
                 return False
         if not request.calibration:
-            for note in differing(request.versions, seen, request.changed):
+            for note in differing(request.versions, seen, request.sources):
                 self._writer.write(record.Note(note))
         return True
 

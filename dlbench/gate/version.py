@@ -11,6 +11,9 @@ from dlbench import plugins
 from dlbench.errors import UsageError
 from dlbench.gate.pairs import Arm
 
+TARGET_VARIABLE = "DLBENCH_TARGET"
+"""Tells a command of ``--setup`` the folder to install into."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Version:
@@ -23,6 +26,8 @@ class Version:
     python : the interpreter of its processes.
     folder : where its code is installed, or lies; None when it has no code of its own.
     checkout : its repository's files as they were built; None without `folder`.
+    working_tree : the user's own files, from which neither version may load; None without `folder`.
+    shared : a folder whose code is the same in both versions, searched after all others.
     """
 
     arm: Arm
@@ -30,14 +35,23 @@ class Version:
     python: str = sys.executable
     folder: Path | None = None
     checkout: Path | None = None
+    working_tree: Path | None = None
+    shared: Path | None = None
 
     def own(self) -> dict[str, Any]:
-        """What a worker is to load from this version; see `dlbench.loaded.put_first`."""
-        if self.folder is None:
-            return {"path": [], "backends": None}
-        backends = self.folder / "dlbench" / "backends"
-        found = str(backends) if (backends / "__init__.py").is_file() else None
-        return {"path": [str(self.folder)], "backends": found}
+        """What a worker is to load from this version; see `dlbench.loaded`."""
+        path: list[str] = []
+        backends: str | None = None
+        if self.folder is not None:
+            path = [str(self.folder)]
+            shipped = self.folder / "dlbench" / "backends"
+            backends = str(shipped) if (shipped / "__init__.py").is_file() else None
+        return {
+            "path": path,
+            "last": [] if self.shared is None else [str(self.shared)],
+            "backends": backends,
+            "working_tree": None if self.working_tree is None else str(self.working_tree),
+        }
 
     def adapter(self, backend: str) -> str | None:
         """The ``module:Class`` of a backend by the version's own entry points; None where it has none of that
@@ -66,3 +80,11 @@ def targets(base: Version, new: Version, backend: str) -> dict[Arm, str | None]:
     except UsageError as error:
         raise UsageError(f"--backend: {error}") from None
     return {"base": here, "new": here}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """The files of a repository in either version, relative to its root, and those in which the two differ."""
+
+    files: frozenset[str]
+    changed: frozenset[str]

@@ -144,6 +144,7 @@ WRONG = {
     'dlbench("smoke", size=3)\ndef test_e(dlbench_case): pass': "does not know size",
     'dlbench("smoke", backends="numpy")\ndef test_f(dlbench_case): pass': "must be a list",
     'dlbench("smoke", backends=["numpi"])\ndef test_g(dlbench_case): pass': "'numpi' is unknown",
+    'dlbench("smoke", backends=[])\ndef test_i(dlbench_case): pass': "backends is empty",
     'dlbench("smoke", rounds=-1)\ndef test_h(dlbench_case): pass': "rounds must be",
 }
 

@@ -8,11 +8,12 @@ import pytest
 from dlbench.backends import numpy_cpu
 
 from dlbench.errors import DlbenchError, UsageError
-from dlbench.gate import record
+from dlbench.gate import command, record
 from dlbench.gate.accept import read_accepted
 from dlbench.gate.checkout import built
 from dlbench.gate.version import Version
 from dlbench.process import Launch, run_worker, worker_environment
+from dlbench.spec.suite import load_suite
 
 
 def test_both_checkouts_have_paths_of_equal_length_and_the_working_trees_changes(repository):
@@ -62,4 +63,11 @@ def test_what_is_not_the_record_of_a_gate_is_refused(tmp_path):
 
 
 def test_an_interpreter_has_no_folder_of_its_own():
-    assert {"path": [], "backends": None} == Version("new", "x", python=sys.executable).own()
+    assert {"path": [], "last": [], "backends": None, "working_tree": None} == Version(
+        "new", "x", python=sys.executable
+    ).own()
+
+
+def test_the_stand_in_is_that_of_the_suites_data(tmp_path):
+    options = command.Options(data="stand-in", cache_dir=tmp_path, folder=tmp_path)
+    assert "stand-in-mnist" == command._plan(options, load_suite("ci")).data

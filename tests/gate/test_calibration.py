@@ -1,5 +1,7 @@
 """What a calibration says about a stream that is known."""
 
+import functools
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -7,10 +9,11 @@ from click.testing import CliRunner
 from dlbench import cli
 from dlbench import record as r
 from dlbench.errors import DlbenchError
+from dlbench.gate import command
 from dlbench.gate.calibration import calibrate, describe, stream_of
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import order
-from dlbench.gate.record import Half, Header, Record
+from dlbench.gate.record import Beside, Half, Header, Record
 from dlbench.gate.trial import consecutive, read_stream
 from dlbench.record_file import Writer
 
@@ -18,7 +21,7 @@ CASE = r.Case("ci", "train", "numpy", "cpu", 32, 1, "fp32", "")
 MACHINE = r.Machine(None, None, None, 2, None, (), "Linux", "3.11", {})
 
 
-def recorded(stream_us, design=None):
+def recorded(stream_us, design=None, process_s=0.4):
     """The record of a calibration whose processes came to these step times."""
     header = Header(
         schema=1,
@@ -42,7 +45,12 @@ def recorded(stream_us, design=None):
         Half(
             order(number // 2)[number % 2],
             r.Process(
-                CASE, number // 2, "ok", "", (round(1000 * time),) * 3, seconds={"measure": 0.4}
+                CASE,
+                number // 2,
+                "ok",
+                "",
+                (round(1000 * time),) * 3,
+                started_ns=round(number * process_s * 1e9),
             ),
         )
         for number, time in enumerate(stream_us)
@@ -51,7 +59,7 @@ def recorded(stream_us, design=None):
 
 
 def test_the_rates_are_those_of_the_trials_on_the_stream_in_time_order(recordings):
-    stream = read_stream(recordings / "two_cores.csv.gz")[:500]
+    stream = read_stream(recordings / "two_cores.csv.gz")[:1000]
     record = recorded(stream)
     assert stream_of(record) == pytest.approx(stream * 1e-6, rel=1e-3)
     found = calibrate(record)
@@ -66,14 +74,7 @@ def test_the_rates_are_those_of_the_trials_on_the_stream_in_time_order(recording
 
 
 def test_a_gate_that_ends_before_the_last_look_is_judged_by_the_looks_it_reaches():
-    record = recorded(np.full(400, 1000.0))
-    slow = [
-        Half(
-            line.arm, r.Process(CASE, line.process.round, "ok", "", (5,), seconds={"measure": 1.4})
-        )
-        for line in record.lines
-    ]
-    assert (8, 12, 16, 20) == calibrate(Record(record.header, tuple(slow))).looks
+    assert (8, 12, 16, 20) == calibrate(recorded(np.full(400, 1000.0), process_s=1.4)).looks
 
 
 def test_noise_without_end_promises_nothing():
@@ -96,3 +97,46 @@ def test_a_calibrations_record_is_told_again(recordings, tmp_path):
     told = CliRunner().invoke(cli.cli, ["gate", "--report", str(writer.path)])
     assert 0 == told.exit_code, told.output
     assert describe(calibrate(whole)) == told.stdout.rstrip("\n")
+
+
+@pytest.mark.parametrize("pairs", [8, 400])
+def test_pairs_that_take_too_long_for_a_gate_are_said_to_and_not_to_be_too_few(pairs):
+    with pytest.raises(DlbenchError, match=r"a pair takes 5\.2 s.*fewer than the 12 pairs") as said:
+        calibrate(recorded(np.full(2 * pairs, 1000.0), process_s=2.6))
+    assert "too little" not in str(said.value)
+
+
+def test_what_went_wrong_before_the_first_pair_is_the_reason():
+    whole = recorded([])
+    wrong = Beside(CASE.label, "failed", "this code: should be 1")
+    with pytest.raises(DlbenchError, match=r"should be 1$"):
+        calibrate(Record(whole.header, (wrong,)))
+
+
+def test_a_few_trials_promise_nothing_and_one_fluke_among_many_vetoes_nothing():
+    quiet = np.exp(np.random.default_rng(0).normal(7, 0.002, 1000))
+    few = calibrate(recorded(quiet[:80]))
+    assert few.promise is None
+    assert "from so few trials" in describe(few)
+    assert 0.01 == calibrate(recorded(quiet)).promise
+    # one trial in sixty calls the same code slower, which bounds no rate above 1 %
+    fluke = quiet.copy()
+    fluke[160:184] *= np.tile([1.0, 1.03, 1.03, 1.0], 6)
+    found = calibrate(recorded(fluke))
+    assert 1 == found.rows[-3].disjoint.slower.count
+    assert 0.01 == found.promise
+
+
+def test_a_calibration_runs_and_is_told_again(repository, monkeypatch):
+    words = ["gate", "--suite", "tiny.toml"]
+    record = repository.folder.parent / "noise.jsonl"
+    # two looks are enough to see all of it
+    monkeypatch.setattr(command, "Design", functools.partial(Design, looks=(8, 12)))
+    options = ["--calibrate", "--budget", "15", "--output", str(record), "--quiet"]
+    ran = CliRunner().invoke(cli.cli, [*words, *options])
+    assert 0 == ran.exit_code, ran.output
+    assert "numpy:cpu/train/32: " in ran.stdout
+    assert "processes of the same code" in ran.stdout
+    again = CliRunner().invoke(cli.cli, ["gate", "--report", str(record)])
+    assert (0, ran.stdout) == (again.exit_code, again.stdout)
+    assert '"status":"budget"' in record.read_text().splitlines()[-1]

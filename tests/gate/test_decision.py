@@ -13,7 +13,6 @@ from dlbench.gate.design import Design
 from dlbench.gate.pairs import difference, order, summary
 
 DESIGN = Design()
-ORDER = ("passed", "undecided", "inconclusive", "slower")
 
 
 def drawn(seed, pairs=40, spread=0.02, shift=0.0):
@@ -179,10 +178,6 @@ def test_a_design_that_cannot_work_is_refused(wrong):
         Design(**wrong)
 
 
-def test_a_live_gate_is_told_how_far_to_measure_before_it_looks_again():
-    assert [8, 8, 12, 40, None, None] == [DESIGN.next_look(n) for n in (0, 7, 8, 39, 40, 99)]
-
-
 def test_pairs_run_in_abba_order():
     assert ["base", "new", "new", "base"] == [arm for number in (0, 1) for arm in order(number)]
 
@@ -192,3 +187,9 @@ def test_a_process_counts_with_the_quarter_quantile_of_its_timings():
     for wrong in ([], [0.0], [math.nan], [-1.0]):
         with pytest.raises(ValueError, match="above 0"):
             summary(wrong)
+
+
+def test_a_slowdown_of_exactly_the_threshold_passes_about_one_time_in_ten():
+    at_threshold = [drawn(seed, 40, 0.05, DESIGN.log_threshold) for seed in range(400)]
+    passed = [only(values, ended=True).status == "passed" for values in at_threshold]
+    assert 0.05 < np.mean(passed) < 0.14

@@ -42,6 +42,18 @@ CRASHES = """
         import os
         os.abort()
 """
+CRASHES_LATE = """
+        step, count = session.train_step, iter(range(200))
+
+        def crashes_late(batch):
+            import os
+
+            if next(count, None) is None:
+                os.abort()
+            return step(batch)
+
+        session.train_step = crashes_late
+"""
 
 
 def cases(result):
@@ -59,9 +71,10 @@ def test_a_step_that_takes_twice_as_long_is_found_and_told_again_and_can_be_acce
     assert 1.3 < verdict["ratio"] < 2.5
     assert verdict["low"] < verdict["ratio"] < verdict["high"]
 
-    again = ["--report", str(repository.folder.parent / "gate.jsonl"), "--format", "json"]
-    assert json.loads(found.stdout) == json.loads(gate(*again, base=()).stdout)
-    accepted = gate(*again, "--accept", f"slower:{verdict['case']}=the check is worth it", base=())
+    again = ["gate", "--report", str(repository.folder.parent / "gate.jsonl"), "--format", "json"]
+    assert json.loads(found.stdout) == json.loads(CliRunner().invoke(cli.cli, again).stdout)
+    reason = f"slower:{verdict['case']}=the check is worth it"
+    accepted = CliRunner().invoke(cli.cli, [*again, "--accept", reason])
     assert 0 == accepted.exit_code
     assert "the check is worth it" == cases(accepted)[verdict["case"]]["accepted"]
     assert "but for 1 accepted" in json.loads(accepted.stdout)["conclusion"]
@@ -79,9 +92,13 @@ def test_the_end_of_the_budget_is_inconclusive_and_can_be_let_pass(repository, g
     record = str(repository.folder.parent / "gate.jsonl")
     elsewhere = CliRunner().invoke(cli.cli, ["report", record])
     assert (2, True) == (elsewhere.exit_code, f"dlbench gate --report {record}" in elsewhere.stderr)
-    passed = gate("--report", record, "--inconclusive", "pass", base=())
+    again = ["gate", "--report", record]
+    passed = CliRunner().invoke(cli.cli, [*again, "--inconclusive", "pass"])
     assert 0 == passed.exit_code
     assert "1 inconclusive" in passed.stdout
+    refused = CliRunner().invoke(cli.cli, [*again, "--threshold", "5%"])
+    assert 2 == refused.exit_code
+    assert "which --threshold cannot change any more" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -98,6 +115,16 @@ def test_a_version_that_goes_wrong_fails_the_gate_and_is_named(repository, gate,
     assert verdict["reason"].startswith("working tree: ")
     assert told in verdict["reason"]
     assert verdict["reason"].endswith("is right")
+
+
+def test_a_crash_while_a_version_is_timed_fails_the_gate_and_says_in_which_pair(repository, gate):
+    repository.spoil(CRASHES_LATE)
+    found = gate("--format", "json")
+    assert 4 == found.exit_code, found.output
+    [verdict] = cases(found).values()
+    assert "failed" == verdict["status"]
+    assert verdict["reason"].startswith("working tree, pair 1: failed: ")
+    assert "SIGABRT" in verdict["reason"]
 
 
 def test_a_backend_that_went_away_or_is_new_is_said(repository, gate):
@@ -182,7 +209,11 @@ def test_a_project_is_installed_from_both_versions(repository, gate):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--base", "nowhere"], "git fetch --depth=1 origin nowhere"),
+        (
+            ["--base", "nowhere"],
+            "git fetch --depth=1 origin nowhere, and give --base FETCH_HEAD",
+        ),
+        (["--base", "HEAD~9"], "git fetch --deepen=10"),
         ([], "what is to be compared?"),
         (["--base-python", sys.executable], "--new-python"),
         (["--base-python", sys.executable, "--new-python", sys.executable], "same interpreter"),
@@ -192,6 +223,7 @@ def test_a_project_is_installed_from_both_versions(repository, gate):
         (["--base", "main", "--threshold", "a"], "percentage"),
         (["--base", "main", "--budget", "-1"], "greater than 0"),
         (["--base", "main", "--calibrate"], "compares nothing"),
+        (["--base", "main", "--data", "stand-in"], "linear, has no stand-in"),
     ],
 )
 def test_what_cannot_be_carried_out_is_refused(repository, gate, words, told):
@@ -231,7 +263,7 @@ def test_interpreters_that_load_the_same_files_are_refused(environment, gate):
     assert "from the same files" in found.stderr
 
 
-def test_a_full_disk_ends_the_gate_with_a_sentence(repository, program):
+def test_a_full_disk_ends_the_gate_with_what_to_do(repository, program):
     def small_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 
@@ -239,7 +271,8 @@ def test_a_full_disk_ends_the_gate_with_a_sentence(repository, program):
     process = program(*words, "--output", "../full.jsonl", "--quiet", preexec_fn=small_files)
     _, said = process.communicate(timeout=60)
     assert 4 == process.returncode
-    assert "error: " in said
+    assert "error: ../full.jsonl: cannot be written: File too large" in said
+    assert "free space there, or name another place with --output" in said
     assert "Traceback" not in said
 
 

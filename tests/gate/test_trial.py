@@ -45,11 +45,11 @@ def test_a_slowdown_of_five_percent_is_found(unseen):
 
 def test_one_slow_case_among_eight_is_found_and_the_others_are_not_blamed(unseen):
     tally = overlapping(unseen, Design(), 0.05, cases=8, step=12)
-    assert tally.slower.value >= 0.9
-    assert tally.wrongly_failed.value <= 0.05
+    assert tally.slower.value >= 0.95
+    assert tally.wrongly_failed.value <= 0.01
 
 
-def test_loud_noise_of_no_known_shape_fails_one_comparison_in_a_hundred_at_most():
+def test_loud_noise_of_no_known_shape_fails_about_one_comparison_in_a_hundred():
     draw = np.random.default_rng(0)
     stream = np.exp(draw.standard_t(2, 160_000))
     tally = consecutive(stream, Design(threshold=1e-9, futility=1e-12))

@@ -23,6 +23,30 @@ scenarios = ["train"]
 batches = [16]
 """
 
+MINE = """
+import time
+
+from dlbench.backends import numpy_cpu
+
+
+class Adapter(numpy_cpu.Adapter):
+    def open(self, plan, workload, weights):
+        session = super().open(plan, workload, weights)
+        step = session.train_step
+
+        def slowed(batch):
+            begin = time.perf_counter_ns()
+            result = step(batch)
+            until = time.perf_counter_ns()
+            until += {} * (until - begin)
+            while time.perf_counter_ns() < until:
+                pass
+            return result
+
+        session.train_step = slowed
+        return session
+"""
+
 
 @pytest.fixture(scope="module")
 def action(root):
@@ -95,6 +119,60 @@ def test_the_base_of_a_shallow_clone_is_fetched(action, repository, tmp_path):
     done, outputs = run(step, clone, {"base": commit}, tmp_path)
     assert 0 == done.returncode, done.stderr
     assert {"commit": commit} == outputs
+
+
+@pytest.mark.parametrize(
+    "base", ["", "0" * 40, "-x", "--upload-pack=touch started", "main\ncommit=forged"]
+)
+def test_an_event_without_a_commit_to_compare_with_is_an_error_and_nothing_else(
+    action, repository, tmp_path, base
+):
+    git = ["git", "remote", "add", "origin", f"file://{repository}"]
+    subprocess.run(git, cwd=repository, check=True)
+    step = next(step for step in action["runs"]["steps"] if step.get("id") == "base")
+    done, outputs = run(step, repository, {"base": base}, tmp_path)
+    assert (2, {}) == (done.returncode, outputs)
+    assert "::error::dlbench gate: this event names no commit" in done.stdout
+    assert "give the action's input 'base'" in done.stdout
+    assert not (repository / "started").exists()
+
+
+def test_a_base_that_nobody_has_is_an_error_that_names_it(action, repository, tmp_path):
+    git = ["git", "remote", "add", "origin", f"file://{repository}"]
+    subprocess.run(git, cwd=repository, check=True)
+    step = next(step for step in action["runs"]["steps"] if step.get("id") == "base")
+    done, outputs = run(step, repository, {"base": "nowhere"}, tmp_path)
+    assert (2, {}) == (done.returncode, outputs)
+    assert "::error::dlbench gate: origin has no commit or branch nowhere" in done.stdout
+
+
+@pytest.mark.parametrize(("slowdown", "code"), [(0, 0), (2, 1)])
+def test_the_gate_passes_and_fails_by_the_users_own_backend(
+    action, repository, tmp_path, slowdown, code
+):
+    # nothing in the user's folder stands in for what dlbench itself imports
+    (repository / "click.py").write_text("raise RuntimeError('not the real one')\n")
+    (repository / "mine.py").write_text(MINE.format(0))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost"]
+    subprocess.run([*git, "add", "-A"], cwd=repository, check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "two"], cwd=repository, check=True)
+    (repository / "mine.py").write_text(MINE.format(slowdown) + "# changed\n")
+    steps = {step.get("id"): step for step in action["runs"]["steps"]}
+    done, outputs = run(steps["base"], repository, {"base": "HEAD"}, tmp_path)
+    assert 0 == done.returncode, done.stderr
+    given = inputs_of(
+        action,
+        base=outputs["commit"],
+        suite="tiny.toml",
+        backend="mine:Adapter",
+        threshold="50%",
+        budget="100",
+        inconclusive="fail",
+    )
+    done, outputs = run(steps["gate"], repository, given, tmp_path)
+    assert code == done.returncode, done.stdout + done.stderr
+    assert str(code) == outputs["exit-code"]
+    assert "mine:Adapter:cpu/train/16" in (tmp_path / "summary.md").read_text()
 
 
 def test_the_gate_hands_on_its_exit_code_its_record_and_its_summary(action, repository, tmp_path):
