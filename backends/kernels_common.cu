@@ -1,6 +1,7 @@
 // What every kernel file uses: activations, dropout's random numbers, and how a gradient is finished.
 //
-// Constants: THREADS (of a block, as it is launched), ACTIVATION, DROPOUT, ADD (whether another path's values are added).
+// Constants: THREADS (of a block, as it is launched), ACTIVATION, DROPOUT, ADD (whether another path's values are
+// added).
 //
 // Activations have names, so that one source serves all of them and the compiler removes the others:
 #define IDENTITY 0

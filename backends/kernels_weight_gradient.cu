@@ -8,7 +8,7 @@ struct TurnedWindows : AlongSide<BM, VA> {
     int tap_row, tap_column, channel;
     int base[PASSES], out_row[PASSES], out_column[PASSES];
     // What BK pixels on means: each carries once at the most.
-    int image_size, more_images, more_rows, more_columns;
+    int more_images, more_rows, more_columns;
 
     __device__ __forceinline__ TurnedWindows(const float* x, int stride, const Shape& shape, int first, int begin,
                                              int end)
@@ -20,7 +20,6 @@ struct TurnedWindows : AlongSide<BM, VA> {
         tap_row = there ? tap / KW * DH - shape.pad_height : NOWHERE;
         tap_column = tap % KW * DW - shape.pad_width;
         if (POINTWISE) return;
-        image_size = shape.height * shape.width * stride;
         more_columns = BK % shape.out_width;
         more_rows = BK / shape.out_width % shape.out_height;
         more_images = BK / shape.out_width / shape.out_height;
@@ -29,9 +28,11 @@ struct TurnedWindows : AlongSide<BM, VA> {
             int pixel = at + k(pass), rest = pixel / shape.out_width, image = rest / shape.out_height;
             out_column[pass] = pixel - rest * shape.out_width;
             out_row[pass] = rest - image * shape.out_height;
-            base[pass] = image * image_size;
+            base[pass] = image * image_size();
         }
     }
+
+    __device__ __forceinline__ int image_size() const { return shape.height * shape.width * stride; }
 
     __device__ __forceinline__ void fetch()
     {
@@ -46,14 +47,14 @@ struct TurnedWindows : AlongSide<BM, VA> {
                     offset = base[pass] + (row * shape.width + column) * stride + channel;
                 out_column[pass] += more_columns;
                 out_row[pass] += more_rows;
-                base[pass] += more_images * image_size;
+                base[pass] += more_images * image_size();
                 if (out_column[pass] >= shape.out_width) {
                     out_column[pass] -= shape.out_width;
                     ++out_row[pass];
                 }
                 if (out_row[pass] >= shape.out_height) {
                     out_row[pass] -= shape.out_height;
-                    base[pass] += image_size;
+                    base[pass] += image_size();
                 }
             }
             load_or_zero<VA>(values[pass], x, pixel < k_end ? offset : -1);
@@ -62,8 +63,8 @@ struct TurnedWindows : AlongSide<BM, VA> {
     }
 };
 
-// B of the weight gradient: the output pixels' gradients. The bias' gradient is their sum, of what was read: rounding is
-// for the factors of products.
+// B of the weight gradient: the output pixels' gradients. The bias' gradient is their sum, of what was read: rounding
+// is for the factors of products.
 struct Gradients : AlongSide<BN, VB> {
     const float* dy;
     int stride, columns, k_end, at, column;
@@ -115,8 +116,9 @@ struct Gradients : AlongSide<BN, VB> {
     }
 };
 
-// The parts of a parameter's gradient lie `part_stride` floats apart; the bias is the last row of its weight.
-extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS)
+// The parts of a parameter's gradient lie `part_stride` floats apart; the bias is the last row of its weight. Of
+// the tiles for tensor cores, too, the compiler would squeeze some until they spill (see LEAST_BLOCKS).
+extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS + TF32)
 convolution_weight_gradient(const float* __restrict__ x, int x_stride, const float* __restrict__ dy, int dy_stride,
                             float* __restrict__ parts, int part_stride, SHAPE_PARAMETERS, int k_share)
 {

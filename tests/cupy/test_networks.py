@@ -127,7 +127,7 @@ def test_blocks_of_other_sizes_give_what_the_oracle_gives(monkeypatch):
     monkeypatch.setattr(cupy_session, "_LOSS_THREADS", 4)
     monkeypatch.setattr(cupy_session, "_LOSS_SLOTS", 2)
     plan = dataclasses.replace(PLAN, batch=5)
-    for workload in workloads():
+    for workload in workloads()[:3]:
         calm = workload.without_dropout()
         assert [] == check_step(HostAdapter(device(SCHEDULES[0])), plan, calm, stop_of(calm, 5))
 
