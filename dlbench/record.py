@@ -230,12 +230,17 @@ class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
 
 
 class Sampling(msgspec.Struct, frozen=True, tag="sampling", tag_field="kind"):
-    """Mean times (ns) of a fixed piece of work in blocks in which the host is sampled once, and in blocks without."""
+    """Mean times (ns) of a fixed piece of work in blocks with a pass of the host's sampler, and in blocks without.
+
+    `passes` is how many there were in the blocks with one, by the clock; None in records from before it was counted,
+    whose passes fell between the blocks.
+    """
 
     threads: int
     block_ns: int
     with_ns: tuple[float, ...]
     without_ns: tuple[float, ...]
+    passes: int | None = None
 
 
 class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
