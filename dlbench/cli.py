@@ -65,9 +65,9 @@ def cli() -> None:
     "patience_s",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    default=12.0,
+    default=options.PATIENCE_S,
     show_default=True,
-    envvar="DLBENCH_PATIENCE",
+    envvar=options.PATIENCE_VARIABLE,
     show_envvar=True,
     help="Time to wait, in all, for a machine that others use.",
 )

@@ -74,7 +74,7 @@ class Data(msgspec.Struct, frozen=True):
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     """First line of a record: what was to be run, and where; `environments` by backend, of those that could be
-    asked."""
+    asked. `patience_s` and `telemetry_period_s` are None where an earlier version did not write them."""
 
     schema: int
     created: str
@@ -95,6 +95,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     epochs: int = 0
     target_interval: float | None = None
     environments: dict[str, Environment] = {}
+    patience_s: float | None = None
+    telemetry_period_s: float | None = None
 
 
 class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):

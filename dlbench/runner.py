@@ -376,6 +376,8 @@ class _Runner:
             cases=planned.cases,
             epochs=request.epochs,
             environments=dict(planned.environments),
+            patience_s=request.patience_s,
+            telemetry_period_s=request.telemetry_period_s,
         )
 
 

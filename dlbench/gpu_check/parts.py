@@ -126,6 +126,8 @@ def planned(
             precisions=(part.precision,),
             batches=(part.batch,),
             rounds=extent.rounds,
+            # a GPU that is lent for minutes is not kept waiting; disturbed rows say so
+            patience_s=0.0,
         )
         # the size of the training part matters to trainings alone, and there are none
         whole = plan(request, found, 0)
