@@ -313,11 +313,12 @@ def doctor_command(pythons: dict[str, str]) -> None:
     from dlbench.look import look_at
     from dlbench.machine import look
     from dlbench.telemetry.describe import describe_telemetry
+    from dlbench.telemetry.glance import disturbed_devices
 
     machine = look()
     answer(describe_machine(machine))
     # before the workers that look at the backends, which are load themselves
-    answer(describe(examine(), machine.usable_cores))
+    answer(describe(examine(devices=disturbed_devices), machine.usable_cores))
     answer(describe_telemetry())
     answer(describe_data(options.cache_dir()))
     answer(describe_backends(look_at(pythons=pythons), detailed=True))
