@@ -14,10 +14,10 @@ import numpy as np
 from scipy.stats import ttest_ind
 
 from dlbench.compare.pytest_benchmark import side_of_pytest_benchmark
-from dlbench.compare.records import side_of_record
+from dlbench.compare.records import side_of_records
 from dlbench.compare.sides import LISTED, Measured, Side
 from dlbench.errors import DlbenchError, UsageError
-from dlbench.record_file import read_record
+from dlbench.records import read_records
 from dlbench.stats import CONFIDENCE, Estimate, unpaired_ratio
 from dlbench.verdicts import CaseVerdict, Difference, Status, Verdicts, ordered
 from dlbench.wording import plural
@@ -27,7 +27,7 @@ DRIFT = "intervals are over processes; how the machine drifted between the two f
 
 
 def read_side(path: Path) -> Side:
-    """A dlbench record, or a JSON file of pytest-benchmark.
+    """A dlbench record, or several in one file, or a JSON file of pytest-benchmark.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def read_side(path: Path) -> Side:
     if _is_one_object(raw):
         return side_of_pytest_benchmark(str(path), raw)
     try:
-        return side_of_record(str(path), read_record(path))
+        return side_of_records(str(path), read_records(path))
     except DlbenchError as error:
         raise UsageError(str(error)) from None
 
@@ -73,7 +73,7 @@ def compare(base: Side, new: Side, threshold: float) -> Verdicts:
         new=new.name,
         threshold=threshold,
         cases=ordered(verdicts),
-        differences=(*_unlike(base.facts, new.facts), *_conditions(measured)),
+        differences=(*_unlike(base.facts, new.facts), *_of_cases(base, new, measured)),
         notes=tuple(_notes(base, new, len(pairs) - len(verdicts))),
     )
 
@@ -201,11 +201,17 @@ def _unlike(base: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Differe
             yield Difference(field, was, new[field])
 
 
-def _conditions(
-    measured: Sequence[tuple[Measured, Measured]],
+def _of_cases(
+    base: Side, new: Side, measured: Sequence[tuple[Measured, Measured]]
 ) -> Iterator[Difference]:
+    """Conditions in which cases differ, and what must be alike where a file does not say it of all its cases."""
+    of_files = base.facts.keys() & new.facts.keys()
     for old, now in measured:
-        for each in _unlike(old.conditions, now.conditions):
+        was, is_now = (
+            {field: value for field, value in side.facts_of(case).items() if field not in of_files}
+            for side, case in ((base, old), (new, now))
+        )
+        for each in (*_unlike(was, is_now), *_unlike(old.conditions, now.conditions)):
             yield dataclasses.replace(each, case=now.label)
 
 
@@ -214,9 +220,9 @@ def _notes(base: Side, new: Side, in_neither: int) -> Iterator[str]:
     if in_neither:
         yield f"{plural(in_neither, 'case')} measured on neither side"
     for side in (base, new):
-        if not side.facts:
+        if not side.fields:
             yield f"{side.name} does not say where it was measured"
-    unknown = sorted(base.facts.keys() ^ new.facts.keys()) if base.facts and new.facts else []
+    unknown = sorted(base.fields ^ new.fields) if base.fields and new.fields else []
     if unknown:
         yield f"said by one side only, so not compared: {', '.join(unknown)}"
     for package in sorted(base.versions.keys() | new.versions.keys()):
