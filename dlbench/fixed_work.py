@@ -48,7 +48,8 @@ def _block(threads: int, when_begun: Callable[[], None]) -> Block:
     end_ns = begin_ns + BLOCK_NS
 
     def work(number: int) -> None:
-        while time.perf_counter_ns() < end_ns:
+        # a thread that did not get a core before the end has still had its share of the time
+        while not pieces[number] or time.perf_counter_ns() < end_ns:
             hashlib.sha256(_PIECE).digest()
             pieces[number] += 1
 
@@ -59,4 +60,4 @@ def _block(threads: int, when_begun: Callable[[], None]) -> Block:
     for worker in workers:
         worker.join()
     ended_ns = time.perf_counter_ns()
-    return Block(threads * (ended_ns - begin_ns) / max(sum(pieces), 1), begin_ns, ended_ns)
+    return Block(threads * (ended_ns - begin_ns) / sum(pieces), begin_ns, ended_ns)
