@@ -65,9 +65,9 @@ def cli() -> None:
     "patience_s",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    default=12.0,
+    default=options.PATIENCE_S,
     show_default=True,
-    envvar="DLBENCH_PATIENCE",
+    envvar=options.PATIENCE_VARIABLE,
     show_envvar=True,
     help="Time to wait, in all, for a machine that others use.",
 )
@@ -313,11 +313,12 @@ def doctor_command(pythons: dict[str, str]) -> None:
     from dlbench.look import look_at
     from dlbench.machine import look
     from dlbench.telemetry.describe import describe_telemetry
+    from dlbench.telemetry.glance import disturbed_devices
 
     machine = look()
     answer(describe_machine(machine))
     # before the workers that look at the backends, which are load themselves
-    answer(describe(examine(), machine.usable_cores))
+    answer(describe(examine(devices=disturbed_devices), machine.usable_cores))
     answer(describe_telemetry())
     answer(describe_data(options.cache_dir()))
     answer(describe_backends(look_at(pythons=pythons), detailed=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections.abc import Callable, Iterable
 
 from dlbench import surroundings
 from dlbench.disturbance import causes
@@ -25,10 +26,12 @@ class Examination:
     ----------
     seen : all the time as one window.
     canary_ns : how long a fixed piece of work took, now and then meanwhile.
+    devices : what disturbs a GPU, a sentence for each that is not at rest.
     """
 
     seen: Surroundings
     canary_ns: tuple[int, ...]
+    devices: tuple[str, ...] = ()
 
     @property
     def scatter(self) -> float:
@@ -37,15 +40,17 @@ class Examination:
         return (high - low) / middle
 
 
-def examine(seconds: float = WATCH_S) -> Examination:
-    """Watches the machine for so long."""
+def examine(
+    seconds: float = WATCH_S, devices: Callable[[float], Iterable[str]] = lambda seconds: ()
+) -> Examination:
+    """Watches the machine for so long, then its GPUs, each a moment: `devices` says what disturbs them."""
     windows, canary_ns = [], []
     for _ in range(_LOOKS):
         windows.append(look(seconds / _LOOKS))
         canary_ns.append(surroundings.canary_ns())
     whole = surroundings.over(windows)
     assert whole is not None
-    return Examination(whole, tuple(canary_ns))
+    return Examination(whole, tuple(canary_ns), tuple(devices(LOOK_S)))
 
 
 def warn(threads: int) -> str:
@@ -76,7 +81,7 @@ def describe(found: Examination, threads: int) -> str:
 
 def verdict(found: Examination, threads: int) -> str:
     """Whether the machine can measure, in one sentence."""
-    disturbed_by = causes(found.seen, threads)
+    disturbed_by = (*causes(found.seen, threads), *found.devices)
     scatter = f"a fixed piece of work scatters by ± {50 * found.scatter:.1f} %"
     if disturbed_by:
         return f"! not fit to measure: {', '.join(disturbed_by)}; {scatter}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 PAIRS = 8
 BLOCK_NS = 25_000_000
@@ -14,36 +16,48 @@ _SETTLE_S = 0.003
 _PIECE = bytes(1 << 16)
 
 
-def in_turn(threads: int, enter: Callable[[bool], None]) -> tuple[list[float], list[float]]:
-    """The mean time of a piece (ns) in blocks with something else and without it, in the order A B, B A, …
+class Block(NamedTuple):
+    """A stretch of work: the mean time of a piece (ns), and the clock when it began and ended (ns)."""
+
+    piece_ns: float
+    began_ns: int
+    ended_ns: int
+
+
+def in_turn(threads: int, enter: Callable[[bool], None]) -> tuple[list[Block], list[Block]]:
+    """Blocks with something else and blocks without it, in the order A B, B A, …
 
     Parameters
     ----------
     threads : on how many threads the work is done at once.
-    enter : told whether the block that begins is one with it.
+    enter : told whether a block is one with it, when the work has begun: what it sets off meets the work, and
+        what it costs to tell is in both kinds of block.
     """
-    means: dict[bool, list[float]] = {True: [], False: []}
+    blocks: dict[bool, list[Block]] = {True: [], False: []}
     for pair in range(PAIRS):
         for on in (pair % 2 == 0, pair % 2 == 1):
-            enter(on)
+            # what the last block set off ends in nobody's time
             time.sleep(_SETTLE_S)
-            means[on].append(_block_ns(threads))
-    return means[True], means[False]
+            blocks[on].append(_block(threads, functools.partial(enter, on)))
+    return blocks[True], blocks[False]
 
 
-def _block_ns(threads: int) -> float:
+def _block(threads: int, when_begun: Callable[[], None]) -> Block:
     pieces = [0] * threads
     begin_ns = time.perf_counter_ns()
     end_ns = begin_ns + BLOCK_NS
 
     def work(number: int) -> None:
-        while time.perf_counter_ns() < end_ns:
+        # a thread that did not get a core before the end has still had its share of the time
+        while not pieces[number] or time.perf_counter_ns() < end_ns:
             hashlib.sha256(_PIECE).digest()
             pieces[number] += 1
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
     for worker in workers:
         worker.start()
+    when_begun()
     for worker in workers:
         worker.join()
-    return threads * (time.perf_counter_ns() - begin_ns) / sum(pieces)
+    ended_ns = time.perf_counter_ns()
+    return Block(threads * (ended_ns - begin_ns) / sum(pieces), begin_ns, ended_ns)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add_records(files: Sequence[Path], database: Path) -> int:
     """Keeps each record by itself: what is wrong with one is told and keeps no other out. The exit code."""
     from dlbench.history import changes
-    from dlbench.history.entries import read_entry
+    from dlbench.history.entries import read_entries
     from dlbench.history.store import Store
     from dlbench.history.view import search
     from dlbench.wording import plural
@@ -26,19 +26,20 @@ def add_records(files: Sequence[Path], database: Path) -> int:
     with Store(database, create=True) as store:
         for path in dict.fromkeys(files):
             try:
-                entry = read_entry(path)
+                entries = list(read_entries(path))
             except DlbenchError as error:
                 tell(f"error: {error}")
                 refused += 1
                 continue
-            rows = plural(len(entry.rows), "row")
-            said = {
-                "added": f"added, {rows}",
-                "there": "is in the history already; nothing was added",
-                "grown": f"took the place of a shorter state of the same run, {rows}",
-                "shorter": "a longer state of the same run is in the history; nothing was added",
-            }
-            answer(f"{path}: {said[store.add(entry)]}")
+            for entry in entries:
+                rows = plural(len(entry.rows), "row")
+                said = {
+                    "added": f"added, {rows}",
+                    "there": "is in the history already; nothing was added",
+                    "grown": f"took the place of a shorter state of the same run, {rows}",
+                    "shorter": "a longer state of the same run is in the history; nothing was added",
+                }
+                answer(f"{path.with_name(entry.name)}: {said[store.add(entry)]}")
         if changes.available():
             search(store)
         else:

@@ -246,11 +246,16 @@ def null(job: Job, phases: Phases) -> Result:
 def sampling(job: Job, phases: Phases) -> Result:
     """What a sampler beside this process does to a fixed piece of work: with it and without, in turn."""
     phases.opened({})
-    with_ns, without_ns = fixed_work.in_turn(
+    on, off = fixed_work.in_turn(
         job["threads"], lambda on: phases.enter("sampled" if on else "alone")
     )
-    found = {"with_ns": with_ns, "without_ns": without_ns, "block_ns": fixed_work.BLOCK_NS}
-    return found | {"seconds": phases.seconds()}
+    return {
+        "with_ns": [block.piece_ns for block in on],
+        "without_ns": [block.piece_ns for block in off],
+        "windows_ns": [[block.began_ns, block.ended_ns] for block in on],
+        "block_ns": fixed_work.BLOCK_NS,
+        "seconds": phases.seconds(),
+    }
 
 
 JOBS: Mapping[str, Callable[[Job, Phases], Result]] = {

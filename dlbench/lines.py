@@ -8,8 +8,22 @@ from typing import Any
 
 from dlbench.conversation import Ended
 from dlbench.patience import Waited
-from dlbench.record import Case, Check, Peak, Process, Sampling, Training, Verification, Wait
+from dlbench.record import (
+    Case,
+    Check,
+    Peak,
+    Process,
+    Sampling,
+    Telemetry,
+    Trace,
+    Training,
+    Verification,
+    Wait,
+)
 from dlbench.surroundings import Surroundings
+
+_EACH_PASS = "busy_cpu_s"
+"""What every pass of the host's sampler reads last."""
 
 
 def verification(case: Case, ended: Ended) -> Verification:
@@ -86,13 +100,17 @@ def process(
     )
 
 
-def sampling(threads: int, ended: Ended) -> Sampling:
-    """What sampling did to a fixed piece of work."""
+def sampling(threads: int, ended: Ended, beside: Sequence[Telemetry]) -> Sampling:
+    """What the sampler of the host did to a fixed piece of work, with how many passes in the blocks that were to have
+    one each: it gives way to work on every core, so a pass may come too late for its block."""
     with_ns, without_ns = (
         tuple(round(time_ns, 1) for time_ns in ended.result[f"{side}_ns"])
         for side in ("with", "without")
     )
-    return Sampling(threads, ended.result["block_ns"], with_ns, without_ns)
+    times_ns = [t for line in beside for t in line.traces.get(_EACH_PASS, Trace((), ())).t_ns]
+    windows_ns = ended.result["windows_ns"]
+    passes = sum(low <= t <= high for t in times_ns for low, high in windows_ns)
+    return Sampling(threads, ended.result["block_ns"], with_ns, without_ns, passes)
 
 
 def wait(

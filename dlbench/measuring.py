@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from dlbench.disturbance import of_process, passes
-from dlbench.patience import Patience, Waited
+from dlbench.patience import DeviceLook, Patience, Waited
 from dlbench.record import Case, Process, Telemetry
 from dlbench.rounds import LEAST_PROCESSES, interleaved
 from dlbench.stats import case_estimate, process_summary
@@ -23,10 +23,11 @@ ATTEMPTS = 3
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A process that was measured, and what was sampled beside it."""
+    """A process that was measured, what was sampled beside it, and how to look at its device again."""
 
     process: Process
     beside: Sequence[Telemetry] = ()
+    look_at_device: DeviceLook = lambda seconds: ()
 
 
 Measure = Callable[[Case, int, int], Measured]
@@ -97,7 +98,7 @@ class Measuring:
             disturbed_by = of_process(process, measured.beside, self._best_canary(process))
             if attempt + 1 == ATTEMPTS or not passes(disturbed_by):
                 return
-            waited = self._patience.wait(disturbed_by)
+            waited = self._patience.wait(disturbed_by, measured.look_at_device)
             if waited is not None:
                 self._on_wait(process, disturbed_by, waited)
             if waited is None or not waited.quiet:

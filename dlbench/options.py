@@ -17,6 +17,9 @@ from dlbench.errors import UsageError
 SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.005, 10.0
 """Bounds of ``--telemetry-period``: sampling more often would disturb what is timed."""
 
+PATIENCE_S, PATIENCE_VARIABLE = 12.0, "DLBENCH_PATIENCE"
+"""The default of ``--patience``, and the environment variable that says otherwise."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 FORMATS = {
@@ -96,6 +99,23 @@ def cache_dir() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "dlbench"
+
+
+def patience_s() -> float:
+    """How long a run waits in all for a machine that others use: ``$DLBENCH_PATIENCE``, else as long as `dlbench run`.
+
+    Raises
+    ------
+    UsageError : it is no number of seconds.
+    """
+    said = os.environ.get(PATIENCE_VARIABLE, PATIENCE_S)
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"{PATIENCE_VARIABLE}={said} is no number of seconds")
+    return seconds
 
 
 def history_file() -> Path:

@@ -44,11 +44,11 @@ class Overheads:
         """What the sampler of the host does to work on all threads, on and off in turn."""
         if not watcher.period_ns:
             return
-        # the worker is on no device, so there is nothing but the host to sample
+        # work on the CPU cannot tell what asking a GPU's driver does to work on the GPU
         with watcher.beside(msgspec.structs.replace(case, device="cpu"), 0) as watch:
             ended = self.run({"job": "sampling", "threads": case.threads}, watch)
         if ended.status == "ok":
-            self.write(lines.sampling(case.threads, ended))
+            self.write(lines.sampling(case.threads, ended, watch.lines()))
         else:
             self.tell(f"what telemetry does to timings is unknown: {ended.reason}")
 

@@ -21,6 +21,10 @@ Look = Callable[[float], Surroundings]
 """Watches the machine for some seconds in which the caller does nothing."""
 
 
+DeviceLook = Callable[[float], Sequence[str]]
+"""Watches a device for some seconds in which nothing of the run is on it: what disturbs it, in words."""
+
+
 def look(seconds: float) -> Surroundings:
     """What the machine does in the next seconds, as this process sees it."""
     before = surroundings.read()
@@ -30,7 +34,7 @@ def look(seconds: float) -> Surroundings:
 
 @dataclasses.dataclass(frozen=True)
 class Waited:
-    """A wait that has ended: what the machine did meanwhile, and whether it is at rest now."""
+    """A wait that has ended: what the machine did meanwhile, and whether it and the device are at rest now."""
 
     seen: Surroundings
     quiet: bool
@@ -60,19 +64,24 @@ class Patience:
         self._tell = tell
         self._look = look
 
-    def wait(self, disturbed_by: Sequence[str]) -> Waited | None:
-        """Waits until the machine is at rest, or patience is spent; None for what no wait can end, and when
-        patience was spent before."""
+    def wait(
+        self, disturbed_by: Sequence[str], look_at_device: DeviceLook = lambda seconds: ()
+    ) -> Waited | None:
+        """Waits until the machine and the device are at rest, or patience is spent; None for what no wait can end, and
+        when patience was spent before."""
         if not passes(disturbed_by) or self._left_s <= 0:
             return None
         self._tell(f"{', '.join(disturbed_by)}: waiting for a quiet machine")
         windows: list[Surroundings] = []
         quiet = False
         while not quiet and self._left_s > 0:
+            began_s = time.monotonic()
+            on_device = look_at_device(LOOK_S)
+            device_s = time.monotonic() - began_s
             windows.append(self._look(LOOK_S))
-            quiet = not passes(causes(windows[-1], self._threads))
-            self.waited_s += windows[-1].window_s
-            self._left_s -= windows[-1].window_s
+            quiet = not on_device and not passes(causes(windows[-1], self._threads))
+            self.waited_s += device_s + windows[-1].window_s
+            self._left_s -= device_s + windows[-1].window_s
         seen = surroundings.over(windows)
         assert seen is not None
         return Waited(seen, quiet)

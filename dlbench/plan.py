@@ -73,7 +73,7 @@ class Request:
     rounds: int = 3
     target_interval: float | None = None
     budget_s: float = 12.0
-    patience_s: float = 0.0
+    patience_s: float = 12.0
     epochs: int = 0
     data: str | None = None
     data_dir: Path | None = None

@@ -288,7 +288,7 @@ def _run(cases: list[Parameter], settings: Settings, timed: bool) -> Iterator[tu
 
 def _request(cases: list[Parameter], settings: Settings, timed: bool) -> Request:
     from dlbench.machine import look
-    from dlbench.options import cache_dir
+    from dlbench.options import cache_dir, patience_s
     from dlbench.plan import Request
     from dlbench.spec.suite import load_suite
 
@@ -308,6 +308,7 @@ def _request(cases: list[Parameter], settings: Settings, timed: bool) -> Request
         data=settings.data,
         rounds=settings.rounds if timed else 0,
         budget_s=settings.budget_s,
+        patience_s=patience_s(),
     )
 
 

@@ -74,7 +74,7 @@ class Data(msgspec.Struct, frozen=True):
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     """First line of a record: what was to be run, and where; `environments` by backend, of those that could be
-    asked."""
+    asked. `patience_s` and `telemetry_period_s` are None where an earlier version did not write them."""
 
     schema: int
     created: str
@@ -95,6 +95,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     epochs: int = 0
     target_interval: float | None = None
     environments: dict[str, Environment] = {}
+    patience_s: float | None = None
+    telemetry_period_s: float | None = None
 
 
 class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):
@@ -230,12 +232,17 @@ class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
 
 
 class Sampling(msgspec.Struct, frozen=True, tag="sampling", tag_field="kind"):
-    """Mean times (ns) of a fixed piece of work in blocks in which the host is sampled once, and in blocks without."""
+    """Mean times (ns) of a fixed piece of work in blocks with a pass of the host's sampler, and in blocks without.
+
+    `passes` is how many there were in the blocks with one, by the clock; None in records from before it was counted,
+    whose passes fell between the blocks.
+    """
 
     threads: int
     block_ns: int
     with_ns: tuple[float, ...]
     without_ns: tuple[float, ...]
+    passes: int | None = None
 
 
 class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):

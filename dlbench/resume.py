@@ -179,6 +179,7 @@ def check_given(record: Record, given: Mapping[str, Any]) -> None:
         "target_interval": ("--target-interval", header.target_interval),
         "budget_s": ("--budget", header.budget_s),
         "epochs": ("--epochs", header.epochs),
+        "telemetry_period_s": ("--telemetry-period (s)", header.telemetry_period_s),
         "data": ("--data", header.data.name),
     }
     differences: list[Difference] = []
@@ -242,7 +243,14 @@ def request_for(
         data=header.data.name,
         data_dir=data_dir,
         pythons={name: path for name, path in (pythons or {}).items() if name in running},
+        **_said(header),
     )
+
+
+def _said(header: Header) -> dict[str, Any]:
+    """What the record says of the watch; one that was begun before it did leaves that to the defaults."""
+    known = {name: getattr(header, name) for name in ("patience_s", "telemetry_period_s")}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def refuse(differences: Sequence[Difference]) -> None:

@@ -288,7 +288,8 @@ class _Runner:
             self._write(process)
             for sampled in beside:
                 self._write(sampled)
-            return Measured(process, beside)
+            look = functools.partial(self._watcher.look_at_device, process)
+            return Measured(process, beside, look)
 
         patience = Patience(request.patience_s, request.chosen_threads, self._observer.message)
         on_wait = functools.partial(lines.wait, write=self._write)
@@ -376,6 +377,8 @@ class _Runner:
             cases=planned.cases,
             epochs=request.epochs,
             environments=dict(planned.environments),
+            patience_s=request.patience_s,
+            telemetry_period_s=request.telemetry_period_s,
         )
 
 

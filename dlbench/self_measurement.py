@@ -20,7 +20,8 @@ class SelfMeasurement:
     null_timing_s : what a timing costs.
     sampling : how many times as long the timings took as they would have without the sampler of the host: what one
         of its passes costs a fixed piece of work, by how many passes there were a second beside the timings. The
-        interval is over pairs of blocks, with and without a pass.
+        interval is over pairs of blocks, with and without a pass. What asking a GPU's driver does is not in it.
+    device_sampled : whether a GPU's driver was asked beside the timings too.
     sampler_share : processor time of the samplers beside the timings / their time.
     clock_ratios : the least and the largest of the medians of device time / wall time, over processes with device
         events.
@@ -29,6 +30,7 @@ class SelfMeasurement:
 
     null_timing_s: float | None = None
     sampling: Estimate | None = None
+    device_sampled: bool = False
     sampler_share: float | None = None
     clock_ratios: tuple[float, float] | None = None
     watched: bool | None = None
@@ -42,6 +44,7 @@ def self_measurement(record: Record) -> SelfMeasurement:
     return SelfMeasurement(
         null_timing_s=None if null_ns is None else null_ns * 1e-9,
         sampling=_sampling([line for line in record.lines if isinstance(line, Sampling)], beside),
+        device_sampled=any(line.source == "nvml" and line.traces for line in beside),
         sampler_share=_share(beside),
         clock_ratios=_clock_ratios(timed),
         watched=all(p.during and p.during.other_cores is not None for p in timed)
@@ -53,12 +56,15 @@ def self_measurement(record: Record) -> SelfMeasurement:
 def _sampling(lines: list[Sampling], beside: list[Telemetry]) -> Estimate | None:
     with_ns = dict(enumerate(time for line in lines for time in line.with_ns))
     without_ns = dict(enumerate(time for line in lines for time in line.without_ns))
+    met = sum(line.passes or 0 for line in lines)
     host = [line for line in beside if line.source == "host"]
     spans_s = [_span_s(line) for line in host]
-    if not (with_ns and without_ns and sum(spans_s)):
+    if not (with_ns and without_ns and met and sum(spans_s)):
         return None
     passes = sum(max((len(t.t_ns) for t in line.traces.values()), default=0) for line in host)
-    share = lines[0].block_ns * 1e-9 * passes / sum(spans_s)
+    # a block is longer by what its share of the passes that met the work cost
+    blocks_a_pass = len(with_ns) / met
+    share = blocks_a_pass * lines[0].block_ns * 1e-9 * passes / sum(spans_s)
     cost = ratio(with_ns, without_ns)
 
     def scaled(value: float) -> float:

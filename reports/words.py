@@ -270,7 +270,8 @@ def _itself(seen: SelfMeasurement) -> list[str]:
     parts = [f"null test {'unknown' if null is None else seconds(null) + ' a timing'}"]
     sampling = seen.sampling
     if sampling is not None:
-        parts.append(f"telemetry {_change(sampling)}")
+        of = "telemetry of the host" if seen.device_sampled else "telemetry"
+        parts.append(f"{of} {_change(sampling)}")
     if seen.sampler_share is not None:
         parts.append(f"sampler {percent(seen.sampler_share)} of a core")
     if seen.clock_ratios is None:

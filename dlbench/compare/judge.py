@@ -14,10 +14,10 @@ import numpy as np
 from scipy.stats import ttest_ind
 
 from dlbench.compare.pytest_benchmark import side_of_pytest_benchmark
-from dlbench.compare.records import side_of_record
+from dlbench.compare.records import side_of_records
 from dlbench.compare.sides import LISTED, Measured, Side
 from dlbench.errors import DlbenchError, UsageError
-from dlbench.record_file import read_record
+from dlbench.records import read_records
 from dlbench.stats import CONFIDENCE, Estimate, unpaired_ratio
 from dlbench.verdicts import CaseVerdict, Difference, Status, Verdicts, ordered
 from dlbench.wording import plural
@@ -29,7 +29,7 @@ DRIFT = "intervals are over processes; how the machine drifted between the two f
 
 
 def read_side(path: Path) -> Side:
-    """A dlbench record, or a JSON file of pytest-benchmark.
+    """A dlbench record, or several in one file, or a JSON file of pytest-benchmark.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def read_side(path: Path) -> Side:
     if _is_one_object(raw):
         return side_of_pytest_benchmark(str(path), raw)
     try:
-        return side_of_record(str(path), read_record(path))
+        return side_of_records(str(path), read_records(path))
     except DlbenchError as error:
         raise UsageError(str(error)) from None
 
@@ -77,8 +77,8 @@ def compare(base: Side, new: Side, threshold: float) -> Verdicts:
         cases=ordered(verdicts),
         differences=(
             *_unlike(base.facts, new.facts),
-            *_unknown(base.facts, new.facts),
-            *_conditions(measured),
+            *_unknown(base, new),
+            *_of_cases(base, new, measured),
         ),
         notes=tuple(_notes(base, new, len(pairs) - len(verdicts))),
     )
@@ -207,18 +207,26 @@ def _unlike(base: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Differe
             yield Difference(field, was, new[field])
 
 
-def _unknown(base: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+def _unknown(base: Side, new: Side) -> Iterator[Difference]:
     """Fields of the machine that one of two sides that say where they were measured does not know."""
     for field in MACHINE:
-        if base and new and (field in base) != (field in new):
-            yield Difference(field, base.get(field, "unknown"), new.get(field, "unknown"))
+        if base.fields and new.fields and (field in base.fields) != (field in new.fields):
+            yield Difference(
+                field, base.facts.get(field, "unknown"), new.facts.get(field, "unknown")
+            )
 
 
-def _conditions(
-    measured: Sequence[tuple[Measured, Measured]],
+def _of_cases(
+    base: Side, new: Side, measured: Sequence[tuple[Measured, Measured]]
 ) -> Iterator[Difference]:
+    """Conditions in which cases differ, and what must be alike where a file does not say it of all its cases."""
+    of_files = base.facts.keys() & new.facts.keys()
     for old, now in measured:
-        for each in _unlike(old.conditions, now.conditions):
+        was, is_now = (
+            {field: value for field, value in side.facts_of(case).items() if field not in of_files}
+            for side, case in ((base, old), (new, now))
+        )
+        for each in (*_unlike(was, is_now), *_unlike(old.conditions, now.conditions)):
             yield dataclasses.replace(each, case=now.label)
 
 
@@ -227,10 +235,10 @@ def _notes(base: Side, new: Side, in_neither: int) -> Iterator[str]:
     if in_neither:
         yield f"{plural(in_neither, 'case')} measured on neither side"
     for side in (base, new):
-        if not side.facts:
+        if not side.fields:
             yield f"{side.name} does not say where it was measured"
-    one_sided = (base.facts.keys() ^ new.facts.keys()) - {*MACHINE}
-    unknown = sorted(one_sided) if base.facts and new.facts else []
+    one_sided = (base.fields ^ new.fields) - {*MACHINE}
+    unknown = sorted(one_sided) if base.fields and new.fields else []
     if unknown:
         yield f"said by one side only, so not compared: {', '.join(unknown)}"
     for package in sorted(base.versions.keys() | new.versions.keys()):

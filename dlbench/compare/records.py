@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dlbench.compare.sides import LISTED, Measured, Side
 from dlbench.outcome import Outcome, outcomes
@@ -11,13 +11,31 @@ from dlbench.sameness import package_list
 from dlbench.wording import one_line, why
 
 
-def side_of_record(name: str, record: Record) -> Side:
-    """The cases of a record with the medians of their processes, and where it was measured."""
+def side_of_records(name: str, records: Sequence[Record]) -> Side:
+    """The cases of a file's records with the medians of their processes, and where they were measured.
+
+    What all records share is said of the file, the rest of each case: the parts of a GPU check are of several suites.
+    """
+    facts = [facts_of(record.header) for record in records]
+    several = len({record.header.suite for record in records}) > 1
+    shared = {
+        field: value
+        for field, value in facts[0].items()
+        if all(own.get(field) == value for own in facts)
+    }
     return Side(
         name=name,
-        cases=tuple(_measured(outcome) for outcome in outcomes(record)),
-        facts=facts_of(record.header),
-        versions=versions_of(record.header),
+        cases=tuple(
+            _measured(
+                outcome,
+                {field: own[field] for field in own if field not in shared},
+                f"{record.header.suite} " if several else "",
+            )
+            for record, own in zip(records, facts, strict=True)
+            for outcome in outcomes(record)
+        ),
+        facts=shared,
+        versions=_all_versions(records),
     )
 
 
@@ -70,7 +88,18 @@ def versions_of(header: Header) -> dict[str, str]:
     return versions
 
 
-def _measured(outcome: Outcome) -> Measured:
+def _all_versions(records: Sequence[Record]) -> dict[str, str]:
+    """Of a package that is another version in another record, each."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for package, version in versions_of(record.header).items():
+            seen = found.setdefault(package, [])
+            if version not in seen:
+                seen.append(version)
+    return {package: " and ".join(versions) for package, versions in found.items()}
+
+
+def _measured(outcome: Outcome, facts: Mapping[str, str], within: str) -> Measured:
     case = outcome.case
     times = tuple(outcome.medians_s.values())
     problem = "" if times else f"{outcome.status}: {why(outcome.reason, outcome.remedy)}"
@@ -78,9 +107,10 @@ def _measured(outcome: Outcome) -> Measured:
         problem = "verified only, not timed"
     return Measured(
         key=key_of(case),
-        label=label_of(case),
+        label=within + label_of(case),
         processes_s=times,
         conditions=conditions_of(case),
+        facts=facts,
         problem=problem,
         disturbance=outcome.disturbance if outcome.disturbed else "",
     )

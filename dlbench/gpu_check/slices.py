@@ -187,7 +187,7 @@ def _run(
         return runner.run(each.request, writer, observer)
     suite, cache_dir = each.request.suite, each.request.cache_dir
     request = resume.request_for(record, suite, machine, cache_dir)
-    # which a record does not say
+    # as of this call, not of the one that began it
     request = dataclasses.replace(request, patience_s=each.request.patience_s)
     return runner.resume(request, record, writer, observer)
 

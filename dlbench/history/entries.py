@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from dlbench.compare.records import facts_of, versions_of
 from dlbench.errors import DlbenchError
 from dlbench.outcome import Outcome, outcomes
 from dlbench.record import Process, Record, Verification
-from dlbench.record_file import read_record
+from dlbench.records import read_records
 from dlbench.stats import case_estimate
 from dlbench.wording import one_line, why
 
@@ -72,7 +73,8 @@ class Entry:
     ----------
     run : tells runs apart; the same for a record that was cut off and for what `--resume` made of it.
     digest : SHA-256 of its lines. lines : how many there are.
-    name : the file's name. created : when it was begun, UTC. versions : of packages, Python and kernel.
+    name : the file's name, with ``#2`` behind it for the second record of several. created : when it was begun, UTC.
+    versions : of packages, Python and kernel.
     """
 
     run: str
@@ -84,15 +86,23 @@ class Entry:
     rows: Mapping[Key, Row]
 
 
-def read_entry(path: Path) -> Entry:
-    """What is kept of the record in a file.
+def read_entries(path: Path) -> Iterator[Entry]:
+    """What is kept of each record in a file, in order.
 
     Raises
     ------
-    DlbenchError : the file cannot be read, is no record, or one of another schema.
+    DlbenchError : the file cannot be read, is no record, or holds one of another schema.
     """
-    record = read_record(path)
-    run, digest = _identity(path, record)
+    records = read_records(path)
+    raw = _raw_lines(path)
+    for number, record in enumerate(records, 1):
+        name = path.name if len(records) == 1 else f"{path.name}#{number}"
+        own = itertools.islice(raw, 1 + len(record.lines))
+        yield _entry(path, name, record, _identity(record, own))
+
+
+def _entry(path: Path, name: str, record: Record, identity: tuple[str, str]) -> Entry:
+    run, digest = identity
     header = record.header
     facts = json.dumps(facts_of(header), ensure_ascii=False)
     names = _device_names(record)
@@ -116,7 +126,7 @@ def read_entry(path: Path) -> Entry:
         run=run,
         digest=digest,
         lines=1 + len(record.lines),
-        name=path.name,
+        name=name,
         created=_utc(header.created, path),
         versions={"dlbench": header.dlbench} | versions_of(header),
         rows=rows,
@@ -154,14 +164,14 @@ def _device_names(record: Record) -> dict[str, str]:
     return found
 
 
-def _identity(path: Path, record: Record) -> tuple[str, str]:
-    """Digests of the run and of the record: the first line with measured times tells runs apart that began in
-    the same second, and stays when a record is gone on with."""
+def _identity(record: Record, raw: Iterator[bytes]) -> tuple[str, str]:
+    """Digests of the run and of the record, given its lines as they are in the file: the first line with measured
+    times tells runs apart that began in the same second, and stays when a record is gone on with."""
     measured = next(
         (i for i, line in enumerate(record.lines, 1) if isinstance(line, Verification | Process)), 0
     )
     run, whole = hashlib.sha256(), hashlib.sha256()
-    for number, line in zip(range(1 + len(record.lines)), _raw_lines(path), strict=False):
+    for number, line in enumerate(raw):
         whole.update(line + b"\n")
         if number in (0, measured):
             run.update(line + b"\n")

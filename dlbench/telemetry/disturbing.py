@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from dlbench.record import Process, Telemetry
+from dlbench.record import Process, Telemetry, Trace
+from dlbench.telemetry import processes
 from dlbench.telemetry import quantities as q
 from dlbench.wording import plural
 
@@ -17,14 +18,26 @@ def device_causes(process: Process, sampled: Sequence[Telemetry]) -> tuple[str, 
     besides = list(q.besides([process], [line for line in sampled if line.source == "nvml"]))
     if not besides:
         return ()
-    found = []
-    others = q.asked(lambda: q.largest(besides, "other_processes"), {}, "")
-    if others:
-        found.append(f"{plural(int(others), 'other process')} on the device")
+    others = q.asked(lambda: q.largest(besides, processes.METRIC), {}, "")
     try:
-        share, names = q.throttled(besides)
+        held_down = q.throttled(besides)
     except q.Unknown:
-        share, names = 0.0, []
+        held_down = 0.0, []
+    return tuple(_told(others, *held_down))
+
+
+def causes_at_rest(traces: Mapping[str, Trace]) -> tuple[str, ...]:
+    """The same from a look at a device on which nothing of this run is: who was on it at last, and what held its
+    clocks down on the way."""
+    nothing = Trace((), ())
+    counted = traces.get(processes.METRIC, nothing).values
+    reasons = [int(value) for value in traces.get("clock_event_reasons", nothing).values]
+    held_down: tuple[float, list[str]] = q.slowing(reasons) if reasons else (0.0, [])
+    return tuple(_told(counted[-1] if counted else None, *held_down))
+
+
+def _told(others: float | None, share: float, names: Sequence[str]) -> Iterator[str]:
+    if others:
+        yield f"{plural(int(others), 'other process')} on the device"
     if share > THROTTLED_SHARE:
-        found.append(f"{', '.join(names)} held the clocks down {100 * share:.0f} % of the time")
-    return tuple(found)
+        yield f"{', '.join(names)} held the clocks down {100 * share:.0f} % of the time"

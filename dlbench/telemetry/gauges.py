@@ -46,6 +46,12 @@ class _Way:
     value: Callable[[Any], float] = _same
 
 
+_REASONS = (
+    _Way("clock_event_reasons", "nvmlDeviceGetCurrentClocksEventReasons"),
+    _Way("clock_event_reasons", "nvmlDeviceGetCurrentClocksThrottleReasons"),
+)
+
+
 def probes(nvml: Nvml, device: Device) -> list[Probe]:
     """All of them, in the order in which a pass reads them."""
     lib = nvml.lib
@@ -62,13 +68,15 @@ def probes(nvml: Nvml, device: Device) -> list[Probe]:
             _Way("temperature_c", "nvmlDeviceGetTemperatureV", (lib.NVML_TEMPERATURE_GPU,)),
             _Way("temperature_c", "nvmlDeviceGetTemperature", (lib.NVML_TEMPERATURE_GPU,)),
         ),
-        (
-            _Way("clock_event_reasons", "nvmlDeviceGetCurrentClocksEventReasons"),
-            _Way("clock_event_reasons", "nvmlDeviceGetCurrentClocksThrottleReasons"),
-        ),
+        _REASONS,
     ]
     slow = [_gauge(nvml, device, *each, every_ns=_SLOW_NS) for each in ways]
     return [_fields(nvml, device, fields), *_without_fields(nvml, device, fields), *slow]
+
+
+def reasons_probe(nvml: Nvml, device: Device) -> Probe:
+    """What holds the clocks down, by itself."""
+    return _gauge(nvml, device, *_REASONS)
 
 
 def _gauge(nvml: Nvml, device: Device, *ways: _Way, every_ns: int = 0) -> Probe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from dlbench.telemetry.device import Device
@@ -19,7 +20,7 @@ _FUNCTIONS = (
 
 def probe(nvml: Nvml, device: Device, worker: int) -> Probe:
     """Counts them; `worker` is the worker's process id, and the leader of its process group."""
-    functions = list(_FUNCTIONS)
+    running = _asks(nvml, device)
 
     def read(log: Log) -> None:
         t_ns, found = timed(running)
@@ -28,10 +29,28 @@ def probe(nvml: Nvml, device: Device, worker: int) -> Probe:
             # what is listed may well be the worker under another number
             raise Refused(
                 "the driver does not list the worker on the device; perhaps it counts processes in another"
-                f" namespace ({functions[0]})",
+                " namespace (nvmlDeviceGetComputeRunningProcesses)",
                 for_good=False,
             )
         log.add(METRIC, t_ns, len(found) - len(ours))
+
+    return Probe((METRIC,), read, _EVERY_NS)
+
+
+def probe_without_worker(nvml: Nvml, device: Device) -> Probe:
+    """Counts all of them, while nothing of this run is on the device."""
+    running = _asks(nvml, device)
+
+    def read(log: Log) -> None:
+        t_ns, found = timed(running)
+        log.add(METRIC, t_ns, len(found))
+
+    return Probe((METRIC,), read)
+
+
+def _asks(nvml: Nvml, device: Device) -> Callable[[], Any]:
+    """Asks for the list in the newest way that the driver has."""
+    functions = list(_FUNCTIONS)
 
     def running() -> Any:
         while True:
@@ -42,7 +61,7 @@ def probe(nvml: Nvml, device: Device, worker: int) -> Probe:
                     raise
                 del functions[0]
 
-    return Probe((METRIC,), read, _EVERY_NS)
+    return running
 
 
 def _belongs(process: int, worker: int) -> bool:

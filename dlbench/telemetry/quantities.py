@@ -167,9 +167,13 @@ def throttled(besides: Besides, metric: str = "clock_event_reasons") -> tuple[fl
         for value in w.in_or_around(beside.trace(metric), beside.window).values
     ]
     _enough(len(points), besides)
-    slowing = sum(SLOWING)
+    return slowing(points)
+
+
+def slowing(points: Sequence[int]) -> tuple[float, list[str]]:
+    """The share of event reasons (one or more) in which something held the clocks down, and what."""
     names = [name for bit, name in SLOWING.items() if any(point & bit for point in points)]
-    return sum(bool(point & slowing) for point in points) / len(points), names
+    return sum(bool(point & sum(SLOWING)) for point in points) / len(points), names
 
 
 def cores(besides: Besides, metric: str) -> float:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from dlbench.record import Case, Telemetry
+from dlbench.record import Case, Process, Telemetry
 from dlbench.telemetry import device, gauges, gpm, host, processes, utilization
+from dlbench.telemetry.glance import glance
 from dlbench.telemetry.log import Probe, Refused
 from dlbench.telemetry.nvml import Nvml
 from dlbench.telemetry.sampler import Sampler
@@ -102,6 +103,17 @@ class Watcher:
             yield watch
         finally:
             watch.stop()
+
+    def look_at_device(self, process: Process, seconds: float) -> tuple[str, ...]:
+        """What disturbs the device that a process was on, now that it has ended, in words; looks for so many seconds.
+        Nothing at once where the device is not watched, which is not known to be disturbed either."""
+        nvml = self._nvml
+        if not (process.case.device.startswith("cuda") and isinstance(nvml, Nvml)):
+            return ()
+        causes = glance(nvml, lambda: device.find(nvml, process.facts), seconds)
+        if causes is None:
+            self._hung()
+        return causes or ()
 
     def close(self) -> None:
         """Gives the driver's library back."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlbench.compare.judge import compare, read_side
-from dlbench.compare.records import side_of_record
+from dlbench.compare.records import side_of_records
 from dlbench.compare.sides import Measured, Side
 from dlbench.errors import UsageError
 
@@ -234,6 +234,36 @@ def test_a_file_that_is_neither_is_refused_by_name(tmp_path, text):
         read_side(path)
 
 
+def test_records_in_one_file_are_judged_case_by_case_whatever_their_order(write, tmp_path):
+    def part(name, median_s, batch, **header):
+        suite = "mnist" if batch == 64 else "cifar"
+        case = {"suite": suite, "batch": batch}
+        return write(name, {"numpy": processes(median_s)}, case=case, suite=suite, **header)
+
+    def side(name, *parts):
+        path = tmp_path / name
+        path.write_bytes(b"".join(each.read_bytes() for each in parts))
+        return read_side(path)
+
+    other = {"workload_digest": "ef" * 32}
+    base = side("base.jsonl", part("1", 0.01, 64), part("2", 0.03, 32, **other))
+    new = side("new.jsonl", part("3", 0.03, 32, **other), part("4", 0.02, 64))
+    verdicts = compare(base, new, 0.05)
+    assert {"mnist numpy:cpu/train/64": "slower", "cifar numpy:cpu/train/32": "same"} == (
+        statuses(verdicts)
+    )
+    assert () == verdicts.differences
+    assert not any("one side only" in note for note in verdicts.notes)
+
+    # what differs is told of the case that it is about, also where the other file holds one record
+    changed = side("changed.jsonl", part("5", 0.01, 64, seed=7), part("6", 0.03, 32, **other))
+    told = [(d.field, d.case) for d in compare(base, changed, 0.05).differences]
+    assert [("seed", "mnist numpy:cpu/train/64")] == told
+    alone = compare(side("alone.jsonl", part("7", 0.01, 64, **other)), base, 0.05)
+    assert ["workload"] == [d.field for d in alone.differences]
+    assert {"same", "new"} == set(statuses(alone).values())
+
+
 def test_a_case_that_was_disturbed_while_timed_is_inconclusive_and_names_the_disturbance():
     slow = Measured("a", "a", tuple(processes(0.02)), disturbance="other processes had 1.2 cores")
     verdicts = compare(make_side({"a": processes(0.01)}), make_side([slow]), 0.05)
@@ -243,10 +273,11 @@ def test_a_case_that_was_disturbed_while_timed_is_inconclusive_and_names_the_dis
 
 
 def test_a_records_disturbance_reaches_the_comparison(make_busy_record):
-    side = side_of_record("busy.jsonl", make_busy_record(other_cores=1.5))
+    side = side_of_records("busy.jsonl", [make_busy_record(other_cores=1.5)])
     told, _, over_all = side.cases[0].disturbance.partition("; ")
     assert "other processes had 1.5 cores in 3 of 3 processes" == told
     assert "other processes had 1.5 cores on average over the whole run" == over_all
     assert (
-        "" == side_of_record("calm.jsonl", make_busy_record(other_cores=0.0)).cases[0].disturbance
+        ""
+        == side_of_records("calm.jsonl", [make_busy_record(other_cores=0.0)]).cases[0].disturbance
     )

@@ -79,7 +79,7 @@ def request_for(tiny, cache_dir):
     """Makes requests for the tiny suite."""
     return lambda **choices: dataclasses.replace(
         Request(suite=tiny, machine=MACHINE, cache_dir=cache_dir, budget_s=0.2, limit_s=60.0),
-        **choices,
+        **({"patience_s": 0.0} | choices),
     )
 
 

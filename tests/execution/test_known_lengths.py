@@ -36,7 +36,9 @@ def test_a_timing_costs_at_most_2_microseconds(ran):
 
 
 def test_a_record_tells_what_sampling_costs_and_what_was_watched(ran):
-    assert 1 == len(ran.of_kind(Sampling))
+    (sampling,) = ran.of_kind(Sampling)
+    # it gives way to work on every core, so a pass may miss its block
+    assert 0 < sampling.passes <= len(sampling.with_ns)
     seen = self_measurement(ran.record)
     assert seen.sampling.interval is not None
     assert abs(seen.sampling.value - 1) < 0.2

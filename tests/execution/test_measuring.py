@@ -7,21 +7,41 @@ from windows import BURNING, CASE, CONFINED, OTHER, QUIET
 
 from dlbench.measuring import Measured, Measuring, half_width, widest
 from dlbench.patience import Patience
-from dlbench.record import Process
+from dlbench.record import Process, Telemetry, Trace
+
+START_NS, SECOND_NS = 5_000_000_000, 1_000_000_000
+ON_DEVICE = ("1 other process on the device",)
+
+
+def shared(case):
+    """What was sampled beside a process that had to share its device."""
+    times_ns = (START_NS, START_NS + SECOND_NS)
+    traces = {"other_processes": Trace(times_ns, (1.0, 1.0))}
+    return Telemetry(case, 1, "nvml", SECOND_NS, traces=traces)
 
 
 class Script:
     """Measures as it is told to, and remembers what was asked."""
 
-    def __init__(self, surroundings=(), medians_s=lambda case, number: 1e-3, status="ok"):
+    def __init__(
+        self,
+        surroundings=(),
+        medians_s=lambda case, number: 1e-3,
+        status="ok",
+        beside=(),
+        looks_at_device=(),
+    ):
         self.asked = []
         self.waits = []
         self._surroundings = iter(surroundings)
         self._medians_s = medians_s
         self._status = status
+        self._beside = iter(beside)
+        self._looks_at_device = iter(looks_at_device)
 
     def measure(self, case, number, attempt):
         self.asked.append((case.scenario, number, attempt))
+        window = {"started_ns": START_NS, "ended_ns": START_NS + SECOND_NS}
         return Measured(
             Process(
                 case,
@@ -33,7 +53,10 @@ class Script:
                 during=next(self._surroundings, QUIET),
                 canary_ns=(300_000, 300_000),
                 seconds={"measure": 1.0},
-            )
+                **window,
+            ),
+            [line for line in [next(self._beside, None)] if line],
+            lambda seconds: next(self._looks_at_device, ()),
         )
 
     def measuring(self, patience_s=0.0, looks=(), **options):
@@ -85,6 +108,25 @@ def test_a_disturbed_process_is_waited_out_and_measured_again():
     assert waited.quiet
     assert pytest.approx(0.9) == waited.seen.window_s
     assert pytest.approx((0.9 + 0.9 + 0.03) / 3) == waited.seen.other_cores
+
+
+def test_a_device_that_others_use_is_waited_out_although_the_cpu_is_at_rest():
+    script = Script(beside=[shared(CASE)], looks_at_device=[ON_DEVICE, ON_DEVICE])
+    script.measuring(10.0).rounds([CASE], 1, nothing)
+    assert [("train", 1, 0), ("train", 1, 1)] == script.asked
+    ((_, by, waited),) = script.waits
+    assert ON_DEVICE == by
+    assert waited.quiet
+    # two looks with somebody on the device, one without
+    assert pytest.approx(0.9) == waited.seen.window_s
+
+
+def test_a_device_that_others_keep_is_not_measured_on_again():
+    script = Script(beside=[shared(CASE)] * 9, looks_at_device=[ON_DEVICE] * 99)
+    script.measuring(1.2).rounds([CASE], 1, nothing)
+    assert [("train", 1, 0)] == script.asked
+    ((_, _, waited),) = script.waits
+    assert not waited.quiet
 
 
 def test_a_process_is_measured_three_times_at_most():

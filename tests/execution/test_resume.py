@@ -169,6 +169,7 @@ def test_the_parts_of_a_resumed_record_are_added_up(whole, request_all, tmp_path
 GIVEN = [
     ({"seed": 7}, "--seed is 0 in the record and 7 now"),
     ({"rounds": 5}, "--rounds is 2 in the record and 5 now"),
+    ({"telemetry_period_s": 0.0}, "--telemetry-period (s) is 0.05 in the record and 0.0 now"),
     ({"batches": (1,)}, "the batch size is 4 in the record and 1 now"),
     ({"backends": ("torch",)}, "and torch now"),
     ({"threads": 2, "epochs": 3}, "--threads is 1 in the record and 2 now; --epochs is 1 in "),
@@ -196,6 +197,23 @@ def test_options_may_repeat_what_the_record_says(whole, tmp_path):
     path.write_bytes(whole)
     own = {"backends": BACKENDS[::-1], "rounds": 2, "batches": (4,), "budget_s": 0.1}
     check_given(read_record(path), own)
+
+
+def test_a_record_is_gone_on_with_watched_as_it_was_begun(whole, request_all, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(whole)
+    asked = request_all
+
+    def watch(**header):
+        record = read_record(path)
+        record = Record(msgspec.structs.replace(record.header, **header), record.lines)
+        found = request_for(record, asked.suite, asked.machine, asked.cache_dir)
+        return found.patience_s, found.telemetry_period_s
+
+    assert (asked.patience_s, asked.telemetry_period_s) == watch()
+    assert (7.0, 0.0) == watch(patience_s=7.0, telemetry_period_s=0.0)
+    # as of dlbench run
+    assert (12.0, 0.05) == watch(patience_s=None, telemetry_period_s=None)
 
 
 @pytest.mark.parametrize(("changes", "told"), MACHINES, ids=[told for _, told in MACHINES])
@@ -310,7 +328,7 @@ def test_a_run_killed_at_any_point_is_completed_and_so_is_a_resumed_one(
         request = Request(
             suite=load_suite({str(tiny_file)!r}), machine=machine,
             cache_dir=Path({str(cache_dir)!r}), backends={BACKENDS!r}, rounds=2, epochs=1,
-            batches=(4,), budget_s=0.1, limit_s=60.0,
+            batches=(4,), budget_s=0.1, limit_s=60.0, patience_s=0.0,
         )
         run(request, Writer(Path({str(path)!r})), Tell())
     """)

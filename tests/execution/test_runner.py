@@ -201,6 +201,7 @@ def test_an_interrupt_keeps_what_was_measured_and_ends_the_worker(tmp_path, cach
         request = Request(
             suite=suite, machine=machine, cache_dir=Path({str(cache_dir)!r}),
             scenarios=("infer",), rounds=2, budget_s=4.0, backends=("tells:Adapter",),
+            patience_s=0.0,
         )
         print(run(request, Writer(Path({str(record)!r})), Tell()).status, flush=True)
     """)

@@ -9,7 +9,7 @@ import time
 
 import psutil
 import pytest
-from disturbers import NotPermittedError, burner, quota
+from disturbers import LEASH, NotPermittedError, burner, quota, stranger
 
 from dlbench.contract import Plan
 from dlbench.disturbance import causes
@@ -33,19 +33,8 @@ def until(found, look, tries=20):
 
 @linux
 def test_a_process_of_somebody_else_is_seen_with_the_cores_it_has():
-    # not a child of this process, which would be its own: the shell that starts it ends at once
-    script = "import time; end = time.monotonic() + 20\nwhile time.monotonic() < end: pass"
-    started = subprocess.run(
-        ["sh", "-c", '"$0" -c "$1" >/dev/null & echo $!', sys.executable, script],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    other = int(started.stdout)
-    try:
+    with stranger():
         seen = until(lambda seen: seen.other_cores > 0.8, lambda: look(0.3))
-    finally:
-        os.kill(other, 9)
     assert seen.other_cores > 0.8
     assert any("other processes had" in cause for cause in causes(seen, len(CORES)))
 
@@ -72,9 +61,10 @@ def test_what_a_process_has_started_is_its_own_also_when_it_has_ended():
 @linux
 def test_what_a_child_has_started_is_its_own_too():
     script = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
-    spin = "import time; print(flush=True); time.sleep(0.05)\nwhile True: pass"
+    spin = f"{LEASH}\nimport time; print(flush=True); time.sleep(0.05)\nwhile True: pass"
     before = read()
-    parent = subprocess.Popen([sys.executable, "-c", script, spin], stdout=subprocess.PIPE)
+    words = [sys.executable, "-c", script, spin]
+    parent = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         parent.stdout.readline()
         (child,) = psutil.Process(parent.pid).children()
@@ -82,7 +72,7 @@ def test_what_a_child_has_started_is_its_own_too():
         at_least_s = used_s(child.pid)
         after = read()
     finally:
-        child.kill()
+        # which ends the child, and so its parent
         parent.communicate()
     assert after.own_s - before.own_s >= at_least_s - 0.03 > 0
 

@@ -6,7 +6,7 @@ import pytest
 from dlbench.errors import DlbenchError
 from dlbench.history import changes
 from dlbench.history.changes import FEWEST, level_starts
-from dlbench.history.entries import read_entry
+from dlbench.history.entries import read_entries
 from dlbench.history.store import Store
 from dlbench.history.view import search, view
 
@@ -60,7 +60,7 @@ def test_a_change_point_names_its_versions_and_passes_over_what_does_not_count(w
     paths.append(write(7, status="unverified"))
     with Store(tmp_path / "h.sqlite", create=True) as store:
         for path in paths:
-            store.add(read_entry(path))
+            store.add(next(read_entries(path)))
         search(store)
         (shown,) = view(store).series
     (change,) = shown.changes
@@ -72,11 +72,11 @@ def test_a_change_point_names_its_versions_and_passes_over_what_does_not_count(w
 def test_rows_that_came_since_the_search_are_searched_when_they_are_shown(write, tmp_path):
     with Store(tmp_path / "h.sqlite", create=True) as store:
         for day in range(15):
-            store.add(read_entry(write(day)))
+            store.add(next(read_entries(write(day))))
         search(store)
         assert () == view(store).series[0].changes
         for day in range(15, 30):
-            store.add(read_entry(write(day, 0.040)))
+            store.add(next(read_entries(write(day, 0.040))))
         assert 1 == len(view(store).series[0].changes)
 
 

@@ -6,7 +6,7 @@ import pytest
 from dlbench import record as r
 from dlbench.errors import DlbenchError
 from dlbench.history import store as module
-from dlbench.history.entries import read_entry
+from dlbench.history.entries import read_entries
 from dlbench.history.store import SCHEMA, Store
 
 
@@ -17,7 +17,7 @@ def database(tmp_path):
 
 def added(database, *paths):
     with Store(database, create=True) as store:
-        return [store.add(read_entry(path)) for path in paths]
+        return [store.add(entry) for path in paths for entry in read_entries(path)]
 
 
 def rows(database):
@@ -64,6 +64,27 @@ def test_runs_that_began_in_the_same_second_are_two(database, write, make):
     assert 2 == len(rows(database))
 
 
+def test_a_file_of_several_records_gives_each_of_them_and_none_twice(database, write):
+    first, second = write(1, 0.036), write(2, 0.038)
+    both = first.with_name("both.jsonl")
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    assert ["added"] == added(database, second)
+    assert ["added", "there"] == added(database, both)
+    assert ["there", "there"] == added(database, both)
+    points = rows(database)
+    assert ["both.jsonl#1", "002.jsonl"] == [point.name for point in points]
+    assert [0.036, 0.038] == pytest.approx([p.row.median_s for p in points], rel=0.02)
+
+
+def test_of_several_records_the_last_may_have_been_cut_off_and_grow(database, write):
+    first, second = write(1), write(2).read_bytes()
+    whole = first.read_bytes() + second
+    first.write_bytes(whole[: -len(second) + len(b"".join(second.splitlines(keepends=True)[:3]))])
+    assert ["added", "added"] == added(database, first)
+    first.write_bytes(whole)
+    assert ["there", "grown"] == added(database, first)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -98,7 +119,7 @@ def test_a_row_that_is_not_verified_is_kept_with_its_reason_and_does_not_count(d
 
 def test_another_schema_of_records_is_refused(write):
     with pytest.raises(DlbenchError, match=r"schema 99, this version of dlbench reads schema"):
-        read_entry(write(1, schema=99))
+        list(read_entries(write(1, schema=99)))
 
 
 def test_a_history_of_a_newer_dlbench_is_refused_and_left_alone(database, write):

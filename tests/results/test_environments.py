@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dlbench.compare.judge import compare
-from dlbench.compare.records import side_of_record
+from dlbench.compare.records import side_of_records
 from dlbench.environment import Environment
 from dlbench.plugins import load_reporter
 from dlbench.record import Record
@@ -74,12 +74,12 @@ def test_a_comparison_names_what_differs_in_a_backends_own_environment(
 ) -> None:
     newer = Environment("3.11.2", {"numpy": "1.26.4", "torch": "2.9.1"}, 13, "ef" * 32)
     base, new = (
-        side_of_record(name, record_with(numpy=OWN, torch_old=found))
+        side_of_records(name, [record_with(numpy=OWN, torch_old=found)])
         for name, found in (("base", OLD), ("new", newer))
     )
     notes = compare(base, new, 0.03).notes
     assert "torch of torch@old 2.9.0 in the base, 2.9.1 in the new one" in notes
     told = "12 packages (cdcdcdcd) in the base, 13 packages (efefefef) in the new one"
     assert f"all packages of torch@old {told}" in notes
-    before = side_of_record("before", make.record(backends=("numpy",)))
+    before = side_of_records("before", [make.record(backends=("numpy",))])
     assert not [note for note in compare(before, new, 0.03).notes if "all packages" in note]

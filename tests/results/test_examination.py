@@ -33,6 +33,13 @@ def test_the_verdict_is_one_sentence_with_the_reason(found: Examination, said: s
     assert "\n" not in told
 
 
+def test_a_gpu_that_others_use_is_not_fit_to_be_measured_on() -> None:
+    found = dataclasses.replace(seen(), devices=("GPU-1: 1 other process on the device",))
+    assert verdict(found, 4).startswith("! not fit to measure: GPU-1: 1 other process on the dev")
+    looked = examine(0.1, lambda seconds: [f"looked for {seconds} s"])
+    assert ("looked for 0.3 s",) == looked.devices
+
+
 def test_what_cannot_be_read_is_called_unknown() -> None:
     nothing = Examination(Surroundings(2.0, *[None] * 10), STEADY)
     told = describe(nothing, 4)

@@ -39,7 +39,7 @@ def accounting(record: r.Record) -> str:
 def test_a_pass_of_the_sampler_counts_as_often_as_there_was_one(make: Any) -> None:
     case = make.case()
     # a pass makes a block of 25 ms 10 % longer: 2.5 ms; three passes in 2 s: 0.375 %
-    sampling = r.Sampling(2, 25_000_000, (1.1, 1.1, 1.1, 1.1), (1.0, 1.0, 1.0, 1.0))
+    sampling = r.Sampling(2, 25_000_000, (1.1, 1.1, 1.1, 1.1), (1.0, 1.0, 1.0, 1.0), passes=4)
     lines = [sampling, make.process(case, 1), host(case, 1, 3)]
     seen = self_measurement(make.measured([case], lines))
     assert seen.sampling is not None
@@ -47,6 +47,31 @@ def test_a_pass_of_the_sampler_counts_as_often_as_there_was_one(make: Any) -> No
     assert pytest.approx(1.00375) == seen.sampling.value
     assert pytest.approx(1.00375) == seen.sampling.interval.low == seen.sampling.interval.high
     assert pytest.approx(0.002) == seen.sampler_share
+
+
+def test_passes_that_came_too_late_for_their_block_make_the_cost_of_the_others_no_smaller(
+    make: Any,
+) -> None:
+    case = make.case()
+
+    def cost(passes: int | None) -> float | None:
+        sampling = r.Sampling(2, 25_000_000, (1.1,) * 4, (1.0,) * 4, passes)
+        lines = [sampling, make.process(case, 1), host(case, 1, 3)]
+        seen = self_measurement(make.measured([case], lines)).sampling
+        return seen and seen.value
+
+    assert pytest.approx(1.0075) == cost(2)
+    # none met the work, or, in an old record, nobody knows
+    assert (None, None) == (cost(0), cost(None))
+
+
+def test_of_a_run_on_a_gpu_it_says_that_the_effect_is_that_of_the_hosts_sampler(make: Any) -> None:
+    case = make.case("cupy", "cuda")
+    sampling = r.Sampling(2, 25_000_000, (1.1,) * 3, (1.0,) * 3, passes=3)
+    trace = {"temperature_c": r.Trace((10**9,), (40.0,))}
+    device = r.Telemetry(case=case, round=1, source="nvml", period_ns=10**7, traces=trace)
+    lines = [sampling, make.process(case, 1, during=SEEN), host(case, 1, 3), device]
+    assert "telemetry of the host +0.4 %" in accounting(make.measured([case], lines))
 
 
 def test_clocks_are_held_against_each_other_where_there_are_device_events(make: Any) -> None:
@@ -66,7 +91,7 @@ def test_clocks_are_held_against_each_other_where_there_are_device_events(make: 
 
 def test_one_line_tells_all_of_it(make: Any) -> None:
     case = make.case("cupy", "cuda")
-    sampling = r.Sampling(2, 25_000_000, (1.1, 1.1, 1.1), (1.0, 1.0, 1.0))
+    sampling = r.Sampling(2, 25_000_000, (1.1, 1.1, 1.1), (1.0, 1.0, 1.0), passes=3)
     lines = [sampling, make.process(case, 1, during=SEEN), host(case, 1, 3)]
     told = accounting(make.measured([case], lines))
     assert "\n" not in told
