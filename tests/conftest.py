@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -18,6 +19,9 @@ settings.register_profile(
 settings.register_profile(
     "searching", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=1000
 )
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Nobody waits for a quiet machine in tests.
 os.environ.setdefault("DLBENCH_PATIENCE", "0")
 settings.load_profile(os.environ.get("DLBENCH_HYPOTHESIS", "repeatable"))

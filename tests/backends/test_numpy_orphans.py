@@ -1,5 +1,6 @@
 """Workers of the NumPy backend never outlive the process that forked them, however that ends."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -34,11 +35,17 @@ SCRIPT = """
 """
 
 
+@contextlib.contextmanager
 def script(rest):
+    """A process with a session of three workers; it does not outlive the test."""
     code = textwrap.dedent(SCRIPT.format(tests=str(Path(__file__).parent)) + rest)
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("doing", ["sys.stdin.read()", "while True: session.train_step(batch)"])
