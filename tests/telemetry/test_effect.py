@@ -19,7 +19,7 @@ from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights
 
 pytestmark = pytest.mark.benchmark
-PAIRS = 28
+PAIRS = int(os.environ.get("DLBENCH_EFFECT_PAIRS", "28"))
 BLOCK_S = 0.4
 # samples the process on its command line until its input ends, and tells how much processor time that took
 SAMPLING = """
