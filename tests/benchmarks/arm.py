@@ -3,8 +3,9 @@ would disturb the next library's in the same process.
 
     arm.py BACKEND|product SUITE train|infer BATCH THREADS
 
-For each line on stdin it takes one step that does not count and then some that do, and answers with their
-median in seconds. ``product`` is `numpy.matmul` of two 2048² matrices.
+For each line on stdin it takes steps that do not count for a tenth of a second (after a pause, the system may keep
+several threads on one core for a while) and then some that do, and answers with their median in seconds.
+``product`` is `numpy.matmul` of two 2048² matrices.
 """
 
 import statistics
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-STEPS, SIZE = 3, 2048
+STEPS, WARM_S, SIZE = 5, 0.1, 2048
 
 
 class Arm:
@@ -84,7 +85,10 @@ def main(what, suite, scenario, batch, threads):
     """Serves until stdin ends."""
     step = product() if what == "product" else step_of(what, suite, scenario, batch, threads)
     for _ in sys.stdin:
+        begin = time.perf_counter()
         step()
+        while time.perf_counter() - begin < WARM_S:
+            step()
         times = []
         for _ in range(STEPS):
             start = time.perf_counter()
