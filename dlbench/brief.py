@@ -16,7 +16,12 @@ def brief(line: Line) -> Line:
     error."""
     if not isinstance(line, Verification | Process) or len(line.checks) < 2:
         return line
-    passed = [check for check in line.checks if check.passed]
-    largest = max(passed, key=lambda check: check.relative_error or 0.0, default=None)
-    kept = tuple(check for check in line.checks if check is largest or not check.passed)
-    return msgspec.structs.replace(line, checks=kept)
+    kept, largest, most = [], None, -1.0
+    for check in line.checks:
+        if not check.passed:
+            kept.append(check)
+        elif (error := check.relative_error or 0.0) > most:
+            largest, most = check, error
+    if largest is not None:
+        kept.append(largest)
+    return msgspec.structs.replace(line, checks=tuple(kept))
