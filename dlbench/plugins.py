@@ -77,7 +77,7 @@ def reporter_names() -> list[str]:
 
 
 def load_reporter(name: str) -> Any:
-    """The reporter of that name, a function (`dlbench.table.Reporter`).
+    """The reporter of that name, a function (`dlbench.analyse.table.Reporter`).
 
     Raises
     ------
@@ -87,7 +87,7 @@ def load_reporter(name: str) -> Any:
 
 
 def load_verdict_reporter(name: str) -> Any:
-    """The reporter of verdicts of that name, a function (`dlbench.verdicts.VerdictReporter`).
+    """The reporter of verdicts of that name, a function (`dlbench.compare.verdicts.VerdictReporter`).
 
     Raises
     ------
@@ -97,7 +97,7 @@ def load_verdict_reporter(name: str) -> Any:
 
 
 def load_history_reporter(name: str) -> Any:
-    """The reporter of histories of that name (`dlbench.history.view.HistoryReporter`), or ``plot``, which draws.
+    """The reporter of histories of that name (`dlbench.history.series.HistoryReporter`), or ``plot``, which draws.
 
     Raises
     ------

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from dlbench.outcome import Outcome
-    from dlbench.plan import Request
+    from dlbench.analyse.outcomes import Outcome
+    from dlbench.plan.cases import Request
 
 Found = tuple["Outcome | None", dict[str, Any]]
 """What became of a case, and what a benchmark's extra_info is to say of it."""
@@ -150,7 +150,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture
 def dlbench_case(request: pytest.FixtureRequest, benchmark: Any) -> Outcome:
-    """What became of the case: `dlbench.outcome.Outcome`, with the figures in seconds.
+    """What became of the case: `dlbench.analyse.outcomes.Outcome`, with the figures in seconds.
 
     The test fails when the case is not verified or went wrong, and is skipped, with what would help,
     when it cannot run here. With ``--benchmark-disable`` cases are verified and not timed.
@@ -169,7 +169,7 @@ def dlbench_case(request: pytest.FixtureRequest, benchmark: Any) -> Outcome:
     if outcome is None:
         pytest.fail(f"{case.label} was not measured", pytrace=False)
     if outcome.status == "skipped":
-        from dlbench.wording import why
+        from dlbench.text import why
 
         pytest.skip(f"{case.label}: {why(outcome.reason, outcome.remedy)}")
     if outcome.status != "ok":
@@ -263,11 +263,11 @@ def _measured(request: pytest.FixtureRequest, case: Parameter, timed: bool) -> F
 
 
 def _run(cases: list[Parameter], settings: Settings, timed: bool) -> Iterator[tuple[str, Found]]:
-    from dlbench.compare.pytest_benchmark import extra_info
+    from dlbench.analyse.outcomes import outcomes
+    from dlbench.compare.from_pytest_benchmark import extra_info
     from dlbench.errors import DlbenchError
-    from dlbench.outcome import outcomes
-    from dlbench.record_file import Writer, read_record
-    from dlbench.runner import run
+    from dlbench.execute.runner import run
+    from dlbench.record.file import Writer, read_record
 
     with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
         path = Path(folder) / "record.jsonl"
@@ -287,9 +287,9 @@ def _run(cases: list[Parameter], settings: Settings, timed: bool) -> Iterator[tu
 
 
 def _request(cases: list[Parameter], settings: Settings, timed: bool) -> Request:
-    from dlbench.machine import look
-    from dlbench.options import cache_dir, patience_s
-    from dlbench.plan import Request
+    from dlbench.cli.options import cache_dir, patience_s
+    from dlbench.host.machine import look
+    from dlbench.plan.cases import Request
     from dlbench.spec.suite import load_suite
 
     def chosen(name: str) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["record_makers", "tiny_runs"]
 NVML_STUB = Path(__file__).resolve().parent / "telemetry" / "nvml_stub.c"
 
 # No deadline: a slow machine is not a defect. The default profile draws the same examples every

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dlbench.gate import record
+from dlbench.gate import schema
 
 
 def main() -> None:
@@ -29,18 +29,18 @@ def excused(path: Path, said: str) -> bool:
     if not path.exists():
         # a version that does not build ends the gate before there is a record
         return " does not build" in said and "working tree does not build" not in said
-    lines = record.read(path).lines
+    lines = schema.read(path).lines
     broken = {
         line.arm
         for line in lines
-        if (isinstance(line, record.Verified) and line.verification.status != "ok")
-        or (isinstance(line, record.Half) and line.process.status != "ok")
+        if (isinstance(line, schema.Verified) and line.verification.status != "ok")
+        or (isinstance(line, schema.Half) and line.process.status != "ok")
     }
     if broken:
         return broken == {"base"}
     return any(
-        (isinstance(line, record.Beside) and line.status == "inconclusive")
-        or (isinstance(line, record.End) and line.status == "budget")
+        (isinstance(line, schema.Beside) and line.status == "inconclusive")
+        or (isinstance(line, schema.End) and line.status == "budget")
         for line in lines
     )
 

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from dlbench.gate.trial import Share
-from dlbench.machine import look
+from dlbench.host.machine import look
 
 TRIALS = {"same": 60, "wait": 30, "copy": 30, "burn": 20}
 PLANTED = 0.05
@@ -52,10 +52,10 @@ import time
 import numpy as np
 from amount import KIND, VALUE
 
-from dlbench.backends import numpy_cpu
+from dlbench.backends.numpy.adapter import Adapter as Numpy
 
 
-class Adapter(numpy_cpu.Adapter):
+class Adapter(Numpy):
     def open(self, plan, workload, weights):
         session = super().open(plan, workload, weights)
         if KIND == "wait":
@@ -93,14 +93,14 @@ CALIBRATE = '''\
 import json, statistics, sys, time
 from pathlib import Path
 import numpy as np
-from dlbench.backends import numpy_cpu
+from dlbench.backends.numpy.adapter import Adapter as Numpy
 from dlbench.contract import Plan
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights
 
 workload = load_suite("ci").workload
 weights = initial_weights(workload, 0)
-session = numpy_cpu.Adapter().open(Plan("numpy", "cpu", 32, 1), workload, weights)
+session = Numpy().open(Plan("numpy", "cpu", 32, 1), workload, weights)
 random = np.random.default_rng(0)
 batch = session.upload(
     random.standard_normal((32, *workload.input_shape), np.float32), random.integers(0, 10, 32)

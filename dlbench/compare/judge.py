@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 from scipy.stats import ttest_ind
 
-from dlbench.compare.pytest_benchmark import side_of_pytest_benchmark
-from dlbench.compare.records import side_of_records
+from dlbench.analyse.statistics import CONFIDENCE, Estimate, unpaired_ratio
+from dlbench.compare.from_pytest_benchmark import side_of_pytest_benchmark
+from dlbench.compare.from_record import side_of_records
 from dlbench.compare.sides import LISTED, Measured, Side
+from dlbench.compare.verdicts import CaseVerdict, Difference, Status, Verdicts, ordered
 from dlbench.errors import DlbenchError, UsageError
-from dlbench.records import read_records
-from dlbench.stats import CONFIDENCE, Estimate, unpaired_ratio
-from dlbench.verdicts import CaseVerdict, Difference, Status, Verdicts, ordered
-from dlbench.wording import plural
+from dlbench.record.collection import read_records
+from dlbench.text import plural
 
 MACHINE = ("cpu", "physical cores", "logical cores", "usable cores", "memory")
 """Fields of a machine: where one side has another than none, they may be two machines."""

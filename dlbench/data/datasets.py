@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dlbench.data import cifar, idx, standin
+from dlbench.data import cifar10, mnist, synthetic
 from dlbench.data.digits import read_digits, stratified_parts
-from dlbench.data.generator import permutation
 from dlbench.data.types import Dataset, Split, fingerprint
 from dlbench.errors import DataError, UsageError
+from dlbench.rng import permutation
 
 Samples = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -32,37 +32,37 @@ class _Kind:
     missing: Callable[[Sequence[Path]], str]
     subfolders: tuple[str, ...]
     validation_share: int
-    draw: Callable[[int, standin.Part, int], Samples]
+    draw: Callable[[int, synthetic.Part, int], Samples]
     sizes: tuple[int, int]
 
 
 def _read_mnist(folders: Sequence[Path]) -> tuple[Samples, Samples] | None:
-    files = idx.find_mnist(folders)
-    return None if files is None else idx.read_mnist(files)
+    files = mnist.find_mnist(folders)
+    return None if files is None else mnist.read_mnist(files)
 
 
 def _read_cifar10(folders: Sequence[Path]) -> tuple[Samples, Samples] | None:
-    place = cifar.find_cifar10(folders)
-    return None if place is None else cifar.read_cifar10(place)
+    place = cifar10.find_cifar10(folders)
+    return None if place is None else cifar10.read_cifar10(place)
 
 
 _KINDS = {
     "mnist": _Kind(
         title="MNIST",
         find_and_read=_read_mnist,
-        missing=idx.missing_mnist,
+        missing=mnist.missing_mnist,
         subfolders=("mnist", "MNIST/raw"),
         validation_share=12,
-        draw=standin.mnist_like,
+        draw=synthetic.mnist_like,
         sizes=(60_000, 10_000),
     ),
     "cifar10": _Kind(
         title="CIFAR-10",
         find_and_read=_read_cifar10,
-        missing=cifar.missing_cifar10,
+        missing=cifar10.missing_cifar10,
         subfolders=("cifar10",),
         validation_share=10,
-        draw=standin.cifar10_like,
+        draw=synthetic.cifar10_like,
         sizes=(50_000, 10_000),
     ),
 }
@@ -184,9 +184,9 @@ def _load_digits() -> Dataset:
 
 
 def _draw_linear(seed: int) -> Dataset:
-    train = Split(*standin.linear_map(_LINEAR_TRAIN, "train", seed))
-    validation = Split(*standin.linear_map(_LINEAR_HELD_OUT, "validation", seed))
-    test = Split(*standin.linear_map(_LINEAR_HELD_OUT, "test", seed))
+    train = Split(*synthetic.linear_map(_LINEAR_TRAIN, "train", seed))
+    validation = Split(*synthetic.linear_map(_LINEAR_HELD_OUT, "validation", seed))
+    test = Split(*synthetic.linear_map(_LINEAR_HELD_OUT, "test", seed))
     source = f"made-up linear map with noise: {len(train):,} training samples"
     return _dataset("linear", source, 0, (train, validation, test), is_stand_in=True)
 

@@ -10,8 +10,8 @@ import importlib
 import numpy as np
 from numpy.typing import NDArray
 
-from dlbench.data.generator import permutation
 from dlbench.errors import DataError
+from dlbench.rng import permutation
 
 _CLASSES = 10
 _FROM_SIDE = 8

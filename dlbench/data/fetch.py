@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlbench.data.transfer import (
+from dlbench.data.download import (
     InterruptedTransferError,
     Progress,
     RefusedTransferError,

@@ -6,7 +6,7 @@ units. All are drawn by hand for dlbench; x runs to the right, y down.
 
 from __future__ import annotations
 
-from dlbench.data.drawing import Polyline
+from dlbench.data.rasterise import Polyline
 
 DIGIT_CENTRE = (6, 10)
 SHAPE_CENTRE = (10, 10)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlbench.data.generator import integers, uniform
 from dlbench.data.types import Dataset, Split, fingerprint
+from dlbench.rng import integers, uniform
 
 NAME = "noise"
 _SIZES = {"train": 2_048, "validation": 256, "test": 256}

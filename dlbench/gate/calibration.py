@@ -15,10 +15,10 @@ import numpy.typing as npt
 from dlbench.errors import DlbenchError
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import order
-from dlbench.gate.record import Beside, Half, Record
-from dlbench.gate.tell import pairs_of
+from dlbench.gate.schema import Beside, Half, Record
 from dlbench.gate.trial import Share, Tally, consecutive, overlapping
-from dlbench.wording import duration, plural
+from dlbench.gate.verdicts import pairs_of
+from dlbench.text import duration, plural
 
 THRESHOLDS = (0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
 SLOWDOWN_FACTOR = 5 / 3

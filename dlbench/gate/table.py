@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlbench.compare.verdicts import CaseVerdict, Status
 from dlbench.gate.decision import Verdict
-from dlbench.verdicts import CaseVerdict, Status
-from dlbench.wording import plural
+from dlbench.text import plural
 
 
 def case_verdict(

@@ -11,23 +11,25 @@ from pathlib import Path
 
 import click
 
-from dlbench import options, plugins
-from dlbench.ending import FAILED, INTERRUPTED, NOTHING, Root, exit_code, tell
+from dlbench import plugins
+from dlbench.analyse.outcomes import outcomes
+from dlbench.cli import options
+from dlbench.cli.exit_codes import FAILED, INTERRUPTED, NOTHING, Root, exit_code, tell
+from dlbench.cli.progress import progress
 from dlbench.errors import UsageError
+from dlbench.execute.probe import look_at
 from dlbench.gpu_check import files, slices
 from dlbench.gpu_check.parts import BASELINE, PARTS, Extent, Part, Planned, planned, with_gpu
 from dlbench.gpu_check.pytest_run import gpu_tests
 from dlbench.gpu_check.sanitizer import sanitized
 from dlbench.gpu_check.slices import Limit
 from dlbench.gpu_tests import GpuTests
-from dlbench.look import Found, look_at
-from dlbench.machine import look
-from dlbench.outcome import outcomes
-from dlbench.plan import PRECISIONS
-from dlbench.progress import progress
-from dlbench.record import Machine, Record
+from dlbench.host.machine import look
+from dlbench.plan.backend_status import Found
+from dlbench.plan.cases import PRECISIONS
+from dlbench.record.schema import Machine, Record
 from dlbench.spec.decode import nearest
-from dlbench.wording import one_line, plural
+from dlbench.text import one_line, plural
 
 RESULTS = Path("docs/results")
 _TESTS_SHARE = 0.5

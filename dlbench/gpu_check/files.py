@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dlbench
-from dlbench import plugins, sameness
+from dlbench import plugins
+from dlbench.analyse.table import build
 from dlbench.gpu_check.parts import Planned
 from dlbench.gpu_check.slices import is_done, records_in
 from dlbench.gpu_tests import GpuTests
-from dlbench.record import Machine, Record
-from dlbench.records import named
-from dlbench.table import build
+from dlbench.record import comparability
+from dlbench.record.collection import named
+from dlbench.record.schema import Machine, Record
 
 
 def slug(description: str) -> str:
@@ -78,6 +79,6 @@ def _is_of(machine: Machine, records: Sequence[Record]) -> bool:
     """Whether records can be gone on with here; a file without any can."""
     return all(
         record.header.dlbench == dlbench.__version__
-        and not sameness.machines(record.header.machine, machine)
+        and not comparability.machines(record.header.machine, machine)
         for record in records
     )

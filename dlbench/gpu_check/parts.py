@@ -7,9 +7,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dlbench.look import Found
-from dlbench.plan import PRECISIONS, Request, plan
-from dlbench.record import Case, Header, Machine, Scenario
+from dlbench.plan.backend_status import Found
+from dlbench.plan.cases import PRECISIONS, Request, plan
+from dlbench.record.schema import Case, Header, Machine, Scenario
 from dlbench.spec.suite import load_suite
 
 BASELINE = "numpy"

@@ -13,7 +13,7 @@ import msgspec
 
 from dlbench.gpu_check.pytest_run import run_pytest
 from dlbench.gpu_tests import GpuTests
-from dlbench.wording import plural
+from dlbench.text import plural
 
 PROGRAM = "compute-sanitizer"
 TOOLS = ("memcheck", "racecheck")

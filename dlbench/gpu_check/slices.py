@@ -17,14 +17,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from dlbench import resume, runner
 from dlbench.errors import DlbenchError
+from dlbench.execute import resume, runner
+from dlbench.execute.events import Observer
 from dlbench.gpu_check.parts import Part, Planned
 from dlbench.gpu_tests import GpuTests
-from dlbench.observer import Observer
-from dlbench.record import Case, End, Header, Line, Machine, Record, Resumed
-from dlbench.record_file import Writer, read_lines
-from dlbench.records import read_records
+from dlbench.record.collection import read_records
+from dlbench.record.file import Writer, read_lines
+from dlbench.record.schema import Case, End, Header, Line, Machine, Record, Resumed
 
 RESERVE_S = 15.0
 """Kept at the end of a slice: workers are ended, the table is written."""

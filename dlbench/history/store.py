@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlbench.errors import DlbenchError
-from dlbench.history.entries import Entry, Key, Row
+from dlbench.history.rows import Entry, Key, Row
 
 APPLICATION = 0x646C6268
 """SQLite's field for the application that a file belongs to: the letters ``dlbh``."""

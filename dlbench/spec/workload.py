@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.data.generator import uniform
 from dlbench.errors import WorkloadError
+from dlbench.rng import uniform
 from dlbench.spec import layers as spec
 from dlbench.spec.decode import array, choose, decode, nearest, table
 from dlbench.spec.network import Node, Parameter, Shape, read_network, walk

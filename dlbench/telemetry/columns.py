@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dlbench.record import Case, Process, Telemetry
+from dlbench.record.schema import Case, Process, Telemetry
 from dlbench.telemetry import quantities as q
 
 COLUMNS: Mapping[str, str] = {

@@ -86,9 +86,7 @@ def _gauge(nvml: Nvml, device: Device, *ways: _Way, every_ns: int = 0) -> Probe:
         while True:
             way = left[0]
             try:
-                t_ns, value = timed(
-                    lambda: nvml.ask(way.function, device.handle, *way.arguments)  # noqa: B023
-                )
+                t_ns, value = timed(lambda: nvml.ask(way.function, device.handle, *way.arguments))  # noqa: B023
             except Refused as refused:
                 if len(left) == 1 or refused.code not in nvml.missing_codes:
                     raise

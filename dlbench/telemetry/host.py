@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import psutil
 
-from dlbench.surroundings import descendants
+from dlbench.host.interference import descendants
 from dlbench.telemetry.log import Log, Probe, Refused, clock_ns, timed
 
 METRICS = ("worker_cpu_s", "busy_cpu_s", "resident_bytes")

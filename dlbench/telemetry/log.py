@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from dlbench.record import Trace
+from dlbench.record.schema import Trace
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from dlbench.record import Process, Telemetry, Trace
-from dlbench.telemetry import window as w
-from dlbench.wording import plural
+from dlbench.record.schema import Process, Telemetry, Trace
+from dlbench.telemetry import windows as w
+from dlbench.text import plural
 
 SECOND_NS = 1_000_000_000
 """Over which the driver averages power."""

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from dlbench.record import Case, Process, Telemetry
+from dlbench.record.schema import Case, Process, Telemetry
 from dlbench.telemetry import device, gauges, gpm, host, processes, utilization
-from dlbench.telemetry.glance import glance
+from dlbench.telemetry.idle_check import glance
 from dlbench.telemetry.log import Probe, Refused
 from dlbench.telemetry.nvml import Nvml
 from dlbench.telemetry.sampler import Sampler

@@ -10,7 +10,7 @@ computes.
 4. A probe for each convention that an ordinary network would hide (`dlbench.verify.probes`).
 
 The first stage that fails ends the verification, with the first layer and the first parameter that
-are wrong (`dlbench.verify.locate`).
+are wrong (`dlbench.verify.first_divergence`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from dlbench.contract import Adapter, Plan
 from dlbench.spec.layers import MaxPool, Relu
 from dlbench.spec.network import walk
 from dlbench.spec.workload import Workload
+from dlbench.verify.comparison import Check
 from dlbench.verify.dropout import check_dropout
-from dlbench.verify.locate import first_activation, first_gradient
-from dlbench.verify.points import Point
+from dlbench.verify.evaluation_points import Point
+from dlbench.verify.first_divergence import first_activation, first_gradient
 from dlbench.verify.probes import check_probes
 from dlbench.verify.reference import load_reference
-from dlbench.verify.result import Check
 from dlbench.verify.steps import check_gradients, check_resident, check_steps
-from dlbench.verify.ties import check_relu_of_zero, observe_ties
+from dlbench.verify.tie_breaking import check_relu_of_zero, observe_ties
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dlbench.contract import Adapter, Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.check import verify
-from dlbench.verify.drawing import draw_workload
+from dlbench.verify.random_networks import draw_workload
 
 Table = dict[str, Any]
 

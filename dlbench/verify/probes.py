@@ -19,9 +19,9 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
 from dlbench.spec.training import Adagrad, Adam, AdamW, CrossEntropy, Sgd
 from dlbench.spec.workload import Workload, read_workload
-from dlbench.verify.points import UNIT_INPUTS, InputRange
+from dlbench.verify.comparison import Check
+from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange
 from dlbench.verify.reference import load_steps
-from dlbench.verify.result import Check
 from dlbench.verify.steps import check_gradients, check_steps
 
 _HEAD: tuple[dict[str, Any], ...] = ({"type": "flatten"}, {"type": "linear", "out_features": 3})

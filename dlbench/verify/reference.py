@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.spec.workload import Workload
-from dlbench.verify.expectation import Expectation, expect
-from dlbench.verify.points import UNIT_INPUTS, InputRange, Point, draw_point, small_batch
+from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange, Point, draw_point, small_batch
+from dlbench.verify.tolerance import Expectation, expect
 
 FACTORS = (1.0, 2.0**10, 2.0**8, 1.0, 2.0**10)
 """What multiplies the learning rate in the five steps. The large ones lift the update above the weights'

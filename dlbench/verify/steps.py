@@ -11,10 +11,10 @@ import numpy as np
 from dlbench.contract import Adapter, Plan, Session
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Weights, Workload
-from dlbench.verify.expectation import Expectation
-from dlbench.verify.points import Point
+from dlbench.verify.comparison import Check, compare
+from dlbench.verify.evaluation_points import Point
 from dlbench.verify.reference import Stop
-from dlbench.verify.result import Check, compare
+from dlbench.verify.tolerance import Expectation
 
 GRADIENT_RATE = 2.0**20
 """Learning rate that turns a plain SGD step into a gradient: a power of two, so large that the weights' own

@@ -9,8 +9,8 @@ from dlbench.contract import Plan
 from dlbench.spec.workload import initial_weights, read_workload
 
 MODULES = {
-    "torch": "dlbench.backends.torch_eager",
-    "tensorflow": "dlbench.backends.tensorflow_graph",
+    "torch": "dlbench.backends.torch.adapter",
+    "tensorflow": "dlbench.backends.tensorflow.adapter",
 }
 CONVOLUTION = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
 SGD = {"type": "sgd", "learning_rate": 0.1}

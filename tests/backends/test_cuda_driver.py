@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from dlbench.backends.cuda_driver import cudnn_name
-from dlbench.backends.plans import cuda_index
+from dlbench.backends.shared.cuda_driver import cudnn_name
+from dlbench.backends.shared.plan_checks import cuda_index
 
 from dlbench.errors import BackendUnavailable, PlanRefused
 
@@ -85,7 +85,7 @@ int cuDeviceGetUuid_v2(unsigned char *out, int device) { return uuid(out, device
 """
 FIRST = "10111213-1415-1617-1819-1a1b1c1d1e1f"
 SECOND = "a0a1a2a3-a4a5-a6a7-a8a9-aaabacadaeaf"
-ASK = "from dlbench.backends.cuda_driver import device_uuids; print(*device_uuids())"
+ASK = "from dlbench.backends.shared.cuda_driver import device_uuids; print(*device_uuids())"
 
 
 def compiled(folder, name, code, *flags):
@@ -150,6 +150,6 @@ def test_cudnns_version_is_that_of_the_library_that_was_loaded(tmp_path):
     library = compiled(
         tmp_path, "libcudnn.so.9", "unsigned long cudnnGetVersion(void) { return 91301; }"
     )
-    code = "from dlbench.backends.cuda_driver import loaded_cudnn; print(loaded_cudnn())"
+    code = "from dlbench.backends.shared.cuda_driver import loaded_cudnn; print(loaded_cudnn())"
     assert ["None"] == ask(tmp_path, code)
     assert ["9.13.1"] == ask(tmp_path, f"import ctypes; ctypes.CDLL({str(library)!r}); {code}")

@@ -4,8 +4,8 @@ import sys
 import types
 
 import pytest
-from dlbench.backends import cupy_cuda
-from dlbench.backends.cupy_cuda import Adapter
+from dlbench.backends.cupy import adapter
+from dlbench.backends.cupy.adapter import Adapter
 
 from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
@@ -125,7 +125,7 @@ def test_every_session_is_opened_on_the_device_in_use(monkeypatch):
     cupy = fake_cupy(gpus=2)
     cupy.cuda.Device = lambda index: types.SimpleNamespace(use=lambda: used.append(index))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setattr(cupy_cuda, "Session", lambda *arguments: used.append("opened"))
+    monkeypatch.setattr(adapter, "Session", lambda *arguments: used.append("opened"))
     for device in ("cuda:0", "cuda:1", "cuda:0"):
         used.append(device)
         Adapter().open(Plan("cupy", device, 64, 2), None, None)

@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
-from dlbench.backends.cupy_device import CupyDevice, source_text
+from dlbench.backends.cupy.device import CupyDevice, source_text
 
 FUNCTION, STREAM = 4711, 42
 
@@ -132,6 +132,6 @@ def test_every_argument_lies_where_the_driver_reads_it_in_its_own_type():
 
 
 def test_the_constants_of_a_kernel_come_before_its_sources_in_their_order():
-    text = source_text(("kernels_common.cu", "kernels_shares.cu"), {"BIAS": 1, "ADD": 0})
+    text = source_text(("common.cu", "shares.cu"), {"BIAS": 1, "ADD": 0})
     assert text.startswith("#define BIAS 1\n#define ADD 0\n")
     assert text.index("struct Progress") < text.index("finish_forward")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dlbench.backends.cupy_program import Program, Value
-from dlbench.backends.cupy_session import Session
-from dlbench.backends.cupy_tiling import TILES, choose
+from dlbench.backends.cupy.program import Program, Value
+from dlbench.backends.cupy.session import Session
+from dlbench.backends.cupy.tiling import TILES, choose
 
 from dlbench.contract import Plan
 from dlbench.errors import PlanRefused

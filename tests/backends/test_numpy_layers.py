@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dlbench.backends import numpy_team
-from dlbench.backends.numpy_cpu import Adapter
+from dlbench.backends.numpy import workers
+from dlbench.backends.numpy.adapter import Adapter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -277,7 +277,7 @@ def test_residual_sums_agree(shortcut):
 @pytest.mark.parametrize("chunk_bytes", [1, 20_000])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_layers_agree_when_a_shard_is_many_chunks(chunk_bytes, threads, monkeypatch):
-    monkeypatch.setattr(numpy_team, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(workers, "CHUNK_BYTES", chunk_bytes)
     norm = [{"type": "relu"}, {"type": "batch_norm"}]
     # Norms that read what is stored for other segments too, whose chunks have gaps in memory.
     dense = {"type": "concat", "body": [*norm, {"type": "relu"}, {**CONV, "padding": 1}]}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dlbench.backends import numpy_team
-from dlbench.backends.numpy_cpu import Adapter
+from dlbench.backends.numpy import workers
+from dlbench.backends.numpy.adapter import Adapter
 
 from dlbench.contract import Plan
 from dlbench.spec.suite import load_suite
@@ -62,8 +62,8 @@ def bytes_of_session(suite, threads, monkeypatch):
     """Of all its workers: what tracemalloc sees here, shared pages, and the others' own buffers."""
     workload, weights, inputs, labels = case(suite)
     pages = []
-    made = numpy_team._pages
-    monkeypatch.setattr(numpy_team, "_pages", lambda size: pages.append(size) or made(size))
+    made = workers._pages
+    monkeypatch.setattr(workers, "_pages", lambda size: pages.append(size) or made(size))
 
     def steps():
         plan = Plan("numpy", "cpu", BATCH, threads)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dlbench.backends import numpy_team
-from dlbench.backends.numpy_cpu import Adapter
-from dlbench.backends.numpy_team import Team
+from dlbench.backends.numpy import workers
+from dlbench.backends.numpy.adapter import Adapter
+from dlbench.backends.numpy.workers import Team
 
 from dlbench.contract import Plan
 from dlbench.spec.workload import initial_weights, read_workload
 from dlbench.verify.check import verify
 
-pytestmark = pytest.mark.skipif(not numpy_team.FORKS, reason="one worker where nothing is forked")
+pytestmark = pytest.mark.skipif(not workers.FORKS, reason="one worker where nothing is forked")
 
 CONV = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
 LAYERS = [
@@ -324,7 +324,7 @@ def test_a_buffer_that_grows_leaves_what_was_bound_before_as_it_was():
 
 
 def test_one_worker_where_processes_cannot_be_forked(monkeypatch):
-    monkeypatch.setattr(numpy_team, "FORKS", False)
+    monkeypatch.setattr(workers, "FORKS", False)
     session, batch = opened(4)
     assert np.isfinite(session.train_step(batch))
     assert session.facts["threads"] == 1

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from dlbench.backends.numpy_cpu import Adapter
+from dlbench.backends.numpy.adapter import Adapter
 
 from dlbench.contract import Plan
 from dlbench.errors import PlanRefused
@@ -277,6 +277,6 @@ def test_the_observed_threads_and_the_blas_are_reported():
 
 def test_importing_the_backend_imports_no_framework():
     frameworks = {"torch", "tensorflow", "cupy", "pandas", "sklearn", "scipy"}
-    code = f"import sys, dlbench.backends.numpy_cpu; print(sorted({frameworks} & set(sys.modules)))"
+    code = f"import sys, dlbench.backends.numpy.adapter; print(sorted({frameworks} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

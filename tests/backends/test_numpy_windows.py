@@ -6,11 +6,11 @@ import dataclasses
 import itertools
 
 import numpy as np
-from dlbench.backends.numpy_expansion import Expansion, Geometry
-from dlbench.backends.numpy_pool import AvgPool, MaxPool
-from dlbench.backends.numpy_program import Program, Value
-from dlbench.backends.numpy_team import Chunk, Team
-from dlbench.backends.numpy_windows import Axis
+from dlbench.backends.numpy.expansion import Expansion, Geometry
+from dlbench.backends.numpy.pool import AvgPool, MaxPool
+from dlbench.backends.numpy.schedule import Program, Value
+from dlbench.backends.numpy.windows import Axis
+from dlbench.backends.numpy.workers import Chunk, Team
 from hypothesis import assume, given
 from hypothesis import strategies as st
 

@@ -13,12 +13,9 @@ from dlbench.spec.workload import initial_weights, read_workload
 
 tf = pytest.importorskip("tensorflow")
 
-from dlbench.backends import (  # noqa: E402
-    tensorflow_graph,
-    tensorflow_layers,
-    tensorflow_runtime,
-)
-from dlbench.backends.tensorflow_graph import Adapter  # noqa: E402
+from dlbench.backends.tensorflow import adapter, runtime  # noqa: E402
+from dlbench.backends.tensorflow import layers as tensorflow_layers  # noqa: E402
+from dlbench.backends.tensorflow.adapter import Adapter  # noqa: E402
 
 CONVOLUTION = {"type": "conv2d", "out_channels": 4, "kernel": 3}
 
@@ -174,8 +171,8 @@ def without_a_gpu(monkeypatch):
 
     def without_a_gpu(uuids):
         monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: True)
-        monkeypatch.setattr(tensorflow_graph, "device_uuids", lambda: uuids)
-        monkeypatch.setattr(tensorflow_runtime, "device_uuids", lambda: uuids)
+        monkeypatch.setattr(adapter, "device_uuids", lambda: uuids)
+        monkeypatch.setattr(runtime, "device_uuids", lambda: uuids)
 
     return without_a_gpu
 
@@ -201,7 +198,7 @@ def test_what_is_waited_for_is_the_one_device_of_the_session(monkeypatch):
     """The CPU stands for the GPU, whose queue this machine has not got."""
     session = open_session(make_workload([]))
     session._facts = {"device": "cuda:0"}
-    monkeypatch.setattr(tensorflow_graph, "_ONLY_GPU", "CPU:0")
+    monkeypatch.setattr(adapter, "_ONLY_GPU", "CPU:0")
     waited, wait = [], tf.raw_ops.SyncDevice
 
     def counted():
@@ -220,10 +217,10 @@ def test_beside_a_gpu_the_threads_are_those_that_were_asked_for(monkeypatch):
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: None)
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [gpu])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *of: None)
-    monkeypatch.setattr(tensorflow_runtime, "_start_pool", lambda: 99)
-    monkeypatch.setattr(tensorflow_runtime, "_gpu_name", lambda device: "H200")
-    monkeypatch.setattr(tensorflow_runtime, "device_uuids", lambda: ("GPU-1",))
-    facts = tensorflow_runtime.start(2, 0)
+    monkeypatch.setattr(runtime, "_start_pool", lambda: 99)
+    monkeypatch.setattr(runtime, "_gpu_name", lambda device: "H200")
+    monkeypatch.setattr(runtime, "device_uuids", lambda: ("GPU-1",))
+    facts = runtime.start(2, 0)
     assert ("cuda:0", "GPU-1") == (facts["device"], facts["device_uuid"])
     assert 0 < facts["threads"] < 99
 
@@ -241,7 +238,7 @@ def in_fresh_process(code, **environment):
 
 OPEN_WITH_DILATION = """
 import numpy as np
-from dlbench.backends.tensorflow_graph import Adapter
+from dlbench.backends.tensorflow.adapter import Adapter
 from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable
 from dlbench.spec.workload import initial_weights, read_workload

@@ -9,8 +9,8 @@ from dlbench.spec.workload import initial_weights, read_workload
 
 torch = pytest.importorskip("torch")
 
-from dlbench.backends import torch_eager  # noqa: E402
-from dlbench.backends.torch_eager import Adapter  # noqa: E402
+from dlbench.backends.torch import adapter  # noqa: E402
+from dlbench.backends.torch.adapter import Adapter  # noqa: E402
 
 LAYERS = [
     {"type": "conv2d", "out_channels": 4, "kernel": 3},
@@ -108,7 +108,7 @@ def gpus(monkeypatch):
         monkeypatch.setattr(torch.cuda, "init", init)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
         monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
-        monkeypatch.setattr(torch_eager, "device_uuids", lambda: uuids)
+        monkeypatch.setattr(adapter, "device_uuids", lambda: uuids)
 
     return gpus
 

@@ -10,8 +10,8 @@ import pytest
 from dlbench.errors import BackendUnavailable, PlanRefused
 
 MODULES = {
-    "torch": "dlbench.backends.torch_eager",
-    "tensorflow": "dlbench.backends.tensorflow_graph",
+    "torch": "dlbench.backends.torch.adapter",
+    "tensorflow": "dlbench.backends.tensorflow.adapter",
 }
 
 

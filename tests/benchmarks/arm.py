@@ -23,7 +23,7 @@ class Arm:
     """Such a process, seen from the one that started it."""
 
     def __init__(self, what, suite, scenario, batch, threads):
-        from dlbench.process import worker_environment
+        from dlbench.worker.launch import worker_environment
 
         arguments = [what, suite, scenario, str(batch), str(threads)]
         self.process = subprocess.Popen(

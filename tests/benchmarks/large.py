@@ -11,12 +11,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from dlbench import record as r
-from dlbench.compare.records import facts_of
-from dlbench.history import changes
-from dlbench.history.entries import Entry, Key, Row
+from dlbench.compare.from_record import facts_of
+from dlbench.history import change_points
+from dlbench.history.rows import Entry, Key, Row
+from dlbench.history.series import search
 from dlbench.history.store import Store
-from dlbench.history.view import search
+from dlbench.record import schema as r
 
 BACKENDS = {"numpy": "", "torch": "eager", "tensorflow": "graph", "acme": ""}
 ROUNDS = 3
@@ -133,7 +133,7 @@ def write_history(path: Path, records: int, cases: int) -> Path:
         store._base.execute("PRAGMA synchronous = OFF")
         for entry in entries_of(records, cases):
             store.add(entry)
-        if changes.available():
+        if change_points.available():
             search(store)
     return path
 

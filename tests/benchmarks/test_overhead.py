@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from dlbench.contract import Plan
-from dlbench.data.batches import normalise
-from dlbench.data.standin import mnist_like
+from dlbench.data.order import normalise
+from dlbench.data.synthetic import mnist_like
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights
 
@@ -120,8 +120,8 @@ def tensorflow_by_hand(arrays, weights, rate, momentum):
 
 BY_HAND = {"torch": torch_by_hand, "tensorflow": tensorflow_by_hand}
 MODULES = {
-    "torch": "dlbench.backends.torch_eager",
-    "tensorflow": "dlbench.backends.tensorflow_graph",
+    "torch": "dlbench.backends.torch.adapter",
+    "tensorflow": "dlbench.backends.tensorflow.adapter",
 }
 
 

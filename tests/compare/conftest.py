@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from dlbench import record as r
-from dlbench.record_file import Writer
-from dlbench.surroundings import Surroundings
+from dlbench.record import schema as r
+from dlbench.record.facts import Surroundings
+from dlbench.record.file import Writer
 
 MACHINE = r.Machine(
     cpu="EPYC 9B45",

@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 from pytest_benchmark.stats import Stats
 
-from dlbench import cli
+from dlbench.analyse.table import build
+from dlbench.cli import main
 from dlbench.plugins import load, load_reporter
-from dlbench.record_file import read_record
-from dlbench.table import build
+from dlbench.record.file import read_record
 
 TIMES = {"numpy": [0.0100, 0.0102, 0.0101], "torch": [0.0080, 0.0083, 0.0081], "cupy": None}
 
@@ -21,7 +21,7 @@ def rendered(path, form):
 
 
 def dlbench(*words):
-    return CliRunner().invoke(cli.cli, [str(word) for word in words])
+    return CliRunner().invoke(main.cli, [str(word) for word in words])
 
 
 def test_the_command_line_of_pytest_benchmark_compares_ours(write, tmp_path):
@@ -49,7 +49,7 @@ def test_our_statistics_are_those_of_pytest_benchmark(count):
     theirs = Stats()
     for time_s in times_s:
         theirs.update(time_s)
-    ours = load("dlbench.reports.pytest_benchmark:statistics")(times_s)
+    ours = load("dlbench.reports.run.pytest_benchmark:statistics")(times_s)
     for field, expected in theirs.as_dict().items():
         if field != "outliers":
             expected = pytest.approx(expected, abs=1e-12)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlbench.compare.from_record import side_of_records
 from dlbench.compare.judge import compare, read_side
-from dlbench.compare.records import side_of_records
 from dlbench.compare.sides import Measured, Side
 from dlbench.errors import UsageError
 

@@ -122,7 +122,7 @@ def test_untimed(dlbench_case):
     pass
 """
     broken = """
-from dlbench.backends.numpy_cpu import Adapter
+from dlbench.backends.numpy.adapter import Adapter
 
 class Half(Adapter):
     def open(self, *arguments, **more):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from junitparser import JUnitXml
 
+from dlbench.compare.verdicts import CaseVerdict, Difference, Verdicts
 from dlbench.gate.decision import judge
 from dlbench.gate.design import Design
 from dlbench.gate.table import case_verdict
 from dlbench.plugins import load_verdict_reporter
-from dlbench.verdicts import CaseVerdict, Difference, Verdicts
 
 SLOWER = CaseVerdict(
     "torch:cpu/infer/32", "slower", 0.0100, 0.0106, 1.06, 1.048, 1.072, "16 pairs", "confirmed"

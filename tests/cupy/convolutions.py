@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from dlbench.backends.cupy_tiling import Tile
+from dlbench.backends.cupy.tiling import Tile
 
 from dlbench.oracle.layers import Conv2d, Pass
 from dlbench.oracle.rounding import Array
 from dlbench.spec.workload import read_workload
 
-PRODUCT = ("kernels_common.cu", "kernels_gemm.cu", "kernels_convolution.cu")
-SHARES = ("kernels_common.cu", "kernels_shares.cu")
+PRODUCT = ("common.cu", "gemm.cu", "convolution.cu")
+SHARES = ("common.cu", "shares.cu")
 _FLAT_THREADS = 128
 SLOPE = np.float32(0.25)
 
@@ -35,7 +35,7 @@ class Geometry:
     dilation: tuple[int, int] = (1, 1)
 
     def defines(self) -> dict[str, int]:
-        """The constants of kernels_convolution.cu."""
+        """The constants of convolution.cu."""
         values = (*self.kernel, *self.stride, *self.dilation)
         return dict(zip(("KH", "KW", "SH", "SW", "DH", "DW"), values, strict=True))
 
@@ -264,7 +264,7 @@ class Bench:
         self.device.bind(self._kernel(name), grid, (self.tile.threads, 1, 1), args)()
 
     def _kernel(self, name: str) -> Any:
-        source = name.replace("convolution", "kernels") + ".cu"
+        source = name.removeprefix("convolution_") + ".cu"
         return self.device.kernel((*PRODUCT, source), self.defines, name)
 
     def _launch_flat(self, name: str, size: int, args: tuple[Any, ...]) -> None:

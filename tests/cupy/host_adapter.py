@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dlbench.backends.cupy_cuda import MODES
-from dlbench.backends.cupy_device import source_text
-from dlbench.backends.cupy_program import Launch
-from dlbench.backends.cupy_session import Session
+from dlbench.backends.cupy.adapter import MODES
+from dlbench.backends.cupy.device import source_text
+from dlbench.backends.cupy.program import Launch
+from dlbench.backends.cupy.session import Session
 from host_device import HostDevice
 
 from dlbench.contract import BackendInfo, Device, Plan

@@ -53,7 +53,7 @@ class HostDevice:
 
     Parameters
     ----------
-    read : the text of a kernel from its sources and constants, as `dlbench.backends.cupy_device.source_text`.
+    read : the text of a kernel from its sources and constants, as `dlbench.backends.cupy.device.source_text`.
     schedule : may be set between launches.
     capability : what `compute_capability` says.
     mode : how kernels are compiled, one of `host_build.MODES`.

@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from dlbench.backends.cupy_device import Device, cuda_device
-from dlbench.backends.cupy_program import Launch, Placed, Program, Value
-from dlbench.backends.cupy_session import Session
+from dlbench.backends.cupy.device import Device, cuda_device
+from dlbench.backends.cupy.program import Launch, Placed, Program, Value
+from dlbench.backends.cupy.session import Session
 
 from dlbench.contract import Plan
 from dlbench.spec.suite import load_suite

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from dlbench.backends import cupy_device
-from dlbench.backends.cupy_device import source_text
+from dlbench.backends.cupy import device as cupy_device
+from dlbench.backends.cupy.device import source_text
 from host_adapter import HostAdapter
 from recording import Recorded, RecordingDevice
 
@@ -18,7 +18,7 @@ from dlbench.spec.workload import Weights, Workload, initial_weights, read_workl
 
 Read = Callable[[Sequence[str], Mapping[str, int]], str]
 
-KERNELS = Path(cupy_device.__file__).parent
+KERNELS = Path(cupy_device.__file__).with_name("kernels")
 FILES = tuple(sorted(path.name for path in KERNELS.glob("*.cu")))
 
 _CONV: dict[str, Any] = {"type": "conv2d", "out_channels": 5, "kernel": 3}

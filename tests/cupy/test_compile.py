@@ -7,7 +7,7 @@ import dataclasses
 import os
 
 import pytest
-from dlbench.backends.cupy_device import source_text
+from dlbench.backends.cupy.device import source_text
 from host_adapter import HostAdapter, launches
 from host_device import HostDevice
 from nvrtc import compiled, library

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import sanitized
 from convolutions import SLOPE, Bench, Geometry, draw
-from dlbench.backends.cupy_device import source_text
-from dlbench.backends.cupy_tiling import TILES, Tile
+from dlbench.backends.cupy.device import source_text
+from dlbench.backends.cupy.tiling import TILES, Tile
 from host_device import HostDevice, Schedule
 from hypothesis import given, settings
 from hypothesis import strategies as st

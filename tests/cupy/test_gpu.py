@@ -8,8 +8,8 @@ import os
 import numpy as np
 import pytest
 from convolutions import Bench, draw
-from dlbench.backends.cupy_cuda import Adapter
-from dlbench.backends.cupy_device import cuda_device
+from dlbench.backends.cupy.adapter import Adapter
+from dlbench.backends.cupy.device import cuda_device
 from recorded import record, sample, workloads
 from test_convolution_kernels import BUILDS, PRODUCTS
 from vectors import PLAN, SUITES, check_step, failures, step_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import kernel_table
 import pytest
-from dlbench.backends.cupy_device import source_text
+from dlbench.backends.cupy.device import source_text
 from host_device import HostDevice
 
 from dlbench.spec.workload import read_workload

@@ -13,21 +13,21 @@ HERE = Path(__file__).parent
 
 # file, line of code, and what may be taken away from it unseen: why that is so
 HARMLESS = {
-    ("kernels_gemm.cu", "bool more = k + BK < end;", "k + BK < end"): (
+    ("gemm.cu", "bool more = k + BK < end;", "k + BK < end"): (
         "saves the last step's loads, which would be zeros: every source checks its own end"
     ),
     (
-        "kernels_norm.cu",
+        "norm.cu",
         "if (threadIdx.x < CT && channel < channels) {",
         "threadIdx.x < CT",
     ): "the other threads of a channel hold the same sums and would write them again",
     (
-        "kernels_norm.cu",
+        "norm.cu",
         "if (blockIdx.x == 0 && threadIdx.x < CT) {",
         "threadIdx.x < CT",
     ): "the other threads of a channel hold the same sums and would write them again",
     (
-        "kernels_weight_gradient.cu",
+        "weight_gradient.cu",
         "bool there = index < KH * KW * shape.channels;",
         "index < KH * KW * shape.channels",
     ): "saves loads of rows that are not stored; whether they lie in the image is checked again",

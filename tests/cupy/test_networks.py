@@ -7,8 +7,9 @@ import functools
 
 import numpy as np
 import pytest
-from dlbench.backends import cupy_norm, cupy_parameters, cupy_program, cupy_session
-from dlbench.backends.cupy_device import source_text
+from dlbench.backends.cupy import norm, parameters, program
+from dlbench.backends.cupy import session as cupy_session
+from dlbench.backends.cupy.device import source_text
 from host_adapter import HostAdapter, launches
 from host_device import HostDevice, Schedule
 from recorded import sample, workloads
@@ -120,10 +121,10 @@ def test_a_batch_normalisation_of_one_row_leaves_the_oracles_running_statistics(
 
 
 def test_blocks_of_other_sizes_give_what_the_oracle_gives(monkeypatch):
-    monkeypatch.setattr(cupy_program, "ELEMENTS_PER_BLOCK", 96)
-    monkeypatch.setattr(cupy_norm, "_THREADS", 64)
-    monkeypatch.setattr(cupy_parameters, "_THREADS", 32)
-    monkeypatch.setattr(cupy_parameters, "_PER_BLOCK", 128)
+    monkeypatch.setattr(program, "ELEMENTS_PER_BLOCK", 96)
+    monkeypatch.setattr(norm, "_THREADS", 64)
+    monkeypatch.setattr(parameters, "_THREADS", 32)
+    monkeypatch.setattr(parameters, "_PER_BLOCK", 128)
     monkeypatch.setattr(cupy_session, "_LOSS_THREADS", 4)
     monkeypatch.setattr(cupy_session, "_LOSS_SLOTS", 2)
     plan = dataclasses.replace(PLAN, batch=5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from dlbench.backends.cupy_cuda import MODES
+from dlbench.backends.cupy.adapter import MODES
 from host_adapter import HostAdapter
 from vectors import PLAN, SUITES, check_step, failures, step_of
 

@@ -11,11 +11,11 @@ import dlbench.suites
 from dlbench.contract import Adapter, Plan
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import Workload
-from dlbench.verify.expectation import expect
-from dlbench.verify.points import draw_point
+from dlbench.verify.comparison import Check
+from dlbench.verify.evaluation_points import draw_point
 from dlbench.verify.reference import Stop
-from dlbench.verify.result import Check
 from dlbench.verify.steps import check_gradients, check_resident
+from dlbench.verify.tolerance import expect
 
 SUITES = sorted(path.stem for path in Path(dlbench.suites.__path__[0]).glob("*.toml"))
 PLAN = Plan("cupy", "cuda:0", batch=2, threads=1)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from dlbench.data import download as transfer
 from dlbench.data import fetch as fetch_module
-from dlbench.data import transfer
+from dlbench.data.download import SafeRedirects
 from dlbench.data.fetch import COLLECTIONS, Collection, RemoteFile, download, fetch
-from dlbench.data.transfer import SafeRedirects
 from dlbench.errors import DataError, UsageError
 
 CONTENT = bytes(number * number % 251 for number in range(200_000))

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlbench.data import cifar, files
-from dlbench.data.cifar import find_cifar10, missing_cifar10, read_cifar10
-from dlbench.data.idx import find_mnist, missing_mnist, read_idx, read_mnist
+from dlbench.data import cifar10, files
+from dlbench.data.cifar10 import find_cifar10, missing_cifar10, read_cifar10
+from dlbench.data.mnist import find_mnist, missing_mnist, read_idx, read_mnist
 from dlbench.errors import DataError
 
 per_example = settings(
@@ -252,7 +252,7 @@ def test_damaged_cifar10_batches_are_refused(tmp_path: Path, content: bytes, mes
 def test_a_batch_of_more_records_than_cifar10_has_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cifar, "_MAX_FILE_BYTES", 2 * 3073)
+    monkeypatch.setattr(cifar10, "_MAX_FILE_BYTES", 2 * 3073)
     write_cifar(tmp_path)
     with pytest.raises(DataError, match="found more than 6146 bytes"):
         read_cifar10(tmp_path)
@@ -304,7 +304,7 @@ def test_a_link_in_the_place_of_a_batch_is_refused(tmp_path: Path) -> None:
 def test_an_archive_that_unpacks_without_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cifar, "_MAX_ARCHIVE_BYTES", 100_000)
+    monkeypatch.setattr(cifar10, "_MAX_ARCHIVE_BYTES", 100_000)
     path = tmp_path / "cifar-10-binary.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         member = tarfile.TarInfo("cifar-10-batches-bin/readme.html")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from dlbench.cli import cli
+from dlbench.cli.main import cli
 from dlbench.errors import SuiteError
 from dlbench.spec.layers import KINDS
 from dlbench.spec.suite import list_suites, load_suite, parse_suite

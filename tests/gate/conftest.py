@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dlbench import cli
-from dlbench.gate import live
+from dlbench.cli import main
+from dlbench.gate import session
 
 SUITE = """
 description = "takes no time"
@@ -28,10 +28,10 @@ scenarios = ["train"]
 batches = [32]
 """
 GOOD = """
-from dlbench.backends import numpy_cpu
+from dlbench.backends.numpy.adapter import Adapter as Numpy
 
 
-class Adapter(numpy_cpu.Adapter):
+class Adapter(Numpy):
     def open(self, plan, workload, weights):
         session = super().open(plan, workload, weights)
         self.spoil(session)
@@ -82,7 +82,7 @@ def cache_dir(tmp_path_factory):
 @pytest.fixture
 def environment(tmp_path, cache_dir, monkeypatch):
     """Where temporary folders and the cache are; the processes are shorter than in earnest."""
-    monkeypatch.setattr(live, "SHARE_S", 0.02)
+    monkeypatch.setattr(session, "SHARE_S", 0.02)
     monkeypatch.setenv("DLBENCH_CACHE_DIR", str(cache_dir))
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -108,7 +108,7 @@ def gate(repository):
         named = [] if backend is None else ["--backend", backend]
         where = ["--output", str(repository.folder.parent / "gate.jsonl"), "--quiet"]
         words = ["gate", *base, "--suite", "tiny.toml", *named, *where, *words]
-        return CliRunner().invoke(cli.cli, words)
+        return CliRunner().invoke(main.cli, words)
 
     return gate
 

@@ -5,15 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from dlbench.backends import numpy_cpu
+from dlbench.backends.numpy import adapter
 
 from dlbench.errors import DlbenchError, UsageError
-from dlbench.gate import command, record
-from dlbench.gate.accept import read_accepted
-from dlbench.gate.checkout import built
-from dlbench.gate.version import Version
-from dlbench.process import Launch, run_worker, worker_environment
+from dlbench.gate import request, schema
+from dlbench.gate.build import built
+from dlbench.gate.versions import Version
+from dlbench.gate.waivers import read_accepted
 from dlbench.spec.suite import load_suite
+from dlbench.worker.launch import Launch, run_worker, worker_environment
 
 
 def test_both_checkouts_have_paths_of_equal_length_and_the_working_trees_changes(repository):
@@ -32,10 +32,10 @@ def test_both_checkouts_have_paths_of_equal_length_and_the_working_trees_changes
 
 def test_the_backends_of_a_version_stand_in_for_those_of_the_runner(tmp_path):
     copy = tmp_path / "dlbench" / "backends"
-    shutil.copytree(Path(numpy_cpu.__file__).parent, copy)
-    (copy / "numpy_cpu.py").write_text("raise ImportError('this is the copy')\n")
+    shutil.copytree(Path(adapter.__file__).parents[1], copy)
+    (copy / "numpy" / "adapter.py").write_text("raise ImportError('this is the copy')\n")
     own = Version("base", "copy", folder=tmp_path).own()
-    job = {"job": "look", "adapter": "dlbench.backends.numpy_cpu:Adapter", "open": False}
+    job = {"job": "look", "adapter": "dlbench.backends.numpy.adapter:Adapter", "open": False}
     launch = Launch(worker_environment(1, "cpu"), 60.0)
     assert "this is the copy" in run_worker(job | {"own": own, "threads": 1}, launch).reason
     plain = run_worker(job | {"threads": 1}, launch)
@@ -56,10 +56,10 @@ def test_what_is_not_the_record_of_a_gate_is_refused(tmp_path):
     path = tmp_path / "other.jsonl"
     path.write_text('{"kind":"note","text":"no header"}\n')
     with pytest.raises(DlbenchError, match="no header"):
-        record.read(path)
+        schema.read(path)
     path.write_text("{}\n\n")
     with pytest.raises(DlbenchError, match="line 1"):
-        record.read(path)
+        schema.read(path)
 
 
 def test_an_interpreter_has_no_folder_of_its_own():
@@ -69,5 +69,5 @@ def test_an_interpreter_has_no_folder_of_its_own():
 
 
 def test_the_stand_in_is_that_of_the_suites_data(tmp_path):
-    options = command.Options(data="stand-in", cache_dir=tmp_path, folder=tmp_path)
-    assert "stand-in-mnist" == command._plan(options, load_suite("ci")).data
+    options = request.Options(data="stand-in", cache_dir=tmp_path, folder=tmp_path)
+    assert "stand-in-mnist" == request._plan(options, load_suite("ci")).data

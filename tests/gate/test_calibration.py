@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dlbench import cli
-from dlbench import record as r
+from dlbench.cli import main
 from dlbench.errors import DlbenchError
-from dlbench.gate import command
+from dlbench.gate import request
 from dlbench.gate.calibration import calibrate, describe, stream_of
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import order
-from dlbench.gate.record import Beside, Half, Header, Record
+from dlbench.gate.schema import Beside, Half, Header, Record
 from dlbench.gate.trial import consecutive, read_stream
-from dlbench.record_file import Writer
+from dlbench.record import schema as r
+from dlbench.record.file import Writer
 
 CASE = r.Case("ci", "train", "numpy", "cpu", 32, 1, "fp32", "")
 MACHINE = r.Machine(None, None, None, 2, None, (), "Linux", "3.11", {})
@@ -94,7 +94,7 @@ def test_a_calibrations_record_is_told_again(recordings, tmp_path):
     for line in (whole.header, *whole.lines):
         writer.write(line)
     writer.close()
-    told = CliRunner().invoke(cli.cli, ["gate", "--report", str(writer.path)])
+    told = CliRunner().invoke(main.cli, ["gate", "--report", str(writer.path)])
     assert 0 == told.exit_code, told.output
     assert describe(calibrate(whole)) == told.stdout.rstrip("\n")
 
@@ -131,12 +131,12 @@ def test_a_calibration_runs_and_is_told_again(repository, monkeypatch):
     words = ["gate", "--suite", "tiny.toml"]
     record = repository.folder.parent / "noise.jsonl"
     # two looks are enough to see all of it
-    monkeypatch.setattr(command, "Design", functools.partial(Design, looks=(8, 12)))
+    monkeypatch.setattr(request, "Design", functools.partial(Design, looks=(8, 12)))
     options = ["--calibrate", "--budget", "15", "--output", str(record), "--quiet"]
-    ran = CliRunner().invoke(cli.cli, [*words, *options])
+    ran = CliRunner().invoke(main.cli, [*words, *options])
     assert 0 == ran.exit_code, ran.output
     assert "numpy:cpu/train/32: " in ran.stdout
     assert "processes of the same code" in ran.stdout
-    again = CliRunner().invoke(cli.cli, ["gate", "--report", str(record)])
+    again = CliRunner().invoke(main.cli, ["gate", "--report", str(record)])
     assert (0, ran.stdout) == (again.exit_code, again.stdout)
     assert '"status":"budget"' in record.read_text().splitlines()[-1]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dlbench import record as r
 from dlbench.gate.design import Design
-from dlbench.gate.record import Beside, End, Half, Header, Verified
-from dlbench.record_file import Writer
+from dlbench.gate.schema import Beside, End, Half, Header, Verified
+from dlbench.record import schema as r
+from dlbench.record.file import Writer
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 CASE = r.Case("ci", "train", "numpy", "cpu", 32, 1, "fp32", "")

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlbench import runner
-from dlbench.look import look
-from dlbench.machine import look as look_at_machine
-from dlbench.options import cache_dir
-from dlbench.plan import Request
-from dlbench.record import Process, Telemetry, Verification
-from dlbench.record_file import Writer, read_record
+from dlbench.analyse.table import build
+from dlbench.cli.options import cache_dir
+from dlbench.execute import runner
+from dlbench.execute.probe import look
+from dlbench.host.machine import look as look_at_machine
+from dlbench.plan.cases import Request
+from dlbench.record.file import Writer, read_record
+from dlbench.record.schema import Process, Telemetry, Verification
 from dlbench.spec.suite import load_suite
-from dlbench.table import build
-from dlbench.telemetry.window import window_of
+from dlbench.telemetry.windows import window_of
 
 pytestmark = pytest.mark.gpu
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dlbench.look import Found
-from dlbench.record import Machine
+from dlbench.plan.backend_status import Found
+from dlbench.record.schema import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"

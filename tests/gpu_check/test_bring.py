@@ -104,7 +104,7 @@ def test_dlbench_itself_is_built_from_the_checkout_and_finds_its_backends(
     assert "" == tool.bring(None, site, environment)
     code = (
         "import dlbench; from dlbench.plugins import adapter_names, adapter_target\n"
-        "import dlbench.backends.numpy_cpu, dlbench.gpu_check.command\n"
+        "import dlbench.backends.numpy.adapter, dlbench.gpu_check.command\n"
         "print(dlbench.__file__, 'numpy' in adapter_names())"
     )
     done = subprocess.run(

@@ -13,8 +13,8 @@ import pytest
 from dlbench.gpu_check.files import choose, slug
 from dlbench.gpu_check.pytest_run import gpu_tests, marked, read_junit
 from dlbench.gpu_tests import GpuTests
-from dlbench.record import Process, Telemetry
-from dlbench.records import read_records
+from dlbench.record.collection import read_records
+from dlbench.record.schema import Process, Telemetry
 
 from .conftest import MACHINE, ROOT, STAND_IN
 

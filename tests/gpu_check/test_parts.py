@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlbench.cli import run_command
+from dlbench.cli.main import run_command
 from dlbench.gpu_check.parts import PARTS, Extent, Part, planned, with_gpu
-from dlbench.look import Found
+from dlbench.plan.backend_status import Found
 
 from .conftest import MACHINE
 

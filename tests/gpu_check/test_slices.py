@@ -12,8 +12,11 @@ import time
 import msgspec
 import pytest
 
-from dlbench import runner
 from dlbench.errors import DlbenchError
+from dlbench.execute import runner
+from dlbench.execute.events import Observer
+from dlbench.execute.probe import look_at
+from dlbench.execute.resume import is_complete
 from dlbench.gpu_check.parts import Extent, Part, planned
 from dlbench.gpu_check.slices import (
     LEAST_S,
@@ -25,10 +28,7 @@ from dlbench.gpu_check.slices import (
     state,
 )
 from dlbench.gpu_tests import GpuTests
-from dlbench.look import look_at
-from dlbench.observer import Observer
-from dlbench.record import Process, Resumed, Skip, Verification
-from dlbench.resume import is_complete
+from dlbench.record.schema import Process, Resumed, Skip, Verification
 
 from .conftest import FIXTURES, MACHINE, STAND_IN, TINY, UUID
 
@@ -190,9 +190,9 @@ def test_a_check_that_was_killed_is_completed(plan, whole, tmp_path, tiny_file, 
         from pathlib import Path
         from dlbench.gpu_check.parts import Extent, Part, planned
         from dlbench.gpu_check.slices import Limit, carry_out
-        from dlbench.look import look_at
-        from dlbench.observer import Observer
-        from dlbench.record import Machine
+        from dlbench.execute.probe import look_at
+        from dlbench.execute.events import Observer
+        from dlbench.record.schema import Machine
 
         class Tell(Observer):
             def line(self, line):

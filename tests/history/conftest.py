@@ -1,4 +1,4 @@
-"""Records over time: the makers of tests/results, and a program that adds to a history."""
+"""Records over time: the makers of records, and a program that adds to a history."""
 
 import datetime
 import importlib.util
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlbench import record as r
-from dlbench.record_file import Writer
+from dlbench.record import schema as r
+from dlbench.record.file import Writer
 
 _spec = importlib.util.spec_from_file_location(
     "records_made_up", Path(__file__).parents[1] / "results" / "conftest.py"

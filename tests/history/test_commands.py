@@ -4,15 +4,15 @@ import io
 import pytest
 from click.testing import CliRunner
 
-from dlbench import cli, options
-from dlbench.history import changes
+from dlbench.cli import main, options
+from dlbench.history import change_points
 
 
 @pytest.fixture
 def invoke(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DLBENCH_HISTORY", str(tmp_path / "h.sqlite"))
-    return lambda *words: CliRunner().invoke(cli.cli, ["history", *map(str, words)])
+    return lambda *words: CliRunner().invoke(main.cli, ["history", *map(str, words)])
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_picture_of_another_kind_is_refused(filled):
 
 
 def test_without_the_library_everything_but_change_points_is_there(invoke, write, monkeypatch):
-    monkeypatch.setattr(changes, "available", lambda: False)
+    monkeypatch.setattr(change_points, "available", lambda: False)
     added = invoke("add", write(1))
     shown = invoke("show")
     assert (0, 0) == (added.exit_code, shown.exit_code)

@@ -3,11 +3,11 @@ import sqlite3
 
 import pytest
 
-from dlbench import record as r
 from dlbench.errors import DlbenchError
 from dlbench.history import store as module
-from dlbench.history.entries import read_entries
+from dlbench.history.rows import read_entries
 from dlbench.history.store import SCHEMA, Store
+from dlbench.record import schema as r
 
 
 @pytest.fixture

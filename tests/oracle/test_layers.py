@@ -8,7 +8,7 @@ from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward, forward_backward
 from dlbench.spec.layers import KINDS
 from dlbench.spec.workload import read_workload
-from dlbench.verify.drawing import draw_workload
+from dlbench.verify.random_networks import draw_workload
 
 torch_float64 = pytest.importorskip("torch_float64", exc_type=ImportError)
 COUNTS = np.array([1, 3, 1, 2])

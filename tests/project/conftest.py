@@ -70,8 +70,14 @@ def worker_side(modules: Mapping[str, Module]) -> frozenset[str]:
     stated = {
         name
         for name in modules
-        if name in {"dlbench.contract", "dlbench.errors", "dlbench.protocol", "dlbench.timing"}
-        or name in {"dlbench.worker", "dlbench.data.batches", "dlbench.data.generator"}
+        if name
+        in {
+            "dlbench.contract",
+            "dlbench.errors",
+            "dlbench.worker.protocol",
+            "dlbench.measure.timing",
+        }
+        or name in {"dlbench.worker.entry", "dlbench.data.order", "dlbench.rng"}
         or name.startswith(("dlbench.oracle", "dlbench.verify"))
         or (name.startswith("dlbench.spec") and name != "dlbench.spec.suite")
     }

@@ -26,10 +26,10 @@ batches = [16]
 MINE = """
 import time
 
-from dlbench.backends import numpy_cpu
+from dlbench.backends.numpy.adapter import Adapter as Numpy
 
 
-class Adapter(numpy_cpu.Adapter):
+class Adapter(Numpy):
     def open(self, plan, workload, weights):
         session = super().open(plan, workload, weights)
         step = session.train_step

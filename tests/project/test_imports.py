@@ -67,13 +67,13 @@ def test_the_help_loads_no_framework_and_no_pandas():
 @pytest.mark.parametrize(
     "package",
     [
-        "dlbench.record",
-        "dlbench.stats",
-        "dlbench.table",
+        "dlbench.record.schema",
+        "dlbench.analyse.statistics",
+        "dlbench.analyse.table",
         "dlbench.compare",
         "dlbench.gate",
         "dlbench.history",
-        "dlbench.verdicts",
+        "dlbench.compare.verdicts",
         "dlbench.reports",
     ],
 )

@@ -50,7 +50,7 @@ def test_a_framework_is_imported_in_its_own_adapter_only(modules, backend):
     }
     assert importers, f"no adapter imports {backend}"
     assert set() == {
-        name for name in importers if not name.startswith(f"dlbench.backends.{backend}_")
+        name for name in importers if not name.startswith(f"dlbench.backends.{backend}.")
     }
 
 
@@ -66,20 +66,21 @@ def test_what_a_worker_imports_of_the_core_needs_numpy_only(modules, worker_side
 
 
 def test_what_a_worker_imports_stays_clear_of_the_parents_side(worker_side):
-    assert "dlbench.worker" in worker_side
-    parents = {"record", "runner", "stats", "table", "cli", "spec.suite", "process", "machine"}
+    assert "dlbench.worker.entry" in worker_side
+    parents = {"record.schema", "execute.runner", "analyse.statistics", "analyse.table"}
+    parents |= {"cli.main", "spec.suite", "worker.launch", "host.machine"}
     assert set() == worker_side & {f"dlbench.{name}" for name in parents}
 
 
 def test_timing_sees_a_session_and_never_an_adapter(modules):
-    timing = modules["dlbench.timing"]
+    timing = modules["dlbench.measure.timing"]
     assert not any(within(name, ("dlbench.plugins", *MAPPED)) for name in timing.imports)
     assert "dlbench.contract.Adapter" not in timing.imports
 
 
 def test_nobody_imports_the_command_line(modules):
     importers = {
-        m.name for m in modules.values() if any(within(n, ["dlbench.cli"]) for n in m.imports)
+        m.name for m in modules.values() if any(within(n, ["dlbench.cli.main"]) for n in m.imports)
     }
     assert set() == importers - {"dlbench.__main__"}
 
@@ -89,7 +90,11 @@ def test_only_the_command_line_prints_and_exits(modules):
         module.name: sorted(set(spoken(module.tree)))
         for module in modules.values()
         if module.name
-        not in {"dlbench.cli", "dlbench.ending", "dlbench.showing", "dlbench.__main__"}
+        not in {
+            "dlbench.cli.main",
+            "dlbench.cli.exit_codes",
+            "dlbench.cli.output",
+        }
     }
     assert {} == {name: calls for name, calls in wrong.items() if calls}
 

@@ -10,7 +10,7 @@ from dlbench.errors import WorkloadError
 from dlbench.spec.network import read_network, walk
 from dlbench.spec.suite import list_suites, load_suite
 from dlbench.spec.workload import initial_weights, read_workload
-from dlbench.verify.drawing import draw_workload
+from dlbench.verify.random_networks import draw_workload
 
 SUITES = [name for name, _ in list_suites()]
 CONV = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
@@ -34,7 +34,7 @@ def test_suites_have_the_published_number_of_parameters(name):
 def counted_flops(workload, training):
     """What PyTorch's own counter sees of two samples, without computing anything."""
     torch = pytest.importorskip("torch")
-    from dlbench.backends.torch_layers import Network, make_loss
+    from dlbench.backends.torch.layers import Network, make_loss
     from torch.utils.flop_counter import FlopCounterMode
 
     network = Network(workload.nodes).to("meta").train(training)
@@ -67,7 +67,7 @@ def test_flops_of_random_networks_agree_with_pytorchs_counter(seed):
 @given(st.integers(0, 2**31))
 def test_every_inferred_shape_is_the_one_pytorch_gives(seed):
     torch = pytest.importorskip("torch")
-    from dlbench.backends.torch_layers import Network
+    from dlbench.backends.torch.layers import Network
 
     workload, _ = draw_workload(seed)
     x = torch.empty((2, *workload.input_shape), device="meta")

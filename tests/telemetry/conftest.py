@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dlbench.record import Process, Telemetry
-from dlbench.record_file import read_record
-from dlbench.table import build
+from dlbench.analyse.table import build
+from dlbench.record.file import read_record
+from dlbench.record.schema import Process, Telemetry
 
 HERE = Path(__file__).resolve().parent
 FIXTURES = HERE.parent / "fixtures"
@@ -126,7 +126,7 @@ class Found:
 
 def found_in(path):
     """The record with its rows, unknown cells being None."""
-    from dlbench.reports import words
+    from dlbench.reports.run import words
 
     record = read_record(path)
     return Found(record, words.rows_of(build([(str(path), record)])))

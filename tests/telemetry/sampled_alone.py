@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from dlbench import record as r
-from dlbench.record_file import Writer
+from dlbench.record import schema as r
+from dlbench.record.file import Writer
 from dlbench.telemetry.watch import Watcher
 
 PERIOD_S = 0.02

@@ -2,7 +2,7 @@
 
 import pytest
 
-COMMAND = ("-c", "from dlbench.telemetry.describe import describe_telemetry as d; print(d())")
+COMMAND = ("-c", "from dlbench.telemetry.doctor import describe_telemetry as d; print(d())")
 GPM = {"*.gpm": 1, "*.gpm.2": 40}
 
 

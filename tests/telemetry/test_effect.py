@@ -24,7 +24,7 @@ BLOCK_S = 0.4
 # samples the process on its command line until its input ends, and tells how much processor time that took
 SAMPLING = """
 import json, sys, time
-from dlbench.record import Case
+from dlbench.record.schema import Case
 from dlbench.telemetry.watch import Watcher
 
 case = Case("ci", "train", "numpy", sys.argv[2], 32, 1, "fp32", "")
@@ -70,7 +70,7 @@ def steps_of_a_network(threads):
     workload, batch = suite.workload, suite.matrix.batches[0]
     plan = Plan("numpy", "cpu", batch, threads=threads)
     initial = initial_weights(workload, 0)
-    adapter = import_module("dlbench.backends.numpy_cpu").Adapter()
+    adapter = import_module("dlbench.backends.numpy.adapter").Adapter()
     session = adapter.open(plan, workload, initial)
     random = np.random.default_rng(0)
     inputs = random.standard_normal((batch, *workload.input_shape), np.float32)

@@ -44,7 +44,7 @@ def test_what_an_older_module_has_not_got_is_refused_like_what_an_old_driver_has
 
 GPUS_THEN_WHETHER_THE_LIBRARY_WAS_GIVEN_BACK = """
 import json, pynvml
-from dlbench.machine import look
+from dlbench.host.machine import look
 gpus, code = look().gpus, 0
 try:
     pynvml.nvmlDeviceGetPowerUsage(pynvml.nvmlDeviceGetHandleByIndex(0))
@@ -73,5 +73,5 @@ def test_a_machine_has_the_gpus_that_the_driver_shows_with_what_it_tells(stubbed
 
 def test_a_machine_without_a_driver_has_no_gpu(stubbed):
     where = stubbed(driver=None)
-    done = where.run("-c", "from dlbench.machine import look; print(look().gpus)")
+    done = where.run("-c", "from dlbench.host.machine import look; print(look().gpus)")
     assert "()" == done.stdout.strip()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlbench.record import Case, Process, Telemetry, Trace
+from dlbench.record.schema import Case, Process, Telemetry, Trace
 from dlbench.telemetry import quantities as q
-from dlbench.telemetry import window as w
+from dlbench.telemetry import windows as w
 
 MS = 1_000_000
 CASE = Case("s", "train", "b", "cuda", 10, 1, "fp32", "")

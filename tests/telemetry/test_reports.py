@@ -7,12 +7,13 @@ import math
 
 import click
 import pytest
-from dlbench.reports import csv_rows, json_rows, markdown, telemetry, terminal
+from dlbench.reports.run import csv_rows, json_rows, markdown, telemetry, terminal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlbench import options
-from dlbench.record import (
+from dlbench.analyse.table import COLUMNS, build
+from dlbench.cli import options
+from dlbench.record.schema import (
     SCHEMA,
     Case,
     Check,
@@ -26,7 +27,6 @@ from dlbench.record import (
     Trace,
     Verification,
 )
-from dlbench.table import COLUMNS, build
 from dlbench.telemetry import columns
 
 MS = 1_000_000
@@ -86,7 +86,7 @@ def line(of=None, source="nvml", unavailable=None, **traces):
 
 def cells(*lines, **options):
     """The telemetry cells of the first row."""
-    from dlbench.reports import words
+    from dlbench.reports.run import words
 
     rows = words.rows_of(build([("run.jsonl", record(*lines, **options))]))
     return {title: column[0] for title, column in telemetry.cells(rows).items()}

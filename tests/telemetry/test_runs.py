@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 
-from dlbench.record import Telemetry
-from dlbench.telemetry.window import window_of
+from dlbench.record.schema import Telemetry
+from dlbench.telemetry.windows import window_of
 
 FIRST, SECOND = "GPU-11111111-aaaa", "GPU-22222222-bbbb"
 WARM = {f"{FIRST}.temperature": 70, f"{SECOND}.temperature": 41}

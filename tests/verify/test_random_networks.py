@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from dlbench.conformance import Request, hold
-from dlbench.verify.drawing import draw_workload
+from dlbench.cli.conformance import Request, hold
+from dlbench.verify.random_networks import draw_workload
 
 FEW = {"numpy": 25, "torch": 25, "tensorflow": 6}
 MANY = {"numpy": 2000, "torch": 2000, "tensorflow": 300}

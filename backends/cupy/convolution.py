@@ -1,0 +1,276 @@
+"""Convolutions and linear layers: three matrix products each; see convolution.cu.
+
+A linear layer is a convolution of 1×1 on images of one pixel. Where its features were flattened from an
+image its weight lies in the order of that image, H×W×C×O, so nothing moves in memory at a flatten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dlbench.spec import layers as spec
+from dlbench.spec.network import Node
+
+from .device import Defines
+from .layers import AS_IS, Back, Ending, Layer, after, input_gradient
+from .parameters import Block, Current, Parameters, Parts
+from .pool import Pool
+from .program import PLAIN, Program, Value
+from .tiling import Tiling, choose
+
+_SHARES_SOURCE = "shares.cu"
+
+
+class Convolution(Layer):
+    """A `conv2d` or `linear` layer."""
+
+    def __init__(
+        self, node: Node, layer: spec.Conv2d | spec.Linear, parameters: Parameters, precision: str
+    ) -> None:
+        super().__init__(node)
+        self.precision = precision
+        self.parameters = parameters
+        self.bias = layer.bias
+        self.kernel = self.stride = self.dilation = (1, 1)
+        self.padding = (0, 0)
+        if isinstance(layer, spec.Conv2d):
+            self.kernel, self.stride = layer.kernel, layer.stride
+            self.padding, self.dilation = layer.padding, layer.dilation
+        self.taps = self.kernel[0] * self.kernel[1]
+
+    def _block(self, x: Value, outputs: int) -> Block:
+        """Weight and bias, in the layout that fits the input's."""
+        block, new = self.parameters.block(self.node.name)
+        if new:
+            inner = (*self.kernel, x.channels)
+            if x.canonical:
+                channels, height, width = x.canonical
+                inner = (height, width, channels)
+            block.add(f"{self.node.name}.weight", (*inner, outputs), (3, 2, 0, 1))
+            if self.bias:
+                block.add(f"{self.node.name}.bias", (outputs,))
+        return block
+
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
+        """One launch forward, two backward, and one more for each whose sum is shared out."""
+        y = self.output(program, ending)
+        self._forward(program, x, y, self._forward_tiling(program, x, y))
+        return y, self._back(program, x, y.channels)
+
+    def emit_pooled(
+        self, program: Program, x: Value, pool: Pool, ending: Ending
+    ) -> tuple[Value, Back]:
+        """The same with a max pool of 2×2 behind it, in one launch where the sum is not shared out."""
+        full = self.output(program, AS_IS)
+        pooled = pool.output(program, ending)
+        tiling = self._forward_tiling(program, x, pooled, 4 * pooled.rows, 2)
+        if tiling.shares > 1:
+            _, convolution_back = self.emit(program, x, Ending(out=full))
+            pooling = Ending(ending.finish, pooled)
+            return after(*pool.emit(program, full, pooling), convolution_back)
+        places = program.value(pooled.shape, np.uint8)
+        self._forward(program, x, pooled, tiling, places)
+        pool_back = pool.back(program, full, pooled, places)
+        return after(pooled, pool_back, self._back(program, x, full.channels))
+
+    def _back(self, program: Program, x: Value, outputs: int) -> Back:
+        block = self._block(x, outputs)
+        weight = Current(block, block.members[0])
+
+        def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+            self._weight_gradient(program, x, dy, block)
+            if not self.node.needs_input_gradient:
+                return None
+            return self._input_gradient(program, x, weight, dy, other, undo)
+
+        return back
+
+    def _forward_tiling(
+        self, program: Program, x: Value, y: Value, rows: int = 0, launches_to_share: int = 1
+    ) -> Tiling:
+        depth = self.taps * x.channels
+        return self._choose(program, rows or y.rows, y.channels, depth, launches_to_share)
+
+    def _forward(
+        self, program: Program, x: Value, y: Value, tiling: Tiling, places: Value | None = None
+    ) -> None:
+        block = self._block(x, y.channels)
+        weight = Current(block, block.members[0])
+        bias = Current(block, block.members[-1])
+        shared = tiling.shares > 1
+        target = program.scratch(tiling.shares * y.size) if shared else y
+        finish = PLAIN if shared else y.finish
+        self._launch(
+            program,
+            "forward",
+            tiling,
+            (x.vector, _vector(y.channels)),
+            finish.defines
+            | {"BIAS": int(self.bias and not shared), "SPLIT": int(shared)}
+            | {"POOL": int(places is not None)}
+            # Rows in the order of windows are not in that of the input's pixels.
+            | ({} if places is None else {"POINTWISE": 0})
+            | {"STORE": _together(y.channels if shared else y)},
+            (
+                x,
+                x.stride,
+                weight,
+                bias,
+                target,
+                y.stride,
+                *(() if places is None else (places,)),
+                *self._shape(x, y),
+                y.rows if places is None else 4 * y.rows,
+                tiling.per_share,
+                *program.finish_args(finish),
+            ),
+            self._flops(x, y, 1 if places is None else 4),
+        )
+        if shared:
+            program.launch_elements(
+                _SHARES_SOURCE,
+                y.finish.defines | {"BIAS": int(self.bias)},
+                "finish_forward",
+                y.size,
+                (
+                    target,
+                    tiling.shares,
+                    y.rows,
+                    y.channels,
+                    bias,
+                    y,
+                    y.stride,
+                    *program.finish_args(y.finish),
+                ),
+            )
+
+    def _input_gradient(
+        self,
+        program: Program,
+        x: Value,
+        weight: Current,
+        dy: Value,
+        other: Value | None,
+        undo: bool,
+    ) -> Value:
+        end = input_gradient(program, x, dy, other, undo)
+        dx = end.dx
+        tiling = self._choose(program, x.rows, x.channels, self.taps * dy.channels, 1)
+        shared = tiling.shares > 1
+        target = program.scratch(tiling.shares * x.size) if shared else dx
+        defines = PLAIN.defines if shared else end.defines
+        self._launch(
+            program,
+            "input_gradient",
+            tiling,
+            (dy.vector, _vector(dy.channels)),
+            defines | {"SPLIT": int(shared)} | {"STORE": _together(x.channels if shared else dx)},
+            (
+                dy,
+                dy.stride,
+                weight,
+                target,
+                dx.stride,
+                *end.other,
+                *end.x,
+                *self._shape(x, dy),
+                x.rows,
+                tiling.per_share,
+                *end.finish,
+            ),
+            self._flops(x, dy),
+        )
+        if shared:
+            program.launch_elements(
+                _SHARES_SOURCE,
+                end.defines | {"BIAS": 0},
+                "finish_input_gradient",
+                x.size,
+                (
+                    target,
+                    tiling.shares,
+                    x.rows,
+                    x.channels,
+                    dx,
+                    dx.stride,
+                    *end.other,
+                    *end.x,
+                    *end.finish,
+                ),
+            )
+        return dx
+
+    def _weight_gradient(self, program: Program, x: Value, dy: Value, block: Block) -> None:
+        """The parts of the gradient; the optimizer's launch adds them up."""
+        tiling = self._choose(program, self.taps * x.channels, dy.channels, dy.rows, 0)
+        block.shares = tiling.shares
+        self._launch(
+            program,
+            "weight_gradient",
+            tiling,
+            (x.vector, dy.vector),
+            {"BIAS": int(self.bias), "SPLIT": 1, "STORE": _together(dy.channels)},
+            (
+                x,
+                x.stride,
+                dy,
+                dy.stride,
+                Parts(block),
+                block.padded,
+                *self._shape(x, dy),
+                dy.rows,
+                tiling.per_share,
+            ),
+            self._flops(x, dy),
+        )
+
+    def _choose(
+        self, program: Program, rows: int, columns: int, depth: int, launches_to_share: int
+    ) -> Tiling:
+        processors = program.device.multiprocessors
+        return choose(rows, columns, depth, self.precision, processors, launches_to_share)
+
+    def _flops(self, x: Value, y: Value, pixels: int = 1) -> int:
+        """Of any of the three products; `pixels` of the output were made for each of `y`."""
+        return 2 * pixels * y.size * self.taps * x.channels
+
+    def _shape(self, x: Value, y: Value) -> tuple[int, ...]:
+        return (*x.shape, *y.shape, *self.padding)
+
+    @property
+    def _geometry(self) -> dict[str, int]:
+        pointwise = self.taps == 1 and self.stride == (1, 1) and self.padding == (0, 0)
+        sizes = (*self.kernel, *self.stride, *self.dilation, int(pointwise))
+        return dict(zip(("KH", "KW", "SH", "SW", "DH", "DW", "POINTWISE"), sizes, strict=True))
+
+    def _launch(
+        self,
+        program: Program,
+        product: str,
+        tiling: Tiling,
+        vectors: tuple[int, int],
+        defines: Defines,
+        args: tuple[Any, ...],
+        flops: int,
+    ) -> None:
+        loads = {"VA": vectors[0], "VB": vectors[1]}
+        program.launch(
+            ("gemm.cu", "convolution.cu", f"{product}.cu"),
+            {**tiling.tile.defines, **loads, **self._geometry, **defines},
+            f"convolution_{product}",
+            tiling.grid,
+            tiling.tile.threads,
+            args,
+            flops,
+        )
+
+
+def _vector(channels: int) -> int:
+    return 1 if channels % 4 else 4
+
+
+def _together(target: Value | int) -> int:
+    """Whether rows of a target, or of a dense one of so many columns, can be stored several at a time."""
+    return int((target.vector if isinstance(target, Value) else _vector(target)) == 4)

@@ -1,0 +1,77 @@
+// One launch updates all parameters: they lie in one array, each beginning on a block of its own, so that a block
+// belongs to one parameter. The parts of its gradient (see convolution.cu) are added up here, in order.
+//
+// Constants: RULE, NESTEROV, MOMENTUM (whether there is any).
+
+#define SGD 0
+#define ADAM 1
+#define ADAMW 2
+#define ADAGRAD 3
+
+// Where the gradient of a block's parameter is: `first` float of it in the array of parts, and how many parts there
+// are, `apart` floats from each other.
+struct Place {
+    int first, shares, apart, unused;
+};
+
+__device__ __forceinline__ float4 plus(float4 a, float4 b)
+{
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+// The rule for one element; the moments are changed in place.
+__device__ __forceinline__ float updated(float value, float gradient, float& first, float& second, float rate,
+                                         float correction1, float correction2, float momentum, float weight_decay,
+                                         float beta1, float rest1, float beta2, float rest2, float eps)
+{
+    if (RULE != ADAMW) gradient = fmaf(weight_decay, value, gradient);
+    if (RULE == SGD) {
+        if (MOMENTUM) first = fmaf(momentum, first, gradient);
+        float velocity = MOMENTUM ? first : gradient;
+        return value - rate * (NESTEROV ? fmaf(momentum, velocity, gradient) : velocity);
+    }
+    if (RULE == ADAGRAD) {
+        first = fmaf(gradient, gradient, first);
+        return value - rate * gradient / (sqrtf(first) + eps);
+    }
+    first = fmaf(beta1, first, rest1 * gradient);
+    second = fmaf(beta2, second, rest2 * gradient * gradient);
+    float step = first * correction1 / (sqrtf(second * correction2) + eps);
+    return value - rate * (RULE == ADAMW ? fmaf(weight_decay, value, step) : step);
+}
+
+// A thread takes four neighbours: one wide load of each array keeps more of them on the way than four narrow ones.
+extern "C" __global__ void __launch_bounds__(THREADS)
+update(float* __restrict__ values, const float* __restrict__ parts, const Place* __restrict__ places,
+       float* __restrict__ first_moments, float* __restrict__ second_moments, Progress* progress, float momentum,
+       float weight_decay, float beta1, float rest1, float beta2, float rest2, float eps)
+{
+    Place place = places[blockIdx.x];
+    float rate = progress->learning_rate, correction1 = 1.0f, correction2 = 1.0f;
+    int i = (blockIdx.x * THREADS + threadIdx.x) * 4;
+    const float* part = parts + place.first + threadIdx.x * 4;
+    float4 value = *(float4*)(values + i), gradient = *(const float4*)part;
+    float4 first = make_float4(0.0f, 0.0f, 0.0f, 0.0f), second = first;
+#pragma unroll 8
+    for (int share = 1; share < place.shares; ++share)
+        gradient = plus(gradient, *(const float4*)(part + (long long)share * place.apart));
+    if (RULE != SGD || MOMENTUM) first = *(float4*)(first_moments + i);
+    if (RULE == ADAM || RULE == ADAMW) {
+        second = *(float4*)(second_moments + i);
+        // In double: 1 - beta2^t is a thousandth at first, and float would leave four digits of it.
+        correction1 = (float)(1.0 / (1.0 - progress->beta1_power));
+        correction2 = (float)(1.0 / (1.0 - progress->beta2_power));
+    }
+#define UPDATE(e) \
+    value.e = updated(value.e, gradient.e, first.e, second.e, rate, correction1, correction2, momentum, weight_decay, \
+                      beta1, rest1, beta2, rest2, eps)
+    UPDATE(x);
+    UPDATE(y);
+    UPDATE(z);
+    UPDATE(w);
+    *(float4*)(values + i) = value;
+    if (RULE != SGD || MOMENTUM) *(float4*)(first_moments + i) = first;
+    if (RULE == ADAM || RULE == ADAMW) *(float4*)(second_moments + i) = second;
+    // Nobody reads this number in the same launch.
+    if (blockIdx.x == 0 && threadIdx.x == 0) progress->draw += 1;
+}

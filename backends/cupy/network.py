@@ -1,0 +1,286 @@
+"""Makes the layers of a network and strings their launches together: chains, residual sums, concatenations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from dlbench.spec import layers as spec
+from dlbench.spec.network import Node
+
+from ..shared.fusion import pool_first
+from .convolution import Convolution
+from .layers import (
+    AS_IS,
+    Apply,
+    Back,
+    Canonical,
+    Ending,
+    Flatten,
+    Layer,
+    OptionA,
+    emit_apply,
+    emit_gradient,
+    inner_shape,
+)
+from .norm import BatchNorm
+from .parameters import Parameters
+from .pool import GlobalAvgPool, Pool
+from .program import PLAIN, Finish, Program, Value
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What layers are made with: where parameters are, the arithmetic, and the numbers of the dropouts."""
+
+    parameters: Parameters
+    precision: str
+    dropouts: dict[str, int]
+    training: bool
+
+
+@dataclasses.dataclass
+class Stage:
+    """A layer, and what its kernel does with the output: the activation and the dropout that follow it."""
+
+    layer: Layer
+    finish: Finish = PLAIN
+    pool: Pool | None = None
+    """A max pool that the kernel of a convolution takes before the finish."""
+
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
+        """Appends the forward launches; see `Layer.emit`."""
+        if self.pool is not None and isinstance(self.layer, Convolution):
+            return self.layer.emit_pooled(program, x, self.pool, ending)
+        return self.layer.emit(program, x, ending)
+
+
+class Chain:
+    """Layers one after the other; none are the identity."""
+
+    def __init__(self, nodes: Sequence[Node], context: Context, *, branch: bool = False) -> None:
+        self.stages: list[Stage] = []
+        for node in pool_first(nodes):
+            finish = _finish(node, context)
+            if finish is None:
+                layer = _make(node, context, branch and not self.stages)
+                if isinstance(layer, Pool) and self._pool(layer):
+                    continue
+                self.stages.append(Stage(layer))
+            elif not finish.is_identity and not self._attach(finish):
+                self.stages.append(Stage(Apply(node), finish))
+
+    def _pool(self, pool: Pool) -> bool:
+        """Lets the convolution before do it."""
+        last = self.stages[-1] if self.stages else Stage(pool)
+        fits = isinstance(last.layer, Convolution) and last.pool is None
+        if not (fits and last.finish.is_identity and pool.is_quarter):
+            return False
+        last.pool = pool
+        return True
+
+    def _attach(self, finish: Finish) -> bool:
+        """Lets the last stage's kernel do it; dropout goes behind a relu or nothing (common.cu)."""
+        if not self.stages:
+            return False
+        last = self.stages[-1]
+        if isinstance(last.layer, Flatten | Concat):
+            return False
+        if last.finish.is_identity:
+            last.finish = finish
+        elif finish.rate and last.finish == Finish("relu"):
+            last.finish = dataclasses.replace(finish, activation="relu")
+        else:
+            return False
+        return True
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether its way back writes over the gradient that it is given."""
+        return bool(self.stages) and isinstance(self.stages[-1].layer, Residual | Concat)
+
+    @property
+    def ends_in_sum(self) -> bool:
+        """Whether its last kernel can add another value and finish the sum."""
+        if not self.stages:
+            return False
+        return self.stages[-1].layer.adds and self.stages[-1].finish.is_identity
+
+    def emit(self, program: Program, x: Value, ending: Ending = AS_IS) -> tuple[Value, Back]:
+        """Appends all layers' launches. `ending` is for the last one, and a finish in it takes the place of its own."""
+        first, y = x, x
+        backs: list[Back] = []
+        endings = [
+            Ending(stage.finish, place)
+            for stage, place in zip(
+                self.stages, _places(program, self.stages, ending.out), strict=True
+            )
+        ]
+        if endings:
+            finish = self.stages[-1].finish if ending.finish.is_identity else ending.finish
+            endings[-1] = dataclasses.replace(endings[-1], finish=finish, addend=ending.addend)
+        for stage, own in zip(self.stages, endings, strict=True):
+            y, back = stage.emit(program, y, own)
+            backs.append(back)
+
+        def back_through(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+            if not backs:
+                if other is None and (not undo or first.finish.is_identity):
+                    return dy
+                return emit_gradient(program, first, dy, other, undo)
+            gradient: Value | None = dy
+            for number in reversed(range(len(backs))):
+                if gradient is None:
+                    return None
+                if number:
+                    gradient = backs[number](gradient)
+                else:
+                    gradient = backs[number](gradient, other, undo)
+            return gradient
+
+        return y, back_through
+
+
+def _places(program: Program, stages: Sequence[Stage], out: Value | None) -> list[Value | None]:
+    """Where each stage's output goes: a row of concatenations, and what comes before it, into one value."""
+    places: list[Value | None] = [None] * len(stages)
+    if stages:
+        places[-1] = out
+    for number in reversed(range(len(stages))):
+        layer = stages[number].layer
+        if not isinstance(layer, Concat):
+            continue
+        whole = places[number] or program.value(inner_shape(layer.node.output_shape))
+        places[number] = whole
+        if number and not isinstance(stages[number - 1].layer, Flatten):
+            places[number - 1] = whole.part(0, layer.channels)
+    return places
+
+
+class Residual(Layer):
+    """body(x) + shortcut(x)."""
+
+    def __init__(self, node: Node, context: Context) -> None:
+        super().__init__(node)
+        self.body = Chain(node.body, context, branch=True)
+        self.shortcut = Chain(node.shortcut, context, branch=True)
+
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
+        """The body's last kernel adds the shortcut where it can."""
+        around, around_back = self.shortcut.emit(program, x)
+        if self.body.ends_in_sum:
+            y = self.output(program, ending)
+            y, through_back = self.body.emit(program, x, Ending(ending.finish, y, around))
+            through_finish = PLAIN
+        else:
+            through, through_back = self.body.emit(program, x)
+            if through.canonical != around.canonical:
+                through, through_back = _canonical(program, self.node, through, through_back)
+                around, around_back = _canonical(program, self.node, around, around_back)
+            y = self.output(program, ending)
+            y.canonical = through.canonical
+            emit_apply(program, through, y, ending.finish, around)
+            through_finish = through.finish
+
+        def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+            # An identity's finish is that of x, which the body's way back undoes for both.
+            to_shortcut, to_body = dy, dy
+            if self.shortcut.stages and not around.finish.is_identity:
+                to_shortcut = emit_gradient(program, around, dy)
+            elif self.shortcut.overwrites:
+                to_shortcut = _copy(program, dy)
+            if self.body.stages and not through_finish.is_identity:
+                to_body = emit_gradient(program, through, dy)
+            elif self.body.overwrites:
+                to_body = _copy(program, dy)
+            side = around_back(to_shortcut, other, undo=False)
+            return through_back(to_body, side, undo)
+
+        return y, back
+
+
+def _canonical(program: Program, node: Node, value: Value, back: Back) -> tuple[Value, Back]:
+    """A branch's features in the canonical order."""
+    ordered, reorder_back = Canonical(node).emit(program, value, AS_IS)
+
+    def back_through(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+        dx = reorder_back(dy)
+        assert dx is not None
+        return back(dx, other, undo)
+
+    return ordered, back_through
+
+
+def _copy(program: Program, value: Value) -> Value:
+    copy = program.like(value)
+    emit_apply(program, value, copy, PLAIN)
+    return copy
+
+
+class Concat(Layer):
+    """The channels of x, then those of body(x), in one wide value: x is copied only where it lies elsewhere."""
+
+    def __init__(self, node: Node, context: Context) -> None:
+        super().__init__(node)
+        self.body = Chain(node.body, context, branch=True)
+        self.channels = node.input_shape[0]
+
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
+        """The gradient of x is made in the place of the gradient of the channels that are x."""
+        y = self.output(program, ending)
+        beside = y.part(0, self.channels)
+        if x.root is not y.root or x.offset != y.offset or x.stride != y.stride:
+            emit_apply(program, x, beside, PLAIN)
+        made, body_back = self.body.emit(
+            program, x, Ending(out=y.part(self.channels, y.channels - self.channels))
+        )
+
+        def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+            side = dy.part(0, self.channels)
+            through = dy.part(self.channels, y.channels - self.channels)
+            if not made.finish.is_identity:
+                through = emit_gradient(program, made, through)
+            if other is not None:
+                side = emit_gradient(program, x, side, other, undo=False)
+            return body_back(through, side, undo)
+
+        return y, back
+
+
+def _finish(node: Node, context: Context) -> Finish | None:
+    """What an activation or a dropout does to a value; None for other layers."""
+    match node.layer:
+        case spec.Relu():
+            return Finish("relu")
+        case spec.LeakyRelu(slope=slope):
+            return Finish("leaky_relu", slope)
+        case spec.Sigmoid():
+            return Finish("sigmoid")
+        case spec.Tanh():
+            return Finish("tanh")
+        case spec.Dropout(rate=rate):
+            if not context.training or not rate:
+                return PLAIN
+            return Finish(rate=rate, layer=context.dropouts[node.name])
+    return None
+
+
+def _make(node: Node, context: Context, first_of_branch: bool) -> Layer:
+    match node.layer:
+        case spec.Conv2d() | spec.Linear() as layer:
+            return Convolution(node, layer, context.parameters, context.precision)
+        case spec.BatchNorm() as layer:
+            return BatchNorm(node, layer, context.parameters)
+        case spec.MaxPool() | spec.AvgPool() as layer:
+            return Pool(node, layer)
+        case spec.GlobalAvgPool():
+            return GlobalAvgPool(node)
+        case spec.Flatten():
+            return Flatten(node, first_of_branch)
+        case spec.OptionA() as layer:
+            return OptionA(node, layer)
+        case spec.Residual():
+            return Residual(node, context)
+        case spec.Concat():
+            return Concat(node, context)
+    raise AssertionError(f"{node.layer} has no kernel")

@@ -1,0 +1,178 @@
+"""Batch normalisation: two launches forward and two backward; see norm.cu."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from dlbench.spec import layers as spec
+from dlbench.spec.network import Node
+
+from .layers import Back, Ending, Layer, input_gradient
+from .parameters import Current, Parameters, Parts
+from .program import Program, Value
+
+_SOURCES = ("norm.cu",)
+_THREADS = 256
+"""A power of two: sums are halved until one is left."""
+_MOST_CHANNELS = 32
+_LEAST_CHANNELS = 8
+_MOST_SHARES = 128
+"""Every block of the second launch reads all of the first one's sums of its channels."""
+_LEAST_ROWS = 4
+"""Rows of a thread, below which starting it costs more than it does."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grid:
+    """How rows and channels are shared out among blocks."""
+
+    channels_per_block: int
+    channel_blocks: int
+    rows_per_block: int
+    row_blocks: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the grid."""
+        return self.row_blocks, self.channel_blocks
+
+
+def _grid(rows: int, channels: int, multiprocessors: int, most: int) -> _Grid:
+    """Two blocks a multiprocessor, but at most `most` along the rows."""
+    wide = _LEAST_CHANNELS
+    while wide < min(channels, _MOST_CHANNELS):
+        wide *= 2
+    channel_blocks = -(-channels // wide)
+    wanted = max(1, min(2 * multiprocessors // channel_blocks, most))
+    least = _LEAST_ROWS * (_THREADS // wide)
+    per_block = max(-(-rows // wanted), least)
+    return _Grid(wide, channel_blocks, per_block, -(-rows // per_block))
+
+
+class BatchNorm(Layer):
+    """The layer with its scale and shift, and its running statistics."""
+
+    adds = True
+
+    def __init__(self, node: Node, layer: spec.BatchNorm, parameters: Parameters) -> None:
+        super().__init__(node)
+        self.layer = layer
+        channels = node.input_shape[:1]
+        self.block, new = parameters.block(node.name)
+        running, _ = parameters.block(f"{node.name} running", trainable=False)
+        if new:
+            for role in ("scale", "shift"):
+                self.block.add(f"{node.name}.{role}", channels)
+            for role in ("running_mean", "running_variance"):
+                running.add(f"{node.name}.{role}", channels)
+        self.scale, self.shift = (Current(self.block, m) for m in self.block.members)
+        self.running = tuple(Current(running, member) for member in running.members)
+
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
+        """Training: sums, then the result. Inference: the result."""
+        y, addend = self.output(program, ending), ending.addend
+        processors = program.device.multiprocessors
+        rows, channels = x.rows, x.channels
+        shares = _grid(rows, channels, processors, _MOST_SHARES)
+        grid = _grid(rows, channels, 2 * processors, rows)
+        wide = {"CT": grid.channels_per_block}
+        other = addend or x
+        defines = y.finish.defines | wide | {"ADD": int(addend is not None)}
+        ends = (x, x.stride, other, other.stride, y, y.stride, rows, channels, grid.rows_per_block)
+        eps, momentum = self.layer.eps, self.layer.momentum
+        if not program.training:
+            program.launch(
+                _SOURCES,
+                defines,
+                "norm_inference",
+                grid.size,
+                _THREADS,
+                (
+                    *ends,
+                    self.scale,
+                    self.shift,
+                    *self.running,
+                    np.float32(eps),
+                    *program.finish_args(y.finish),
+                ),
+            )
+            return y, _no_way_back
+        partial = program.scratch(2 * shares.row_blocks * channels)
+        saved = program.scratch(2 * channels)
+        program.launch(
+            _SOURCES,
+            wide,
+            "norm_statistics",
+            shares.size,
+            _THREADS,
+            (x, x.stride, rows, channels, shares.rows_per_block, partial),
+        )
+        program.launch(
+            _SOURCES,
+            defines,
+            "norm_forward",
+            grid.size,
+            _THREADS,
+            (
+                *ends,
+                partial,
+                shares.row_blocks,
+                shares.rows_per_block,
+                self.scale,
+                self.shift,
+                *self.running,
+                saved,
+                np.float32(eps),
+                np.float32(momentum),
+                np.float32(1 - momentum),
+                *program.finish_args(y.finish),
+            ),
+        )
+
+        def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+            sums = program.scratch(2 * shares.row_blocks * channels)
+            program.launch(
+                _SOURCES,
+                wide,
+                "norm_gradient_sums",
+                shares.size,
+                _THREADS,
+                (dy, dy.stride, x, x.stride, rows, channels, shares.rows_per_block, saved, sums),
+            )
+            # Where nobody needs dx it is made all the same: the launch also ends the parameters' gradients.
+            end = input_gradient(program, x, dy, other, undo, in_place=True)
+            dx = end.dx
+            program.launch(
+                _SOURCES,
+                end.defines | wide,
+                "norm_gradient",
+                grid.size,
+                _THREADS,
+                (
+                    dy,
+                    dy.stride,
+                    x,
+                    x.stride,
+                    *end.other,
+                    dx,
+                    dx.stride,
+                    rows,
+                    channels,
+                    grid.rows_per_block,
+                    sums,
+                    shares.row_blocks,
+                    self.scale,
+                    saved,
+                    *tuple(Parts(self.block, member) for member in self.block.members),
+                    *end.finish,
+                ),
+            )
+            return dx if self.node.needs_input_gradient else None
+
+        return y, back
+
+
+def _no_way_back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+    raise AssertionError("inference has no way back")

@@ -1,0 +1,309 @@
+"""A training step or an inference as a fixed list of launches over values, and the memory the values live in.
+
+Layers append their launches while the network is built, forward and then backward. When the list is
+complete, `prepare` gives every value its memory, one piece after the last use of another, compiles the
+kernels, and binds the arguments: a step is then a loop over the list, or one graph of it.
+
+Images are stored N×H×W×C, features N×F. A value may be some of the channels of a wider array, so that a
+concatenation copies nothing.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.errors import PlanRefused
+
+from .device import Buffer, Defines, Device, Size
+
+_MOST_ELEMENTS = 2**31 - 1
+ELEMENTS_PER_BLOCK = 256
+"""Of the kernels that take an element a thread."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finish:
+    """What a kernel does with a value before it stores it: an activation, then dropout.
+
+    `layer` numbers the dropouts of a network, so that no two share their masks.
+    """
+
+    activation: str = "identity"
+    slope: float = 0.0
+    rate: float = 0.0
+    layer: int = 0
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing is done."""
+        return self.activation == "identity" and not self.rate
+
+    @property
+    def defines(self) -> dict[str, int | str]:
+        """The constants of common.cu."""
+        return {"ACTIVATION": self.activation.upper(), "DROPOUT": int(self.rate > 0)}
+
+    @property
+    def scalars(self) -> tuple[Any, ...]:
+        """The kernel parameters slope, scale, threshold, layer."""
+        threshold = min(round(self.rate * 2**32), 2**32 - 1)
+        scale = 1 / (1 - self.rate)
+        return (
+            np.float32(self.slope),
+            np.float32(scale),
+            np.uint32(threshold),
+            np.uint32(self.layer),
+        )
+
+
+PLAIN = Finish()
+
+
+class Placed(abc.ABC):
+    """An argument whose place on the device is known only when everything is."""
+
+    @property
+    @abc.abstractmethod
+    def memory(self) -> Buffer:
+        """Where it lies, and nothing behind it."""
+
+
+class Value(Placed):
+    """H×W×C numbers a sample (features: 1×1×F), kept by a kernel for others.
+
+    Attributes
+    ----------
+    height, width, channels : of a sample.
+    stride : elements from pixel to pixel; more than `channels` for a part of a wider value.
+    finish : what was done to it last. Whoever makes its gradient undoes that (see `layers`).
+    canonical : C×H×W where these are features in the order H×W×C.
+
+    Raises
+    ------
+    PlanRefused : more elements than kernels can count.
+    """
+
+    def __init__(
+        self, samples: int, shape: tuple[int, int, int], dtype: npt.DTypeLike = np.float32
+    ) -> None:
+        self.samples = samples
+        self.height, self.width, self.channels = shape
+        self.dtype = np.dtype(dtype)
+        self.stride = self.channels
+        self.offset = 0
+        self.finish = PLAIN
+        self.canonical: tuple[int, int, int] | None = None
+        self._root: Value | None = None
+        self.buffer: Buffer | None = None
+        if self.size > _MOST_ELEMENTS:
+            shown = " × ".join(map(str, (samples, *shape)))
+            raise PlanRefused(
+                f"cupy counts to 2³¹ - 1, and an array of {shown} has more elements; a smaller --batch"
+            )
+
+    @property
+    def root(self) -> Value:
+        """The value whose memory this is a part or another view of; itself for most."""
+        return self._root or self
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return self.height, self.width, self.channels
+
+    @property
+    def rows(self) -> int:
+        """Pixels of all samples."""
+        return self.samples * self.height * self.width
+
+    @property
+    def size(self) -> int:
+        """Elements of all samples."""
+        return self.rows * self.channels
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether nothing else lies between its elements."""
+        return self.stride == self.channels
+
+    @property
+    def vector(self) -> int:
+        """How many neighbouring channels can be read at once, wherever a multiple of as many begins."""
+        return 1 if (self.channels | self.stride | self.offset) % 4 else 4
+
+    @property
+    def memory(self) -> Buffer:
+        """From its first element to its last; wider ones' other channels lie between."""
+        assert self.root.buffer is not None
+        extent = (self.rows - 1) * self.stride + self.channels
+        return self.root.buffer[self.offset : self.offset + extent]
+
+    def part(self, start: int, channels: int) -> Value:
+        """The channels from `start` on."""
+        part = Value(self.samples, (self.height, self.width, channels), self.dtype)
+        part.stride, part.offset, part._root = self.stride, self.offset + start, self.root
+        return part
+
+    def reshaped(self, shape: tuple[int, int, int]) -> Value:
+        """The same elements of each sample under another shape."""
+        assert self.is_dense
+        assert math.prod(shape) == math.prod(self.shape)
+        view = Value(self.samples, shape, self.dtype)
+        view.offset, view._root, view.finish = self.offset, self.root, self.finish
+        return view
+
+    def overlaps(self, other: Value) -> bool:
+        """Whether the two share an element."""
+        if self.root is not other.root:
+            return False
+        if self.stride != other.stride:
+            return True
+        return (
+            self.offset < other.offset + other.channels
+            and other.offset < self.offset + self.channels
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """One kernel launch. Arguments are NumPy scalars, buffers, or things that have a `memory` when it is bound.
+
+    `flops` counts the multiplications and additions of a matrix product; 0 where there is none.
+    """
+
+    sources: tuple[str, ...]
+    defines: Defines
+    name: str
+    grid: Size
+    block: Size
+    args: tuple[Any, ...]
+    flops: int = 0
+
+    @property
+    def values(self) -> list[Value]:
+        """The values it touches."""
+        return [arg for arg in self.args if isinstance(arg, Value)]
+
+
+class Program:
+    """Launches to be recorded, then prepared once, then run any number of times."""
+
+    def __init__(self, device: Device, samples: int, progress: Buffer, training: bool) -> None:
+        self.device = device
+        self.samples = samples
+        self.progress = progress
+        self.training = training
+        self.launches: list[Launch] = []
+        self._bound: list[Callable[[], None]] = []
+
+    def value(self, shape: tuple[int, int, int], dtype: npt.DTypeLike = np.float32) -> Value:
+        """A new value of the program's batch."""
+        return Value(self.samples, shape, dtype)
+
+    def scratch(self, size: int) -> Value:
+        """Memory for what one launch leaves to another, not a number for each sample."""
+        return Value(1, (1, 1, size))
+
+    def like(self, value: Value) -> Value:
+        """A new value of the same shape."""
+        return self.value(value.shape)
+
+    def launch(
+        self,
+        sources: Sequence[str],
+        defines: Defines,
+        name: str,
+        grid: tuple[int, ...],
+        threads: int,
+        args: Sequence[Any],
+        flops: int = 0,
+    ) -> None:
+        """Records a launch; Python integers among the arguments are the kernel's ``int``.
+
+        The kernel is compiled for blocks of `threads`, its constant ``THREADS``.
+        """
+        x, y, z = (*grid, 1, 1)[:3]
+        typed = tuple(np.int32(arg) if type(arg) is int else arg for arg in args)
+        self.launches.append(
+            Launch(
+                ("common.cu", *sources),
+                {**defines, "THREADS": threads},
+                name,
+                (x, y, z),
+                (threads, 1, 1),
+                typed,
+                flops,
+            )
+        )
+
+    def launch_elements(
+        self, source: str, defines: Defines, name: str, size: int, args: Sequence[Any]
+    ) -> None:
+        """Records a launch of one thread an element."""
+        self.launch(
+            (source,), defines, name, (-(-size // ELEMENTS_PER_BLOCK),), ELEMENTS_PER_BLOCK, args
+        )
+
+    def finish_args(self, finish: Finish) -> tuple[Any, ...]:
+        """The last parameters of every kernel that finishes values or undoes that."""
+        return (self.progress, *finish.scalars)
+
+    def prepare(self, kept: Sequence[Value]) -> None:
+        """Gives values their memory, compiles, binds. `kept` values have memory, or outlive the run."""
+        self._place(kept)
+        bound = []
+        for launch in self.launches:
+            kernel = self.device.kernel(launch.sources, launch.defines, launch.name)
+            args = tuple(a.memory if isinstance(a, Placed) else a for a in launch.args)
+            bound.append(self.device.bind(kernel, launch.grid, launch.block, args))
+        self._bound = bound
+
+    @property
+    def bound(self) -> Sequence[tuple[Launch, Callable[[], None]]]:
+        """Each launch with what queues it; none before `prepare`."""
+        return list(zip(self.launches, self._bound, strict=False))
+
+    def run(self) -> None:
+        """Queues all launches."""
+        for launch in self._bound:
+            launch()
+
+    def _place(self, kept: Sequence[Value]) -> None:
+        """Memory for the roots of all values, taken over from those that no later launch touches."""
+        last_use = {
+            value.root: number
+            for number, launch in enumerate(self.launches)
+            for value in launch.values
+        }
+        lasting = {value.root for value in kept}
+        free: list[Buffer] = []
+        # Given to the roots in the end, so that one attempt that fails leaves nothing to the next.
+        places: dict[Value, Buffer] = {}
+        for root in lasting:
+            if root.buffer is None:
+                places[root] = self.device.buffer(root.size, root.dtype)
+        for number, launch in enumerate(self.launches):
+            roots = dict.fromkeys(value.root for value in launch.values)
+            for root in roots:
+                if root.buffer is None and root not in places:
+                    places[root] = self._take(free, root)
+            for root in roots:
+                if last_use[root] == number and root not in lasting and root in places:
+                    free.append(places[root])
+        for root, buffer in places.items():
+            root.buffer = buffer
+
+    def _take(self, free: list[Buffer], root: Value) -> Buffer:
+        fitting = [b for b in free if b.dtype == root.dtype and b.size >= root.size]
+        if not fitting:
+            return self.device.buffer(root.size, root.dtype)
+        best = min(fitting, key=lambda buffer: int(buffer.size))
+        free[:] = [buffer for buffer in free if buffer is not best]
+        return best

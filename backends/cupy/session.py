@@ -1,0 +1,289 @@
+"""One workload live on one device: its programs for training and inference, and what goes in and out of them.
+
+A reader's way through a training step: `_build` makes the network's layers (`network`), which append
+their launches to a `Program`; `train_step` copies the batch to where the program reads it and runs
+the list, or the graph of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.contract import Plan
+from dlbench.spec import layers as spec
+from dlbench.spec.network import walk
+from dlbench.spec.training import CrossEntropy
+from dlbench.spec.workload import Weights, Workload, read_workload
+
+from .device import Buffer, Device
+from .layers import emit_gradient, inner_shape
+from .network import Chain, Context
+from .parameters import LEARNING_RATE_BYTES, PROGRESS, Parameters, Update, betas_of
+from .program import Program, Value
+
+_LOSS_SLOTS = 65536
+"""Losses that are kept apart."""
+_LOSS_THREADS = 512
+"""A power of two: sums are halved until one is left."""
+_ALIGNMENT_BYTES = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A resident batch, as the programs read it: inputs N×H×W×C, then labels (int32) or values in the order of
+    the outputs."""
+
+    buffer: Buffer
+
+
+class Logits:
+    """The output of an inference. Its memory goes back to `spare` when nobody holds it any more, since asking for
+    new memory would take longer than some networks do."""
+
+    def __init__(self, buffer: Buffer, spare: list[Buffer]) -> None:
+        self.buffer = buffer
+        self._spare = spare
+
+    def __del__(self) -> None:
+        self._spare.append(self.buffer)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """The loss of a step, which stays readable for `_LOSS_SLOTS` more."""
+
+    step: int
+
+
+class Session:
+    """See `dlbench.contract.Session`. Uses nothing of CUDA but what `device` offers.
+
+    `programs` are the launches of a training step (True) and of an inference (False).
+    """
+
+    def __init__(
+        self, device: Device, plan: Plan, workload: Workload, weights: Weights, mode: str
+    ) -> None:
+        device.new_peak()
+        self.learning_rate = workload.optimizer.learning_rate
+        self._device = device
+        self._plan = plan
+        self._workload = workload
+        self._mode = mode
+        self._parameters = Parameters(device)
+        self._progress = device.from_host(np.zeros(1, PROGRESS).view(np.uint8))
+        self._losses = device.zeros(_LOSS_SLOTS)
+        self._steps = 0
+        self._rounds: bool | None = None
+        self._spare: list[Buffer] = []
+        self._output_memory: Buffer | None = None
+        self.device_clock = device
+        self._written_rate: float | None = None
+        self._input = Value(plan.batch, inner_shape(workload.input_shape))
+        self._labels = isinstance(workload.loss, CrossEntropy)
+        shape = (1, 1, 1) if self._labels else inner_shape(workload.output_shape)
+        self._targets = Value(plan.batch, shape, np.int32 if self._labels else np.float32)
+        # One behind the other, so that a batch is one copy.
+        self._targets_at = _aligned(4 * self._input.size)
+        self._batch = device.zeros(self._targets_at + 4 * self._targets.size, np.uint8)
+        self._input.buffer = self._batch[: 4 * self._input.size].view(np.float32)
+        self._targets.buffer = self._batch[self._targets_at :].view(self._targets.dtype)
+        training, _ = self._build(training=True)
+        self._parameters.allocate()
+        self._update = Update(device, self._parameters, workload.optimizer)
+        self._update.emit(training)
+        inference, self._output = self._build(training=False)
+        self.programs = {True: training, False: inference}
+        self._runs: dict[bool, Callable[[], None]] = {}
+        start = np.zeros(1, PROGRESS)
+        start["seed"] = plan.seed % 2**32
+        device.write(self._progress, start.view(np.uint8))
+        self.load(weights)
+
+    def _build(self, training: bool) -> tuple[Program, Value]:
+        """The launches of a training step (but for the update) or of an inference, and the network's output."""
+        program = Program(self._device, self._plan.batch, self._progress, training)
+        nodes = self._workload.nodes
+        dropouts = [node.name for node in walk(nodes) if isinstance(node.layer, spec.Dropout)]
+        numbers = {name: number for number, name in enumerate(dropouts)}
+        context = Context(self._parameters, self._plan.precision, numbers, training)
+        output, back = Chain(nodes, context).emit(program, self._input)
+        if training:
+            gradient = self._emit_loss(program, output)
+            if any(node.parameters for node in walk(nodes)):
+                back(gradient)
+        return program, output
+
+    def _emit_loss(self, program: Program, output: Value) -> Value:
+        """The gradient of the network's output before its finish."""
+        gradient = program.like(output)
+        count = output.samples if self._labels else output.size
+        rows = output.samples if self._labels else output.rows
+        betas = [np.float64(beta) for beta in betas_of(self._workload.optimizer)]
+        program.launch(
+            ("loss.cu",),
+            {"SLOTS": _LOSS_SLOTS},
+            "cross_entropy" if self._labels else "mean_squared_error",
+            (1,),
+            _LOSS_THREADS,
+            (
+                output,
+                output.stride,
+                self._targets,
+                rows,
+                output.channels,
+                gradient,
+                gradient.stride,
+                np.float32(1 / count),
+                self._losses,
+                self._progress,
+                *betas,
+            ),
+        )
+        if output.finish.is_identity:
+            return gradient
+        return emit_gradient(program, output, gradient)
+
+    def _run(self, training: bool, batch: Batch) -> None:
+        self._device.copy(self._batch, batch.buffer)
+        run = self._runs.get(training)
+        if run is None:
+            program = self.programs[training]
+            program.prepare([self._input, self._targets, self._output])
+            run = program.run
+            if self._mode == "graph":
+                run = self._device.capture(program.run)
+            self._runs[training] = run
+        run()
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """The device, what it tells, and whether the matrix products were seen to round their factors."""
+        if self._rounds is None:
+            # The memory that it takes to see that is not this session's.
+            peak_bytes = self._device.peak_bytes
+            self._rounds = _rounds_inputs(self._device, self._plan.precision)
+            self._device.peak_bytes = peak_bytes
+        seen: dict[str, str | int] = {
+            "device": self._device.name,
+            "tf32": "on" if self._rounds else "off",
+        }
+        return {**seen, **self._device.facts}
+
+    def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
+        """A copy of the batch, channels last; queued.
+
+        Raises
+        ------
+        ValueError : a label that is none of the classes.
+        """
+        given = np.asarray(inputs, np.float32)
+        last = given.transpose(0, 2, 3, 1) if given.ndim == 4 else given
+        wanted = np.asarray(targets)
+        if self._labels:
+            order = self._label_order()
+            if not ((wanted >= 0) & (wanted < len(order))).all():
+                # A negative one would count from the end.
+                raise ValueError(f"labels must be from 0 to {len(order) - 1}, got {wanted}")
+            wanted = order[wanted].astype(np.int32)
+        else:
+            shape = (len(wanted), *self._workload.output_shape)
+            wanted = self._from_canonical(wanted.reshape(shape).astype(np.float32))
+        host = np.zeros(self._batch.size, np.uint8)
+        for start, part in ((0, last), (self._targets_at, wanted)):
+            flat = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+            host[start : start + flat.size] = flat
+        return Batch(self._device.from_host(host))
+
+    def _label_order(self) -> npt.NDArray[np.int64]:
+        """Where in the network's output each label's logit is."""
+        labels = np.arange(self._workload.output_shape[0])
+        inner = self._from_canonical(labels[None])[0]
+        return np.argsort(inner.reshape(-1))
+
+    def _from_canonical(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Arrays like the network's output, N×C×H×W or N×F, in the order in which it is kept."""
+        if array.ndim == 2 and self._output.canonical:
+            array = array.reshape(len(array), *self._output.canonical)
+        return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+
+    def infer(self, batch: Batch) -> Logits:
+        """The network's output, in memory of its own."""
+        self._run(False, batch)
+        memory = self._output_memory
+        if memory is None:
+            memory = self._output_memory = self._output.memory
+        kept = self._spare.pop() if self._spare else self._device.buffer(memory.size)
+        self._device.copy(kept, memory)
+        return Logits(kept, self._spare)
+
+    def train_step(self, batch: Batch) -> Loss:
+        """One optimizer step. The learning rate lies on the device, where a graph finds it too."""
+        if self._written_rate != self.learning_rate:
+            rate = np.full(1, self.learning_rate, np.float32).view(np.uint8)
+            self._device.write(self._progress[LEARNING_RATE_BYTES], rate)
+            self._written_rate = self.learning_rate
+        self._run(True, batch)
+        loss = Loss(self._steps)
+        # The optimizer's launch counts the steps on the device, and there is none without parameters.
+        self._steps += bool(self._parameters.trained)
+        return loss
+
+    def download(self, result: Logits | Loss) -> npt.NDArray[np.float32]:
+        """A copy of the result; waits for the stream."""
+        if isinstance(result, Loss):
+            if self._steps - result.step > _LOSS_SLOTS:
+                raise LookupError(f"a loss is kept for {_LOSS_SLOTS} steps; read it earlier")
+            slot = result.step % _LOSS_SLOTS
+            return np.array(self._device.to_host(self._losses[slot : slot + 1])[0], np.float32)
+        output = self._output
+        flat = self._device.to_host(result.buffer)
+        wide = np.zeros(output.rows * output.stride, np.float32)
+        wide[: flat.size] = flat
+        rows = wide.reshape(output.rows, output.stride)[:, : output.channels]
+        height, width, channels = output.shape
+        if output.canonical:
+            channels, height, width = output.canonical
+        images = rows.reshape(output.samples, height, width, channels).transpose(0, 3, 1, 2)
+        return np.array(images.reshape(output.samples, *self._workload.output_shape), order="C")
+
+    def weights(self) -> Weights:
+        """Copies of all parameters and running statistics."""
+        return self._parameters.copy({p.name: p.shape for p in self._workload.parameters})
+
+    def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
+        """Replaces all parameters and running statistics."""
+        self._parameters.load(weights)
+        if not keep_optimizer:
+            self._update.reset(self._progress)
+
+    def synchronize(self) -> None:
+        """Waits for the device's only stream."""
+        self._device.synchronize()
+
+
+def _aligned(size_bytes: int) -> int:
+    return -(-size_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+
+
+def _rounds_inputs(device: Device, precision: str) -> bool:
+    """Whether products round their factors to fewer bits than float32 has: 1 + 2⁻¹² becomes 1 in TF32."""
+    terms = 64
+    value = 1 + 2.0**-12
+    workload = read_workload(
+        {
+            "input_shape": [terms],
+            "layers": [{"type": "linear", "out_features": 1, "bias": False, "name": "sum"}],
+            "loss": "mean_squared_error",
+            "optimizer": {"type": "sgd", "learning_rate": 1.0},
+        }
+    )
+    weights = {"sum.weight": np.ones((1, terms), np.float32)}
+    session = Session(device, Plan("", "", 1, 1, precision), workload, weights, "eager")
+    batch = session.upload(np.full((1, terms), value, np.float32), np.zeros((1, 1), np.float32))
+    return bool(session.download(session.infer(batch))[0, 0] != terms * value)

@@ -1,0 +1,1 @@
+"""The CPU backend in NumPy: products by BLAS, everything else by hand."""

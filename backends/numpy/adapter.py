@@ -1,0 +1,192 @@
+"""The NumPy backend: float32 on the CPU, as near to the limit of its matrix products as NumPy gets.
+
+It is the row that every other backend is compared with. This file holds the session; how it computes
+stands in the ``numpy_….py`` files beside it, the idea in ``docs/numpy-backend.md``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.errors import PlanRefused
+from dlbench.spec.training import Loss
+from dlbench.spec.workload import Weights, Workload
+
+from .blas import blas_facts
+from .layers import Canonical, Flatten, inner_shape
+from .losses import loss_and_gradient
+from .network import Chain
+from .optimizers import Moment, Rule, make_rule
+from .parameters import Parameters
+from .schedule import Calls, Program, Scope, Value
+from .workers import Chunk, Team, Worker
+
+Array = npt.NDArray[np.float32]
+
+
+class Adapter:
+    """Opens NumPy sessions."""
+
+    def info(self) -> BackendInfo:
+        """NumPy's version and the BLAS beneath it."""
+        return BackendInfo(
+            np.__version__, (Device("cpu", "CPU"),), libraries=blas_facts(), own_kernels=True
+        )
+
+    def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
+        """A session at `weights`.
+
+        Raises
+        ------
+        PlanRefused : a device other than ``cpu``, a precision other than ``fp32``, a mode that
+            does not exist.
+        """
+        if plan.device != "cpu":
+            raise PlanRefused(f"numpy runs on cpu, not on {plan.device!r}")
+        if plan.precision != "fp32":
+            raise PlanRefused(f"numpy computes in fp32, not in {plan.precision!r}")
+        if plan.mode not in ("", "eager"):
+            raise PlanRefused(f"numpy has one mode, eager; it has no {plan.mode!r}")
+        return Session(plan, workload, weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Inputs N×H×W×C (or N×F), and targets, images among them as they came."""
+
+    inputs: Array
+    targets: npt.NDArray[Any]
+
+
+class _LossOfBatch:
+    """The loss as a step of a program: the targets that it reads, the value that it leaves."""
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+        self.targets: npt.NDArray[Any]
+        self.value: Array
+
+    def step(self, chunk: Chunk, outputs: Array, gradient: Array) -> Calls:
+        """Fills `gradient`."""
+
+        def compute() -> None:
+            self.value, gradient[...] = loss_and_gradient(self.loss, outputs, self.targets)
+
+        yield (compute,)
+
+
+def _update_of(
+    parameters: Parameters, rule: Rule, moment: npt.NDArray[np.float64]
+) -> Callable[[Worker], None]:
+    def update(worker: Worker) -> None:
+        learning_rate, step = moment.tolist()
+        parameters.update(worker, rule, Moment(learning_rate, int(step)))
+
+    return update
+
+
+class Session:
+    """One workload at its current weights."""
+
+    def __init__(self, plan: Plan, workload: Workload, weights: Weights) -> None:
+        self.learning_rate = workload.optimizer.learning_rate
+        self._workload = workload
+        self._team = Team(plan.threads, plan.batch, plan.seed)
+        self._parameters = Parameters()
+        self._chain = Chain(workload.nodes, self._parameters, self._team)
+        self._input = Value(inner_shape(workload.input_shape))
+        self._input.store = self._team.shared((plan.batch, self._input.size))
+        self._shards = [
+            self._input.view(Chunk(self._team.workers[0], *shard, shard))
+            for shard in self._team.shards
+        ]
+        self._loss = _LossOfBatch(workload.loss)
+        self._stores: list[npt.NDArray[Any]] = []
+        self._training, self._logits = self._program(training=True)
+        self._inference, self._output = self._program(training=False)
+        self._parameters.allocate(self._team)
+        self._rule = make_rule(workload.optimizer, self._parameters.trained_size, self._team.shared)
+        self._moment = self._team.shared((2,), np.float64)
+        """What all workers have to know of a step: the learning rate, and its number for the optimizer."""
+        self._update = self._team.task(_update_of(self._parameters, self._rule, self._moment))
+        self._prepared: set[Program] = set()
+        self.load(weights)
+
+    def _program(self, training: bool) -> tuple[Program, Value]:
+        """The steps of a training step (without the optimizer) or of inference, and the value they end in."""
+        program = Program(self._team, training, self._stores)
+        last = dataclasses.replace(self._workload.nodes[-1], needs_input_gradient=True)
+        y, chain_back = self._chain.emit(program, self._input)
+        y, flatten_back = Flatten(last).emit(program, y)
+        y, canonical_back = Canonical(last).emit(program, y)
+        if training:
+            dy = Value(y.shape)
+            program.add(self._loss.step, [y], [dy], scope=Scope.ONCE)
+            gradient = canonical_back(dy)
+            gradient = gradient and flatten_back(gradient)
+            if gradient is not None:
+                chain_back(gradient)
+        return program, y
+
+    def _take(self, program: Program, batch: Batch, output: Value) -> None:
+        """Makes `program` ready to run on `batch`."""
+        if program not in self._prepared:
+            program.prepare([self._input, output])
+            self._prepared.add(program)
+        for (start, stop), shard in zip(self._team.shards, self._shards, strict=True):
+            images = batch.inputs[start:stop]
+            shard[...] = images.swapaxes(0, 1) if images.ndim == 4 else images
+        self._loss.targets = batch.targets
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """The device, and the threads that are there to compute, each with single-threaded BLAS."""
+        return {"device": "cpu", "threads": self._team.present()}
+
+    def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
+        """A copy of the batch, channels last."""
+        given = np.asarray(inputs, np.float32)
+        last = given.transpose(0, 2, 3, 1) if given.ndim == 4 else given
+        return Batch(np.array(last, order="C"), np.array(targets))
+
+    def infer(self, batch: Batch) -> Array:
+        """The network's output in inference mode."""
+        self._take(self._inference, batch, self._output)
+        with self._team.step():
+            self._inference.run()
+        output = self._output.store
+        assert output is not None
+        return output.reshape(-1, *self._workload.output_shape).copy()
+
+    def train_step(self, batch: Batch) -> Array:
+        """One optimizer step; the mean loss before it."""
+        self._take(self._training, batch, self._logits)
+        with self._team.step():
+            self._training.run()
+            self._moment[:] = self.learning_rate, self._moment[1] + 1
+            self._team.run(self._update)
+        return self._loss.value
+
+    def download(self, result: Array) -> Array:
+        """A copy of the result."""
+        return np.array(result, np.float32)
+
+    def weights(self) -> Weights:
+        """Copies of all parameters and running statistics."""
+        return self._parameters.copy({p.name: p.shape for p in self._workload.parameters})
+
+    def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
+        """Replaces all parameters and running statistics."""
+        self._parameters.load(weights)
+        if not keep_optimizer:
+            self._rule.reset()
+            self._moment[1] = 0
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: every call is done when it returns."""

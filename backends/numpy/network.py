@@ -1,0 +1,165 @@
+"""Makes the layers of a network and strings their steps together: chains, residual sums, concatenations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dlbench.spec import layers as spec
+from dlbench.spec.network import Node
+
+from ..shared.fusion import pool_first
+from . import layers as plain
+from .conv import Conv2d
+from .layers import Array, Back, Layer, inner_shape, scope_of
+from .norm import BatchNorm
+from .parameters import Parameters
+from .pool import AvgPool, GlobalAvgPool, MaxPool
+from .schedule import Calls, Program, Value
+from .workers import Chunk, Team
+
+
+class Chain:
+    """Layers one after the other; no layers are the identity."""
+
+    def __init__(self, nodes: Sequence[Node], parameters: Parameters, team: Team) -> None:
+        self.layers: list[Layer] = []
+        for node in pool_first(nodes):
+            last = self.layers[-1] if self.layers else None
+            if isinstance(node.layer, spec.Dropout) and isinstance(last, plain.Relu):
+                self.layers[-1] = plain.ReluDropout(last, node, node.layer.rate)
+            else:
+                self.layers.append(_make(node, parameters, team))
+
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Appends the forward steps of all layers; see `Layer.emit`."""
+        backs: list[Back] = []
+        for layer in self.layers:
+            x, back = layer.emit(program, x)
+            backs.append(back)
+
+        def back_through(dy: Value) -> Value | None:
+            gradient: Value | None = dy
+            for back in reversed(backs):
+                if gradient is None:
+                    break
+                gradient = back(gradient)
+            return gradient
+
+        return x, back_through
+
+
+class Residual(Layer):
+    """body(x) + shortcut(x)."""
+
+    def __init__(self, node: Node, parameters: Parameters, team: Team) -> None:
+        super().__init__(node)
+        self.body = Chain(node.body, parameters, team)
+        self.shortcut = Chain(node.shortcut, parameters, team)
+
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Both branches read the same value; what flows back through them is added."""
+        through, body_back = self.body.emit(program, x)
+        around, shortcut_back = self.shortcut.emit(program, x)
+        through_back: Back = _same
+        around_back: Back = _same
+        if through.canonical != around.canonical:
+            through, through_back = plain.Canonical(self.node).emit(program, through)
+            around, around_back = plain.Canonical(self.node).emit(program, around)
+        y = _add(program, through, around)
+
+        def back(dy: Value) -> Value | None:
+            first, second = through_back(dy), around_back(dy)
+            assert first is not None
+            assert second is not None
+            side, main = shortcut_back(second), body_back(first)
+            if side is None or main is None or not self.node.needs_input_gradient:
+                return None
+            return _add(program, main, side)
+
+        return y, back
+
+
+class Concat(Layer):
+    """The channels of x, then those of body(x)."""
+
+    def __init__(self, node: Node, parameters: Parameters, team: Team) -> None:
+        super().__init__(node)
+        self.body = Chain(node.body, parameters, team)
+        self.channels = node.input_shape[0]
+
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """The gradient's channels are parted again; those of x and what flows back through body are added."""
+        made, body_back = self.body.emit(program, x)
+        y = Value(inner_shape(self.node.output_shape))
+        program.add(self.join, [x, made], [y])
+
+        def back(dy: Value) -> Value | None:
+            side, through = Value(x.shape), Value(made.shape)
+            program.add(self.part, [dy], [side, through])
+            main = body_back(through)
+            if main is None or not self.node.needs_input_gradient:
+                return None
+            return _add(program, main, side)
+
+        return y, back
+
+    def join(self, chunk: Chunk, x: Array, made: Array, y: Array) -> Calls:
+        """Writes both beside each other."""
+        yield np.copyto, y[..., : self.channels], x
+        yield np.copyto, y[..., self.channels :], made
+
+    def part(self, chunk: Chunk, dy: Array, side: Array, through: Array) -> Calls:
+        """The reverse of `join`."""
+        yield np.copyto, side, dy[..., : self.channels]
+        yield np.copyto, through, dy[..., self.channels :]
+
+
+def _same(dy: Value) -> Value | None:
+    return dy
+
+
+def _add(program: Program, a: Value, b: Value) -> Value:
+    y = Value(a.shape)
+    y.canonical = a.canonical
+    program.add(_sum, [a, b], [y], scope=scope_of(a), in_place=True)
+    return y
+
+
+def _sum(chunk: Chunk, a: Array, b: Array, y: Array) -> Calls:
+    yield np.add, a, b, y
+
+
+def _make(node: Node, parameters: Parameters, team: Team) -> Layer:
+    match node.layer:
+        case spec.Conv2d() as layer:
+            return Conv2d(node, layer, parameters, team)
+        case spec.BatchNorm() as layer:
+            return BatchNorm(node, layer, parameters, team)
+        case spec.Relu():
+            return plain.Relu(node)
+        case spec.LeakyRelu(slope=slope):
+            return plain.LeakyRelu(node, slope)
+        case spec.Sigmoid():
+            return plain.Sigmoid(node)
+        case spec.Tanh():
+            return plain.Tanh(node)
+        case spec.MaxPool() as layer:
+            return MaxPool(node, layer)
+        case spec.AvgPool() as layer:
+            return AvgPool(node, layer)
+        case spec.GlobalAvgPool():
+            return GlobalAvgPool(node)
+        case spec.Dropout(rate=rate):
+            return plain.Dropout(node, rate)
+        case spec.Flatten():
+            return plain.Flatten(node)
+        case spec.Linear():
+            return plain.Linear(node, parameters, team)
+        case spec.Residual():
+            return Residual(node, parameters, team)
+        case spec.OptionA() as layer:
+            return plain.OptionA(node, layer)
+        case spec.Concat():
+            return Concat(node, parameters, team)

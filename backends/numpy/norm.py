@@ -1,0 +1,171 @@
+"""Batch normalisation in two halves, because its statistics need the whole batch and the rest does not.
+
+The first half ends a segment: it takes each chunk's statistics while the chunk is in the cache. The
+second begins the next segment, with the statistics of all chunks combined. The backward pass has the
+same two halves the other way round.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.spec import layers as spec
+from dlbench.spec.network import Node
+
+from .layers import Array, Back, Layer
+from .parameters import Parameters
+from .schedule import Calls, Program, Value
+from .workers import Chunk, Team
+
+
+class BatchNorm(Layer):
+    """Batch normalisation with running estimates. Per-channel factors are kept as whole rows W×C, because
+    NumPy's loops over a single pixel's channels would be too short to be fast."""
+
+    def __init__(
+        self, node: Node, layer: spec.BatchNorm, parameters: Parameters, team: Team
+    ) -> None:
+        super().__init__(node)
+        self.layer = layer
+        channels, height, width = node.input_shape
+        self.count = team.batch * height * width
+        name = node.name
+        self.scale = parameters.add(f"{name}.scale", (channels,))
+        self.shift = parameters.add(f"{name}.shift", (channels,))
+        self.running_mean = parameters.add(f"{name}.running_mean", (channels,), trainable=False)
+        self.running_variance = parameters.add(
+            f"{name}.running_variance", (channels,), trainable=False
+        )
+        # What each chunk adds up, at the number of its first image, and over how many pixels.
+        self.sums = team.shared((team.batch, 2, channels))
+        self.pixels = team.shared((team.batch,), np.int64)
+        self.ones: dict[int, Array] = {}
+        self.mean = np.zeros(channels)
+        self.inverse = np.zeros(channels)
+        rows = team.shared((6, width, channels))
+        self.factor, self.offset, self.mean_row, self.from_dy, self.from_x, self.constant = rows
+
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """Training: statistics, a barrier, the normalisation. Inference: the normalisation."""
+        y = Value(x.shape)
+        if not program.training:
+            program.starts.append(self._use_running)
+            program.add(self.normalise, [x], [y], in_place=True)
+            return y, lambda dy: None
+        kept = Value(x.shape)
+        program.add(self.collect, [x], [kept], settle=self._settle_forward)
+        program.add(self.normalise, [kept], [y])
+
+        def back(dy: Value) -> Value | None:
+            program.add(self.collect_gradients, [dy, kept], [], settle=self._settle_backward)
+            if not self.node.needs_input_gradient:
+                return None
+            dx = Value(x.shape)
+            program.add(self.spread, [dy, kept], [dx])
+            return dx
+
+        return y, back
+
+    def collect(self, chunk: Chunk, x: Array, kept: Array) -> Calls:
+        """Mean and sum of squared distances from it of each channel of the chunk; keeps `x`."""
+        mean, squares = self.sums[chunk.start]
+        distances = chunk.worker.buffer("temporary", x.shape)
+        row = chunk.worker.buffer("row", self.factor.shape)
+        yield np.copyto, kept, x
+        whole = x
+        if not x.flags.c_contiguous:
+            # To reshape it would copy it once and for all, while the calls are bound.
+            yield np.copyto, distances, x
+            whole = distances
+        pixels = whole.reshape(-1, x.shape[-1])
+        ones = self._ones(len(pixels))
+        yield np.dot, ones, pixels, mean
+        yield np.divide, mean, np.float32(len(pixels)), mean
+        # From the chunk's own mean: squares of large values would cancel.
+        yield np.copyto, row, mean
+        yield np.subtract, x, row, distances
+        yield np.multiply, distances, distances, distances
+        yield np.dot, ones, distances.reshape(pixels.shape), squares
+        yield self.pixels.__setitem__, chunk.start, len(pixels)
+
+    def _settle_forward(self) -> None:
+        """Combines the chunks' statistics (Chan et al. 1983) and updates the running estimates."""
+        total, mean, squares = 0, np.zeros_like(self.mean), np.zeros_like(self.mean)
+        for count, (chunk_mean, chunk_squares) in zip(*self._added(), strict=True):
+            step = chunk_mean - mean
+            mean += step * (count / (total + count))
+            squares += chunk_squares + step**2 * (total * count / (total + count))
+            total += count
+        self.mean = mean
+        self._set_factors(mean, squares / total)
+        momentum = self.layer.momentum
+        for running, batch in (
+            (self.running_mean, mean),
+            (self.running_variance, squares / max(total - 1, 1)),
+        ):
+            running.value[...] = (1 - momentum) * running.value + momentum * batch
+
+    def _use_running(self) -> None:
+        self._set_factors(self.running_mean.value.astype(np.float64), self.running_variance.value)
+
+    def _set_factors(self, mean: npt.NDArray[np.float64], variance: npt.NDArray[Any]) -> None:
+        self.inverse = 1 / np.sqrt(variance + self.layer.eps)
+        factor = self.scale.value * self.inverse
+        self.factor[...] = factor
+        self.offset[...] = self.shift.value - mean * factor
+        self.mean_row[...] = mean
+
+    def normalise(self, chunk: Chunk, x: Array, y: Array) -> Calls:
+        """scale · (x − mean) / deviation + shift, as one factor and one offset."""
+        yield np.multiply, x, self.factor, y
+        yield np.add, y, self.offset, y
+
+    def collect_gradients(self, chunk: Chunk, dy: Array, kept: Array) -> Calls:
+        """Sums over the chunk of dy and of dy · (x − mean)."""
+        product = chunk.worker.buffer("temporary", dy.shape)
+        pixels = product.reshape(-1, dy.shape[-1])
+        total, along = self.sums[chunk.start]
+        ones = self._ones(len(pixels))
+        yield np.subtract, kept, self.mean_row, product
+        yield np.multiply, product, dy, product
+        yield np.dot, ones, pixels, along
+        if not dy.flags.c_contiguous:
+            yield np.copyto, product, dy
+        else:
+            pixels = dy.reshape(pixels.shape)
+        yield np.dot, ones, pixels, total
+        yield self.pixels.__setitem__, chunk.start, len(pixels)
+
+    def _settle_backward(self) -> None:
+        total, along = self._added()[1].sum(axis=0, dtype=np.float64)
+        along *= self.inverse
+        self.shift.gradients[0][...] = total
+        self.scale.gradients[0][...] = along
+        factor = self.scale.value * self.inverse
+        slope = -factor * self.inverse * along / self.count
+        self.from_dy[...] = factor
+        self.from_x[...] = slope
+        self.constant[...] = -factor * total / self.count - slope * self.mean
+
+    def spread(self, chunk: Chunk, dy: Array, kept: Array, dx: Array) -> Calls:
+        """scale / deviation · (dy − mean of dy − normalised x · mean of dy · normalised x)."""
+        product = chunk.worker.buffer("temporary", dy.shape)
+        yield np.multiply, kept, self.from_x, product
+        yield np.multiply, dy, self.from_dy, dx
+        yield np.add, dx, product, dx
+        yield np.add, dx, self.constant, dx
+
+    def _added(self) -> tuple[list[int], Array]:
+        """What the chunks have added, in the order of their images; for the next to begin afresh."""
+        chunks = self.pixels.nonzero()[0]
+        pixels = self.pixels[chunks].tolist()
+        self.pixels.fill(0)
+        return pixels, self.sums[chunks]
+
+    def _ones(self, count: int) -> Array:
+        if count not in self.ones:
+            self.ones[count] = np.ones(count, np.float32)
+        return self.ones[count]

@@ -1,0 +1,123 @@
+"""All parameters of a network in one vector, so that the optimizer is a few long passes over memory.
+
+A layer asks for its parameters in the layout it computes with, and says how their axes relate to the
+canonical layout. Gradients that every worker makes from its own images exist once a worker and
+are added up block by block in the update, while the block is in the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.spec.workload import Weights
+
+from .optimizers import Moment, Rule
+from .workers import Team, Worker, split
+
+Array = npt.NDArray[np.float32]
+
+_BLOCK = 1 << 15
+"""Elements updated at a time: weight, gradients and moments of a block fit in the second-level cache."""
+
+
+class Parameter:
+    """An array of the network. `gradients` holds one array a worker, or one where they work on it together."""
+
+    def __init__(
+        self, shape: tuple[int, ...], canonical: Sequence[int], trainable: bool, summed: bool
+    ) -> None:
+        self.shape = shape
+        self.axes = tuple(canonical)
+        self.trainable = trainable
+        self.summed = summed
+        self.size = math.prod(shape)
+        self.value: Array
+        self.gradients: list[Array] = []
+
+
+class Parameters:
+    """The parameters of one session; `add` them all, then `allocate`."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, Parameter] = {}
+        self._values: Array
+        self._gradients: list[Array]
+
+    def add(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        canonical: Sequence[int] = (0,),
+        *,
+        trainable: bool = True,
+        summed: bool = False,
+    ) -> Parameter:
+        """The parameter of that name, new or known, in the caller's layout.
+
+        `canonical`: the order of its axes that makes the canonical layout.
+        `summed`: each worker has a gradient of its own, from its own images.
+        """
+        if name not in self._named:
+            self._named[name] = Parameter(shape, canonical, trainable, summed)
+        return self._named[name]
+
+    def allocate(self, team: Team) -> None:
+        """Gives all parameters their memory."""
+        ordered = sorted(self._named.values(), key=lambda p: not p.summed)
+        trained = [p for p in ordered if p.trainable]
+        total = sum(p.size for p in trained)
+        summed = sum(p.size for p in trained if p.summed)
+        self._values = team.shared((total,))
+        self._gradients = [team.shared((summed if w.index else total,)) for w in team.workers]
+        start = 0
+        for parameter in trained:
+            stop = start + parameter.size
+            parameter.value = self._values[start:stop].reshape(parameter.shape)
+            for gradients in self._gradients[: None if parameter.summed else 1]:
+                parameter.gradients.append(gradients[start:stop].reshape(parameter.shape))
+            start = stop
+        for parameter in ordered:
+            if not parameter.trainable:
+                parameter.value = team.shared(parameter.shape)
+
+    @property
+    def trained_size(self) -> int:
+        """Number of trained values."""
+        return len(self._values)
+
+    def load(self, weights: Weights) -> None:
+        """Copies all arrays in from the canonical layout."""
+        for name, parameter in self._named.items():
+            view = parameter.value.transpose(parameter.axes)
+            view[...] = weights[name].reshape(view.shape)
+
+    def copy(self, shapes: dict[str, tuple[int, ...]]) -> Weights:
+        """Copies of all arrays in the canonical layout."""
+        return {
+            name: np.array(
+                self._named[name].value.transpose(self._named[name].axes), order="C"
+            ).reshape(shape)
+            for name, shape in shapes.items()
+        }
+
+    def update(self, worker: Worker, rule: Rule, moment: Moment) -> None:
+        """The worker's part of an optimizer step."""
+        first, *others = self._gradients
+        begin, end = split(0, len(self._values), len(self._gradients))[worker.index]
+        for start in range(begin, end, _BLOCK):
+            block = slice(start, min(start + _BLOCK, end))
+            gradient = first[block]
+            for other in others:
+                part = other[block]
+                gradient[: len(part)] += part
+            rule.update(
+                self._values[block],
+                gradient,
+                block,
+                moment,
+                worker.buffer("update", gradient.shape),
+            )

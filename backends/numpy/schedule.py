@@ -1,0 +1,287 @@
+"""A training step or an inference as a list of steps over values, and the memory those values live in.
+
+Layers append their steps while the network is built, forward and then backward. Everything else follows
+from the list. Consecutive steps form a *segment*, which every worker runs chunk by chunk while the chunk
+is in its cache; a segment ends where something of the whole batch is needed, such as the statistics
+of batch normalisation. A value that is made and used inside one segment lives in a few buffers of the
+worker; one that crosses to another segment is stored for the whole batch, where all workers see it.
+For each chunk a step is bound once to its arrays, as a flat list of NumPy calls: running it costs nothing else.
+
+Images are stored N×H×W×C. Steps see a chunk as H×n×W×C: there, the n images' rows that a kernel row
+meets are one contiguous matrix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .workers import CHUNK_BYTES, Chunk, Team, Worker
+
+AnyArray = npt.NDArray[Any]
+Calls = Iterator[tuple[Any, ...]]
+"""Functions, each with its arguments behind it."""
+
+
+class Value:
+    """An array with one entry an image: H×W×C or features. It lives in `store`, the memory of the whole
+    batch (N×elements), or in each worker's buffer number `slot`.
+
+    In a store, images of one shard lie as they do in a chunk, H×n×W×C: a chunk's part of it is read in
+    long runs, which the processor fetches ahead.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.size = math.prod(shape)
+        self.bytes = self.size * self.dtype.itemsize
+        self.canonical: tuple[int, int, int] | None = None
+        """C×H×W where these features are an image in the order H×W×C."""
+        self.slot: int | None = None
+        self.store: AnyArray | None = None
+
+    def view(self, chunk: Chunk) -> AnyArray:
+        """The chunk's part: H×n×W×C, or n×features."""
+        if self.store is None:
+            # No more than half of what a step touches, since it also reads something.
+            shape, least = self._shape(chunk.size), CHUNK_BYTES // 2
+            return chunk.worker.buffer(self.slot, shape, self.dtype, least)
+        if len(self.shape) == 1:
+            return self.store[chunk.start : chunk.stop]
+        start, stop = chunk.shard
+        shard = self.store[start:stop].reshape(self._shape(stop - start))
+        return shard[:, chunk.start - start : chunk.stop - start]
+
+    def _shape(self, images: int) -> tuple[int, ...]:
+        shape = self.shape
+        return (shape[0], images, *shape[1:]) if len(shape) == 3 else (images, *shape)
+
+
+class Scope(enum.Enum):
+    """Who runs a step, on what."""
+
+    CHUNKS = enum.auto()
+    """Every worker, on its images, chunk by chunk."""
+    PARTS = enum.auto()
+    """Every worker, on the whole batch, for a part of the work that it takes by its number."""
+    ONCE = enum.auto()
+    """The first worker alone, on the whole batch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """`calls(chunk, *reads, *writes)` gives the calls that do it; None stands for an array that is not there.
+
+    `settle` is called in the first worker when all have finished the step's segment, which it ends.
+    `workspace_bytes` is what it touches besides, an image.
+    """
+
+    calls: Callable[..., Calls]
+    reads: tuple[Value | None, ...]
+    writes: tuple[Value | None, ...]
+    scope: Scope = Scope.CHUNKS
+    settle: Callable[[], None] | None = None
+    workspace_bytes: int = 0
+    in_place: bool = False
+    again: bool = False
+    """Whether a later segment is to do it again instead of reading what it made from a store."""
+
+    @property
+    def values(self) -> list[Value]:
+        """All values it touches."""
+        return [v for v in (*self.reads, *self.writes) if v is not None]
+
+
+class Program:
+    """Steps to be recorded, then `prepare`d once, then run any number of times."""
+
+    def __init__(self, team: Team, training: bool, stores: list[AnyArray]) -> None:
+        self.team = team
+        self._stores = stores
+        """Memory that is free between runs, common to the programs of a session."""
+        self.training = training
+        self.steps: list[Step] = []
+        self.starts: list[Callable[[], None]] = []
+        """Called in the first worker before each run."""
+        self._segments: list[Callable[[], None]] = []
+
+    def add(
+        self,
+        calls: Callable[..., Calls],
+        reads: Sequence[Value | None],
+        writes: Sequence[Value | None],
+        **options: Any,
+    ) -> None:
+        """Records a step; the options are the other fields of `Step`."""
+        self.steps.append(Step(calls, tuple(reads), tuple(writes), **options))
+
+    def prepare(self, stored: Sequence[Value]) -> None:
+        """Cuts the steps into segments and gives every value its memory; `stored` values outlive the run."""
+        segments = _done_again(_segments(self.steps))
+        crossing = _crossing(segments, stored)
+        _give_stores(segments, crossing, stored, self.team, self._stores)
+        for segment in segments:
+            _give_slots(segment, crossing)
+            self._segments.append(self._bind(segment))
+
+    def _bind(self, segment: list[Step]) -> Callable[[], None]:
+        """A call that runs the segment."""
+        team, scope, settle = self.team, segment[0].scope, segment[-1].settle
+        bytes_per_image = max(sum(v.bytes for v in s.values) + s.workspace_bytes for s in segment)
+        bound: dict[Worker, list[tuple[Any, Any]]] = {}
+
+        def work(worker: Worker) -> None:
+            if worker not in bound:
+                # In the worker itself: nobody else has to keep it.
+                if scope is Scope.CHUNKS:
+                    chunks = worker.chunks(bytes_per_image)
+                else:
+                    chunks = [worker.whole()]
+                calls = [call for chunk in chunks for call in _calls(segment, chunk)]
+                bound[worker] = [(function, arguments) for function, *arguments in calls]
+            for function, arguments in bound[worker]:
+                function(*arguments)
+
+        if scope is Scope.ONCE:
+            return functools.partial(work, team.workers[0])
+        task = team.task(work)
+
+        def run() -> None:
+            team.run(task)
+            if settle is not None:
+                settle()
+
+        return run
+
+    def run(self) -> None:
+        """Executes all steps once."""
+        for start in self.starts:
+            start()
+        for segment in self._segments:
+            segment()
+
+
+def _calls(segment: list[Step], chunk: Chunk) -> Calls:
+    """What runs the steps on one chunk, with all views made once, so that all agree where a value is."""
+    views = {value: value.view(chunk) for step in segment for value in step.values}
+    for step in segment:
+        yield from step.calls(chunk, *(v and views[v] for v in (*step.reads, *step.writes)))
+
+
+def _segments(steps: list[Step]) -> list[list[Step]]:
+    segments: list[list[Step]] = []
+    for step in steps:
+        last = segments[-1][-1] if segments else None
+        if last is None or last.settle is not None or last.scope is not step.scope:
+            segments.append([])
+        segments[-1].append(step)
+    return segments
+
+
+def _done_again(segments: list[list[Step]]) -> list[list[Step]]:
+    """The segments, with the steps in front that each of them does again."""
+    makers = {v: step for segment in segments for step in segment for v in step.writes}
+    return [_with_doubles(segment, makers) for segment in segments]
+
+
+def _with_doubles(segment: list[Step], makers: dict[Value | None, Step]) -> list[Step]:
+    own = {v for step in segment for v in step.writes}
+    doubles: dict[Value | None, Value] = {}
+    added: list[Step] = []
+
+    def on_doubles(step: Step) -> Step:
+        for value in step.reads:
+            maker = makers.get(value)
+            if maker is not None and maker.again and value not in own and value not in doubles:
+                again = on_doubles(maker)
+                doubles.update({v: Value(v.shape, v.dtype) for v in maker.writes if v is not None})
+                writes = tuple(doubles.get(v) for v in maker.writes)
+                added.append(dataclasses.replace(again, writes=writes))
+        return dataclasses.replace(step, reads=tuple(doubles.get(v, v) for v in step.reads))
+
+    rest = [on_doubles(step) for step in segment]
+    return added + rest
+
+
+def _crossing(segments: list[list[Step]], stored: Sequence[Value]) -> set[Value]:
+    """The values that are touched in more than one segment, or by a step on the whole batch."""
+    homes: dict[Value, int] = {}
+    crossing = set(stored)
+    for index, segment in enumerate(segments):
+        for step in segment:
+            for value in step.values:
+                if step.scope is not Scope.CHUNKS or homes.setdefault(value, index) != index:
+                    crossing.add(value)
+    return crossing
+
+
+def _give_stores(
+    segments: list[list[Step]],
+    crossing: set[Value],
+    stored: Sequence[Value],
+    team: Team,
+    free: list[AnyArray],
+) -> None:
+    """Memory for the whole batch, taken over from values that nobody touches any more."""
+    last_use = {v: step for segment in segments for step in segment for v in step.values}
+    held: dict[Value, AnyArray] = {}
+    for segment in segments:
+        ended: dict[Value, AnyArray] = {}
+        for step in segment:
+            ending = [v for v in step.reads if v in held and last_use[v] is step]
+            if step.in_place:
+                ended |= {v: held.pop(v) for v in ending}
+            for value in [v for v in step.writes if v in crossing and v.store is None]:
+                size = value.bytes * team.batch
+                # In the same segment from one of the same shape, whose part each chunk has done with.
+                same = [v for v in ended if (v.shape, v.dtype) == (value.shape, value.dtype)]
+                taken = same and step.scope is Scope.CHUNKS
+                memory = ended.pop(same[0]) if taken else _take(free, size, team)
+                value.store = memory[:size].view(value.dtype).reshape(team.batch, value.size)
+                if value not in stored:
+                    held[value] = memory
+            ended |= {v: held.pop(v) for v in ending if v in held}
+        free += ended.values()
+    # What is written and never read.
+    free += held.values()
+
+
+def _take(free: list[AnyArray], size: int, team: Team) -> AnyArray:
+    fitting = [memory for memory in free if memory.nbytes >= size]
+    if not fitting:
+        return team.shared((size,), np.uint8)
+    best = min(fitting, key=lambda memory: memory.nbytes)
+    free[:] = [memory for memory in free if memory is not best]
+    return best
+
+
+def _give_slots(segment: list[Step], crossing: set[Value]) -> None:
+    """Numbers of the workers' buffers, as few as the values that live at the same time need."""
+    last_use = {v: i for i, step in enumerate(segment) for v in step.values}
+    free: list[int | None] = []
+    count = 0
+    for index, step in enumerate(segment):
+        made = [v for v in step.writes if v is not None and v not in crossing]
+        ending = [v for v in step.values if v not in crossing and last_use[v] == index]
+        # Element-wise steps may write over what nobody reads again: half the cache traffic.
+        if (
+            step.in_place
+            and made
+            and (first := step.reads[0]) in ending
+            and first.bytes == made[0].bytes
+        ):
+            free.append(first.slot)
+            ending = [v for v in ending if v is not first]
+        for value in made:
+            if not free:
+                free, count = [count], count + 1
+            value.slot = free.pop()
+        free += [v.slot for v in dict.fromkeys(ending) if v.slot is not None]

@@ -1,0 +1,1 @@
+"""What several backends use: checks of plans, the CUDA driver, fusion."""

@@ -1,0 +1,1 @@
+"""TensorFlow, on CPU or GPU."""

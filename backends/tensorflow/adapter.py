@@ -1,0 +1,248 @@
+"""The TensorFlow backend: one plain `tf.function` a step, XLA off, no Keras.
+
+This file holds the session; ops, variables, update rules and the process-wide runtime are in the
+``tensorflow_….py`` files beside it, which are imported when a session is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.errors import BackendUnavailable
+from dlbench.spec.training import CrossEntropy
+from dlbench.spec.workload import Weights, Workload
+
+from ..shared.cuda_driver import device_uuids
+from ..shared.plan_checks import NEEDS_GPU, check_arithmetic, cuda_index
+
+Batch = tuple[Any, Any]
+MODE = "graph"
+_ONLY_GPU = "GPU:0"
+"""What TensorFlow calls the one GPU that is visible to it."""
+
+
+class Adapter:
+    """Opens TensorFlow sessions on ``cpu`` and on CUDA devices, by index or UUID; one device a process."""
+
+    def info(self) -> BackendInfo:
+        """TensorFlow's version, its devices, and the libraries that compute beneath it.
+
+        Raises
+        ------
+        BackendUnavailable : TensorFlow is not installed or cannot be imported.
+        """
+        tf = _require_tensorflow()
+        from . import runtime
+
+        devices = [Device("cpu", "CPU")]
+        no_gpu = ""
+        try:
+            named = zip(_cuda_devices(), runtime.gpu_names(), strict=True)
+            devices += [
+                Device(f"cuda:{index}", name, uuid or "")
+                for index, (uuid, name) in enumerate(named)
+            ]
+        except BackendUnavailable as error:
+            # the CPU is left
+            no_gpu = error.reason
+        return BackendInfo(tf.__version__, tuple(devices), MODE, runtime.libraries(), no_gpu=no_gpu)
+
+    def start(self, plan: Plan) -> None:
+        """Starts TensorFlow's runtime, with a first product and a first convolution.
+
+        Raises
+        ------
+        BackendUnavailable, PlanRefused : as for `open`.
+        """
+        _start(plan)
+
+    def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
+        """A session at `weights`, with a fresh optimizer. Graphs are traced by the first calls.
+
+        Raises
+        ------
+        BackendUnavailable : TensorFlow or the CUDA device is not there.
+        PlanRefused : a precision other than ``fp32``, a mode other than ``graph``, an unknown
+            device, or another device than an earlier session of this process had.
+        """
+        return Session(plan, workload, weights, _start(plan))
+
+
+class Session:
+    """One workload as variables and two graphs over them, for batches of the plan's size only."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        workload: Workload,
+        weights: Weights,
+        facts: Mapping[str, str | int],
+    ) -> None:
+        import tensorflow as tf
+
+        from .network import Network
+        from .optimizers import Rule
+
+        self._tf = tf
+        self._facts = dict(facts)
+        self._workload = workload
+        self._network = Network(workload.nodes, plan.seed)
+        self._rate = tf.Variable(workload.optimizer.learning_rate, trainable=False)
+        self._learning_rate = workload.optimizer.learning_rate
+        self._rule = Rule(workload.optimizer, self._network.trainable, self._rate)
+        self._batch = plan.batch
+        # Without an input signature, which would be checked at each call (13 µs); `upload` sees to it
+        # that shapes never change and nothing is traced twice.
+        self._step = tf.function(self._trace_step, autograph=False, jit_compile=False)
+        self._logits = tf.function(self._trace_logits, autograph=False, jit_compile=False)
+        self.load(weights)
+        if self._facts["device"] != "cpu":
+            # what the set-up needed is not the workload's
+            tf.config.experimental.reset_memory_stats(_ONLY_GPU)
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """Device, threads, whether TF32 was seen in products, whether oneDNN takes part; on a GPU also which,
+        cuDNN's settings, and the most memory that tensors have had there."""
+        if self._facts["device"] == "cpu":
+            return self._facts
+        seen = self._tf.config.experimental.get_memory_info(_ONLY_GPU)
+        return self._facts | {"peak_device_memory_bytes": int(seen["peak"])}
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._learning_rate = value
+        self._rate.assign(value)
+
+    def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
+        """Copies on the device, images channels last.
+
+        Raises
+        ------
+        ValueError : the batch has not the plan's size.
+        """
+        if len(inputs) != self._batch:
+            raise ValueError(f"a batch of {len(inputs)} in a session for batches of {self._batch}")
+        if isinstance(self._workload.loss, CrossEntropy):
+            wanted: npt.NDArray[Any] = np.array(targets, np.int64)
+        else:
+            shaped = targets.reshape(len(targets), *self._workload.output_shape)
+            wanted = _to_channels_last(shaped)
+        # TensorFlow may keep the array it is given instead of copying it; these are ours.
+        return self._tf.constant(_to_channels_last(inputs)), self._tf.constant(wanted)
+
+    def infer(self, batch: Batch) -> Any:
+        """Logits in inference mode, left on the device."""
+        return self._logits(batch[0])
+
+    def train_step(self, batch: Batch) -> Any:
+        """One optimizer step; the mean loss before it, left on the device."""
+        return self._step(batch[0], batch[1])
+
+    def download(self, result: Any) -> npt.NDArray[np.float32]:
+        """A copy of the result, images channels first."""
+        array = result.numpy()
+        canonical = array.transpose(0, 3, 1, 2) if array.ndim == 4 else array
+        return np.array(canonical, np.float32, order="C")
+
+    def weights(self) -> Weights:
+        """Copies of all parameters and running statistics."""
+        return self._network.read()
+
+    def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
+        """Replaces all parameters and running statistics."""
+        self._network.write(weights)
+        if not keep_optimizer:
+            self._rule.reset()
+
+    def synchronize(self) -> None:
+        """Waits for the GPU; on the CPU a `tf.function` is done when its call returns."""
+        if self._facts["device"] != "cpu":
+            # what tf.test.experimental.sync_devices() does, for the one device that has a queue: on every device
+            # it takes longer, and every timing ends with it
+            with self._tf.device(_ONLY_GPU):
+                self._tf.raw_ops.SyncDevice()
+
+    def _trace_step(self, inputs: Any, targets: Any) -> Any:
+        tf = self._tf
+        variables = self._network.trainable
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            outputs = self._network(inputs, training=True)
+            if isinstance(self._workload.loss, CrossEntropy):
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs)
+            else:
+                losses = tf.math.squared_difference(outputs, targets)
+            loss = tf.math.reduce_mean(losses)
+        self._rule.apply(tape.gradient(loss, variables))
+        return loss
+
+    def _trace_logits(self, inputs: Any) -> Any:
+        return self._network(inputs, training=False)
+
+
+def _cuda_devices() -> list[str | None]:
+    """The UUIDs of TensorFlow's GPUs, in its order; none where the driver has no device either.
+
+    Raises
+    ------
+    BackendUnavailable : this TensorFlow cannot use what there is, and what would change that.
+    """
+    tf = _require_tensorflow()
+    from . import runtime
+
+    if not tf.test.is_built_with_cuda():
+        raise BackendUnavailable(
+            f"no CUDA device: TensorFlow {tf.__version__} was built for the CPU alone",
+            f"{NEEDS_GPU} and  pip install 'dlbench[tensorflow-cuda]'",
+        )
+    found = runtime.gpu_uuids()
+    if not found and device_uuids():
+        # TensorFlow tells the reason to its log alone
+        raise BackendUnavailable(
+            f"TensorFlow {tf.__version__} cannot use the GPU that the driver has; perhaps it does not find"
+            f" the libraries of CUDA {runtime.libraries().get('cuda', '')}".rstrip(),
+            "pip install 'dlbench[tensorflow-cuda]'; what is missing is told by "
+            "python -c 'import tensorflow; tensorflow.config.list_physical_devices(\"GPU\")'",
+        )
+    return found
+
+
+def _start(plan: Plan) -> Mapping[str, str | int]:
+    """Starts the runtime, if it does not run yet, as the plan wants it; a session's facts."""
+    check_arithmetic(plan, "tensorflow", MODE)
+    index = cuda_index(plan.device, _cuda_devices)
+    _require_tensorflow()
+    from . import runtime
+
+    return runtime.start(plan.threads, index)
+
+
+def _require_tensorflow() -> Any:
+    remedy = "pip install 'dlbench[tensorflow]'"
+    try:
+        return importlib.import_module("tensorflow")
+    except ModuleNotFoundError as error:
+        reason = "TensorFlow is not installed"
+        if error.name != "tensorflow":
+            reason = f"TensorFlow cannot be imported ({error})"
+        raise BackendUnavailable(reason, remedy) from error
+    except (ImportError, OSError) as error:
+        raise BackendUnavailable(f"TensorFlow cannot be imported ({error})", remedy) from error
+
+
+def _to_channels_last(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """A copy N×H×W×C of N×C×H×W, or of N×F as it is."""
+    last = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+    return np.array(last, np.float32, order="C")

@@ -1,0 +1,141 @@
+"""Sets up TensorFlow's process-wide runtime for one plan, and reports what it came to.
+
+TensorFlow reads threads and visible devices once, when its runtime starts, and keeps them for the
+life of the process; that is why none of this can belong to a session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from dlbench.errors import PlanRefused
+
+from ..shared.cuda_driver import device_uuids, loaded_cudnn
+
+
+def start(threads: int, gpu: int | None) -> dict[str, str | int]:
+    """Starts the runtime with `threads` threads on GPU number `gpu` alone (None: on the CPU alone).
+
+    Returns a session's facts: ``device``, ``threads``, ``interop_threads``, ``tf32``, ``onednn``; on a GPU also
+    ``device_name``, ``device_uuid``, ``cudnn`` and ``cudnn_benchmark``.
+
+    Raises
+    ------
+    PlanRefused : the runtime already runs in this process on another device.
+    """
+    devices = tf.config.list_physical_devices("GPU")
+    wanted = [] if gpu is None else [devices[gpu]]
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        if devices:
+            tf.config.set_visible_devices(wanted, "GPU")
+            for device in wanted:
+                tf.config.experimental.set_memory_growth(device, True)
+    except RuntimeError:
+        # Started by an earlier session. Its threads stay and are reported; its device must fit.
+        if tf.config.get_visible_devices("GPU") != wanted:
+            raise PlanRefused("tensorflow keeps one device for the life of a process") from None
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    started = _start_pool()
+    facts: dict[str, str | int] = {
+        "device": "cpu" if gpu is None else f"cuda:{gpu}",
+        # beside a GPU the driver starts threads too, which cannot be told from the pool's
+        "threads": _asked("intra") if gpu is not None or not started else started,
+        "interop_threads": _asked("inter"),
+        "tf32": "on" if _rounds_inputs() else "off",
+        "onednn": "on" if onednn_enabled() else "off",
+    }
+    if gpu is not None:
+        facts["device_name"] = _gpu_name(devices[gpu])
+        facts["device_uuid"] = gpu_uuids()[gpu] or "unknown"
+        # behind the probe for TF32, whose convolution has loaded it
+        facts["cudnn"] = loaded_cudnn() or "unknown"
+        facts["cudnn_benchmark"] = "on" if autotunes(os.environ) else "off"
+    return facts
+
+
+def libraries() -> dict[str, str]:
+    """What TensorFlow says it was built with: oneDNN's switch, and CUDA's and cuDNN's versions."""
+    built = dict(tf.sysconfig.get_build_info())
+    found = {"onednn": "on" if onednn_enabled() else "off"}
+    for name in ("cuda", "cudnn"):
+        if built.get(f"{name}_version"):
+            found[name] = str(built[f"{name}_version"])
+    return found
+
+
+def gpu_names() -> list[str]:
+    """Every GPU's name, in CUDA's order. Does not start the runtime."""
+    return [_gpu_name(device) for device in tf.config.list_physical_devices("GPU")]
+
+
+def gpu_uuids() -> list[str | None]:
+    """Every GPU's UUID, in TensorFlow's order, which is the driver's; None where that cannot be read."""
+    count, uuids = len(tf.config.list_physical_devices("GPU")), device_uuids()
+    return list(uuids) if len(uuids) == count else [None] * count
+
+
+def autotunes(environment: Mapping[str, str]) -> bool:
+    """Whether TensorFlow tries cuDNN's algorithms out, which is its default and has no other switch."""
+    word = environment.get("TF_CUDNN_USE_AUTOTUNE", "1").strip().lower()
+    return word not in ("0", "false")
+
+
+def onednn_enabled() -> bool:
+    """Whether oneDNN's kernels take part; False where TensorFlow does not say."""
+    # No public function tells; the environment variable alone does not (its default varies).
+    with contextlib.suppress(ImportError, AttributeError):
+        port = importlib.import_module("tensorflow.python.util._pywrap_util_port")
+        return bool(port.IsMklEnabled())
+    return False
+
+
+def _gpu_name(device: Any) -> str:
+    return str(tf.config.experimental.get_device_details(device).get("device_name", device.name))
+
+
+@functools.cache
+def _start_pool() -> int:
+    """Starts the runtime and counts the threads of its intra-op pool; 0 where that cannot be seen.
+
+    The pool's threads are the new ones that the runtime gave no name of its own. Cached because the
+    count can be taken only while they start.
+    """
+    before = _unnamed_threads()
+    tf.config.list_logical_devices()
+    return _unnamed_threads() - before
+
+
+def _unnamed_threads() -> int:
+    names = []
+    for task in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # a thread that ended meanwhile
+            names.append(task.read_text())
+    return sum(not name.startswith("tf_") for name in names)
+
+
+def _asked(pool: str) -> int:
+    """The setting in force, where threads cannot be counted: the API's, else the environment's."""
+    number = int(getattr(tf.config.threading, f"get_{pool}_op_parallelism_threads")())
+    return number or int(os.environ.get(f"TF_NUM_{pool.upper()}OP_THREADS", os.cpu_count() or 1))
+
+
+def _rounds_inputs() -> bool:
+    """Whether matrix products or convolutions round their inputs to fewer bits than float32 has.
+
+    1 + 2⁻¹² becomes 1 in TF32 and bfloat16; summed 256 times it shows.
+    """
+    value = 1 + 2.0**-12
+    product = tf.linalg.matmul(tf.fill((256, 256), value), tf.ones((256, 256)))
+    response = tf.nn.conv2d(tf.fill((8, 8, 8, 256), value), tf.ones((1, 1, 256, 64)), 1, "VALID")
+    lowest = min(float(tf.reduce_min(product)), float(tf.reduce_min(response)))
+    return lowest < 256 * value

@@ -1,0 +1,1 @@
+"""PyTorch with cuDNN, or its CPU build."""

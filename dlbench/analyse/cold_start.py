@@ -1,0 +1,269 @@
+"""The cold-start ledger: what a case costs before its steps are what they stay, and when that has paid off.
+
+A row's median hides what came before it: starting the interpreter, importing the framework, waking the
+device, building the network, compiling. Whoever runs a few hundred steps pays for that as well, so it is
+told apart, and held against a row that starts faster.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlbench.analyse.outcomes import Outcome
+from dlbench.analyse.speedup import circumstances, row_name, split_baseline
+from dlbench.analyse.statistics import median, process_summary, ratio
+from dlbench.errors import UsageError
+from dlbench.record.schema import Case, Process
+
+COLUMNS: Mapping[str, str] = {
+    "interpreter_s": "float64",
+    "import_s": "float64",
+    "device_start_s": "float64",
+    "build_s": "float64",
+    "compile_s": "float64",
+    "steps_until_steady": "float64",
+    "cold_start_s": "float64",
+    "cold_start_processes": "object",
+    "against": "object",
+    "payback": "object",
+    "payback_steps": "float64",
+    "payback_steps_low": "float64",
+    "payback_steps_high": "float64",
+    "payback_reason": "object",
+}
+"""Columns that the ledger adds to the table, and how pandas holds them. See `ColdStart` and `Payback`; `against`
+is the row (``torch:cpu eager``) that the last five refer to."""
+
+_IN_A_ROW = 3
+_COLD_QUANTILE = 0.95
+_JUMP = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ColdStart:
+    """What the processes of a case spent before their steps were steady, each a median over processes (s).
+
+    Attributes
+    ----------
+    interpreter_s : from starting the process to the adapter: Python, NumPy, the harness' own modules.
+    import_s : the framework, and what it looks up about its devices.
+    device_start_s : waking the device: threads, contexts, the libraries' first use. None where the backend does
+        not tell it apart; it is then in `build_s`, or in the first step.
+    build_s : opening the session: the network, its weights, whatever is compiled there.
+    compile_s : what the steps until steady took beyond as many steady ones: compilation, autotuning, first
+        touches of memory.
+    steps_until_steady : see the function of that name.
+    total_s : all of them together, so that n steps take ``total_s + n · step``.
+    processes : how many processes have all of this.
+    """
+
+    interpreter_s: float
+    import_s: float
+    device_start_s: float | None
+    build_s: float
+    compile_s: float
+    steps_until_steady: float
+    total_s: float
+    processes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Payback:
+    """When a row has paid for a slower start with faster steps.
+
+    Attributes
+    ----------
+    verdict : ``after`` so many steps it has caught up with the other; ``never``, since it starts later and its
+        steps are no shorter; ``at once``, since neither is longer; ``until`` so many steps it is ahead, and
+        behind from then on; ``unknown``.
+    steps : that number; None for the other verdicts.
+    low, high : the same with the bounds of the interval of the ratio of the steps, both cold starts at their
+        medians.
+    reason : why it is unknown.
+    """
+
+    verdict: str
+    steps: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+def steps_until_steady(early_ns: Sequence[int], steady_ns: Sequence[int]) -> int | None:
+    """How many of a process' first steps are not yet what its steps stay at.
+
+    A step is like the steady ones when it is no longer than 95 % of them. The first three such steps in a row
+    end the beginning, unless a later step of the warm-up takes more than five times as long as a steady one:
+    that is a compilation, which may come late.
+
+    Parameters
+    ----------
+    early_ns : the steps before sampling, the very first included (ns).
+    steady_ns : the sampled steps (ns).
+
+    Returns
+    -------
+    None where no three steps in a row are like the steady ones.
+    """
+    usual = float(np.quantile(np.asarray(steady_ns, np.float64), _COLD_QUANTILE))
+    durations = [*early_ns, *steady_ns]
+    like = [duration <= usual for duration in durations]
+    starts = range(len(like) - _IN_A_ROW + 1)
+    first = next((start for start in starts if all(like[start : start + _IN_A_ROW])), None)
+    if first is None:
+        return None
+    jump = _JUMP * median(steady_ns)
+    late = [number for number, duration in enumerate(early_ns, 1) if duration > jump]
+    return max([first, *late])
+
+
+def cold_start(processes: Sequence[Process]) -> ColdStart | None:
+    """What the processes of one case spent at the beginning; None where no process tells all of it.
+
+    A process that never became steady has no end of its beginning and is left out.
+    """
+    parts = [each for each in map(_parts, processes) if each is not None]
+    if not parts:
+        return None
+    middle = {name: median([each[name] for each in parts]) for name in parts[0]}
+    device = [line.seconds["device"] for line in processes if "device" in line.seconds]
+    return ColdStart(
+        interpreter_s=middle["interpreter"],
+        import_s=middle["import"],
+        device_start_s=median(device) if device else None,
+        build_s=middle["open"],
+        compile_s=middle["compile"],
+        steps_until_steady=middle["steps"],
+        total_s=middle["total"],
+        processes=len(parts),
+    )
+
+
+def payback(
+    cold_s: float | None,
+    medians_s: Mapping[int, float],
+    other_cold_s: float | None,
+    other_medians_s: Mapping[int, float],
+) -> Payback:
+    """When a row has paid for its start against another one.
+
+    Parameters
+    ----------
+    cold_s, other_cold_s : their cold starts (s), None where unknown.
+    medians_s, other_medians_s : their process medians of a step (s) by round.
+    """
+    if not medians_s or not other_medians_s:
+        return Payback("unknown", reason="a row has no step time")
+    if cold_s is None or other_cold_s is None:
+        return Payback("unknown", reason="a row's start is unknown")
+    extra_s = cold_s - other_cold_s
+    other_s = median(list(other_medians_s.values()))
+    faster = ratio(other_medians_s, medians_s)
+    interval = faster.interval
+    if interval is None:
+        return Payback("unknown", reason="one process says nothing about how far steps scatter")
+    if not interval.excludes(1.0):
+        return Payback("unknown", reason="the steps cannot be told apart")
+    shorter = faster.value > 1
+    if extra_s == 0 or shorter == (extra_s < 0):
+        return Payback("at once" if shorter else "never")
+    ratios = (faster.value, interval.low, interval.high)
+    # the time that a step saves: other · (1 − 1 / faster)
+    middle, *bounds = (extra_s / (other_s * (1 - 1 / each)) for each in ratios)
+    return Payback("after" if shorter else "until", middle, min(bounds), max(bounds))
+
+
+class Ledger:
+    """The cells of `COLUMNS` for the outcomes of one record.
+
+    Parameters
+    ----------
+    found : its outcomes.
+    against : the ``backend:device`` that every row is held against; None for a row of the same backend and device
+        in the mode ``eager``.
+
+    Raises
+    ------
+    UsageError : `against` is no ``backend:device``.
+    """
+
+    def __init__(self, found: Sequence[Outcome], against: str | None) -> None:
+        if against is not None:
+            split_baseline(against)
+        self._against = against
+        timed = [outcome for outcome in found if outcome.medians_s]
+        self._cold = {outcome.case: cold_start(outcome.processes) for outcome in timed}
+        self._there: dict[Hashable, list[Outcome]] = {}
+        for outcome in timed:
+            there = (row_name(outcome.case), circumstances(outcome.case))
+            self._there.setdefault(there, []).append(outcome)
+
+    def cells(self, outcome: Outcome) -> dict[str, Any]:
+        """The row's cells; none for one without figures."""
+        if outcome.case not in self._cold:
+            return {}
+        cold = self._cold[outcome.case]
+        row: dict[str, Any] = {}
+        if cold is not None:
+            row = dataclasses.asdict(cold)
+            row["cold_start_s"] = row.pop("total_s")
+            row["cold_start_processes"] = row.pop("processes")
+        other = self._other(outcome.case)
+        if other is None or other.case == outcome.case:
+            return row
+        other_cold = self._cold[other.case]
+        paid = payback(
+            cold.total_s if cold else None,
+            outcome.medians_s,
+            other_cold.total_s if other_cold else None,
+            other.medians_s,
+        )
+        return row | {
+            "against": f"{row_name(other.case)} {other.case.mode}".strip(),
+            "payback": paid.verdict,
+            "payback_steps": paid.steps,
+            "payback_steps_low": paid.low,
+            "payback_steps_high": paid.high,
+            "payback_reason": paid.reason,
+        }
+
+    def _other(self, case: Case) -> Outcome | None:
+        name = self._against or row_name(case)
+        there = self._there.get((name, circumstances(case)), [])
+        eager = [outcome for outcome in there if outcome.case.mode == "eager"]
+        return next(iter(eager or (there if self._against else [])), None)
+
+
+def check_against(against: str, cases: Sequence[Case]) -> None:
+    """Refuses a row to hold others against that is none of the cases.
+
+    Raises
+    ------
+    UsageError : with what there is.
+    """
+    split_baseline(against)
+    there = dict.fromkeys(map(row_name, cases))
+    if against not in there:
+        raise UsageError(f"--against {against!r} matches no row; the rows are: {', '.join(there)}")
+
+
+def _parts(line: Process) -> dict[str, float] | None:
+    """A process' beginning by part (s), ``steps``, and the ``total``."""
+    seconds = line.seconds
+    if line.first_step_ns is None or line.steady is False or not line.timings_ns:
+        return None
+    if not {"interpreter", "import", "open"} <= seconds.keys():
+        return None
+    early_ns = [line.first_step_ns, *line.warmup_ns]
+    steps = steps_until_steady(early_ns, line.timings_ns)
+    if steps is None:
+        return None
+    first = [*early_ns, *line.timings_ns][:steps]
+    compile_s = max(0.0, sum(first) * 1e-9 - steps * process_summary(line.timings_ns))
+    parts = {name: seconds[name] for name in ("interpreter", "import", "open")}
+    total = sum(parts.values()) + seconds.get("device", 0.0) + compile_s
+    return parts | {"compile": compile_s, "steps": float(steps), "total": total}

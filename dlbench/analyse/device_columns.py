@@ -1,0 +1,51 @@
+"""What processes saw of the device they ran on, as cells of the table.
+
+A device is named by what was observed there and not by what was asked for, since an index means another GPU as
+soon as an environment variable says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dlbench.analyse.statistics import median, process_summary
+from dlbench.record.schema import Process
+
+COLUMNS: Mapping[str, str] = {
+    "device_name": "object",
+    "device_uuid": "object",
+    "tf32": "object",
+    "cudnn": "object",
+    "cudnn_benchmark": "object",
+    "device_s": "float64",
+    "peak_device_memory_bytes": "float64",
+}
+"""`device_s` is the median over processes of the median step by the device's own clock (s),
+`peak_device_memory_bytes` the most that the framework's own allocator had in use in any process."""
+
+PEAK_MEMORY = "peak_device_memory_bytes"
+"""The fact by which a session tells its allocator's peak (bytes)."""
+
+
+def device_cells(processes: Sequence[Process]) -> dict[str, str | float]:
+    """The cells of a row from the processes that measured it; what none of them saw is left out."""
+    cells: dict[str, str | float] = {}
+    for name in ("device_name", "device_uuid", "tf32", "cudnn", "cudnn_benchmark"):
+        seen = dict.fromkeys(str(_observed(line, name)) for line in processes)
+        seen.pop("None", None)
+        if seen:
+            cells[name] = " and ".join(seen)
+    medians_s = [process_summary(line.device_ns) for line in processes if line.device_ns]
+    if medians_s:
+        cells["device_s"] = median(medians_s)
+    peaks = [line.facts.get(PEAK_MEMORY) for line in processes]
+    known = [peak for peak in peaks if isinstance(peak, int)]
+    if known:
+        cells[PEAK_MEMORY] = float(max(known))
+    return cells
+
+
+def _observed(line: Process, name: str) -> str | int | None:
+    """A fact of the session; cuDNN's version also from the libraries, when no session told it."""
+    fact = line.facts.get(name)
+    return line.libraries.get("cudnn") if fact is None and name == "cudnn" else fact

@@ -1,0 +1,205 @@
+"""Whether processes were disturbed while they were timed, and by what: a pure rule on what was watched.
+
+A contended machine lies without scattering, so spread cannot tell. The rule asks who else had the processor,
+and whether this process had all that was planned for it. What is unknown accuses nobody.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from dlbench.host.interference import over, spins
+from dlbench.record.facts import Surroundings
+from dlbench.record.schema import Case, Process, Record, Telemetry, Wait
+from dlbench.telemetry.causes import device_causes
+from dlbench.text import plural
+
+OTHER_CORES = 0.15
+"""What others may use of the cores that the threads need, on average: the system's own housekeeping, and the
+harness, stay below a tenth."""
+SPARE_SHARE = 0.5
+"""Of the cores that the threads leave free, what others may use besides: caches and memory are shared."""
+STOLEN_SHARE = 0.02
+"""Of the cores in use, what the hypervisor may give to others."""
+THROTTLED_SHARE = 0.01
+MEMORY_WAITING_SHARE = 0.05
+CANARY_FACTOR = 1.3
+"""How much longer the canary may take than it did at its best: clocks move by less on a machine at rest."""
+_TICK_S = 0.004
+"""At which the kernel looks who has a core; the time that it ascribes scatters by the root of their number."""
+_STEP_S = 0.01
+"""In which it tells times."""
+_LASTING = ("confined", "a quota", "held back")
+
+SPINNING = "its threads spin at barriers, which makes it worse: try OMP_WAIT_POLICY=passive"
+
+Key = tuple[Case, int, int]
+"""A case, a round and an attempt: one process."""
+
+
+def causes(seen: Surroundings | None, threads: int) -> tuple[str, ...]:
+    """What kept `threads` threads from having the machine for themselves, in words; empty when nothing did.
+
+    What others had is compared with `OTHER_CORES` and what counting by ticks may add by chance: two standard
+    deviations, √(threads · tick / window). A window of 10 ms accuses nobody.
+    """
+    if seen is None:
+        return ()
+    found = []
+    usable, granted, quota = seen.usable_cores, seen.granted_cores, seen.quota_cores
+    if usable is not None and usable < threads:
+        found.append(f"confined to {_cores(usable)} for {plural(threads, 'thread')}")
+    elif usable is not None and granted is not None and usable <= threads < granted:
+        found.append(f"confined to {usable} of {_cores(granted)}")
+    if quota is not None and quota < threads:
+        found.append(f"a quota of {_cores(quota)} for {plural(threads, 'thread')}")
+    if seen.throttled_share is not None and seen.throttled_share > THROTTLED_SHARE:
+        share = min(100 * seen.throttled_share, 100.0)
+        found.append(f"held back by its quota {share:.0f} % of the time")
+    window_s = max(seen.window_s, 1e-9)
+    spare = max((usable or threads) - threads, 0)
+    allowed = OTHER_CORES + SPARE_SHARE * spare + math.sqrt(threads * _TICK_S / window_s)
+    if seen.other_cores is not None and seen.other_cores > allowed:
+        found.append(f"other processes had {_cores(seen.other_cores)}")
+    allowed = threads * (STOLEN_SHARE + _STEP_S / window_s)
+    if seen.stolen_cores is not None and seen.stolen_cores > allowed:
+        found.append(f"the hypervisor took {_cores(seen.stolen_cores)}")
+    waiting = seen.memory_waiting_share
+    if waiting is not None and waiting > MEMORY_WAITING_SHARE:
+        found.append(f"processes waited for memory {100 * waiting:.0f} % of the time")
+    return tuple(found)
+
+
+def passes(causes: Sequence[str]) -> bool:
+    """Whether one of these may pass: who else is there may go, what this process is granted will not change."""
+    return any(not cause.startswith(_LASTING) for cause in causes)
+
+
+def canary_cause(canary_ns: Sequence[int], best_ns: int | None) -> tuple[str, ...]:
+    """The same for the canary before and after the timings, against its best in all of the run; one that was held
+    up once, at either end, tells of a moment and not of the timings."""
+    if not canary_ns or not best_ns or min(canary_ns) <= CANARY_FACTOR * best_ns:
+        return ()
+    return (f"a fixed piece of work took {min(canary_ns) / best_ns:.1f} times as long as at best",)
+
+
+def of_process(
+    process: Process, beside: Sequence[Telemetry] = (), best_canary_ns: int | None = None
+) -> tuple[str, ...]:
+    """What disturbed a process while it was timed.
+
+    Parameters
+    ----------
+    beside : what was sampled beside it.
+    best_canary_ns : the canary at its best beside the same backend; frameworks whose threads spin slow it down
+        themselves.
+    """
+    return (
+        *causes(process.during, process.case.threads),
+        *device_causes(process, beside),
+        *canary_cause(process.canary_ns, best_canary_ns),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """What the watch saw over a whole record.
+
+    Attributes
+    ----------
+    beside : what was sampled beside each process.
+    best_canary_ns : the canary at its best beside each backend.
+    all_along : what disturbed the run as a whole: the time from the beginning of each measuring process to its end,
+        and the time that the run waited.
+    """
+
+    beside: Mapping[Key, Sequence[Telemetry]]
+    best_canary_ns: Mapping[str, int]
+    all_along: tuple[str, ...]
+
+    def causes(self, process: Process) -> tuple[str, ...]:
+        """What disturbed one of its processes."""
+        beside = self.beside.get(key(process), ())
+        return of_process(process, beside, self.best_canary_ns.get(process.case.backend))
+
+
+def watched(record: Record) -> Watched:
+    """What was seen in all of a record."""
+    beside: dict[Key, list[Telemetry]] = {}
+    best_ns: dict[str, int] = {}
+    windows: list[Surroundings] = []
+    threads = 1
+    for line in record.lines:
+        if isinstance(line, Telemetry):
+            beside.setdefault(key(line), []).append(line)
+        elif isinstance(line, Process):
+            threads = max(threads, line.case.threads)
+            windows += [seen for seen in (line.before, line.during, line.after) if seen]
+            for ns in line.canary_ns:
+                best_ns[line.case.backend] = min(ns, best_ns.get(line.case.backend, ns))
+        elif isinstance(line, Wait):
+            windows.append(line.seen)
+    passing = (cause for cause in causes(over(windows), threads) if passes([cause]))
+    return Watched(beside, best_ns, tuple(passing))
+
+
+def key(line: Process | Telemetry) -> Key:
+    """Which process a line is about."""
+    return line.case, line.round, line.attempt
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """What the processes of a case say about the machine they ran on.
+
+    Attributes
+    ----------
+    kept : of each round the process that counts: the first that was not disturbed, else the last.
+    disturbed : whether one of those was disturbed while it was timed, or the run as a whole; None where the system
+        does not tell.
+    text : by what, what was disturbed besides and measured again, and advice.
+    """
+
+    kept: tuple[Process, ...]
+    disturbed: bool | None
+    text: str
+
+
+def judge(processes: Iterable[Process], seen: Watched) -> Judgement:
+    """Which processes of a case count, and how disturbed it was."""
+    rounds: dict[int, list[tuple[Process, tuple[str, ...]]]] = {}
+    for process in processes:
+        rounds.setdefault(process.round, []).append((process, seen.causes(process)))
+    chosen = [
+        next((number for number, (_, found) in enumerate(tried) if not found), len(tried) - 1)
+        for tried in rounds.values()
+    ]
+    pairs = list(zip(rounds.values(), chosen, strict=True))
+    kept = tuple(tried[number][0] for tried, number in pairs)
+    during = [tried[number][1] for tried, number in pairs]
+    again = [found for tried, number in pairs for _, found in tried[:number]]
+    parts = _told(during, f"in {{}} of {plural(len(kept), 'process')}")
+    parts += _told([seen.all_along], "on average over the whole run")
+    parts += _told(again, "in {} more, measured again")
+    disturbed: bool | None = any(during) or bool(seen.all_along)
+    if disturbed and any(spins(process.facts) for process in kept):
+        parts.append(SPINNING)
+    if not disturbed and not any(p.during and p.during.other_cores is not None for p in kept):
+        disturbed = None
+    return Judgement(kept, disturbed, "; ".join(parts))
+
+
+def _told(found: Sequence[tuple[str, ...]], where: str) -> list[str]:
+    """The causes in words, those of the process that has the most, and in how many there are any."""
+    some = [causes for causes in found if causes]
+    if not some:
+        return []
+    most: tuple[str, ...] = max(some, key=len)
+    return [f"{', '.join(most)} {where.format(len(some))}"]
+
+
+def _cores(count: float) -> str:
+    shown = f"{count:.2g}"
+    return "1 core" if shown == "1" else f"{shown} cores"

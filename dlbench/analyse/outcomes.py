@@ -1,0 +1,281 @@
+"""What became of each case of a record: every line about a case drawn together into one judgement.
+
+A record holds facts in the order in which they happened. Here they are gathered by case, and the
+rule is that the worst thing that happened to a case is its status, so that nothing that went wrong
+once can be outvoted by what went well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dlbench.analyse.device_columns import device_cells
+from dlbench.analyse.disturbance import Watched, judge, key, watched
+from dlbench.analyse.statistics import median, process_summary
+from dlbench.record.schema import (
+    Case,
+    Check,
+    Configuration,
+    End,
+    Process,
+    Record,
+    Skip,
+    Status,
+    Telemetry,
+    Training,
+    Verification,
+)
+
+WORST_FIRST: tuple[Status, ...] = (
+    "unverified",
+    "failed",
+    "out_of_memory",
+    "timeout",
+    "skipped",
+    "ok",
+)
+"""Statuses by how little a row with them can be trusted: a wrong answer is worse than none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One case: how it ended, and the figures of its processes.
+
+    Attributes
+    ----------
+    case : what was to be measured.
+    status, reason : the worst of all its lines; `reason` of an ``ok`` case holds what a reader
+        should know.
+    remedy : for a skipped case, how to get it.
+    verified : whether it was held against the oracle and agreed; None when it was not held against
+        it.
+    version : the backend's version, empty when unknown.
+    medians_s : median step time of each process (s) by round; empty unless the status is ``ok``.
+    with_copies_s : the same with the copies of a batch in and of the step's result out, one after the
+        other; on the CPU there is nothing to copy to, so it is the step alone.
+    first_step_s, upload_s, download_s : medians over processes (s).
+    max_relative_error : the largest error / scale of all checks.
+    ambiguous_branches : branches within reach of rounding in the verification.
+    final_loss : mean loss of the last epoch's steps. test_accuracy : share of right answers on the
+        test part.
+    epochs : length of the training that these two come from.
+    device : what was observed of the device; see `dlbench.analyse.device_columns`.
+    processes : those that the figures are of. beside : what was sampled beside them.
+    disturbed, disturbance : whether the machine was disturbed while these figures were taken, None when it was
+        not watched; and by what. See `dlbench.analyse.disturbance`.
+    """
+
+    case: Case
+    status: Status
+    reason: str = ""
+    remedy: str = ""
+    verified: bool | None = None
+    version: str = ""
+    medians_s: dict[int, float] = dataclasses.field(default_factory=dict)
+    with_copies_s: dict[int, float] = dataclasses.field(default_factory=dict)
+    first_step_s: float | None = None
+    upload_s: float | None = None
+    download_s: float | None = None
+    max_relative_error: float | None = None
+    ambiguous_branches: int | None = None
+    final_loss: float | None = None
+    test_accuracy: float | None = None
+    epochs: int | None = None
+    device: dict[str, str | float] = dataclasses.field(default_factory=dict)
+    processes: tuple[Process, ...] = dataclasses.field(default=(), repr=False)
+    beside: tuple[Telemetry, ...] = dataclasses.field(default=(), repr=False)
+    disturbed: bool | None = None
+    disturbance: str = ""
+
+
+def outcomes(record: Record) -> list[Outcome]:
+    """What became of every case that the record's header or any line of it names, in that order."""
+    about: dict[Case, list[Skip | Process | Training]] = {case: [] for case in record.header.cases}
+    verifications: dict[Configuration, list[Verification]] = {
+        case.configuration: [] for case in about
+    }
+    for line in record.lines:
+        if isinstance(line, Verification):
+            # it stands for both scenarios, so it adds no row where either has one
+            if line.case.configuration not in verifications:
+                about[line.case] = []
+            verifications.setdefault(line.case.configuration, []).append(line)
+        elif isinstance(line, Skip | Process | Training):
+            verifications.setdefault(line.case.configuration, [])
+            about.setdefault(line.case, []).append(line)
+    whole = _Whole(record.header.rounds, record.end, watched(record))
+    return [
+        _outcome(case, lines, verifications[case.configuration], whole)
+        for case, lines in about.items()
+    ]
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """The status of a whole whose parts have these; ``ok`` for none."""
+    return min(statuses, key=WORST_FIRST.index, default="ok")
+
+
+class _Whole(NamedTuple):
+    """What is to be known of the whole record to judge a case."""
+
+    rounds: int
+    end: End | None
+    watch: Watched
+
+
+def _outcome(
+    case: Case,
+    lines: Sequence[Skip | Process | Training],
+    verifications: Sequence[Verification],
+    whole: _Whole,
+) -> Outcome:
+    skips = [line for line in lines if isinstance(line, Skip)]
+    processes = [line for line in lines if isinstance(line, Process)]
+    trainings = [line for line in lines if isinstance(line, Training)]
+
+    verdicts: list[tuple[Status, str]] = [("skipped", line.reason) for line in skips]
+    verdicts += [(line.status, line.reason or failing(line.checks)) for line in verifications]
+    verdicts += [_process_verdict(line) for line in processes]
+    verdicts += [(line.status, line.reason) for line in trainings if line.status != "skipped"]
+    if not skips:
+        verdicts += _missing(whole, verifications, processes)
+    status = worst(status for status, _ in verdicts)
+    reason = next((text for verdict, text in verdicts if verdict == status and text), "")
+
+    agreed = [line.status == "ok" for line in verifications]
+    verified = False if status == "unverified" else all(agreed) if agreed else None
+    errors = [line.max_relative_error for line in verifications]
+    errors += [check.relative_error for line in processes for check in line.checks]
+    versions = [line.version for line in processes] + [line.version for line in verifications]
+    described = Outcome(
+        case=case,
+        status=status,
+        reason=reason,
+        remedy=next((line.remedy for line in skips if line.remedy), ""),
+        verified=verified,
+        version=next((text for text in versions if text), ""),
+        max_relative_error=max(
+            (e for e in errors if e is not None and math.isfinite(e)), default=None
+        ),
+        ambiguous_branches=max((line.ambiguous_branches for line in verifications), default=None),
+    )
+    if status != "ok":
+        return described
+    seen = judge((line for line in processes if line.timings_ns), whole.watch)
+    beside = whole.watch.beside
+    described = dataclasses.replace(
+        described,
+        disturbed=seen.disturbed,
+        disturbance=seen.text,
+        processes=seen.kept,
+        beside=tuple(line for process in seen.kept for line in beside.get(key(process), ())),
+    )
+    return _with_figures(described, trainings)
+
+
+def _with_figures(outcome: Outcome, trainings: Sequence[Training]) -> Outcome:
+    timed = outcome.processes
+    medians_s = {line.round: process_summary(line.timings_ns) for line in timed}
+    training = next((line for line in reversed(trainings) if line.status == "ok"), None)
+    return dataclasses.replace(
+        outcome,
+        reason=_remarks(outcome.case, timed),
+        medians_s=medians_s,
+        with_copies_s=_with_copies_s(outcome.case, timed, medians_s),
+        first_step_s=_median(
+            [line.first_step_ns * 1e-9 for line in timed if line.first_step_ns is not None]
+        ),
+        upload_s=_median([process_summary(line.upload_ns) for line in timed if line.upload_ns]),
+        download_s=_median(
+            [process_summary(line.download_ns) for line in timed if line.download_ns]
+        ),
+        final_loss=_last_epoch_loss(training) if training else None,
+        test_accuracy=training.test_accuracy if training else None,
+        epochs=training.epochs if training else None,
+        device=device_cells(timed),
+    )
+
+
+def _with_copies_s(
+    case: Case, timed: Sequence[Process], medians_s: Mapping[int, float]
+) -> dict[int, float]:
+    if case.device == "cpu":
+        return dict(medians_s)
+    return {
+        line.round: medians_s[line.round]
+        + sum(map(process_summary, (line.upload_ns, line.download_ns)))
+        for line in timed
+        if line.upload_ns and line.download_ns
+    }
+
+
+def _missing(
+    whole: _Whole, verifications: Sequence[Verification], processes: Sequence[Process]
+) -> list[tuple[Status, str]]:
+    """What lines that are not there tell. A record of no rounds is of verification alone."""
+    complete = whole.end is not None and whole.end.status == "complete"
+    cut = "the run ended" if complete else "the run was interrupted"
+    if not verifications and any(line.status == "ok" for line in processes):
+        return [("unverified", "it was not held against the oracle")]
+    if not verifications and not processes:
+        return [("skipped", f"{cut} before it came to this case")]
+    if not processes and whole.rounds > 0:
+        return [("skipped", f"{cut} before it timed this case")]
+    return []
+
+
+def _process_verdict(line: Process) -> tuple[Status, str]:
+    worst_check = failing(line.checks)
+    if line.status == "ok" and worst_check:
+        return "unverified", worst_check
+    if line.status == "ok" and not _above_0(line.timings_ns):
+        return "failed", f"round {line.round} kept no timing above 0"
+    return line.status, line.reason or worst_check
+
+
+def _above_0(timings_ns: Sequence[int]) -> bool:
+    """Whether their median is; the least of them nearly always tells, and sooner."""
+    return bool(timings_ns) and (min(timings_ns) > 0 or process_summary(timings_ns) > 0)
+
+
+def failing(checks: Iterable[Check]) -> str:
+    """The worst of the checks that failed, in words; empty when none did."""
+    failed = [check for check in checks if not check.passed]
+    if not failed:
+        return ""
+    check = max(failed, key=lambda c: math.inf if c.error is None else c.error / (c.tolerance or 1))
+    got, expected = (_number(value) for value in (check.got, check.expected))
+    where = f" of {check.where}" if check.where else ""
+    return f"{check.name}{where} is {got}, should be {expected} (tolerance {check.tolerance:.2g})"
+
+
+def _number(value: float | None) -> str:
+    return "not a finite number" if value is None else f"{value:.6g}"
+
+
+def _remarks(case: Case, timed: Sequence[Process]) -> str:
+    """What a reader of an ``ok`` row should know before quoting it; empty when there is nothing."""
+    remarks = []
+    unsteady = sum(line.steady is False for line in timed)
+    if unsteady:
+        remarks.append(f"did not become steady in {unsteady} of {len(timed)} processes")
+    facts = [line.facts.get("threads") for line in timed]
+    others = {count for count in facts if isinstance(count, int)} - {case.threads}
+    if case.device == "cpu" and others:
+        used = " and ".join(map(str, sorted(others)))
+        remarks.append(f"used {used} threads where {case.threads} were asked for")
+    return "; ".join(remarks)
+
+
+def _last_epoch_loss(training: Training) -> float | None:
+    steps = len(training.losses) // max(training.epochs, 1)
+    return float(np.mean(training.losses[-steps:])) if steps else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return median(values) if values else None

@@ -1,0 +1,118 @@
+"""`dlbench conformance BACKEND`: has a backend held against the oracle in a worker, and tells the outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlbench import plugins
+from dlbench.contract import Plan
+from dlbench.execute.probe import look
+from dlbench.text import plural
+from dlbench.worker.interpreters import check_pythons
+from dlbench.worker.launch import Launch, run_worker, worker_environment
+from dlbench.worker.supervisor import Ended
+
+_LIMIT_S = 300.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Which backend to hold against the oracle: on `networks` random networks from `seed` on, besides every
+    layer, loss and optimizer; `pythons` may have an interpreter for it."""
+
+    backend: str
+    device: str
+    threads: int
+    networks: int
+    seed: int
+    cache_dir: Path
+    precision: str = "fp32"
+    mode: str = ""
+    pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None) -> Ended:
+    """Does it in a worker; ``result["verdicts"]`` is a list of `dlbench.verify.conformance.Verdict` as tables.
+
+    Raises
+    ------
+    UsageError : no such backend.
+    """
+    check_pythons(request.pythons, [request.backend])
+    python = request.pythons.get(request.backend)
+    found = look(request.backend, request.threads, False, _LIMIT_S, python)
+    if found.status != "ok":
+        return Ended(found.status, found.reason, found.remedy, output=found.output)
+    plan = Plan(
+        request.backend,
+        request.device,
+        1,
+        request.threads,
+        precision=request.precision,
+        mode=request.mode or found.mode,
+    )
+    job = {
+        "job": "conformance",
+        "adapter": plugins.adapter_target(request.backend),
+        "plan": dataclasses.asdict(plan),
+        "networks": request.networks,
+        "seed": request.seed,
+        "cache_dir": str(request.cache_dir),
+    }
+    environment = worker_environment(request.threads, request.device)
+    launch = Launch(environment, _LIMIT_S, python or sys.executable)
+    return run_worker(job, launch, on_phase)
+
+
+def describe(request: Request, verdicts: Iterable[Mapping[str, Any]]) -> str:
+    """The report: a line for each group, then every trial that failed with what was wrong and where."""
+    found = list(verdicts)
+    groups = dict.fromkeys(str(verdict["group"]) for verdict in found)
+    width = max(len(group) for group in groups)
+    lines = [f"{request.backend} on {request.device}, against the float64 oracle", ""]
+    lines += [
+        _group(group.ljust(width), [v for v in found if v["group"] == group]) for group in groups
+    ]
+    lines.append("")
+    lines += [f"✗ {v['group']}, {v['name']}: {v['reason']}" for v in found if failed(v)]
+    refusals = Counter(str(verdict["reason"]) for verdict in found if verdict["refused"])
+    lines += [f"– {reason} ({plural(count, 'trial')})" for reason, count in refusals.items()]
+    checks = sum(int(verdict["checks"]) for verdict in found)
+    bad = [verdict for verdict in found if failed(verdict)]
+    agree = [verdict for verdict in found if not verdict["reason"]]
+    if bad:
+        lines.append(f"not conformant: {plural(len(bad), 'trial')} of {len(found)} failed")
+    elif agree:
+        refused = len(found) - len(agree)
+        rest = f"; {refused} refused" if refused else ""
+        lines.append(
+            f"conformant: {plural(len(agree), 'trial')}, {plural(checks, 'comparison')}{rest}"
+        )
+    else:
+        lines.append("nothing to judge: every trial was refused")
+    return "\n".join(lines)
+
+
+def failed(verdict: Mapping[str, Any]) -> bool:
+    """Whether a trial went wrong; a refusal is none."""
+    return bool(verdict["reason"]) and not verdict["refused"]
+
+
+def _group(name: str, members: Sequence[Mapping[str, Any]]) -> str:
+    tried = [verdict for verdict in members if not verdict["refused"]]
+    bad = sum(failed(verdict) for verdict in tried)
+    mark = "✗" if bad else "✓" if tried else "–"
+    refused = f", {len(members) - len(tried)} refused" if len(tried) < len(members) else ""
+    worst = max((_share(verdict["worst"]) for verdict in tried), default=math.inf)
+    share = f"; largest error {worst:.0%} of its tolerance" if math.isfinite(worst) else ""
+    return f"{mark} {name}  {len(tried) - bad} of {len(members)} agree{refused}{share}"
+
+
+def _share(worst: float | None) -> float:
+    return math.inf if worst is None else worst

@@ -1,0 +1,208 @@
+"""The command `dlbench gate`: its options, and what it answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from dlbench.cli import options
+from dlbench.cli.exit_codes import INTERRUPTED, tell
+from dlbench.cli.output import answer, show_verdicts
+from dlbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from dlbench.gate.request import Options
+    from dlbench.gate.schema import Record
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_HOW_TOLD = {"report", "accept", "inconclusive", "form", "quiet"}
+
+
+@click.command("gate")
+@click.option("--base", metavar="COMMIT", help="Compare this commit with the working tree.")
+@click.option(
+    "--base-python",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PATH",
+    help="Compare what this interpreter has installed …",
+)
+@click.option(
+    "--new-python",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PATH",
+    help="… with what this one has; the code is the same.",
+)
+@click.option(
+    "--setup",
+    metavar="COMMAND",
+    help="Builds a checkout, in which it is run, into the folder $DLBENCH_TARGET, in place of pip.",
+)
+@click.option(
+    "--suite", default="ci", metavar="NAME|FILE.toml", show_default=True, help="What to time."
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    default=("numpy",),
+    show_default=True,
+    metavar="NAME|module:Class",
+    help="With this backend (repeatable).",
+)
+@click.option("--device", default="cpu", metavar="cpu|cuda[:N|:UUID]", show_default=True)
+@click.option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    type=click.Choice(["train", "infer"]),
+    help="Only this scenario (repeatable).",
+)
+@click.option(
+    "--batch",
+    "batches",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Samples a step (repeatable).",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="CPU threads; one is the least noisy.",
+)
+@click.option(
+    "--data", type=click.Choice(options.DATA), help="Data set in place of the suite's own."
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with the data set's files.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of weights and batches.",
+)
+@click.option(
+    "--threshold",
+    callback=options.percent,
+    metavar="PERCENT",
+    default="3%",
+    show_default=True,
+    help="The smallest slowdown worth failing. On a quiet machine one of just this size fails about 2 times in"
+    " 3, one of 5/3 of it nearly always, the same code hardly ever; --calibrate tells what this machine allows.",
+)
+@click.option(
+    "--budget",
+    "budget_s",
+    metavar="SECONDS",
+    type=float,
+    callback=lambda c, p, value: value if value is None else options.positive(c, p, value),
+    help="Time for all of it, building too; what is undecided at its end is inconclusive.  [default: 60 a case;"
+    " 600 with --calibrate]",
+)
+@click.option(
+    "--inconclusive",
+    type=click.Choice(["fail", "pass"]),
+    default="fail",
+    show_default=True,
+    help="Whether a case that cannot be told ends in exit code 3 or 0.",
+)
+@click.option(
+    "--accept",
+    multiple=True,
+    metavar="slower:CASE=REASON",
+    help="Let a known slowdown pass, or a case that is no longer there (missing:CASE=REASON); repeatable.",
+)
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Time the same code again and again: what can this machine tell?",
+)
+@click.option(
+    "--report", type=_FILE, metavar="FILE.jsonl", help="Tell an earlier gate's verdicts again."
+)
+@options.how_verdicts_are_shown
+@options.where
+def gate_command(
+    output: Path | None,
+    form: str,
+    quiet: bool,
+    inconclusive: str,
+    calibrate: bool,
+    report: Path | None,
+    **words: Any,
+) -> int:
+    """Is the working tree slower than a commit, or one environment than another, by more than is
+    tolerated? Pairs of fresh processes, one of each version, are timed until that is decided.
+
+    Exits with 0 passed, 1 slower, 2 usage, 3 it cannot be told, 4 a case failed or nothing was measured.
+    """
+    from dlbench.gate.request import chosen, earlier, gate
+    from dlbench.gate.verdicts import verdicts
+    from dlbench.gate.waivers import read_accepted
+
+    passes = inconclusive == "pass"
+    if report is not None:
+        _refuse_what_was_fixed(click.get_current_context())
+        found = earlier(report)
+        if found.header.calibration:
+            return _tell_calibration(found)
+    else:
+        wanted = chosen(words, options.cache_dir())
+        path = output or options.default_output("gate")
+        if calibrate:
+            return _calibrate(wanted, path, form, quiet)
+        found = gate(wanted, path, sys.stderr, quiet=quiet)
+        if _interrupted(found, path):
+            return INTERRUPTED
+    judged = verdicts(found, read_accepted(words["accept"]), inconclusive_passes=passes)
+    show_verdicts(judged, form)
+    return judged.exit_code
+
+
+def _refuse_what_was_fixed(context: click.Context) -> None:
+    """An earlier gate is told as it was made.
+
+    Raises
+    ------
+    UsageError : an option that would have changed it.
+    """
+    for option in context.command.get_params(context):
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if given and option.name not in _HOW_TOLD:
+            raise UsageError(
+                f"--report tells an earlier gate again, which {option.opts[0]} cannot change any more"
+            )
+
+
+def _calibrate(wanted: Options, path: Path, form: str, quiet: bool) -> int:
+    from dlbench.gate.request import record_noise
+
+    if wanted.base or wanted.base_python or wanted.new_python or wanted.accept or wanted.setup:
+        raise UsageError("--calibrate times the code that is installed; it compares nothing")
+    if form != "table":
+        raise UsageError(f"--calibrate prints a table; it has no --format {form}")
+    found = record_noise(wanted, path, sys.stderr, quiet=quiet)
+    return INTERRUPTED if _interrupted(found, path) else _tell_calibration(found)
+
+
+def _tell_calibration(found: Record) -> int:
+    from dlbench.gate.calibration import calibrate, describe
+
+    answer(describe(calibrate(found)))
+    return 0
+
+
+def _interrupted(found: Record, path: Path) -> bool:
+    if found.end is None or found.end.status != "interrupted":
+        return False
+    tell(f"interrupted; what was measured is kept; to see: dlbench gate --report {path}")
+    return True

@@ -1,0 +1,70 @@
+"""What `dlbench history` does once its options are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlbench.cli.exit_codes import USAGE, tell
+from dlbench.cli.output import answer
+from dlbench.errors import DlbenchError, UsageError
+
+if TYPE_CHECKING:
+    from dlbench.history.series import History
+
+
+def add_records(files: Sequence[Path], database: Path) -> int:
+    """Keeps each record by itself: what is wrong with one is told and keeps no other out. The exit code."""
+    from dlbench.history import change_points
+    from dlbench.history.rows import read_entries
+    from dlbench.history.series import search
+    from dlbench.history.store import Store
+    from dlbench.text import plural
+
+    refused = 0
+    with Store(database, create=True) as store:
+        for path in dict.fromkeys(files):
+            try:
+                entries = list(read_entries(path))
+            except DlbenchError as error:
+                tell(f"error: {error}")
+                refused += 1
+                continue
+            for entry in entries:
+                rows = plural(len(entry.rows), "row")
+                said = {
+                    "added": f"added, {rows}",
+                    "there": "is in the history already; nothing was added",
+                    "grown": f"took the place of a shorter state of the same run, {rows}",
+                    "shorter": "a longer state of the same run is in the history; nothing was added",
+                }
+                answer(f"{path.with_name(entry.name)}: {said[store.add(entry)]}")
+        if change_points.available():
+            search(store)
+        else:
+            tell(f"change points are not looked for: {change_points.REMEDY}")
+    return USAGE if refused else 0
+
+
+def look_at(
+    database: Path, words: Sequence[str], last: int | None, *, every_row: bool = False
+) -> History:
+    """The series with all of the words; the last rows of each as many as are asked for or, but for
+    `every_row`, as fit on a page."""
+    from dlbench.history.series import LATELY, view
+    from dlbench.history.store import Store
+
+    with Store(database) as store:
+        return view(store, words, last if last or every_row else LATELY)
+
+
+def draw(database: Path, words: Sequence[str], last: int | None, output: Path) -> None:
+    """Writes a picture in the format that the file's name ends with."""
+    from dlbench.plugins import load_history_reporter
+
+    form = output.suffix.removeprefix(".").lower()
+    if form not in ("svg", "png", "pdf"):
+        raise UsageError(f"--output {output}: a picture's name ends with .svg, .png or .pdf")
+    picture = load_history_reporter("plot")(look_at(database, words, last, every_row=True), form)
+    output.write_bytes(picture)

@@ -1,0 +1,354 @@
+"""The command line: reads words, calls the core, writes answers to stdout and words for people to
+stderr.
+
+Nothing here measures or judges. What is heavy is imported by the command that needs it, so that
+``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import dlbench
+from dlbench.cli import options
+from dlbench.cli.exit_codes import Root, exit_code, tell
+from dlbench.cli.gate import gate_command
+from dlbench.cli.output import answer, read_all, show, show_history, show_verdicts
+from dlbench.cli.run import request_of, resume_record, run_request, say_plan
+from dlbench.errors import UsageError
+
+
+@click.group(
+    cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(dlbench.__version__, prog_name="dlbench")
+def cli() -> None:
+    """How fast does this CNN train and infer on each backend, and is it really the same
+    computation?"""
+
+
+@cli.command("run")
+@options.what
+@options.pythons
+@click.option(
+    "--budget",
+    "budget_s",
+    metavar="SECONDS",
+    type=float,
+    callback=options.positive,
+    default=12.0,
+    show_default=True,
+    help="Time for sampling, in all.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Fresh processes a case.",
+)
+@click.option(
+    "--target-interval",
+    metavar="PERCENT",
+    callback=options.percent,
+    help="Go on until every interval is this narrow (±), or the budget ends; six rounds or more.",
+)
+@click.option(
+    "--patience",
+    "patience_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=options.PATIENCE_S,
+    show_default=True,
+    envvar=options.PATIENCE_VARIABLE,
+    show_envvar=True,
+    help="Time to wait, in all, for a machine that others use.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Train this long too: final loss and accuracy.",
+)
+@click.option(
+    "--sweep",
+    "swept",
+    metavar="batch=N,N,…",
+    callback=options.sweep,
+    help="Run these batch sizes, and say from which on a row beats the baseline.",
+)
+@click.option(
+    "--resume",
+    "resumed",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.jsonl",
+    help="Measure only what this record lacks; everything else is as it says.",
+)
+@click.option(
+    "--telemetry-period",
+    "telemetry_period_s",
+    metavar="TIME|off",
+    callback=options.period_s,
+    default="50ms",
+    show_default=True,
+    help="Time between samples of GPU and host beside the timing.",
+)
+@options.against
+@options.how_shown
+@options.where
+@click.option("--dry-run", is_flag=True, help="Say what would be run, and how long it would take.")
+def run_command(
+    output: Path | None,
+    form: str,
+    quiet: bool,
+    dry_run: bool,
+    resumed: Path | None,
+    swept: dict[str, tuple[int, ...]],
+    baseline: str | None,
+    **chosen: Any,
+) -> int:
+    """Verify and time the cases of a suite on every backend."""
+    if resumed is not None:
+        if output is not None or dry_run:
+            other = "--dry-run" if output is None else "--output"
+            raise UsageError(f"--resume goes on with a record as it is; leave out {other}")
+        given = options.given(options.swept(chosen, swept)) | swept
+        return resume_record(resumed, given, form, quiet, baseline)
+    request = request_of(baseline=baseline, **options.swept(chosen, swept))
+    if dry_run:
+        return say_plan(request, quiet)
+    return run_request(request, output, form, quiet)
+
+
+@cli.command("verify")
+@options.what
+@options.pythons
+@options.how_shown
+@options.where
+def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -> int:
+    """Hold every backend against the float64 oracle, and time nothing."""
+    return run_request(request_of(rounds=0, **chosen), output, form, quiet)
+
+
+@cli.command("conformance")
+@click.argument("backend")
+@click.option("--device", default="cpu", metavar="cpu|cuda[:N|:UUID]", show_default=True)
+@click.option("--mode", default="", metavar="eager|graph", help="[default: the backend's own]")
+@click.option("--precision", type=click.Choice(["fp32", "tf32"]), default="fp32", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--networks",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Random networks, besides every layer, loss and optimizer.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="First random network.")
+@options.pythons
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def conformance_command(quiet: bool, **chosen: Any) -> int:
+    """Hold an adapter, NAME or module:Class, against the oracle in everything the spec has."""
+    from dlbench.cli.conformance import Request, describe, failed, hold
+    from dlbench.text import why
+
+    request = Request(cache_dir=options.cache_dir(), **chosen)
+    ended = hold(request, (lambda phase: None) if quiet else tell)
+    if ended.status != "ok":
+        tell(f"{request.backend}: {why(ended.reason, ended.remedy)}\n{ended.output}".rstrip())
+        return exit_code([ended.status])
+    verdicts = ended.result["verdicts"]
+    answer(describe(request, verdicts))
+    if any(failed(verdict) for verdict in verdicts):
+        return exit_code(["unverified"])
+    return exit_code(["skipped" if all(v["refused"] for v in verdicts) else "ok"])
+
+
+@cli.command("report")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@options.against
+@options.cold_start
+@options.how_shown
+def report_command(
+    files: Sequence[Path], form: str, baseline: str | None, cold_start: bool, against: str | None
+) -> int:
+    """Show the records of earlier runs again; several stand side by side and are never pooled."""
+    if against is not None and not cold_start:
+        raise UsageError("--against says what cold starts are held against; add --cold-start")
+    from dlbench.analyse.table import ColdStart
+
+    records = [each for path in dict.fromkeys(files) for each in read_all(path)]
+    show(records, form, baseline, ColdStart(against) if cold_start else None)
+    return 0
+
+
+@cli.command("compare")
+@click.argument("base", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("new", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--threshold",
+    callback=options.percent,
+    metavar="PERCENT",
+    default="5%",
+    show_default=True,
+    help="The smallest difference that counts.",
+)
+@options.how_verdicts_are_shown
+def compare_command(base: Path, new: Path, threshold: float, form: str) -> int:
+    """Judge the cases of the record NEW against those of BASE: slower, faster, same, or not to be
+    told. Files of pytest-benchmark are read too.
+
+    Exits with 0 when no case is slower, 1 when one is, 3 when that cannot be told, 4 when nothing
+    was measured on both sides.
+    """
+    from dlbench.compare.judge import compare, read_side
+
+    verdicts = compare(read_side(base), read_side(new), threshold)
+    show_verdicts(verdicts, form)
+    return verdicts.exit_code
+
+
+@cli.group("history")
+def history_group() -> None:
+    """Keep records, and show how each case went over time."""
+
+
+@history_group.command("add")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@options.database
+def history_add_command(files: Sequence[Path], database: Path) -> int:
+    """Put records into the history; one that is there already changes nothing."""
+    from dlbench.cli.history import add_records
+
+    return add_records(files, database)
+
+
+@history_group.command("show")
+@click.argument("words", nargs=-1)
+@click.option(
+    "--last",
+    type=click.IntRange(min=1),
+    help="Rows a series.  [default: 20, in CSV all]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(options.HISTORY_FORMATS)),
+    default="table",
+    show_default=True,
+    help="How the history is written to stdout.",
+)
+@options.database
+def history_show_command(words: Sequence[str], last: int | None, form: str, database: Path) -> None:
+    """List the series, or show every row of those whose description has all WORDS, like torch:cpu/train/64."""
+    from dlbench.cli.history import look_at
+
+    show_history(look_at(database, words, last, every_row=form == "csv"), form)
+
+
+@history_group.command("plot")
+@click.argument("words", nargs=-1)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("history.svg"),
+    show_default=True,
+    metavar="FILE.svg|png|pdf",
+    help="Picture to write.",
+)
+@click.option("--last", type=click.IntRange(min=1), help="Rows a series.  [default: all]")
+@options.database
+def history_plot_command(
+    words: Sequence[str], output: Path, last: int | None, database: Path
+) -> None:
+    """Draw the series whose description has all WORDS over time."""
+    from dlbench.cli.history import draw
+
+    draw(database, words, last, output)
+    answer(str(output))
+
+
+cli.add_command(gate_command)
+
+
+@cli.group("list")
+def list_group() -> None:
+    """Name the suites or the backends there are."""
+
+
+@list_group.command("suites")
+def list_suites_command() -> None:
+    """The suites that ship with dlbench; --suite takes a TOML file of your own as well."""
+    from dlbench.cli.doctor import describe_suites
+
+    answer(describe_suites())
+
+
+@list_group.command("backends")
+@options.pythons
+def list_backends_command(pythons: dict[str, str]) -> None:
+    """The installed backends with version and devices, or why one cannot be used."""
+    from dlbench.cli.doctor import describe_backends
+    from dlbench.execute.probe import look_at
+
+    answer(describe_backends(look_at(pythons=pythons)))
+
+
+@cli.command("doctor")
+@options.pythons
+def doctor_command(pythons: dict[str, str]) -> None:
+    """Examine backends, machine and data: what can be used, and what would change that."""
+    from dlbench.cli.doctor import describe_backends, describe_data, describe_machine
+    from dlbench.execute.probe import look_at
+    from dlbench.execute.readiness import describe, examine
+    from dlbench.host.machine import look
+    from dlbench.telemetry.doctor import describe_telemetry
+    from dlbench.telemetry.idle_check import disturbed_devices
+
+    machine = look()
+    answer(describe_machine(machine))
+    # before the workers that look at the backends, which are load themselves
+    answer(describe(examine(devices=disturbed_devices), machine.usable_cores))
+    answer(describe_telemetry())
+    answer(describe_data(options.cache_dir()))
+    answer(describe_backends(look_at(pythons=pythons), detailed=True))
+
+
+@cli.group("data")
+def data_group() -> None:
+    """Get data sets."""
+
+
+@data_group.command("fetch")
+@click.argument("name", type=click.Choice(["mnist", "cifar10"]))
+def fetch_command(name: str) -> None:
+    """Download a data set into the cache, where every run finds it."""
+    from dlbench.cli.progress import download_progress
+    from dlbench.data.fetch import fetch
+
+    with download_progress(sys.stderr) as on_progress:
+        paths = fetch(name, cache_dir=options.cache_dir(), on_progress=on_progress)
+    for path in paths:
+        answer(str(path))
+
+
+def main() -> None:
+    """The program ``dlbench``."""
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal without the marks ✓ and × shows ? for them, which is better than no answer
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # a job that is cancelled, or a terminal that is closed, ends a run like Ctrl-C: nothing is lost
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    cli()

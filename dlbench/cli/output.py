@@ -1,0 +1,111 @@
+"""Shows results on stdout, in the format that was asked for: with `cli` and `ending` the only place that prints."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dlbench.cli import options
+from dlbench.cli.exit_codes import tell
+from dlbench.errors import DlbenchError, UsageError
+
+if TYPE_CHECKING:
+    from dlbench.analyse.table import ColdStart
+    from dlbench.compare.verdicts import Verdicts
+    from dlbench.history.series import History
+    from dlbench.record.schema import Record
+
+
+def read(path: Path) -> Record:
+    """The record of a file; a mistake in it is one of the words that named it."""
+    from dlbench.record.file import read_record
+
+    with _usage(path):
+        return read_record(path)
+
+
+def read_all(path: Path) -> list[tuple[str, Record]]:
+    """Every record of a file, without what no report shows, by the names that reports give them; errors as for
+    `read`."""
+    from dlbench.record.collection import named
+    from dlbench.record.compact import brief
+
+    with _usage(path):
+        return named(path, brief)
+
+
+@contextlib.contextmanager
+def _usage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DlbenchError as error:
+        from dlbench.gate.schema import is_one
+
+        if is_one(path):
+            text = f"{path} is the record of a gate; see: dlbench gate --report {path}"
+            raise UsageError(text) from None
+        raise UsageError(str(error)) from None
+
+
+def show(
+    records: Sequence[tuple[str, Record]],
+    form: str,
+    baseline: str | None = None,
+    cold_start: ColdStart | None = None,
+) -> None:
+    """Records, by the names that the user gave them, in a format of `options.FORMATS`."""
+    import shutil
+
+    from dlbench.analyse.table import build
+    from dlbench.plugins import load_reporter
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((120, 24)).columns
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    render = load_reporter(options.FORMATS[form])
+    report = build(records, baseline, cold_start)
+    click.echo(render(report, width=width, colour=colour), nl=False, color=colour)
+
+
+def show_verdicts(verdicts: Verdicts, form: str) -> None:
+    """On stdout, and in a GitHub Actions job on its summary page too."""
+    import shutil
+
+    from dlbench.cli import job_summary
+    from dlbench.plugins import load_verdict_reporter
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((120, 24)).columns
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    render = load_verdict_reporter(options.VERDICT_FORMATS[form])
+    click.echo(render(verdicts, width=width, colour=colour), nl=False, color=colour)
+    if job_summary.wanted():
+        try:
+            job_summary.append(load_verdict_reporter("markdown")(verdicts))
+        except OSError as error:
+            # a page that cannot be written changes no verdict
+            tell(f"! {job_summary.VARIABLE} {error.filename}: {error.strerror}")
+
+
+def show_history(history: History, form: str) -> None:
+    """Series over time, in a format of `options.HISTORY_FORMATS`."""
+    import shutil
+
+    from dlbench.plugins import load_history_reporter
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((120, 24)).columns
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    render = load_history_reporter(options.HISTORY_FORMATS[form])
+    click.echo(render(history, width=width, colour=colour), nl=False, color=colour)
+
+
+def answer(text: str) -> None:
+    """What was asked for, on stdout."""
+    click.echo(text)

@@ -1,0 +1,203 @@
+"""Shows on stderr what a run is doing: live on a terminal, as plain lines elsewhere, or not at all.
+
+The display is redrawn when something happens and at no other time. A display that is redrawn by the
+clock would take the processor from the very steps that are being timed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from dlbench.execute.events import Observer
+from dlbench.record.schema import Case, Line, Process, Skip, Training, Verification
+from dlbench.text import duration, one_line, plural, why
+
+_BAR_CELLS = 20
+_WORDS = {
+    "prepare": "preparing data and weights",
+    "oracle": "computing the float64 reference",
+    "null": "measuring what a timing costs",
+    "peak": "measuring the matrix-product rate",
+}
+
+
+@contextlib.contextmanager
+def progress(stream: TextIO, *, quiet: bool = False) -> Iterator[Observer]:
+    """An observer that shows a run on `stream`, as long as the context lasts."""
+    if quiet:
+        yield Observer()
+    elif stream.isatty() and os.environ.get("TERM", "") != "dumb":
+        live = LiveProgress(Console(file=stream))
+        with live.display:
+            yield live
+    else:
+        yield PlainProgress(stream)
+
+
+class _TimeLeft:
+    """What is left of an estimate; nothing before there is one."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._started_s = clock()
+        self._estimate_s: float | None = None
+
+    def start(self, estimate_s: float) -> None:
+        self._started_s, self._estimate_s = self._clock(), estimate_s
+
+    @property
+    def words(self) -> str:
+        if self._estimate_s is None:
+            return ""
+        left_s = self._estimate_s - (self._clock() - self._started_s)
+        return f"about {duration(left_s)} left" if left_s > 0 else "longer than estimated"
+
+    @property
+    def share_done(self) -> float | None:
+        if not self._estimate_s:
+            return None
+        return min((self._clock() - self._started_s) / self._estimate_s, 1.0)
+
+
+class PlainProgress(Observer):
+    """A line for each thing that came to an end, for logs and pipes."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._left = _TimeLeft(clock)
+        self._said = ""
+
+    def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
+        """Says how much there is to do."""
+        self._left.start(estimate_s)
+        self._say(f"{plural(len(cases), 'case')}, about {duration(estimate_s)}")
+
+    def phase(self, case: Case | None, round: int | None, phase: str) -> None:
+        """Says what the run does for all cases together; a case has a line when something ended."""
+        said = _WORDS.get(phase, "")
+        if case is None and said and said != self._said:
+            self._say(said)
+            self._said = said
+
+    def line(self, line: Line) -> None:
+        """Says what came of a case."""
+        if text := told(line):
+            left = self._left.words if isinstance(line, Process | Verification) else ""
+            self._say(f"{text} · {left}" if left else text)
+
+    def message(self, text: str) -> None:
+        """Passes a sentence on."""
+        self._say(one_line(text))
+
+    def _say(self, text: str) -> None:
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+
+class LiveProgress(Observer):
+    """One line at the bottom of a terminal; above it remains what a person should not miss."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.display = Live(Text(), console=console, auto_refresh=False, transient=True)
+        self._left = _TimeLeft(clock)
+
+    def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
+        """Starts the clock of the estimate."""
+        self._left.start(estimate_s)
+
+    def phase(self, case: Case | None, round: int | None, phase: str) -> None:
+        """Redraws the line."""
+        what = [_WORDS.get(phase, phase)] if case is None else [case.label, phase]
+        if round is not None:
+            what.insert(1, f"round {round}")
+        if self._left.words:
+            what.append(self._left.words)
+        text = Text(self._bar() + " · ".join(what), no_wrap=True, overflow="ellipsis")
+        self.display.update(text, refresh=True)
+
+    def line(self, line: Line) -> None:
+        """Leaves a line where something went wrong."""
+        if isinstance(line, Verification | Process | Training) and line.status != "ok":
+            self.message(told(line))
+
+    def message(self, text: str) -> None:
+        """Leaves a sentence above the display."""
+        self.display.console.print(Text(one_line(text)))
+
+    def _bar(self) -> str:
+        done = self._left.share_done
+        if done is None:
+            return ""
+        full = round(done * _BAR_CELLS)
+        return f"{'━' * full}{'╌' * (_BAR_CELLS - full)} "
+
+
+def told(line: Line) -> str:
+    """What a line of a record tells a person who waits; empty for lines that tell nothing."""
+    match line:
+        case Skip():
+            return f"– {line.case.label}: {why(line.reason, line.remedy)}"
+        case Verification() if line.status == "ok":
+            return f"✓ {line.case.backend}:{line.case.device} at batch {line.case.batch} verified"
+        case Process() if line.status == "ok" and line.timings_ns:
+            middle_ms = sorted(line.timings_ns)[len(line.timings_ns) // 2] * 1e-6
+            steps = plural(len(line.timings_ns), "step")
+            return f"  {line.case.label} round {line.round}: {middle_ms:.3g} ms, {steps}"
+        case Training() if line.status == "ok":
+            share = line.test_accuracy
+            accuracy = "" if share is None else f", test accuracy {100 * share:.2f} %"
+            return f"  {line.case.label} trained for {plural(line.epochs, 'epoch')}{accuracy}"
+        case Verification() | Process() | Training():
+            status = line.status.replace("_", " ")
+            return f"✗ {line.case.label}: {status}: {one_line(line.reason)}"
+        case _:
+            return ""
+
+
+@contextlib.contextmanager
+def download_progress(stream: TextIO) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar for each file that is fetched, told of `(file, done_bytes, total_bytes)`; without a terminal a
+    line as each begins."""
+    if not stream.isatty():
+        told: set[str] = set()
+
+        def tell(file: str, done_bytes: int, total_bytes: int | None) -> None:
+            if file not in told:
+                told.add(file)
+                size = "" if total_bytes is None else f", {total_bytes / 1e6:.1f} MB"
+                stream.write(f"fetching {file}{size}\n")
+                stream.flush()
+
+        yield tell
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=Console(file=stream)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def update(file: str, done_bytes: int, total_bytes: int | None) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total_bytes)
+            bars.update(tasks[file], completed=done_bytes, total=total_bytes)
+
+        yield update

@@ -1,0 +1,147 @@
+"""What `dlbench run` does once its options are read: a request, from the record it writes to what is shown."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlbench.cli import options
+from dlbench.cli.exit_codes import INTERRUPTED, NOTHING, exit_code, tell
+from dlbench.cli.output import answer, read, show
+from dlbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from dlbench.plan.cases import Request
+    from dlbench.record.file import Writer
+    from dlbench.record.schema import End
+
+
+def request_of(suite: str, data: str | None, **chosen: Any) -> Request:
+    """The request that the options say, on this machine."""
+    from dlbench.host.machine import look
+    from dlbench.plan.cases import Request
+    from dlbench.spec.suite import load_suite
+
+    loaded = load_suite(suite)
+    return Request(
+        suite=loaded,
+        machine=look(),
+        cache_dir=options.cache_dir(),
+        data=options.data_name(data, loaded.data.name),
+        **chosen,
+    )
+
+
+def run_request(request: Request, output: Path | None, form: str, quiet: bool) -> int:
+    """Carries a request out into a new record and shows it; the exit code."""
+    from dlbench.execute.runner import run
+    from dlbench.record.file import Writer
+
+    path = output or options.default_output(request.suite.name)
+    if path.exists():
+        raise UsageError(f"--output {path} exists already, and a record is never overwritten")
+    try:
+        writer = Writer(path)
+    except OSError as error:
+        raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
+    _warn(request, quiet)
+    work = functools.partial(run, request, writer)
+    return _carry_out(work, writer, form, quiet, request.baseline)
+
+
+def resume_record(
+    path: Path, given: dict[str, Any], form: str, quiet: bool, baseline: str | None
+) -> int:
+    """Completes a record and shows it; the exit code."""
+    from dlbench.analyse.outcomes import outcomes
+    from dlbench.analyse.speedup import check_baseline
+    from dlbench.execute.resume import check_given, is_complete, request_for, suite_of
+    from dlbench.execute.runner import resume
+    from dlbench.host.machine import look
+    from dlbench.record.file import Writer
+
+    try:
+        # opened first: what another run is still writing is not to be read
+        writer = Writer(path, append=True)
+    except OSError as error:
+        raise UsageError(f"--resume {path} cannot be written: {error.strerror}") from None
+    with contextlib.closing(writer):
+        record = read(path)
+        if baseline is not None:
+            check_baseline(baseline, record.header.cases)
+        named, folder = given.pop("suite", None), given.pop("data_dir", None)
+        pythons = given.pop("pythons", None)
+        # how long to wait is about the machine as it is now, and no figure depends on it
+        beside = {"patience_s": given.pop("patience_s")} if "patience_s" in given else {}
+        if "data" in given:
+            given["data"] = options.data_name(given["data"], record.header.data.name)
+        check_given(record, given)
+        if is_complete(record):
+            tell(f"nothing is missing in {path}")
+            show([(str(path), record)], form, baseline)
+            return exit_code(outcome.status for outcome in outcomes(record))
+        suite = suite_of(record, named)
+        request = request_for(record, suite, look(), options.cache_dir(), folder, pythons)
+        request = dataclasses.replace(request, **beside)
+        _warn(request, quiet)
+        work = functools.partial(resume, request, record, writer)
+        return _carry_out(work, writer, form, quiet, baseline)
+
+
+def _warn(request: Request, quiet: bool) -> None:
+    """Says so when others use the machine."""
+    from dlbench.execute.readiness import warn
+
+    if not quiet and (warning := warn(request.chosen_threads)):
+        tell(warning)
+
+
+def _carry_out(
+    work: Callable[..., End], writer: Writer, form: str, quiet: bool, baseline: str | None
+) -> int:
+    """Has a run write its record, then shows it."""
+    from dlbench.analyse.outcomes import outcomes
+    from dlbench.cli.progress import progress
+    from dlbench.record.file import read_record
+    from dlbench.text import plural
+
+    path = writer.path
+    try:
+        with progress(sys.stderr, quiet=quiet) as observer:
+            end = work(observer)
+    finally:
+        writer.close()
+        empty = path.stat().st_size == 0
+        if empty:
+            path.unlink()
+    if empty:
+        tell("interrupted before anything was measured")
+        return INTERRUPTED
+    record = read_record(path)
+    found = outcomes(record)
+    if end.status == "interrupted":
+        kept = plural(sum(bool(outcome.medians_s) for outcome in found), "case")
+        tell(
+            f"interrupted; {kept} measured so far and kept; to see: dlbench report {path};"
+            f" to go on: dlbench run --resume {path}"
+        )
+        return INTERRUPTED
+    show([(str(path), record)], form, baseline)
+    return exit_code(outcome.status for outcome in found)
+
+
+def say_plan(request: Request, quiet: bool) -> int:
+    """Says what a request would run; the exit code."""
+    from dlbench.cli.doctor import describe_plan
+    from dlbench.cli.progress import progress
+    from dlbench.execute.runner import plan_run
+
+    with progress(sys.stderr, quiet=quiet) as observer:
+        planned = plan_run(request, observer)
+    answer(describe_plan(planned.cases, planned.problems, planned.estimate_s))
+    return 0 if set(planned.cases) - set(planned.problems) else NOTHING

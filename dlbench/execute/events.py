@@ -1,0 +1,21 @@
+"""What a run tells while it goes on; the progress display listens here."""
+
+from __future__ import annotations
+
+from dlbench.record.schema import Case, Line
+
+
+class Observer:
+    """Hears everything and does nothing with it; override what is to be shown."""
+
+    def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
+        """The cases are known, and about how long they will take."""
+
+    def phase(self, case: Case | None, round: int | None, phase: str) -> None:
+        """A worker, or the runner itself (no case), enters a phase; `round` is None outside rounds."""
+
+    def line(self, line: Line) -> None:
+        """A line of the record was written."""
+
+    def message(self, text: str) -> None:
+        """A sentence for people."""

@@ -1,0 +1,193 @@
+"""Makes, once for a run, everything that its workers need: weights, resident batches, and the parts for trainings.
+
+All workers read the same files, so all backends get the same numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.contract import Plan
+from dlbench.data.datasets import load_dataset
+from dlbench.data.noise import NAME as NOISE
+from dlbench.data.noise import draw_noise
+from dlbench.data.order import epoch_order
+from dlbench.data.preprocessing import Recipe, input_shape
+from dlbench.data.types import Dataset
+from dlbench.errors import UsageError
+from dlbench.plan.cases import Request
+from dlbench.plugins import adapter_target
+from dlbench.record import schema
+from dlbench.spec.network import format_shape
+from dlbench.spec.training import CrossEntropy
+from dlbench.spec.workload import Workload, initial_weights
+
+RESIDENT_BATCHES = 8
+"""One batch repeated would drive the loss to zero and the data to denormals."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """What the workers of a run work on; the files lie in a folder that the caller owns.
+
+    Attributes
+    ----------
+    workload : the network with its loss and optimizer.
+    recipe : how stored samples become inputs.
+    data : which data it is.
+    training_samples : size of the training part.
+    cache_dir : where the oracle's results are kept.
+    """
+
+    workload: Workload
+    recipe: Recipe
+    data: schema.Data
+    training_samples: int
+    cache_dir: Path
+    _folder: Path
+    _files: Mapping[str, str]
+
+    def job(
+        self, kind: str, plan: Plan, adapter: str | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """The job that has a worker do `kind` of work (see `dlbench.worker.jobs`) by a plan, with the adapter that the
+        plan's backend names here unless it is given as ``module:Class``."""
+        files = dict(self._files)
+        for name in ("batches", "held_out"):
+            files[name] = str(_batch_file(self._folder, name, plan.batch))
+        return {
+            "job": kind,
+            "adapter": adapter or adapter_target(plan.backend),
+            "plan": dataclasses.asdict(plan),
+            "workload": self.workload.to_table(),
+            "recipe": dataclasses.asdict(self.recipe),
+            "files": files,
+            "cache_dir": str(self.cache_dir),
+            **options,
+        }
+
+
+def prepare(request: Request, folder: Path) -> Material:
+    """Loads the data and writes what workers need into `folder`.
+
+    Raises
+    ------
+    UsageError : an unknown data set, or one that does not fit the network or the batch.
+    DataError : files that are missing or damaged.
+    """
+    suite, workload = request.suite, request.suite.workload
+    dataset = _load(request)
+    recipe = Recipe(suite.data.padding, suite.data.mean, suite.data.std, suite.data.augment)
+    _check_fit(workload, recipe, dataset, suite.name)
+    for batch in request.chosen_batches:
+        if batch > len(dataset.train):
+            raise UsageError(
+                f"batch {batch} is larger than the training part of {dataset.name},"
+                f" {len(dataset.train):,} samples"
+            )
+        _write_batches(folder, dataset, recipe, batch, request.seed)
+    files = {"weights": str(folder / "weights.npz")}
+    # the names are the parameters' own, which may be any text
+    arrays: dict[str, Any] = dict(initial_weights(workload, request.seed))
+    np.savez(files["weights"], **arrays)
+    if request.epochs:
+        files["parts"] = str(folder / "parts.npz")
+        _write_parts(Path(files["parts"]), dataset)
+    return Material(
+        workload=workload,
+        recipe=recipe,
+        data=schema.Data(
+            name=dataset.name,
+            source=dataset.source,
+            fingerprint=dataset.fingerprint,
+            stand_in=dataset.is_stand_in,
+        ),
+        training_samples=len(dataset.train),
+        cache_dir=request.cache_dir,
+        _folder=folder,
+        _files=files,
+    )
+
+
+def _load(request: Request) -> Dataset:
+    suite, workload = request.suite, request.suite.workload
+    name = request.data or suite.data.name
+    if name != NOISE:
+        return load_dataset(name, data_dir=request.data_dir, cache_dir=request.cache_dir)
+    labels = isinstance(workload.loss, CrossEntropy)
+    classes = workload.output_shape[0] if labels else 0
+    stored = workload.input_shape
+    if len(stored) == 3:
+        margin = 2 * suite.data.padding
+        stored = (stored[0], stored[1] - margin, stored[2] - margin)
+    return draw_noise(stored, classes, workload.output_shape)
+
+
+def _check_fit(workload: Workload, recipe: Recipe, dataset: Dataset, suite: str) -> None:
+    shape = input_shape(recipe, dataset.train.inputs.shape)
+    if shape != workload.input_shape:
+        raise UsageError(
+            f"data set {dataset.name!r} gives inputs of {format_shape(shape)}, but suite {suite!r}"
+            f" takes {format_shape(workload.input_shape)}"
+        )
+    targets = dataset.train.targets
+    labels = targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer)
+    if labels != isinstance(workload.loss, CrossEntropy):
+        kind = "labels" if labels else "values"
+        raise UsageError(
+            f"data set {dataset.name!r} has {kind} to learn, which suite {suite!r} cannot"
+        )
+    outputs = workload.output_shape
+    if labels and dataset.classes > outputs[0]:
+        raise UsageError(
+            f"data set {dataset.name!r} has {dataset.classes} classes, but the network of suite"
+            f" {suite!r} has {outputs[0]} outputs"
+        )
+    if not labels and targets.shape[1:] != outputs:
+        raise UsageError(
+            f"data set {dataset.name!r} has targets of {format_shape(targets.shape[1:])}, but the"
+            f" network of suite {suite!r} gives {format_shape(outputs)}"
+        )
+
+
+def _write_batches(folder: Path, dataset: Dataset, recipe: Recipe, batch: int, seed: int) -> None:
+    indices = _resident_indices(len(dataset.train), batch, seed)
+    training = dataset.train
+    inputs = np.stack([recipe.training_inputs(training.inputs, i, seed, 0) for i in indices])
+    file = _batch_file(folder, "batches", batch)
+    np.savez(file, inputs=inputs, targets=training.targets[indices])
+    held_out = dataset.validation
+    # an array of the plan's size even where the part is smaller
+    some = np.arange(batch) % len(held_out)
+    np.savez(
+        _batch_file(folder, "held_out", batch),
+        inputs=recipe.inputs(held_out.inputs[some]),
+        targets=held_out.targets[some],
+    )
+
+
+def _resident_indices(samples: int, batch: int, seed: int) -> npt.NDArray[np.int64]:
+    """Samples of the resident batches, `RESIDENT_BATCHES` × batch: the drawn order of as many epochs as it takes."""
+    wanted = RESIDENT_BATCHES * batch
+    orders: list[npt.NDArray[np.int64]] = []
+    while len(orders) * samples < wanted:
+        orders.append(epoch_order(samples, seed, len(orders)))
+    return np.concatenate(orders)[:wanted].reshape(RESIDENT_BATCHES, batch)
+
+
+def _write_parts(file: Path, dataset: Dataset) -> None:
+    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    arrays: dict[str, Any] = {}
+    for name, part in parts.items():
+        arrays |= {f"{name}_samples": part.inputs, f"{name}_targets": part.targets}
+    np.savez(file, **arrays)
+
+
+def _batch_file(folder: Path, name: str, batch: int) -> Path:
+    return folder / f"{name}-{batch}.npz"

@@ -1,0 +1,23 @@
+"""The oracle's results that a run needs, computed beside what else it does before timing."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from dlbench.execute.oracle_jobs import Background, started
+from dlbench.plan.cases import Request
+from dlbench.worker.launch import Launch, worker_environment
+
+
+def started_references(request: Request) -> AbstractContextManager[Background[int]]:
+    """The oracle's results in the making, by batch."""
+    # half of the cores are left to what goes on meanwhile
+    environment = worker_environment(max(1, request.chosen_threads // 2), "cpu")
+    job = {
+        "job": "oracle",
+        "workload": request.suite.workload.to_table(),
+        "cache_dir": str(request.cache_dir),
+        "seed": request.seed if request.rounds and "train" in request.chosen_scenarios else None,
+    }
+    jobs = {batch: job | {"batch": batch} for batch in request.chosen_batches}
+    return started(jobs, Launch(environment, request.limit_s))

@@ -1,0 +1,319 @@
+"""What a record that was cut off still lacks, and the request that completes exactly that.
+
+A record says everything about its run but where the files lie, so going on with one needs no other
+word. Words that are given all the same must be the record's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dlbench
+from dlbench.analyse.disturbance import judge, watched
+from dlbench.analyse.statistics import process_summary
+from dlbench.errors import UsageError
+from dlbench.execute.scheduler import Medians, half_width
+from dlbench.plan.backend_status import Found
+from dlbench.plan.cases import Request
+from dlbench.record import comparability
+from dlbench.record.comparability import Difference, between
+from dlbench.record.schema import (
+    Case,
+    Header,
+    Machine,
+    Peak,
+    Process,
+    Record,
+    Sampling,
+    Scenario,
+    Skip,
+    Status,
+    Training,
+    Verification,
+)
+from dlbench.spec.suite import Suite, list_suites, load_suite
+from dlbench.worker.interpreters import check_named
+
+Configuration = tuple[str, str, str, int, int, str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What a record holds already.
+
+    Attributes
+    ----------
+    skipped, trained : cases with such a line.
+    verified : how the verification of a configuration ended.
+    processes : how the process of a case and round ended.
+    peaks : numbers of threads whose matrix-product rate is known.
+    null_timing_ns : what a timing costs, None where that is not in it.
+    sampling : whether it says what sampling does to timings.
+    medians_s : the medians of the processes that count.
+    """
+
+    skipped: frozenset[Case] = frozenset()
+    trained: frozenset[Case] = frozenset()
+    verified: Mapping[Configuration, Status] = dataclasses.field(default_factory=dict)
+    processes: Mapping[tuple[Case, int], Status] = dataclasses.field(default_factory=dict)
+    peaks: frozenset[int] = frozenset()
+    null_timing_ns: float | None = None
+    sampling: bool = False
+    medians_s: Medians = dataclasses.field(default_factory=dict)
+
+    def settled(self, case: Case) -> bool:
+        """Whether nothing more is to be learned about a case: it cannot run, or has gone wrong."""
+        if case in self.skipped or self.verified.get(case.configuration, "ok") != "ok":
+            return True
+        return any(
+            status != "ok" for (measured, _), status in self.processes.items() if measured == case
+        )
+
+    def missing_rounds(self, case: Case, rounds: int) -> list[int]:
+        """The rounds of 1 to `rounds` that a case lacks."""
+        return [n for n in range(1, rounds + 1) if (case, n) not in self.processes]
+
+    def beyond(self, rounds: int) -> int:
+        """How many processes were measured on top of so many rounds, to narrow intervals."""
+        return sum(number > rounds for _, number in self.processes)
+
+
+def done(record: Record) -> Done:
+    """What a record holds."""
+    lines = record.lines
+    return Done(
+        skipped=frozenset(line.case for line in lines if isinstance(line, Skip)),
+        trained=frozenset(line.case for line in lines if isinstance(line, Training)),
+        verified={
+            line.case.configuration: line.status for line in lines if isinstance(line, Verification)
+        },
+        processes={
+            (line.case, line.round): line.status for line in lines if isinstance(line, Process)
+        },
+        peaks=frozenset(line.threads for line in lines if isinstance(line, Peak)),
+        null_timing_ns=record.null_timing_ns,
+        sampling=any(isinstance(line, Sampling) for line in lines),
+        medians_s=_medians_s(record),
+    )
+
+
+def _medians_s(record: Record) -> dict[Case, dict[int, float]]:
+    timed: dict[Case, list[Process]] = {}
+    for line in record.lines:
+        if isinstance(line, Process) and line.status == "ok" and line.timings_ns:
+            timed.setdefault(line.case, []).append(line)
+    seen = watched(record)
+    return {
+        case: {p.round: process_summary(p.timings_ns) for p in judge(processes, seen).kept}
+        for case, processes in timed.items()
+    }
+
+
+def missing(record: Record) -> tuple[Case, ...]:
+    """The cases of which something is missing, in the record's order."""
+    held, header = done(record), record.header
+    return tuple(case for case in header.cases if _lacks(case, held, header))
+
+
+def is_complete(record: Record) -> bool:
+    """Whether a record lacks nothing, its last line included."""
+    end = record.end
+    return end is not None and end.status == "complete" and not missing(record)
+
+
+def suite_of(record: Record, named: str | None = None) -> Suite:
+    """The suite that a record is of, or the one that is `named`.
+
+    Raises
+    ------
+    SuiteError : there is no such suite, or a mistake in it.
+    UsageError : the record's suite was a file, which has to be named.
+    """
+    own = record.header.suite
+    if named is None and own not in {name for name, _ in list_suites()}:
+        raise UsageError(f"--resume: the suite {own!r} was a file; name it with --suite FILE.toml")
+    return load_suite(named or own)
+
+
+def _lacks(case: Case, held: Done, header: Header) -> bool:
+    if held.settled(case):
+        return False
+    return (
+        case.configuration not in held.verified
+        or bool(held.missing_rounds(case, header.rounds))
+        or _is_wide(case, held, header)
+        or bool(header.epochs and case.scenario == "train" and case not in held.trained)
+    )
+
+
+def _is_wide(case: Case, held: Done, header: Header) -> bool:
+    """Whether further processes are to narrow a case's interval."""
+    if header.target_interval is None or not header.rounds:
+        return False
+    left = sum(not held.settled(each) for each in header.cases) * header.rounds
+    medians = list(held.medians_s.get(case, {}).values())
+    return held.beyond(header.rounds) < left and half_width(medians) > header.target_interval
+
+
+def check_given(record: Record, given: Mapping[str, Any]) -> None:
+    """Holds options against a record, by the names of `Request`; they may say only what it says.
+
+    Raises
+    ------
+    UsageError : with each that says something else.
+    """
+    header, cases = record.header, record.header.cases
+    held: dict[str, tuple[str, Any]] = {
+        "backends": ("--backend", _each(case.backend for case in cases)),
+        "devices": ("--device", _each(case.device for case in cases)),
+        "scenarios": ("--scenario", _each(case.scenario for case in cases)),
+        "batches": ("the batch size", _each(case.batch for case in cases)),
+        "modes": ("--mode", _each(case.mode for case in cases)),
+        "precisions": ("--precision", _each(case.precision for case in cases)),
+        "threads": ("--threads", cases[0].threads if cases else None),
+        "seed": ("--seed", header.seed),
+        "rounds": ("--rounds", header.rounds),
+        "target_interval": ("--target-interval", header.target_interval),
+        "budget_s": ("--budget", header.budget_s),
+        "epochs": ("--epochs", header.epochs),
+        "telemetry_period_s": ("--telemetry-period (s)", header.telemetry_period_s),
+        "data": ("--data", header.data.name),
+    }
+    differences: list[Difference] = []
+    for name, asked in given.items():
+        what, recorded = held[name]
+        if isinstance(asked, tuple):
+            if set(asked) != set(recorded):
+                differences += between(what, recorded, asked)
+        else:
+            differences += between(what, recorded, asked)
+    refuse(differences)
+
+
+def request_for(
+    record: Record,
+    suite: Suite,
+    machine: Machine,
+    cache_dir: Path,
+    data_dir: Path | None = None,
+    pythons: Mapping[str, str] | None = None,
+) -> Request:
+    """The request that a record came from, cut down to the batch sizes of which something is missing.
+
+    Parameters
+    ----------
+    suite : the suite that the record names.
+    machine : this machine, which must be the record's.
+    cache_dir, data_dir : where files lie here, which a record does not say.
+    pythons : interpreters by backend, of which a record knows only what is installed there.
+
+    Raises
+    ------
+    UsageError : with everything that is not as it was when the record was begun.
+    """
+    header = record.header
+    differences = [
+        *between("dlbench", header.dlbench, dlbench.__version__),
+        *between("the suite", header.suite, suite.name),
+        *_workload(header, suite),
+        *comparability.machines(header.machine, machine),
+    ]
+    refuse(differences)
+    lacking = missing(record)
+    check_named(pythons or {}, _each(case.backend for case in header.cases))
+    running = _each(case.backend for case in lacking)
+    return Request(
+        suite=suite,
+        machine=machine,
+        cache_dir=cache_dir,
+        backends=running,
+        devices=_each(case.device for case in lacking),
+        scenarios=_scenarios(lacking),
+        batches=_each(case.batch for case in lacking),
+        precisions=_each(case.precision for case in lacking),
+        threads=lacking[0].threads if lacking else None,
+        seed=header.seed,
+        rounds=header.rounds,
+        target_interval=header.target_interval,
+        budget_s=header.budget_s,
+        epochs=header.epochs,
+        data=header.data.name,
+        data_dir=data_dir,
+        pythons={name: path for name, path in (pythons or {}).items() if name in running},
+        **_said(header),
+    )
+
+
+def _said(header: Header) -> dict[str, Any]:
+    """What the record says of the watch; one that was begun before it did leaves that to the defaults."""
+    known = {name: getattr(header, name) for name in ("patience_s", "telemetry_period_s")}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def refuse(differences: Sequence[Difference]) -> None:
+    """Refuses to go on with a record when there are differences.
+
+    Raises
+    ------
+    UsageError : naming each.
+    """
+    if differences:
+        raise UsageError(f"--resume: {comparability.sentence(differences)}")
+
+
+def backend_differences(
+    record: Record, cases: Iterable[Case], found: Mapping[str, Found]
+) -> list[Difference]:
+    """What of the backends that `cases` need is not the record's: versions, mode, or the GPU behind a name."""
+    differences: dict[tuple[str, str], list[Difference]] = {}
+    for case in cases:
+        differences[(case.backend, case.device)] = _of_backend(record, case, found[case.backend])
+    # the same version is asked about once for each device
+    return list(dict.fromkeys(each for several in differences.values() for each in several))
+
+
+def _of_backend(record: Record, case: Case, seen: Found) -> list[Difference]:
+    name = case.backend
+    own = [
+        line
+        for line in record.lines
+        if isinstance(line, Verification | Process) and line.version and line.case.backend == name
+    ]
+    if seen.status != "ok":
+        now = f"not usable ({seen.reason})"
+        return [Difference(f"backend {name}", own[0].version, now)] if own else []
+    environment = record.header.environments.get(name)
+    different = []
+    if environment and seen.environment:
+        different += comparability.environments(name, environment, seen.environment)
+    modes = seen.modes or (seen.mode,)
+    if case.mode not in modes:
+        now = " or ".join(filter(None, modes)) or "none"
+        different.append(Difference(f"the mode of {name}", case.mode or "none", now))
+    if own:
+        different += between(f"backend {name}", own[0].version, seen.version)
+    libraries = next((line.libraries for line in own if isinstance(line, Process)), None)
+    for library in sorted({*(libraries or {}), *seen.libraries}) if libraries else ():
+        versions = (each.get(library, "none") for each in (libraries or {}, seen.libraries))
+        different += between(f"{library} of {name}", *versions)
+    recorded = [line.facts.get("device_uuid") for line in own if line.case.device == case.device]
+    there = seen.uuids.get("cuda:0" if case.device == "cuda" else case.device)
+    if recorded and recorded[0] and there:
+        different += between(f"the GPU behind {case.device}", recorded[0], there)
+    return different
+
+
+def _workload(header: Header, suite: Suite) -> list[Difference]:
+    recorded, now = header.workload_digest, suite.workload.digest
+    return between(f"the workload of {suite.name}", recorded[:12], now[:12])
+
+
+def _scenarios(cases: Iterable[Case]) -> tuple[Scenario, ...]:
+    return tuple(dict.fromkeys(case.scenario for case in cases))
+
+
+def _each(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))

@@ -1,0 +1,371 @@
+"""The live gate: builds no verdict, but makes the pairs that one is told from, until the cases are decided.
+
+Both versions are held against the oracle once, so that what is timed is the same computation. Then pairs of
+fresh processes run, in the order of `dlbench.gate.pairs`, up to the looks of the design. What a process is asked
+to do, and by which files, is the same for both versions but for what the versions themselves bring.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dlbench
+from dlbench.analyse.outcomes import failing
+from dlbench.errors import UsageError
+from dlbench.execute import results
+from dlbench.execute.materialise import Material, prepare
+from dlbench.execute.oracle_jobs import Background
+from dlbench.execute.references import started_references
+from dlbench.gate import schema
+from dlbench.gate.decision import Verdict, judge
+from dlbench.gate.design import Design
+from dlbench.gate.isolation import Seen, absent, differing, refuse_same, remedy
+from dlbench.gate.pairs import Arm, difference, order, summary
+from dlbench.gate.versions import Sources, Version, targets
+from dlbench.gate.waivers import check_accepted
+from dlbench.plan import cases as plan
+from dlbench.record.file import Writer
+from dlbench.record.schema import Case, Process
+from dlbench.spec.suite import Suite
+from dlbench.text import why
+from dlbench.worker.launch import Launch, run_worker, worker_environment
+from dlbench.worker.supervisor import Ended
+
+SHARE_S = 0.15
+"""Sampling time of a process. What a process differs in from the next is not made smaller by more steps in each, so
+short processes and many of them tell more in the same time."""
+CHECK_EVERY = 8
+"""Of so many pairs one is checked once more after its timing; all of them come from files that are verified."""
+ARMS: tuple[Arm, Arm] = ("base", "new")
+_LIMIT_S = 60.0
+_ONE_SIDED: tuple[tuple[Arm, schema.Aside, Arm], ...] = (
+    ("base", "missing", "new"),
+    ("new", "new", "base"),
+)
+"""The version that has a case, what is then said of the case, and the version that has it not."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a gate is to compare. An empty selection stands for the suite's own.
+
+    Attributes
+    ----------
+    versions : the two.
+    suites : each version's own file of the suite.
+    plan : the selection, with the new version's suite.
+    design : when to look and how to judge.
+    budget_s : time for all of it, from `started_s` on.
+    accepted : what is let pass; see `dlbench.gate.waivers`.
+    sources : the files of the repository; None where the versions have none.
+    started_s : the monotonic clock when the gate began.
+    calibration : both versions are the same code on purpose, and pairs are made until the budget ends.
+    """
+
+    versions: Mapping[Arm, Version]
+    suites: Mapping[Arm, Suite]
+    plan: plan.Request
+    design: Design
+    budget_s: float
+    accepted: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sources: Sources | None = None
+    started_s: float = dataclasses.field(default_factory=time.monotonic)
+    calibration: bool = False
+
+
+class Observer:
+    """Hears how a gate goes on and does nothing with it."""
+
+    def doing(self, what: str) -> None:
+        """Something other than pairs is under way."""
+
+    def pair(self, number: int, standing: Mapping[str, Verdict]) -> None:
+        """A pair of that number (from 0) has run; where all cases stand now."""
+
+
+def run(request: Request, writer: Writer, observer: Observer | None = None) -> schema.End:
+    """Runs a gate; its record's last line.
+
+    Raises
+    ------
+    UsageError, DataError : the request cannot be carried out; nothing was written then.
+    DlbenchError : the versions are not two, or the record cannot be written.
+    """
+    observer = observer or Observer()
+    # which backends there are is each version's own matter
+    plan.check(dataclasses.replace(request.plan, backends=("numpy",)))
+    for backend in request.plan.chosen_backends:
+        targets(request.versions["base"], request.versions["new"], backend)
+    cases = {arm: _cases(request, arm) for arm in ARMS}
+    check_accepted(request.accepted, {case.label for arm in ARMS for case in cases[arm]})
+    with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
+        observer.doing("preparing data and weights")
+        material = prepare(request.plan, Path(folder))
+        with started_references(request.plan) as references:
+            gate = _Gate(request, material, references, writer, observer)
+            return gate.run(cases)
+
+
+class _Gate:
+    def __init__(
+        self,
+        request: Request,
+        material: Material,
+        references: Background[int],
+        writer: Writer,
+        observer: Observer,
+    ) -> None:
+        self._request = request
+        self._material = material
+        self._references = references
+        self._writer = writer
+        self._observer = observer
+        self._deadline_s = request.started_s + request.budget_s
+        self._failed: set[Case] = set()
+        self._ran_out = False
+
+    def run(self, cases: Mapping[Arm, Sequence[Case]]) -> schema.End:
+        """Verifies, then makes pairs."""
+        shared = [case for case in cases["new"] if case in cases["base"]]
+        self._writer.write(self._header(shared))
+        status: schema.Ending = "interrupted"
+        try:
+            for arm, word, other in _ONE_SIDED:
+                for case in cases[arm]:
+                    if case not in shared:
+                        label = self._request.versions[other].label
+                        self._beside(case, word, f"the suite of {label} has no such case")
+            status = self._pairs(self._verified(shared))
+            if self._ran_out:
+                status = "budget"
+        except KeyboardInterrupt:
+            # the last line says so, and whoever called tells it
+            pass
+        wall_s = results.round_s(time.monotonic() - self._request.started_s)
+        end = schema.End(status, wall_s)
+        self._writer.write(end)
+        return end
+
+    def _verified(self, shared: Sequence[Case]) -> list[Case]:
+        """The cases that both versions have and compute rightly."""
+        if problem := self._unlike_suites():
+            for case in shared:
+                self._beside(case, "inconclusive", problem)
+            return []
+        well: list[Case] = []
+        for case in shared:
+            alike = [other for other in shared if other.configuration == case.configuration]
+            if alike[0] == case and self._agree(case, alike):
+                well += alike
+        return [case for case in shared if case in well]
+
+    def _unlike_suites(self) -> str:
+        base, new = (self._request.suites[arm] for arm in ARMS)
+        for what, unlike in (
+            ("network, loss or optimizer", base.workload.digest != new.workload.digest),
+            ("data", base.data != new.data),
+        ):
+            if unlike:
+                return f"the suite's {what} changed, so its times say nothing about the code"
+        return ""
+
+    def _agree(self, case: Case, alike: Sequence[Case]) -> bool:
+        """Whether both versions have a backend of their own and compute what is right with it."""
+        seen: dict[Arm, Seen] = {}
+        adapters = self._adapters(case)
+        for arm in ARMS:
+            if time.monotonic() >= self._deadline_s:
+                self._ran_out = True
+                for each in alike:
+                    self._beside(each, "inconclusive", "not verified yet")
+                return False
+            adapter = adapters[arm]
+            if adapter is None:
+                seen[arm] = Seen(adapter="", absent=True)
+                continue
+            self._observer.doing(f"verifying {case.backend} of {self._label(arm)}")
+            ended = self._reference(case.batch) or self._verify(case, arm, adapter)
+            verification = results.verification(case, ended)
+            self._writer.write(schema.Verified(arm, verification))
+            seen[arm] = Seen(adapter, absent(ended, adapter))
+            if ended.status == "ok":
+                loaded = _loaded(arm, case, ended)
+                self._writer.write(loaded)
+                seen[arm] = Seen(
+                    adapter,
+                    loaded=ended.result["loaded"],
+                    libraries={case.backend: loaded.version, **loaded.libraries},
+                )
+            if verification.status != "ok" and not seen[arm].absent:
+                seen[arm] = dataclasses.replace(
+                    seen[arm],
+                    trouble=why(
+                        verification.reason or failing(verification.checks),
+                        remedy(ended, self._request.versions[arm]),
+                    ),
+                    output=ended.output,
+                )
+        return self._judged(seen, case, alike)
+
+    def _judged(self, seen: Mapping[Arm, Seen], case: Case, alike: Sequence[Case]) -> bool:
+        request = self._request
+        if not request.calibration:
+            refuse_same(request.versions, seen, case.backend)
+            for other, word, arm in _ONE_SIDED:
+                if not seen[arm].is_own(request.versions[arm]) and not seen[other].trouble:
+                    for each in alike:
+                        self._beside(each, word, f"{self._label(arm)} has no {case.backend}")
+                    return False
+        for arm in ARMS:
+            if seen[arm].trouble:
+                other = ARMS[1 - ARMS.index(arm)]
+                fine = "" if seen[other].trouble else f"; {self._label(other)} is right"
+                for each in alike:
+                    reason = f"{self._label(arm)}: {seen[arm].trouble}{fine}"
+                    self._beside(each, "failed", reason, seen[arm].output)
+                return False
+        if not request.calibration:
+            for note in differing(request.versions, seen, request.sources):
+                self._writer.write(schema.Note(note))
+        return True
+
+    def _pairs(self, cases: Sequence[Case]) -> schema.Ending:
+        """Makes pairs until all cases are decided, or the budget ends."""
+        found: dict[str, list[float]] = {case.label: [] for case in cases}
+        slowest_s = dict.fromkeys(found, 0.0)
+        number = 0
+        while True:
+            standing = judge(found, self._request.design)
+            left = [case for case in cases if self._goes_on(case, standing)]
+            if not left:
+                return "decided"
+            for case in left if number % 2 == 0 else left[::-1]:
+                began_s = time.monotonic()
+                if began_s + slowest_s[case.label] > self._deadline_s:
+                    return "budget"
+                if (one := self._pair(case, number)) is not None:
+                    found[case.label].append(one)
+                spent_s = time.monotonic() - began_s
+                slowest_s[case.label] = max(slowest_s[case.label], spent_s)
+                self._observer.pair(number, judge(found, self._request.design))
+            number += 1
+
+    def _goes_on(self, case: Case, standing: Mapping[str, Verdict]) -> bool:
+        if case in self._failed:
+            return False
+        return self._request.calibration or standing[case.label].status == "undecided"
+
+    def _pair(self, case: Case, number: int) -> float | None:
+        """ln(new / base) of a pair; None when one of its processes failed."""
+        summaries: dict[Arm, float] = {}
+        for arm in order(number):
+            process = self._process(case, arm, number)
+            self._writer.write(schema.Half(arm, process))
+            if process.status != "ok":
+                self._failed.add(case)
+                return None
+            summaries[arm] = summary(process.timings_ns)
+        return difference(**summaries)
+
+    def _process(self, case: Case, arm: Arm, number: int) -> Process:
+        checked = number % CHECK_EVERY == 0
+        job = self._material.job(
+            "measure",
+            plan.plan_of(case, self._request.plan.seed),
+            self._adapters(case)[arm],
+            own=self._request.versions[arm].own(),
+            scenario=case.scenario,
+            budget_s=SHARE_S,
+            check=checked,
+        )
+        ended = run_worker(job, self._launch(case, arm))
+        return results.process(case, number, ended, checked=checked)
+
+    def _verify(self, case: Case, arm: Arm, adapter: str) -> Ended:
+        own = self._request.versions[arm].own()
+        made = plan.plan_of(case, self._request.plan.seed)
+        job = self._material.job("verify", made, adapter, own=own)
+        return run_worker(job, self._launch(case, arm))
+
+    def _reference(self, batch: int) -> Ended | None:
+        ended = self._references.result(batch)
+        if ended.status == "ok":
+            return None
+        reason = f"the float64 oracle could not be computed: {ended.reason}"
+        return Ended("failed", reason, output=ended.output)
+
+    def _launch(self, case: Case, arm: Arm) -> Launch:
+        environment = worker_environment(case.threads, case.device)
+        return Launch(environment, _LIMIT_S, self._request.versions[arm].python)
+
+    def _adapters(self, case: Case) -> dict[Arm, str | None]:
+        versions = self._request.versions
+        return targets(versions["base"], versions["new"], case.backend)
+
+    def _label(self, arm: Arm) -> str:
+        return self._request.versions[arm].label
+
+    def _beside(self, case: Case, status: schema.Aside, reason: str, output: str = "") -> None:
+        self._writer.write(schema.Beside(case.label, status, reason, output))
+
+    def _header(self, shared: Sequence[Case]) -> schema.Header:
+        request = self._request
+        return schema.Header(
+            schema=schema.SCHEMA,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            dlbench=dlbench.__version__,
+            base=self._label("base"),
+            new=self._label("new"),
+            suite=request.plan.suite.name,
+            workload_digest=self._material.workload.digest,
+            data=self._material.data,
+            seed=request.plan.seed,
+            threads=request.plan.chosen_threads,
+            budget_s=request.budget_s,
+            share_s=SHARE_S,
+            design=request.design,
+            machine=request.plan.machine,
+            cases=tuple(shared),
+            accepted=dict(request.accepted),
+            calibration=request.calibration,
+        )
+
+
+def _cases(request: Request, arm: Arm) -> list[Case]:
+    """The cases of a version's suite by the selection."""
+    chosen = dataclasses.replace(request.plan, suite=request.suites[arm])
+    if not chosen.devices:
+        raise UsageError("a gate needs to know on which device")
+    return [
+        Case(
+            suite=chosen.suite.name,
+            scenario=scenario,
+            backend=backend,
+            device=device,
+            batch=batch,
+            threads=chosen.chosen_threads,
+            precision=plan.PRECISIONS[0],
+            mode="",
+        )
+        for batch in chosen.chosen_batches
+        for backend in chosen.chosen_backends
+        for device in chosen.devices
+        for scenario in chosen.chosen_scenarios
+    ]
+
+
+def _loaded(arm: Arm, case: Case, ended: Ended) -> schema.Loaded:
+    result = ended.result
+    return schema.Loaded(
+        arm=arm,
+        backend=case.backend,
+        files=result["loaded"]["files"],
+        python=result["loaded"]["python"],
+        version=result["version"],
+        libraries=result["libraries"],
+    )

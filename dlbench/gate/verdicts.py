@@ -1,0 +1,143 @@
+"""From a gate's record to its verdicts, the same live and when the record is shown again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from dlbench.analyse.disturbance import causes
+from dlbench.compare.verdicts import CaseVerdict, Verdicts, ordered
+from dlbench.gate.decision import judge
+from dlbench.gate.pairs import Arm, difference, summary
+from dlbench.gate.schema import Beside, Half, Loaded, Note, Record
+from dlbench.gate.table import case_verdict
+from dlbench.record.schema import Case
+from dlbench.text import one_line, plural, why
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """The complete pairs of a case, in order: summaries (s), and what ended them early, empty when nothing did."""
+
+    base_s: tuple[float, ...]
+    new_s: tuple[float, ...]
+    trouble: str
+
+    @property
+    def differences(self) -> list[float]:
+        """ln(new / base) of each."""
+        return [difference(*pair) for pair in zip(self.base_s, self.new_s, strict=True)]
+
+
+def pairs_of(record: Record, case: Case) -> Pairs:
+    """What was measured of a case."""
+    halves = record.halves(case)
+    labels: dict[Arm, str] = {"base": record.header.base, "new": record.header.new}
+    for arm, label in labels.items():
+        for number, process in halves[arm].items():
+            if process.status != "ok":
+                reason = process.reason or "a check after the timing failed"
+                status = process.status.replace("_", " ")
+                return Pairs((), (), f"{label}, pair {number + 1}: {status}: {one_line(reason)}")
+    whole = sorted(halves["base"].keys() & halves["new"].keys())
+    base_s, new_s = (
+        tuple(summary(halves[arm][number].timings_ns) * 1e-9 for number in whole) for arm in labels
+    )
+    return Pairs(base_s, new_s, "")
+
+
+def verdicts(
+    record: Record, accepted: Mapping[str, str] | None = None, *, inconclusive_passes: bool = False
+) -> Verdicts:
+    """The verdicts of a gate.
+
+    Parameters
+    ----------
+    accepted : what is let pass besides what the record says.
+    inconclusive_passes : whether a case that cannot be told is let pass.
+    """
+    header = record.header
+    let_pass = header.accepted | dict(accepted or {})
+    beside = {line.case: line for line in record.lines if isinstance(line, Beside)}
+    timed = {
+        case.label: pairs_of(record, case) for case in header.cases if case.label not in beside
+    }
+    judged = judge(
+        {label: pairs.differences for label, pairs in timed.items()}, header.design, ended=True
+    )
+    found = [_beside(line) for line in beside.values()]
+    for label, pairs in timed.items():
+        if pairs.trouble:
+            found.append(CaseVerdict(label, "failed", reason=pairs.trouble))
+        else:
+            found.append(case_verdict(label, judged[label], pairs.base_s, pairs.new_s))
+    ran_out = record.end is not None and record.end.status == "budget"
+    found = [_after_budget(each) if ran_out else each for each in found]
+    found = [
+        dataclasses.replace(each, accepted=let_pass.get(f"{each.status}:{each.case}", ""))
+        for each in found
+    ]
+    return Verdicts(
+        base=header.base,
+        new=header.new,
+        threshold=header.design.threshold,
+        cases=ordered(found),
+        notes=tuple(_notes(record, found, let_pass)),
+        inconclusive_passes=inconclusive_passes,
+    )
+
+
+def _beside(line: Beside) -> CaseVerdict:
+    return CaseVerdict(line.case, line.status, reason=why(line.reason, ""))
+
+
+def _after_budget(verdict: CaseVerdict) -> CaseVerdict:
+    """Says that more time would have helped, where it might have."""
+    if verdict.status != "inconclusive" or verdict.reason.startswith("given up"):
+        return verdict
+    return dataclasses.replace(
+        verdict, reason=f"{verdict.reason} when the budget ended: a larger --budget would help"
+    )
+
+
+def _notes(record: Record, found: list[CaseVerdict], accepted: Mapping[str, str]) -> Iterator[str]:
+    yield from dict.fromkeys(line.text for line in record.lines if isinstance(line, Note))
+    yield from _versions(record)
+    yield from _disturbance(record)
+    for what in accepted:
+        status, _, case = what.partition(":")
+        for each in found:
+            if each.case == case and each.status != status:
+                yield f"accepted as {status}, but it is not: {case}"
+    if record.end is None:
+        yield "the record was cut off"
+    elif record.end.status == "interrupted":
+        yield "the gate was interrupted"
+
+
+def _versions(record: Record) -> Iterator[str]:
+    loaded = [line for line in record.lines if isinstance(line, Loaded)]
+    by_backend = {line.backend: line for line in loaded if line.arm == "base"}
+    for new in loaded:
+        base = by_backend.get(new.backend)
+        if new.arm == "new" and base is not None:
+            old, now = ({"version": each.version} | each.libraries for each in (base, new))
+            for name in sorted(old.keys() & now.keys()):
+                if old[name] != now[name]:
+                    what = new.backend if name == "version" else name
+                    yield f"{what} {old[name]} in the base, {now[name]} in the new one"
+
+
+def _disturbance(record: Record) -> Iterator[str]:
+    """Who else had the machine. Nothing is corrected by it: the verdict's pairs bear the noise."""
+    threads = record.header.threads
+    processes = [line.process for line in record.lines if isinstance(line, Half)]
+    seen = [found for each in processes if (found := causes(each.during, threads))]
+    if seen:
+        most, _ = Counter(one.split(" had ")[0] for found in seen for one in found).most_common(1)[
+            0
+        ]
+        told = max((one for found in seen for one in found if one.startswith(most)), key=len)
+        count = f"{len(seen)} of {plural(len(processes), 'process')}"
+        yield f"the machine was disturbed in {count}, for example: {told}"

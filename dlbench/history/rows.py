@@ -1,0 +1,193 @@
+"""What the history keeps of a record: who it is, and a row for each of its cases."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from dlbench.analyse.outcomes import Outcome, outcomes
+from dlbench.analyse.statistics import case_estimate
+from dlbench.compare.from_record import facts_of, versions_of
+from dlbench.errors import DlbenchError
+from dlbench.record.collection import read_records
+from dlbench.record.schema import Process, Record, Verification
+from dlbench.text import one_line, why
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Key:
+    """What a series is about. Rows that differ in any of this are never put in one.
+
+    Attributes
+    ----------
+    device_name : the device that was seen behind the name `device`, empty when unknown and on the CPU.
+    facts : machine, data, workload and seed as `dlbench.compare` holds them against each other, as JSON.
+    """
+
+    suite: str
+    backend: str
+    device: str
+    scenario: str
+    batch: int
+    mode: str
+    precision: str
+    threads: int
+    device_name: str
+    facts: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One case of one record.
+
+    Attributes
+    ----------
+    verified : as `dlbench.analyse.outcomes.Outcome.verified`.
+    problem : why there is no figure; empty when there is one.
+    disturbance : what disturbed the machine meanwhile; empty when nothing was seen to.
+    processes_s : the median step of each process (s), empty without a figure.
+    median_s, low_s, high_s : their median, with the 95 % interval that reports give.
+    """
+
+    version: str
+    status: str
+    verified: bool | None
+    problem: str
+    disturbance: str
+    processes_s: tuple[float, ...]
+    median_s: float | None
+    low_s: float | None
+    high_s: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A record as the history keeps it.
+
+    Attributes
+    ----------
+    run : tells runs apart; the same for a record that was cut off and for what `--resume` made of it.
+    digest : SHA-256 of its lines. lines : how many there are.
+    name : the file's name, with ``#2`` behind it for the second record of several. created : when it was begun, UTC.
+    versions : of packages, Python and kernel.
+    """
+
+    run: str
+    digest: str
+    lines: int
+    name: str
+    created: str
+    versions: Mapping[str, str]
+    rows: Mapping[Key, Row]
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """What is kept of each record in a file, in order.
+
+    Raises
+    ------
+    DlbenchError : the file cannot be read, is no record, or holds one of another schema.
+    """
+    records = read_records(path)
+    raw = _raw_lines(path)
+    for number, record in enumerate(records, 1):
+        name = path.name if len(records) == 1 else f"{path.name}#{number}"
+        own = itertools.islice(raw, 1 + len(record.lines))
+        yield _entry(path, name, record, _identity(record, own))
+
+
+def _entry(path: Path, name: str, record: Record, identity: tuple[str, str]) -> Entry:
+    run, digest = identity
+    header = record.header
+    facts = json.dumps(facts_of(header), ensure_ascii=False)
+    names = _device_names(record)
+    rows = {}
+    for outcome in outcomes(record):
+        case = outcome.case
+        key = Key(
+            suite=case.suite,
+            backend=case.backend,
+            device=case.device,
+            scenario=case.scenario,
+            batch=case.batch,
+            mode=case.mode,
+            precision=case.precision,
+            threads=case.threads,
+            device_name=names.get(case.device, ""),
+            facts=facts,
+        )
+        rows[key] = _row(outcome)
+    return Entry(
+        run=run,
+        digest=digest,
+        lines=1 + len(record.lines),
+        name=name,
+        created=_utc(header.created, path),
+        versions={"dlbench": header.dlbench} | versions_of(header),
+        rows=rows,
+    )
+
+
+def _row(outcome: Outcome) -> Row:
+    times = tuple(outcome.medians_s.values())
+    estimate = case_estimate(times) if times else None
+    interval = estimate.interval if estimate else None
+    problem = "" if times else why(outcome.reason, outcome.remedy)
+    if not times and outcome.status == "ok":
+        problem = "verified only, not timed"
+    return Row(
+        version=outcome.version,
+        status=outcome.status,
+        verified=outcome.verified,
+        problem=problem,
+        disturbance=one_line(outcome.disturbance) if outcome.disturbed else "",
+        processes_s=times,
+        median_s=estimate.value if estimate else None,
+        low_s=interval.low if interval else None,
+        high_s=interval.high if interval else None,
+    )
+
+
+def _device_names(record: Record) -> dict[str, str]:
+    """What any process saw behind the name of a device; a case that failed may not have seen it itself."""
+    found: dict[str, str] = {}
+    for line in record.lines:
+        if isinstance(line, Process | Verification) and line.case.device != "cpu":
+            name = line.facts.get("device_name")
+            if name:
+                found.setdefault(line.case.device, one_line(str(name)))
+    return found
+
+
+def _identity(record: Record, raw: Iterator[bytes]) -> tuple[str, str]:
+    """Digests of the run and of the record, given its lines as they are in the file: the first line with measured
+    times tells runs apart that began in the same second, and stays when a record is gone on with."""
+    measured = next(
+        (i for i, line in enumerate(record.lines, 1) if isinstance(line, Verification | Process)), 0
+    )
+    run, whole = hashlib.sha256(), hashlib.sha256()
+    for number, line in enumerate(raw):
+        whole.update(line + b"\n")
+        if number in (0, measured):
+            run.update(line + b"\n")
+    return run.hexdigest(), whole.hexdigest()
+
+
+def _raw_lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from (line.rstrip(b"\n") for line in file if line != b"\n")
+
+
+def _utc(created: str, path: Path) -> str:
+    try:
+        moment = datetime.datetime.fromisoformat(created)
+    except ValueError:
+        raise DlbenchError(f"{path}: was created at {created!r}, which is no time") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return moment.astimezone(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,132 @@
+"""What is shown of a history: the series that were asked for, their rows and their change points."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from dlbench.errors import UsageError
+from dlbench.history import change_points as changes
+from dlbench.history.rows import Key
+from dlbench.history.store import Change, Point, Store, Stored
+
+LATELY = 20
+"""Rows of each series that a list of all series draws on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """One series.
+
+    Attributes
+    ----------
+    key : what it is about. total : how many rows it has.
+    points : its rows in the order of time, all or the last ones.
+    changes : its change points; None where nobody looked for them, since the library is missing.
+    """
+
+    key: Key
+    total: int
+    points: tuple[Point, ...]
+    changes: tuple[Change, ...] | None
+
+    @property
+    def name(self) -> str:
+        """What tells it from others measured under the same circumstances."""
+        key = self.key
+        precision = "" if key.precision == "fp32" else key.precision
+        device = key.device_name and f"({key.device_name})"
+        case = f"{key.backend}:{key.device}/{key.scenario}/{key.batch}"
+        threads = f"{key.threads} thread{'' if key.threads == 1 else 's'}"
+        return " ".join(filter(None, [case, key.mode, precision, threads, device]))
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The circumstances that its rows share: machine, data, workload, seed."""
+        found: dict[str, str] = json.loads(self.key.facts)
+        return found
+
+    @property
+    def last_figure(self) -> Point | None:
+        """The last row with a figure, of those in `points`."""
+        return next((p for p in reversed(self.points) if p.row.median_s is not None), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What a reporter is given.
+
+    Attributes
+    ----------
+    path : the database.
+    series : what was asked for, in the order of keys.
+    detailed : whether each row is to be shown, and not only each series.
+    """
+
+    path: Path
+    series: tuple[Series, ...]
+    detailed: bool
+
+    @property
+    def searched(self) -> bool:
+        """Whether the change points of all series are known."""
+        return all(series.changes is not None for series in self.series)
+
+
+class HistoryReporter(Protocol):
+    """A format for histories (entry points ``dlbench.histories``): a pure function to text."""
+
+    def __call__(self, history: History, *, width: int = 80, colour: bool = False) -> str:
+        """The history as text that ends in a line break."""
+
+
+def view(store: Store, words: Sequence[str] = (), last: int | None = LATELY) -> History:
+    """The series whose description has all of some words, or all series.
+
+    Parameters
+    ----------
+    last : rows of each series, None for all.
+
+    Raises
+    ------
+    UsageError : no series has all the words.
+    """
+    chosen = [one for one in store.series() if _has(one.key, words)]
+    if words and not chosen:
+        asked = " and ".join(map(repr, words))
+        raise UsageError(
+            f"no series has {asked} in its description; dlbench history show lists all"
+        )
+    return History(store.path, tuple(_series(store, one, last) for one in chosen), bool(words))
+
+
+def search(store: Store) -> None:
+    """Finds and keeps the change points of every series that got rows since they were last looked for.
+
+    Raises
+    ------
+    DlbenchError : the library that finds them is not installed; see `changes.available`.
+    """
+    for one in store.series():
+        if not one.searched:
+            found = changes.changes(store.points(one.id, changes.WINDOW))
+            store.keep_changes(one.id, one.rows, found)
+
+
+def _has(key: Key, words: Sequence[str]) -> bool:
+    series = Series(key, 0, (), None)
+    text = " ".join([key.suite, series.name, key.precision, *series.facts.values()]).casefold()
+    return all(word.casefold() in text for word in words)
+
+
+def _series(store: Store, one: Stored, last: int | None) -> Series:
+    found: list[Change] | None = None
+    if one.searched:
+        found = store.changes(one.id)
+    elif changes.available():
+        found = changes.changes(store.points(one.id, changes.WINDOW))
+    points = tuple(store.points(one.id, last))
+    return Series(one.key, one.rows, points, None if found is None else tuple(found))

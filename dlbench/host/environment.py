@@ -1,0 +1,53 @@
+"""What is installed where a worker runs: a figure is one of the versions that it was measured with.
+
+Read in the worker itself, since a backend may have an interpreter of its own. The whole list of packages is
+told by a digest, which shows that two lists differ without telling what somebody has installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import sys
+
+from dlbench.record.facts import Environment
+
+PACKAGES = (
+    "dlbench",
+    "numpy",
+    "scipy",
+    "pandas",
+    "torch",
+    "tensorflow",
+    "tensorflow-cpu",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "scikit-learn",
+    "threadpoolctl",
+    "nvidia-ml-py",
+)
+"""Distributions whose versions are recorded where they are installed."""
+
+
+def read() -> Environment:
+    """This interpreter's environment. The working folder does not belong to it."""
+    # reading the metadata of a hundred packages takes a tenth of a second, and importing their reader too
+    from importlib.metadata import distributions
+
+    here = os.path.realpath(os.getcwd())
+    folders = [place for place in sys.path if place and os.path.realpath(place) != here]
+    found: dict[str, str] = {}
+    for each in distributions(path=folders):
+        name = each.metadata["Name"]
+        if name:
+            # what lies first on the path is what is imported
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each.version)
+    listed = "\n".join(f"{name}=={version}" for name, version in sorted(found.items()))
+    return Environment(
+        python=platform.python_version(),
+        packages={name: found[name] for name in PACKAGES if name in found},
+        package_count=len(found),
+        packages_digest=hashlib.sha256(listed.encode()).hexdigest(),
+    )

@@ -1,0 +1,237 @@
+"""What else went on on the machine while a process was timed, as the kernel's counters tell it.
+
+Times of a contended machine can be wrong by an order of magnitude and scatter as little as good ones, so the
+machine itself is watched: counters are read before and after the timings, in the process that times, and
+their differences say who else had the processor. Reading them needs the standard library alone. What a
+system does not tell is None, never 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from dlbench.host import cgroups
+from dlbench.host.procfs import ROOT, text, words
+from dlbench.record.facts import Surroundings
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
+_CANARY_BYTES = bytes(1 << 19)
+_CANARY_RUNS = 5
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_OPENMP = ("libgomp", "libiomp5", "libomp")
+_CONTRADICTION_CORES = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Counters at one moment; seconds since some start, None where the system does not tell.
+
+    Attributes
+    ----------
+    at_s : the clock.
+    busy_s : processor time of everything on the cores that this process may use, hypervisor's share left out.
+    own_s : processor time of this process and all that it has started.
+    stolen_s : time that the hypervisor gave those cores to others.
+    waited_s : time in which something waited for a processor; memory_waited_s, for memory.
+    throttled_s : time that the control group's quota held processes back, added up over cores.
+    preempted : how often threads of this process, and of what it started, were taken off a core against their will.
+    """
+
+    at_s: float
+    busy_s: float | None
+    own_s: float | None
+    stolen_s: float | None
+    waited_s: float | None
+    memory_waited_s: float | None
+    throttled_s: float | None
+    preempted: int | None
+
+
+def read(root: Path = ROOT) -> Reading:
+    """The counters now. Takes about a millisecond, more with many threads."""
+    busy_s, stolen_s = _cores(root)
+    return Reading(
+        at_s=time.perf_counter(),
+        busy_s=busy_s,
+        own_s=_own_s(root),
+        stolen_s=stolen_s,
+        waited_s=_pressure_s("cpu", root),
+        memory_waited_s=_pressure_s("memory", root),
+        throttled_s=cgroups.throttled_s(root),
+        preempted=_preempted(root),
+    )
+
+
+def between(before: Reading, after: Reading, root: Path = ROOT) -> Surroundings:
+    """What the counters say about the time between two readings."""
+    window_s = max(after.at_s - before.at_s, 1e-9)
+
+    def rate(name: str) -> float | None:
+        first, last = getattr(before, name), getattr(after, name)
+        return None if first is None or last is None else max(last - first, 0) / window_s
+
+    usable = _affinity()
+    granted = cgroups.granted_cores(root)
+    return Surroundings(
+        window_s=window_s,
+        other_cores=_others(rate("busy_s"), rate("own_s"), window_s),
+        stolen_cores=rate("stolen_s"),
+        waiting_share=rate("waited_s"),
+        memory_waiting_share=rate("memory_waited_s"),
+        throttled_share=rate("throttled_s"),
+        preemptions_per_s=rate("preempted"),
+        usable_cores=usable,
+        granted_cores=os.cpu_count() if granted is None else granted,
+        quota_cores=cgroups.quota_cores(root),
+        frequency_hz=_frequency_hz(root),
+    )
+
+
+def over(windows: Sequence[Surroundings]) -> Surroundings | None:
+    """Several windows as one: means over the time in which each figure is known, the rest as in the last window."""
+    if not windows:
+        return None
+
+    def mean(name: str) -> float | None:
+        known = [(w.window_s, getattr(w, name)) for w in windows if getattr(w, name) is not None]
+        total_s = sum(seconds for seconds, _ in known)
+        return sum(seconds * value for seconds, value in known) / total_s if known else None
+
+    last = windows[-1]
+    return Surroundings(
+        window_s=sum(window.window_s for window in windows),
+        other_cores=mean("other_cores"),
+        stolen_cores=mean("stolen_cores"),
+        waiting_share=mean("waiting_share"),
+        memory_waiting_share=mean("memory_waiting_share"),
+        throttled_share=mean("throttled_share"),
+        preemptions_per_s=mean("preemptions_per_s"),
+        usable_cores=last.usable_cores,
+        granted_cores=last.granted_cores,
+        quota_cores=last.quota_cores,
+        frequency_hz=last.frequency_hz,
+    )
+
+
+def canary_ns() -> int:
+    """How long a fixed piece of work takes now (ns), the median of five: the same on a machine at rest, whatever
+    is timed beside it."""
+    runs = []
+    for _ in range(_CANARY_RUNS):
+        begin = time.perf_counter_ns()
+        hashlib.sha256(_CANARY_BYTES).digest()
+        runs.append(time.perf_counter_ns() - begin)
+    return int(statistics.median(runs))
+
+
+def threading_facts(root: Path = ROOT) -> dict[str, str]:
+    """How threads wait for each other: which OpenMP library is loaded, whose threads spin at barriers unless they are
+    told not to, and what the environment tells them. Threads that spin lie under load."""
+    maps = text(root / "proc/self/maps")
+    loaded = [name for name in _OPENMP if f"/{name}" in maps]
+    found = {"openmp": " and ".join(loaded)} if loaded else {}
+    return found | {name.lower(): os.environ[name] for name in _WAITING if name in os.environ}
+
+
+def spins(facts: Mapping[str, object]) -> bool:
+    """Whether these facts of a process mean threads that spin at barriers."""
+    return "openmp" in facts and str(facts.get("omp_wait_policy", "")).lower() != "passive"
+
+
+def _others(busy: float | None, own: float | None, window_s: float) -> float | None:
+    """Cores of others; None also where the system's counters do not even show this process (some sandboxes)."""
+    if busy is None or own is None:
+        return None
+    # processor time on the whole machine is counted in ticks
+    if busy < own - _CONTRADICTION_CORES * max(own, 1.0) - 4 * _TICK_S / window_s:
+        return None
+    return max(busy - own, 0.0)
+
+
+def _affinity() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _cores(root: Path) -> tuple[float | None, float | None]:
+    """Busy and stolen seconds, over the cores that this process may use."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None, None
+    names = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    busy = stolen = 0
+    seen = False
+    for line in text(root / "proc/stat").splitlines():
+        name, *fields = line.split() or [""]
+        if name in names and len(fields) >= 8:
+            user, nice, system, _idle, _io, irq, softirq, steal = map(int, fields[:8])
+            busy += user + nice + system + irq + softirq
+            stolen += steal
+            seen = True
+    return (busy * _TICK_S, stolen * _TICK_S) if seen else (None, None)
+
+
+def _own_s(root: Path) -> float | None:
+    """None where it cannot be told which processes this one has started."""
+    children = descendants(os.getpid(), root)
+    if children is None:
+        return None
+    times = os.times()
+    total = time.process_time() + times.children_user + times.children_system
+    for child in children:
+        fields = text(root / f"proc/{child}/stat").rpartition(")")[2].split()
+        if len(fields) > 14:
+            # its own, and that of those of its children that have ended
+            total += sum(map(int, fields[11:15])) * _TICK_S
+    return total
+
+
+def descendants(process: int, root: Path = ROOT) -> list[int] | None:
+    """The processes that a process has started, and those that they have; None where the system does not tell."""
+    if not (root / f"proc/{process}/task/{process}/children").exists():
+        return None
+    return list(_descendants(process, root))
+
+
+def _descendants(process: int, root: Path) -> Iterator[int]:
+    for children in (root / f"proc/{process}/task").glob("*/children"):
+        for child in map(int, words(children)):
+            yield child
+            yield from _descendants(child, root)
+
+
+def _pressure_s(what: str, root: Path) -> float | None:
+    """Seconds in which at least one task waited, since the machine started (Linux, pressure stall information)."""
+    for line in text(root / "proc/pressure" / what).splitlines():
+        kind, *fields = line.split() or [""]
+        for field in fields:
+            name, _, value = field.partition("=")
+            if kind == "some" and name == "total" and value.isdigit():
+                return int(value) * 1e-6
+    return None
+
+
+def _preempted(root: Path) -> int | None:
+    found = None
+    for process in (os.getpid(), *_descendants(os.getpid(), root)):
+        for status in (root / f"proc/{process}/task").glob("*/status"):
+            for line in text(status).splitlines():
+                name, _, value = line.partition(":")
+                if name == "nonvoluntary_ctxt_switches":
+                    found = (found or 0) + int(value)
+    return found
+
+
+def _frequency_hz(root: Path) -> float | None:
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    known = []
+    for core in os.sched_getaffinity(0):
+        khz = text(root / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq").strip()
+        if khz.isdigit():
+            known.append(int(khz) * 1e3)
+    return statistics.fmean(known) if known else None

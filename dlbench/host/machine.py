@@ -1,0 +1,101 @@
+"""What this machine is, read without running anything heavy.
+
+A figure without its machine cannot be compared with another. What cannot be read is None, never a
+guess; names of hosts, users and folders are left out, since records are passed on.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+from pathlib import Path
+
+import psutil
+
+from dlbench.host.cgroups import quota_cores
+from dlbench.host.environment import PACKAGES
+from dlbench.record.schema import Machine
+from dlbench.telemetry.device import Device, gpus
+from dlbench.telemetry.log import Refused
+from dlbench.telemetry.nvml import Nvml
+
+
+def look() -> Machine:
+    """This machine and the versions of what is installed; imports no framework."""
+    return Machine(
+        cpu=_cpu_model(),
+        physical_cores=psutil.cpu_count(logical=False),
+        logical_cores=psutil.cpu_count(logical=True),
+        usable_cores=usable_cores(),
+        memory_bytes=_memory_bytes(),
+        gpus=_gpus(),
+        system=f"{platform.system()} {platform.release()}".strip(),
+        python=platform.python_version(),
+        packages={name: version for name in PACKAGES if (version := _version(name))},
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use at once: its affinity, cut by its control group's quota, at
+    least 1."""
+    affinity = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    quota = quota_cores()
+    return affinity if quota is None else max(1, min(affinity, math.floor(quota + 0.5)))
+
+
+def _cpu_model() -> str | None:
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model") and value.strip():
+            return " ".join(value.split())
+    return platform.processor() or None
+
+
+def _memory_bytes() -> int | None:
+    total = int(psutil.virtual_memory().total)
+    limits = (
+        _read("/sys/fs/cgroup/memory.max"),
+        _read("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    )
+    return min([total, *(int(limit) for limit in limits if limit and limit.strip().isdigit())])
+
+
+def _gpus() -> tuple[str, ...]:
+    """NVIDIA GPUs by name and memory, those that the driver shows; none where its library is missing."""
+    try:
+        nvml = Nvml()
+    except Refused:
+        return ()
+    try:
+        return tuple(f"{gpu.name or 'GPU'}, {_gpu_memory(nvml, gpu)}" for gpu in gpus(nvml))
+    except Refused:
+        # not even how many there are
+        return ()
+    finally:
+        nvml.close()
+
+
+def _gpu_memory(nvml: Nvml, gpu: Device) -> str:
+    try:
+        return f"{nvml.ask('nvmlDeviceGetMemoryInfo', gpu.handle).total / 2**30:.0f} GiB"
+    except Refused:
+        # some share the host's
+        return "memory unknown"
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text("utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

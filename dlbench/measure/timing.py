@@ -1,0 +1,368 @@
+"""Times the steps of a session: one boundary for all backends, and raw timings out.
+
+A training step runs from a batch resident on the device to updated weights, inference from a resident
+batch to its output on the device; either ends with the device synchronised. What else there is to do
+(going back to the initial weights, collecting garbage, deciding whether to go on) happens between
+the timed intervals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.contract import DeviceClock, Session
+from dlbench.measure.steady_state import SMALLEST_WINDOW, is_steady
+from dlbench.spec.workload import Weights
+
+Clock = Callable[[], int]
+
+STEPS_FROM_INITIAL = 16
+"""Training goes back to the initial weights after so many steps, lest the loss run to zero and data to denormals."""
+STEPS_TO_JUDGE = 8
+"""The fewest training steps since the initial weights at the end, so that the weights' movement can be judged."""
+MIN_TIMINGS = 10
+MIN_SLOW_TIMINGS = 3
+WARMUP_SHARE = 0.5
+"""Warm-up takes at most this share of the time for sampling on top of it (and at least one step)."""
+_WARMUP_LEAST_SHARE = 0.05
+_COPIES = 5
+_IDLE_SYNCHRONIZATIONS = 9
+_DEVICE_STEPS_LEFT_OUT = 3
+_DEVICE_STEPS_LONG_NS = 2_000_000_000
+_SETTLINGS = 7
+_SETTLING_LONG_NS = 100_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Timings:
+    """Raw timings of one process.
+
+    Attributes
+    ----------
+    first_step_ns : the very first step, whatever it compiled or allocated included.
+    warmup_ns : the steps from the second to the last before sampling.
+    timings_ns : the sampled steps, in order.
+    started_ns, ended_ns : the clock at the start of the first sampled step and after the last one; what happens
+        between steps off the clock lies between them too.
+    steady : whether the warm-up ended as steady; None when there were too few steps to tell.
+    steps_since_load : training steps since the session was last at the initial weights.
+    """
+
+    first_step_ns: int
+    warmup_ns: tuple[int, ...]
+    timings_ns: tuple[int, ...]
+    started_ns: int
+    ended_ns: int
+    steady: bool | None
+    steps_since_load: int
+
+
+def time_steps(
+    session: Session,
+    batches: Sequence[Any],
+    scenario: Literal["train", "infer"],
+    initial: Weights,
+    budget_s: float,
+    *,
+    clock: Clock = time.perf_counter_ns,
+    on_phase: Callable[[str], None] = lambda phase: None,
+) -> Timings:
+    """Warms a session up, then times its steps until the budget ends.
+
+    Parameters
+    ----------
+    session : at `initial`, with a fresh optimizer.
+    batches : resident batches, taken in turn.
+    scenario : which step to time.
+    initial : what training goes back to, off the clock, every `STEPS_FROM_INITIAL` steps.
+    budget_s : seconds of sampling. At least ten timings are taken, or three where a step takes longer than the
+        budget; training goes on until `STEPS_TO_JUDGE` steps lie behind the last reset.
+    clock : monotonic, in nanoseconds.
+    on_phase : told ``warm-up`` and ``measure``.
+    """
+    steps = _Steps(session, batches, scenario == "train", initial, clock)
+    on_phase("warm-up")
+    first_ns = steps.one()
+    warmup_ns, steady = _warm_up(steps, budget_s, clock)
+    on_phase("measure")
+    typical_s = float(np.median(warmup_ns)) * 1e-9
+    least = MIN_TIMINGS if typical_s < budget_s else MIN_SLOW_TIMINGS
+    timings_ns: list[int] = []
+    with _garbage_kept():
+        started_ns = clock()
+        end_ns = started_ns + int(budget_s * 1e9)
+        while len(timings_ns) < least or clock() < end_ns or not steps.can_be_judged:
+            timings_ns.append(steps.one())
+        ended_ns = clock()
+    return Timings(
+        first_step_ns=first_ns,
+        warmup_ns=tuple(warmup_ns),
+        timings_ns=tuple(timings_ns),
+        started_ns=started_ns,
+        ended_ns=ended_ns,
+        steady=steady,
+        steps_since_load=steps.since_load,
+    )
+
+
+class _Steps:
+    """The steps of a session over its batches in turn."""
+
+    def __init__(
+        self,
+        session: Session,
+        batches: Sequence[Any],
+        trains: bool,
+        initial: Weights,
+        clock: Clock,
+    ) -> None:
+        self._session = session
+        self._batches = batches
+        self._trains = trains
+        self._step = session.train_step if trains else session.infer
+        self._initial = initial
+        self._clock = clock
+        self._next = 0
+        self.since_load = 0
+
+    @property
+    def can_be_judged(self) -> bool:
+        """Whether the weights lie far enough from the initial ones to see how training moves them."""
+        return not self._trains or self.since_load >= STEPS_TO_JUDGE
+
+    def one(self) -> int:
+        """Does the next step and returns its duration (ns)."""
+        if self.since_load == STEPS_FROM_INITIAL:
+            self._pause()
+        batch = self._batches[self._next]
+        self._next = (self._next + 1) % len(self._batches)
+        self.since_load += 1
+        step, synchronize, clock = self._step, self._session.synchronize, self._clock
+        begin = clock()
+        result = step(batch)
+        synchronize()
+        end = clock()
+        # what the step returned is given up here, off the clock
+        del result
+        return end - begin
+
+    def _pause(self) -> None:
+        if self._trains:
+            self._session.load(self._initial)
+            self._session.synchronize()
+        gc.collect()
+        self.since_load = 0
+
+
+def _warm_up(steps: _Steps, budget_s: float, clock: Clock) -> tuple[list[int], bool | None]:
+    begin = clock()
+    least_ns, most_ns = (
+        int(share * budget_s * 1e9) for share in (_WARMUP_LEAST_SHARE, WARMUP_SHARE)
+    )
+    durations: list[int] = []
+    look_at = SMALLEST_WINDOW
+    while True:
+        durations.append(steps.one())
+        passed_ns = clock() - begin
+        if passed_ns >= most_ns:
+            return durations, is_steady(durations)
+        if len(durations) >= look_at and passed_ns >= least_ns:
+            if is_steady(durations):
+                return durations, True
+            # looking at every step would heat the caches with other things than the workload
+            look_at = len(durations) + max(4, len(durations) // 8)
+
+
+@contextlib.contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """No garbage collection but at the pauses, and there only of what is new."""
+    gc.collect()
+    gc.freeze()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()
+
+
+def upload_all(
+    session: Session,
+    inputs: Sequence[npt.NDArray[np.float32]],
+    targets: Sequence[npt.NDArray[Any]],
+    *,
+    clock: Clock = time.perf_counter_ns,
+) -> tuple[list[Any], tuple[int, ...]]:
+    """Makes batches resident.
+
+    Returns
+    -------
+    The resident batches, and how long each took until it was on the device (ns).
+    """
+    batches, durations_ns = [], []
+    for one_input, target in zip(inputs, targets, strict=True):
+        begin = clock()
+        batch = session.upload(one_input, target)
+        session.synchronize()
+        durations_ns.append(clock() - begin)
+        batches.append(batch)
+    return batches, tuple(durations_ns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settling:
+    """What is left of a step when it has been synchronised (medians, ns).
+
+    `step_ns` is a step on a batch of the timed loop, synchronised; `read_ns` one on a batch never seen before,
+    until its outcome has been read; `copy_ns` reading the same outcome once more.
+    """
+
+    step_ns: float
+    read_ns: float
+    copy_ns: float
+
+
+def time_settling(
+    session: Session,
+    resident: Any,
+    fresh: Callable[[], Any],
+    scenario: Literal["train", "infer"],
+    *,
+    clock: Clock = time.perf_counter_ns,
+) -> Settling:
+    """Times steps whose outcome is read against steps that are only synchronised, in turn.
+
+    Parameters
+    ----------
+    resident : a batch of the timed loop.
+    fresh : uploads a batch that the session has not seen.
+    """
+    trains = scenario == "train"
+    step = session.train_step if trains else session.infer
+    steps_ns: list[int] = []
+    reads_ns: list[int] = []
+    copies_ns: list[int] = []
+    while len(steps_ns) < _SETTLINGS:
+        begin = clock()
+        step(resident)
+        session.synchronize()
+        steps_ns.append(clock() - begin)
+        batch = fresh()
+        session.synchronize()
+        begin = clock()
+        result = step(batch)
+        session.weights() if trains else session.download(result)
+        reads_ns.append(clock() - begin)
+        begin = clock()
+        session.weights() if trains else session.download(result)
+        copies_ns.append(clock() - begin)
+        if sum(steps_ns) > _SETTLING_LONG_NS and len(steps_ns) >= MIN_SLOW_TIMINGS:
+            break
+    medians = (float(np.median(each)) for each in (steps_ns, reads_ns, copies_ns))
+    return Settling(*medians)
+
+
+def time_idle_synchronize(session: Session, *, clock: Clock = time.perf_counter_ns) -> int:
+    """How long `synchronize` takes with nothing to wait for (median, ns): a part of every timing that is no work."""
+    session.synchronize()
+    durations_ns = []
+    for _ in range(_IDLE_SYNCHRONIZATIONS):
+        begin = clock()
+        session.synchronize()
+        durations_ns.append(clock() - begin)
+    return int(np.median(durations_ns))
+
+
+def time_downloads(
+    session: Session,
+    batch: Any,
+    scenario: Literal["train", "infer"],
+    *,
+    clock: Clock = time.perf_counter_ns,
+) -> tuple[int, ...]:
+    """How long what a step gives, an output or a loss, takes from the device to an array (ns), a fresh one each
+    time."""
+    step = session.train_step if scenario == "train" else session.infer
+    durations_ns = []
+    for _ in range(_COPIES):
+        result = step(batch)
+        session.synchronize()
+        begin = clock()
+        session.download(result)
+        durations_ns.append(clock() - begin)
+    return tuple(durations_ns)
+
+
+def time_device_steps(
+    session: Session,
+    batches: Sequence[Any],
+    scenario: Literal["train", "infer"],
+    initial: Weights,
+) -> tuple[int, ...]:
+    """How long steps take by the device's own clock (ns); none where the session has none.
+
+    They are steps of their own, behind those that the wall clock timed: setting marks takes time
+    too. Each begins on an idle device, so that what the device waits for the host is in it.
+    """
+    device_clock: DeviceClock | None = getattr(session, "device_clock", None)
+    if device_clock is None:
+        return ()
+    step = session.train_step if scenario == "train" else session.infer
+    if scenario == "train":
+        session.load(initial)
+    durations_ns = []
+    for number in range(STEPS_FROM_INITIAL):
+        session.synchronize()
+        begin = device_clock.mark()
+        step(batches[number % len(batches)])
+        end = device_clock.mark()
+        session.synchronize()
+        durations_ns.append(device_clock.between_ns(begin, end))
+        if sum(durations_ns) > _DEVICE_STEPS_LONG_NS and number + 1 > _DEVICE_STEPS_LEFT_OUT:
+            break
+    # the first ones find cold caches and clocks
+    return tuple(durations_ns[_DEVICE_STEPS_LEFT_OUT:] or durations_ns)
+
+
+class EmptySession:
+    """A session that does nothing, to see what timing itself costs."""
+
+    learning_rate = 0.0
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """Nothing was observed."""
+        return {}
+
+    def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> None:
+        """Nothing."""
+
+    def infer(self, batch: Any) -> None:
+        """Nothing."""
+
+    def train_step(self, batch: Any) -> None:
+        """Nothing."""
+
+    def download(self, result: Any) -> npt.NDArray[np.float32]:
+        """No values."""
+        return np.empty(0, np.float32)
+
+    def weights(self) -> Weights:
+        """No weights."""
+        return {}
+
+    def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
+        """Nothing."""
+
+    def synchronize(self) -> None:
+        """Nothing."""

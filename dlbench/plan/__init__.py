@@ -1,0 +1,1 @@
+"""From what was asked for to the cases of a run: decided before any worker starts."""

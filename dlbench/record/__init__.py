@@ -1,0 +1,1 @@
+"""The record of a run: its lines, its file, and when two records may be compared."""

@@ -1,0 +1,134 @@
+"""Records on disk: a line is appended and flushed as soon as it is known, and a file is read back a line at a time.
+
+What is cut off in the middle of a line costs that line and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dlbench.errors import DlbenchError
+from dlbench.record.schema import SCHEMA, Header, Line, Record
+
+
+class Writer:
+    """Appends lines to a record; each is on disk before `write` returns.
+
+    The file is new, unless `append` goes on with one: then nothing of it changes before the first
+    line is written, which takes the place of a last line that was cut off. No two writers have the
+    same file.
+
+    Raises
+    ------
+    FileExistsError : the file is there and is not to be gone on with.
+    DlbenchError : something else is writing it.
+    """
+
+    def __init__(self, path: Path, *, append: bool = False) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file = path.open("r+b" if append else "xb")
+        self._mended = not append
+        self._encoder = msgspec.json.Encoder()
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # where a file system has no locks, going without is better than no record at all
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                self._file.close()
+                raise DlbenchError(f"{path}: another run is writing this record") from None
+
+    def write(self, line: msgspec.Struct) -> None:
+        """Appends one line and flushes it."""
+        try:
+            if not self._mended:
+                self._mend()
+            self._file.write(self._encoder.encode(line) + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            message = (
+                f"{self.path}: cannot be written: {error.strerror}; what came before is in it;"
+                " free space there, or name another place with --output"
+            )
+            raise DlbenchError(message) from None
+
+    def close(self) -> None:
+        """Closes the file."""
+        # what could not be written has been told, and is tried once more here
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _mend(self) -> None:
+        """Ends the last line, or takes away the beginning of one that was cut off."""
+        whole = self._file.read()
+        kept, _, last = whole.rpartition(b"\n")
+        self._file.seek(0, os.SEEK_END)
+        if last:
+            try:
+                msgspec.json.decode(last, type=Line)
+                self._file.write(b"\n")
+            except msgspec.MsgspecError:
+                self._file.truncate(self._file.seek(len(kept) + (b"\n" in whole)))
+        self._mended = True
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """The lines of a record; a last line that was cut off in writing is left out.
+
+    Raises
+    ------
+    DlbenchError : the file is not a record, or of another schema.
+    """
+    return decoded_lines(path, Line, "a dlbench record")
+
+
+def decoded_lines(path: Path, kinds: Any, what: str) -> Iterator[Any]:
+    """The lines of a file, each of one of these kinds of struct; what is cut off at its end is left out.
+
+    Raises
+    ------
+    DlbenchError : the file is not `what` it is said to be.
+    """
+    decoder = msgspec.json.Decoder(kinds)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line == b"\n":
+                    continue
+                try:
+                    yield decoder.decode(line)
+                except msgspec.MsgspecError as error:
+                    if not line.endswith(b"\n"):
+                        return
+                    told = f"{path}, line {number}: not a line of {what}: {error}"
+                    raise DlbenchError(told) from None
+    except OSError as error:
+        raise DlbenchError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def read_record(path: Path) -> Record:
+    """The record of a file that holds one; `dlbench.record.collection` reads those that hold several, which are
+    refused here (DlbenchError), as is what has no header or another schema."""
+    lines = tuple(read_lines(path))
+    if any(isinstance(line, Header) for line in lines[1:]):
+        raise DlbenchError(f"{path}: holds several records; to see them: dlbench report {path}")
+    return record_of(path, lines)
+
+
+def record_of(path: Path, lines: tuple[Line, ...]) -> Record:
+    """The record that lines of a file are; errors as for `read_record`."""
+    if not lines or not isinstance(lines[0], Header):
+        raise DlbenchError(f"{path}: not a dlbench record: its first line is no header")
+    if lines[0].schema != SCHEMA:
+        differ = f"has schema {lines[0].schema}, this version of dlbench reads schema {SCHEMA}"
+        raise DlbenchError(f"{path}: {differ}")
+    return Record(lines[0], lines[1:])

@@ -1,0 +1,312 @@
+"""The record of a run: JSON lines that hold everything measured, from which every figure can be computed again.
+
+One line a fact, tagged by `kind`, appended and flushed as soon as the fact is known, so a run that
+is cut off keeps what it has. Raw timings are kept; nothing here is a statistic. No user names, host
+names or home folders.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from dlbench.gpu_tests import GpuTests
+from dlbench.record.facts import Environment, Surroundings
+
+SCHEMA = 1
+
+Scenario = Literal["train", "infer"]
+Status = Literal["ok", "unverified", "skipped", "failed", "timeout", "out_of_memory"]
+
+
+Configuration = tuple[str, str, str, int, int, str, str]
+"""Suite, backend, device, batch, threads, precision and mode: a case but for its scenario."""
+
+
+class Case(msgspec.Struct, frozen=True, order=True):
+    """What one row of the report is about; two lines belong together when their cases are equal."""
+
+    suite: str
+    scenario: Scenario
+    backend: str
+    device: str
+    batch: int
+    threads: int
+    precision: str
+    mode: str
+
+    @property
+    def label(self) -> str:
+        """What progress displays and messages call it: ``torch:cpu/train/64``."""
+        return f"{self.backend}:{self.device}/{self.scenario}/{self.batch}"
+
+    @property
+    def configuration(self) -> Configuration:
+        """What scenarios share, and is verified once."""
+        named = (self.suite, self.backend, self.device, self.batch, self.threads)
+        return (*named, self.precision, self.mode)
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where it ran. A field that could not be read is None, never 0."""
+
+    cpu: str | None
+    physical_cores: int | None
+    logical_cores: int | None
+    usable_cores: int
+    memory_bytes: int | None
+    gpus: tuple[str, ...]
+    system: str
+    python: str
+    packages: dict[str, str]
+
+
+class Data(msgspec.Struct, frozen=True):
+    """Which data was used; results on different fingerprints are never compared."""
+
+    name: str
+    source: str
+    fingerprint: str
+    stand_in: bool
+
+
+class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
+    """First line of a record: what was to be run, and where; `environments` by backend, of those that could be
+    asked. `patience_s` and `telemetry_period_s` are None where an earlier version did not write them."""
+
+    schema: int
+    created: str
+    dlbench: str
+    suite: str
+    description: str
+    workload: dict[str, Any]
+    workload_digest: str
+    parameter_count: int
+    forward_flops: int
+    training_flops: int
+    data: Data
+    seed: int
+    rounds: int
+    budget_s: float
+    machine: Machine
+    cases: tuple[Case, ...]
+    epochs: int = 0
+    target_interval: float | None = None
+    environments: dict[str, Environment] = {}
+    patience_s: float | None = None
+    telemetry_period_s: float | None = None
+
+
+class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):
+    """First line of what was added to a record that had been cut off."""
+
+    created: str
+    dlbench: str
+
+
+class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
+    """A case that cannot run here: why, and what would change that."""
+
+    case: Case
+    reason: str
+    remedy: str
+
+
+# a record has millions, none of which can be part of a cycle: the collector need not look at them
+class Check(msgspec.Struct, frozen=True, gc=False):
+    """One comparison with the oracle, its worst element.
+
+    `error` is |got − expected|, `scale` the size of what was summed, `tolerance` in the unit of `error`.
+    """
+
+    name: str
+    where: str
+    got: float | None
+    expected: float | None
+    error: float | None
+    tolerance: float
+    scale: float
+    passed: bool
+
+    @property
+    def relative_error(self) -> float | None:
+        """error / scale; None where the error is not finite or rounding alone does not explain it."""
+        return None if self.error is None or self.scale <= 0 else self.error / self.scale
+
+
+class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="kind"):
+    """What one process found when it held a backend against the oracle (train and infer share it)."""
+
+    case: Case
+    status: Status
+    reason: str
+    checks: tuple[Check, ...]
+    max_relative_error: float | None
+    ambiguous_branches: int
+    version: str
+    facts: dict[str, str | int]
+    seconds: dict[str, float]
+    output: str = ""
+
+
+class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
+    """One fresh process that timed a case: the unit of replication.
+
+    `timings_ns` are the steady steps in order, `warmup_ns` the ones before, `first_step_ns` the very first
+    (compilation included). `started_ns` and `ended_ns` are the monotonic clock before the first and after the
+    last steady step. `during` says what else the machine did in between, `before` what it did since the
+    process began, `after` what it did until the process had said all; `canary_ns` is how long a fixed piece of work
+    took before and after. A process that was disturbed may be followed by another of the same round, one `attempt`
+    further. `device_ns` are further
+    steps after the steady ones, by the device's own clock; empty where it has none.
+    `seconds` accounts for the process: interpreter, import, device (of backends that tell it apart from open),
+    open, upload, warm-up, measure, check, copy.
+    """
+
+    case: Case
+    round: int
+    status: Status
+    reason: str
+    timings_ns: tuple[int, ...] = ()
+    warmup_ns: tuple[int, ...] = ()
+    first_step_ns: int | None = None
+    started_ns: int | None = None
+    ended_ns: int | None = None
+    upload_ns: tuple[int, ...] = ()
+    download_ns: tuple[int, ...] = ()
+    device_ns: tuple[int, ...] = ()
+    steady: bool | None = None
+    attempt: int = 0
+    before: Surroundings | None = None
+    during: Surroundings | None = None
+    after: Surroundings | None = None
+    canary_ns: tuple[int, ...] = ()
+    checks: tuple[Check, ...] = ()
+    version: str = ""
+    facts: dict[str, str | int] = {}
+    libraries: dict[str, str] = {}
+    peak_memory_bytes: int | None = None
+    seconds: dict[str, float] = {}
+    output: str = ""
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """One metric, named with its unit: `values` at the times `t_ns` on the monotonic clock of the timings."""
+
+    t_ns: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
+    """What was sampled beside one measuring process, raw.
+
+    `source` is ``nvml`` (the device, as NVIDIA's driver tells it) or ``host`` (CPU and memory). `device_uuid` is
+    the driver's own, looked up from what the session said it ran on. `period_ns` is the time between samples that was
+    asked for, `started_ns` to `ended_ns` when sampling went on. A metric is in `traces`, in `unavailable` with
+    the reason, or, where it stopped on the way, in both. `processor_s` is what the sampling itself used.
+    """
+
+    case: Case
+    round: int
+    source: Literal["nvml", "host"]
+    period_ns: int
+    attempt: int = 0
+    started_ns: int | None = None
+    ended_ns: int | None = None
+    device_uuid: str = ""
+    device_name: str = ""
+    traces: dict[str, Trace] = {}
+    unavailable: dict[str, str] = {}
+    processor_s: float | None = None
+
+
+class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
+    """A wait after a disturbed process: what the machine did meanwhile, and whether it came to rest."""
+
+    case: Case
+    round: int
+    disturbed_by: tuple[str, ...]
+    seen: Surroundings
+    quiet: bool
+
+
+class Sampling(msgspec.Struct, frozen=True, tag="sampling", tag_field="kind"):
+    """Mean times (ns) of a fixed piece of work in blocks with a pass of the host's sampler, and in blocks without.
+
+    `passes` is how many there were in the blocks with one, by the clock; None in records from before it was counted,
+    whose passes fell between the blocks.
+    """
+
+    threads: int
+    block_ns: int
+    with_ns: tuple[float, ...]
+    without_ns: tuple[float, ...]
+    passes: int | None = None
+
+
+class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
+    """This machine's matrix-product rate: `numpy.matmul` of two 2048² float32 matrices, all threads of the run."""
+
+    round: int
+    threads: int
+    flops_per_s: tuple[float, ...]
+
+
+class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
+    """A training over whole epochs (``--epochs``): the loss of each step and what came of it on the test part."""
+
+    case: Case
+    status: Status
+    reason: str
+    epochs: int
+    losses: tuple[float, ...] = ()
+    validation_accuracy: tuple[float, ...] = ()
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    seconds: float | None = None
+
+
+class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
+    """Last line of a run that came to an end: where the wall time went, and how it ended.
+
+    A record that was resumed has one for each of its parts that came to an end; see `Record.end`.
+    """
+
+    status: Literal["complete", "interrupted"]
+    wall_s: float
+    seconds: dict[str, float]
+    null_timing_ns: float | None
+
+
+Measured = Process | Wait | Telemetry | Sampling | Peak | Training
+Line = Header | Resumed | Skip | Verification | Measured | GpuTests | End
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A record as read back: its header and the other lines in order."""
+
+    header: Header
+    lines: tuple[Line, ...]
+
+    @property
+    def parts(self) -> int:
+        """In how many runs it was written: one, and one more for each time it was resumed."""
+        return 1 + sum(isinstance(line, Resumed) for line in self.lines)
+
+    @property
+    def end(self) -> End | None:
+        """How it ended: as its last part did, with the times of all parts that came to an end added
+        up. None where the last part was cut off."""
+        if not self.lines or not isinstance(self.lines[-1], End):
+            return None
+        ends = [line for line in self.lines if isinstance(line, End)]
+        names = dict.fromkeys(name for end in ends for name in end.seconds)
+        seconds = {name: sum(end.seconds.get(name, 0.0) for end in ends) for name in names}
+        return End(ends[-1].status, sum(e.wall_s for e in ends), seconds, self.null_timing_ns)
+
+    @property
+    def null_timing_ns(self) -> float | None:
+        """What a timing costs, as the first of its parts to find out says; None where none did."""
+        ends = (line for line in self.lines if isinstance(line, End))
+        return next((e.null_timing_ns for e in ends if e.null_timing_ns is not None), None)

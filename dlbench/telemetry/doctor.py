@@ -1,0 +1,81 @@
+"""What telemetry there is here, told to a person: for each device what the driver gives, and why not the rest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from dlbench.telemetry import device, host, processes
+from dlbench.telemetry.log import Log, Probe, Refused, reason_of
+from dlbench.telemetry.nvml import Nvml
+from dlbench.telemetry.watch import device_probes
+from dlbench.text import one_line
+
+_INDENT = " " * 8
+_AGAIN_AFTER_S = 0.2
+_NOT_NOW = {processes.METRIC: "they are told apart from a worker's own when a case is timed"}
+"""What a look with no worker on the device cannot tell."""
+
+
+def describe_telemetry() -> str:
+    """What the host tells, and what NVIDIA's driver tells of each device, or why it does not."""
+    lines = [f"host    {_line(_look(lambda: [host.probe(os.getpid())]), host.METRICS)}"]
+    try:
+        nvml = Nvml()
+    except Refused as refused:
+        return "\n".join([*lines, f"NVIDIA  no telemetry: {refused.reason}"])
+    try:
+        lines += _devices(nvml)
+    except Refused as refused:
+        lines.append(f"NVIDIA  no telemetry: {refused.reason}")
+    finally:
+        nvml.close()
+    return "\n".join(lines)
+
+
+def _devices(nvml: Nvml) -> Iterator[str]:
+    refusals: list[str] = []
+    found = [
+        part for gpu in device.gpus(nvml, refusals) for part in (gpu, *device.slices(nvml, gpu))
+    ]
+    for each in found:
+        log = _look(lambda: device_probes(nvml, each, os.getpid()))  # noqa: B023
+        metrics = [*log.traces(), *log.unavailable]
+        yield f"NVIDIA  {one_line(each.name)} {each.uuid}: {_line(log, metrics)}"
+    yield from (f"NVIDIA  {refusal}" for refusal in refusals)
+    if not found and not refusals:
+        yield "NVIDIA  no telemetry: the driver is there and knows no device"
+
+
+def _look(connect: Callable[[], Sequence[Probe]]) -> Log:
+    """Reads each probe once, and what says nothing then (means since the last time) once more."""
+    log = Log()
+    try:
+        probes = connect()
+    except Exception as error:
+        log.lose("everything", reason_of(error))
+        return log
+    for probe in probes:
+        try:
+            probe.read(log)
+            if not set(probe.metrics) & {*log.traces(), *log.unavailable}:
+                time.sleep(_AGAIN_AFTER_S)
+                probe.read(log)
+        except Exception as error:
+            for metric in probe.metrics:
+                log.lose(metric, _NOT_NOW.get(metric, reason_of(error)))
+        finally:
+            probe.close()
+    return log
+
+
+def _line(log: Log, metrics: Sequence[str]) -> str:
+    traces = log.traces()
+    had = ", ".join(metric for metric in dict.fromkeys(metrics) if metric in traces)
+    reasons: dict[str, list[str]] = {}
+    for metric, reason in log.unavailable.items():
+        reasons.setdefault(reason, []).append(metric)
+    lines = [had or "nothing"]
+    lines += [f"{_INDENT}not {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+    return "\n".join(lines)

@@ -1,0 +1,62 @@
+"""A look at GPUs on which nothing of this run is, to see whether they are at rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from dlbench.telemetry import device, gauges, processes
+from dlbench.telemetry.causes import causes_at_rest
+from dlbench.telemetry.log import Probe, Refused
+from dlbench.telemetry.nvml import Nvml
+from dlbench.telemetry.sampler import Sampler
+
+_PERIOD_NS = 50_000_000
+
+
+def glance(nvml: Nvml, find: Callable[[], device.Device], seconds: float) -> tuple[str, ...] | None:
+    """What disturbs a device in the next seconds, in words; what the driver does not tell accuses nobody.
+
+    Returns
+    -------
+    None where the driver did not come back; it is not to be asked again then.
+    """
+
+    def connect() -> list[Probe]:
+        found = find()
+        return [
+            gauges.reasons_probe(nvml, found),
+            processes.probe_without_worker(nvml, found),
+        ]
+
+    # in a thread, which can be left to itself
+    sampler = Sampler(connect, _PERIOD_NS)
+    sampler.start()
+    time.sleep(seconds)
+    sampler.stop()
+    return causes_at_rest(sampler.log.traces()) if sampler.join() else None
+
+
+def disturbed_devices(seconds: float) -> Iterator[str]:
+    """What disturbs each GPU here and each of its slices, a sentence each; nothing of those at rest."""
+    try:
+        nvml = Nvml()
+    except Refused:
+        # why is told with the telemetry
+        return
+    hung = False
+    try:
+        found = [part for gpu in device.gpus(nvml) for part in (gpu, *device.slices(nvml, gpu))]
+        for each in found:
+            causes = glance(nvml, lambda: each, seconds)  # noqa: B023
+            if causes is None:
+                hung = True
+                yield f"{each.uuid}: the driver does not answer"
+                return
+            if causes:
+                yield f"{each.uuid}: {', '.join(causes)}"
+    except Refused:
+        return
+    finally:
+        if not hung:
+            nvml.close()

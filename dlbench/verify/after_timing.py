@@ -1,0 +1,265 @@
+"""The proof after the timing: the session that was timed did train, and still computes the right
+thing.
+
+A backend may be right in the first steps and then stop: weights that no longer change, outputs that
+come from a cache. So after the timed loop the very same session is asked four things: have the
+weights moved, is its output on the timed batches the oracle's at the weights it ended with, do two
+more steps from there follow the gradient (`dlbench.verify.continued_training`), and do eight steps from the
+initial weights move every parameter as the oracle says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.contract import Plan, Session
+from dlbench.oracle.layers import Pass
+from dlbench.oracle.network import forward_backward
+from dlbench.oracle.optimizers import Update
+from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
+from dlbench.spec.workload import Weights, Workload
+from dlbench.verify.comparison import Check, compare
+from dlbench.verify.continued_training import check_going_on
+from dlbench.verify.evaluation_points import oracle_inputs, oracle_weights
+from dlbench.verify.reference import load_arrays, save_arrays, source_hash
+from dlbench.verify.replay import distinct_batch, draw_masks, whole_batch
+from dlbench.verify.tolerance import expect_output
+
+STEPS = 8
+_RUNS = 3
+_DRAWS = 2
+_STILL = 0.01
+"""Share of the expected movement below which a parameter counts as not trained by the timed loop: real and random data
+differ in how far they move it, by less than this."""
+
+_TELLING = 0.7
+_SHARE = 5.0
+_UNNOTICED_S = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Witness:
+    """Samples that were seen in a batch: the resident batch, the row, and the sample's input (float32)."""
+
+    batch: Any
+    row: int
+    inputs: npt.NDArray[np.float32]
+
+
+def check_after(
+    session: Session,
+    plan: Plan,
+    workload: Workload,
+    initial: Weights,
+    trained: bool,
+    witnesses: Sequence[Witness],
+    cache_dir: Path,
+) -> tuple[Check, ...]:
+    """Holds a session that has just been timed against the oracle.
+
+    Parameters
+    ----------
+    initial : the weights the timed loop started from, and was set back to now and then.
+    trained : whether the loop trained, at least `STEPS` steps since it was last set back.
+    witnesses : samples of the timed resident batches, and of one that the loop has not seen.
+    """
+    final = session.weights()
+    checks = [_output(session, plan, workload, final, witnesses)]
+    if trained:
+        movement = _load_movement(workload, plan.batch, plan.precision, initial, cache_dir)
+        for name, expected in movement.items():
+            if expected.telling:
+                checks.append(_moved(name, final[name], initial[name], expected))
+        checks += check_going_on(session, plan, workload, final)
+        checks += _replay(session, plan, workload, initial, movement)
+    return tuple(checks)
+
+
+def check_settled(step_ns: float, read_ns: float, copy_ns: float) -> Check:
+    """A synchronised step is a finished one, on a batch seen before as on a new one.
+
+    See `dlbench.measure.timing.Settling`. A session that puts its work off until the outcome is read, or keeps the
+    outcome of a batch, would be timed at nothing.
+    """
+    allowed_s = 3 * step_ns * 1e-9 + _UNNOTICED_S
+    spent_s = max(read_ns - copy_ns, 0.0) * 1e-9
+    name = "seconds of a step on a new batch until its outcome is read, less the reading,"
+    return Check(
+        name=name,
+        where="",
+        got=spent_s,
+        expected=step_ns * 1e-9,
+        error=abs(spent_s - step_ns * 1e-9),
+        tolerance=allowed_s - step_ns * 1e-9,
+        scale=0.0,
+        passed=spent_s <= allowed_s,
+    )
+
+
+def prepare_after(
+    workload: Workload, batch: int, initial: Weights, cache_dir: Path, precision: str = "fp32"
+) -> None:
+    """Makes sure that what `check_after` holds a trained session against is in the cache."""
+    _load_movement(workload, batch, precision, initial, cache_dir)
+
+
+def _output(
+    session: Session, plan: Plan, workload: Workload, final: Weights, witnesses: Sequence[Witness]
+) -> Check:
+    """Each witness' logits at the final weights: the timed batches are still what was uploaded."""
+    shape = (plan.batch, *workload.output_shape)
+    rows = []
+    for witness in witnesses:
+        got = np.asarray(session.download(session.infer(witness.batch)))
+        if got.shape != shape:
+            return compare("logits after timing", got, np.zeros(shape), 0.0, 0.0)
+        rows.append(got[witness.row])
+    inputs = oracle_inputs(np.stack([witness.inputs for witness in witnesses]))
+    wanted = expect_output(workload, oracle_weights(final), inputs, plan.precision, _DRAWS)
+    name = "logits after timing, a sample of each resident batch"
+    return compare(name, np.stack(rows), wanted.value, wanted.tolerance, wanted.scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Movement:
+    """How far a parameter should have moved, and how much of that rounding and dropout masks change.
+
+    `spread` is the largest relative change of the movement from run to run, `size_spread` that of the
+    logarithm of its size. Where even the size is a matter of chance (a bias before batch normalisation
+    has no gradient but rounding), the movement says nothing.
+    """
+
+    value: npt.NDArray[np.float32]
+    spread: float
+    size_spread: float
+
+    @property
+    def telling(self) -> bool:
+        """Whether the size of the movement can be held against the oracle's."""
+        return self.size_spread < _TELLING
+
+    @property
+    def size(self) -> float:
+        """Root mean square of the movement."""
+        return float(np.sqrt(np.mean(np.square(self.value, dtype=np.float64))))
+
+
+def _moved(name: str, final: Array | Any, initial: Array | Any, expected: _Movement) -> Check:
+    size = float(np.sqrt(np.mean(np.square(final.astype(np.float64) - initial))))
+    return Check(
+        name=f"movement of {name} in the timed loop",
+        where="",
+        got=size if np.isfinite(size) else None,
+        expected=expected.size,
+        error=abs(size - expected.size) if np.isfinite(size) else None,
+        tolerance=expected.size * (1 - _STILL),
+        scale=0.0,
+        passed=bool(np.isfinite(size) and size >= _STILL * expected.size),
+    )
+
+
+def _replay(
+    session: Session,
+    plan: Plan,
+    workload: Workload,
+    initial: Weights,
+    movement: dict[str, _Movement],
+) -> list[Check]:
+    """Eight steps from the initial weights: every parameter's movement against the oracle's."""
+    session.load(initial)
+    for step in range(STEPS):
+        session.train_step(session.upload(*whole_batch(workload, plan.batch, step)))
+    after = session.weights()
+    checks = []
+    for name, expected in movement.items():
+        got = after[name].astype(np.float64) - initial[name]
+        if not expected.telling:
+            continue
+        deviation = float(np.linalg.norm(got - expected.value) / np.linalg.norm(expected.value))
+        allowed = 0.05 + 4 * expected.spread
+        label = f"movement of {name} in {STEPS} steps after timing, relative deviation"
+        if allowed < 0.8:
+            checks.append(compare(label, np.float64(deviation), np.float64(0.0), allowed, 0.0))
+        else:
+            ratio = float(np.linalg.norm(got) / np.linalg.norm(expected.value))
+            label = f"movement of {name} in {STEPS} steps after timing, logarithm of its share"
+            with np.errstate(divide="ignore"):
+                room = np.log(_SHARE) + 2 * expected.size_spread
+                checks.append(compare(label, np.log(ratio), np.float64(0.0), room, 0.0))
+    return checks
+
+
+def _load_movement(
+    workload: Workload, batch: int, precision: str, initial: Weights, cache_dir: Path
+) -> dict[str, _Movement]:
+    digest = hashlib.sha256(f"{workload.digest}{batch}{precision}".encode())
+    digest.update(source_hash().encode())
+    for name in sorted(initial):
+        digest.update(initial[name].tobytes())
+    path = cache_dir / "oracle" / f"{digest.hexdigest()[:32]}.npz"
+    names = [p.name for p in workload.parameters if p.trainable]
+    kept = load_arrays(path)
+    if kept is not None:
+        with contextlib.suppress(KeyError):
+            return {n: _unpack(kept, n) for n in names}
+    movement = _compute_movement(workload, batch, precision, initial, names)
+    arrays = {}
+    for name, found in movement.items():
+        arrays[name] = found.value
+        arrays[f"{name}|spread"] = np.asarray(found.spread)
+        arrays[f"{name}|size_spread"] = np.asarray(found.size_spread)
+    save_arrays(path, arrays)
+    return movement
+
+
+def _unpack(kept: Mapping[str, npt.NDArray[Any]], name: str) -> _Movement:
+    spreads = (float(kept[f"{name}|{field}"]) for field in ("spread", "size_spread"))
+    return _Movement(kept[name], *spreads)
+
+
+def _compute_movement(
+    workload: Workload, batch: int, precision: str, initial: Weights, names: list[str]
+) -> dict[str, _Movement]:
+    """The oracle's movement, and its largest relative change over runs with noise and other masks."""
+    start = oracle_weights(initial)
+    reference = _train(workload, batch, start, exact, 0)
+    others = [
+        _train(workload, batch, start, Perturbed(run, UNIT_ROUNDOFF[precision]), run)
+        for run in range(1, _RUNS + 1)
+    ]
+    movement = {}
+    for name in names:
+        value = reference[name] - start[name]
+        moves = [other[name] - start[name] for other in others]
+        size = float(np.linalg.norm(value))
+        spread = size_spread = np.inf
+        if size > 0:
+            spread = max(float(np.linalg.norm(move - value)) / size for move in moves)
+            with np.errstate(divide="ignore"):
+                size_spread = max(abs(float(np.log(np.linalg.norm(m) / size))) for m in moves)
+        movement[name] = _Movement(value.astype(np.float32), spread, size_spread)
+    return movement
+
+
+def _train(
+    workload: Workload, batch: int, weights: dict[str, Array], rounding: Rounding, seed: int
+) -> dict[str, Array]:
+    random = np.random.Generator(np.random.SFC64(seed))
+    update = Update(workload.optimizer, rounding)
+    for step in range(STEPS):
+        inputs, targets, counts = distinct_batch(workload, batch, step)
+        run = Pass(True, counts, rounding, masks=draw_masks(workload, len(inputs), random))
+        forward_backward(
+            workload.nodes, workload.loss, weights, oracle_inputs(inputs), targets, run
+        )
+        rate = workload.optimizer.learning_rate
+        weights = update.step(weights, run.gradients, rate) | run.state
+    return weights

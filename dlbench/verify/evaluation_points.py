@@ -1,0 +1,310 @@
+"""Where a backend is compared: weights and a small batch at which rounding cannot change a branch.
+
+Among tens of thousands of activations some lie within rounding of a relu's zero; there a backend
+may rightly go the other way, and a gradient changes by far more than rounding. So the weights of a
+point are nudged: the bias or shift before each relu is moved, channel by channel, so that zero
+falls in the middle of a wide gap between that channel's values. Ties of pooling windows no shift
+can part; for those the batch is drawn again. What is still ambiguous after the last draw is
+counted, and its effect becomes part of the tolerance (see `dlbench.verify.tolerance`).
+
+A point stands for a large batch through few distinct samples, each repeated at places that are
+drawn: the oracle costs no more than those few, and a backend that skips or mixes up rows is found
+out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.oracle.layers import Branch, Layer, Pass
+from dlbench.oracle.network import KINDS, forward
+from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed
+from dlbench.rng import integers, permutation, uniform
+from dlbench.spec import layers as spec
+from dlbench.spec.network import Node, Parameter, walk
+from dlbench.spec.training import CrossEntropy
+from dlbench.spec.workload import Weights, Workload
+
+SAFETY = 8.0
+"""How many root-mean-square roundings an error may be large before it is none: the largest of a million
+Gaussian errors is about 5.5, and the noise model errs on the large side."""
+
+SMALL_BATCH = 4
+DISTINCT_SAMPLES = 16
+"""Samples of a point that differ; a larger batch repeats them. Fewer would make the oracle cheaper, but sums
+with many equal terms err more, and so would the tolerances."""
+_DRAWS = 8
+_LARGE_DRAWS = 2
+_UNBIASED_DRAWS = 20
+_SEED = 20_261_120
+_RANGES = {"bias": (-0.5, 0.5), "scale": (0.5, 1.5), "shift": (-0.5, 0.5)} | {
+    "running_mean": (-0.5, 0.5),
+    "running_variance": (0.5, 2.0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class InputRange:
+    """Inputs are `offset` plus uniform values of standard deviation `scale`."""
+
+    offset: float = 0.0
+    scale: float = 1.0
+
+
+UNIT_INPUTS = InputRange()
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """Weights and a batch, of which only the distinct samples are kept.
+
+    `inputs` D×C×H×W or D×F float32, `targets` D labels or D×… values, `order` which of them stands at each
+    place of the batch; `ambiguous` branches lie within rounding of the other way.
+    """
+
+    weights: Weights
+    inputs: npt.NDArray[np.float32]
+    targets: npt.NDArray[Any]
+    order: npt.NDArray[np.int64]
+    ambiguous: int
+
+    @property
+    def counts(self) -> Array:
+        """How often each distinct sample stands in the batch."""
+        return np.bincount(self.order, minlength=len(self.inputs)).astype(np.float64)
+
+    def batch(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """Inputs and targets of the whole batch."""
+        return self.inputs[self.order], self.targets[self.order]
+
+
+def small_batch(workload: Workload) -> int:
+    """Samples of the points at which everything is compared; fewer where a sample is expensive."""
+    return SMALL_BATCH if workload.forward_flops < 10**8 else 2
+
+
+def arrangement(batch: int, most: int = DISTINCT_SAMPLES) -> npt.NDArray[np.int64]:
+    """Which of the distinct samples (`most` at the most) stands at each place of a batch.
+
+    The places are drawn, so that any part of the batch is made up differently from the rest and from its
+    neighbours: a backend that takes some rows for others is found out.
+    """
+    distinct = min(batch, most)
+    if batch == distinct:
+        return np.arange(batch)
+    places = np.concatenate(
+        [np.arange(distinct), integers(batch - distinct, distinct, _SEED, "places", batch)]
+    )
+    return places[permutation(batch, _SEED, "arrangement", batch)]
+
+
+def draw_point(
+    workload: Workload,
+    batch: int,
+    label: str,
+    precision: str = "fp32",
+    inputs: InputRange = UNIT_INPUTS,
+) -> Point:
+    """The least ambiguous of a few draws for a batch of `batch` samples; `label` names the draw."""
+    best: Point | None = None
+    for attempt in range(_DRAWS if batch <= SMALL_BATCH else _LARGE_DRAWS):
+        point = _nudged(_draw(workload, batch, label, attempt, inputs), workload, precision)
+        if best is None or point.ambiguous < best.ambiguous:
+            best = point
+        if point.ambiguous == 0:
+            break
+    assert best is not None
+    return best
+
+
+def draw_unbiased_point(workload: Workload, label: str, precision: str = "fp32") -> Point:
+    """The least ambiguous of some single samples, at weights whose biases are all 0.
+
+    Without biases an input of zeros stays zero on its way, so that in a batch of zeros with one sample the
+    weights' gradients are that sample's alone.
+    """
+    best: Point | None = None
+    for attempt in range(_UNBIASED_DRAWS):
+        point = _draw(workload, 1, label, attempt, UNIT_INPUTS)
+        weights = dict(point.weights)
+        for parameter in workload.parameters:
+            if parameter.role == "bias":
+                weights[parameter.name] = np.zeros_like(weights[parameter.name])
+        point = dataclasses.replace(point, weights=weights)
+        ambiguous = _count_ambiguous(point, workload, precision)
+        point = dataclasses.replace(point, ambiguous=ambiguous)
+        if best is None or ambiguous < best.ambiguous:
+            best = point
+        if ambiguous == 0:
+            break
+    assert best is not None
+    return best
+
+
+def oracle_weights(weights: Weights) -> dict[str, Array]:
+    """Weights as the oracle takes them."""
+    return {name: value.astype(np.float64) for name, value in weights.items()}
+
+
+def oracle_inputs(inputs: npt.NDArray[Any]) -> Array:
+    """Inputs as the oracle takes them."""
+    return inputs.astype(np.float64)
+
+
+def sample_targets(workload: Workload, samples: int, *key: str | int) -> npt.NDArray[Any]:
+    """Random labels, or random values where the loss compares values."""
+    if isinstance(workload.loss, CrossEntropy):
+        return integers(samples, workload.output_shape[0], _SEED, "targets", *key)
+    return uniform((samples, *workload.output_shape), 1.0, _SEED, "targets", *key)
+
+
+def sample_inputs(workload: Workload, samples: int, *key: str | int) -> npt.NDArray[np.float32]:
+    """Random inputs of unit variance."""
+    return uniform((samples, *workload.input_shape), math.sqrt(3), _SEED, "inputs", *key)
+
+
+def ambiguous_branches(
+    exact: dict[str, Branch], perturbed: list[dict[str, Branch]], nodes: tuple[Node, ...]
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each kinked layer, which of its branches lie within the reach of rounding.
+
+    A margin that no perturbation moved (zeros that stay zeros) decides nothing and does not count.
+    """
+    result = {}
+    for node in walk(nodes):
+        if node.name not in exact or not node.needs_input_gradient:
+            continue
+        margin = exact[node.name].margin
+        noise = np.zeros_like(margin)
+        for run in perturbed:
+            with np.errstate(invalid="ignore"):
+                noise += np.nan_to_num(np.square(run[node.name].margin - margin))
+        noise = np.sqrt(noise / len(perturbed))
+        reach = SAFETY * np.maximum(noise, np.sqrt(np.mean(np.square(noise))))
+        result[node.name] = (np.abs(margin) < reach) & (noise > 0)
+    return result
+
+
+def _draw(workload: Workload, batch: int, label: str, attempt: int, inputs: InputRange) -> Point:
+    order = arrangement(batch)
+    distinct = min(batch, DISTINCT_SAMPLES)
+    key = (label, batch, attempt)
+    drawn = sample_inputs(workload, distinct, *key)
+    return Point(
+        weights={p.name: _parameter(p, label) for p in workload.parameters},
+        inputs=(inputs.offset + inputs.scale * drawn).astype(np.float32),
+        targets=sample_targets(workload, distinct, *key),
+        order=order,
+        ambiguous=0,
+    )
+
+
+def _parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]:
+    if parameter.role == "weight":
+        bound = math.sqrt(6 / parameter.fan_in)
+        return uniform(parameter.shape, bound, _SEED, label, parameter.name)
+    low, high = _RANGES[parameter.role]
+    drawn = uniform(parameter.shape, 0.5, _SEED, label, parameter.name)
+    return ((low + high) / 2 + (high - low) * drawn).astype(np.float32)
+
+
+def _nudged(point: Point, workload: Workload, precision: str) -> Point:
+    inputs, counts = oracle_inputs(point.inputs), point.counts
+    nudger = _Nudger(oracle_weights(point.weights), Pass(True, counts))
+    nudger.sequence(workload.nodes, inputs, None)
+    weights = dict(point.weights)
+    for name in nudger.moved:
+        weights[name] = nudger.weights[name].astype(np.float32)
+    moved = dataclasses.replace(point, weights=weights)
+    return dataclasses.replace(moved, ambiguous=_count_ambiguous(moved, workload, precision))
+
+
+def _count_ambiguous(point: Point, workload: Workload, precision: str) -> int:
+    weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+    run = Pass(True, point.counts)
+    forward(workload.nodes, weights, inputs, run)
+    perturbed = []
+    for seed in range(2):
+        rounding = Perturbed(seed, UNIT_ROUNDOFF[precision])
+        noisy = Pass(True, point.counts, rounding, forced=run.branches)
+        forward(workload.nodes, weights, inputs, noisy)
+        perturbed.append(noisy.branches)
+    found = ambiguous_branches(run.branches, perturbed, workload.nodes)
+    return sum(int(mask.sum()) for mask in found.values())
+
+
+class _Nudger:
+    """Walks a network forward once, moving the shift before each relu as it comes to it."""
+
+    def __init__(self, weights: dict[str, Array], run: Pass) -> None:
+        self.weights = weights
+        self.run = run
+        self.moved: dict[str, None] = {}
+
+    def sequence(
+        self, nodes: tuple[Node, ...], x: Array, shifter: str | None
+    ) -> tuple[Array, str | None]:
+        """The output of `nodes` and the parameter whose shift would shift each of its channels, if any."""
+        for node in nodes:
+            match node.layer:
+                case spec.Residual():
+                    body, one = self.sequence(node.body, x, None)
+                    shortcut, other = self.sequence(node.shortcut, x, None)
+                    x, shifter = body + shortcut, one or other
+                case spec.Concat():
+                    body, _ = self.sequence(node.body, x, None)
+                    x, shifter = np.concatenate([x, body], axis=1), None
+                case spec.Relu() | spec.LeakyRelu():
+                    if shifter is not None:
+                        x = self._shifted(x, shifter)
+                    x, shifter = self._layer(node).forward(x), None
+                case _:
+                    x = self._layer(node).forward(x)
+                    shifter = _shifter_after(node, shifter)
+        return x, shifter
+
+    def _layer(self, node: Node) -> Layer:
+        return KINDS[type(node.layer)](node, self.weights, self.run)
+
+    def _shifted(self, x: Array, shifter: str) -> Array:
+        channels = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+        old = self.weights[shifter]
+        new = (old + gap_shift(channels)).astype(np.float32).astype(np.float64)
+        self.weights[shifter] = new
+        self.moved[shifter] = None
+        return x + (new - old).reshape(1, -1, *[1] * (x.ndim - 2))
+
+
+def _shifter_after(node: Node, before: str | None) -> str | None:
+    for parameter in node.parameters:
+        if parameter.role in ("bias", "shift"):
+            return parameter.name
+    if isinstance(node.layer, spec.MaxPool | spec.AvgPool | spec.GlobalAvgPool | spec.Dropout):
+        return before
+    return None
+
+
+def gap_shift(channels: Array) -> Array:
+    """For each row of values, the shift that puts zero in the middle of its widest gap.
+
+    Only gaps near the row's median are candidates, so that about half of the values stay positive; with few
+    values, the room beyond the smallest and the largest counts as a gap too.
+    """
+    values = np.sort(channels, axis=1)
+    count = values.shape[1]
+    room = 0.3 * (np.sqrt(np.mean(np.square(values))) + 1e-3)
+    values = np.concatenate([values[:, :1] - 2 * room, values, values[:, -1:] + 2 * room], axis=1)
+    widths = np.diff(values, axis=1)
+    margin = int(0.3 * count) + (1 if count >= 8 else 0)
+    candidates = widths[:, margin : widths.shape[1] - margin]
+    start = candidates.argmax(1) + margin
+    # A channel of equal values (one that sees nothing but padding) has no gap but the rooms around it.
+    flat = candidates.max(1) < 0.01 * room
+    start = np.where(flat, widths.argmax(1), start)
+    rows = np.arange(len(values))
+    return np.asarray(-0.5 * (values[rows, start] + values[rows, start + 1]))

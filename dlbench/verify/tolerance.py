@@ -1,0 +1,248 @@
+"""What a right backend gives at the points of comparison, and how far rounding may take it from
+there.
+
+The oracle walks through the points once exactly and a few times perturbed by float32-sized noise;
+the spread of the perturbed outcomes is the scale of the tolerance. Perturbed runs take the exact
+run's branches, except that each branch within the reach of rounding is turned in half of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.oracle.layers import Branch, Pass
+from dlbench.oracle.network import forward, forward_backward
+from dlbench.oracle.optimizers import Update
+from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
+from dlbench.spec.training import Adagrad, AdamW, Optimizer, Sgd
+from dlbench.spec.workload import Workload
+from dlbench.verify.evaluation_points import (
+    SAFETY,
+    Point,
+    ambiguous_branches,
+    oracle_inputs,
+    oracle_weights,
+)
+
+_CHEAP_FLOPS = 10**7
+_CHEAP_DRAWS, _DRAWS = 16, 4
+"""Perturbed runs, many where they cost nothing."""
+
+_FREEDOM = (4, 8, 12, 16, 24, 32)
+_QUANTILES = (278.0, 32.0, 17.0, 12.6, 9.7, SAFETY)
+"""Student's t at 1 − 10⁻⁹, two-sided, by degrees of freedom: a spread that is known from a few values only may
+be far too small by chance. From 32 on `SAFETY` covers it."""
+
+_LARGE = 16_384
+
+
+@dataclasses.dataclass(frozen=True)
+class Expectation:
+    """An array's right value and its tolerance (which broadcasts against it).
+
+    `scale` is the size of what was summed on the way, as seen by rounding: the spread of the perturbed values
+    divided by the unit roundoff, or the values' own size if that is larger.
+    """
+
+    value: npt.NDArray[np.float32]
+    tolerance: npt.NDArray[np.float32]
+    scale: float
+
+
+Outcome = dict[str, Array]
+"""What one run through a point leaves: ``logits``, ``loss``, ``gradient of NAME``, ``NAME``, ``logits after``."""
+
+
+def expect(
+    workload: Workload, points: Sequence[Point], factors: Sequence[float], precision: str = "fp32"
+) -> Iterator[dict[str, Expectation]]:
+    """What to expect at each point in turn, the optimizer's state living on from point to point.
+
+    `factors` multiply the optimizer's learning rate at each point. Logits are those of inference.
+    """
+    unit = UNIT_ROUNDOFF[precision]
+    draws = _draws(workload)
+    walkers = [_Walker(workload, Perturbed(1000 + draw, unit)) for draw in range(draws)]
+    reference = _Walker(workload, exact)
+    noisy: dict[str, npt.NDArray[np.bool_]] = {}
+    for index, (point, factor) in enumerate(zip(points, factors, strict=True)):
+        want, branches = reference.step(point, factor, {})
+        forced = _turned(workload, point, branches, unit, index, draws)
+        squares: Outcome = {}
+        for walker, taken in zip(walkers, forced, strict=True):
+            got, _ = walker.step(point, factor, taken)
+            for name, value in got.items():
+                deviation = np.square(value - want[name])
+                squares[name] = squares[name] + deviation if name in squares else deviation
+        mean_squares = {name: total / draws for name, total in squares.items()}
+        room = _room_for_noise(workload.optimizer, point, want, mean_squares, noisy, factor)
+        if any(np.any(some) for some in room.values()):
+            # Such a weight may be anywhere in its room, and the logits that follow from it with it.
+            want.pop("logits after", None)
+        yield {
+            name: _expectation(want[name], mean_squares[name], draws, unit, room.get(name, 0.0))
+            for name in want
+        }
+
+
+def expect_output(
+    workload: Workload,
+    weights: dict[str, Array],
+    inputs: Array,
+    precision: str,
+    draws: int | None = None,
+) -> Expectation:
+    """The logits of inference to expect at given weights, their tolerance from `draws` perturbed runs."""
+    unit = UNIT_ROUNDOFF[precision]
+    counts = np.ones(len(inputs))
+    want = forward(workload.nodes, weights, inputs, Pass(False, counts))
+    squares = np.zeros_like(want)
+    draws = draws or _draws(workload)
+    for draw in range(draws):
+        run = Pass(False, counts, Perturbed(1000 + draw, unit))
+        squares += np.square(forward(workload.nodes, weights, inputs, run) - want)
+    return _expectation(want, squares / draws, draws, unit)
+
+
+def _draws(workload: Workload) -> int:
+    return _CHEAP_DRAWS if workload.forward_flops < _CHEAP_FLOPS else _DRAWS
+
+
+class _Walker:
+    """One run of the oracle over all points."""
+
+    def __init__(self, workload: Workload, rounding: Rounding) -> None:
+        self.workload = workload
+        self.rounding = rounding
+        self.update = Update(workload.optimizer, rounding)
+
+    def step(
+        self, point: Point, factor: float, forced: dict[str, Branch]
+    ) -> tuple[Outcome, dict[str, Branch]]:
+        """One training step at a point, with the inference before and after it."""
+        workload, nodes = self.workload, self.workload.nodes
+        weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+        counts = point.counts
+        before = forward(nodes, weights, inputs, Pass(False, counts, self.rounding))
+        run = Pass(True, counts, self.rounding, forced=forced)
+        _, loss = forward_backward(nodes, workload.loss, weights, inputs, point.targets, run)
+        rate = workload.optimizer.learning_rate * factor
+        after = self.update.step(weights, run.gradients, rate) | run.state
+        outcome: Outcome = {"logits": before, "loss": np.asarray(loss)}
+        outcome |= {f"gradient of {name}": value for name, value in run.gradients.items()}
+        outcome |= after
+        if factor == 1:
+            outcome["logits after"] = forward(
+                nodes, after, inputs, Pass(False, counts, self.rounding)
+            )
+        return outcome, run.branches
+
+
+def _room_for_noise(
+    rule: Optimizer,
+    point: Point,
+    want: Outcome,
+    mean_squares: Outcome,
+    noisy: dict[str, npt.NDArray[np.bool_]],
+    factor: float,
+) -> dict[str, Array]:
+    """What a weight may differ by where its gradient is nothing but rounding.
+
+    Adam and Adagrad divide the gradient by its own size and so turn noise into a full step either way, which a
+    few perturbed runs need not show. `noisy` remembers such elements, since the moments do.
+    """
+    if isinstance(rule, Sgd):
+        return {}
+    largest = 1.0 if isinstance(rule, Adagrad) else (1 - rule.beta1) / np.sqrt(1 - rule.beta2)
+    decay = 0.0 if isinstance(rule, AdamW) else rule.weight_decay
+    room = {}
+    for name, weights in point.weights.items():
+        key = f"gradient of {name}"
+        if key not in want:
+            continue
+        spread = SAFETY * np.sqrt(mean_squares[key])
+        now = (spread >= np.abs(want[key] + decay * weights)) & (spread > 0)
+        noisy[name] = noisy.get(name, np.zeros_like(now)) | now
+        room[name] = noisy[name] * (2 * max(largest, 1.0) * rule.learning_rate * factor)
+    return room
+
+
+def _turned(
+    workload: Workload,
+    point: Point,
+    branches: dict[str, Branch],
+    unit: float,
+    index: int,
+    draws: int,
+) -> list[dict[str, Branch]]:
+    """The branches each perturbed run takes: ambiguous ones the other way in half of the runs."""
+    if point.ambiguous == 0:
+        return [branches] * draws
+    inputs, counts = oracle_inputs(point.inputs), point.counts
+    weights = oracle_weights(point.weights)
+    perturbed = []
+    for seed in range(2):
+        noisy = Pass(True, counts, Perturbed(seed, unit), forced=branches)
+        forward(workload.nodes, weights, inputs, noisy)
+        perturbed.append(noisy.branches)
+    ambiguous = ambiguous_branches(branches, perturbed, workload.nodes)
+    return turned_branches(branches, ambiguous, index, draws)
+
+
+def turned_branches(
+    branches: dict[str, Branch],
+    ambiguous: dict[str, npt.NDArray[np.bool_]],
+    seed: int,
+    draws: int,
+) -> list[dict[str, Branch]]:
+    """Branches for each of `draws` perturbed runs: ambiguous ones go the other way in half of them, drawn
+    by `seed`."""
+    random = np.random.Generator(np.random.SFC64(seed))
+    runs = []
+    for draw in range(draws):
+        if draw % 2 == 0:
+            chosen = {name: random.random(mask.shape) < 0.5 for name, mask in ambiguous.items()}
+        taken = dict(branches)
+        for name, mask in ambiguous.items():
+            turn = mask & (chosen[name] if draw % 2 == 0 else ~chosen[name])
+            taken[name] = _turn(branches[name], turn)
+        runs.append(taken)
+    return runs
+
+
+def _turn(branch: Branch, turn: npt.NDArray[np.bool_]) -> Branch:
+    if branch.other is None:
+        return dataclasses.replace(branch, taken=branch.taken ^ turn)
+    return dataclasses.replace(
+        branch,
+        taken=np.where(turn, branch.other, branch.taken),
+        other=np.where(turn, branch.taken, branch.other),
+    )
+
+
+def safety_factor(freedom: int) -> float:
+    """How many root-mean-square errors are tolerated where the spread is known from `freedom` values."""
+    return float(np.interp(freedom, _FREEDOM, _QUANTILES))
+
+
+def _expectation(
+    value: Array, mean_square: Array, draws: int, unit: float, room: Array | float = 0.0
+) -> Expectation:
+    pooled = float(np.sqrt(np.mean(mean_square)))
+    safety = safety_factor(draws * mean_square.size)
+    tolerance = safety * np.maximum(np.sqrt(mean_square), pooled) + room
+    if tolerance.size > _LARGE:
+        # One figure a row keeps the cache small; the largest of a row is on the safe side.
+        rows = tolerance.reshape(len(tolerance), -1).max(1)
+        tolerance = rows.reshape(-1, *[1] * (tolerance.ndim - 1))
+    size = float(np.sqrt(np.mean(np.square(value))))
+    return Expectation(
+        np.asarray(value, np.float32),
+        # Below the smallest normal float32 results may be flushed to zero.
+        np.asarray(tolerance + np.finfo(np.float32).tiny, np.float32),
+        max(size, pooled / unit),
+    )

@@ -1,0 +1,91 @@
+"""The process that a backend runs in: takes one job, does it, answers, and is gone.
+
+It imports the standard library and NumPy only, and whatever the job's adapter brings. Whatever the adapter
+raises becomes an answer; what kills the process is the runner's to tell.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from dlbench.errors import BackendUnavailable, PlanRefused
+from dlbench.worker import protocol
+from dlbench.worker.phases import Phases
+
+_TRACE_KEPT = 4096
+_OUT_OF_MEMORY_TYPES = ("OutOfMemoryError", "ResourceExhaustedError")
+_OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+
+
+def main(channel: int, started_ns: int) -> NoReturn:
+    """Does the job that comes through `channel` (a socket's descriptor); `started_ns` is when this process began."""
+    os.set_inheritable(channel, False)
+    job = protocol.receive(channel)
+    threading.Thread(target=_end_with_runner, args=(channel,), daemon=True).start()
+    sys.path += [place for place in job["search_path"] if place not in sys.path]
+
+    def tell(event: Mapping[str, Any]) -> None:
+        protocol.write(channel, protocol.encode(event))
+
+    phases = Phases(tell, job["spawned_ns"], started_ns)
+    try:
+        if "own" in job:
+            from dlbench.worker.import_provenance import put_first
+
+            put_first(job["own"])
+        from dlbench.worker.jobs import JOBS
+
+        result = JOBS[job["job"]](job, phases)
+        answer = protocol.encode({"event": "result", "result": result})
+    except BaseException as error:
+        # also SystemExit and KeyboardInterrupt: an adapter that raises them has failed like any other
+        answer = protocol.encode(_failure(error, phases.current))
+    protocol.write(channel, answer)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+    # without the teardown of frameworks, which takes long and sometimes crashes
+    os._exit(0)
+
+
+def _end_with_runner(channel: int) -> None:
+    """Ends this process when the runner is gone, which nothing else would tell it."""
+    try:
+        os.read(channel, 1)
+    finally:
+        os._exit(1)
+
+
+def _failure(error: BaseException, phase: str) -> dict[str, Any]:
+    trace = "".join(traceback.format_exception(error))[-_TRACE_KEPT:]
+    remedy = ""
+    if isinstance(error, BackendUnavailable):
+        kind, reason, remedy = "skipped", error.reason, error.remedy
+    elif isinstance(error, PlanRefused):
+        kind, reason = "skipped", str(error)
+    elif _is_out_of_memory(error):
+        kind, reason = "out_of_memory", f"{_in_one_line(error)} (in {phase})"
+    else:
+        kind, reason = "failed", f"{_in_one_line(error)} (in {phase})"
+    return {"event": "error", "kind": kind, "reason": reason, "remedy": remedy, "trace": trace}
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if any(kind.__name__ in _OUT_OF_MEMORY_TYPES for kind in type(error).__mro__):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in _OUT_OF_MEMORY_WORDS)
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -1,0 +1,218 @@
+"""Runs one job in a fresh worker process, and turns whatever becomes of it into data.
+
+A backend may raise, exit, crash, hang, print rubbish or run out of memory; each of these is an `Ended` with
+its reason here and nothing worse. The runner sleeps until there is something to read, so that it
+takes no time from what is being measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dlbench.worker import protocol
+from dlbench.worker.supervisor import LEAVE_S, Conversation, Ended, OnOpen
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+_PATH_VARIABLES = ("PYTHONHOME", "PYTHONPATH")
+# The very files of this process, whatever the worker's interpreter has installed: all rows have one harness.
+_BOOT = """\
+import time
+started_ns = time.perf_counter_ns()
+import importlib.util, sys
+folders = sys.argv[2:]
+spec = importlib.util.spec_from_file_location(
+    "dlbench", folders[0] + "/__init__.py", submodule_search_locations=folders)
+sys.modules["dlbench"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+from dlbench.worker.entry import main
+main(int(sys.argv[1]), started_ns)
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """What a worker is started with.
+
+    Attributes
+    ----------
+    environment : all its environment variables; see `worker_environment`.
+    limit_s : the longest it may say nothing before it is ended.
+    python : its interpreter; it needs NumPy and the backend's framework, dlbench need not be installed there.
+        Another one than this process' own finds its modules by itself, see `own_path_only`.
+    """
+
+    environment: Mapping[str, str]
+    limit_s: float
+    python: str = sys.executable
+
+
+def worker_environment(
+    threads: int | None, device: str | None, base: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The environment of a worker, set before anything is imported there.
+
+    Parameters
+    ----------
+    threads : CPU threads for every library that reads its count from the environment; None leaves them.
+    device : where the job runs; on ``cpu`` every CUDA device is hidden, None hides nothing.
+    base : what to start from, this process' environment by default.
+    """
+    environment = dict(os.environ if base is None else base)
+    if threads is not None:
+        environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    if device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"
+    environment.update(PYTHONHASHSEED="0", TF_CPP_MIN_LOG_LEVEL="3")
+    return environment
+
+
+def own_path_only(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for another interpreter, without what leads it to this one's modules."""
+    return {name: value for name, value in environment.items() if name not in _PATH_VARIABLES}
+
+
+def run_worker(
+    job: Mapping[str, Any],
+    launch: Launch,
+    on_phase: Callable[[str], None] = lambda phase: None,
+    stop: int | None = None,
+    on_open: OnOpen = lambda pid, facts: None,
+) -> Ended:
+    """Runs a job in a fresh process and waits for it.
+
+    Parameters
+    ----------
+    job : see `dlbench.worker.entry`; the worker's search path and the time of its start are added here.
+    launch : with what to start it.
+    on_phase : told each phase that the worker enters, the first being ``interpreter``.
+    stop : a descriptor; the worker is ended as soon as there is something to read from it.
+    on_open : told the process and the facts of a session that is to be timed, once it is live.
+
+    Raises
+    ------
+    KeyboardInterrupt : as it comes; the worker is ended before.
+    """
+    started = time.perf_counter()
+    kills_before = _kills_for_memory()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        message = {"spawned_ns": time.perf_counter_ns(), "search_path": _search_path(launch), **job}
+        command = [launch.python, "-P", "-X", "faulthandler", "-c", _BOOT, str(theirs.fileno())]
+        try:
+            child = subprocess.Popen(
+                [*command, *_folders()],
+                bufsize=0,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),),
+                env=launch.environment
+                if launch.python == sys.executable
+                else own_path_only(launch.environment),
+                start_new_session=True,
+            )
+        except OSError as error:
+            reason = hide_home(f"{launch.python} cannot be started: {error.strerror}")
+            return Ended("failed", reason, wall_s=time.perf_counter() - started)
+        assert child.stdout is not None
+        with child.stdout as printed:
+            talk = Conversation(ours.fileno(), printed.fileno(), launch.limit_s, on_phase, on_open)
+            leaves = False
+            try:
+                theirs.close()
+                with _exit_descriptor(child) as exited:
+                    leaves = talk.hold(protocol.encode(message), exited, stop)
+            finally:
+                _end(child, leaves)
+            talk.take_rest()
+    kills = _kills_for_memory()
+    for_memory = None if None in (kills, kills_before) else kills != kills_before
+    ended = talk.verdict(child.returncode, for_memory)
+    return dataclasses.replace(
+        ended,
+        reason=hide_home(ended.reason),
+        output=hide_home(ended.output),
+        wall_s=time.perf_counter() - started,
+    )
+
+
+def hide_home(text: str) -> str:
+    """The text with the user's home folder as ``~``: a record names no user."""
+    home = os.path.expanduser("~")
+    return text if home in ("~", "/") else text.replace(home, "~")
+
+
+@contextlib.contextmanager
+def _exit_descriptor(child: subprocess.Popen[bytes]) -> Iterator[int | None]:
+    """A descriptor that becomes readable when the child ends, where the system has such a thing.
+
+    The end of its socket tells the same, unless a process that the child left behind holds it open.
+    """
+    try:
+        descriptor = os.pidfd_open(child.pid)
+    except (AttributeError, OSError):
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _end(child: subprocess.Popen[bytes], leaves: bool) -> None:
+    """Ends the child with all that it started, and collects it; one that `leaves` gets a moment to."""
+    if leaves:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(LEAVE_S)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _kills_for_memory() -> int | None:
+    """How often this machine has killed a process for memory; None where that cannot be read."""
+    try:
+        counters = Path("/proc/vmstat").read_text("ascii")
+    except OSError:
+        return None
+    found = re.search(r"^oom_kill (\d+)$", counters, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _folders() -> list[str]:
+    """Where the worker finds the package dlbench: its folder, then the one that holds the backends' folder,
+    which lies elsewhere in a checkout."""
+    import dlbench
+
+    folders = list(dlbench.__path__)
+    backends = find_spec("dlbench.backends")
+    if backends is not None:
+        folders += [str(Path(place).parent) for place in backends.submodule_search_locations or ()]
+    return list(dict.fromkeys(folders))
+
+
+def _search_path(launch: Launch) -> list[str]:
+    """What a worker under this interpreter searches behind its own path; another one has its own modules."""
+    if launch.python != sys.executable:
+        return []
+    return [os.path.abspath(place) for place in sys.path] + [os.getcwd()]

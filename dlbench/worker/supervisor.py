@@ -1,0 +1,235 @@
+"""The talk between the runner and one worker: the job out, events and output in, and what became of it.
+
+The runner sleeps in the selector all the while; what a backend does to the channels is data here, never an
+exception.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from dlbench.worker import protocol
+
+OUTPUT_KEPT_BYTES = 8192
+"""How much of the end of a worker's output is kept."""
+LEAVE_S = 10.0
+"""How long a worker that has said all may take to go."""
+_READS_AT_END = 4096
+
+OnOpen = Callable[[int, Mapping[str, str | int]], None]
+Status = Literal["ok", "skipped", "failed", "timeout", "out_of_memory"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a worker ended.
+
+    Attributes
+    ----------
+    status, reason : ``ok`` with no reason, or what happened and in which phase.
+    remedy : for ``skipped``, what would help.
+    result : what the job gave; empty unless ``ok``.
+    output : a traceback where there is one, then the last of what the worker printed.
+    wall_s : from before its start until its end.
+    """
+
+    status: Status
+    reason: str = ""
+    remedy: str = ""
+    result: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    output: str = ""
+    wall_s: float = 0.0
+
+
+class Conversation:
+    """One talk. Both descriptors stay the caller's, and become non-blocking.
+
+    Parameters
+    ----------
+    channel : socket to the worker.
+    printed : where the worker's standard output and error come out.
+    limit_s : the longest the worker may say nothing.
+    on_phase : told each phase that the worker enters, the first being ``interpreter``.
+    on_open : told the process and the facts of a session that is to be timed, once it is live.
+    """
+
+    def __init__(
+        self,
+        channel: int,
+        printed: int,
+        limit_s: float,
+        on_phase: Callable[[str], None],
+        on_open: OnOpen = lambda pid, facts: None,
+    ) -> None:
+        self._channel, self._printed = channel, printed
+        self._limit_s = limit_s
+        self._on_phase = on_phase
+        self._on_open = on_open
+        self._lines = protocol.Lines()
+        self._output = bytearray()
+        self._phase = ""
+        self._last: Mapping[str, Any] | None = None
+        self._trouble: Ended | None = None
+
+    def hold(self, job: bytes, exited: int | None, stop: int | None = None) -> bool:
+        """Talks until the worker has ended or has to be ended.
+
+        Parameters
+        ----------
+        job : the encoded job.
+        exited : a descriptor that becomes readable when the worker ends; None where there is none.
+        stop : a descriptor that becomes readable when the talk is to be broken off.
+
+        Returns
+        -------
+        Whether the worker ends by itself.
+        """
+        self._enter("interpreter")
+        rest = memoryview(job)
+        os.set_blocking(self._channel, False)
+        os.set_blocking(self._printed, False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            selector.register(self._printed, selectors.EVENT_READ)
+            for descriptor in (exited, stop):
+                if descriptor is not None:
+                    selector.register(descriptor, selectors.EVENT_READ)
+            deadline = time.monotonic() + self._limit_s
+            while True:
+                ready = selector.select(max(0.0, deadline - time.monotonic()))
+                if not ready:
+                    return self._silent()
+                for key, events in ready:
+                    if key.fd == self._printed:
+                        if self._take_output() == b"":
+                            selector.unregister(self._printed)
+                        continue
+                    if key.fd == exited:
+                        return True
+                    if key.fd == stop:
+                        self._trouble = Ended("failed", f"stopped in {self._phase}")
+                        return False
+                    if events & selectors.EVENT_WRITE:
+                        rest = rest[_write(self._channel, rest) :]
+                        if not rest:
+                            selector.modify(self._channel, selectors.EVENT_READ)
+                    if events & selectors.EVENT_READ:
+                        had_said_all = self._last is not None
+                        taken = self._take_events()
+                        if self._trouble is not None:
+                            return False
+                        if taken == b"":
+                            if exited is None:
+                                return True
+                            selector.unregister(self._channel)
+                        if not had_said_all:
+                            said_all = taken == b"" or self._last is not None
+                            deadline = time.monotonic() + (LEAVE_S if said_all else self._limit_s)
+
+    def take_rest(self) -> None:
+        """Takes what is still in the channels of a worker that has ended."""
+        # bounded: something that it left behind may still be writing
+        for _ in range(_READS_AT_END):
+            if self._trouble is not None or not self._take_events():
+                break
+        for _ in range(_READS_AT_END):
+            if not self._take_output():
+                break
+
+    def verdict(self, returncode: int, killed_for_memory: bool | None) -> Ended:
+        """What became of the worker.
+
+        Parameters
+        ----------
+        returncode : its exit code, or minus the signal that ended it.
+        killed_for_memory : whether the system killed a process for memory meanwhile; None where unknown.
+        """
+        printed = self._output.decode(errors="replace").strip()
+        if self._trouble is not None:
+            return dataclasses.replace(self._trouble, output=printed)
+        if self._last is not None and self._last["event"] == "result":
+            return Ended("ok", result=self._last["result"], output=printed)
+        if self._last is not None:
+            event = self._last
+            output = "\n".join(text for text in (event["trace"].strip(), printed) if text)
+            return Ended(event["kind"], event["reason"], event["remedy"], output=output)
+        return dataclasses.replace(self._death(returncode, killed_for_memory), output=printed)
+
+    def _death(self, returncode: int, killed_for_memory: bool | None) -> Ended:
+        if self._lines.rest:
+            return self._rubbish(f"not a message: {self._lines.rest[:80]!r}")
+        if returncode >= 0:
+            return Ended("failed", f"exited with code {returncode} in {self._phase}")
+        reason = f"ended by {_signal_name(-returncode)} in {self._phase}"
+        if b"bad_alloc" in self._output:
+            return Ended("out_of_memory", f"{reason}: an allocation failed")
+        if -returncode == signal.SIGKILL and killed_for_memory is not False:
+            return Ended("out_of_memory", f"{reason}, probably out of memory")
+        return Ended("failed", reason)
+
+    def _rubbish(self, what: str) -> Ended:
+        return Ended("failed", f"wrote into the runner's private channel in {self._phase}: {what}")
+
+    def _silent(self) -> bool:
+        if self._last is None:
+            reason = f"said nothing for {self._limit_s:.0f} s in {self._phase}; it was ended"
+            self._trouble = Ended("timeout", reason)
+        return False
+
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        self._on_phase(phase)
+
+    def _take_output(self) -> bytes | None:
+        data = _read(self._printed)
+        self._output += data or b""
+        del self._output[:-OUTPUT_KEPT_BYTES]
+        return data
+
+    def _take_events(self) -> bytes | None:
+        """Reads once; nothing that follows the last event counts. b"" at the end, None when there is nothing yet."""
+        data = _read(self._channel)
+        try:
+            for line in self._lines.feed(data or b""):
+                event = protocol.decode_event(line) if self._last is None else None
+                if event is not None and event["event"] == "phase":
+                    self._enter(event["phase"])
+                elif event is not None and event["event"] == "open":
+                    self._on_open(event["pid"], event["facts"])
+                elif event is not None:
+                    self._last = event
+        except protocol.ProtocolError as error:
+            self._trouble = self._rubbish(str(error))
+        return data
+
+
+def _read(descriptor: int) -> bytes | None:
+    try:
+        return os.read(descriptor, 2**16)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
+
+
+def _write(descriptor: int, data: memoryview) -> int:
+    try:
+        return os.write(descriptor, data)
+    except BlockingIOError:
+        return 0
+    except OSError:
+        # the worker is gone, which the exit tells
+        return len(data)
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

@@ -1,0 +1,145 @@
+"""Trains a session over whole epochs, to see what comes of it: the loss of every step and the accuracies.
+
+Order, augmentation and learning rates are the core's, so every backend sees the same samples in the same order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench.contract import Plan, Session
+from dlbench.data.order import batch_indices
+from dlbench.data.preprocessing import Recipe
+from dlbench.spec.training import CrossEntropy
+from dlbench.spec.workload import Workload
+
+_BEAT_S = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Stored samples and targets, as in `dlbench.data.types.Split`."""
+
+    samples: npt.NDArray[Any]
+    targets: npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What came of a training.
+
+    Attributes
+    ----------
+    losses : mean loss of each step's batch before the step, epochs × steps values, until one was not finite.
+    diverged_at : that step, counted from 0; None when all were finite.
+    validation_accuracy : after each epoch; empty for regression.
+    test_accuracy : share of right answers on the test part; None for regression.
+    test_loss : mean loss on the test part; None when it is not finite.
+    seconds : all of it, data handling included.
+    """
+
+    losses: tuple[float, ...]
+    diverged_at: int | None
+    validation_accuracy: tuple[float, ...]
+    test_accuracy: float | None
+    test_loss: float | None
+    seconds: float
+
+
+def train(
+    session: Session,
+    plan: Plan,
+    workload: Workload,
+    recipe: Recipe,
+    parts: dict[str, Part],
+    epochs: int,
+    beat: Callable[[], None] = lambda: None,
+) -> Trained:
+    """Trains from where the session is.
+
+    Parameters
+    ----------
+    parts : ``train``, ``validation`` and ``test``.
+    beat : called every few seconds, between steps.
+    """
+    begin = last_beat = time.monotonic()
+    losses: list[float] = []
+    accuracies: list[float] = []
+    training = parts["train"]
+    for epoch in range(epochs):
+        factor = workload.schedule.factor(epoch)
+        session.learning_rate = workload.optimizer.learning_rate * factor
+        pending = []
+        for indices in batch_indices(len(training.samples), plan.batch, plan.seed, epoch):
+            inputs = recipe.training_inputs(training.samples, indices, plan.seed, epoch)
+            batch = session.upload(inputs, training.targets[indices])
+            pending.append(session.train_step(batch))
+            if time.monotonic() - last_beat > _BEAT_S:
+                # also keeps steps that are only queued on a device from piling up
+                session.synchronize()
+                beat()
+                last_beat = time.monotonic()
+        losses += [float(session.download(loss)) for loss in pending]
+        if not np.isfinite(losses).all():
+            diverged_at = int(np.argmin(np.isfinite(losses)))
+            kept = tuple(losses[:diverged_at])
+            seconds = time.monotonic() - begin
+            return Trained(kept, diverged_at, tuple(accuracies), None, None, seconds)
+        accuracy, _ = evaluate(session, plan, workload, recipe, parts["validation"], beat)
+        accuracies += [] if accuracy is None else [accuracy]
+    accuracy, loss = evaluate(session, plan, workload, recipe, parts["test"], beat)
+    seconds = time.monotonic() - begin
+    finite_loss = loss if math.isfinite(loss) else None
+    return Trained(tuple(losses), None, tuple(accuracies), accuracy, finite_loss, seconds)
+
+
+def evaluate(
+    session: Session,
+    plan: Plan,
+    workload: Workload,
+    recipe: Recipe,
+    part: Part,
+    beat: Callable[[], None] = lambda: None,
+) -> tuple[float | None, float]:
+    """Accuracy (None for regression) and mean loss of a session in inference mode on a part.
+
+    The last batch is filled up to the plan's size with the first samples, which do not count.
+    """
+    count = len(part.samples)
+    outputs = []
+    last_beat = time.monotonic()
+    for start in range(0, count, plan.batch):
+        indices = np.arange(start, start + plan.batch) % count
+        batch = session.upload(recipe.inputs(part.samples[indices]), part.targets[indices])
+        outputs.append(session.download(session.infer(batch)))
+        if time.monotonic() - last_beat > _BEAT_S:
+            beat()
+            last_beat = time.monotonic()
+    return judge(workload, np.concatenate(outputs)[:count], part.targets)
+
+
+def judge(
+    workload: Workload, outputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]
+) -> tuple[float | None, float]:
+    """Accuracy (None for regression) and mean loss, in float64.
+
+    Parameters
+    ----------
+    outputs : N×classes logits, or N×… values.
+    targets : N labels, or N×… values.
+    """
+    values = outputs.astype(np.float64)
+    if not isinstance(workload.loss, CrossEntropy):
+        return None, float(np.mean((values - targets.reshape(values.shape)) ** 2))
+    shifted = values - values.max(axis=1, keepdims=True)
+    log_sums = np.log(np.exp(shifted).sum(axis=1))
+    log_likelihoods = shifted[np.arange(len(targets)), targets] - log_sums
+    accuracy = float(np.mean(values.argmax(axis=1) == targets))
+    return accuracy, float(-log_likelihoods.mean())

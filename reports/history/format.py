@@ -1,0 +1,72 @@
+"""The words that all formats of a history share."""
+
+from __future__ import annotations
+
+from dlbench.history.series import Series
+from dlbench.history.store import Change, Point
+
+from ..run import words
+
+INTERVALS = "[ ] 95 % interval over the processes of a record"
+NOT_SEARCHED = "change points were not looked for: pip install 'dlbench[history]'"
+
+
+def moment(created: str) -> str:
+    """A time of the database without its seconds: ``2026-11-20 14:05``."""
+    return created[:16].replace("T", " ")
+
+
+def median(point: Point) -> str:
+    """``19.8 ms [19.6, 20.1]``; empty without a figure."""
+    row = point.row
+    cells = {"median_s": row.median_s, "ci_low_s": row.low_s, "ci_high_s": row.high_s}
+    return words.median(cells)
+
+
+def trouble(point: Point) -> str:
+    """Why a row does not count; empty when it does."""
+    row = point.row
+    if row.disturbance:
+        return f"disturbed: {row.disturbance}"
+    if row.problem:
+        word = words.STATUS_WORDS.get(row.status, "")
+        return f"{word}: {row.problem}" if word else row.problem
+    return "" if point.counts else "not verified"
+
+
+def change(change: Change) -> str:
+    """How much longer a step takes: ``+10.5 %``."""
+    return f"{100 * (change.ratio - 1):+.1f} %".replace("-", "−")
+
+
+def reason(change: Change) -> str:
+    """What else changed with a level, as far as records tell."""
+    return ", ".join(change.versions) or "no recorded version differs"
+
+
+def sentence(found: Change) -> str:
+    """A change point as a sentence."""
+    before, after = words.seconds(found.before_s), words.seconds(found.after_s)
+    return (
+        f"→ from {moment(found.created)} on {change(found)}: {before} before, {after} since;"
+        f" {reason(found)}"
+    )
+
+
+def circumstances(series: Series) -> str:
+    """Machine, data, workload and seed, in one line."""
+    facts = dict(series.facts)
+    cpu = facts.pop("cpu", "CPU unknown")
+    return " · ".join([cpu, *(f"{field} {value}" for field, value in facts.items())])
+
+
+def sparkline(values: list[float | None]) -> str:
+    """Values as blocks of eight heights between the smallest and the largest; a dot has no value."""
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    # what differs by less than 1 % is drawn as level
+    reach = max(high - low, 0.01 * high)
+    return "".join(
+        "·" if value is None else "▁▂▃▄▅▆▇█"[min(int(8 * (value - low) / reach), 7)]
+        for value in values
+    )

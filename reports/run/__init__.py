@@ -1,0 +1,1 @@
+"""Formats of the report on a run's record."""

@@ -1,0 +1,61 @@
+"""The table in the form that github-action-benchmark takes as ``customSmallerIsBetter``.
+
+See the README of benchmark-action/github-action-benchmark, "Examples": a list of objects with
+`name`, `unit`, `value`, and as text `range` and `extra`.
+"""
+
+from __future__ import annotations
+
+import json
+
+from dlbench.analyse.table import Report
+
+from . import words
+
+
+def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
+    """One entry for each row with a figure, in milliseconds a step."""
+    several = len(report.runs) > 1
+    entries = [
+        {
+            "name": series(row, several),
+            "unit": "ms",
+            "value": 1e3 * row["median_s"],
+            "range": _range(row),
+            "extra": _extra(row),
+        }
+        for row in words.rows_of(report)
+        if row["median_s"] is not None
+    ]
+    return json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def series(row: words.Row, several: bool = False) -> str:
+    """What a row is called in a series over time: everything that tells it from its neighbours, and
+    nothing that changes from run to run."""
+    mode = f" {row['mode']}" if row["mode"] else ""
+    threads = f"{row['threads']} thread{'s' if row['threads'] != 1 else ''}"
+    name = f"{row['suite']} {words.label(row)}{mode} {row['precision']} {threads}"
+    return f"{row['record']}: {name}" if several else name
+
+
+def _range(row: words.Row) -> str:
+    """Half of the interval's width, in the one form that the action can convert."""
+    if row["ci_low_s"] is None:
+        return "unknown"
+    return f"± {1e3 * (row['ci_high_s'] - row['ci_low_s']) / 2:.6f}"
+
+
+def _extra(row: words.Row) -> str:
+    verified = "unknown" if row["verified"] is None else "yes" if row["verified"] else "no"
+    bounds = "unknown"
+    if row["ci_low_s"] is not None:
+        low, high = (1e3 * row[bound] for bound in ("ci_low_s", "ci_high_s"))
+        bounds = f"{low:.6g} to {high:.6g} ms, 95 % over {row['interval_over']}"
+    lines = [
+        f"verified: {verified}",
+        f"interval: {bounds}",
+        f"version: {row['version'] or 'unknown'}",
+        f"data: {row['data']}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""The table as one JSON object, for programs: `dlbench run … --format json | jq`.
+
+Valid by RFC 8259: what is unknown or infinite is null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import msgspec
+
+from dlbench.analyse.crossover import crossovers
+from dlbench.analyse.table import Report, Run
+
+from . import words
+from .conclusions import readings
+
+SCHEMA = 1
+"""Raised when a key changes its meaning or goes away; new keys do not raise it."""
+
+
+def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
+    """An object with `schema`, `machine` (of the first run), `rows` (a key per column),
+    `crossovers` (a sweep's rows with a point per batch size), `runs`, `readings`, `notes`."""
+    runs = [_run(run) for run in report.runs]
+    whole = {
+        "schema": SCHEMA,
+        "machine": runs[0]["machine"] if runs else None,
+        "rows": words.rows_of(report),
+        "crossovers": [each for run in report.runs for each in _crossovers(run)],
+        "runs": runs,
+        "readings": readings(report),
+        "notes": list(report.notes),
+    }
+    # numbers that are not finite become null
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
+
+
+def _run(run: Run) -> dict[str, Any]:
+    header: dict[str, Any] = msgspec.to_builtins(run.header)
+    return {
+        "record": run.name,
+        **{key: value for key, value in header.items() if key not in ("kind", "cases", "schema")},
+        "peak_flops_per_s": {str(threads): rate for threads, rate in run.peak_flops_per_s.items()},
+        "parts": run.parts,
+        "self_measurement": dataclasses.asdict(run.itself),
+        "end": None
+        if run.end is None
+        else {k: v for k, v in msgspec.to_builtins(run.end).items() if k != "kind"},
+    }
+
+
+def _crossovers(run: Run) -> list[dict[str, Any]]:
+    return [
+        {
+            "record": run.name,
+            **dataclasses.asdict(each),
+            "points": [
+                {**dataclasses.asdict(point), "verdict": point.verdict} for point in each.points
+            ],
+            "faster_from": each.faster_from,
+            "after": each.after,
+        }
+        for each in crossovers(run.frame)
+    ]

@@ -1,0 +1,1 @@
+"""Formats of the verdicts of a comparison or a gate."""

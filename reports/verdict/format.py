@@ -1,0 +1,66 @@
+"""The words and figures that all formats of verdicts share."""
+
+from __future__ import annotations
+
+from dlbench.compare.verdicts import CaseVerdict, Difference, Verdicts
+from dlbench.text import one_line
+
+from ..run import words
+
+INTERVALS = "[ ] 95 % interval; above 0 % the new one is slower"
+
+
+def title(verdicts: Verdicts) -> str:
+    """What was compared with what, in one line."""
+    return f"{verdicts.base} → {verdicts.new} · threshold {100 * verdicts.threshold:.3g} %"
+
+
+def status(case: CaseVerdict) -> str:
+    """The status; what fails a build stands in capitals."""
+    if case.accepted:
+        return "accepted"
+    return case.status.upper() if case.status in ("slower", "failed") else case.status
+
+
+def times(case: CaseVerdict) -> str:
+    """``35.9 ms → 36.4 ms``; a side without a figure is a dash."""
+    return f"{words.seconds(case.base_s) or '–'} → {words.seconds(case.new_s) or '–'}"
+
+
+def change(case: CaseVerdict) -> str:
+    """``+6.1 % [+4.8, +7.2]``; empty when one side was not measured."""
+    if case.ratio is None:
+        return ""
+    if case.low is None or case.high is None:
+        return f"{_signed(case.ratio)} %"
+    return f"{_signed(case.ratio)} % [{_signed(case.low)}, {_signed(case.high)}]"
+
+
+def reason(case: CaseVerdict) -> str:
+    """Why the verdict is what it is, with why it was accepted."""
+    said = one_line(case.reason)
+    return f"{said}; accepted: {one_line(case.accepted)}" if case.accepted else said
+
+
+def difference(each: Difference) -> str:
+    """A field in which the sides are unlike, with both values."""
+    whose = f"{each.case}: " if each.case else ""
+    return f"{whose}{each.field}: {one_line(each.base)} in the base, {one_line(each.new)} in the new one"
+
+
+def advisory(verdicts: Verdicts) -> str:
+    """What unlike sides mean, empty when they are alike."""
+    return "advisory only: the two sides are unlike" if verdicts.advisory else ""
+
+
+def conclusion(verdicts: Verdicts) -> str:
+    """The answer, with the exit code."""
+    return f"exit {verdicts.exit_code}: {verdicts.conclusion}"
+
+
+def _signed(ratio: float) -> str:
+    share = 100 * (ratio - 1)
+    if share >= 1e4:
+        return "+∞" if share > 1e6 else f"+{share:,.0f}"
+    text = f"{share:+.1f}"
+    return "+0.0" if text == "-0.0" else text.replace("-", "−")

@@ -1,0 +1,155 @@
+"""Summaries and intervals: what they promise, and whether they keep it on noise like a
+machine's."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlbench.analyse.statistics import case_estimate, process_summary, ratio
+
+times_s = st.floats(1e-6, 1e3)
+medians = st.lists(times_s, min_size=2, max_size=8)
+
+
+def test_a_process_counts_with_the_median_of_its_timings_in_seconds() -> None:
+    assert process_summary([3_000_000, 1_000_000, 900_000_000]) == pytest.approx(0.003)
+
+
+def test_no_timings_have_no_median() -> None:
+    with pytest.raises(ValueError, match="no values have no median"):
+        process_summary([])
+
+
+@pytest.mark.parametrize("wrong", [[], [0.0], [-1.0, 1.0], [math.nan], [math.inf, 1.0]])
+def test_medians_that_cannot_be_times_are_refused(wrong: list[float]) -> None:
+    with pytest.raises(ValueError, match="process"):
+        case_estimate(wrong)
+
+
+def test_one_process_gives_an_estimate_without_an_interval() -> None:
+    estimate = case_estimate([0.02])
+    assert (estimate.value, estimate.interval, estimate.processes) == (0.02, None, 1)
+
+
+def test_the_interval_of_three_processes_is_students_on_logarithms() -> None:
+    logs = np.log([0.019, 0.020, 0.022])
+    # 4.302653 is the 97.5 % quantile of Student's t with 2 degrees of freedom, from any table
+    half = 4.302653 * logs.std(ddof=1) / math.sqrt(3)
+    interval = case_estimate([0.022, 0.019, 0.020]).interval
+    assert interval is not None
+    assert interval.low == pytest.approx(math.exp(logs.mean() - half), rel=1e-6)
+    assert interval.high == pytest.approx(math.exp(logs.mean() + half), rel=1e-6)
+
+
+@given(medians)
+def test_the_point_estimate_lies_in_its_interval(values: list[float]) -> None:
+    estimate = case_estimate(values)
+    assert estimate.interval is not None
+    assert estimate.interval.low <= estimate.value <= estimate.interval.high
+
+
+@given(medians, st.floats(1e-3, 1e3))
+def test_estimates_scale_with_the_unit_of_time(values: list[float], unit: float) -> None:
+    one, other = case_estimate(values), case_estimate([unit * v for v in values])
+    assert other.value == pytest.approx(unit * one.value)
+    assert one.interval is not None
+    assert other.interval is not None
+    assert other.interval.high == pytest.approx(unit * one.interval.high, rel=1e-6)
+
+
+@given(medians, st.permutations(range(8)))
+def test_the_order_of_processes_does_not_matter(values: list[float], order: list[int]) -> None:
+    shuffled = [values[i] for i in order if i < len(values)]
+    assert case_estimate(shuffled).value == pytest.approx(case_estimate(values).value)
+
+
+@given(medians, st.floats(0.01, 100))
+def test_a_constant_factor_in_every_round_is_found_exactly_whatever_the_drift(
+    drift: list[float], factor: float
+) -> None:
+    base = dict(enumerate(drift))
+    estimate = ratio({k: factor * v for k, v in base.items()}, base)
+    assert estimate.value == pytest.approx(factor)
+    assert estimate.interval is not None
+    assert estimate.interval.low == pytest.approx(factor, rel=1e-6)
+    assert estimate.interval.high == pytest.approx(factor, rel=1e-6)
+
+
+@given(medians, medians)
+def test_a_ratio_and_its_reciprocal_tell_the_same(upper: list[float], lower: list[float]) -> None:
+    one = ratio(dict(enumerate(upper)), dict(enumerate(lower)))
+    other = ratio(dict(enumerate(lower)), dict(enumerate(upper)))
+    assert one.interval is not None
+    assert other.interval is not None
+    assert one.value * other.value == pytest.approx(1)
+    assert one.interval.excludes(1) == other.interval.excludes(1)
+
+
+def test_sides_with_different_rounds_are_compared_as_independent() -> None:
+    base = {0: 1.0, 1: 2.0, 2: 4.0}
+    paired = ratio({k: 2 * v for k, v in base.items()}, base)
+    unpaired = ratio({k + 1: 2 * v for k, v in base.items()}, base)
+    assert paired.interval is not None
+    assert unpaired.interval is not None
+    assert paired.interval.excludes(1)
+    assert not unpaired.interval.excludes(1)
+
+
+def test_welchs_interval_is_that_of_scipy() -> None:
+    from scipy import stats as reference
+
+    upper, lower = [1.0, 1.2, 1.1, 1.4], [0.5, 0.8, 0.6]
+    told = reference.ttest_ind(np.log(upper), np.log(lower), equal_var=False).confidence_interval(
+        0.95
+    )
+    interval = ratio(dict(enumerate(upper)), dict(enumerate(lower))).interval
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((math.exp(told.low), math.exp(told.high)))
+
+
+@pytest.mark.parametrize(("upper", "lower"), [({0: 1.0}, {0: 2.0, 1: 2.0}), ({0: 1.0}, {0: 1.0})])
+def test_a_side_with_one_process_gives_no_interval(
+    upper: dict[int, float], lower: dict[int, float]
+) -> None:
+    assert ratio(upper, lower).interval is None
+
+
+def test_medians_without_any_scatter_give_an_interval_of_no_width() -> None:
+    estimate = ratio({0: 2.0, 1: 2.0, 2: 2.0}, {0: 1.0, 1: 1.0})
+    assert estimate.interval is not None
+    assert (estimate.interval.low, estimate.interval.high) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize("processes", [3, 5])
+def test_intervals_cover_the_truth_as_often_as_they_say(processes: int) -> None:
+    """Processes scatter log-normally about a median of 20 ms; 2,000 runs, so ± 1.5 points at 3
+    sigma."""
+    noise = np.random.default_rng(7).normal(0, 0.05, (2000, processes))
+    covered = 0
+    for logs in noise:
+        interval = case_estimate(list(0.02 * np.exp(logs))).interval
+        assert interval is not None
+        covered += not interval.excludes(0.02)
+    assert 0.935 <= covered / len(noise) <= 0.975
+
+
+def test_paired_ratios_cover_the_truth_on_a_drifting_machine_and_are_narrower_than_unpaired() -> (
+    None
+):
+    random = np.random.default_rng(11)
+    covered, narrower, runs = 0, 0, 1000
+    for _ in range(runs):
+        drift = random.normal(0, 0.2, 3)
+        base = dict(enumerate(np.exp(drift + random.normal(0, 0.01, 3))))
+        ours = dict(enumerate(1.5 * np.exp(drift + random.normal(0, 0.01, 3))))
+        paired = ratio(ours, base).interval
+        unpaired = ratio({k + 3: v for k, v in ours.items()}, base).interval
+        assert paired is not None
+        assert unpaired is not None
+        covered += not paired.excludes(1.5)
+        narrower += paired.high / paired.low < unpaired.high / unpaired.low
+    assert 0.925 <= covered / runs <= 0.985
+    assert narrower / runs > 0.95

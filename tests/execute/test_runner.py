@@ -1,0 +1,224 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from dlbench.errors import UsageError
+from dlbench.execute.runner import plan_run, run
+from dlbench.record.file import Writer, read_record
+from dlbench.record.schema import End, Peak, Process, Skip, Training, Verification
+
+BROKEN = {
+    "broken_on_import:Adapter": ("failed", "this module cannot be imported"),
+    "no_such_module:Adapter": ("failed", "No module named 'no_such_module'"),
+    "broken_adapters:Missing": ("failed", "has no attribute 'Missing'"),
+    "broken_adapters:NeedsAnotherMachine": ("skipped", "no such device here"),
+    "broken_adapters:RefusesToOpen": ("skipped", "never on cpu"),
+    "broken_adapters:RaisesInInfo": ("failed", "ImportError: libmissing.so.1"),
+    "broken_adapters:RaisesInOpen": ("failed", "ValueError: cannot open"),
+    "broken_adapters:RaisesInStep": ("failed", "step 3 is bad"),
+    "broken_adapters:CallsExit": ("failed", "SystemExit: 3"),
+    "broken_adapters:Vanishes": ("failed", "exited with code 5"),
+    "broken_adapters:Segfaults": ("failed", "SIGSEGV"),
+    "broken_adapters:AllocatesTooMuch": ("out_of_memory", "Unable to allocate"),
+    "broken_adapters:GivesNan": ("unverified", "is not a number"),
+    "broken_adapters:Hangs": ("timeout", "said nothing for 10 s in verify"),
+}
+
+
+def test_one_broken_backend_is_one_row_with_its_reason_and_the_rest_go_on(request_for, carry_out):
+    good = ("broken_adapters:Good", "broken_adapters:Chatters")
+    request = request_for(backends=(good[0], *BROKEN, good[1]), rounds=1, limit_s=10.0)
+    ran = carry_out(request)
+    assert "complete" == ran.end.status
+    for backend, (status, reason) in BROKEN.items():
+        lines = ran.of(Skip if status == "skipped" else Verification, backend)
+        assert [] == ran.of(Process, backend)
+        assert lines, backend
+        assert all(reason in line.reason for line in lines), lines
+        if status == "skipped":
+            assert {"train", "infer"} == {line.case.scenario for line in lines}
+        else:
+            assert [status] == [line.status for line in lines]
+    for backend in good:
+        assert ["ok"] == [line.status for line in ran.of(Verification, backend)]
+        assert ["ok", "ok"] == [line.status for line in ran.of(Process, backend)]
+
+
+@pytest.fixture(scope="module")
+def whole(request_for, carry_out):
+    """A run with all that there is in one."""
+    return carry_out(request_for(rounds=3, epochs=2, budget_s=0.9))
+
+
+def test_cases_are_measured_in_interleaved_rounds(whole):
+    order = ["train", "infer", "infer", "train", "train", "infer"]
+    assert order == [line.case.scenario for line in whole.of(Process)]
+    assert [1, 1, 2, 2, 3, 3] == [line.round for line in whole.of(Process)]
+
+
+def test_a_process_leaves_everything_that_it_measured(whole):
+    for process in whole.of(Process):
+        assert "ok" == process.status
+        assert len(process.timings_ns) >= 10
+        assert 8 == len(process.upload_ns)
+        assert process.first_step_ns > 0
+        assert process.peak_memory_bytes > 1e6
+        assert {"interpreter", "import", "open", "measure", "check"} <= set(process.seconds)
+        assert process.checks
+        assert process.version
+        assert 1 == process.facts["threads"]
+
+
+def test_train_and_infer_share_one_verification(whole):
+    assert ["ok"] == [line.status for line in whole.of(Verification)]
+
+
+def test_the_matrix_product_rate_is_measured_in_the_same_run(whole):
+    (peak,) = whole.of(Peak)
+    assert min(peak.flops_per_s) > 1e8
+    assert 1 == peak.threads
+
+
+def test_a_training_over_epochs_learns(whole):
+    (training,) = whole.of(Training)
+    assert ("ok", 2) == (training.status, training.epochs)
+    assert len(training.losses) % 2 == 0
+    assert training.losses[-1] < training.losses[0]
+    assert training.test_loss < training.losses[0]
+
+
+def test_the_observer_hears_every_line_once_it_is_written(whole):
+    assert whole.record.lines[-1] == whole.end
+    assert whole.observer.lines == [whole.record.header, *whole.record.lines]
+
+
+def test_the_observer_hears_the_phases_of_every_worker(whole):
+    wanted = ["interpreter", "import", "open", "upload", "warm-up", "measure", "check", "copy"]
+    assert wanted == [phase for _, number, phase in whole.observer.phases if number][:8]
+    assert {"numpy"} == {backend for backend, number, _ in whole.observer.phases if number}
+    assert whole.observer.estimate_s > 0
+
+
+def test_the_account_of_the_wall_time_adds_up(whole):
+    end = whole.end
+    assert sum(end.seconds.values()) == pytest.approx(end.wall_s, rel=0.01)
+    assert end.seconds["measured"] > 0.9
+    assert all(end.seconds[part] > 0 for part in ("import", "verify", "warm-up", "training"))
+    assert 0 < end.null_timing_ns < 100_000
+
+
+def test_the_sampling_time_is_shared_by_all_processes(whole):
+    sampled_s = [sum(line.timings_ns) * 1e-9 for line in whole.of(Process)]
+    assert all(0.05 < seconds <= 0.5 for seconds in sampled_s)
+
+
+def test_no_rounds_verify_and_time_nothing(request_for, carry_out):
+    ran = carry_out(request_for(rounds=0))
+    assert ["ok"] == [line.status for line in ran.of(Verification)]
+    assert [Verification, End] == [type(line) for line in ran.record.lines]
+    assert ran.end.null_timing_ns is None
+
+
+def test_weights_that_stop_changing_make_a_case_unverified(request_for, carry_out):
+    backend = "broken_adapters:StopsLearning"
+    ran = carry_out(request_for(backends=(backend,), rounds=3, scenarios=("train",), epochs=1))
+    assert ["ok"] == [line.status for line in ran.of(Verification)]
+    # one such process is enough to know
+    assert ["unverified"] == [line.status for line in ran.of(Process)]
+    assert [] == ran.of(Training)
+
+
+def test_a_backend_that_fails_while_it_is_timed_keeps_its_other_scenario(request_for, carry_out):
+    ran = carry_out(request_for(backends=("broken_adapters:FailsWhenTimed",), rounds=2))
+    seen = [(line.case.scenario, line.status) for line in ran.of(Process)]
+    assert [("train", "failed"), ("infer", "ok"), ("infer", "ok")] == seen
+    assert "RuntimeError: worn out (in " in ran.of(Process)[0].reason
+
+
+def test_a_run_with_nothing_that_runs_is_complete_and_measures_nothing(request_for, carry_out):
+    ran = carry_out(request_for(backends=("broken_adapters:NeedsAnotherMachine",)))
+    assert [Skip, Skip, End] == [type(line) for line in ran.record.lines]
+    assert {"cuda"} == {line.case.device for line in ran.of(Skip)}
+    assert {"buy one"} == {line.remedy for line in ran.of(Skip)}
+
+
+def test_a_request_that_cannot_be_carried_out_writes_nothing(request_for, tmp_path):
+    writer = Writer(tmp_path / "record.jsonl")
+    for wrong in ({"backends": ("nunpy",)}, {"batches": (10_000,)}, {"data": "mnits"}):
+        with pytest.raises(UsageError):
+            run(request_for(**wrong), writer)
+    writer.close()
+    assert b"" == writer.path.read_bytes()
+
+
+@pytest.mark.parametrize("data", ["digits", "stand-in-mnist"])
+def test_data_that_does_not_fit_the_network_is_refused_with_both_shapes(request_for, data):
+    with pytest.raises(UsageError, match="gives inputs of 1 × 28 × 28, but suite 'tiny' takes 10"):
+        plan_run(request_for(data=data))
+
+
+def test_planning_runs_nothing_and_knows_what_will_not_run(request_for):
+    planned = plan_run(request_for(backends=("numpy", "broken_adapters:NeedsAnotherMachine")))
+    assert ["numpy", "numpy"] == [c.backend for c in planned.cases if c not in planned.problems]
+    assert 2 == len(planned.problems)
+
+
+TELLS_ITS_PID = """
+import os
+from dlbench.backends.numpy.adapter import Adapter as Numpy
+
+class Adapter(Numpy):
+    def open(self, plan, workload, weights):
+        with open("pid", "w") as file:
+            file.write(str(os.getpid()))
+        return super().open(plan, workload, weights)
+"""
+
+
+def test_an_interrupt_keeps_what_was_measured_and_ends_the_worker(tmp_path, cache_dir, tiny_file):
+    record = tmp_path / "record.jsonl"
+    script = textwrap.dedent(f"""
+        import sys
+        from pathlib import Path
+        from dlbench.plan.cases import Request
+        from dlbench.record.schema import Machine
+        from dlbench.record.file import Writer
+        from dlbench.execute.runner import Observer, run
+        from dlbench.spec.suite import load_suite
+
+        class Tell(Observer):
+            def phase(self, case, round, phase):
+                if round == 2 and phase == "measure":
+                    print("second round", flush=True)
+
+        machine = Machine("", None, None, 1, None, (), "", "", {{}})
+        suite = load_suite({str(tiny_file)!r})
+        request = Request(
+            suite=suite, machine=machine, cache_dir=Path({str(cache_dir)!r}),
+            scenarios=("infer",), rounds=2, budget_s=4.0, backends=("tells:Adapter",),
+            patience_s=0.0,
+        )
+        print(run(request, Writer(Path({str(record)!r})), Tell()).status, flush=True)
+    """)
+    (tmp_path / "tells.py").write_text(TELLS_ITS_PID)
+    # the adapter is found in the current folder, without any search path
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert "second round\n" == process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert "interrupted\n" == process.stdout.readline()
+    assert 0 == process.returncode
+    lines = read_record(record).lines
+    assert ["ok"] == [line.status for line in lines if isinstance(line, Process)]
+    assert "interrupted" == lines[-1].status
+    worker = int((tmp_path / "pid").read_text())
+    end = time.monotonic() + 30
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{worker}")

@@ -1,0 +1,213 @@
+"""In which order processes are measured, and how often: with processes that are made up."""
+
+import dataclasses
+
+import pytest
+from windows import BURNING, CASE, CONFINED, OTHER, QUIET
+
+from dlbench.execute.quiet_machine import Patience
+from dlbench.execute.scheduler import Measured, Measuring, half_width, widest
+from dlbench.record.schema import Process, Telemetry, Trace
+
+START_NS, SECOND_NS = 5_000_000_000, 1_000_000_000
+ON_DEVICE = ("1 other process on the device",)
+
+
+def shared(case):
+    """What was sampled beside a process that had to share its device."""
+    times_ns = (START_NS, START_NS + SECOND_NS)
+    traces = {"other_processes": Trace(times_ns, (1.0, 1.0))}
+    return Telemetry(case, 1, "nvml", SECOND_NS, traces=traces)
+
+
+class Script:
+    """Measures as it is told to, and remembers what was asked."""
+
+    def __init__(
+        self,
+        surroundings=(),
+        medians_s=lambda case, number: 1e-3,
+        status="ok",
+        beside=(),
+        looks_at_device=(),
+    ):
+        self.asked = []
+        self.waits = []
+        self._surroundings = iter(surroundings)
+        self._medians_s = medians_s
+        self._status = status
+        self._beside = iter(beside)
+        self._looks_at_device = iter(looks_at_device)
+
+    def measure(self, case, number, attempt):
+        self.asked.append((case.scenario, number, attempt))
+        window = {"started_ns": START_NS, "ended_ns": START_NS + SECOND_NS}
+        return Measured(
+            Process(
+                case,
+                number,
+                self._status,
+                "",
+                timings_ns=(round(self._medians_s(case, number) * 1e9),) * 3,
+                attempt=attempt,
+                during=next(self._surroundings, QUIET),
+                canary_ns=(300_000, 300_000),
+                seconds={"measure": 1.0},
+                **window,
+            ),
+            [line for line in [next(self._beside, None)] if line],
+            lambda seconds: next(self._looks_at_device, ()),
+        )
+
+    def measuring(self, patience_s=0.0, looks=(), **options):
+        looks = iter(looks)
+
+        def look(seconds):
+            return dataclasses.replace(next(looks, QUIET), window_s=seconds)
+
+        patience = Patience(patience_s, 2, lambda text: None, look)
+        return Measuring(self.measure, patience, lambda *wait: self.waits.append(wait), **options)
+
+
+def nothing(case, number):
+    return False
+
+
+def test_each_round_goes_the_other_way():
+    script = Script()
+    assert [CASE, OTHER] == script.measuring().rounds([CASE, OTHER], 3, nothing)
+    names = [(name, number) for name, number, _ in script.asked]
+    assert names == [
+        ("train", 1),
+        ("infer", 1),
+        ("infer", 2),
+        ("train", 2),
+        ("train", 3),
+        ("infer", 3),
+    ]
+
+
+def test_what_the_record_has_is_not_measured_again():
+    script = Script()
+    script.measuring().rounds([CASE, OTHER], 2, lambda case, number: (case, number) == (CASE, 2))
+    assert [("train", 1, 0), ("infer", 1, 0), ("infer", 2, 0)] == script.asked
+
+
+def test_a_case_that_went_wrong_is_not_gone_on_with():
+    script = Script(status="failed")
+    assert [] == script.measuring(60.0).rounds([CASE], 3, nothing)
+    assert [("train", 1, 0)] == script.asked
+
+
+def test_a_disturbed_process_is_waited_out_and_measured_again():
+    script = Script([BURNING])
+    script.measuring(10.0, looks=[BURNING, BURNING]).rounds([CASE], 2, nothing)
+    assert [("train", 1, 0), ("train", 1, 1), ("train", 2, 0)] == script.asked
+    ((process, by, waited),) = script.waits
+    assert (1, ("other processes had 0.9 cores",)) == (process.round, by)
+    assert waited.quiet
+    assert pytest.approx(0.9) == waited.seen.window_s
+    assert pytest.approx((0.9 + 0.9 + 0.03) / 3) == waited.seen.other_cores
+
+
+def test_a_device_that_others_use_is_waited_out_although_the_cpu_is_at_rest():
+    script = Script(beside=[shared(CASE)], looks_at_device=[ON_DEVICE, ON_DEVICE])
+    script.measuring(10.0).rounds([CASE], 1, nothing)
+    assert [("train", 1, 0), ("train", 1, 1)] == script.asked
+    ((_, by, waited),) = script.waits
+    assert ON_DEVICE == by
+    assert waited.quiet
+    # two looks with somebody on the device, one without
+    assert pytest.approx(0.9) == waited.seen.window_s
+
+
+def test_a_device_that_others_keep_is_not_measured_on_again():
+    script = Script(beside=[shared(CASE)] * 9, looks_at_device=[ON_DEVICE] * 99)
+    script.measuring(1.2).rounds([CASE], 1, nothing)
+    assert [("train", 1, 0)] == script.asked
+    ((_, _, waited),) = script.waits
+    assert not waited.quiet
+
+
+def test_a_process_is_measured_three_times_at_most():
+    script = Script([BURNING] * 9)
+    script.measuring(60.0).rounds([CASE], 1, nothing)
+    assert [("train", 1, 0), ("train", 1, 1), ("train", 1, 2)] == script.asked
+
+
+def test_patience_is_for_the_whole_run_and_measuring_again_is_taken_from_it():
+    script = Script([BURNING] * 9)
+    # 0.3 s of waiting, 1 s of measuring again
+    script.measuring(1.2).rounds([CASE], 2, nothing)
+    assert [("train", 1, 0), ("train", 1, 1), ("train", 2, 0)] == script.asked
+
+
+def test_a_machine_that_does_not_come_to_rest_is_waited_for_once_and_not_measured_again():
+    script = Script([BURNING] * 9)
+    script.measuring(2.0, looks=[BURNING] * 99).rounds([CASE], 3, nothing)
+    assert [("train", 1, 0), ("train", 2, 0), ("train", 3, 0)] == script.asked
+    ((_, _, waited),) = script.waits
+    assert not waited.quiet
+    assert 2.0 <= waited.seen.window_s < 2.5
+
+
+def test_what_no_wait_can_end_is_not_waited_for():
+    script = Script([CONFINED] * 9)
+    script.measuring(60.0).rounds([CASE], 2, nothing)
+    assert [("train", 1, 0), ("train", 2, 0)] == script.asked
+    assert [] == script.waits
+
+
+def test_without_patience_nothing_is_measured_again():
+    script = Script([BURNING] * 9)
+    script.measuring(0.0).rounds([CASE], 2, nothing)
+    assert [("train", 1, 0), ("train", 2, 0)] == script.asked
+
+
+def test_further_processes_go_where_the_interval_is_widest_until_all_are_narrow():
+    scatter = {"train": 0.3, "infer": 0.001}
+
+    def median_s(case, number):
+        wide = scatter[case.scenario] if number <= 6 else 0.0
+        return 1e-3 * (1 + wide * (-1) ** number)
+
+    script = Script(medians_s=median_s)
+    measuring = script.measuring()
+    measuring.rounds([CASE, OTHER], 6, nothing)
+    assert [CASE, OTHER] == measuring.narrow([CASE, OTHER], 0.01, 1000)
+    further = script.asked[12:]
+    assert [("train", 7 + n, 0) for n in range(len(further))] == further
+    # six scattered ones lie on either side of all others as soon as these are the middle 95 %
+    assert 5 < len(further) < 200
+    medians = [median_s(CASE, number) for number in range(1, 7 + len(further))]
+    assert half_width(medians) <= 0.01 < half_width(medians[:-1])
+
+
+def test_narrowing_ends_with_its_budget_of_processes():
+    script = Script(medians_s=lambda case, number: 1e-3 * (1 + number % 5))
+    measuring = script.measuring()
+    measuring.rounds([CASE], 6, nothing)
+    measuring.narrow([CASE], 0.01, 4)
+    assert 10 == len(script.asked)
+
+
+def test_narrowing_goes_on_from_what_an_earlier_part_of_the_run_measured():
+    held = {CASE: {number: 1e-3 * (1 + number % 2) for number in range(1, 9)}}
+    script = Script()
+    script.measuring(held=held).narrow([CASE], 0.01, 1)
+    assert [("train", 9, 0)] == script.asked
+
+
+def test_a_case_that_goes_wrong_when_its_interval_is_narrowed_is_not_gone_on_with():
+    script = Script(status="failed")
+    held = {CASE: {number: 1e-3 * number for number in range(1, 7)}}
+    assert [] == script.measuring(held=held).narrow([CASE], 0.01, 5)
+    assert 1 == len(script.asked)
+
+
+def test_with_fewer_than_six_processes_no_interval_is_narrow():
+    assert float("inf") == half_width([1e-3] * 5) == half_width([])
+    assert pytest.approx(0, abs=1e-9) == half_width([1e-3] * 6)
+    assert widest({CASE: [1e-3] * 6, OTHER: [1e-3] * 5}, 0.01) == OTHER
+    assert widest({CASE: [1e-3] * 6}, 0.01) is None
+    assert widest({}, 0.01) is None

@@ -1,0 +1,147 @@
+"""Two checkouts of a repository: what is in them, and how building ends when it goes wrong."""
+
+import json
+import os
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from dlbench.gate.build import BuildError, built, sources
+
+
+def contents(folder):
+    """Files and links of a folder but for git's own."""
+    return {
+        path.relative_to(folder).as_posix(): os.readlink(path)
+        if path.is_symlink()
+        else path.read_bytes()
+        for path in folder.rglob("*")
+        if ".git" not in path.parts and (path.is_symlink() or path.is_file())
+    }
+
+
+def to_file(folder):
+    (folder / "d" / "x").unlink()
+    (folder / "d").rmdir()
+    (folder / "d").write_text("a file now")
+
+
+def to_link(folder):
+    (folder / "d" / "x").unlink()
+    (folder / "d").rmdir()
+    (folder / "d").symlink_to(folder.parent / "outside")
+
+
+def to_folder(folder):
+    (folder / "f").unlink()
+    (folder / "f").mkdir()
+    (folder / "f" / "x").write_text("in a folder now")
+
+
+def link_to_folder(folder):
+    (folder / "link").unlink()
+    (folder / "link").mkdir()
+    (folder / "link" / "x").write_text("no link any more")
+
+
+def moved(folder):
+    to_folder(folder)
+    (folder / "d" / "x").rename(folder / "d" / "y")
+
+
+@pytest.mark.parametrize("change", [to_file, to_link, to_folder, link_to_folder, moved])
+@pytest.mark.parametrize("is_staged", [False, True])
+def test_the_new_versions_checkout_is_the_working_tree_whatever_took_whose_place(
+    repository, change, is_staged
+):
+    outside = repository.folder.parent / "outside"
+    outside.mkdir()
+    (outside / "x").write_text("nobody's business")
+    (repository.folder / "d").mkdir()
+    repository.write("d/x", "in a folder")
+    repository.write("f", "a file")
+    (repository.folder / "link").symlink_to(outside)
+    repository.commit()
+    change(repository.folder)
+    if is_staged:
+        repository.git("add", "-A")
+    with built(repository.folder, "main") as (_, new):
+        assert contents(repository.folder) == contents(new.checkout)
+    assert "nobody's business" == (outside / "x").read_text()
+
+
+def test_records_are_no_part_of_the_new_version(repository):
+    (repository.folder / "results").mkdir()
+    repository.write("results/gate.jsonl", "{}\n")
+    records = repository.folder / "results"
+    with built(repository.folder, "main", records=records) as (_, new):
+        assert not (new.checkout / "results").exists()
+    assert "results/gate.jsonl" not in sources(repository.folder, "main", records).files
+    assert "results/gate.jsonl" in sources(repository.folder, "main").changed
+
+
+def test_a_file_that_configures_tools_is_nothing_to_install(repository):
+    repository.write("pyproject.toml", "[tool.ruff]\nline-length = 100\n")
+    repository.commit()
+    with built(repository.folder, "main") as versions:
+        assert [each.checkout for each in versions] == [each.folder for each in versions]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_each_version_that_does_not_build_is_named(repository, both):
+    repository.write("fails", "1")
+    repository.commit()
+    repository.write("fails", "1" if both else "0")
+    with pytest.raises(BuildError) as said, built(repository.folder, "main", 'exit "$(cat fails)"'):
+        pass
+    assert "main (" in str(said.value)
+    assert both == ("working tree does not build" in str(said.value))
+
+
+def test_what_git_could_not_do_is_named(repository):
+    repository.git("switch", "-q", "--orphan", "empty")
+    with pytest.raises(BuildError, match=r"^git worktree add: "), built(repository.folder, "main"):
+        pass
+
+
+def running(pid):
+    """Whether a process is there and no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def test_the_budget_ends_a_build_with_all_that_it_started(repository, gate):
+    started = repository.folder.parent / "started"
+    began_s = time.monotonic()
+    found = gate("--setup", f"sleep 600 & echo $! >> {started}; wait", "--budget", "2")
+    assert time.monotonic() - began_s < 30
+    assert 4 == found.exit_code, found.output
+    assert "was not built when the budget ended; give a larger --budget" in found.stderr
+    assert not any(running(pid) for pid in started.read_text().split())
+
+
+def test_a_budget_that_is_over_before_the_versions_are_verified_is_said(repository, gate):
+    found = gate("--budget", "0.01", "--format", "json")
+    assert 4 == found.exit_code, found.output
+    [case] = json.loads(found.stdout)["cases"]
+    assert "inconclusive" == case["status"]
+    told = "not verified yet when the budget ended: a larger --budget would help"
+    assert told == case["reason"]
+
+
+def test_a_full_disk_while_building_says_where_room_is_needed(repository, program):
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    (repository.folder / "large").write_bytes(bytes(100_000))
+    words = ["gate", "--base", "main", "--suite", "tiny.toml", "--backend", "mine:Adapter"]
+    process = program(*words, "--output", "../full.jsonl", "--quiet", preexec_fn=small_files)
+    _, said = process.communicate(timeout=60)
+    assert 4 == process.returncode
+    assert "error: the two versions cannot be checked out: File too large; free space in " in said
+    assert "or name another folder as TMPDIR" in said

@@ -1,0 +1,214 @@
+import gc
+
+import numpy as np
+import pytest
+
+from dlbench.measure import timing
+from dlbench.measure.timing import STEPS_FROM_INITIAL, STEPS_TO_JUDGE, time_steps
+
+MS = 1_000_000
+
+
+class FakeSession(timing.EmptySession):
+    """Advances its own clock: every call costs what it is told to."""
+
+    def __init__(self, step_ns, synchronize_ns=0, load_ns=0):
+        self.now_ns = 0
+        self.step_ns = step_ns if callable(step_ns) else lambda step: step_ns
+        self.synchronize_ns = synchronize_ns
+        self.load_ns = load_ns
+        self.steps = 0
+        self.calls = []
+        self.batches = []
+
+    def clock(self):
+        return self.now_ns
+
+    def train_step(self, batch):
+        self.calls.append("step")
+        self.batches.append(batch)
+        self.now_ns += self.step_ns(self.steps)
+        self.steps += 1
+
+    def infer(self, batch):
+        self.train_step(batch)
+
+    def synchronize(self):
+        self.calls.append("synchronize")
+        self.now_ns += self.synchronize_ns
+
+    def load(self, weights, *, keep_optimizer=False):
+        assert not keep_optimizer
+        self.calls.append("load")
+        self.now_ns += self.load_ns
+
+
+def timed(session, scenario="train", budget_s=1.0, batches=range(8), on_phase=lambda phase: None):
+    return time_steps(
+        session, list(batches), scenario, {}, budget_s, clock=session.clock, on_phase=on_phase
+    )
+
+
+def test_a_timing_covers_the_step_and_its_synchronisation_and_nothing_else():
+    session = FakeSession(step_ns=3 * MS, synchronize_ns=2 * MS, load_ns=500 * MS)
+    times = timed(session, budget_s=3.0)
+    assert {5 * MS} == set(times.timings_ns) | set(times.warmup_ns) | {times.first_step_ns}
+
+
+def test_the_first_step_and_the_warm_up_are_kept_apart_from_the_timings():
+    session = FakeSession(lambda step: {0: 900 * MS, 2: 400 * MS}.get(step, 10 * MS))
+    times = timed(session)
+    assert 900 * MS == times.first_step_ns
+    assert 400 * MS in times.warmup_ns
+    assert {10 * MS} == set(times.timings_ns)
+    assert times.steady is True
+
+
+def test_sampling_lasts_as_long_as_the_budget():
+    times = timed(FakeSession(10 * MS), budget_s=2.0, scenario="infer")
+    assert sum(times.timings_ns) == pytest.approx(2e9, rel=0.01)
+
+
+def test_sampling_starts_where_the_record_says():
+    session = FakeSession(10 * MS)
+    times = timed(session, scenario="infer")
+    assert times.started_ns == times.first_step_ns + sum(times.warmup_ns)
+
+
+def test_warm_up_that_never_gets_steady_ends_with_its_share_and_says_so():
+    times = timed(FakeSession(lambda step: 10 * MS + step * MS), budget_s=2.0)
+    assert times.steady is False
+    assert sum(times.warmup_ns) <= 1.2 * timing.WARMUP_SHARE * 2e9
+
+
+@pytest.mark.parametrize(
+    ("step_s", "at_least"),
+    [(0.2, timing.MIN_TIMINGS), (5, timing.MIN_SLOW_TIMINGS)],
+)
+def test_slow_steps_are_timed_often_enough(step_s, at_least):
+    times = timed(FakeSession(round(step_s * 1e9)), scenario="infer", budget_s=1.0)
+    assert len(times.timings_ns) == at_least
+    assert times.steady is None
+
+
+def test_training_goes_back_to_the_initial_weights_off_the_clock():
+    session = FakeSession(1 * MS, load_ns=70 * MS)
+    times = timed(session, budget_s=1.0)
+    steps = 1 + len(times.warmup_ns) + len(times.timings_ns)
+    assert session.calls.count("load") == (steps - 1) // STEPS_FROM_INITIAL
+    assert {1 * MS} == set(times.timings_ns)
+    runs = "".join(
+        "L" if call == "load" else "s" for call in session.calls if call != "synchronize"
+    )
+    assert {STEPS_FROM_INITIAL} == {len(run) for run in runs.split("L")[:-1]}
+    assert times.steps_since_load == len(runs.split("L")[-1])
+
+
+@pytest.mark.parametrize("budget_s", [x / 100 for x in range(3, 150, 7)])
+def test_training_never_ends_too_close_to_the_initial_weights(budget_s):
+    session = FakeSession(1 * MS)
+    times = timed(session, budget_s=budget_s)
+    assert STEPS_TO_JUDGE <= times.steps_since_load <= STEPS_FROM_INITIAL
+    assert list(reversed(session.calls))[: 2 * times.steps_since_load].count("load") == 0
+
+
+def test_a_training_step_slower_than_the_budget_still_gives_enough_steps_to_judge():
+    times = timed(FakeSession(100 * 1000 * MS), budget_s=1.0)
+    assert times.steps_since_load == STEPS_TO_JUDGE
+
+
+def test_inference_never_loads_weights():
+    session = FakeSession(1 * MS)
+    timed(session, scenario="infer", budget_s=1.0)
+    assert "load" not in session.calls
+
+
+def test_every_step_takes_the_next_resident_batch():
+    session = FakeSession(1 * MS)
+    timed(session, batches="abcde", budget_s=0.1)
+    assert session.batches == [("abcde")[n % 5] for n in range(len(session.batches))]
+
+
+def test_garbage_is_not_collected_while_sampling_and_is_again_after():
+    seen = set()
+    session = FakeSession(lambda step: seen.add((step > 40, gc.isenabled())) or MS)
+    timed(session, budget_s=0.1)
+    assert (True, False) in seen
+    assert (True, True) not in seen
+    assert gc.isenabled()
+
+
+def test_the_phases_are_told_as_they_begin():
+    phases = []
+    timed(FakeSession(MS), on_phase=phases.append)
+    assert ["warm-up", "measure"] == phases
+
+
+def test_uploads_and_downloads_are_timed_until_the_device_is_done():
+    session = FakeSession(7 * MS, synchronize_ns=2 * MS)
+    batches, upload_ns = timing.upload_all(session, [1, 2, 3], [4, 5, 6], clock=session.clock)
+    assert 3 == len(batches)
+    assert (2 * MS,) * 3 == upload_ns
+    session.download = lambda result: setattr(session, "now_ns", session.now_ns + 5 * MS)
+    assert {5 * MS} == set(timing.time_downloads(session, 0, "infer", clock=session.clock))
+
+
+def test_an_idle_synchronisation_is_timed_without_a_step():
+    session = FakeSession(7 * MS, synchronize_ns=2 * MS)
+    assert 2 * MS == timing.time_idle_synchronize(session, clock=session.clock)
+    assert {"synchronize"} == set(session.calls)
+
+
+def test_what_training_gives_is_downloaded_in_training_and_an_output_in_inference():
+    for scenario, wanted in (("train", "loss"), ("infer", "output")):
+        session = FakeSession(MS)
+        session.train_step = lambda batch: "loss"
+        session.infer = lambda batch: "output"
+        downloaded = []
+        session.download = downloaded.append
+        timing.time_downloads(session, 0, scenario, clock=session.clock)
+        assert {wanted} == set(downloaded)
+
+
+class FakeDeviceClock:
+    """Reads the session's clock, as a device that keeps time with its work."""
+
+    def __init__(self, session):
+        self.session = session
+
+    def mark(self):
+        self.session.calls.append("mark")
+        return self.session.now_ns
+
+    def between_ns(self, begin, end):
+        return end - begin
+
+
+def test_a_session_without_a_clock_of_its_own_has_no_device_times():
+    session = FakeSession(MS)
+    assert () == timing.time_device_steps(session, [0], "train", {})
+    assert [] == session.calls
+
+
+@pytest.mark.parametrize("scenario", ["train", "infer"])
+def test_a_device_time_lies_between_two_marks_around_a_step_on_an_idle_device(scenario):
+    session = FakeSession(3 * MS, synchronize_ns=2 * MS, load_ns=50 * MS)
+    session.device_clock = FakeDeviceClock(session)
+    times = timing.time_device_steps(session, list(range(8)), scenario, {})
+    assert {3 * MS} == set(times)
+    assert STEPS_FROM_INITIAL - 3 == len(times)
+    loads = ["load"] if scenario == "train" else []
+    one = ["synchronize", "mark", "step", "mark", "synchronize"]
+    assert loads + one * STEPS_FROM_INITIAL == session.calls
+
+
+def test_a_device_that_takes_seconds_is_not_asked_sixteen_times():
+    session = FakeSession(10_000 * MS)
+    session.device_clock = FakeDeviceClock(session)
+    assert (10_000 * MS,) == timing.time_device_steps(session, [0], "infer", {})
+
+
+def test_an_empty_session_takes_next_to_nothing():
+    times = time_steps(timing.EmptySession(), [None] * 8, "train", {}, 0.02)
+    assert len(times.timings_ns) > 100
+    assert 0 <= np.median(times.timings_ns) < 1_000_000

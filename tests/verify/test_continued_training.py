@@ -1,0 +1,138 @@
+"""What goes wrong only after some steps, and what is not done when a step is synchronised."""
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+import small
+from dlbench.backends.numpy import adapter
+from test_after import found
+
+from dlbench.contract import Plan
+from dlbench.measure import timing
+from dlbench.spec.suite import load_suite
+from dlbench.spec.workload import initial_weights
+from dlbench.verify.after_timing import check_settled
+from dlbench.verify.continued_training import check_going_on
+
+
+def from_step(number, change):
+    """`train_step` that `change`s from a step on, counted since the weights were last loaded afresh."""
+    count = 0
+
+    def train_step(right, batch):
+        nonlocal count
+        count += 1
+        return change(right, batch, count) if count >= number else right(batch)
+
+    def load(right, weights, *, keep_optimizer=False):
+        nonlocal count
+        count = 0 if not keep_optimizer else count
+        return right(weights, keep_optimizer=keep_optimizer)
+
+    return {"train_step": train_step, "load": load}
+
+
+def skipping(right, batch, count):
+    session = right.__self__
+    kept = session.weights()
+    loss = right(batch)
+    if count % 2:
+        session.load(kept, keep_optimizer=True)
+    return loss
+
+
+def tripled(right, batch, count):
+    session = right.__self__
+    rate = session.learning_rate
+    session.learning_rate = 3 * rate
+    loss = right(batch)
+    session.learning_rate = rate
+    return loss
+
+
+@pytest.mark.parametrize("change", [skipping, tripled])
+def test_a_step_that_goes_wrong_after_the_eighth_no_longer_follows_the_gradient(change, cache_dir):
+    failed = found(cache_dir, changes=from_step(9, change))
+    assert any("two steps after the timed loop" in name for name in failed)
+
+
+@pytest.mark.parametrize("name", small.TABLES)
+def test_a_right_session_follows_the_gradient_from_wherever_the_loop_ended(name, cache_dir):
+    assert [n for n in found(cache_dir, name) if "two steps" in n] == []
+
+
+class Clocked:
+    """A session whose work takes a known time, done at once, when it is read, or once a batch."""
+
+    learning_rate = 0.1
+
+    def __init__(self, manner, work_s=0.004):
+        self.manner, self.work_s = manner, work_s
+        self.pending = 0
+        self.seen = set()
+
+    def upload(self, inputs=None, targets=None):
+        return object()
+
+    def _do(self, batch):
+        if self.manner == "lazy":
+            self.pending += 1
+        elif self.manner == "right" or id(batch) not in self.seen:
+            time.sleep(self.work_s)
+        self.seen.add(id(batch))
+        self.kept = batch
+        return batch
+
+    train_step = infer = _do
+
+    def synchronize(self):
+        pass
+
+    def _read(self, result=None):
+        time.sleep(self.pending * self.work_s)
+        self.pending = 0
+        return np.zeros(1)
+
+    def download(self, result):
+        return self._read()
+
+    def weights(self):
+        return {"w": self._read()}
+
+
+@pytest.mark.parametrize("scenario", ["train", "infer"])
+@pytest.mark.parametrize(("manner", "passes"), [("right", True), ("lazy", False), ("kept", False)])
+def test_a_synchronised_step_must_be_a_finished_one_on_a_new_batch_too(scenario, manner, passes):
+    session = Clocked(manner)
+    batches = [session.upload() for _ in range(40)]
+    resident = batches.pop()
+    session._do(resident)
+    settling = timing.time_settling(session, resident, batches.pop, scenario)
+    assert check_settled(**dataclasses.asdict(settling)).passed is passes
+
+
+def test_the_settling_of_a_slow_step_is_judged_from_three_of_them():
+    session = Clocked("right", 0.05)
+    uploads = []
+    timing.time_settling(session, object(), lambda: uploads.append(0) or object(), "infer")
+    assert len(uploads) == 3
+
+
+def test_a_right_session_passes_with_dropout_and_one_sample_a_batch():
+    workload = load_suite("smoke").workload
+    weights = initial_weights(workload, 0)
+    random = np.random.default_rng(3)
+    for seed in range(8):
+        plan = Plan("numpy", "cpu", 1, 1, seed=seed)
+        session = adapter.Adapter().open(plan, workload, weights)
+        for _ in range(16):
+            session.train_step(
+                session.upload(
+                    random.standard_normal((1, 1, 28, 28)).astype(np.float32),
+                    random.integers(0, 10, 1),
+                )
+            )
+        checks = check_going_on(session, plan, workload, session.weights())
+        assert [check.name for check in checks if not check.passed] == []

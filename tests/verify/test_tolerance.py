@@ -1,0 +1,111 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import small
+
+from dlbench.oracle.layers import Pass
+from dlbench.oracle.network import forward, forward_backward
+from dlbench.spec.workload import read_workload
+from dlbench.verify.evaluation_points import Point, draw_point, oracle_inputs, oracle_weights
+from dlbench.verify.tolerance import expect, expect_output
+
+
+def first(name, precision="fp32"):
+    workload = small.workload(name)
+    point = draw_point(workload, 4, "test", precision)
+    return workload, point, next(expect(workload, [point], [1.0], precision))
+
+
+@pytest.mark.parametrize("name", ["convolution", "norm", "Adam"])
+def test_values_are_the_exact_oracles_rounded_once(name):
+    workload, point, expected = first(name)
+    weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+    run = Pass(True, point.counts)
+    _, loss = forward_backward(workload.nodes, workload.loss, weights, inputs, point.targets, run)
+    assert expected["loss"].value == np.float32(loss)
+    for key, gradient in run.gradients.items():
+        np.testing.assert_array_equal(
+            expected[f"gradient of {key}"].value, gradient.astype(np.float32)
+        )
+    logits = forward(workload.nodes, weights, inputs, Pass(False, run.counts))
+    np.testing.assert_array_equal(expected["logits"].value, logits.astype(np.float32))
+
+
+def test_every_array_that_a_step_leaves_is_expected():
+    workload, _, expected = first("norm")
+    names = {p.name for p in workload.parameters}
+    gradients = {f"gradient of {p.name}" for p in workload.parameters if p.trainable}
+    assert set(expected) == names | gradients | {"logits", "loss", "logits after"}
+
+
+@pytest.mark.parametrize("name", ["convolution", "norm", "max pool", "squared error"])
+def test_tolerances_are_a_few_hundred_roundings_at_the_most(name):
+    _, _, expected = first(name)
+    for key, expectation in expected.items():
+        assert np.all(expectation.tolerance > 0)
+        size = np.sqrt(np.mean(np.square(expectation.value)))
+        assert np.max(expectation.tolerance) < 1000 * 2.0**-24 * max(size, 0.1), key
+
+
+def test_a_coarser_precision_has_wider_tolerances_by_the_ratio_of_roundings():
+    workload = small.workload("sigmoid")
+    point = draw_point(workload, 4, "test")
+    fine, coarse = (next(expect(workload, [point], [1.0], p)) for p in ("fp32", "tf32"))
+    for key in ("logits", "loss", "gradient of conv1.weight"):
+        ratio = np.median(coarse[key].tolerance / fine[key].tolerance)
+        assert ratio == pytest.approx(2.0**13, rel=0.2)
+
+
+def test_the_optimizers_state_lives_on_from_point_to_point():
+    workload = small.workload("squared error")
+    points = [draw_point(workload, 4, f"test {i}") for i in range(2)]
+    _, second = expect(workload, points, [1.0, 1.0])
+    fresh = next(expect(workload, points[1:], [1.0]))
+    key = "linear1.weight"
+    error = np.abs(second[key].value - fresh[key].value)
+    assert np.max(error / second[key].tolerance) > 1000
+    np.testing.assert_array_equal(second["loss"].value, fresh["loss"].value)
+
+
+def _ambiguous():
+    """A relu whose input is within rounding of zero, the sum of two products that cancel."""
+    workload = read_workload(
+        {
+            "input_shape": [2],
+            "layers": [
+                {"type": "linear", "out_features": 1},
+                {"type": "relu"},
+                {"type": "linear", "out_features": 1, "bias": False},
+            ],
+            "loss": "mean_squared_error",
+            "optimizer": {"type": "sgd", "learning_rate": 1.0},
+        }
+    )
+    one = np.ones((1, 1), np.float32)
+    weights = {
+        "linear1.weight": np.array([[1, -1]], np.float32),
+        "linear1.bias": np.full(1, 1e-9, np.float32),
+        "linear2.weight": one,
+    }
+    inputs = np.array([[3, 3]], np.float32)
+    return workload, Point(weights, inputs, 5 * one, np.array([0]), 1)
+
+
+def test_a_branch_within_rounding_widens_the_tolerance_by_what_it_can_move():
+    workload, point = _ambiguous()
+    key = "gradient of linear1.weight"
+    expected = next(expect(workload, [point], [1.0]))[key]
+    unaware = dataclasses.replace(point, ambiguous=0)
+    narrow = next(expect(workload, [unaware], [1.0]))[key]
+    # taken or not, the gradient is -30 or 0
+    assert np.all(np.abs(expected.value) <= expected.tolerance)
+    assert np.all(narrow.tolerance < 1e-3)
+
+
+def test_outputs_alone_are_expected_as_the_oracle_infers_them():
+    workload, point, expected = first("norm")
+    weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+    alone = expect_output(workload, weights, inputs, "fp32")
+    np.testing.assert_array_equal(alone.value, expected["logits"].value)
+    assert np.median(alone.tolerance / expected["logits"].tolerance) == pytest.approx(1, abs=0.5)

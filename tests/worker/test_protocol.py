@@ -1,0 +1,83 @@
+import json
+import math
+import os
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlbench.worker import protocol
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), json_values))
+def test_a_message_survives_the_way(message):
+    line = protocol.encode(message)
+    assert line.endswith(b"\n")
+    assert b"\n" not in line[:-1]
+    assert message == protocol.decode(line[:-1])
+
+
+def test_numbers_that_are_not_finite_survive_the_way():
+    assert math.isnan(protocol.decode(protocol.encode({"loss": math.nan}))["loss"])
+
+
+@given(st.lists(st.binary().filter(lambda b: b"\n" not in b)), st.lists(st.integers(1, 9)))
+def test_lines_are_found_however_the_stream_is_cut(lines, sizes):
+    stream = b"".join(line + b"\n" for line in lines) + b"rest"
+    cutter, found = protocol.Lines(), []
+    for size in [*sizes, len(stream)]:
+        found += cutter.feed(stream[:size])
+        stream = stream[size:]
+    assert lines == found
+    assert b"rest" == cutter.rest
+
+
+@given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
+def test_no_rubbish_is_taken_for_an_event_or_raises_anything_unforeseen(line):
+    with pytest.raises(protocol.ProtocolError):
+        protocol.decode_event(line)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "phase"},
+        {"event": "phase", "phase": 3},
+        {"event": "result", "result": None},
+        {"event": "error", "kind": "failed", "reason": "no trace"},
+        {"event": "error", "kind": "ok", "reason": "", "remedy": "", "trace": ""},
+        {"event": "other"},
+    ],
+)
+def test_an_event_that_lacks_something_is_refused(event):
+    with pytest.raises(protocol.ProtocolError):
+        protocol.decode_event(json.dumps(event).encode())
+
+
+def test_a_deeply_nested_line_is_refused():
+    with pytest.raises(protocol.ProtocolError):
+        protocol.decode(b"[" * 100_000)
+
+
+def test_an_endless_line_is_refused(monkeypatch):
+    monkeypatch.setattr(protocol, "MAX_LINE_BYTES", 100)
+    with pytest.raises(protocol.ProtocolError):
+        list(protocol.Lines().feed(b"x" * 101))
+
+
+def test_a_job_is_received_whole_and_its_lack_is_told():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        os.write(ours.fileno(), b'{"job":')
+        os.write(ours.fileno(), b'"look"}\n')
+        assert {"job": "look"} == protocol.receive(theirs.fileno())
+        ours.close()
+        with pytest.raises(protocol.ProtocolError):
+            protocol.receive(theirs.fileno())
