@@ -1,25 +1,12 @@
 """Records over time: the makers of records, and a program that adds to a history."""
 
 import datetime
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dlbench.record import schema as r
 from dlbench.record.file import Writer
-
-_spec = importlib.util.spec_from_file_location(
-    "records_made_up", Path(__file__).parents[1] / "results" / "conftest.py"
-)
-_made_up = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_made_up)
-
-
-@pytest.fixture(scope="session")
-def make():
-    return _made_up.Make
 
 
 @pytest.fixture
