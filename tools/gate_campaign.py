@@ -231,7 +231,7 @@ def one(kind: str, copy_bytes: int) -> dict[str, Any]:
             amount.write_text(f"{amount.read_text()}# the same\n")
         began_s = time.monotonic()
         with burning() if kind == "burn" else contextlib.nullcontext():
-            command = [sys.executable, "-c", "from dlbench.cli import main; main()", *WORDS]
+            command = [sys.executable, "-c", "from dlbench.cli.main import main; main()", *WORDS]
             done = subprocess.run(
                 [*command, "--output", str(repository / "gate.jsonl")],
                 cwd=folder,

@@ -17,7 +17,7 @@ def run(output, *words):
     """Runs the program, its answer into a file; wall time (s) and the most memory it had (bytes)."""
     with output.open("wb") as file:
         begin = time.perf_counter()
-        code = "from dlbench.cli import main; main()"
+        code = "from dlbench.cli.main import main; main()"
         child = os.posix_spawn(
             sys.executable,
             [sys.executable, "-c", code, *map(str, words)],

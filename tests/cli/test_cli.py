@@ -39,7 +39,7 @@ def python(code: str) -> str:
 
 def dlbench(*words: str, **more: Any) -> subprocess.Popen[str]:
     """The program itself."""
-    command = [sys.executable, "-c", "from dlbench.cli import main; main()", *words]
+    command = [sys.executable, "-c", "from dlbench.cli.main import main; main()", *words]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
     )

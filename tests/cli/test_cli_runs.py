@@ -29,7 +29,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
 def program(*words: str, folder: Path) -> subprocess.Popen[str]:
     """The program itself."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from dlbench.cli import main; main()", *words],
+        [sys.executable, "-c", "from dlbench.cli.main import main; main()", *words],
         cwd=folder,
         env=os.environ | {"DLBENCH_CACHE_DIR": str(folder / "cache")},
         stdout=subprocess.PIPE,

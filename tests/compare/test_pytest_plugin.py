@@ -17,7 +17,7 @@ def test_step(dlbench_case):
 def test_other():
     pass
 """
-PROGRAM = "from dlbench.cli import main; main()"
+PROGRAM = "from dlbench.cli.main import main; main()"
 TRAIN = "test_speed.py::test_step[numpy:cpu/train/16]"
 INFER = "test_speed.py::test_step[numpy:cpu/infer/16]"
 

@@ -119,7 +119,7 @@ def program(repository):
 
     def program(*words, **options):
         return subprocess.Popen(
-            [sys.executable, "-c", "from dlbench.cli import main; main()", *words],
+            [sys.executable, "-c", "from dlbench.cli.main import main; main()", *words],
             cwd=repository.folder,
             env=dict(os.environ),
             stdout=subprocess.PIPE,
