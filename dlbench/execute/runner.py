@@ -32,16 +32,7 @@ from dlbench.plan.backend_status import Found
 from dlbench.plan.cases import Planned, Request, check, estimate, plan, plan_of
 from dlbench.record import comparability
 from dlbench.record.file import Writer
-from dlbench.record.schema import (
-    SCHEMA,
-    Case,
-    End,
-    Header,
-    Line,
-    Record,
-    Resumed,
-    Skip,
-)
+from dlbench.record.schema import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip
 from dlbench.telemetry.watch import Watch, Watcher
 from dlbench.worker.launch import Launch, run_worker, worker_environment
 from dlbench.worker.supervisor import Ended

@@ -13,18 +13,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from record_makers import make_header
 from windows import BURNING, CASE, QUIET
 
 from dlbench.errors import DlbenchError, UsageError
-from dlbench.execute import runner
-from dlbench.execute.resume import (
-    backend_differences,
-    check_given,
-    done,
-    is_complete,
-    missing,
-    request_for,
-)
+from dlbench.execute import resume, runner
+from dlbench.execute.resume import done, missing, request_for
 from dlbench.plan.backend_status import Found
 from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import (
@@ -92,7 +86,7 @@ def test_a_whole_run_has_every_kind_of_line(whole, tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(whole)
     record = read_record(path)
-    assert is_complete(record)
+    assert resume.is_complete(record)
     assert () == missing(record)
     found = facts(record)
     assert {"skip", "verification", "process", "training", "peak"} == {key[0] for key in found}
@@ -114,7 +108,7 @@ def test_a_record_cut_off_at_any_byte_is_completed_and_loses_nothing(
     path_of_whole.write_bytes(whole)
     assert facts(read_record(path_of_whole)) == facts(after)
     assert before.lines == after.lines[: len(before.lines)]
-    assert is_complete(after)
+    assert resume.is_complete(after)
 
 
 @given(data=st.data())
@@ -148,9 +142,9 @@ def test_a_record_that_is_complete_lacks_nothing_and_one_without_its_last_line_o
     path.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
     record = read_record(path)
     assert () == missing(record)
-    assert not is_complete(record)
+    assert not resume.is_complete(record)
     after = go_on(path, request_all)
-    assert is_complete(after)
+    assert resume.is_complete(after)
     assert [Resumed, End] == [type(line) for line in after.lines[len(record.lines) :]]
 
 
@@ -198,7 +192,7 @@ def test_options_that_say_something_else_are_refused_with_both_values(whole, tmp
     path = tmp_path / "a.jsonl"
     path.write_bytes(whole)
     with pytest.raises(UsageError) as error:
-        check_given(read_record(path), given)
+        resume.check_given(read_record(path), given)
     assert told in str(error.value)
 
 
@@ -206,7 +200,7 @@ def test_options_may_repeat_what_the_record_says(whole, tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(whole)
     own = {"backends": BACKENDS[::-1], "rounds": 2, "batches": (4,), "budget_s": 0.1}
-    check_given(read_record(path), own)
+    resume.check_given(read_record(path), own)
 
 
 def test_a_record_is_gone_on_with_watched_as_it_was_begun(whole, request_all, tmp_path):
@@ -275,7 +269,7 @@ def test_another_library_beneath_and_another_gpu_behind_a_name_are_differences(w
     def differing(**changes):
         seen = Found("ok", version="2.13", libraries={"cudnn": "9.1"}, uuids={"cuda:0": "GPU-1"})
         seen = dataclasses.replace(seen, **changes)
-        return [str(each) for each in backend_differences(record, [gpu], {"torch": seen})]
+        return [str(each) for each in resume.backend_differences(record, [gpu], {"torch": seen})]
 
     assert [] == differing()
     assert [] == differing(uuids={})
@@ -362,33 +356,12 @@ def test_a_run_killed_at_any_point_is_completed_and_so_is_a_resumed_one(
 
 def target_record(rounds, *, target=0.01, end=None):
     """A record of one case whose rounds took these times (ms), with a target for its interval."""
-    case, header = (
-        CASE,
-        Header(
-            1,
-            "",
-            "",
-            "",
-            "",
-            {},
-            "",
-            0,
-            0,
-            0,
-            None,
-            0,
-            6,
-            1.0,
-            None,
-            (CASE,),
-            target_interval=target,
-        ),
-    )
-    lines = [Verification(case, "ok", "", (), None, 0, "", {}, {})]
+    header = make_header([CASE], rounds=6, target_interval=target)
+    lines = [Verification(CASE, "ok", "", (), None, 0, "", {}, {})]
     for number, attempts in enumerate(rounds, 1):
         for attempt, (ms, during) in enumerate(attempts):
             times = {"timings_ns": (round(1e6 * ms),), "during": during, "attempt": attempt}
-            lines.append(Process(case, number, "ok", "", **times))
+            lines.append(Process(CASE, number, "ok", "", **times))
     return Record(header, (*lines, *([end] if end else [])))
 
 
