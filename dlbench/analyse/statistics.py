@@ -12,10 +12,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
-from scipy.special import bdtr, stdtrit
+from scipy.special import bdtr, stdtr, stdtrit
+
+_Round = TypeVar("_Round", bound=Hashable)
 
 CONFIDENCE = 0.95
 """Share of intervals that are to cover the true value."""
@@ -49,11 +52,13 @@ class Estimate:
     value : the point estimate.
     interval : None where there are too few processes to tell.
     processes : how many processes it rests on (of the smaller side, for a ratio).
+    p_value : for a ratio, two-sided against 1, of the test whose interval it has; None without an interval.
     """
 
     value: float
     interval: Interval | None
     processes: int
+    p_value: float | None = None
 
 
 def median(values: Sequence[float]) -> float:
@@ -101,53 +106,42 @@ def case_estimate(process_medians_s: Sequence[float]) -> Estimate:
     value = median(process_medians_s)
     if len(logs) < 2:
         return Estimate(value, None, len(logs))
-    interval = _t_interval(logs) if len(logs) < LEAST_FOR_ORDER else _order_interval(logs)
+    interval = _student(logs)[0] if len(logs) < LEAST_FOR_ORDER else _order_interval(logs)
     return Estimate(value, interval.including(value), len(logs))
 
 
-def ratio(numerator_s: Mapping[int, float], denominator_s: Mapping[int, float]) -> Estimate:
+def ratio(numerator_s: Mapping[_Round, float], denominator_s: Mapping[_Round, float]) -> Estimate:
     """How many times as long the numerator takes, from process medians (s) by round.
 
-    The point estimate is the ratio of the two medians. With the same rounds on both sides,
-    processes of one round ran close together, so the interval is Student's t interval for the mean
-    of the differences of logarithms by round, which drift of the machine does not widen; otherwise
-    it is Welch's for the difference of two means of logarithms (Welch 1947, "The generalization of
-    Student's problem when several different population variances are involved"). Either side with
-    one process gives no interval.
+    The point estimate is the ratio of the two medians. Equal keys stand for processes that ran close together
+    (`dlbench.analyse.outcomes.Round`). Where all are shared, the interval and the p-value are those of Student's t
+    test on the differences of logarithms by round, which drift of the machine does not widen; otherwise they are
+    those of `unpaired_ratio`.
 
     Raises
     ------
     ValueError : a side without a process, or a median that is not a positive number.
     """
-    upper = dict(zip(numerator_s, _logarithms(list(numerator_s.values())), strict=True))
-    lower = dict(zip(denominator_s, _logarithms(list(denominator_s.values())), strict=True))
-    value = median(list(numerator_s.values())) / median(list(denominator_s.values()))
-    processes = min(len(upper), len(lower))
-    if processes < 2:
-        return Estimate(value, None, processes)
-    if upper.keys() == lower.keys():
-        interval = _t_interval([upper[r] - lower[r] for r in upper])
-    else:
-        interval = _welch_interval(list(upper.values()), list(lower.values()))
-    return Estimate(value, interval.including(value), processes)
+    if numerator_s.keys() != denominator_s.keys():
+        return unpaired_ratio(list(numerator_s.values()), list(denominator_s.values()))
+    upper, lower = list(numerator_s.values()), [denominator_s[each] for each in numerator_s]
+    logs = [one - other for one, other in zip(*map(_logarithms, (upper, lower)), strict=True)]
+    return _estimate(median(upper) / median(lower), logs)
 
 
 def unpaired_ratio(numerator_s: Sequence[float], denominator_s: Sequence[float]) -> Estimate:
-    """How many times as long the numerator takes, from process medians (s) of two different runs.
+    """How many times as long the numerator takes, from process medians (s) that did not run together.
 
-    Rounds of different runs have nothing to do with each other, so the interval is Welch's; see
-    `ratio`.
+    The interval and the p-value are those of Welch's test for the difference of two means of logarithms (Welch
+    1947, "The generalization of Student's problem when several different population variances are involved"). A
+    side with one process gives neither.
 
     Raises
     ------
     ValueError : a side without a process, or a median that is not a positive number.
     """
     upper, lower = _logarithms(numerator_s), _logarithms(denominator_s)
-    value = median(numerator_s) / median(denominator_s)
-    processes = min(len(upper), len(lower))
-    if processes < 2:
-        return Estimate(value, None, processes)
-    return Estimate(value, _welch_interval(upper, lower).including(value), processes)
+    return _estimate(median(numerator_s) / median(denominator_s), upper, lower)
 
 
 def _logarithms(values: Sequence[float]) -> list[float]:
@@ -156,12 +150,6 @@ def _logarithms(values: Sequence[float]) -> list[float]:
     if not all(math.isfinite(value) and value > 0 for value in values):
         raise ValueError(f"process medians must be positive numbers, not {list(values)}")
     return [math.log(value) for value in values]
-
-
-def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and the variance with n − 1 in its denominator."""
-    mean = math.fsum(values) / len(values)
-    return mean, math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
 def _order_interval(logs: Sequence[float]) -> Interval:
@@ -187,30 +175,39 @@ def _ranks(count: int) -> tuple[int, float, float]:
     return rank, float(covered[rank - 1]), float(covered[rank])
 
 
-def _t_interval(logs: Sequence[float]) -> Interval:
-    mean, variance = _mean_and_variance(logs)
-    return _back(mean, math.sqrt(variance / len(logs)), len(logs) - 1)
+def _estimate(value: float, *logs: Sequence[float]) -> Estimate:
+    """A ratio with the interval and the p-value of one test, of the mean of logarithms or the difference of two."""
+    processes = min(map(len, logs))
+    if processes < 2:
+        return Estimate(value, None, processes)
+    interval, p_value = _student(*logs)
+    return Estimate(value, interval.including(value), processes, p_value)
 
 
-def _welch_interval(upper: Sequence[float], lower: Sequence[float]) -> Interval:
-    (upper_mean, upper_variance), (lower_mean, lower_variance) = map(
-        _mean_and_variance, (upper, lower)
-    )
-    variances = [upper_variance / len(upper), lower_variance / len(lower)]
-    total = sum(variances)
-    centre = upper_mean - lower_mean
-    if total == 0:
-        return _back(centre, 0.0, 1)
-    shares = [
-        (v / total) ** 2 / (len(side) - 1)
-        for v, side in zip(variances, (upper, lower), strict=True)
+def _student(logs: Sequence[float], others: Sequence[float] = ()) -> tuple[Interval, float]:
+    """Student's t test of the mean of logarithms, or Welch's of the difference of two means: the interval, taken
+    back by exp, and the two-sided p-value.
+
+    They are those of `scipy.stats.ttest_1samp` and `ttest_ind`, which take some hundred times as long: a report of
+    10,000 rows would spend its time there.
+    """
+    sides = [side for side in (logs, others) if len(side)]
+    means = [math.fsum(side) / len(side) for side in sides]
+    squared_errors = [
+        math.fsum((each - mean) ** 2 for each in side) / (len(side) - 1) / len(side)
+        for side, mean in zip(sides, means, strict=True)
     ]
-    return _back(centre, math.sqrt(total), 1 / sum(shares))
-
-
-def _back(centre: float, standard_error: float, degrees: float) -> Interval:
-    half = float(stdtrit(degrees, 0.5 + CONFIDENCE / 2)) * standard_error
-    return Interval(_exp(centre - half), _exp(centre + half))
+    centre, total = means[0] - sum(means[1:]), sum(squared_errors)
+    if total == 0:
+        return Interval(_exp(centre), _exp(centre)), float(centre == 0)
+    error = math.sqrt(total)
+    degrees = 1 / sum(
+        (each / total) ** 2 / (len(side) - 1)
+        for side, each in zip(sides, squared_errors, strict=True)
+    )
+    half = error * float(stdtrit(degrees, 0.5 + CONFIDENCE / 2))
+    interval = Interval(_exp(centre - half), _exp(centre + half))
+    return interval, 2 * float(stdtr(degrees, -abs(centre) / error))
 
 
 def _exp(value: float) -> float:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from scipy.stats import ttest_ind
 
 from dlbench.analyse.statistics import CONFIDENCE, Estimate, unpaired_ratio
 from dlbench.compare.from_pytest_benchmark import side_of_pytest_benchmark
@@ -64,10 +62,11 @@ def compare(base: Side, new: Side, threshold: float) -> Verdicts:
     measured = [
         (old, now) for old, now in pairs if old and now and old.processes_s and now.processes_s
     ]
-    significant = _holm([_p_value(old, now) for old, now in measured])
+    estimates = [unpaired_ratio(now.processes_s, old.processes_s) for old, now in measured]
+    significant = _holm([1.0 if each.p_value is None else each.p_value for each in estimates])
     verdicts = [
-        _compared(old, now, threshold, stands)
-        for (old, now), stands in zip(measured, significant, strict=True)
+        _compared(old, now, estimate, threshold, stands)
+        for (old, now), estimate, stands in zip(measured, estimates, significant, strict=True)
     ]
     verdicts += [_one_side(old, now) for old, now in pairs if _timed(old) != _timed(now)]
     return Verdicts(
@@ -124,8 +123,9 @@ def _matched(
     yield from ((old, None) for left in by_key.values() for old in left)
 
 
-def _compared(old: Measured, now: Measured, threshold: float, significant: bool) -> CaseVerdict:
-    estimate = unpaired_ratio(now.processes_s, old.processes_s)
+def _compared(
+    old: Measured, now: Measured, estimate: Estimate, threshold: float, significant: bool
+) -> CaseVerdict:
     counts = f"{len(old.processes_s)} and {plural(len(now.processes_s), 'process')}"
     verdict = CaseVerdict(
         case=now.label,
@@ -175,19 +175,6 @@ def _one_side(old: Measured | None, now: Measured | None) -> CaseVerdict:
     assert now is not None
     why = f"not measured in the base: {old.problem}" if old else "not in the base"
     return CaseVerdict(now.label, "new", new_s=float(np.median(now.processes_s)), reason=why)
-
-
-def _p_value(old: Measured, now: Measured) -> float:
-    """Welch's two-sided test on logarithms; 1 where a side has one process."""
-    one, other = np.log(old.processes_s), np.log(now.processes_s)
-    if min(len(one), len(other)) < 2:
-        return 1.0
-    if not np.ptp(one) and not np.ptp(other):
-        return float(one[0] == other[0])
-    with warnings.catch_warnings():
-        # times that agree to the last digits are no reason to warn anybody
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return float(ttest_ind(one, other, equal_var=False).pvalue)
 
 
 def _holm(p_values: Sequence[float]) -> list[bool]:

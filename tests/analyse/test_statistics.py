@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import stats as reference
 
-from dlbench.analyse.statistics import case_estimate, process_summary, ratio
+from dlbench.analyse.statistics import case_estimate, process_summary, ratio, unpaired_ratio
 
 times_s = st.floats(1e-6, 1e3)
 medians = st.lists(times_s, min_size=2, max_size=8)
@@ -98,16 +99,26 @@ def test_sides_with_different_rounds_are_compared_as_independent() -> None:
     assert not unpaired.interval.excludes(1)
 
 
-def test_welchs_interval_is_that_of_scipy() -> None:
-    from scipy import stats as reference
-
-    upper, lower = [1.0, 1.2, 1.1, 1.4], [0.5, 0.8, 0.6]
-    told = reference.ttest_ind(np.log(upper), np.log(lower), equal_var=False).confidence_interval(
-        0.95
-    )
-    interval = ratio(dict(enumerate(upper)), dict(enumerate(lower))).interval
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx((math.exp(told.low), math.exp(told.high)))
+@given(medians, medians)
+def test_interval_and_p_value_are_those_of_scipys_tests(
+    upper: list[float], lower: list[float]
+) -> None:
+    one, other = np.log(upper), np.log(lower)
+    pairs = min(len(one), len(other))
+    assume(np.std(one) > 1e-6 < np.std(other) and np.std(one[:pairs] - other[:pairs]) > 1e-6)
+    for found, expected in (
+        (unpaired_ratio(upper, lower), reference.ttest_ind(one, other, equal_var=False)),
+        (
+            ratio(dict(enumerate(upper[:pairs])), dict(enumerate(lower[:pairs]))),
+            reference.ttest_rel(one[:pairs], other[:pairs]),
+        ),
+    ):
+        low, high = np.exp(expected.confidence_interval(0.95))
+        assert found.interval is not None
+        told = found.interval.low, found.interval.high
+        # stretched to the ratio of the medians where that lies outside
+        assert told == pytest.approx((min(low, found.value), max(high, found.value)))
+        assert found.p_value == pytest.approx(expected.pvalue)
 
 
 @pytest.mark.parametrize(("upper", "lower"), [({0: 1.0}, {0: 2.0, 1: 2.0}), ({0: 1.0}, {0: 1.0})])
