@@ -8,16 +8,16 @@ told apart, and held against a row that starts faster.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dlbench.analyse.outcomes import Outcome
-from dlbench.analyse.speedup import circumstances, row_name, split_baseline
+from dlbench.analyse.speedup import baseline_of
 from dlbench.analyse.statistics import median, process_summary, ratio
-from dlbench.errors import UsageError
-from dlbench.record.schema import Case, Process
+from dlbench.record.case import Case, find_baseline, without
+from dlbench.record.schema import Process
 
 COLUMNS: Mapping[str, str] = {
     "interpreter_s": "float64",
@@ -36,7 +36,7 @@ COLUMNS: Mapping[str, str] = {
     "payback_reason": "object",
 }
 """Columns that the ledger adds to the table, and how pandas holds them. See `ColdStart` and `Payback`; `against`
-is the row (``torch:cpu eager``) that the last five refer to."""
+is the row (``torch:cpu/eager``) that the last five refer to."""
 
 _IN_A_ROW = 3
 _COLD_QUANTILE = 0.95
@@ -183,24 +183,18 @@ class Ledger:
     Parameters
     ----------
     found : its outcomes.
-    against : the ``backend:device`` that every row is held against; None for a row of the same backend and device
-        in the mode ``eager``.
-
-    Raises
-    ------
-    UsageError : `against` is no ``backend:device``.
+    against : the row that every row is held against; None for the row that differs in the mode alone and comes
+        first, as a backend's own mode does.
     """
 
     def __init__(self, found: Sequence[Outcome], against: str | None) -> None:
-        if against is not None:
-            split_baseline(against)
-        self._against = against
+        self._baseline = against and baseline_of(against, [outcome.case for outcome in found])
         timed = [outcome for outcome in found if outcome.medians_s]
         self._cold = {outcome.case: cold_start(outcome.processes) for outcome in timed}
-        self._there: dict[Hashable, list[Outcome]] = {}
-        for outcome in timed:
-            there = (row_name(outcome.case), circumstances(outcome.case))
-            self._there.setdefault(there, []).append(outcome)
+        self._timed = {outcome.case: outcome for outcome in timed}
+        self._first_mode: dict[tuple[Any, ...], Case] = {}
+        for outcome in found:
+            self._first_mode.setdefault(without(outcome.case, "mode"), outcome.case)
 
     def cells(self, outcome: Outcome) -> dict[str, Any]:
         """The row's cells; none for one without figures."""
@@ -223,7 +217,7 @@ class Ledger:
             other.medians_s,
         )
         return row | {
-            "against": f"{row_name(other.case)} {other.case.mode}".strip(),
+            "against": other.case.row_name,
             "payback": paid.verdict,
             "payback_steps": paid.steps,
             "payback_steps_low": paid.low,
@@ -232,10 +226,11 @@ class Ledger:
         }
 
     def _other(self, case: Case) -> Outcome | None:
-        name = self._against or row_name(case)
-        there = self._there.get((name, circumstances(case)), [])
-        eager = [outcome for outcome in there if outcome.case.mode == "eager"]
-        return next(iter(eager or (there if self._against else [])), None)
+        if self._baseline:
+            other = self._baseline.of(case)
+        else:
+            other = self._first_mode[without(case, "mode")]
+        return self._timed.get(other) if other else None
 
 
 def check_against(against: str, cases: Sequence[Case]) -> None:
@@ -245,10 +240,7 @@ def check_against(against: str, cases: Sequence[Case]) -> None:
     ------
     UsageError : with what there is.
     """
-    split_baseline(against)
-    there = dict.fromkeys(map(row_name, cases))
-    if against not in there:
-        raise UsageError(f"--against {against!r} matches no row; the rows are: {', '.join(there)}")
+    find_baseline(against, cases, "--cold-start-baseline")
 
 
 def _parts(line: Process) -> dict[str, float] | None:

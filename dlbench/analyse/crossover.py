@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import pandas as pd
+
+from dlbench.record.case import Case, case_of, without
 
 Verdict = Literal["faster", "slower", "open", "none"]
 
@@ -39,16 +41,11 @@ class Point:
 class Crossover:
     """A row's speed-ups over the baseline by batch size, ascending.
 
-    `with_copies` says whether the copies of a batch in and of the result out are part of either time.
+    `case` is the row's at the smallest batch size, `baseline` the name of the row it is held against. `with_copies`
+    says whether the copies of a batch in and of the result out are part of either time.
     """
 
-    suite: str
-    scenario: str
-    backend: str
-    device: str
-    mode: str
-    precision: str
-    threads: int
+    case: Case
     baseline: str
     with_copies: bool
     points: tuple[Point, ...]
@@ -89,40 +86,40 @@ def crossovers(frame: pd.DataFrame) -> tuple[Crossover, ...]:
     """The crossovers of one record's table (see `dlbench.analyse.table.COLUMNS`), in its order: of every row but the
     baseline's that was to be measured at several batch sizes. On the CPU, with a baseline there, copies make no
     second one."""
-    series: dict[tuple[Hashable, ...], list[Mapping[str, Any]]] = {}
-    for row in frame[[*_SAME, *_READ]].to_dict("records"):
-        series.setdefault(tuple(row[name] for name in _SAME), []).append(
-            {str(name): value for name, value in row.items()}
-        )
-    return tuple(
-        found
-        for key, rows in series.items()
-        for found in _of(dict(zip(_SAME, key, strict=True)), rows)
-    )
+    series: dict[tuple[Any, ...], list[tuple[Case, Mapping[str, Any]]]] = {}
+    on_host: dict[str, bool] = {}
+    for found in frame.to_dict("records"):
+        row = {str(name): value for name, value in found.items()}
+        case = case_of(row)
+        series.setdefault(without(case, "batch"), []).append((case, row))
+        on_host[case.row_name] = case.on_host
+    return tuple(each for rows in series.values() for each in _of(rows, on_host))
 
 
-_SAME = ("suite", "scenario", "backend", "device", "mode", "precision", "threads")
 _SPEEDUPS = ("speedup", "speedup_with_copies")
-_READ = ("batch", "baseline", *(s + end for s in _SPEEDUPS for end in ("", "_low", "_high")))
 
 
-def _of(same: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> Iterable[Crossover]:
-    baselines = {row["baseline"] for row in rows if isinstance(row["baseline"], str)}
-    own = f"{same['backend']}:{same['device']}"
-    if len({row["batch"] for row in rows}) < 2 or len(baselines) != 1 or own in baselines:
+def _of(
+    rows: list[tuple[Case, Mapping[str, Any]]], on_host: Mapping[str, bool]
+) -> Iterable[Crossover]:
+    rows = sorted(rows, key=lambda row: row[0].batch)
+    first = rows[0][0]
+    baselines = {row["baseline"] for _, row in rows if isinstance(row["baseline"], str)}
+    if len({case.batch for case, _ in rows}) < 2 or len(baselines) != 1:
         return
     (baseline,) = baselines
-    rows = sorted(rows, key=lambda row: row["batch"])
+    if first.row_name == baseline:
+        return
     for with_copies, name in zip((False, True), _SPEEDUPS, strict=True):
         points = tuple(
             Point(
-                int(row["batch"]),
+                case.batch,
                 *(_known(row[column]) for column in (name, f"{name}_low", f"{name}_high")),
             )
-            for row in rows
+            for case, row in rows
         )
-        if not with_copies or same["device"] != "cpu" or not baseline.endswith(":cpu"):
-            yield Crossover(**same, baseline=baseline, with_copies=with_copies, points=points)
+        if not with_copies or not first.on_host or not on_host[baseline]:
+            yield Crossover(first, baseline, with_copies, points)
 
 
 def _known(value: Any) -> float | None:

@@ -204,7 +204,7 @@ def _with_figures(outcome: Outcome, trainings: Sequence[Training]) -> Outcome:
 def _with_copies_s(
     case: Case, timed: Sequence[Process], medians_s: Mapping[int, float]
 ) -> dict[int, float]:
-    if case.device == "cpu":
+    if case.on_host:
         return dict(medians_s)
     return {
         line.round: medians_s[line.round]
@@ -266,7 +266,7 @@ def _remarks(case: Case, timed: Sequence[Process]) -> str:
         remarks.append(f"did not become steady in {unsteady} of {len(timed)} processes")
     facts = [line.facts.get("threads") for line in timed]
     others = {count for count in facts if isinstance(count, int)} - {case.threads}
-    if case.device == "cpu" and others:
+    if case.on_host and others:
         used = " and ".join(map(str, sorted(others)))
         remarks.append(f"used {used} threads where {case.threads} were asked for")
     return "; ".join(remarks)

@@ -1,4 +1,4 @@
-"""What a speed-up refers to: one backend on one device, under the same circumstances.
+"""What a speed-up refers to: one row, the baseline, under the same circumstances.
 
 A speed-up takes in the scatter of both sides (`dlbench.analyse.statistics.ratio`), and a baseline that is not there
 is a mistake to be told, not an empty column.
@@ -6,77 +6,54 @@ is a mistake to be told, not an empty column.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from dlbench.analyse.outcomes import Outcome
 from dlbench.analyse.statistics import Estimate, ratio
 from dlbench.errors import UsageError
-from dlbench.record.schema import Case
+from dlbench.record.case import Baseline, Case, find_baseline
 
 BASELINE = "numpy:cpu"
 """What speed-ups refer to unless something else is asked for: ``backend:device``."""
 
-DEVICE = re.compile(r"cpu|cuda(?::(?:\d+|(?:GPU|MIG)-[\w/-]+))?")
-"""A device as it is asked for: a CUDA device by its index or by its UUID as the driver writes it."""
-_FORM = re.compile(f"(.+):({DEVICE.pattern})")
 
-
-def split_baseline(baseline: str) -> tuple[str, str]:
-    """Backend and device of a ``backend:device``; either may have a colon of its own.
+def baseline_of(word: str | None, cases: Iterable[Case]) -> Baseline:
+    """The row that speed-ups refer to; without a word `BASELINE`, which then need not be there.
 
     Raises
     ------
-    UsageError : there is no device in it.
+    UsageError : the word names no row, or several.
     """
-    found = _FORM.fullmatch(baseline)
-    if found is None:
-        raise UsageError(f"baseline {baseline!r} is not a backend:device, like {BASELINE}")
-    return found[1], found[2]
-
-
-def check_baseline(baseline: str, cases: Iterable[Case]) -> None:
-    """Refuses a baseline that no case can be.
-
-    Raises
-    ------
-    UsageError : with what there is.
-    """
-    split_baseline(baseline)
-    there = dict.fromkeys(map(row_name, cases))
-    if baseline not in there:
-        rows = ", ".join(there) or "none"
-        raise UsageError(f"baseline {baseline!r} matches no row; the rows are: {rows}")
-
-
-def row_name(case: Case) -> str:
-    """What a baseline is called: ``numpy:cpu``."""
-    return f"{case.backend}:{case.device}"
+    cases = list(cases)
+    if word is not None:
+        return find_baseline(word, cases)
+    try:
+        return find_baseline(BASELINE, cases)
+    except UsageError:
+        return Baseline(BASELINE, ())
 
 
 class Bases:
-    """The baseline's outcomes by the circumstances in which they were measured; only those with figures."""
+    """The outcomes that speed-ups refer to; only those with figures."""
 
-    def __init__(self, found: Sequence[Outcome], baseline: str) -> None:
-        self.name = baseline
-        self._by_circumstances = {
-            circumstances(outcome.case): outcome
-            for outcome in reversed(found)
-            if outcome.medians_s and row_name(outcome.case) == baseline
-        }
+    def __init__(self, found: Sequence[Outcome], baseline: Baseline) -> None:
+        self._baseline = baseline
+        self._timed = {outcome.case: outcome for outcome in found if outcome.medians_s}
 
     def cells(self, outcome: Outcome) -> dict[str, str | float | None]:
         """The row's cells about its speed-up; none where there is nothing to refer to.
 
         The baseline against itself is 1 by definition, so it has no interval.
         """
-        base = self._by_circumstances.get(circumstances(outcome.case))
-        if base is None or not outcome.medians_s:
+        case = self._baseline.of(outcome.case)
+        base = None if case is None else self._timed.get(case)
+        if case is None or base is None or not outcome.medians_s:
             return {}
-        if outcome.case == base.case:
-            return {"baseline": self.name, "speedup": 1.0, "speedup_with_copies": 1.0}
+        name = {"baseline": case.row_name}
+        if outcome.case == case:
+            return {**name, "speedup": 1.0, "speedup_with_copies": 1.0}
         return (
-            {"baseline": self.name}
+            name
             | _cells("speedup", base.medians_s, outcome.medians_s)
             | _cells("speedup_with_copies", base.with_copies_s, outcome.with_copies_s)
         )
@@ -95,8 +72,3 @@ def _cells(
         return {}
     estimate = ratio(numerator_s, denominator_s)
     return {name: estimate.value} | bounds(estimate, f"{name}_low", f"{name}_high")
-
-
-def circumstances(case: Case) -> tuple[str, str, int, str, int]:
-    """What rows must share to be compared: all of the case but backend, device and mode."""
-    return (case.suite, case.scenario, case.batch, case.precision, case.threads)

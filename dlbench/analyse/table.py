@@ -19,24 +19,18 @@ from dlbench.analyse import cold_start as ledger
 from dlbench.analyse import device_columns
 from dlbench.analyse.outcomes import WORST_FIRST, Outcome, outcomes
 from dlbench.analyse.self_check import SelfMeasurement, self_measurement
-from dlbench.analyse.speedup import BASELINE, Bases, bounds, check_baseline
+from dlbench.analyse.speedup import BASELINE, Bases, baseline_of, bounds
 from dlbench.analyse.statistics import case_estimate, median
 from dlbench.data.datasets import NAMES
 from dlbench.record import comparability
-from dlbench.record.schema import Case, Data, End, Header, Peak, Record
+from dlbench.record.case import AXES, Baseline, Case, case_of, columns, find_baseline
+from dlbench.record.schema import Data, End, Header, Peak, Record
 from dlbench.telemetry import columns as telemetry
 from dlbench.text import plural
 
 COLUMNS: Mapping[str, str] = {
-    "suite": "object",
-    "backend": "object",
+    **{axis.name: "int64" if axis.type is int else "object" for axis in AXES},
     "version": "object",
-    "device": "object",
-    "scenario": "object",
-    "batch": "int64",
-    "precision": "object",
-    "mode": "object",
-    "threads": "int64",
     "data": "object",
     "seed": "int64",
     "status": "object",
@@ -103,6 +97,7 @@ class Run:
     end : how it ended; None when it was cut off.
     parts : in how many runs it was written; more than one when it was resumed.
     record : all of it, for formats that show more than the rows.
+    baseline : the row that its speed-ups refer to; without cases where there is none.
     itself : what the harness measured of itself.
     """
 
@@ -112,6 +107,7 @@ class Run:
     peak_flops_per_s: Mapping[int, float]
     end: End | None
     record: Record
+    baseline: Baseline = dataclasses.field(default_factory=lambda: Baseline(BASELINE, ()))
     parts: int = 1
     itself: SelfMeasurement = dataclasses.field(default_factory=SelfMeasurement)
 
@@ -143,8 +139,8 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class ColdStart:
-    """That a report has the cold-start ledger: `against` is the ``backend:device`` that every row is held against,
-    None for the eager row of the same backend and device."""
+    """That a report has the cold-start ledger: `against` is the row that every row is held against, None for the row
+    of the same backend and device in the backend's own mode."""
 
     against: str | None = None
 
@@ -169,24 +165,25 @@ def build(
     Parameters
     ----------
     records : paths with what was read there.
-    baseline : ``backend:device`` that speed-ups refer to; None for `BASELINE`, if that is there.
+    baseline : the row that speed-ups refer to, as in `find_baseline`; None for `BASELINE`, if that is there.
     cold_start : has the rows say what came before their steady steps, in the columns of `dlbench.analyse.cold_start`.
 
     Raises
     ------
-    UsageError : no record has a row of that baseline, or of that to hold cold starts against.
+    UsageError : no record has a row of that baseline, or of that to hold cold starts against; or it has several.
     """
     cases = [case for _, record in records for case in record.header.cases]
     if baseline is not None:
-        check_baseline(baseline, cases)
+        find_baseline(baseline, cases)
     if cold_start is not None and cold_start.against is not None:
         ledger.check_against(cold_start.against, cases)
-    baseline = baseline or BASELINE
+    name = baseline_of(baseline, cases).name
     runs = tuple(
         Run(
             path=path,
             header=record.header,
             frame=rows(record, PurePath(path).name, baseline, cold_start),
+            baseline=baseline_of(baseline, record.header.cases),
             peak_flops_per_s=_peaks(record),
             end=record.end,
             record=record,
@@ -195,14 +192,14 @@ def build(
         )
         for path, record in records
     )
-    notes = (*_notes(runs), *_environment_notes(runs), *_baseline_notes(runs, baseline))
-    return Report(runs, notes, baseline, cold_start is not None)
+    notes = (*_notes(runs), *_environment_notes(runs), *_baseline_notes(runs))
+    return Report(runs, notes, name, cold_start is not None)
 
 
 def rows(
     record: Record,
     name: str = "",
-    baseline: str = BASELINE,
+    baseline: str | None = None,
     cold_start: ColdStart | None = None,
 ) -> pd.DataFrame:
     """The table of one record: see `COLUMNS`. `name` is what the column ``record`` says.
@@ -212,7 +209,8 @@ def rows(
     baseline.
     """
     found = outcomes(record)
-    bases, peaks = Bases(found, baseline), _peaks(record)
+    bases = Bases(found, baseline_of(baseline, [outcome.case for outcome in found]))
+    peaks = _peaks(record)
     entries = ledger.Ledger(found, cold_start.against) if cold_start else None
     table = []
     for outcome in sorted(found, key=_rank):
@@ -256,34 +254,30 @@ def _row(
     name: str,
 ) -> dict[str, Any]:
     case = outcome.case
-    row: dict[str, Any] = {
-        "suite": case.suite,
-        "backend": case.backend,
-        "version": outcome.version,
-        "device": case.device,
-        "scenario": case.scenario,
-        "batch": case.batch,
-        "precision": case.precision,
-        "mode": case.mode,
-        "threads": case.threads,
-        "data": data_name(header.data),
-        "seed": header.seed,
-        "status": outcome.status,
-        "verified": outcome.verified,
-        "reason": outcome.reason,
-        "remedy": outcome.remedy,
-        "disturbed": outcome.disturbed,
-        "disturbance": outcome.disturbance or None,
-        "first_step_s": outcome.first_step_s,
-        "upload_s": outcome.upload_s,
-        "download_s": outcome.download_s,
-        "max_relative_error": outcome.max_relative_error,
-        "ambiguous_branches": outcome.ambiguous_branches,
-        "epochs": outcome.epochs,
-        "final_loss": outcome.final_loss,
-        "test_accuracy": outcome.test_accuracy,
-        "record": name,
-    } | outcome.device
+    row: dict[str, Any] = (
+        columns(case)
+        | {
+            "version": outcome.version,
+            "data": data_name(header.data),
+            "seed": header.seed,
+            "status": outcome.status,
+            "verified": outcome.verified,
+            "reason": outcome.reason,
+            "remedy": outcome.remedy,
+            "disturbed": outcome.disturbed,
+            "disturbance": outcome.disturbance or None,
+            "first_step_s": outcome.first_step_s,
+            "upload_s": outcome.upload_s,
+            "download_s": outcome.download_s,
+            "max_relative_error": outcome.max_relative_error,
+            "ambiguous_branches": outcome.ambiguous_branches,
+            "epochs": outcome.epochs,
+            "final_loss": outcome.final_loss,
+            "test_accuracy": outcome.test_accuracy,
+            "record": name,
+        }
+        | outcome.device
+    )
     if environment := header.environments.get(case.backend):
         row |= {
             "python": environment.python,
@@ -310,7 +304,7 @@ def _share(
 ) -> float | None:
     flops = header.training_flops if case.scenario == "train" else header.forward_flops
     peak = peaks.get(case.threads)
-    if case.device != "cpu" or not peak or not flops:
+    if not case.on_host or not peak or not flops:
         return None
     return flops * samples_per_s / peak
 
@@ -385,11 +379,11 @@ def _within_suites(runs: Sequence[Run], question: Callable[[Header], str]) -> li
     ]
 
 
-def _baseline_notes(runs: Sequence[Run], baseline: str) -> Iterator[str]:
+def _baseline_notes(runs: Sequence[Run]) -> Iterator[str]:
     """Why a column of speed-ups is empty although the baseline is among the rows."""
     for run in runs:
-        names = run.frame["backend"] + ":" + run.frame["device"]
-        base = run.frame[names == baseline]
+        cases = map(case_of, run.frame.to_dict("records"))
+        base = run.frame[[run.baseline.has(case) for case in cases]]
         if len(base) and base["median_s"].isna().all() and run.frame["median_s"].notna().any():
             status = str(base["status"].iloc[0]).replace("_", " ")
-            yield f"{run.name}: no speed-ups, since the baseline {baseline} has no figures ({status})"
+            yield f"{run.name}: no speed-ups, since the baseline {run.baseline.name} has no figures ({status})"

@@ -59,10 +59,10 @@ def resume_record(
 ) -> int:
     """Completes a record and shows it; the exit code."""
     from dlbench.analyse.outcomes import outcomes
-    from dlbench.analyse.speedup import check_baseline
     from dlbench.execute.resume import check_given, is_complete, request_for, suite_of
     from dlbench.execute.runner import resume
     from dlbench.host.machine import look
+    from dlbench.record.case import find_baseline
     from dlbench.record.file import Writer
 
     try:
@@ -73,7 +73,7 @@ def resume_record(
     with contextlib.closing(writer):
         record = read(path)
         if baseline is not None:
-            check_baseline(baseline, record.header.cases)
+            find_baseline(baseline, record.header.cases)
         named, folder = given.pop("suite", None), given.pop("data_dir", None)
         pythons = given.pop("pythons", None)
         # how long to wait is about the machine as it is now, and no figure depends on it

@@ -12,7 +12,7 @@ import msgspec
 
 from dlbench.analyse.outcomes import Outcome
 from dlbench.analyse.statistics import case_estimate
-from dlbench.compare.from_record import conditions_of, facts_of, key_of, label_of, versions_of
+from dlbench.compare.from_record import facts_of, versions_of
 from dlbench.compare.sides import Measured, Side
 from dlbench.errors import UsageError
 from dlbench.record.schema import Header
@@ -57,10 +57,10 @@ def extra_info(outcome: Outcome, header: Header) -> dict[str, Any]:
     case, times_s = outcome.case, tuple(outcome.medians_s.values())
     interval = case_estimate(times_s).interval
     ours = _Ours(
-        key_of(case),
-        label_of(case),
+        case.key,
+        case.label,
         times_s,
-        conditions_of(case),
+        case.conditions,
         facts_of(header),
         versions_of(header),
     )

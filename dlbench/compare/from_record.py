@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dlbench.analyse.outcomes import Outcome, outcomes
 from dlbench.compare.sides import LISTED, Measured, Side
 from dlbench.record.comparability import package_list
-from dlbench.record.schema import Case, Header, Record
+from dlbench.record.schema import Header, Record
 from dlbench.text import one_line, why
 
 
@@ -37,23 +37,6 @@ def side_of_records(name: str, records: Sequence[Record]) -> Side:
         facts=shared,
         versions=_all_versions(records),
     )
-
-
-def key_of(case: Case) -> str:
-    """What a case is matched by: everything that it is, but not the conditions it ran under."""
-    mode = f"[{case.mode}]" if case.mode else ""
-    return f"{case.suite}/{case.label}{mode}"
-
-
-def label_of(case: Case) -> str:
-    """What a case is called: its label, with whatever else two cases of a record may differ in."""
-    precision = "" if case.precision == "fp32" else case.precision
-    return " ".join(filter(None, [case.label, case.mode, precision]))
-
-
-def conditions_of(case: Case) -> dict[str, str]:
-    """What must be alike in two runs of a case."""
-    return {"threads": str(case.threads), "precision": case.precision}
 
 
 def facts_of(header: Header) -> dict[str, str]:
@@ -106,10 +89,10 @@ def _measured(outcome: Outcome, facts: Mapping[str, str], within: str) -> Measur
     if not times and outcome.status == "ok":
         problem = "verified only, not timed"
     return Measured(
-        key=key_of(case),
-        label=within + label_of(case),
+        key=case.key,
+        label=within + case.label,
         processes_s=times,
-        conditions=conditions_of(case),
+        conditions=case.conditions,
         facts=facts,
         problem=problem,
         disturbance=outcome.disturbance if outcome.disturbed else "",

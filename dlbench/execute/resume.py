@@ -22,6 +22,7 @@ from dlbench.record import comparability
 from dlbench.record.comparability import Difference, between
 from dlbench.record.schema import (
     Case,
+    Configuration,
     Header,
     Machine,
     Peak,
@@ -36,8 +37,6 @@ from dlbench.record.schema import (
 )
 from dlbench.spec.suite import Suite, list_suites, load_suite
 from dlbench.worker.interpreters import check_named
-
-Configuration = tuple[str, str, str, int, int, str, str]
 
 
 @dataclasses.dataclass(frozen=True)

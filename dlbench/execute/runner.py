@@ -29,7 +29,7 @@ from dlbench.execute.resume import Done, backend_differences, done, missing, ref
 from dlbench.execute.scheduler import Measured, Measuring
 from dlbench.execute.wall_time import Account
 from dlbench.plan.backend_status import Found
-from dlbench.plan.cases import Planned, Request, check, estimate, plan, plan_of
+from dlbench.plan.cases import Planned, Request, check, estimate, plan
 from dlbench.record import comparability
 from dlbench.record.file import Writer
 from dlbench.record.schema import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip
@@ -319,7 +319,7 @@ class _Runner:
         limit_s = self._request.limit_s + 2 * options.get("budget_s", 0.0)
         python = self._request.pythons.get(case.backend, sys.executable)
         launch = Launch(worker_environment(case.threads, case.device), limit_s, python)
-        message = self._material.job(job, plan_of(case, self._request.seed), **options)
+        message = self._material.job(job, case.plan(self._request.seed), **options)
         return self._run(message, watch, launch=launch, case=case, number=number)
 
     def _run(

@@ -29,6 +29,7 @@ from dlbench.gate.pairs import Arm, difference, order, summary
 from dlbench.gate.versions import Sources, Version, targets
 from dlbench.gate.waivers import check_accepted
 from dlbench.plan import cases as plan
+from dlbench.record.case import product
 from dlbench.record.file import Writer
 from dlbench.record.schema import Case, Process
 from dlbench.spec.suite import Suite
@@ -276,7 +277,7 @@ class _Gate:
         checked = number % CHECK_EVERY == 0
         job = self._material.job(
             "measure",
-            plan.plan_of(case, self._request.plan.seed),
+            case.plan(self._request.plan.seed),
             self._adapters(case)[arm],
             own=self._request.versions[arm].own(),
             scenario=case.scenario,
@@ -288,7 +289,7 @@ class _Gate:
 
     def _verify(self, case: Case, arm: Arm, adapter: str) -> Ended:
         own = self._request.versions[arm].own()
-        made = plan.plan_of(case, self._request.plan.seed)
+        made = case.plan(self._request.plan.seed)
         job = self._material.job("verify", made, adapter, own=own)
         return run_worker(job, self._launch(case, arm))
 
@@ -341,22 +342,7 @@ def _cases(request: Request, arm: Arm) -> list[Case]:
     chosen = dataclasses.replace(request.plan, suite=request.suites[arm])
     if not chosen.devices:
         raise UsageError("a gate needs to know on which device")
-    return [
-        Case(
-            suite=chosen.suite.name,
-            scenario=scenario,
-            backend=backend,
-            device=device,
-            batch=batch,
-            threads=chosen.chosen_threads,
-            precision=plan.PRECISIONS[0],
-            mode="",
-        )
-        for batch in chosen.chosen_batches
-        for backend in chosen.chosen_backends
-        for device in chosen.devices
-        for scenario in chosen.chosen_scenarios
-    ]
+    return [case for _, selection in chosen.selections() for case in product(selection)]
 
 
 def _loaded(arm: Arm, case: Case, ended: Ended) -> schema.Loaded:

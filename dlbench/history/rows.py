@@ -9,36 +9,38 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from dlbench.analyse.outcomes import Outcome, outcomes
 from dlbench.analyse.statistics import case_estimate
 from dlbench.compare.from_record import facts_of, versions_of
 from dlbench.errors import DlbenchError
+from dlbench.record.case import Case, values
 from dlbench.record.collection import read_records
 from dlbench.record.schema import Process, Record, Verification
 from dlbench.text import one_line, why
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True)
 class Key:
     """What a series is about. Rows that differ in any of this are never put in one.
 
     Attributes
     ----------
-    device_name : the device that was seen behind the name `device`, empty when unknown and on the CPU.
+    device_name : the device that was seen behind the name of the case's device, empty when unknown and on the CPU.
     facts : machine, data, workload and seed as `dlbench.compare` holds them against each other, as JSON.
     """
 
-    suite: str
-    backend: str
-    device: str
-    scenario: str
-    batch: int
-    mode: str
-    precision: str
-    threads: int
+    case: Case
     device_name: str
     facts: str
+
+    def __lt__(self, other: Key) -> bool:
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[Any, ...]:
+        return (*values(self.case), self.device_name, self.facts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,18 +111,7 @@ def _entry(path: Path, name: str, record: Record, identity: tuple[str, str]) -> 
     rows = {}
     for outcome in outcomes(record):
         case = outcome.case
-        key = Key(
-            suite=case.suite,
-            backend=case.backend,
-            device=case.device,
-            scenario=case.scenario,
-            batch=case.batch,
-            mode=case.mode,
-            precision=case.precision,
-            threads=case.threads,
-            device_name=names.get(case.device, ""),
-            facts=facts,
-        )
+        key = Key(case, names.get(case.device, ""), facts)
         rows[key] = _row(outcome)
     return Entry(
         run=run,
@@ -157,7 +148,7 @@ def _device_names(record: Record) -> dict[str, str]:
     """What any process saw behind the name of a device; a case that failed may not have seen it itself."""
     found: dict[str, str] = {}
     for line in record.lines:
-        if isinstance(line, Process | Verification) and line.case.device != "cpu":
+        if isinstance(line, Process | Verification) and not line.case.on_host:
             name = line.facts.get("device_name")
             if name:
                 found.setdefault(line.case.device, one_line(str(name)))

@@ -12,6 +12,8 @@ from dlbench.errors import UsageError
 from dlbench.history import change_points as changes
 from dlbench.history.rows import Key
 from dlbench.history.store import Change, Point, Store, Stored
+from dlbench.record.case import spellings, values
+from dlbench.text import plural
 
 LATELY = 20
 """Rows of each series that a list of all series draws on."""
@@ -37,11 +39,8 @@ class Series:
     def name(self) -> str:
         """What tells it from others measured under the same circumstances."""
         key = self.key
-        precision = "" if key.precision == "fp32" else key.precision
         device = key.device_name and f"({key.device_name})"
-        case = f"{key.backend}:{key.device}/{key.scenario}/{key.batch}"
-        threads = f"{key.threads} thread{'' if key.threads == 1 else 's'}"
-        return " ".join(filter(None, [case, key.mode, precision, threads, device]))
+        return " ".join(filter(None, [key.case.label, plural(key.case.threads, "thread"), device]))
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -118,7 +117,8 @@ def search(store: Store) -> None:
 
 def _has(key: Key, words: Sequence[str]) -> bool:
     series = Series(key, 0, (), None)
-    text = " ".join([key.suite, series.name, key.precision, *series.facts.values()]).casefold()
+    told = [*map(str, values(key.case)), *spellings(key.case), series.name, *series.facts.values()]
+    text = " ".join(told).casefold()
     return all(word.casefold() in text for word in words)
 
 

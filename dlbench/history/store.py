@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from dlbench.errors import DlbenchError
 from dlbench.history.rows import Entry, Key, Row
+from dlbench.record.case import AXES, case_of, values
 
 APPLICATION = 0x646C6268
 """SQLite's field for the application that a file belongs to: the letters ``dlbh``."""
@@ -79,6 +80,9 @@ MIGRATIONS = (
 """What takes the database from each version of its schema to the next; the file's own version counts them."""
 
 SCHEMA = len(MIGRATIONS)
+
+_KEY = (*(axis.name for axis in AXES), "device_name", "facts")
+"""The columns that tell series apart, as in `Key`."""
 
 Outcome = Literal["added", "there", "grown", "shorter"]
 """What became of a record: new, there already, there in a shorter state that it replaced, or itself a shorter
@@ -192,12 +196,11 @@ class Store:
     def series(self) -> list[Stored]:
         """Every series, in the order of its key."""
         found = self._all(
-            "SELECT id, suite, backend, device, scenario, batch, mode, precision, threads,"
-            " device_name, facts, count, searched"
+            f"SELECT id, {', '.join(_KEY)}, count, searched"
             " FROM (SELECT series, count(*) AS count FROM rows GROUP BY series)"
             " JOIN series ON series.id = series"
         )
-        every = [Stored(id_, Key(*key), n, bool(done)) for id_, *key, n, done in found]
+        every = [Stored(id_, _key(key), n, bool(done)) for id_, *key, n, done in found]
         return sorted(every, key=lambda one: one.key)
 
     def points(self, series: int, last: int | None = None) -> list[Point]:
@@ -278,16 +281,14 @@ class Store:
 
     def _series(self, key: Key) -> int:
         """The series of that key, made if need be; its change points are no longer those of its rows."""
-        names = [field.name for field in dataclasses.fields(key)]
-        values = dataclasses.astuple(key)
+        names, marks = ", ".join(_KEY), ", ".join("?" * len(_KEY))
+        own = (*values(key.case), key.device_name, key.facts)
         self._base.execute(
-            f"INSERT INTO series ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-            " ON CONFLICT DO UPDATE SET searched = 0",
-            values,
+            f"INSERT INTO series ({names}) VALUES ({marks}) ON CONFLICT DO UPDATE SET searched = 0",
+            own,
         )
         (found,) = self._base.execute(
-            f"SELECT id FROM series WHERE ({', '.join(names)}) = ({', '.join('?' * len(names))})",
-            values,
+            f"SELECT id FROM series WHERE ({names}) = ({marks})", own
         ).fetchone()
         return int(found)
 
@@ -370,3 +371,7 @@ def _point(values: tuple[Any, ...], known: dict[str, Mapping[str, str]]) -> Poin
     times = tuple(json.loads(processes_s))
     row = Row(version, status, was_verified, problem, disturbance, times, *figures)
     return Point(record, name, digest, created, known[versions], row)
+
+
+def _key(row: Sequence[Any]) -> Key:
+    return Key(case_of(dict(zip(_KEY, row, strict=False))), *row[-2:])

@@ -5,22 +5,34 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from dlbench import plugins
-from dlbench.analyse.speedup import DEVICE, check_baseline, split_baseline
-from dlbench.contract import Plan
 from dlbench.errors import SuiteError, UsageError
 from dlbench.plan.backend_status import Found
 from dlbench.plan.rounds import LEAST_PROCESSES
+from dlbench.record.case import (
+    AXES,
+    HOST,
+    SCENARIOS,
+    Case,
+    Scenario,
+    check_row_name,
+    device_kind,
+    find_baseline,
+    product,
+)
 from dlbench.record.facts import Environment
-from dlbench.record.schema import Case, Machine, Scenario
+from dlbench.record.schema import Machine
 from dlbench.spec.decode import nearest
-from dlbench.spec.suite import SCENARIOS, Suite, check_memory, check_training
+from dlbench.spec.suite import Suite, check_memory, check_training
 from dlbench.worker.interpreters import check_pythons, labelled
 
+DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(:[A-Za-z0-9][\w./-]*)?")
+"""A device as it is asked for: its kind, and which of that kind by index or by the UUID that the driver writes."""
 PRECISIONS = ("fp32", "tf32")
 _ASSUMED_FLOPS_PER_S_AND_THREAD = 20e9
 _STEP_OVERHEAD_S = 1e-3
@@ -108,6 +120,19 @@ class Request:
         """The arithmetic to run in."""
         return self.precisions or PRECISIONS[:1]
 
+    def selections(self) -> Iterator[tuple[str, dict[str, Sequence[Any]]]]:
+        """What is chosen of each axis, for one batch size and backend after the other, in the order of the run."""
+        chosen: dict[str, Sequence[Any]] = {
+            axis.name: getattr(self, axis.plural)
+            or getattr(self.suite.matrix, axis.plural, ())
+            or (axis.default,)
+            for axis in AXES
+            if axis.plural
+        }
+        chosen |= {"suite": (self.suite.name,), "threads": (self.chosen_threads,)}
+        for batch, backend in itertools.product(self.chosen_batches, self.chosen_backends):
+            yield backend, {**chosen, "batch": (batch,), "backend": (backend,)}
+
     @property
     def chosen_batches(self) -> tuple[int, ...]:
         """The batch sizes to run, each once."""
@@ -144,7 +169,7 @@ def check(request: Request) -> None:
     check_pythons(request.pythons, request.chosen_backends)
     _check_words(request.devices, matrix.devices, file, "devices", _check_device)
     if request.baseline is not None:
-        split_baseline(request.baseline)
+        check_row_name(request.baseline)
     for scenario in request.scenarios:
         if scenario not in SCENARIOS:
             raise UsageError(f"scenario {scenario!r} is unknown; {nearest(scenario, SCENARIOS)}")
@@ -180,57 +205,30 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
     """
     cases: list[Case] = []
     problems: dict[Case, Found] = {}
-    for batch in request.chosen_batches:
-        for backend in request.chosen_backends:
-            seen = found[backend]
-            for device in _devices(request, seen):
-                ways = itertools.product(
-                    request.chosen_scenarios, request.chosen_precisions, _modes(request, seen)
-                )
-                for scenario, precision, mode in dict.fromkeys(ways):
-                    case = Case(
-                        suite=request.suite.name,
-                        scenario="train" if scenario == "train" else "infer",
-                        backend=backend,
-                        device=device,
-                        batch=batch,
-                        threads=request.chosen_threads,
-                        precision=precision,
-                        mode=mode,
-                    )
-                    cases.append(case)
-                    if seen.status != "ok":
-                        problems[case] = seen
+    for backend, chosen in request.selections():
+        seen = found[backend]
+        here = {"device": _devices(request, seen), "mode": _modes(request, seen)}
+        for case in product({**chosen, **here}):
+            cases.append(case)
+            if seen.status != "ok":
+                problems[case] = seen
     if request.baseline is not None:
-        check_baseline(request.baseline, cases)
+        find_baseline(request.baseline, cases)
     estimate_s = estimate(request, cases, problems, found, training_samples)
     environments = {name: seen.environment for name, seen in found.items() if seen.environment}
     return Planned(tuple(cases), problems, estimate_s, environments)
 
 
-def plan_of(case: Case, seed: int) -> Plan:
-    """What a worker is given to carry a case out."""
-    return Plan(
-        backend=case.backend,
-        device=case.device,
-        batch=case.batch,
-        threads=case.threads,
-        precision=case.precision,
-        mode=case.mode,
-        seed=seed,
-    )
-
-
 def _devices(request: Request, seen: Found) -> Sequence[str]:
-    kinds = {name.partition(":")[0] for name, _ in seen.devices}
+    kinds = list(dict.fromkeys(device_kind(name) for name, _ in seen.devices))
     if request.own_device and seen.status == "ok":
-        return ["cuda" if "cuda" in kinds else "cpu"]
+        return [next((kind for kind in kinds if kind != HOST), HOST)]
     if request.devices and not request.own_device:
         return list(dict.fromkeys(request.devices))
     if seen.status != "ok":
         return [seen.default_device]
     wanted = request.suite.matrix.devices
-    return [device for device in wanted if device.partition(":")[0] in kinds] or wanted
+    return [device for device in wanted if device_kind(device) in kinds] or wanted
 
 
 def _modes(request: Request, seen: Found) -> Sequence[str]:
@@ -263,7 +261,9 @@ def _check_backend(word: str) -> None:
 
 def _check_device(word: str) -> None:
     if not DEVICE.fullmatch(word):
-        raise UsageError(f"device {word!r} is unknown; one of cpu, cuda, cuda:N, cuda:GPU-UUID")
+        raise UsageError(
+            f"device {word!r} is none: a kind like cpu or cuda, or cuda:1, cuda:GPU-UUID"
+        )
 
 
 def estimate(

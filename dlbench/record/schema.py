@@ -12,40 +12,14 @@ from typing import Any, Literal
 import msgspec
 
 from dlbench.gpu_tests import GpuTests
+from dlbench.record.case import Case, Configuration, Scenario
 from dlbench.record.facts import Environment, Surroundings
+
+__all__ = ["Case", "Configuration", "Scenario"]
 
 SCHEMA = 1
 
-Scenario = Literal["train", "infer"]
 Status = Literal["ok", "unverified", "skipped", "failed", "timeout", "out_of_memory"]
-
-
-Configuration = tuple[str, str, str, int, int, str, str]
-"""Suite, backend, device, batch, threads, precision and mode: a case but for its scenario."""
-
-
-class Case(msgspec.Struct, frozen=True, order=True):
-    """What one row of the report is about; two lines belong together when their cases are equal."""
-
-    suite: str
-    scenario: Scenario
-    backend: str
-    device: str
-    batch: int
-    threads: int
-    precision: str
-    mode: str
-
-    @property
-    def label(self) -> str:
-        """What progress displays and messages call it: ``torch:cpu/train/64``."""
-        return f"{self.backend}:{self.device}/{self.scenario}/{self.batch}"
-
-    @property
-    def configuration(self) -> Configuration:
-        """What scenarios share, and is verified once."""
-        named = (self.suite, self.backend, self.device, self.batch, self.threads)
-        return (*named, self.precision, self.mode)
 
 
 class Machine(msgspec.Struct, frozen=True):

@@ -8,18 +8,12 @@ import io
 import json
 
 from dlbench.history.series import History
+from dlbench.record.case import AXES, values
 from dlbench.text import one_line
 
 COLUMNS = (
-    "suite",
-    "backend",
-    "device",
+    *(axis.name for axis in AXES),
     "device_name",
-    "scenario",
-    "batch",
-    "mode",
-    "precision",
-    "threads",
     "circumstances",
     "created",
     "version",
@@ -49,8 +43,7 @@ def render(history: History, *, width: int = 80, colour: bool = False) -> str:
     for series in history.series:
         key = series.key
         ratios = {change.record: repr(change.ratio) for change in series.changes or ()}
-        same = [key.suite, key.backend, key.device, key.device_name, key.scenario, key.batch]
-        same += [key.mode, key.precision, key.threads, key.facts]
+        same = [*values(key.case), key.device_name, key.facts]
         for point in series.points:
             row = point.row
             verified = "" if row.verified is None else str(row.verified)

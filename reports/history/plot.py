@@ -93,7 +93,10 @@ def _draw(axes: Any, series: Series) -> None:
     _levels(axes, series)
     axes.set_title(
         "\n".join(
-            [f"{series.key.suite} · {series.name}", *textwrap.wrap(say.circumstances(series), 140)]
+            [
+                f"{series.key.case.suite} · {series.name}",
+                *textwrap.wrap(say.circumstances(series), 140),
+            ]
         ),
         loc="left",
         fontsize=8,

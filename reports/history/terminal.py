@@ -83,7 +83,7 @@ def _cells(series: Series) -> list[str]:
 
 
 def _detail(series: Series, width: int) -> list[Text]:
-    lines = [Text(f"{series.key.suite} · {series.name}", "bold")]
+    lines = [Text(f"{series.key.case.suite} · {series.name}", "bold")]
     lines += _wrapped(say.circumstances(series), width)
     begins = {change.record: change for change in series.changes or ()}
     rows = [

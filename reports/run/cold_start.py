@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 
 from dlbench.analyse.table import Report, Run
+from dlbench.record.case import case_of
 from dlbench.text import one_line, plural
 
 from . import words
@@ -72,16 +73,15 @@ _NOTHING = "! cold start: no row has a process that tells all of its beginning a
 def paid_off(rows: Sequence[words.Row]) -> list[str]:
     """When each row has made up for its start, a sentence each; how to ask where no row is held against another."""
     told = [_sentence(row) for row in rows if row["payback"] is not None]
-    if told or all(row["mode"] in ("", "eager") for row in rows):
+    if told or len({case_of(row).row_name for row in rows}) < 2:
         return told
     return [
-        "No compiled row has an eager one of its own backend beside it; --against BACKEND:DEVICE names another."
+        "No row has another mode of its backend beside it; --cold-start-baseline BACKEND:DEVICE names a row."
     ]
 
 
 def _sentence(row: words.Row) -> str:
-    mode, other = row["mode"], row["against"]
-    who = f"{words.label(row)} ({mode})" if mode else words.label(row)
+    who, other = words.label(row), row["against"]
     match row["payback"]:
         case "after":
             return f"{who} has made up for its later start against {other} after {_bounds(row)}."

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from dlbench.analyse.crossover import crossovers
-from dlbench.analyse.speedup import split_baseline
 from dlbench.analyse.table import Report, Run
+from dlbench.record.case import HOST, Case, case_of
 from dlbench.text import plural
 
 from . import sweep, words
@@ -24,21 +24,22 @@ def readings(report: Report) -> list[str]:
     sentences: list[str] = []
     for run in report.runs:
         prefix = f"{run.name}: " if len(report.runs) > 1 else ""
-        found = list(_crossovers(run, report.baseline)) or list(_readings(report, run))
+        found = list(_crossovers(run)) or list(_readings(run))
         sentences += [f"→ {prefix}{sentence}" for sentence in found]
     return sentences
 
 
-def _crossovers(run: Run, baseline: str) -> Iterator[str]:
+def _crossovers(run: Run) -> Iterator[str]:
     found = crossovers(run.frame)
-    kind = _kind(split_baseline(baseline)[1])
-    chosen = [each for each in found if _kind(each.device) != kind] or found
+    if not found:
+        return
+    base = run.baseline.cases[0]
+    chosen = [each for each in found if each.case.device_kind != base.device_kind] or found
     for each in chosen:
         ours, theirs = (
-            f"{_name(backend)} on {_place(device, run)}"
-            for backend, device in ((each.backend, each.device), split_baseline(baseline))
+            f"{_name(case.backend)} on {_place(case.device, run)}" for case in (each.case, base)
         )
-        verb = _verb(each.scenario)
+        verb = _verb(each.case.scenario)
         what = f"{ours} {verb} faster than {theirs}"
         if each.with_copies:
             what = f"With the copies, {what}"
@@ -58,20 +59,19 @@ def _verb(scenario: str) -> str:
     return "trains this network" if scenario == "train" else "runs inference with this network"
 
 
-def _readings(report: Report, run: Run) -> Iterator[str]:
+def _readings(run: Run) -> Iterator[str]:
     rows = [
         row for row in words.rows_of(run) if row["status"] == "ok" and row["speedup"] is not None
     ]
-    base = report.baseline
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
-        if f"{row['backend']}:{row['device']}" != base:
+        if not run.baseline.has(case_of(row)):
             kind = _kind(row["device"])
             key = (row["scenario"], row["batch"], row["threads"], row["precision"], kind)
             if key not in groups or row["speedup"] > groups[key]["speedup"]:
                 groups[key] = row
     for row in groups.values():
-        yield _sentence(row, base, _which(row, rows), run)
+        yield _sentence(row, run.baseline.cases[0], _which(row, rows), run)
 
 
 def _which(row: words.Row, rows: list[dict[str, Any]]) -> str:
@@ -84,12 +84,11 @@ def _which(row: words.Row, rows: list[dict[str, Any]]) -> str:
     return "".join(f" {part}" for part in parts)
 
 
-def _sentence(row: words.Row, base: str, which: str, run: Run) -> str:
-    base_backend, base_device = split_baseline(base)
-    ours, theirs = map(_name, (row["backend"], base_backend))
-    same_place = row["device"] == base_device
+def _sentence(row: words.Row, base: Case, which: str, run: Run) -> str:
+    ours, theirs = map(_name, (row["backend"], base.backend))
+    same_place = row["device"] == base.device
     here, there = (
-        "" if same_place else f" on {_place(d, run)}" for d in (row["device"], base_device)
+        "" if same_place else f" on {_place(d, run)}" for d in (row["device"], base.device)
     )
     closing = f" on {_place(row['device'], run)}" if same_place else ""
     ratio, low, high = row["speedup"], row["speedup_low"], row["speedup_high"]
@@ -112,7 +111,7 @@ def _times(ratio: float) -> str:
 
 def _place(device: str, run: Run) -> str:
     """Where that is; a GPU by its name where the run has several."""
-    if device == "cpu":
+    if _kind(device) == HOST:
         return "this CPU"
     gpus = {name for name in run.frame["device"] if _kind(name) == "cuda"}
     return "this GPU" if _kind(device) == "cuda" and len(gpus) == 1 else device

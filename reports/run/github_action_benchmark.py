@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 
 from dlbench.analyse.table import Report
+from dlbench.record.case import AXES, case_of
+from dlbench.text import plural
 
 from . import words
 
@@ -33,9 +35,10 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
 def series(row: words.Row, several: bool = False) -> str:
     """What a row is called in a series over time: everything that tells it from its neighbours, and
     nothing that changes from run to run."""
-    mode = f" {row['mode']}" if row["mode"] else ""
-    threads = f"{row['threads']} thread{'s' if row['threads'] != 1 else ''}"
-    name = f"{row['suite']} {words.label(row)}{mode} {row['precision']} {threads}"
+    case = case_of(row)
+    others = (str(getattr(case, axis.name)) for axis in AXES if axis.default is not None)
+    told = [case.suite, case.bare_label, *others, plural(case.threads, "thread")]
+    name = " ".join(filter(None, told))
     return f"{row['record']}: {name}" if several else name
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from dlbench.analyse.crossover import crossovers
 from dlbench.analyse.table import Report, Run
+from dlbench.record.case import columns
 
 from . import words
 from .conclusions import readings
@@ -55,7 +56,9 @@ def _crossovers(run: Run) -> list[dict[str, Any]]:
     return [
         {
             "record": run.name,
-            **dataclasses.asdict(each),
+            **{name: value for name, value in columns(each.case).items() if name != "batch"},
+            "baseline": each.baseline,
+            "with_copies": each.with_copies,
             "points": [
                 {**dataclasses.asdict(point), "verdict": point.verdict} for point in each.points
             ],

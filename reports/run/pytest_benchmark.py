@@ -15,7 +15,6 @@ import numpy as np
 from dlbench.analyse.outcomes import Outcome, outcomes
 from dlbench.analyse.table import Report
 from dlbench.compare.from_pytest_benchmark import extra_info
-from dlbench.compare.from_record import key_of, label_of
 from dlbench.errors import UsageError
 from dlbench.record.schema import Header
 
@@ -63,8 +62,8 @@ def _benchmark(outcome: Outcome, header: Header) -> dict[str, Any]:
     case, times_s = outcome.case, list(outcome.medians_s.values())
     return {
         "group": f"{case.suite}/{case.scenario}/{case.batch}",
-        "name": label_of(case),
-        "fullname": key_of(case),
+        "name": case.label,
+        "fullname": case.key,
         "params": None,
         "param": None,
         "extra_info": extra_info(outcome, header),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from dlbench.analyse.table import Run
+from dlbench.record.case import case_of
 
 from . import sweep, telemetry, words
 from .columns import Column, fitting, headings, marked, name_of, row_text, titled, without, wrapped
@@ -15,7 +16,7 @@ from .columns import Column, fitting, headings, marked, name_of, row_text, title
 
 def devices(rows: Sequence[words.Row], baseline: str, width: int) -> list[Text]:
     """What rows on a device of their own spend on copies, and what the device itself saw."""
-    there = [row for row in rows if row["device"] != "cpu"]
+    there = [row for row in rows if not case_of(row).on_host]
     if not there:
         return []
     columns = [

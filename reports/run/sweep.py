@@ -11,6 +11,7 @@ from typing import Any
 
 from dlbench.analyse.crossover import Crossover, Point, crossovers
 from dlbench.analyse.table import Run
+from dlbench.record.case import case_of, without
 
 from . import words
 
@@ -41,10 +42,13 @@ def batches(run: Run) -> list[int]:
 def lines(run: Run) -> list[Line]:
     """The rows of a run's sweep with at least one figure, in the table's order; none without a sweep."""
     columns = batches(run)
-    found = {(_who(each), each.with_copies): short(each) for each in crossovers(run.frame)}
+    found = {
+        (without(each.case, "batch"), each.with_copies): short(each)
+        for each in crossovers(run.frame)
+    }
     rows: dict[tuple[Any, ...], dict[int, words.Row]] = {}
     for row in words.rows_of(run) if columns else []:
-        who = tuple(row[name] for name in _WHO)
+        who = without(case_of(row), "batch")
         rows.setdefault(who, {})[row["batch"]] = row
     told = []
     for who, by_batch in rows.items():
@@ -117,13 +121,6 @@ def _from(crossover: Crossover, start: int) -> str:
     if opened := _of_verdict(before, "open"):
         told += f"; it cannot be told at {_listed(map(_at, opened))}"
     return told
-
-
-_WHO = ("suite", "scenario", "backend", "device", "mode", "precision", "threads")
-
-
-def _who(crossover: Crossover) -> tuple[Any, ...]:
-    return tuple(getattr(crossover, name) for name in _WHO)
 
 
 def _of_verdict(points: Sequence[Point], verdict: str) -> list[Point]:

@@ -12,6 +12,7 @@ from typing import Any
 from dlbench.analyse.self_check import SelfMeasurement
 from dlbench.analyse.statistics import Estimate
 from dlbench.analyse.table import Report, Run
+from dlbench.record.case import case_of
 from dlbench.record.comparability import package_list
 from dlbench.text import one_line, plural, why
 
@@ -131,7 +132,7 @@ def copies(rows: Sequence[Row], baseline: str) -> list[tuple[str, list[str]]]:
         "device memory": lambda row: size(row["peak_device_memory_bytes"]),
     }
     return [
-        (title, ["" if row["device"] == "cpu" else cell(row) for row in rows])
+        (title, ["" if case_of(row).on_host else cell(row) for row in rows])
         for title, cell in columns.items()
     ]
 
@@ -170,7 +171,7 @@ def devices(rows: Sequence[Row]) -> list[str]:
             row["tf32"] and f"TF32 {row['tf32']}",
             row["cudnn_benchmark"] and f"cudnn.benchmark {row['cudnn_benchmark']}",
         ]
-        if row["device"] != "cpu" and any(facts):
+        if not case_of(row).on_host and any(facts):
             who = f"{row['backend']}:{row['device']}"
             told.setdefault(who, f"{who}: {', '.join(one_line(fact) for fact in facts if fact)}")
     return list(told.values())
@@ -224,7 +225,7 @@ def trouble(row: Row) -> str:
 
 def label(row: Row) -> str:
     """What a row is called in a sentence."""
-    return f"{row['backend']}:{row['device']}/{row['scenario']}/{row['batch']}"
+    return case_of(row).label
 
 
 def remarks(rows: list[dict[str, Any]]) -> list[str]:

@@ -201,13 +201,13 @@ def test_the_table_has_the_ledger_only_where_it_is_asked_for(record: Record) -> 
     frame = build([("a", record)], cold_start=ColdStart("torch:cpu")).frame
     assert set(COLUMNS) <= set(frame.columns)
     row = frame.set_index("backend").loc["tensorflow"]
-    assert (row["against"], row["payback"]) == ("torch:cpu eager", "after")
+    assert (row["against"], row["payback"]) == ("torch:cpu/eager", "after")
     extra_s = row["cold_start_s"] - frame.set_index("backend").loc["torch"]["cold_start_s"]
     assert row["payback_steps"] == pytest.approx(extra_s / 0.0051, rel=5e-3)
     assert frame.set_index("backend").loc["torch"]["payback"] is None
 
 
-def test_without_a_word_a_row_is_held_against_the_eager_row_of_its_own_backend(
+def test_without_a_word_a_row_is_held_against_the_first_mode_of_its_own_backend(
     record: Record, make: Any
 ) -> None:
     graph = make.case("torch", mode="graph")
@@ -218,7 +218,7 @@ def test_without_a_word_a_row_is_held_against_the_eager_row_of_its_own_backend(
         zip(zip(frame["backend"], frame["mode"], strict=True), frame["against"], strict=True)
     )
     assert told == {
-        ("torch", "graph"): "torch:cpu eager",
+        ("torch", "graph"): "torch:cpu/eager",
         ("torch", "eager"): None,
         ("tensorflow", "graph"): None,
     }
@@ -243,9 +243,9 @@ def test_a_report_tells_the_parts_and_when_they_have_paid_off(
     for told in ("import", "build", "compile", "3.00 s", "64.6 ms", "2 steps", "3 processes"):
         assert told in done.stdout
     flat = " ".join(done.stdout.replace("\\", "").split())
-    assert "has made up for its later start against torch:cpu eager after 3" in flat
+    assert "has made up for its later start against torch:cpu/eager after 3" in flat
     alone = " ".join(invoke(*words, "--cold-start").stdout.replace("\\", "").split())
-    assert "--against BACKEND:DEVICE names another" in alone
+    assert "--cold-start-baseline BACKEND:DEVICE names a row" in alone
 
 
 def test_formats_for_programs_have_the_same_columns(
@@ -269,7 +269,10 @@ def test_what_cannot_be_held_against_is_refused(
     assert (done.exit_code, "add --cold-start" in done.stderr) == (2, True)
     done = invoke("report", "a.jsonl", "--cold-start", "--against", "jax:cpu")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "'jax:cpu' matches no row; the rows are: torch:cpu, tensorflow:cpu" in done.stderr
+    assert (
+        "'jax:cpu' matches no row; the rows are: torch:cpu/eager, tensorflow:cpu/graph"
+        in done.stderr
+    )
     with pytest.raises(UsageError, match="is not a backend:device"):
         build([("a", record)], cold_start=ColdStart("torch"))
 

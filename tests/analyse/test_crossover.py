@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dlbench.analyse.crossover import Crossover, Point, crossovers
 from dlbench.analyse.table import build, rows
 from dlbench.plugins import load_reporter
+from dlbench.record.case import Case
 from dlbench.record.schema import Line, Record, Skip
 
 WOBBLE = (0.99, 1.0, 1.01)
@@ -51,6 +52,7 @@ def sweep(
     return make.measured(cases, lines)
 
 
+CASE = Case("s", "train", "b", "cuda", 1, 1)
 CPU_S = {1: 0.001, 8: 0.008, 64: 0.064, 512: 0.512}
 
 
@@ -94,7 +96,24 @@ def test_two_rows_on_the_cpu_have_one_crossover_and_the_baseline_none(make: Any)
     record = sweep(make, dict.fromkeys(CPU_S, 0.004), CPU_S, device="cpu")
     assert set(of(record)) == {False}
     (turned,) = of(record, "torch:cpu").values()
-    assert (turned.backend, turned.baseline, turned.faster_from) == ("numpy", "torch:cpu", None)
+    told = (turned.case.backend, turned.baseline, turned.faster_from)
+    assert told == ("numpy", "torch:cpu/eager", None)
+
+
+def test_each_mode_and_precision_has_its_own_crossover_over_the_same_row(make: Any) -> None:
+    cases, lines = [], list[Line]()
+    rows_of = [("numpy", "cpu", {}), ("torch", "cuda", {"mode": "graph"}), ("torch", "cuda", {})]
+    rows_of.append(("torch", "cuda", {"mode": "eager", "precision": "bf16"}))
+    for backend, device, more in rows_of:
+        for batch in CPU_S:
+            case = make.case(backend, device, batch=batch, **more)
+            cases.append(case)
+            lines.append(make.verification(case))
+            lines += [make.process(case, number, 0.01) for number in (1, 2)]
+    found = crossovers(rows(make.measured(cases, lines)))
+    assert {each.baseline for each in found} == {"numpy:cpu"}
+    names = [each.case.row_name for each in found if not each.with_copies]
+    assert sorted(names) == ["torch:cuda/eager", "torch:cuda/eager/bf16", "torch:cuda/graph"]
 
 
 def test_one_batch_size_is_no_sweep(make: Any) -> None:
@@ -106,7 +125,7 @@ def test_from_its_start_on_everything_with_a_figure_is_won_and_just_before_it_is
     verdicts: list[str],
 ) -> None:
     points = tuple(Point(2**n, *INTERVALS[verdict]) for n, verdict in enumerate(verdicts))
-    found = Crossover("s", "train", "b", "cuda", "", "fp32", 1, "numpy:cpu", False, points)
+    found = Crossover(CASE, "numpy:cpu", False, points)
     assert [point.verdict for point in points] == verdicts
     figures = [verdict for verdict in verdicts if verdict != "none"]
     start = found.faster_from
@@ -128,7 +147,7 @@ def told(verdicts: dict[int, str]) -> tuple[str, str]:
     from dlbench.reports.run import sweep as words
 
     points = tuple(Point(batch, *INTERVALS[verdict]) for batch, verdict in verdicts.items())
-    found = Crossover("s", "train", "b", "cuda", "", "fp32", 1, "numpy:cpu", False, points)
+    found = Crossover(CASE, "numpy:cpu", False, points)
     return words.short(found), words.sentence(found)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dlbench.analyse.speedup import split_baseline
 from dlbench.analyse.table import COLUMNS, build, data_name, rows
 from dlbench.errors import UsageError
 from dlbench.record.schema import Case, Data, Line, Peak, Record
@@ -85,15 +84,33 @@ def test_a_baseline_that_is_not_ok_gives_no_speedup(make: Any, status: Any) -> N
 
 def test_another_baseline_can_be_asked_for(make: Any) -> None:
     record = measured(make, (make.case("numpy"), [0.04, 0.04]), (make.case("torch"), [0.02, 0.02]))
-    row = by_backend(rows(record, baseline="torch:cpu"))["numpy"]
-    assert (row["speedup"], row["baseline"]) == (pytest.approx(0.5), "torch:cpu")
+    for word in ("torch:cpu", "torch:cpu/eager"):
+        row = by_backend(rows(record, baseline=word))["numpy"]
+        assert (row["speedup"], row["baseline"]) == (pytest.approx(0.5), "torch:cpu/eager")
 
 
-def test_baselines_are_a_backend_and_a_device() -> None:
-    assert split_baseline("cupy:cuda:1") == ("cupy", "cuda:1")
-    assert split_baseline("my.module:Adapter:cpu") == ("my.module:Adapter", "cpu")
-    with pytest.raises(UsageError, match="numpy"):
-        split_baseline("numpy")
+def test_a_row_without_a_baseline_of_its_precision_is_held_against_the_one_in_fp32(
+    make: Any,
+) -> None:
+    other = make.case("torch", mode="", precision="bf16")
+    record = measured(make, (make.case("numpy"), [0.04, 0.04]), (other, [0.01, 0.01]))
+    row = by_backend(rows(record))["torch"]
+    assert (row["speedup"], row["baseline"]) == (pytest.approx(4), "numpy:cpu")
+
+
+def test_a_row_is_held_against_the_baseline_of_its_own_precision_where_there_is_one(
+    make: Any,
+) -> None:
+    tf32 = {"precision": "tf32"}
+    ours, base = make.case("torch", **tf32), make.case("numpy", **tf32)
+    timed = [(make.case("numpy"), [0.04, 0.04]), (base, [0.02, 0.02]), (ours, [0.01, 0.01])]
+    row = by_backend(rows(measured(make, *timed)))["torch"]
+    assert (row["speedup"], row["baseline"]) == (pytest.approx(2), "numpy:cpu/tf32")
+    # one that went wrong is no reason to take another
+    lines = [make.verification(base, "failed", "why"), make.verification(timed[0][0])]
+    lines += [make.verification(ours), make.process(ours, 1), make.process(timed[0][0], 1)]
+    row = by_backend(rows(make.measured([timed[0][0], base, ours], lines)))["torch"]
+    assert math.isnan(row["speedup"])
 
 
 def test_rows_are_ranked_by_speed_within_training_and_inference_with_the_rest_beneath(
@@ -241,8 +258,9 @@ def test_rows_stand_by_device_and_by_speed_there(make: Any) -> None:
 
 def test_a_baseline_that_was_asked_for_must_be_there(make: Any) -> None:
     record = make.record()
-    assert build([("a", record)], "torch:cpu").baseline == "torch:cpu"
-    with pytest.raises(UsageError, match="the rows are: numpy:cpu, torch:cpu, tensorflow:cpu, "):
+    assert build([("a", record)], "torch:cpu").baseline == "torch:cpu/eager"
+    there = "the rows are: numpy:cpu, torch:cpu/eager, tensorflow:cpu/graph, "
+    with pytest.raises(UsageError, match=there):
         build([("a", record)], "torch:cuda")
     with pytest.raises(UsageError, match="is not a backend:device"):
         build([("a", record)], "torch")

@@ -7,7 +7,6 @@ from dlbench.data.datasets import load_dataset
 from dlbench.data.order import epoch_order, normalise
 from dlbench.data.preprocessing import Recipe
 from dlbench.execute.materialise import RESIDENT_BATCHES, prepare
-from dlbench.plan.cases import plan_of
 from dlbench.record.schema import Case
 from dlbench.spec.workload import initial_weights
 
@@ -24,7 +23,7 @@ def files(request_for, tmp_path):
     def files(batch, **choices):
         material = prepare(request_for(batches=(batch,), seed=3, **choices), tmp_path)
         case = Case("tiny", "train", "numpy", "cpu", batch, 1, "fp32", "")
-        return material.job("measure", plan_of(case, 3))["files"]
+        return material.job("measure", case.plan(3))["files"]
 
     return files
 

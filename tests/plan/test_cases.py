@@ -4,7 +4,7 @@ import pytest
 
 from dlbench.errors import SuiteError, UsageError
 from dlbench.plan.backend_status import Found
-from dlbench.plan.cases import check, plan, plan_of
+from dlbench.plan.cases import check, plan
 from dlbench.plan.rounds import interleaved
 from dlbench.spec.suite import Matrix
 from dlbench.spec.workload import read_workload
@@ -72,7 +72,9 @@ def test_a_device_may_be_asked_for_by_its_uuid(wide, device):
 def test_a_baseline_that_is_none_of_the_cases_is_refused_with_those_there_are(wide):
     found = {"numpy": CPU, "torch": CPU}
     assert plan(wide(baseline="torch:cpu"), found, 800).cases
-    with pytest.raises(UsageError, match="'torch:cuda' matches no row; the rows are: numpy:cpu, "):
+    with pytest.raises(
+        UsageError, match="'torch:cuda' matches no row; the rows are: numpy:cpu/eager, "
+    ):
         plan(wide(baseline="torch:cuda"), found, 800)
 
 
@@ -89,7 +91,7 @@ def test_the_threads_are_the_usable_cores_unless_they_are_chosen(wide):
 
 def test_the_plan_of_a_case_says_all_that_the_case_does(wide):
     case = plan(wide(), {"numpy": CPU, "torch": BOTH}, 800).cases[2]
-    made = dataclasses.asdict(plan_of(case, 3))
+    made = dataclasses.asdict(case.plan(3))
     assert 3 == made.pop("seed")
     assert {name: getattr(case, name) for name in made} == made
 
@@ -108,9 +110,8 @@ def test_the_estimate_grows_with_what_there_is_to_do(wide):
     [
         ({"backends": ("nunpy",)}, "did you mean 'numpy'?"),
         ({"backends": ("module:",)}, "not of the form module:Class"),
-        ({"devices": ("gpu",)}, "one of cpu, cuda, cuda:N"),
-        ({"devices": ("cuda:x",)}, "one of cpu, cuda, cuda:N"),
-        ({"devices": ("cuda:",)}, "one of cpu, cuda, cuda:N"),
+        ({"devices": ("1gpu",)}, "a kind like cpu or cuda"),
+        ({"devices": ("cuda:",)}, "a kind like cpu or cuda"),
         ({"baseline": "numpy"}, "baseline 'numpy' is not a backend:device"),
         ({"scenarios": ("training",)}, "did you mean 'train'?"),
         ({"batches": (0,)}, "batch 0 must be 1 or more"),
@@ -133,7 +134,7 @@ def test_a_mistake_is_refused_with_what_would_be_right(request_for, choices, mes
     ("matrix", "message"),
     [
         ({"backends": ("numpy", "tensorflw")}, "tiny.toml: matrix.backends: backend 'tensorflw'"),
-        ({"devices": ("tpu",)}, "tiny.toml: matrix.devices: device 'tpu'"),
+        ({"devices": ("tpu:",)}, "tiny.toml: matrix.devices: device 'tpu:'"),
     ],
 )
 def test_a_mistake_in_a_suites_matrix_names_the_file_and_the_field(
