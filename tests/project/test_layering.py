@@ -1,10 +1,53 @@
 """Who may import what, and who may speak: read from the source, so unused branches count too."""
 
 import ast
+import collections
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+# From low to high: a room imports those before it only, within functions too.
+ROOMS = (
+    *("text", "errors", "rng", "paths", "spec", "contract", "plugins", "record", "host"),
+    *("telemetry", "data", "oracle", "analyse", "verify", "measure", "worker", "plan"),
+    *("execute", "compare", "gate", "history", "cli", "pytest_plugin"),
+)
+# What breaks the order and is being mended. An entry that no longer holds has to go.
+UPWARD: dict[str, set[str]] = {
+    "dlbench.gate.request": {"dlbench.cli.gate_progress", "dlbench.cli.options"},
+    "dlbench.host.machine": {
+        "dlbench.telemetry.device",
+        "dlbench.telemetry.log",
+        "dlbench.telemetry.nvml",
+    },
+    "dlbench.record.schema": {"dlbench.gpu_tests"},
+}
+NOT_A_ROOM = ("dlbench.gpu_check", "dlbench.gpu_tests")
+
+MOST_MODULES = 15
+FULLER = {
+    "dlbench.telemetry": "the sampler, what it reads of NVML and of the host, and what is made of it",
+    "dlbench.verify": "the checks, and for each rule that the checks rest on the module that states it",
+}
+# Why modules of these rooms have one name. In backends and reports every folder has the same parts:
+# the oracle, the adapters and the specification each have the network's, a family of reports the formats.
+PARTS = ("dlbench.backends", "dlbench.reports", "dlbench.oracle", "dlbench.spec")
+NAMESAKES = {
+    "cold_start": "what is analysed, and the section of the report that shows it",
+    "columns": "what telemetry yields, and the columns of the terminal's table",
+    "conformance": "the command, and what it runs",
+    "device": "where telemetry finds a device, and what the CuPy adapter knows of its own",
+    "doctor": "the command, and what it tells of telemetry",
+    "files": "of a data set, and of a GPU check",
+    "processes": "those on a GPU, and those that the NumPy adapter computes in",
+    "schema": "the lines of a record, and those of a gate's record",
+    "session": "a gate from begin to end, and the CuPy adapter's session",
+    "table": "of a run, and of a gate",
+    "training": "how a network is specified to be trained, and the job that trains it",
+    "verdicts": "of a comparison, and of a gate",
+    "windows": "of time that telemetry is cut into, and of an image that a convolution reads",
+}
 
 FRAMEWORKS = {
     "torch": ("torch", "torchvision"),
@@ -22,6 +65,78 @@ def within(name, packages):
 
 def core(modules):
     return [module for module in modules.values() if not within(module.name, MAPPED)]
+
+
+def room(name):
+    """What a module of the core is or lies in: ``plan`` for ``dlbench.plan.cases``."""
+    return name.split(".")[1]
+
+
+def between_rooms(modules):
+    """Each import of the core from one room in another: importer, imported."""
+    for module in core(modules):
+        if module.name == "dlbench" or within(module.name, NOT_A_ROOM):
+            continue
+        for name in sorted((module.imports & modules.keys()) - {"dlbench"}):
+            if room(module.name) != room(name):
+                yield module.name, name
+
+
+def test_every_module_of_the_core_lies_in_a_room_whose_place_is_known(modules):
+    found = {m.name for m in core(modules)} - {"dlbench"}
+    assert set() == {name for name in found if not within(name, NOT_A_ROOM)} - {
+        name for name in found if room(name) in ROOMS
+    }
+
+
+def test_a_room_imports_only_the_rooms_below_it(modules):
+    upward = collections.defaultdict(set)
+    for importer, imported in between_rooms(modules):
+        below = ROOMS[: ROOMS.index(room(importer))]
+        if room(imported) not in below and not within(imported, MAPPED):
+            upward[importer].add(imported)
+    assert dict(upward) == UPWARD
+
+
+def test_what_adapters_and_reports_import_of_the_core_is_known(modules):
+    """An adapter sees the contract and the specification, a report what was analysed."""
+    allowed = {
+        "dlbench.backends": {"text", "errors", "rng", "contract", "spec"},
+        "dlbench.reports": {"text", "errors", "record", "telemetry", "analyse", "plan", "compare"}
+        | {"gate", "history", "contract", "spec"},
+    }
+    for package, rooms in allowed.items():
+        found = {
+            room(name)
+            for module in modules.values()
+            if within(module.name, [package])
+            for name in module.imports & modules.keys() - {"dlbench"}
+            if not within(name, MAPPED)
+        }
+        assert set() == found - rooms, package
+
+
+def test_no_folder_holds_more_modules_than_can_be_looked_over(modules):
+    sizes = collections.Counter(
+        name.rpartition(".")[0]
+        for name, module in modules.items()
+        if module.path.name != "__init__.py"
+    )
+    large = {folder for folder, size in sizes.items() if size > MOST_MODULES}
+    assert large == FULLER.keys()
+
+
+def test_modules_share_a_name_for_a_reason_only(modules):
+    named = collections.defaultdict(list)
+    for name, module in modules.items():
+        if module.path.name != "__init__.py":
+            named[name.rpartition(".")[2]].append(name)
+    shared = {
+        short
+        for short, names in named.items()
+        if len(names) > 1 and not all(within(name, PARTS) for name in names)
+    }
+    assert shared == NAMESAKES.keys()
 
 
 def test_the_core_never_imports_a_backend_a_suite_or_a_report(modules):
@@ -76,13 +191,6 @@ def test_timing_sees_a_session_and_never_an_adapter(modules):
     timing = modules["dlbench.measure.timing"]
     assert not any(within(name, ("dlbench.plugins", *MAPPED)) for name in timing.imports)
     assert "dlbench.contract.Adapter" not in timing.imports
-
-
-def test_nobody_imports_the_command_line(modules):
-    importers = {
-        m.name for m in modules.values() if any(within(n, ["dlbench.cli.main"]) for n in m.imports)
-    }
-    assert set() == importers - {"dlbench.__main__"}
 
 
 def test_only_the_command_line_prints_and_exits(modules):
