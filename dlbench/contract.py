@@ -1,20 +1,25 @@
-"""What a backend must offer: an `Adapter` that opens a `Session`, and nothing more.
+"""What a backend offers: an `AdapterBase` that declares what it can do and opens sessions, and nothing more.
 
 A session is one workload live on one device in this process. It executes; deciding what to run,
 when to synchronise and whether the answer is right belongs to the core. Anything an adapter needs
 to know stands in its `Plan`, resolved before the process starts; it refuses the plan
 (`PlanRefused`, `BackendUnavailable`) or obeys it.
+
+One boundary holds for every backend: a timed step begins with the batch resident on the device in the backend's own
+layout, as `Session.upload` left it, and copies nothing of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from dlbench.errors import PlanRefused
+from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
 
@@ -25,12 +30,13 @@ class Plan:
     Attributes
     ----------
     backend : the adapter's entry-point name.
-    device : ``cpu``, ``cuda``, ``cuda:N``, or ``cuda:`` and a UUID as the driver writes it (``GPU-…``, ``MIG-…``).
+    device : a name among the adapter's `Device`s, or a kind alone (``cuda``), or a kind and the beginning of a UUID
+        (``cuda:GPU-…``).
     batch : samples a step.
     threads : CPU threads the backend may use.
     precision : arithmetic, ``fp32`` (no TF32, no reduced accumulation) or ``tf32`` (factors of products
         rounded to TF32, sums in float32).
-    mode : ``eager`` or ``graph``; empty for the backend's own choice.
+    mode : one of the adapter's modes; empty for its first.
     seed : what dropout masks are drawn from.
     """
 
@@ -45,36 +51,59 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A device that a backend can use: its `plan` name (``cpu``, ``cuda:0``), what it is, and the UUID by which
-    the driver knows it, where it has one."""
+    """A device that a backend can use.
+
+    Attributes
+    ----------
+    name : what a plan calls it: its kind, and a number where there may be several (``cpu``, ``cuda:0``, ``opencl:1``).
+    description : what it is, for people.
+    uuid : how the driver knows it, where it has a UUID.
+    has_copies : whether batches and results are copied to it and back, having a memory of its own.
+    telemetry : what samples it beside a timed process (``nvml``); empty where nothing does.
+    """
 
     name: str
     description: str
     uuid: str = ""
+    has_copies: bool = False
+    telemetry: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The name without its number."""
+        return self.name.partition(":")[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class BackendInfo:
-    """What a backend is, as seen in this process.
+    """What a backend is and can do, as seen in this process.
 
     Attributes
     ----------
     version : the framework's version, ``2.13.0``.
     devices : what plans may name.
-    mode : the mode a plan with none gets.
+    modes : ways of executing, in the backend's own words, each a row of its own; a plan without a mode gets the
+        first. Empty where there is only one and it needs no name.
+    precisions : the arithmetic that plans may ask for, of those that `Plan` explains.
+    scenarios : ``train`` and ``infer``, or ``infer`` alone: then no session is asked to train.
     libraries : versions of what computes beneath (BLAS, oneDNN, CUDA, cuDNN).
-    modes : all modes that plans may name, each a row of its own; empty where there is only `mode`.
     own_kernels : whether its pooling is written here, and so held to the first of several equal maxima.
-    no_gpu : why there is no CUDA device among `devices`, where it can tell.
+    absent : by kind of device, why there is none among `devices`, where the backend can tell.
     """
 
     version: str
     devices: tuple[Device, ...]
-    mode: str = ""
+    modes: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ("fp32",)
+    scenarios: tuple[str, ...] = ("train", "infer")
     libraries: Mapping[str, str] = dataclasses.field(default_factory=dict)
     own_kernels: bool = False
-    modes: tuple[str, ...] = ()
-    no_gpu: str = ""
+    absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def mode(self) -> str:
+        """The mode that a plan without one gets."""
+        return self.modes[0] if self.modes else ""
 
 
 class DeviceClock(Protocol):
@@ -90,13 +119,16 @@ class DeviceClock(Protocol):
 class Session(Protocol):
     """One workload, live on one device. Nothing here synchronises unless it says so.
 
-    Resident batches and results are the backend's own objects; the core only hands them back. A
-    session on a device with a clock of its own may have one member more, ``device_clock``, a
-    `DeviceClock`.
+    Resident batches and results are the backend's own objects; the core only hands them back. `SessionBase` has
+    defaults for what a session may leave out.
     """
 
     learning_rate: float
     """Used by the next `train_step`; starts as the optimizer's. May be set between steps."""
+
+    @property
+    def device_clock(self) -> DeviceClock | None:
+        """The device's own clock; None where it has none."""
 
     @property
     def facts(self) -> Mapping[str, str | int]:
@@ -111,7 +143,7 @@ class Session(Protocol):
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Any:
         """A resident batch from inputs N×C×H×W or N×F (float32) and targets, labels N (int64) or values
-        N×… (float32), in whatever layout the backend likes best. N is the plan's batch."""
+        N×… (float32), where and how a step reads it. N is the plan's batch; the core has seen to that."""
 
     def infer(self, batch: Any) -> Any:
         """Logits of a resident batch in inference mode, left on the device."""
@@ -134,13 +166,37 @@ class Session(Protocol):
         """Returns when everything asked for is done on the device."""
 
 
-class Adapter(Protocol):
-    """A backend. Made without arguments; nothing is imported or touched before a method is called.
+class SessionBase:
+    """Defaults of a `Session`: it infers alone, has no clock of its own, and is done when a call returns.
 
-    It may have one method more, ``start(plan)``, which readies the plan's device for this process (threads,
-    contexts, the first use of its libraries) and nothing of a workload; `open` must not need it. It is called
-    before `open`, so that what a device costs and what a network costs are told apart.
+    A session that trains has its own `learning_rate`, `train_step`, `weights` and `load`.
     """
+
+    learning_rate: float = 0.0
+    device_clock: DeviceClock | None = None
+
+    def train_step(self, batch: Any) -> Any:
+        """Refused."""
+        raise PlanRefused("this backend does not train")
+
+    def download(self, result: Any) -> npt.NDArray[np.float32]:
+        """A copy of a result that NumPy takes for an array."""
+        return np.array(result, np.float32)
+
+    def weights(self) -> Weights:
+        """Refused."""
+        raise PlanRefused("this backend does not train")
+
+    def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
+        """Refused."""
+        raise PlanRefused("this backend does not train")
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
+
+class Adapter(Protocol):
+    """What verification asks of a backend: what it can do, and sessions."""
 
     def info(self) -> BackendInfo:
         """Imports the framework and looks.
@@ -158,3 +214,74 @@ class Adapter(Protocol):
         BackendUnavailable : as for `info`, or the device is not there.
         PlanRefused : a precision, mode or device that this backend has not got.
         """
+
+
+class AdapterBase:
+    """A backend. Made without arguments; nothing is imported or touched before a method is called.
+
+    An adapter derives from it and has `info` and `open`; the rest is for what is different from here.
+
+    Attributes
+    ----------
+    title : what people call the framework, in sentences; the backend's name where empty.
+    packages : the distributions whose versions count, those that there are of them: they stand in records and are
+        compared. ``numpy`` and dlbench's own are always among them.
+    default_device : the device of the row that says why the backend cannot be used.
+    out_of_memory : names of the framework's exceptions for that, beside `MemoryError`.
+    """
+
+    title: ClassVar[str] = ""
+    packages: ClassVar[tuple[str, ...]] = ()
+    default_device: ClassVar[str] = "cpu"
+    out_of_memory: ClassVar[tuple[str, ...]] = ("OutOfMemoryError",)
+
+    def environment(self, plan: Plan | None) -> Mapping[str, str]:
+        """Environment variables that a worker sets before `info` or anything else is called, and so before the
+        framework is imported.
+
+        Parameters
+        ----------
+        plan : what the worker is to do; None where it only looks at the backend.
+        """
+        return {}
+
+    def info(self) -> BackendInfo:
+        """See `Adapter.info`."""
+        raise NotImplementedError
+
+    def start(self, plan: Plan) -> None:
+        """Readies the plan's device for this process (threads, contexts, the first use of its libraries) and nothing of
+        a workload. It is called before `open`, which must not need it, so that what a device costs and what a
+        network costs are told apart.
+
+        Raises
+        ------
+        BackendUnavailable, PlanRefused : as for `open`.
+        """
+
+    def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
+        """See `Adapter.open`."""
+        raise NotImplementedError
+
+
+def check_batch(
+    plan: Plan, workload: Workload, inputs: npt.NDArray[Any], targets: npt.NDArray[Any]
+) -> None:
+    """Holds a batch against what a session of `plan` takes, so that no session has to.
+
+    Raises
+    ------
+    ValueError : another shape or type than the contract of `Session.upload` says.
+    """
+    labels = isinstance(workload.loss, CrossEntropy)
+    wanted = (
+        ("inputs", inputs, (plan.batch, *workload.input_shape), np.float32),
+        ("labels", targets, (plan.batch,), np.int64)
+        if labels
+        else ("targets", targets, (plan.batch, *workload.output_shape), np.float32),
+    )
+    for what, array, shape, kind in wanted:
+        if array.shape != shape or array.dtype != kind:
+            raise ValueError(
+                f"{what} are {array.dtype} {array.shape}, should be {np.dtype(kind)} {shape}"
+            )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dlbench.contract import AdapterBase
 from dlbench.errors import UsageError
 from dlbench.spec.decode import nearest
 
@@ -50,6 +51,11 @@ def adapter_target(name: str) -> str:
     return _target(BACKENDS, "backend", name)
 
 
+def is_module(name: str) -> bool:
+    """Whether a backend is named as ``module:Class`` and so need not be installed."""
+    return ":" in name.partition("@")[0]
+
+
 def adapters_in(folder: Path) -> dict[str, str]:
     """The backends of what is installed in a folder, by name: ``module:Class``."""
     from importlib.metadata import distributions
@@ -69,6 +75,16 @@ def load(target: str) -> Any:
     for part in attribute.split("."):
         found = getattr(found, part)
     return found
+
+
+def load_adapter(target: str) -> AdapterBase:
+    """An adapter by its ``module:Class``; a class that does not derive from `AdapterBase` gets its defaults behind
+    its own."""
+    kind: type[Any] = load(target)
+    if not issubclass(kind, AdapterBase):
+        kind = type(kind.__name__, (kind, AdapterBase), {})
+    adapter: AdapterBase = kind()
+    return adapter
 
 
 def reporter_names() -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
 from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.spec import layers as spec
 from dlbench.spec import training
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     """A layer: from its input, all weights, and whether this is training, to its output."""
 
 
-class Adapter:
+class Adapter(AdapterBase):
     """Opens sessions on the CPU. Nothing is imported before a method is called."""
+
+    title = "the example"
+    packages = ("torch",)
 
     def info(self) -> BackendInfo:
         """PyTorch's version.
@@ -39,7 +42,7 @@ class Adapter:
         BackendUnavailable : PyTorch is not installed.
         """
         torch = _torch()
-        return BackendInfo(torch.__version__, (Device("cpu", "CPU"),), mode="functional")
+        return BackendInfo(torch.__version__, (Device("cpu", "CPU"),), modes=("functional",))
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """A session at `weights`.
@@ -62,7 +65,7 @@ class Adapter:
         return Session(plan, workload, workload.optimizer, weights)
 
 
-class Session:
+class Session(SessionBase):
     """One workload on the CPU: a list of functions, a dictionary of tensors, and SGD."""
 
     def __init__(
@@ -123,9 +126,6 @@ class Session:
             self._weights[name] = self._torch.tensor(value, requires_grad=name in self._trained)
         if not keep_optimizer:
             self._velocity.clear()
-
-    def synchronize(self) -> None:
-        """Nothing to wait for: what runs on the CPU is done when the call returns."""
 
     def _forward(self, x: torch.Tensor, training_mode: bool) -> torch.Tensor:
         for step in self._steps:

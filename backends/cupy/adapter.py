@@ -7,16 +7,15 @@ launches.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.contract import AdapterBase, BackendInfo, Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.spec.workload import Weights, Workload
 
-from ..shared.cuda_driver import device_uuids
-from ..shared.plan_checks import NEEDS_GPU, cuda_index
+from ..shared.cuda_index import NEEDS_GPU, cuda_index
+from ..shared.framework import check_arithmetic, cuda_devices, cuda_uuids, require
 from .device import cuda_device
 from .session import Session
 
@@ -28,9 +27,11 @@ _TF32_CAPABILITY = 8
 _NO_DEVICE = "cudaErrorNoDevice"
 
 
-class Adapter:
+class Adapter(AdapterBase):
     """Opens sessions on ``cuda``, ``cuda:N`` and ``cuda:GPU-UUID``."""
 
+    title = "CuPy"
+    packages = ("cupy-cuda12x", "cupy-cuda13x")
     default_device = "cuda"
 
     def info(self) -> BackendInfo:
@@ -42,17 +43,20 @@ class Adapter:
         """
         cupy = _require_cupy()
         runtime = cupy.cuda.runtime
-        devices = tuple(
-            Device(f"cuda:{index}", runtime.getDeviceProperties(index)["name"].decode(), uuid or "")
-            for index, uuid in enumerate(_uuids(cupy))
-        )
+        uuids = _uuids(cupy)
+        names = (runtime.getDeviceProperties(index)["name"].decode() for index in range(len(uuids)))
         libraries = {
             "cuda": _version(runtime.runtimeGetVersion()),
             "driver": _version(runtime.driverGetVersion()),
             "nvrtc": ".".join(str(part) for part in cupy.cuda.nvrtc.getVersion()),
         }
         return BackendInfo(
-            cupy.__version__, devices, MODES[0], libraries, own_kernels=True, modes=MODES
+            version=cupy.__version__,
+            devices=cuda_devices(names, uuids),
+            modes=MODES,
+            precisions=PRECISIONS,
+            libraries=libraries,
+            own_kernels=True,
         )
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
@@ -65,12 +69,7 @@ class Adapter:
         PlanRefused : another precision than ``fp32`` and ``tf32``, or one that the device has not got; another
             mode than ``eager`` and ``graph``; another device than a CUDA one.
         """
-        mode = plan.mode or MODES[0]
-        if plan.precision not in PRECISIONS:
-            known = " or ".join(PRECISIONS)
-            raise PlanRefused(f"cupy computes in {known}, not in {plan.precision!r}")
-        if mode not in MODES:
-            raise PlanRefused(f"cupy has the modes {' and '.join(MODES)}; it has no {mode!r}")
+        mode = check_arithmetic(plan, "cupy", MODES, PRECISIONS)
         if plan.device == "cpu":
             raise PlanRefused("cupy has no CPU; cuda, cuda:N or cuda:GPU-UUID")
         index = cuda_index(plan.device, lambda: _uuids(_require_cupy())) or 0
@@ -84,14 +83,7 @@ class Adapter:
 
 
 def _require_cupy() -> Any:
-    try:
-        cupy = importlib.import_module("cupy")
-    except ModuleNotFoundError:
-        remedy = f"{NEEDS_GPU} and  pip install 'dlbench[cupy]'"
-        raise BackendUnavailable("CuPy is not installed", remedy) from None
-    except (ImportError, OSError) as error:
-        remedy = "pip install --force-reinstall 'dlbench[cupy]'"
-        raise BackendUnavailable(f"CuPy cannot be imported ({error})", remedy) from error
+    cupy = require("cupy", "CuPy", f"{NEEDS_GPU} and  pip install 'dlbench[cupy]'")
     if not _device_count(cupy):
         raise BackendUnavailable("no CUDA device", NEEDS_GPU)
     try:
@@ -115,8 +107,7 @@ def _device_count(cupy: Any) -> int:
 
 def _uuids(cupy: Any) -> Sequence[str | None]:
     """The UUID of each device, in CuPy's order; None where none can be read."""
-    count, uuids = cupy.cuda.runtime.getDeviceCount(), device_uuids()
-    return uuids if len(uuids) == count else [None] * count
+    return cuda_uuids(cupy.cuda.runtime.getDeviceCount())
 
 
 def _version(number: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import Plan
+from dlbench.contract import Plan, SessionBase
 from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
 from dlbench.spec.training import CrossEntropy
@@ -60,7 +60,7 @@ class Loss:
     step: int
 
 
-class Session:
+class Session(SessionBase):
     """See `dlbench.contract.Session`. Uses nothing of CUDA but what `device` offers.
 
     `programs` are the launches of a training step (True) and of an inference (False).

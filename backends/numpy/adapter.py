@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
 from dlbench.errors import PlanRefused
 from dlbench.spec.training import Loss
 from dlbench.spec.workload import Weights, Workload
 
+from ..shared.framework import check_arithmetic
 from .blas import blas_facts
 from .layers import Canonical, Flatten, inner_shape
 from .losses import loss_and_gradient
@@ -30,8 +31,10 @@ from .workers import Chunk, Team, Worker
 Array = npt.NDArray[np.float32]
 
 
-class Adapter:
+class Adapter(AdapterBase):
     """Opens NumPy sessions."""
+
+    title = "NumPy"
 
     def info(self) -> BackendInfo:
         """NumPy's version and the BLAS beneath it."""
@@ -49,10 +52,7 @@ class Adapter:
         """
         if plan.device != "cpu":
             raise PlanRefused(f"numpy runs on cpu, not on {plan.device!r}")
-        if plan.precision != "fp32":
-            raise PlanRefused(f"numpy computes in fp32, not in {plan.precision!r}")
-        if plan.mode not in ("", "eager"):
-            raise PlanRefused(f"numpy has one mode, eager; it has no {plan.mode!r}")
+        check_arithmetic(plan, "numpy", ("eager",))
         return Session(plan, workload, weights)
 
 
@@ -91,7 +91,7 @@ def _update_of(
     return update
 
 
-class Session:
+class Session(SessionBase):
     """One workload at its current weights."""
 
     def __init__(self, plan: Plan, workload: Workload, weights: Weights) -> None:
@@ -173,10 +173,6 @@ class Session:
             self._team.run(self._update)
         return self._loss.value
 
-    def download(self, result: Array) -> Array:
-        """A copy of the result."""
-        return np.array(result, np.float32)
-
     def weights(self) -> Weights:
         """Copies of all parameters and running statistics."""
         return self._parameters.copy({p.name: p.shape for p in self._workload.parameters})
@@ -187,6 +183,3 @@ class Session:
         if not keep_optimizer:
             self._rule.reset()
             self._moment[1] = 0
-
-    def synchronize(self) -> None:
-        """Nothing to wait for: every call is done when it returns."""

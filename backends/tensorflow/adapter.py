@@ -6,29 +6,40 @@ This file holds the session; ops, variables, update rules and the process-wide r
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
 from dlbench.errors import BackendUnavailable
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
 from ..shared.cuda_driver import device_uuids
-from ..shared.plan_checks import NEEDS_GPU, check_arithmetic, cuda_index
+from ..shared.cuda_index import NEEDS_GPU, cuda_index
+from ..shared.framework import check_arithmetic, cuda_devices, require, without_cuda
 
 Batch = tuple[Any, Any]
-MODE = "graph"
+MODES = ("graph",)
+_THREAD_VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 _ONLY_GPU = "GPU:0"
 """What TensorFlow calls the one GPU that is visible to it."""
 
 
-class Adapter:
+class Adapter(AdapterBase):
     """Opens TensorFlow sessions on ``cpu`` and on CUDA devices, by index or UUID; one device a process."""
+
+    title = "TensorFlow"
+    packages = ("tensorflow", "tensorflow-cpu")
+    out_of_memory = ("ResourceExhaustedError",)
+
+    def environment(self, plan: Plan | None) -> Mapping[str, str]:
+        """Threads, which its runtime reads when it starts; less of its log; no GPU for a process that computes on
+        the CPU."""
+        threads = {} if plan is None else dict.fromkeys(_THREAD_VARIABLES, str(plan.threads))
+        return {"TF_CPP_MIN_LOG_LEVEL": "3", **threads, **without_cuda(plan)}
 
     def info(self) -> BackendInfo:
         """TensorFlow's version, its devices, and the libraries that compute beneath it.
@@ -40,18 +51,21 @@ class Adapter:
         tf = _require_tensorflow()
         from . import runtime
 
-        devices = [Device("cpu", "CPU")]
-        no_gpu = ""
+        gpus: tuple[Device, ...] = ()
+        absent = {}
         try:
-            named = zip(_cuda_devices(), runtime.gpu_names(), strict=True)
-            devices += [
-                Device(f"cuda:{index}", name, uuid or "")
-                for index, (uuid, name) in enumerate(named)
-            ]
+            uuids = _cuda_devices()
+            gpus = cuda_devices(runtime.gpu_names(), uuids)
         except BackendUnavailable as error:
             # the CPU is left
-            no_gpu = error.reason
-        return BackendInfo(tf.__version__, tuple(devices), MODE, runtime.libraries(), no_gpu=no_gpu)
+            absent["cuda"] = error.reason
+        return BackendInfo(
+            version=tf.__version__,
+            devices=(Device("cpu", "CPU"), *gpus),
+            modes=MODES,
+            libraries=runtime.libraries(),
+            absent=absent,
+        )
 
     def start(self, plan: Plan) -> None:
         """Starts TensorFlow's runtime, with a first product and a first convolution.
@@ -74,7 +88,7 @@ class Adapter:
         return Session(plan, workload, weights, _start(plan))
 
 
-class Session:
+class Session(SessionBase):
     """One workload as variables and two graphs over them, for batches of the plan's size only."""
 
     def __init__(
@@ -96,9 +110,8 @@ class Session:
         self._rate = tf.Variable(workload.optimizer.learning_rate, trainable=False)
         self._learning_rate = workload.optimizer.learning_rate
         self._rule = Rule(workload.optimizer, self._network.trainable, self._rate)
-        self._batch = plan.batch
-        # Without an input signature, which would be checked at each call (13 µs); `upload` sees to it
-        # that shapes never change and nothing is traced twice.
+        # Without an input signature, which would be checked at each call (13 µs): shapes never change, so nothing is
+        # traced twice.
         self._step = tf.function(self._trace_step, autograph=False, jit_compile=False)
         self._logits = tf.function(self._trace_logits, autograph=False, jit_compile=False)
         self.load(weights)
@@ -126,14 +139,7 @@ class Session:
         self._rate.assign(value)
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
-        """Copies on the device, images channels last.
-
-        Raises
-        ------
-        ValueError : the batch has not the plan's size.
-        """
-        if len(inputs) != self._batch:
-            raise ValueError(f"a batch of {len(inputs)} in a session for batches of {self._batch}")
+        """Copies on the device, images channels last."""
         if isinstance(self._workload.loss, CrossEntropy):
             wanted: npt.NDArray[Any] = np.array(targets, np.int64)
         else:
@@ -221,7 +227,7 @@ def _cuda_devices() -> list[str | None]:
 
 def _start(plan: Plan) -> Mapping[str, str | int]:
     """Starts the runtime, if it does not run yet, as the plan wants it; a session's facts."""
-    check_arithmetic(plan, "tensorflow", MODE)
+    check_arithmetic(plan, "tensorflow", MODES)
     index = cuda_index(plan.device, _cuda_devices)
     _require_tensorflow()
     from . import runtime
@@ -230,16 +236,7 @@ def _start(plan: Plan) -> Mapping[str, str | int]:
 
 
 def _require_tensorflow() -> Any:
-    remedy = "pip install 'dlbench[tensorflow]'"
-    try:
-        return importlib.import_module("tensorflow")
-    except ModuleNotFoundError as error:
-        reason = "TensorFlow is not installed"
-        if error.name != "tensorflow":
-            reason = f"TensorFlow cannot be imported ({error})"
-        raise BackendUnavailable(reason, remedy) from error
-    except (ImportError, OSError) as error:
-        raise BackendUnavailable(f"TensorFlow cannot be imported ({error})", remedy) from error
+    return require("tensorflow", "TensorFlow", "pip install 'dlbench[tensorflow]'")
 
 
 def _to_channels_last(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

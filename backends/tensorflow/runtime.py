@@ -18,7 +18,8 @@ import tensorflow as tf
 
 from dlbench.errors import PlanRefused
 
-from ..shared.cuda_driver import device_uuids, loaded_cudnn
+from ..shared.cuda_driver import loaded_cudnn
+from ..shared.framework import TERMS, VALUE, cuda_uuids, rounds
 
 
 def start(threads: int, gpu: int | None) -> dict[str, str | int]:
@@ -80,8 +81,7 @@ def gpu_names() -> list[str]:
 
 def gpu_uuids() -> list[str | None]:
     """Every GPU's UUID, in TensorFlow's order, which is the driver's; None where that cannot be read."""
-    count, uuids = len(tf.config.list_physical_devices("GPU")), device_uuids()
-    return list(uuids) if len(uuids) == count else [None] * count
+    return cuda_uuids(len(tf.config.list_physical_devices("GPU")))
 
 
 def autotunes(environment: Mapping[str, str]) -> bool:
@@ -130,12 +130,9 @@ def _asked(pool: str) -> int:
 
 
 def _rounds_inputs() -> bool:
-    """Whether matrix products or convolutions round their inputs to fewer bits than float32 has.
-
-    1 + 2⁻¹² becomes 1 in TF32 and bfloat16; summed 256 times it shows.
-    """
-    value = 1 + 2.0**-12
-    product = tf.linalg.matmul(tf.fill((256, 256), value), tf.ones((256, 256)))
-    response = tf.nn.conv2d(tf.fill((8, 8, 8, 256), value), tf.ones((1, 1, 256, 64)), 1, "VALID")
-    lowest = min(float(tf.reduce_min(product)), float(tf.reduce_min(response)))
-    return lowest < 256 * value
+    """Whether matrix products or convolutions round their inputs to fewer bits than float32 has."""
+    side = (TERMS, TERMS)
+    product = tf.linalg.matmul(tf.fill(side, VALUE), tf.ones(side))
+    image = tf.fill((8, 8, 8, TERMS), VALUE)
+    response = tf.nn.conv2d(image, tf.ones((1, 1, TERMS, 64)), 1, "VALID")
+    return rounds(float(tf.reduce_min(product)), float(tf.reduce_min(response)))

@@ -14,24 +14,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import BackendInfo, Device, Plan
+from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
 from dlbench.errors import BackendUnavailable
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
 from ..shared.cuda_driver import cudnn_name, device_uuids
-from ..shared.plan_checks import NEEDS_GPU, check_arithmetic, cuda_index
+from ..shared.cuda_index import NEEDS_GPU, cuda_index
+from ..shared.framework import (
+    TERMS,
+    VALUE,
+    check_arithmetic,
+    cuda_devices,
+    require,
+    rounds,
+    without_cuda,
+)
 
 if TYPE_CHECKING:
     import torch
 
     Batch = tuple[torch.Tensor, torch.Tensor]
 
-MODE = "eager"
+MODES = ("eager",)
 
 
-class Adapter:
+class Adapter(AdapterBase):
     """Opens PyTorch sessions on ``cpu`` and on CUDA devices, by index or UUID."""
+
+    title = "PyTorch"
+    packages = ("torch",)
+
+    def environment(self, plan: Plan | None) -> Mapping[str, str]:
+        """No GPU for a process that computes on the CPU: PyTorch would look for one."""
+        return without_cuda(plan)
 
     def info(self) -> BackendInfo:
         """PyTorch's version, its devices, and the libraries that compute beneath it.
@@ -40,21 +56,23 @@ class Adapter:
         ------
         BackendUnavailable : PyTorch is not installed or cannot be imported.
         """
-        _require_torch()
-        import torch
-
+        torch = _require_torch()
         cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-        devices = [Device("cpu", cpu)]
-        no_gpu = ""
+        gpus: tuple[Device, ...] = ()
+        absent = {}
         try:
-            devices += [
-                Device(f"cuda:{index}", torch.cuda.get_device_name(index), uuid or "")
-                for index, uuid in enumerate(_cuda_devices())
-            ]
+            uuids = _cuda_devices()
+            gpus = cuda_devices(map(torch.cuda.get_device_name, range(len(uuids))), uuids)
         except BackendUnavailable as error:
             # the CPU is left
-            no_gpu = error.reason
-        return BackendInfo(torch.__version__, tuple(devices), MODE, _libraries(), no_gpu=no_gpu)
+            absent["cuda"] = error.reason
+        return BackendInfo(
+            version=torch.__version__,
+            devices=(Device("cpu", cpu), *gpus),
+            modes=MODES,
+            libraries=_libraries(),
+            absent=absent,
+        )
 
     def start(self, plan: Plan) -> None:
         """Readies the device, with a first product and a first convolution there.
@@ -77,7 +95,7 @@ class Adapter:
         return Session(plan, workload, weights, _device(plan))
 
 
-class Session:
+class Session(SessionBase):
     """One workload as an `nn.Module` with its `torch.optim` optimizer."""
 
     def __init__(
@@ -244,22 +262,13 @@ def _uuid(index: int) -> str | None:
     return None if found is None else f"GPU-{str(found).removeprefix('GPU-')}"
 
 
-def _require_torch() -> None:
-    remedy = "pip install 'dlbench[torch]'"
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        reason = "PyTorch is not installed"
-        if error.name != "torch":
-            reason = f"PyTorch cannot be imported ({error})"
-        raise BackendUnavailable(reason, remedy) from error
-    except (ImportError, OSError) as error:
-        raise BackendUnavailable(f"PyTorch cannot be imported ({error})", remedy) from error
+def _require_torch() -> Any:
+    return require("torch", "PyTorch", "pip install 'dlbench[torch]'")
 
 
 def _device(plan: Plan) -> torch.device:
     """The plan's device, with this process' settings as the plan wants them."""
-    check_arithmetic(plan, "torch", MODE)
+    check_arithmetic(plan, "torch", MODES)
     index = cuda_index(plan.device, _cuda_devices)
     _require_torch()
     import torch
@@ -309,18 +318,15 @@ def _facts(device: torch.device) -> dict[str, str | int]:
 
 
 def _rounds_inputs(device: torch.device) -> bool:
-    """Whether matrix products or convolutions round their inputs to fewer bits than float32 has.
-
-    1 + 2⁻¹² becomes 1 in TF32 and bfloat16; summed 256 times it shows.
-    """
+    """Whether matrix products or convolutions round their inputs to fewer bits than float32 has."""
     import torch
 
-    value = 1 + 2.0**-12
+    side = (TERMS, TERMS)
     with torch.inference_mode():
-        product = torch.full((256, 256), value, device=device) @ torch.ones(256, 256, device=device)
-        image = torch.full((8, 256, 8, 8), value, device=device)
-        response = torch.nn.functional.conv2d(image, torch.ones(64, 256, 1, 1, device=device))
-    return not bool(product.min() == 256 * value and response.min() == 256 * value)
+        product = torch.full(side, VALUE, device=device) @ torch.ones(side, device=device)
+        image = torch.full((8, TERMS, 8, 8), VALUE, device=device)
+        response = torch.nn.functional.conv2d(image, torch.ones(64, TERMS, 1, 1, device=device))
+    return rounds(float(product.min()), float(response.min()))
 
 
 def _libraries() -> dict[str, str]:

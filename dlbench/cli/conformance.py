@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from dlbench.contract import Plan
 from dlbench.execute.probe import look
 from dlbench.text import plural
 from dlbench.worker.interpreters import check_pythons
-from dlbench.worker.launch import Launch, run_worker, worker_environment
+from dlbench.worker.launch import launch_of, run_worker
 from dlbench.worker.supervisor import Ended
 
 _LIMIT_S = 300.0
@@ -65,8 +64,7 @@ def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None)
         "seed": request.seed,
         "cache_dir": str(request.cache_dir),
     }
-    environment = worker_environment(request.threads, request.device)
-    launch = Launch(environment, _LIMIT_S, python or sys.executable)
+    launch = launch_of(request.backend, request.threads, _LIMIT_S, python)
     return run_worker(job, launch, on_phase)
 
 

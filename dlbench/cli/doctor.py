@@ -51,17 +51,16 @@ def _backend(name: str, what: Found, detailed: bool) -> str:
         status = "" if what.status == "skipped" else f"{what.status.replace('_', ' ')}: "
         return f"{mark} {name}  {status}{why(what.reason, what.remedy)}"
     mode = f" ({what.mode})" if what.mode else ""
-    devices = ", ".join(device for device, _ in what.devices) or "no device"
+    devices = ", ".join(device.name for device in what.devices) or "no device"
     lines = [f"✓ {name}  {what.version}{mode}  {devices}"]
     if detailed:
         indent = " " * (len(name) + 4)
         lines += [
-            f"{indent}{device}: {', '.join(filter(None, (description, what.uuids.get(device))))}"
-            for device, description in what.devices
-            if description
+            f"{indent}{device.name}: {', '.join(filter(None, (device.description, device.uuid)))}"
+            for device in what.devices
+            if device.description
         ]
-        if what.no_gpu:
-            lines.append(f"{indent}{one_line(what.no_gpu)}")
+        lines += [f"{indent}{one_line(reason)}" for reason in what.absent.values()]
         if what.environment is not None:
             where = f"Python {what.environment.python}, {package_list(what.environment)}"
             lines.append(f"{indent}environment: {where}")

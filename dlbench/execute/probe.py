@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from dlbench import plugins
+from dlbench.contract import BackendInfo
 from dlbench.plan.backend_status import Found
 from dlbench.record.facts import Environment
 from dlbench.worker import interpreters
-from dlbench.worker.launch import Launch, run_worker, worker_environment
+from dlbench.worker.launch import launch_of, run_worker
 
 
 def look_at(
@@ -44,47 +46,39 @@ def look(
     name: str, threads: int, open_session: bool, limit_s: float, python: str | None = None
 ) -> Found:
     """Looks at one backend, under an interpreter of its own if there is one; see `look_at`."""
+    target = plugins.adapter_target(name)
     if python is not None and (trouble := interpreters.trouble(name, python)):
-        job = {"job": "home", "adapter": plugins.adapter_target(name)}
-        known = run_worker(job, Launch(worker_environment(threads, "cpu"), limit_s)).result
-        device = known.get("default_device", "cpu")
-        return Found("skipped", trouble.reason, trouble.remedy, default_device=device)
-    asked: dict[str, Any] = {
-        "job": "look",
-        "adapter": plugins.adapter_target(name),
-        "open": open_session,
-        "threads": threads,
-    }
-    launch = Launch(worker_environment(threads, None), limit_s, python or sys.executable)
-    ended = run_worker(asked, launch)
+        launch = launch_of(name, threads, limit_s)
+        known = run_worker({"job": "home", "adapter": target}, launch).result
+        return Found("skipped", trouble.reason, trouble.remedy, **known)
+    asked: dict[str, Any] = {"job": "look", "adapter": target}
+    asked |= {"open": open_session, "threads": threads}
+    ended = run_worker(asked, launch_of(name, threads, limit_s, python))
     if ended.status != "ok":
         return Found(ended.status, ended.reason, ended.remedy, ended.output, seconds=ended.wall_s)
     seen = ended.result
-    environment = Environment(**seen["environment"])
+    known = {
+        "title": seen["title"],
+        "default_device": seen["default_device"],
+        "environment": Environment(**seen["environment"]),
+        "seconds": ended.wall_s,
+    }
     if "unavailable" in seen:
         reason, remedy = seen["unavailable"]
         if python is not None:
             reason = f"{reason} in the interpreter of --python {name}"
             remedy = f"with that interpreter: {remedy}" if remedy else ""
-        return Found(
-            "skipped",
-            reason,
-            remedy,
-            default_device=seen["default_device"],
-            environment=environment,
-            seconds=ended.wall_s,
-        )
+        return Found("skipped", reason, remedy, **known)
+    info = msgspec.convert(seen["info"], BackendInfo)
     return Found(
         "ok",
-        version=seen["version"],
-        mode=seen["mode"],
-        modes=tuple(seen["modes"]),
-        libraries=seen["libraries"],
-        devices=tuple((device, description) for device, description in seen["devices"]),
-        uuids=seen["uuids"],
-        no_gpu=seen["no_gpu"],
+        version=info.version,
+        devices=info.devices,
+        modes=info.modes,
+        precisions=info.precisions,
+        scenarios=info.scenarios,
+        libraries=info.libraries,
+        absent=info.absent,
         facts=seen["facts"],
-        default_device=seen["default_device"],
-        environment=environment,
-        seconds=ended.wall_s,
+        **known,
     )

@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager
 
 from dlbench.execute.oracle_jobs import Background, started
 from dlbench.plan.cases import Request
-from dlbench.worker.launch import Launch, worker_environment
+from dlbench.worker.launch import launch_of
 
 
 def started_references(request: Request) -> AbstractContextManager[Background[int]]:
     """The oracle's results in the making, by batch."""
     # half of the cores are left to what goes on meanwhile
-    environment = worker_environment(max(1, request.chosen_threads // 2), "cpu")
+    launch = launch_of(None, max(1, request.chosen_threads // 2), request.limit_s)
     job = {
         "job": "oracle",
         "workload": request.suite.workload.to_table(),
@@ -20,4 +20,4 @@ def started_references(request: Request) -> AbstractContextManager[Background[in
         "seed": request.seed if request.rounds and "train" in request.chosen_scenarios else None,
     }
     jobs = {batch: job | {"batch": batch} for batch in request.chosen_batches}
-    return started(jobs, Launch(environment, request.limit_s))
+    return started(jobs, launch)

@@ -299,7 +299,8 @@ def _of_backend(record: Record, case: Case, seen: Found) -> list[Difference]:
         versions = (each.get(library, "none") for each in (libraries or {}, seen.libraries))
         different += between(f"{library} of {name}", *versions)
     recorded = [line.facts.get("device_uuid") for line in own if line.case.device == case.device]
-    there = seen.uuids.get("cuda:0" if case.device == "cuda" else case.device)
+    device = seen.device(case.device)
+    there = device.uuid if device else None
     if recorded and recorded[0] and there:
         different += between(f"the GPU behind {case.device}", recorded[0], there)
     return different

@@ -7,7 +7,6 @@ not gone on with; the others are.
 from __future__ import annotations
 
 import functools
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +33,7 @@ from dlbench.record import comparability
 from dlbench.record.file import Writer
 from dlbench.record.schema import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip
 from dlbench.telemetry.watch import Watch, Watcher
-from dlbench.worker.launch import Launch, run_worker, worker_environment
+from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.supervisor import Ended
 
 __all__ = ["Observer", "Planned", "Request", "plan_run", "resume", "run"]
@@ -262,7 +261,7 @@ class _Runner:
     def _measure_overheads(self, case: Case) -> None:
         """What the harness costs, and how fast this machine multiplies matrices."""
         threads, held = self._request.chosen_threads, self._held
-        launch = Launch(worker_environment(threads, "cpu"), self._request.limit_s)
+        launch = launch_of(None, threads, self._request.limit_s)
         work = functools.partial(self._run, launch=launch, case=None, number=None)
         overheads = Overheads(work, self._write, self._observer.message)
         if held.null_timing_ns is None:
@@ -317,8 +316,8 @@ class _Runner:
         """Has a worker do a job of a case."""
         # a sampling process is silent for its share of the budget and the warm-up that goes with it
         limit_s = self._request.limit_s + 2 * options.get("budget_s", 0.0)
-        python = self._request.pythons.get(case.backend, sys.executable)
-        launch = Launch(worker_environment(case.threads, case.device), limit_s, python)
+        python = self._request.pythons.get(case.backend)
+        launch = launch_of(case.backend, case.threads, limit_s, python)
         message = self._material.job(job, case.plan(self._request.seed), **options)
         return self._run(message, watch, launch=launch, case=case, number=number)
 

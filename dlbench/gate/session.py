@@ -34,7 +34,7 @@ from dlbench.record.file import Writer
 from dlbench.record.schema import Case, Process
 from dlbench.spec.suite import Suite
 from dlbench.text import why
-from dlbench.worker.launch import Launch, run_worker, worker_environment
+from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.supervisor import Ended
 
 SHARE_S = 0.15
@@ -301,8 +301,8 @@ class _Gate:
         return Ended("failed", reason, output=ended.output)
 
     def _launch(self, case: Case, arm: Arm) -> Launch:
-        environment = worker_environment(case.threads, case.device)
-        return Launch(environment, _LIMIT_S, self._request.versions[arm].python)
+        python = self._request.versions[arm].python
+        return launch_of(case.backend, case.threads, _LIMIT_S, python)
 
     def _adapters(self, case: Case) -> dict[Arm, str | None]:
         versions = self._request.versions

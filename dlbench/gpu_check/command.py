@@ -127,7 +127,8 @@ def command(
     chosen = tuple(map(_part, parts)) or PARTS
     extent = Extent(rounds, seconds, patience_s=patience_s)
     plan = planned(found, machine, options.cache_dir(), chosen, extent)
-    device = next(text for name, text in found[on_gpu[0]].devices if name.startswith("cuda"))
+    gpu = found[on_gpu[0]].device("cuda")
+    device = gpu.description if gpu else ""
     if path is None:
         today = datetime.now(UTC).date().isoformat()
         path = files.choose(RESULTS, files.slug(device), today, plan, machine)
@@ -188,7 +189,7 @@ def _list(plan: Sequence[Planned], records: Sequence[Record]) -> Iterator[str]:
 
 def _no_gpu(found: Mapping[str, Found], machine: Machine) -> str:
     reasons = "; ".join(
-        f"{name}: {one_line(seen.reason or seen.no_gpu) or 'has no CUDA device'}"
+        f"{name}: {one_line(seen.reason or seen.absent.get('cuda', '')) or 'has no CUDA device'}"
         for name, seen in found.items()
         if name != BASELINE
     )

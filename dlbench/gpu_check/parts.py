@@ -98,7 +98,7 @@ def with_gpu(found: Mapping[str, Found]) -> list[str]:
     return [
         name
         for name, seen in found.items()
-        if seen.status == "ok" and any(device.startswith("cuda") for device, _ in seen.devices)
+        if seen.status == "ok" and seen.device("cuda") is not None
     ]
 
 

@@ -11,28 +11,17 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Sequence
 
 from dlbench.record.facts import Environment
 
-PACKAGES = (
-    "dlbench",
-    "numpy",
-    "scipy",
-    "pandas",
-    "torch",
-    "tensorflow",
-    "tensorflow-cpu",
-    "cupy-cuda12x",
-    "cupy-cuda13x",
-    "scikit-learn",
-    "threadpoolctl",
-    "nvidia-ml-py",
-)
-"""Distributions whose versions are recorded where they are installed."""
+PACKAGES = ("dlbench", "numpy", "scipy", "pandas", "scikit-learn", "threadpoolctl", "nvidia-ml-py")
+"""Distributions whose versions are recorded wherever they are installed, beside those that an adapter names."""
 
 
-def read() -> Environment:
-    """This interpreter's environment. The working folder does not belong to it."""
+def read(packages: Sequence[str] = ()) -> Environment:
+    """This interpreter's environment, with the versions of `packages` too. The working folder does not belong to
+    it."""
     # reading the metadata of a hundred packages takes a tenth of a second, and importing their reader too
     from importlib.metadata import distributions
 
@@ -47,7 +36,7 @@ def read() -> Environment:
     listed = "\n".join(f"{name}=={version}" for name, version in sorted(found.items()))
     return Environment(
         python=platform.python_version(),
-        packages={name: found[name] for name in PACKAGES if name in found},
+        packages={name: found[name] for name in (*PACKAGES, *packages) if name in found},
         package_count=len(found),
         packages_digest=hashlib.sha256(listed.encode()).hexdigest(),
     )

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import DeviceClock, Session
+from dlbench.contract import Session, SessionBase
 from dlbench.measure.steady_state import SMALLEST_WINDOW, is_steady
 from dlbench.spec.workload import Weights
 
@@ -314,7 +314,7 @@ def time_device_steps(
     They are steps of their own, behind those that the wall clock timed: setting marks takes time
     too. Each begins on an idle device, so that what the device waits for the host is in it.
     """
-    device_clock: DeviceClock | None = getattr(session, "device_clock", None)
+    device_clock = session.device_clock
     if device_clock is None:
         return ()
     step = session.train_step if scenario == "train" else session.infer
@@ -334,10 +334,8 @@ def time_device_steps(
     return tuple(durations_ns[_DEVICE_STEPS_LEFT_OUT:] or durations_ns)
 
 
-class EmptySession:
+class EmptySession(SessionBase):
     """A session that does nothing, to see what timing itself costs."""
-
-    learning_rate = 0.0
 
     @property
     def facts(self) -> Mapping[str, str | int]:
@@ -362,7 +360,4 @@ class EmptySession:
         return {}
 
     def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
-        """Nothing."""
-
-    def synchronize(self) -> None:
         """Nothing."""

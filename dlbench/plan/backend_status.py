@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
+from dlbench.contract import Device
 from dlbench.record.facts import Environment
 from dlbench.worker.supervisor import Status
 
@@ -17,10 +19,9 @@ class Found:
     status : ``ok``; ``skipped`` when it cannot be used here; or how looking at it went wrong.
     reason, remedy : why it is not ``ok``, and what would help.
     output : traceback and last output of a failure.
-    version, mode, modes, libraries : as in `dlbench.contract.BackendInfo`.
-    devices : name and description of each.
-    uuids : by name, of those that have one.
-    no_gpu : why there is no CUDA device among them, where the backend told.
+    title : what people call it; its name where empty.
+    version, devices, modes, precisions, scenarios, libraries, absent : as in `dlbench.contract.BackendInfo`; where it
+        is not ``ok``, what every backend has.
     facts : what a session observed (``threads``, …); empty unless one was opened.
     default_device : device of the row of a backend that cannot be used.
     environment : what is installed where its workers run; None where that could not be asked.
@@ -31,14 +32,31 @@ class Found:
     reason: str = ""
     remedy: str = ""
     output: str = ""
+    title: str = ""
     version: str = ""
-    mode: str = ""
+    devices: tuple[Device, ...] = ()
     modes: tuple[str, ...] = ()
-    libraries: dict[str, str] = dataclasses.field(default_factory=dict)
-    devices: tuple[tuple[str, str], ...] = ()
-    uuids: dict[str, str] = dataclasses.field(default_factory=dict)
-    no_gpu: str = ""
+    precisions: tuple[str, ...] = ("fp32",)
+    scenarios: tuple[str, ...] = ("train", "infer")
+    libraries: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
     facts: dict[str, str | int] = dataclasses.field(default_factory=dict)
     default_device: str = "cpu"
     environment: Environment | None = None
     seconds: float = 0.0
+
+    @property
+    def mode(self) -> str:
+        """The mode that a plan without one gets."""
+        return self.modes[0] if self.modes else ""
+
+    def device(self, name: str) -> Device | None:
+        """The device that a plan calls so; a kind alone is the first of it. None where there is none."""
+        named = [each for each in self.devices if name in (each.name, each.kind)]
+        return named[0] if named else None
+
+    def refusal(self, scenario: str) -> str:
+        """Why a usable backend has no rows of a scenario; empty where it has."""
+        if scenario in self.scenarios:
+            return ""
+        return f"this backend has no {scenario}; it has {' and '.join(self.scenarios)}"

@@ -212,6 +212,8 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
             cases.append(case)
             if seen.status != "ok":
                 problems[case] = seen
+            elif reason := seen.refusal(case.scenario):
+                problems[case] = Found("skipped", reason)
     if request.baseline is not None:
         find_baseline(request.baseline, cases)
     estimate_s = estimate(request, cases, problems, found, training_samples)
@@ -220,7 +222,7 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
 
 
 def _devices(request: Request, seen: Found) -> Sequence[str]:
-    kinds = list(dict.fromkeys(device_kind(name) for name, _ in seen.devices))
+    kinds = list(dict.fromkeys(each.kind for each in seen.devices))
     if request.own_device and seen.status == "ok":
         return [next((kind for kind in kinds if kind != HOST), HOST)]
     if request.devices and not request.own_device:

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from dlbench.errors import BackendUnavailable, PlanRefused
@@ -18,7 +18,6 @@ from dlbench.worker import protocol
 from dlbench.worker.phases import Phases
 
 _TRACE_KEPT = 4096
-_OUT_OF_MEMORY_TYPES = ("OutOfMemoryError", "ResourceExhaustedError")
 _OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
@@ -44,7 +43,7 @@ def main(channel: int, started_ns: int) -> NoReturn:
         answer = protocol.encode({"event": "result", "result": result})
     except BaseException as error:
         # also SystemExit and KeyboardInterrupt: an adapter that raises them has failed like any other
-        answer = protocol.encode(_failure(error, phases.current))
+        answer = protocol.encode(_failure(error, phases))
     protocol.write(channel, answer)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -63,24 +62,24 @@ def _end_with_runner(channel: int) -> None:
         os._exit(1)
 
 
-def _failure(error: BaseException, phase: str) -> dict[str, Any]:
+def _failure(error: BaseException, phases: Phases) -> dict[str, Any]:
     trace = "".join(traceback.format_exception(error))[-_TRACE_KEPT:]
-    remedy = ""
+    remedy, phase = "", phases.current
     if isinstance(error, BackendUnavailable):
         kind, reason, remedy = "skipped", error.reason, error.remedy
     elif isinstance(error, PlanRefused):
         kind, reason = "skipped", str(error)
-    elif _is_out_of_memory(error):
+    elif _is_out_of_memory(error, phases.out_of_memory):
         kind, reason = "out_of_memory", f"{_in_one_line(error)} (in {phase})"
     else:
         kind, reason = "failed", f"{_in_one_line(error)} (in {phase})"
     return {"event": "error", "kind": kind, "reason": reason, "remedy": remedy, "trace": trace}
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException, names: Sequence[str]) -> bool:
     if isinstance(error, MemoryError):
         return True
-    if any(kind.__name__ in _OUT_OF_MEMORY_TYPES for kind in type(error).__mro__):
+    if any(kind.__name__ in names for kind in type(error).__mro__):
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(word in text for word in _OUT_OF_MEMORY_WORDS)

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import math
 import numbers
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench import plugins
-from dlbench.contract import Adapter, BackendInfo, Plan, Session
+from dlbench.contract import AdapterBase, BackendInfo, Plan, Session, check_batch
 from dlbench.data.preprocessing import Recipe
 from dlbench.errors import BackendUnavailable
 from dlbench.host import environment, interference
@@ -41,23 +42,21 @@ _NULL_BUDGET_S = 0.1
 def home(job: Job, phases: Phases) -> Result:
     """Which device a backend's row is on where the backend cannot be used; imports no framework."""
     phases.enter("import")
-    return _home(plugins.load(job["adapter"])())
+    return _declared(plugins.load_adapter(job["adapter"]))
 
 
 def look(job: Job, phases: Phases) -> Result:
     """What a backend is, or why it cannot be used here; with ``open``, also what a session observes."""
     phases.enter("import")
-    adapter: Adapter = plugins.load(job["adapter"])()
-    known = _home(adapter) | {"environment": dataclasses.asdict(environment.read())}
+    adapter = _load_adapter(job, None, phases)
+    found = dataclasses.asdict(environment.read(adapter.packages))
+    known = _declared(adapter) | {"environment": found}
     try:
         info = adapter.info()
         facts = _observed(adapter, info, job["threads"]) if job["open"] else {}
     except BackendUnavailable as error:
         return known | {"unavailable": [error.reason, error.remedy]}
-    devices = [[device.name, device.description] for device in info.devices]
-    uuids = {device.name: device.uuid for device in info.devices if device.uuid}
-    seen = {"devices": devices, "uuids": uuids, "no_gpu": str(info.no_gpu), "facts": facts}
-    return known | _described(info) | seen
+    return known | {"info": _plain_info(info), "facts": facts}
 
 
 def oracle(job: Job, phases: Phases) -> Result:
@@ -120,6 +119,8 @@ def measure(job: Job, phases: Phases) -> Result:
     phases.enter("upload")
     with np.load(job["files"]["batches"]) as arrays:
         inputs, targets = list(arrays["inputs"]), list(arrays["targets"])
+    for batch in zip(inputs, targets, strict=True):
+        check_batch(plan, workload, *batch)
     batches, upload_ns = timing.upload_all(session, inputs, targets)
     checks_after = job.get("check", True)
     # one row of each, another every time
@@ -189,6 +190,7 @@ def _checks_after(
 
     with np.load(job["files"]["held_out"]) as arrays:
         held_out = arrays["inputs"], arrays["targets"]
+    check_batch(plan, workload, *held_out)
     witnesses = [Witness(*each) for each in held]
     witnesses.append(Witness(session.upload(*held_out), plan.batch - 1, held_out[0][-1]))
     trained = job["scenario"] == "train"
@@ -275,25 +277,33 @@ JOBS: Mapping[str, Callable[[Job, Phases], Result]] = {
 }
 
 
-def _import_adapter(job: Job, phases: Phases) -> tuple[Adapter, BackendInfo]:
+def _load_adapter(job: Job, plan: Plan | None, phases: Phases) -> AdapterBase:
+    """The adapter, with the environment set that it wants before its framework is imported."""
     phases.enter("import")
-    adapter: Adapter = plugins.load(job["adapter"])()
+    adapter = plugins.load_adapter(job["adapter"])
+    phases.out_of_memory = adapter.out_of_memory
+    os.environ.update(adapter.environment(plan))
+    return adapter
+
+
+def _import_adapter(job: Job, phases: Phases) -> tuple[AdapterBase, BackendInfo]:
+    adapter = _load_adapter(job, Plan(**job["plan"]), phases)
     return adapter, adapter.info()
 
 
-def _start_device(adapter: Adapter, plan: Plan, phases: Phases) -> None:
-    """Has the device started apart from the session, where the backend can do that."""
-    start = getattr(adapter, "start", None)
-    if start is not None:
+def _start_device(adapter: AdapterBase, plan: Plan, phases: Phases) -> None:
+    """Has the device started apart from the session, where the backend does that."""
+    if type(adapter).start is not AdapterBase.start:
         phases.enter("device")
-        start(plan)
+        adapter.start(plan)
 
 
-def _home(adapter: Adapter) -> Result:
-    return {"default_device": str(getattr(adapter, "default_device", "cpu"))}
+def _declared(adapter: AdapterBase) -> Result:
+    """What is known of a backend without its framework."""
+    return {"default_device": str(adapter.default_device), "title": str(adapter.title)}
 
 
-def _observed(adapter: Adapter, info: BackendInfo, threads: int) -> Result:
+def _observed(adapter: AdapterBase, info: BackendInfo, threads: int) -> Result:
     """The facts of a session of the smallest network there is."""
     workload = read_workload(
         {
@@ -319,10 +329,13 @@ def _described(info: BackendInfo) -> Result:
     libraries = {str(name): str(version) for name, version in info.libraries.items()}
     return {
         "version": str(info.version),
-        "mode": info.mode,
-        "modes": list(info.modes),
         "libraries": libraries,
     }
+
+
+def _plain_info(info: BackendInfo) -> Result:
+    """All that a backend declares, as JSON can carry it."""
+    return dataclasses.asdict(info) | _described(info)
 
 
 def _workload(job: Job) -> Workload:

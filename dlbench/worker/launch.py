@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from dlbench import plugins
 from dlbench.worker import protocol
 from dlbench.worker.supervisor import LEAVE_S, Conversation, Ended, OnOpen
 
@@ -30,8 +31,6 @@ _THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
 )
 _PATH_VARIABLES = ("PYTHONHOME", "PYTHONPATH")
 # The very files of this process, whatever the worker's interpreter has installed: all rows have one harness.
@@ -59,30 +58,48 @@ class Launch:
     limit_s : the longest it may say nothing before it is ended.
     python : its interpreter; it needs NumPy and the backend's framework, dlbench need not be installed there.
         Another one than this process' own finds its modules by itself, see `own_path_only`.
+    folder : a folder that it searches for modules behind all others, for a backend that is not installed; None for
+        none.
     """
 
     environment: Mapping[str, str]
     limit_s: float
     python: str = sys.executable
+    folder: str | None = None
+
+
+def launch_of(
+    backend: str | None, threads: int | None, limit_s: float, python: str | None = None
+) -> Launch:
+    """How a worker of a backend is started.
+
+    A backend that is named as ``module:Class`` may lie in the current folder. One that is installed must not be looked
+    for there: where its framework is missing, any file of that name would be run in its place.
+
+    Parameters
+    ----------
+    backend : its name; None for a job without one.
+    threads, limit_s : see `worker_environment` and `Launch`.
+    python : its interpreter, if it has one of its own.
+    """
+    folder = os.getcwd() if backend is not None and plugins.is_module(backend) else None
+    return Launch(worker_environment(threads), limit_s, python or sys.executable, folder)
 
 
 def worker_environment(
-    threads: int | None, device: str | None, base: Mapping[str, str] | None = None
+    threads: int | None, base: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The environment of a worker, set before anything is imported there.
+    """The environment of a worker. What its adapter wants besides is set there, before the framework is imported.
 
     Parameters
     ----------
     threads : CPU threads for every library that reads its count from the environment; None leaves them.
-    device : where the job runs; on ``cpu`` every CUDA device is hidden, None hides nothing.
     base : what to start from, this process' environment by default.
     """
     environment = dict(os.environ if base is None else base)
     if threads is not None:
         environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
-    if device == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = "-1"
-    environment.update(PYTHONHASHSEED="0", TF_CPP_MIN_LOG_LEVEL="3")
+    environment["PYTHONHASHSEED"] = "0"
     return environment
 
 
@@ -159,7 +176,9 @@ def run_worker(
 def hide_home(text: str) -> str:
     """The text with the user's home folder as ``~``: a record names no user."""
     home = os.path.expanduser("~")
-    return text if home in ("~", "/") else text.replace(home, "~")
+    if home in ("~", "/"):
+        return text
+    return re.sub(rf"{re.escape(home.rstrip('/'))}(?![\w-]|\.\w)", "~", text)
 
 
 @contextlib.contextmanager
@@ -181,12 +200,15 @@ def _exit_descriptor(child: subprocess.Popen[bytes]) -> Iterator[int | None]:
 
 def _end(child: subprocess.Popen[bytes], leaves: bool) -> None:
     """Ends the child with all that it started, and collects it; one that `leaves` gets a moment to."""
-    if leaves:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(LEAVE_S)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    try:
+        if leaves:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(LEAVE_S)
+    finally:
+        # also when a second interrupt comes while waiting
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def _kills_for_memory() -> int | None:
@@ -212,7 +234,11 @@ def _folders() -> list[str]:
 
 
 def _search_path(launch: Launch) -> list[str]:
-    """What a worker under this interpreter searches behind its own path; another one has its own modules."""
+    """What a worker under this interpreter searches behind its own path, without the current folder unless its
+    backend may lie there; another one has its own modules."""
+    here = os.getcwd()
+    places = [os.path.abspath(place) for place in sys.path]
     if launch.python != sys.executable:
         return []
-    return [os.path.abspath(place) for place in sys.path] + [os.getcwd()]
+    own = [place for place in places if place != here]
+    return own if launch.folder is None else [*own, launch.folder]

@@ -16,6 +16,11 @@ class Phases:
     tell : takes each event for the runner.
     spawned_ns, started_ns : the monotonic clock when the runner started this process, and when
         its first line ran.
+
+    Attributes
+    ----------
+    current : the phase that is on.
+    out_of_memory : names of exceptions that say so, of the backend at work.
     """
 
     def __init__(
@@ -25,6 +30,7 @@ class Phases:
         self._seconds = {"interpreter": (started_ns - spawned_ns) * 1e-9}
         self._since_ns = started_ns
         self.current = "interpreter"
+        self.out_of_memory: tuple[str, ...] = ()
 
     def enter(self, phase: str) -> None:
         """Ends the phase that is on and begins another."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import Plan, Session
+from dlbench.contract import Plan, Session, check_batch
 from dlbench.data.order import batch_indices
 from dlbench.data.preprocessing import Recipe
 from dlbench.spec.training import CrossEntropy
@@ -79,7 +79,9 @@ def train(
         pending = []
         for indices in batch_indices(len(training.samples), plan.batch, plan.seed, epoch):
             inputs = recipe.training_inputs(training.samples, indices, plan.seed, epoch)
-            batch = session.upload(inputs, training.targets[indices])
+            targets = training.targets[indices]
+            check_batch(plan, workload, inputs, targets)
+            batch = session.upload(inputs, targets)
             pending.append(session.train_step(batch))
             if time.monotonic() - last_beat > _BEAT_S:
                 # also keeps steps that are only queued on a device from piling up
@@ -117,7 +119,9 @@ def evaluate(
     last_beat = time.monotonic()
     for start in range(0, count, plan.batch):
         indices = np.arange(start, start + plan.batch) % count
-        batch = session.upload(recipe.inputs(part.samples[indices]), part.targets[indices])
+        inputs, targets = recipe.inputs(part.samples[indices]), part.targets[indices]
+        check_batch(plan, workload, inputs, targets)
+        batch = session.upload(inputs, targets)
         outputs.append(session.download(session.infer(batch)))
         if time.monotonic() - last_beat > _BEAT_S:
             beat()

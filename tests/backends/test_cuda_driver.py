@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from dlbench.backends.shared.cuda_driver import cudnn_name
-from dlbench.backends.shared.plan_checks import cuda_index
+from dlbench.backends.shared.cuda_index import cuda_index
 
 from dlbench.errors import BackendUnavailable, PlanRefused
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlbench.contract import Device, Plan
+from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable
 from dlbench.spec.workload import initial_weights, read_workload
 
@@ -117,14 +117,17 @@ def test_every_gpu_has_its_name_and_the_uuid_by_which_a_resumed_run_knows_it(gpu
     gpus(["NVIDIA H200", "NVIDIA H200"], ("GPU-1", "GPU-2"))
     info = Adapter().info()
     h200 = "NVIDIA H200"
-    assert (Device("cuda:0", h200, "GPU-1"), Device("cuda:1", h200, "GPU-2")) == info.devices[1:]
-    assert "" == info.no_gpu
+    assert [("cuda:0", h200, "GPU-1"), ("cuda:1", h200, "GPU-2")] == [
+        (each.name, each.description, each.uuid) for each in info.devices[1:]
+    ]
+    assert all(each.has_copies and each.telemetry == "nvml" for each in info.devices[1:])
+    assert {} == info.absent
 
 
 def test_a_gpu_whose_uuid_nobody_tells_has_none(gpus, monkeypatch):
     gpus(["NVIDIA H200"], ())
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: object())
-    assert (Device("cuda:0", "NVIDIA H200", ""),) == Adapter().info().devices[1:]
+    assert [""] == [each.uuid for each in Adapter().info().devices[1:]]
 
 
 def test_a_driver_that_this_build_cannot_use_is_the_reason_and_no_traceback(gpus):
@@ -132,7 +135,7 @@ def test_a_driver_that_this_build_cannot_use_is_the_reason_and_no_traceback(gpus
     gpus(["NVIDIA H200"], ("GPU-1",), "The NVIDIA driver on your system is too old")
     info = Adapter().info()
     assert ["cpu"] == [device.name for device in info.devices]
-    assert "cannot use the GPU: The NVIDIA driver on your system is too old" in info.no_gpu
+    assert "cannot use the GPU: The NVIDIA driver on your system is too old" in info.absent["cuda"]
     workload, weights = linear()
     with pytest.raises(BackendUnavailable, match="driver on your system is too old") as refused:
         Adapter().open(Plan("torch", "cuda", 4, 1), workload, weights)
@@ -142,10 +145,10 @@ def test_a_driver_that_this_build_cannot_use_is_the_reason_and_no_traceback(gpus
 def test_without_a_driver_there_is_nothing_to_explain(gpus):
     gpus([], (), "Found no NVIDIA driver on your system")
     info = Adapter().info()
-    assert (["cpu"], "") == ([device.name for device in info.devices], info.no_gpu)
+    assert (["cpu"], {}) == ([device.name for device in info.devices], info.absent)
 
 
 def test_a_build_for_the_cpu_alone_says_so(gpus, monkeypatch):
     gpus([], ("GPU-1",))
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
-    assert "was built for the CPU alone" in Adapter().info().no_gpu
+    assert "was built for the CPU alone" in Adapter().info().absent["cuda"]

@@ -31,7 +31,7 @@ class Arm:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=worker_environment(threads, "cpu"),
+            env=worker_environment(threads),
         )
 
     def seconds(self):

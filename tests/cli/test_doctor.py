@@ -4,12 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from dlbench.cli.doctor import describe_backends, describe_data, describe_plan
+from dlbench.contract import Device
 from dlbench.execute.probe import look_at
 from dlbench.plan.backend_status import Found
 
 FOUND = {
-    "numpy": Found("ok", version="2.4.6", devices=(("cpu", "CPU"),), facts={"threads": 2}),
-    "torch": Found("ok", version="2.13.0", mode="eager", devices=(("cpu", ""), ("cuda:0", "H200"))),
+    "numpy": Found("ok", version="2.4.6", devices=(Device("cpu", "CPU"),), facts={"threads": 2}),
+    "torch": Found(
+        "ok",
+        version="2.13.0",
+        modes=("eager",),
+        devices=(Device("cpu", ""), Device("cuda:0", "H200")),
+    ),
     "cupy": Found("skipped", "CuPy is not installed", "pip install 'dlbench[cupy]'"),
     "acme": Found("failed", "ImportError:\n broken"),
 }
@@ -31,7 +37,11 @@ def test_details_tell_threads_and_devices() -> None:
 
 
 def test_details_tell_why_there_is_no_gpu() -> None:
-    found = {"torch": Found("ok", devices=(("cpu", ""),), no_gpu="the driver\nis too old")}
+    found = {
+        "torch": Found(
+            "ok", devices=(Device("cpu", ""),), absent={"cuda": "the driver\nis too old"}
+        )
+    }
     assert "the driver is too old" in describe_backends(found, detailed=True)
     assert "driver" not in describe_backends(found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlbench.backends.cupy.adapter import MODES
+from dlbench.backends.cupy.adapter import MODES, PRECISIONS
 from dlbench.backends.cupy.device import source_text
 from dlbench.backends.cupy.program import Launch
 from dlbench.backends.cupy.session import Session
@@ -21,7 +21,7 @@ class HostAdapter:
     def info(self) -> BackendInfo:
         """What the device is called."""
         there = Device(self.device.name, self.device.description)
-        return BackendInfo("host", (there,), mode="eager", own_kernels=True, modes=MODES)
+        return BackendInfo("host", (there,), MODES, PRECISIONS, own_kernels=True)
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """A session in the plan's mode."""

@@ -4,7 +4,7 @@ import time
 from dlbench.execute.oracle_jobs import started
 from dlbench.worker.launch import Launch, worker_environment
 
-LAUNCH = Launch(worker_environment(1, "cpu"), 60.0)
+LAUNCH = Launch(worker_environment(1), 60.0)
 NULL = {"job": "null"}
 
 

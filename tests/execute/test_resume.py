@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from record_makers import make_header
 from windows import BURNING, CASE, QUIET
 
+from dlbench.contract import Device
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.execute import resume, runner
 from dlbench.execute.resume import done, missing, request_for
@@ -267,7 +268,12 @@ def test_another_library_beneath_and_another_gpu_behind_a_name_are_differences(w
     record = Record(record.header, (*record.lines, line))
 
     def differing(**changes):
-        seen = Found("ok", version="2.13", libraries={"cudnn": "9.1"}, uuids={"cuda:0": "GPU-1"})
+        seen = Found(
+            "ok",
+            version="2.13",
+            libraries={"cudnn": "9.1"},
+            devices=(Device("cuda:0", "", "GPU-1"),),
+        )
         seen = dataclasses.replace(seen, **changes)
         return [str(each) for each in resume.backend_differences(record, [gpu], {"torch": seen})]
 

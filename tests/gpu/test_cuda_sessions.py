@@ -43,7 +43,7 @@ def backend(request):
     found = look(request.param, 1, False, 180.0)
     if found.status != "ok":
         pytest.skip(found.reason)
-    if not any(name.startswith("cuda") for name, _ in found.devices):
+    if found.device("cuda") is None:
         pytest.skip(f"{request.param} has no CUDA device")
     return request.param
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dlbench.contract import Device
 from dlbench.plan.backend_status import Found
 from dlbench.record.schema import Machine
 
@@ -52,7 +53,7 @@ MACHINE = Machine(
     python="3",
     packages={},
 )
-GPU = (("cpu", "all cores"), ("cuda:0", "NVIDIA H200, GPU-8f2c"))
+GPU = (Device("cpu", "all cores"), Device("cuda:0", "NVIDIA H200, GPU-8f2c"))
 
 
 @pytest.fixture
@@ -61,12 +62,10 @@ def found():
 
     def found(*absent):
         seen = {
-            "cupy": Found(
-                "ok", version="14.2", mode="graph", modes=("eager", "graph"), devices=GPU[1:]
-            ),
+            "cupy": Found("ok", version="14.2", modes=("graph", "eager"), devices=GPU[1:]),
             "numpy": Found("ok", version="2.4", devices=GPU[:1]),
-            "tensorflow": Found("ok", version="2.21", mode="graph", devices=GPU),
-            "torch": Found("ok", version="2.11", mode="eager", devices=GPU),
+            "tensorflow": Found("ok", version="2.21", modes=("graph",), devices=GPU),
+            "torch": Found("ok", version="2.11", modes=("eager",), devices=GPU),
         }
         missing = Found("skipped", "not installed", "install it", default_device="cuda")
         return seen | dict.fromkeys(absent, missing)

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlbench.cli.main import run_command
+from dlbench.contract import Device
 from dlbench.gpu_check.parts import PARTS, Extent, Part, planned, with_gpu
 from dlbench.plan.backend_status import Found
 
@@ -60,7 +61,7 @@ def test_what_cannot_use_the_gpu_is_in_the_first_part_with_its_reason_and_in_no_
     first, *rest = plan(found("tensorflow"))
     assert ("tensorflow", "cuda") in rows(first)
     assert all("tensorflow" not in {case.backend for case in each.cases} for each in rest)
-    built_for_the_cpu = found() | {"torch": Found("ok", devices=(("cpu", ""),))}
+    built_for_the_cpu = found() | {"torch": Found("ok", devices=(Device("cpu", ""),))}
     first, *rest = plan(built_for_the_cpu)
     assert ("torch", "cpu") in rows(first)
     assert all("torch" not in {case.backend for case in each.cases} for each in rest)
@@ -113,7 +114,7 @@ def test_each_process_gets_its_sampling_time(plan, found):
 
 def test_backends_with_a_gpu_are_those_that_can_be_used_there(found):
     assert ["cupy", "torch"] == sorted(with_gpu(found("tensorflow")))
-    assert [] == with_gpu({"numpy": Found("ok", devices=(("cpu", ""),))})
+    assert [] == with_gpu({"numpy": Found("ok", devices=(Device("cpu", ""),))})
 
 
 def test_a_record_is_of_the_part_with_its_suite_batches_precision_and_scenarios(plan, found):

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from dlbench.contract import Device
 from dlbench.errors import SuiteError, UsageError
 from dlbench.plan.backend_status import Found
 from dlbench.plan.cases import check, plan
@@ -9,8 +10,9 @@ from dlbench.plan.rounds import interleaved
 from dlbench.spec.suite import Matrix
 from dlbench.spec.workload import read_workload
 
-CPU = Found("ok", mode="eager", devices=(("cpu", "a CPU"),), seconds=0.5)
-BOTH = Found("ok", mode="eager", devices=(("cpu", "a CPU"), ("cuda:0", "a GPU")), seconds=2.0)
+CPU = Found("ok", modes=("eager",), devices=(Device("cpu", "a CPU"),), seconds=0.5)
+GPU = Device("cuda:0", "a GPU", has_copies=True, telemetry="nvml")
+BOTH = Found("ok", modes=("eager",), devices=(Device("cpu", "a CPU"), GPU), seconds=2.0)
 ABSENT = Found("skipped", "not installed", "pip install it")
 NEEDS_GPU = Found("skipped", "no CUDA device", "", default_device="cuda")
 
@@ -168,7 +170,7 @@ def test_a_backend_with_several_modes_has_rows_for_each(wide):
 
 
 def test_modes_that_are_asked_for_give_a_row_each_but_not_to_a_backend_without_any(wide):
-    modeless = dataclasses.replace(CPU, mode="")
+    modeless = dataclasses.replace(CPU, modes=())
     request = wide(modes=("graph",), batches=(8,), scenarios=("train",))
     planned = plan(request, {"numpy": modeless, "torch": CPU}, 800)
     assert [("numpy", ""), ("torch", "graph")] == [(c.backend, c.mode) for c in planned.cases]

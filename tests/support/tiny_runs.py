@@ -136,7 +136,7 @@ def work():
     """Runs one job in a worker."""
 
     def work(job, limit_s=60.0, python=sys.executable, on_phase=lambda phase: None):
-        launch = Launch(worker_environment(1, "cpu"), limit_s, python)
+        launch = Launch(worker_environment(1), limit_s, python)
         return run_worker(job, launch, on_phase)
 
     return work

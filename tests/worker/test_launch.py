@@ -152,18 +152,24 @@ def test_the_seconds_of_the_phases_add_up_to_the_life_of_the_worker(job, work):
     assert 0.2 < sum(ended.result["seconds"].values()) <= ended.wall_s
 
 
-def test_a_worker_on_the_cpu_sees_no_cuda_device_and_the_threads_of_the_plan():
-    environment = worker_environment(3, "cpu", {"OMP_NUM_THREADS": "9", "KEPT": "1"})
+def test_a_workers_libraries_have_the_threads_of_the_plan_and_no_device_is_hidden_from_it():
+    environment = worker_environment(3, {"OMP_NUM_THREADS": "9", "KEPT": "1"})
     assert "3" == environment["OMP_NUM_THREADS"] == environment["OPENBLAS_NUM_THREADS"]
-    assert "-1" == environment["CUDA_VISIBLE_DEVICES"]
     assert "1" == environment["KEPT"]
-    assert "CUDA_VISIBLE_DEVICES" not in worker_environment(3, "cuda", {})
-    assert "OMP_NUM_THREADS" not in worker_environment(None, None, {})
+    assert "CUDA_VISIBLE_DEVICES" not in environment
+    assert "OMP_NUM_THREADS" not in worker_environment(None, {})
 
 
 def test_home_folders_are_hidden(monkeypatch):
     monkeypatch.setenv("HOME", "/users/somebody")
     assert 'File "~/x.py"' == process.hide_home('File "/users/somebody/x.py"')
+    assert "in ~, in ~." == process.hide_home("in /users/somebody, in /users/somebody.")
+
+
+def test_a_folder_that_only_begins_like_the_home_folder_is_left_alone(monkeypatch):
+    monkeypatch.setenv("HOME", "/users/al")
+    for other in ("/users/alice/x", "/users/al.old/x", "/users/al-2"):
+        assert other == process.hide_home(other)
 
 
 def test_a_worker_ends_when_its_runner_is_killed(tmp_path):
@@ -190,7 +196,7 @@ def test_an_interrupt_ends_the_worker_and_passes_on(job):
         if phase.startswith("verify"):
             raise KeyboardInterrupt
 
-    launch = Launch(worker_environment(1, "cpu"), 60.0)
+    launch = Launch(worker_environment(1), 60.0)
     with pytest.raises(KeyboardInterrupt):
         run_worker(job("Hangs"), launch, interrupt)
     assert wait_for(lambda: not children_named("dlbench.worker.entry"))

@@ -1,13 +1,9 @@
-"""What every framework's adapter asks of a plan before it imports anything heavy.
-
-One place, so that the same mistake gets the same words whichever backend it was made with.
-"""
+"""From the device that a plan names to a framework's own index: the same mistake gets the same words everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
 
 NEEDS_GPU = "this row needs an NVIDIA GPU"
@@ -75,16 +71,3 @@ def _by_uuid(wanted: str, uuids: Sequence[str | None]) -> int:
     there = ", ".join(uuid or "unknown" for uuid in uuids)
     many = "several CUDA devices are called" if found else "no CUDA device"
     raise BackendUnavailable(f"{many} {wanted}; there are {there}", NEEDS_GPU)
-
-
-def check_arithmetic(plan: Plan, backend: str, mode: str) -> None:
-    """Refuses every precision but ``fp32`` and every mode but `mode`.
-
-    Raises
-    ------
-    PlanRefused : with what the backend has instead.
-    """
-    if plan.precision != "fp32":
-        raise PlanRefused(f"{backend} computes in fp32 here, not in {plan.precision!r}")
-    if plan.mode not in ("", mode):
-        raise PlanRefused(f"{backend} has one mode here, {mode}; it has no {plan.mode!r}")
