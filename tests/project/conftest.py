@@ -117,10 +117,12 @@ def _imported(tree: ast.Module, package: str, *, typing_too: bool) -> Iterator[s
 
 
 def _imported_by_call(node: ast.AST) -> str | None:
-    """The name that `importlib.import_module` is called with, if it is written out."""
+    """The name that `importlib.import_module` or the adapters' `require` is called with, if it is written out."""
     match node:
         case ast.Call(
             func=ast.Attribute(attr="import_module"), args=[ast.Constant(value=str(name))]
         ):
+            return name
+        case ast.Call(func=ast.Name(id="require"), args=[ast.Constant(value=str(name)), *_]):
             return name
     return None
