@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dlbench.analyse.outcomes import Outcome
+from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.speedup import baseline_of
 from dlbench.analyse.statistics import median, process_summary, ratio
 from dlbench.record.case import Case, find_baseline, without
@@ -145,9 +145,9 @@ def cold_start(processes: Sequence[Process]) -> ColdStart | None:
 
 def payback(
     cold_s: float | None,
-    medians_s: Mapping[int, float],
+    medians_s: Mapping[Round, float],
     other_cold_s: float | None,
-    other_medians_s: Mapping[int, float],
+    other_medians_s: Mapping[Round, float],
 ) -> Payback:
     """When a row has paid for its start against another one.
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlbench.analyse.device_columns import device_cells
-from dlbench.analyse.disturbance import Watched, judge, key, watched
+from dlbench.analyse.disturbance import Key, Watched, judge, key, watched
 from dlbench.analyse.statistics import median, process_summary
 from dlbench.record.schema import (
     Case,
@@ -24,6 +24,7 @@ from dlbench.record.schema import (
     End,
     Process,
     Record,
+    Resumed,
     Skip,
     Status,
     Telemetry,
@@ -42,6 +43,16 @@ WORST_FIRST: tuple[Status, ...] = (
 """Statuses by how little a row with them can be trusted: a wrong answer is worse than none."""
 
 
+class Round(NamedTuple):
+    """What processes share that ran close together: a planned round of one sitting, which a resumed run has several
+    of. A process beyond the planned rounds, measured to narrow the interval of its `case`, shares its round with none.
+    """
+
+    number: int
+    sitting: int = 0
+    case: Case | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """One case: how it ended, and the figures of its processes.
@@ -55,7 +66,7 @@ class Outcome:
     verified : whether it was held against the oracle and agreed; None when it was not held against
         it.
     version : the backend's version, empty when unknown.
-    medians_s : median step time of each process (s) by round; empty unless the status is ``ok``.
+    medians_s : median step time of each process (s) by `Round`; empty unless the status is ``ok``.
     with_copies_s : the same with the copies of a batch in and of the step's result out, one after the
         other; on the CPU there is nothing to copy to, so it is the step alone.
     first_step_s, upload_s, download_s : medians over processes (s).
@@ -76,8 +87,8 @@ class Outcome:
     remedy: str = ""
     verified: bool | None = None
     version: str = ""
-    medians_s: dict[int, float] = dataclasses.field(default_factory=dict)
-    with_copies_s: dict[int, float] = dataclasses.field(default_factory=dict)
+    medians_s: dict[Round, float] = dataclasses.field(default_factory=dict)
+    with_copies_s: dict[Round, float] = dataclasses.field(default_factory=dict)
     first_step_s: float | None = None
     upload_s: float | None = None
     download_s: float | None = None
@@ -108,7 +119,7 @@ def outcomes(record: Record) -> list[Outcome]:
         elif isinstance(line, Skip | Process | Training):
             verifications.setdefault(line.case.configuration, [])
             about.setdefault(line.case, []).append(line)
-    whole = _Whole(record.header.rounds, record.end, watched(record))
+    whole = _Whole(record.header.rounds, record.end, watched(record), _ran_together(record))
     return [
         _outcome(case, lines, verifications[case.configuration], whole)
         for case, lines in about.items()
@@ -126,6 +137,20 @@ class _Whole(NamedTuple):
     rounds: int
     end: End | None
     watch: Watched
+    together: Mapping[Key, Round]
+
+
+def _ran_together(record: Record) -> dict[Key, Round]:
+    """Of each process, what it shares with those that ran close to it."""
+    found: dict[Key, Round] = {}
+    sitting = 0
+    for line in record.lines:
+        if isinstance(line, Resumed):
+            sitting += 1
+        elif isinstance(line, Process):
+            planned = line.round <= record.header.rounds
+            found[key(line)] = Round(line.round, sitting, None if planned else line.case)
+    return found
 
 
 def _outcome(
@@ -175,12 +200,14 @@ def _outcome(
         processes=seen.kept,
         beside=tuple(line for process in seen.kept for line in beside.get(key(process), ())),
     )
-    return _with_figures(described, trainings)
+    return _with_figures(described, trainings, whole.together)
 
 
-def _with_figures(outcome: Outcome, trainings: Sequence[Training]) -> Outcome:
+def _with_figures(
+    outcome: Outcome, trainings: Sequence[Training], together: Mapping[Key, Round]
+) -> Outcome:
     timed = outcome.processes
-    medians_s = {line.round: process_summary(line.timings_ns) for line in timed}
+    medians_s = {together[key(line)]: process_summary(line.timings_ns) for line in timed}
     training = next((line for line in reversed(trainings) if line.status == "ok"), None)
     return dataclasses.replace(
         outcome,
@@ -202,14 +229,13 @@ def _with_figures(outcome: Outcome, trainings: Sequence[Training]) -> Outcome:
 
 
 def _with_copies_s(
-    case: Case, timed: Sequence[Process], medians_s: Mapping[int, float]
-) -> dict[int, float]:
+    case: Case, timed: Sequence[Process], medians_s: Mapping[Round, float]
+) -> dict[Round, float]:
     if case.on_host:
         return dict(medians_s)
     return {
-        line.round: medians_s[line.round]
-        + sum(map(process_summary, (line.upload_ns, line.download_ns)))
-        for line in timed
+        round_: median_s + sum(map(process_summary, (line.upload_ns, line.download_ns)))
+        for line, (round_, median_s) in zip(timed, medians_s.items(), strict=True)
         if line.upload_ns and line.download_ns
     }
 

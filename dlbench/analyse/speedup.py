@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from dlbench.analyse.outcomes import Outcome
+from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.statistics import Estimate, ratio
 from dlbench.errors import UsageError
 from dlbench.record.case import Baseline, Case, find_baseline
@@ -66,7 +66,7 @@ def bounds(estimate: Estimate, low: str, high: str) -> dict[str, float | None]:
 
 
 def _cells(
-    name: str, numerator_s: Mapping[int, float], denominator_s: Mapping[int, float]
+    name: str, numerator_s: Mapping[Round, float], denominator_s: Mapping[Round, float]
 ) -> dict[str, float | None]:
     if not numerator_s or not denominator_s:
         return {}

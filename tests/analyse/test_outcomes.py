@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from dlbench.analyse.outcomes import outcomes
-from dlbench.record.schema import Case, Line, Record, Skip, Training
+from dlbench.analyse.outcomes import Round, outcomes
+from dlbench.analyse.statistics import ratio
+from dlbench.record.schema import Case, Line, Record, Resumed, Skip, Training
 
 
 def one(make: Any, case: Case, *lines: Line, **header: Any) -> Any:
@@ -24,7 +25,7 @@ def test_a_verified_case_with_good_processes_is_ok(make: Any) -> None:
         make.process(case, 1, 0.04),
     )
     assert (found.status, found.verified, found.reason) == ("ok", True, "")
-    assert found.medians_s == pytest.approx({0: 0.03, 1: 0.04})
+    assert found.medians_s == pytest.approx({Round(0): 0.03, Round(1): 0.04})
     assert found.max_relative_error == 3.1e-7
 
 
@@ -152,3 +153,27 @@ def test_a_training_that_fails_is_not_hidden_by_good_timings(make: Any) -> None:
     training = Training(case, "failed", "the loss is not finite", 2)
     found = one(make, case, make.verification(case), make.process(case, 0), training)
     assert (found.status, found.reason) == ("failed", "the loss is not finite")
+
+
+@pytest.mark.parametrize("apart", ["beyond the planned rounds", "in another sitting"])
+def test_rounds_of_one_number_are_paired_only_where_they_ran_together(
+    make: Any, apart: str
+) -> None:
+    """The machine is slower from round to round, by as much on either side."""
+    slow, fast = make.case(backend="numpy"), make.case(backend="torch")
+    lines = [make.verification(case) for case in (slow, fast)]
+    planned = 3 if apart == "in another sitting" else 2
+    for case, factor in ((slow, 2.0), (fast, 1.0)):
+        lines += [make.process(case, n, factor * 0.01 * (1 + 0.2 * n)) for n in (1, 2)]
+
+    def compared(*more: Line) -> Any:
+        one, other = outcomes(make.measured([slow, fast], [*lines, *more], rounds=planned))
+        return ratio(one.medians_s, other.medians_s)
+
+    last = make.process(slow, 3, 0.032), make.process(fast, 3, 0.016)
+    between = [Resumed("2026-11-20T15:05:00Z", "0.1.0")] if planned == 3 else []
+    assert compared().interval.high == pytest.approx(2)
+    assert compared(last[0], *between, last[1]).interval.high > 2.5
+    if planned == 3:
+        assert compared(*last).interval.high == pytest.approx(2)
+        assert compared(*between, *last).interval.high == pytest.approx(2)
