@@ -48,7 +48,7 @@ benchmark: $(TEST_READY) ## run the benchmarks of dlbench itself
 # needs no network and makes no environment: PYTHON is whichever has the frameworks, WHEELS a folder with
 # wheels of what it lacks, MINUTES the time that there is
 gpu-check: ## on a machine with a GPU: its tests, the CPU against the GPU, one record
-	@'$(GPU_PYTHON)' tools/gpu_check.py $(if $(WHEELS),--wheels '$(WHEELS)') \
+	@'$(GPU_PYTHON)' tools/gpu_check/bootstrap.py $(if $(WHEELS),--wheels '$(WHEELS)') \
 	  $(if $(MINUTES),--minutes '$(MINUTES)') $(ARGS)
 
 format: $(TEST_READY) ## format the code, mend what the linter can mend

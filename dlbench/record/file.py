@@ -18,6 +18,9 @@ import msgspec
 from dlbench.errors import DlbenchError
 from dlbench.record.schema import SCHEMA, Header, Line, Record
 
+_RETIRED_KINDS = frozenset({"gpu_tests"})
+"""Lines that earlier versions wrote and this one ignores."""
+
 
 class Writer:
     """Appends lines to a record; each is on disk before `write` returns.
@@ -109,10 +112,23 @@ def decoded_lines(path: Path, kinds: Any, what: str) -> Iterator[Any]:
                 except msgspec.MsgspecError as error:
                     if not line.endswith(b"\n"):
                         return
+                    if _is_retired(line):
+                        continue
                     told = f"{path}, line {number}: not a line of {what}: {error}"
                     raise DlbenchError(told) from None
     except OSError as error:
         raise DlbenchError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+class _Kind(msgspec.Struct):
+    kind: str
+
+
+def _is_retired(line: bytes) -> bool:
+    try:
+        return msgspec.json.decode(line, type=_Kind).kind in _RETIRED_KINDS
+    except msgspec.MsgspecError:
+        return False
 
 
 def read_record(path: Path) -> Record:

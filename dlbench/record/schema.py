@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from dlbench.gpu_tests import GpuTests
 from dlbench.record.case import Case, Configuration, Scenario
 from dlbench.record.facts import Environment, Surroundings
 
@@ -254,7 +253,7 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
 
 
 Measured = Process | Wait | Telemetry | Sampling | Peak | Training
-Line = Header | Resumed | Skip | Verification | Measured | GpuTests | End
+Line = Header | Resumed | Skip | Verification | Measured | End
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -9,8 +9,7 @@ from click.testing import CliRunner
 from dlbench.analyse.table import build
 from dlbench.cli import main
 from dlbench.errors import DlbenchError
-from dlbench.gpu_tests import GpuTests
-from dlbench.record.collection import named, read_records
+from dlbench.record.collection import read_records
 from dlbench.record.file import read_record
 from dlbench.record.schema import SCHEMA
 
@@ -89,14 +88,13 @@ def test_a_report_on_different_suites_does_not_say_that_they_are_different(make,
     assert "different workloads" in note
 
 
-def test_what_the_tests_on_a_gpu_came_to_changes_no_row(make, one, tmp_path):
-    record = read_record(one)
-    tests = GpuTests(True, passed=1, failed=0, skipped=0)
-    beside = msgspec.structs.replace(record, lines=(tests, *record.lines))
-    with_tests, without = (build([("a", each)]).frame for each in (beside, record))
-    assert with_tests.equals(without)
+def test_a_line_with_the_results_of_gpu_tests_from_an_earlier_version_is_ignored(one, tmp_path):
     header, *lines = one.read_bytes().splitlines(keepends=True)
     path = tmp_path / "with.jsonl"
-    path.write_bytes(header + msgspec.json.encode(tests) + b"\n" + b"".join(lines))
-    assert beside == read_record(path)
-    assert [(str(path), beside)] == named(path)
+    path.write_bytes(
+        header + b'{"kind":"gpu_tests","finished":true,"passed":1}\n' + b"".join(lines)
+    )
+    assert read_record(one) == read_record(path)
+    path.write_bytes(header + b'{"kind":"gpu_trials"}\n')
+    with pytest.raises(DlbenchError, match="line 2: not a line of a dlbench record"):
+        read_record(path)

@@ -1,4 +1,4 @@
-"""The words of `python -m dlbench.gpu_check`, what it says meanwhile, and how it ends."""
+"""The command line of the GPU check: its options, its messages and its exit code."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from dlbench.cli.exit_codes import FAILED, INTERRUPTED, NOTHING, Root, exit_code
 from dlbench.cli.progress import progress
 from dlbench.errors import UsageError
 from dlbench.execute.probe import look_at
-from dlbench.gpu_check import files, slices
-from dlbench.gpu_check.parts import BASELINE, PARTS, Extent, Part, Planned, planned, with_gpu
-from dlbench.gpu_check.pytest_run import gpu_tests
-from dlbench.gpu_check.sanitizer import sanitized
-from dlbench.gpu_check.slices import Limit
-from dlbench.gpu_tests import GpuTests
 from dlbench.host.machine import look
 from dlbench.plan.backend_status import Found
 from dlbench.plan.cases import PRECISIONS
 from dlbench.record.schema import Machine, Record
 from dlbench.spec.decode import nearest
 from dlbench.text import one_line, plural
+from gpu_check import files, slices
+from gpu_check.gpu_tests import gpu_tests
+from gpu_check.parts import BASELINE, PARTS, Extent, Part, Planned, planned, with_gpu
+from gpu_check.sanitizer import sanitized
+from gpu_check.slices import Limit
 
 RESULTS = Path("docs/results")
 _TESTS_SHARE = 0.5
-"""Of a slice that the tests may take."""
+"""Of the time left in a slice, what the tests may take."""
 _LONGEST_S = 3600.0
 
 
@@ -55,7 +54,7 @@ _LONGEST_S = 3600.0
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.jsonl",
-    help="Begin or go on with this one.  [default: docs/results/<date>-<device>.jsonl]",
+    help="Start or resume this one.  [default: docs/results/<date>-<device>.jsonl]",
 )
 @click.option(
     "--part",
@@ -97,8 +96,8 @@ _LONGEST_S = 3600.0
     show_envvar=True,
     help="Time to wait, in each part, for a machine that others use.",
 )
-@click.option("--no-tests", is_flag=True, help="Leave the tests on the GPU out.")
-@click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--no-tests", is_flag=True, help="Skip the tests on the GPU.")
+@click.option("--plan", "only_plan", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(
     minutes: float | None,
@@ -112,9 +111,9 @@ def command(
     only_plan: bool,
     quiet: bool,
 ) -> int:
-    """Run the tests on this machine's GPU, measure the CPU against it, and leave one record.
+    """Run the tests on this machine's GPU, compare it with the CPU, and write one record.
 
-    What is missing in the record is done and nothing else, so the same words go on with it.
+    Only what is missing in the record is done, so the same command resumes it.
     """
     limit = Limit(None if minutes is None else 60 * minutes)
     machine = look()
@@ -138,19 +137,17 @@ def command(
         tell(line)
     if only_plan:
         return 0
-    known = files.tests_in(records)
-    news = None
-    if known is None and not no_tests and not slices.is_done(plan, records):
-        tests_s = _TESTS_SHARE * min(limit.left_s, _LONGEST_S)
-        news = sanitized(gpu_tests(Path.cwd(), tests_s), Path.cwd(), tests_s)
-        tell(news.sentence)
     interrupted = False
     try:
         with progress(sys.stderr, quiet=quiet) as observer:
-            slices.carry_out(plan, path, limit, machine, observer, news)
+            slices.carry_out(plan[:1], path, limit, machine, observer)
+        if not no_tests:
+            _test(path, limit)
+        with progress(sys.stderr, quiet=quiet) as observer:
+            slices.carry_out(plan, path, limit, machine, observer)
     except KeyboardInterrupt:
         interrupted = True
-    code = _conclude(path, plan, known or news)
+    code = _conclude(path, plan, with_tests=not no_tests)
     return INTERRUPTED if interrupted else code
 
 
@@ -158,32 +155,52 @@ def main() -> None:
     """The program."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
-    command(prog_name="python -m dlbench.gpu_check")
+    command(prog_name="make gpu-check")
 
 
-def _conclude(path: Path, plan: Sequence[Planned], tests: GpuTests | None) -> int:
-    """Writes the page, says how far it is and what to commit; the exit code."""
-    records = slices.records_in(path)
+def _test(path: Path, limit: Limit) -> None:
+    """Runs the tests that still have no result, within their share of the time, and keeps the results."""
+    before = tests = files.tests_of(path)
+    if not limit.leaves_time:
+        return
+    root, end = Path.cwd(), Limit(_TESTS_SHARE * min(limit.left_s, _LONGEST_S), reserve_s=0.0)
+    if not tests.finished:
+        tests = gpu_tests(root, end.left_s, tests)
+        files.keep_tests(path, tests)
+    if tests.finished and not tests.sanitizer and end.leaves_time:
+        tests = sanitized(tests, root, end.left_s)
+    if tests != before:
+        files.keep_tests(path, tests)
+        tell(tests.sentence)
+
+
+def _conclude(path: Path, plan: Sequence[Planned], *, with_tests: bool) -> int:
+    """Writes the page, says what remains and what to commit; the exit code."""
+    records, tests = slices.records_in(path), files.tests_of(path)
     if not records:
-        tell("nothing was measured yet; the same words begin again")
+        tell("nothing was measured; run the same command again to start")
         return NOTHING
     state = slices.state(plan, records)
     page = files.write_page(path, state.missing)
     statuses = [outcome.status for record in records for outcome in outcomes(record)]
-    if not slices.is_done(plan, records):
-        tell(f"{plural(state.missing, 'case')} missing yet; the same words go on with {path}")
+    remaining = [plural(state.missing, "case")] if not slices.is_done(plan, records) else []
+    if with_tests and tests.results and not tests.finished:
+        remaining.append("some tests")
+    if remaining:
+        tell(f"{' and '.join(remaining)} remaining; run the same command to resume {path}")
     else:
         tell(f"complete: {plural(state.settled, 'case')}")
-        tell(f"to commit: {path} {page}")
-        tell("and a reading of them: docs/results/README.md says where it belongs")
-    code = exit_code(statuses)
-    return FAILED if tests is not None and tests.failed else code
+    written = [path, page, *path.parent.glob(f"{path.stem}{files.TESTS}")]
+    tell(f"to commit: {' '.join(map(str, written))}")
+    if not remaining:
+        tell("and a reading of them: see docs/results/README.md")
+    return FAILED if tests.problems else exit_code(statuses)
 
 
 def _list(plan: Sequence[Planned], records: Sequence[Record]) -> Iterator[str]:
     for each in plan:
         state = slices.state([each], records)
-        lacking = f", {state.missing} missing" if state.missing else ", complete"
+        lacking = f", {state.missing} remaining" if state.missing else ", complete"
         yield f"  {each.part.label}: {plural(len(each.cases), 'case')}{lacking}"
 
 
@@ -205,3 +222,7 @@ def _part(word: str) -> Part:
     if precision not in PRECISIONS:
         raise UsageError(f"--part {word!r}: {nearest(precision, PRECISIONS)}")
     return Part(found[1], tuple(dict.fromkeys(map(int, found[2].split(",")))), precision)
+
+
+if __name__ == "__main__":
+    main()

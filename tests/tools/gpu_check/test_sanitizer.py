@@ -1,13 +1,13 @@
-"""What compute-sanitizer says of the kernels becomes part of what the tests on the GPU came to."""
+"""What compute-sanitizer finds in the kernels is added to the results of the tests on the GPU."""
 
 import os
 
 import pytest
 
-from dlbench.gpu_check.sanitizer import TESTS, sanitized
-from dlbench.gpu_tests import GpuTests
+from gpu_check.gpu_tests import GpuTests
+from gpu_check.sanitizer import TESTS, sanitized
 
-TOLD = GpuTests(True, passed=3, failed=0, skipped=0, seconds=1.0)
+TOLD = GpuTests({"a": "passed"}, finished=True)
 SMALL = """
 import os, pytest
 pytestmark = pytest.mark.gpu
@@ -42,7 +42,7 @@ def test_both_tools_run_the_recorded_launches_without_a_pool_of_memory(checkout)
         "compute-sanitizer: memcheck found nothing in 1 test; racecheck found nothing in 1 test."
         == (found.sanitizer)
     )
-    assert (3, 0, ()) == (found.passed, found.failed, found.problems)
+    assert TOLD.results == found.results
     assert found.sentence.endswith(found.sanitizer)
     asked = (root / "asked").read_text().splitlines()
     tools = ("memcheck", "racecheck")
@@ -52,28 +52,27 @@ def test_both_tools_run_the_recorded_launches_without_a_pool_of_memory(checkout)
 def test_what_a_tool_finds_is_a_failed_test(checkout):
     root = checkout(script='tool=$2; shift 4; "$@"; [ $tool = memcheck ] || exit 86')
     found = sanitized(TOLD, root, 60)
-    assert 1 == found.failed
-    assert ("compute-sanitizer: racecheck found errors, which it printed",) == found.problems
+    assert ["compute-sanitizer racecheck: failed: found errors, which it printed"] == found.problems
     assert "memcheck found nothing in 1 test; racecheck found errors" in found.sanitizer
 
 
 def test_a_test_that_fails_under_a_tool_is_told(checkout):
     found = sanitized(TOLD, checkout("assert False, 'other numbers'"), 60)
-    assert 2 == found.failed
-    assert "memcheck ran with 1 failed test" in found.problems[0]
+    assert 2 == len(found.problems)
+    assert "memcheck: failed: ran with 1 failed test" in found.problems[0]
     assert "other numbers" in found.problems[0]
 
 
 def test_tests_that_were_skipped_or_stopped_prove_nothing(checkout):
     found = sanitized(TOLD, checkout("pytest.skip('no compiler')"), 60)
-    assert (0, ()) == (found.failed, found.problems)
-    assert "memcheck says nothing: no test ran" in found.sanitizer
+    assert [] == found.problems
+    assert "memcheck has no result: no test ran" in found.sanitizer
 
 
 def test_a_tool_that_takes_too_long_is_stopped(checkout):
     found = sanitized(TOLD, checkout("import time; time.sleep(60)"), 5)
-    assert "memcheck says nothing: stopped after 2 s" in found.sanitizer
-    assert 0 == found.failed
+    assert "memcheck has no result: stopped after 2 s" in found.sanitizer
+    assert [] == found.problems
 
 
 def test_without_the_program_it_is_named(checkout, monkeypatch):
@@ -87,5 +86,5 @@ def test_a_checkout_without_such_kernels_and_tests_that_say_nothing_are_left_as_
     checkout, tmp_path
 ):
     assert TOLD == sanitized(TOLD, tmp_path, 60)
-    nothing = GpuTests(False, "pytest not installed")
+    nothing = GpuTests(reason="pytest not installed")
     assert nothing == sanitized(nothing, checkout(), 60)

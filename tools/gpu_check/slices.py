@@ -1,8 +1,8 @@
-"""A slice of a GPU check: as many parts of the record as fit a limit, beginning with what is missing.
+"""A slice of a GPU check: as many parts of the record as fit a time limit, beginning with what is missing.
 
-The end of a slice is the end that Ctrl-C makes: the runner closes the record's part, and at most the process that was
-being measured is measured again. Parts are done one after the other, so only the last record of the file can lack
-anything, and going on means appending.
+A slice ends as Ctrl-C would end it: the runner closes the record's part, and at most the process that was being
+measured is measured again. Parts are done one after the other, so only the last record of the file can be incomplete,
+and resuming means appending.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from typing import Literal
 from dlbench.errors import DlbenchError
 from dlbench.execute import resume, runner
 from dlbench.execute.events import Observer
-from dlbench.gpu_check.parts import Part, Planned
-from dlbench.gpu_tests import GpuTests
 from dlbench.record.collection import read_records
 from dlbench.record.file import Writer, read_lines
-from dlbench.record.schema import Case, End, Header, Line, Machine, Record, Resumed
+from dlbench.record.schema import End, Machine, Record
+from gpu_check.parts import Part, Planned
 
 RESERVE_S = 15.0
 """Kept at the end of a slice: workers are ended, the table is written."""
 LEAST_S = 20.0
-"""With less than this left, nothing is begun: a framework would be imported and thrown away."""
+"""With less than this left nothing is started: a framework would be imported for nothing."""
 _NOBODY_IS_SO_QUICK_S = 0.5
 
 Ended = Literal["complete", "limit"]
@@ -41,6 +40,7 @@ class Limit:
     Parameters
     ----------
     seconds : None for no limit.
+    reserve_s : kept at the end, for what must still be written then.
     clock : monotonic, in seconds.
     alarm : interrupts this process (KeyboardInterrupt) in so many seconds, 0 calling it off.
     """
@@ -50,10 +50,12 @@ class Limit:
         seconds: float | None,
         clock: Callable[[], float] = time.monotonic,
         alarm: Callable[[float], None] | None = None,
+        *,
+        reserve_s: float = RESERVE_S,
     ) -> None:
         self._clock = clock
         self._alarm = alarm or _alarm
-        self._end_s = math.inf if seconds is None else clock() + seconds - RESERVE_S
+        self._end_s = math.inf if seconds is None else clock() + seconds - reserve_s
 
     @property
     def left_s(self) -> float:
@@ -67,12 +69,12 @@ class Limit:
 
     @property
     def leaves_time(self) -> bool:
-        """Whether it is worth while to begin something."""
+        """Whether there is time to start something."""
         return self.left_s >= LEAST_S
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Whatever goes on within is interrupted when the time is up."""
+        """Interrupts what runs within when the time is up."""
         if self._end_s == math.inf:
             yield
             return
@@ -89,20 +91,18 @@ def carry_out(
     limit: Limit,
     machine: Machine,
     observer: Observer,
-    tests: GpuTests | None = None,
 ) -> Ended:
-    """Does of a plan what the record lacks, until all is there or the time is up.
+    """Runs what the record of a plan lacks, until it is complete or the time is up.
 
     Parameters
     ----------
-    path : the record; begun if it is not there.
+    path : the record; created if it is not there.
     machine : this one; the record must be of it.
-    observer : told what goes on.
-    tests : what the tests on the GPU came to, if that is news; goes into the record.
+    observer : receives progress.
 
     Raises
     ------
-    UsageError, DataError : something is not as it was when the record was begun, or a part cannot be run.
+    UsageError, DataError : something has changed since the record was started, or a part cannot be run.
     KeyboardInterrupt : as it comes; what was measured is kept.
     """
     for each in planned:
@@ -116,9 +116,7 @@ def carry_out(
         observer.message(each.part.label)
         try:
             with _appending(path) as writer, limit.kept():
-                told = _WithTests(observer, writer, tests)
-                end = _run(each, record, writer, told, machine)
-            tests = None if told.written else tests
+                end = _run(each, record, writer, observer, machine)
             if end.status == "interrupted":
                 raise KeyboardInterrupt
         except KeyboardInterrupt:
@@ -141,26 +139,26 @@ def records_in(path: Path) -> tuple[Record, ...]:
 
 
 def record_of(part: Part, records: Sequence[Record]) -> Record | None:
-    """The record of a part; None where it is yet to be begun."""
+    """The record of a part; None where it is not started."""
     return next((record for record in records if part.is_of(record.header)), None)
 
 
 def is_done(planned: Sequence[Planned], records: Sequence[Record]) -> bool:
-    """Whether `carry_out` would find nothing to do."""
+    """Whether nothing remains for `carry_out`."""
     own = [record_of(each.part, records) for each in planned]
     return all(record is not None and resume.is_complete(record) for record in own)
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """How far a check is: cases by whether there is nothing more to be learned about them."""
+    """How far a check is, in cases: `settled` need no further process, `missing` do."""
 
     settled: int
     missing: int
 
 
 def state(planned: Sequence[Planned], records: Sequence[Record]) -> State:
-    """How many cases of a plan are settled, and how many are missing or have a part of their rounds."""
+    """How many cases of a plan are settled, and how many lack some or all of their rounds."""
     missing = 0
     for each in planned:
         record = record_of(each.part, records)
@@ -170,13 +168,13 @@ def state(planned: Sequence[Planned], records: Sequence[Record]) -> State:
 
 
 def _check_last(path: Path, records: Sequence[Record], record: Record | None) -> None:
-    """Refuses to append behind a record that lacks something."""
+    """Refuses to append behind an incomplete record."""
     for other in records:
         beside = record is None or other is not records[-1]
         if beside and not resume.is_complete(other):
             raise DlbenchError(
-                f"{path}: its record of {other.header.suite} lacks something and cannot be gone on with here;"
-                " begin another file with --record FILE.jsonl"
+                f"{path}: the run of {other.header.suite} is incomplete and cannot be resumed here;"
+                " start a new file with --record FILE.jsonl"
             )
 
 
@@ -187,7 +185,7 @@ def _run(
         return runner.run(each.request, writer, observer)
     suite, cache_dir = each.request.suite, each.request.cache_dir
     request = resume.request_for(record, suite, machine, cache_dir)
-    # as of this call, not of the one that began it
+    # as asked for now, not when the record was started
     request = dataclasses.replace(request, patience_s=each.request.patience_s)
     return runner.resume(request, record, writer, observer)
 
@@ -209,26 +207,3 @@ def _alarm(seconds: float) -> None:
 
     signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-class _WithTests(Observer):
-    """Passes everything on, and writes what the tests came to as soon as a record has its first line."""
-
-    def __init__(self, observer: Observer, writer: Writer, tests: GpuTests | None) -> None:
-        self._observer, self._writer, self._tests = observer, writer, tests
-        self.written = False
-
-    def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
-        self._observer.planned(cases, estimate_s)
-
-    def phase(self, case: Case | None, round: int | None, phase: str) -> None:
-        self._observer.phase(case, round, phase)
-
-    def message(self, text: str) -> None:
-        self._observer.message(text)
-
-    def line(self, line: Line) -> None:
-        if isinstance(line, Header | Resumed) and self._tests is not None and not self.written:
-            self._writer.write(self._tests)
-            self.written = True
-        self._observer.line(line)

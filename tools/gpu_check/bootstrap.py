@@ -1,4 +1,4 @@
-"""Runs `dlbench.gpu_check` under a Python that has PyTorch or CuPy, but maybe not what dlbench needs, and no network.
+"""Runs the GPU check under a Python that has PyTorch or CuPy, but maybe not what dlbench needs, and no network.
 
 `make gpu-check` calls this. It changes nothing about that Python: what is missing comes from wheels that were carried
 along, into a folder of the checkout, and so does dlbench itself. It needs the standard library and pip only.
@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,10 +18,14 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "dlbench", "backends", "reports", "suites")
+FOR_TESTS = ("pytest", "hypothesis")
+NOT_NEEDED = ("pooch",)
+"""Dependencies of dlbench that the check does without: it downloads nothing."""
 USAGE = 2
 # prints those of its arguments, and of what they require in turn, that are not met, and where dlbench is, if anywhere
 LOOK = """\
@@ -52,9 +57,9 @@ class LookFailed(Exception):
 
 
 def main(words: list[str]) -> int:
-    """Brings what is missing, then runs the check; its exit code, or 2 with a sentence."""
+    """Installs what is missing, then runs the check; its exit code, or 2 with an error message."""
     began_s = time.monotonic()
-    reader = argparse.ArgumentParser(prog="tools/gpu_check.py", epilog="Further words go on.")
+    reader = argparse.ArgumentParser(prog="make gpu-check", epilog="Other arguments are passed on.")
     reader.add_argument("--wheels", type=Path, help="folder with wheels of what is missing")
     reader.add_argument("--minutes", type=float, help="stop cleanly within this time")
     reader.add_argument(
@@ -62,8 +67,11 @@ def main(words: list[str]) -> int:
     )
     given, rest = reader.parse_known_args(words)
     site = given.site.resolve() / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    paths = [str(site), str(ROOT / "tools"), os.environ.get("PYTHONPATH")]
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])),
+        # kernels that CuPy has compiled stay for the next slice
+        "CUPY_CACHE_DIR": os.environ.get("CUPY_CACHE_DIR", str(given.site.resolve() / "cupy")),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         # else the checkout's folder dlbench would hide the installed package, which is more
         "PYTHONSAFEPATH": "1",
     }
@@ -74,7 +82,7 @@ def main(words: list[str]) -> int:
     if trouble:
         print(f"error: {trouble}", file=sys.stderr)
         return USAGE
-    command = [sys.executable, "-m", "dlbench.gpu_check", *rest]
+    command = [sys.executable, "-m", "gpu_check.command", *rest]
     if given.minutes is not None:
         left = given.minutes - (time.monotonic() - began_s) / 60
         command += ["--minutes", f"{max(left, 0.01):.3f}"]
@@ -97,7 +105,7 @@ def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
     if importlib.util.find_spec("pip") is None:
         own = sys.executable
         return f"{own} has no pip: {own} -m ensurepip, or name another Python with PYTHON=…"
-    if found and (trouble := install([str(path) for path in found], site, environment)):
+    if trouble := install_missing(found, site, environment):
         return f"the wheels in {wheels} cannot be installed: {trouble}"
     missing, origin = look(requirements(), environment)
     is_ours = bool(origin) and Path(origin).resolve().is_relative_to(ROOT)
@@ -105,10 +113,10 @@ def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
     if builds:
         missing += look(requirements(to_build=True), environment)[0]
     if missing:
-        quoted = " ".join(map(shlex.quote, missing))
+        wanted = [*missing, *look(FOR_TESTS, environment)[0]]
         return (
             f"{sys.executable} lacks {', '.join(missing)}; where there is a network: "
-            f"{sys.executable} -m pip download --no-deps -d wheels {quoted}"
+            f"{sys.executable} -m pip download -d wheels {' '.join(map(shlex.quote, wanted))}"
             "; then here: make gpu-check WHEELS=wheels"
         )
     if not builds:
@@ -126,8 +134,34 @@ def bring(wheels: Path | None, site: Path, environment: dict[str, str]) -> str:
     return ""
 
 
+def install_missing(wheels: list[Path], site: Path, environment: dict[str, str]) -> str:
+    """Installs the wheels of packages that are not here, or not in a version that will do; what goes wrong, or nothing.
+
+    Raises
+    ------
+    LookFailed : as `look` does.
+    """
+    left = {path: package(path.name.partition("-")[0]) for path in wheels}
+    while left:
+        # again after each round: what was installed may need a later version of something else
+        missing = set(map(package, look([*requirements(), *left.values()], environment)[0]))
+        chosen = [path for path, name in left.items() if name in missing]
+        if not chosen:
+            break
+        if trouble := install([str(path) for path in chosen], site, environment):
+            return trouble
+        left = {path: name for path, name in left.items() if path not in chosen}
+    return ""
+
+
+def package(requirement: str) -> str:
+    """The normalised name of the package that a requirement names."""
+    name = re.match(r"[\w.-]+", requirement)
+    return re.sub(r"[-_.]+", "-", name[0] if name else requirement).lower()
+
+
 def stamp_of(wheels: list[Path]) -> str:
-    """Changes with any wheel and any file that dlbench is built from; a slice has no time to install them again."""
+    """Changes with any wheel and any file that dlbench is built from, so that they are installed only then."""
     files = [path for name in BUILT_FROM for path in (ROOT / name, *(ROOT / name).rglob("*"))]
     kept = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
     states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in kept + wheels]
@@ -135,12 +169,14 @@ def stamp_of(wheels: list[Path]) -> str:
 
 
 def requirements(*, to_build: bool = False) -> list[str]:
-    """What dlbench cannot do without, or cannot be built without, with bounds."""
+    """What the check needs, or what building dlbench needs, with bounds."""
     file = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    return list(file["build-system"]["requires"] if to_build else file["project"]["dependencies"])
+    if to_build:
+        return list(file["build-system"]["requires"])
+    return [each for each in file["project"]["dependencies"] if package(each) not in NOT_NEEDED]
 
 
-def look(requirements: list[str], environment: dict[str, str]) -> tuple[list[str], str]:
+def look(requirements: Iterable[str], environment: dict[str, str]) -> tuple[list[str], str]:
     """Which requirements are not met, and where dlbench is; empty without its backends.
 
     Raises

@@ -1,4 +1,4 @@
-"""Where a GPU check's record lies, which one is gone on with, and the page that is written beside it."""
+"""Where a GPU check keeps its record, which one it resumes, and the files beside it: the tests' results, a page."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 import dlbench
 from dlbench import plugins
 from dlbench.analyse.table import build
-from dlbench.gpu_check.parts import Planned
-from dlbench.gpu_check.slices import is_done, records_in
-from dlbench.gpu_tests import GpuTests
+from dlbench.errors import DlbenchError
 from dlbench.record import comparability
 from dlbench.record.collection import named
 from dlbench.record.schema import Machine, Record
+from dlbench.text import plural
+from gpu_check.gpu_tests import GpuTests
+from gpu_check.parts import Planned
+from gpu_check.slices import is_done, records_in
+
+TESTS = ".tests.json"
 
 
 def slug(description: str) -> str:
@@ -26,8 +32,8 @@ def slug(description: str) -> str:
 def choose(
     folder: Path, device: str, today: str, planned: Sequence[Planned], machine: Machine
 ) -> Path:
-    """The record to write: the newest of this device that lacks something and is of this machine and version, else
-    a new one of today, else today's own, which lacks nothing.
+    """The record to write: the newest incomplete one of this device, machine and version, else a new one of today,
+    else today's own, which is complete.
 
     Parameters
     ----------
@@ -48,25 +54,44 @@ def choose(
     return path
 
 
-def tests_in(records: Sequence[Record]) -> GpuTests | None:
-    """What the tests on the GPU came to, as the last such line of the records says; None without one."""
-    found = [line for record in records for line in record.lines if isinstance(line, GpuTests)]
-    return found[-1] if found else None
+def tests_of(path: Path) -> GpuTests:
+    """The results of the tests on the GPU that were kept beside a record; none where there are none.
+
+    Raises
+    ------
+    DlbenchError : the file holds something else.
+    """
+    file = path.with_suffix(TESTS)
+    if not file.exists():
+        return GpuTests()
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=GpuTests)
+    except msgspec.MsgspecError as error:
+        raise DlbenchError(f"{file}: not the results of a GPU check's tests: {error}") from None
+
+
+def keep_tests(path: Path, tests: GpuTests) -> None:
+    """Writes the tests' results beside a record."""
+    file = path.with_suffix(TESTS)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_suffix(".new")
+    beside.write_bytes(msgspec.json.format(msgspec.json.encode(tests)) + b"\n")
+    beside.replace(file)
 
 
 def write_page(path: Path, missing: int) -> Path:
-    """Writes the record's tables as Markdown beside it, with what the tests came to; gives that file.
+    """Writes the record's tables and the tests' results as Markdown beside it; gives that file.
 
     Parameters
     ----------
     missing : how many of its cases are still to be measured.
     """
     records = named(path)
-    tests = tests_in([record for _, record in records])
+    tests = tests_of(path)
     parts = [f"# {path.stem}", f"The record is [{path.name}]({path.name})."]
     if missing:
-        parts.append(f"**{missing} cases are missing yet.**")
-    if tests is not None:
+        parts.append(f"**Incomplete: {plural(missing, 'case')} remaining.**")
+    if tests.results or tests.reason:
         parts.append(tests.sentence)
         parts += [f"- {problem}" for problem in tests.problems]
     render = plugins.load_reporter("markdown")
@@ -76,7 +101,7 @@ def write_page(path: Path, missing: int) -> Path:
 
 
 def _is_of(machine: Machine, records: Sequence[Record]) -> bool:
-    """Whether records can be gone on with here; a file without any can."""
+    """Whether records can be resumed here; a file without any can."""
     return all(
         record.header.dlbench == dlbench.__version__
         and not comparability.machines(record.header.machine, machine)

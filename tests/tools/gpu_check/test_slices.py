@@ -17,8 +17,9 @@ from dlbench.execute import runner
 from dlbench.execute.events import Observer
 from dlbench.execute.probe import look_at
 from dlbench.execute.resume import is_complete
-from dlbench.gpu_check.parts import Extent, Part, planned
-from dlbench.gpu_check.slices import (
+from dlbench.record.schema import Process, Resumed, Skip, Verification
+from gpu_check.parts import Extent, Part, planned
+from gpu_check.slices import (
     LEAST_S,
     RESERVE_S,
     Limit,
@@ -27,13 +28,10 @@ from dlbench.gpu_check.slices import (
     records_in,
     state,
 )
-from dlbench.gpu_tests import GpuTests
-from dlbench.record.schema import Process, Resumed, Skip, Verification
 
-from .conftest import FIXTURES, MACHINE, STAND_IN, TINY, UUID
+from .conftest import FIXTURES, MACHINE, ROOT, STAND_IN, TINY, UUID
 
 ABSENT = "broken_adapters:NeedsAnotherMachine"
-TESTS = GpuTests(True, passed=3, failed=0, skipped=1)
 # nobody waits for a quiet machine in tests
 QUICK = Extent(rounds=1, seconds=0.02, patience_s=0.0)
 
@@ -71,7 +69,7 @@ def plan(tiny_file, cache_dir):
 def whole(plan, tmp_path_factory):
     """The records of a check without a limit."""
     path = tmp_path_factory.mktemp("whole") / "whole.jsonl"
-    assert "complete" == carry_out(plan, path, Limit(None), MACHINE, Observer(), TESTS)
+    assert "complete" == carry_out(plan, path, Limit(None), MACHINE, Observer())
     return records_in(path)
 
 
@@ -86,8 +84,6 @@ def facts(records):
                 found[("verification", line.case.configuration, line.status)] += 1
             case Process():
                 found[("process", line.case, line.round, line.status)] += 1
-            case GpuTests():
-                found["tests"] += 1
     return found
 
 
@@ -119,16 +115,16 @@ class Scripted(Observer):
 def test_slices_that_end_by_their_limit_add_up_to_the_whole_with_nothing_twice(
     plan, whole, tmp_path
 ):
-    path, slices, tests = tmp_path / "a.jsonl", 0, TESTS
+    path, slices = tmp_path / "a.jsonl", 0
     before = b""
     while True:
         slices += 1
         clock = Scripted(10.0)
-        ended = carry_out(plan, path, clock.limit(RESERVE_S + 45), MACHINE, clock, tests)
+        ended = carry_out(plan, path, clock.limit(RESERVE_S + 45), MACHINE, clock)
         assert [] == clock.late
         assert clock.rings_s is None
         assert path.read_bytes().startswith(before)
-        before, tests = path.read_bytes(), None
+        before = path.read_bytes()
         if ended == "complete":
             break
         assert not is_done(plan, records_in(path))
@@ -152,12 +148,6 @@ def test_nothing_is_begun_with_too_little_time_left(plan, tmp_path):
     assert "limit" == carry_out(plan, path, limit, MACHINE, clock)
     assert not path.exists()
     assert state(plan, records_in(path)).missing == sum(len(each.cases) for each in plan)
-
-
-def test_what_the_tests_came_to_stands_behind_the_first_header_and_nowhere_else(whole):
-    first, second = whole
-    assert TESTS == first.lines[0]
-    assert not any(isinstance(line, GpuTests) for line in second.lines)
 
 
 def test_the_alarm_ends_what_goes_on_in_time():
@@ -186,10 +176,10 @@ def test_a_check_that_was_killed_is_completed(plan, whole, tmp_path, tiny_file, 
     path = tmp_path / "a.jsonl"
     script = textwrap.dedent(f"""
         import sys
-        sys.path.insert(0, {str(FIXTURES)!r})
+        sys.path[:0] = {[str(FIXTURES), str(ROOT / "tools")]!r}
         from pathlib import Path
-        from dlbench.gpu_check.parts import Extent, Part, planned
-        from dlbench.gpu_check.slices import Limit, carry_out
+        from gpu_check.parts import Extent, Part, planned
+        from gpu_check.slices import Limit, carry_out
         from dlbench.execute.probe import look_at
         from dlbench.execute.events import Observer
         from dlbench.record.schema import Machine
@@ -211,7 +201,7 @@ def test_a_check_that_was_killed_is_completed(plan, whole, tmp_path, tiny_file, 
         os.kill(process.pid, signal.SIGKILL)
     before = path.read_bytes()
     kept = before[: before.rfind(b"\n") + 1]
-    assert "complete" == carry_out(plan, path, Limit(None), MACHINE, Observer(), TESTS)
+    assert "complete" == carry_out(plan, path, Limit(None), MACHINE, Observer())
     assert path.read_bytes().startswith(kept)
     records = records_in(path)
     assert facts(whole) == facts(records)
@@ -249,7 +239,7 @@ def test_nothing_is_put_behind_a_record_that_lacks_something(plan, tmp_path):
     path, clock = tmp_path / "a.jsonl", Scripted(10.0)
     assert "limit" == carry_out(plan[:1], path, clock.limit(RESERVE_S + 25), MACHINE, clock)
     before = path.read_bytes()
-    with pytest.raises(DlbenchError, match="begin another file"):
+    with pytest.raises(DlbenchError, match="cannot be resumed here; start a new file"):
         carry_out(plan[1:], path, Limit(None), MACHINE, Observer())
     assert before == path.read_bytes()
 

@@ -1,4 +1,4 @@
-"""`python -m dlbench.gpu_check` from outside: one sentence without a GPU, one record with all of it with one."""
+"""`python -m gpu_check.command` from outside: one sentence without a GPU, one record with all of it with one."""
 
 import json
 import re
@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from dlbench.gpu_check.files import choose, slug
-from dlbench.gpu_check.pytest_run import gpu_tests, marked, read_junit
-from dlbench.gpu_tests import GpuTests
 from dlbench.record.collection import read_records
 from dlbench.record.schema import Process, Telemetry
+from gpu_check.files import choose, slug
+from gpu_check.gpu_tests import gpu_tests, marked
 
 from .conftest import MACHINE, ROOT, STAND_IN
 
-CHECK = ("-P", "-m", "dlbench.gpu_check", "--backend", STAND_IN, "--part")
+CHECK = ("-P", "-m", "gpu_check.command", "--backend", STAND_IN, "--part")
 QUICK = ("--rounds", "1", "--seconds", "0.3")
 PASSING = """
 import pytest
@@ -55,13 +54,17 @@ def test_one_command_leaves_one_record_with_tests_cases_and_telemetry(place, roo
     today = datetime.now(UTC).date().isoformat()
     (record,) = root.glob("docs/results/*.jsonl")
     (page,) = root.glob("docs/results/*.md")
+    (tests,) = root.glob("docs/results/*.tests.json")
     assert f"{today}-gpu-11111111-aaaa" == record.stem == page.stem
-    assert f"to commit: docs/results/{record.name} docs/results/{page.name}" in told
-    first, second = read_records(record)
     assert (
-        GpuTests(True, passed=1, failed=0, skipped=1, seconds=first.lines[0].seconds)
-        == (first.lines[0])
+        f"to commit: docs/results/{record.name} docs/results/{page.name} docs/results/{tests.name}"
+        in told
     )
+    first, second = read_records(record)
+    assert {
+        "tests/test_some.py::test_that_passes": "passed",
+        "tests/test_some.py::test_that_is_skipped": "skipped",
+    } == json.loads(tests.read_text())["results"]
     for each, batches in ((first, {4}), (second, {8, 16})):
         lines = [line for line in each.lines if isinstance(line, Process)]
         rows = {(line.case.backend, line.case.device) for line in lines}
@@ -71,7 +74,7 @@ def test_one_command_leaves_one_record_with_tests_cases_and_telemetry(place, roo
     text = page.read_text("utf-8")
     assert "Tests on the GPU: 1 passed" in text
     assert 2 == text.count("### tiny ·")
-    assert "missing yet" not in text
+    assert "remaining" not in text
 
     # the same words find nothing to do
     before = record.read_bytes()
@@ -108,16 +111,18 @@ def test_a_limit_that_comes_first_leaves_a_page_that_says_what_is_missing(place,
         running.send_signal(signal.SIGTERM)
         _, told = running.communicate(timeout=60)
     assert 130 == running.returncode, told
-    (count,) = re.findall(r"^(\d) cases? missing yet; the same words go on", told, re.MULTILINE)
+    (count,) = re.findall(
+        r"^(\d) cases? remaining; run the same command to resume", told, re.MULTILINE
+    )
     (page,) = root.glob("docs/results/*.md")
-    assert f"**{count} case" in page.read_text("utf-8")
+    assert f"**Incomplete: {count} case" in page.read_text("utf-8")
     assert "complete: 4 cases" in place.run(*CHECK, *words)
-    assert "missing yet" not in page.read_text("utf-8")
+    assert "remaining" not in page.read_text("utf-8")
 
 
 def test_the_plan_alone_measures_nothing(place, tiny_file):
     told = place.run(*CHECK, f"{tiny_file}:4", "--plan")
-    assert "tiny at batch 4: 4 cases, 4 missing" in told
+    assert "tiny at batch 4: 4 cases, 4 remaining" in told
     assert not (place.folder / "docs").exists()
 
 
@@ -132,31 +137,53 @@ def test_only_files_with_the_marker_are_collected(root):
     assert "test_cuda_sessions.py" in [path.name for path in marked(ROOT)]
 
 
-def test_tests_that_outlast_their_time_are_stopped_and_those_that_are_through_count(root):
-    slow = PASSING + "def test_that_hangs():\n    import time; time.sleep(600)\n"
-    (root / "tests" / "test_some.py").write_text(slow)
-    found = gpu_tests(root, 4.0)
-    assert (False, "stopped after 4 s") == (found.finished, found.reason)
-    assert (1, 1) == (found.passed, found.skipped)
+def test_tests_that_are_stopped_are_continued_by_the_next_slice_and_none_runs_twice(root):
+    slow = PASSING + "def test_that_waits():\n    import time; time.sleep({})\n"
+    (root / "tests" / "test_some.py").write_text(slow.format(600))
+    first = gpu_tests(root, 8.0)
+    assert (False, "stopped after 8 s") == (first.finished, first.reason)
+    assert ["passed", "skipped"] == [*first.results.values()]
+    assert "1 passed, 0 failed, 1 skipped (incomplete: stopped after 8 s)" in first.sentence
+    hanging = gpu_tests(root, 8.0, first)
+    assert (True, "no test ended within 8 s") == (hanging.finished, hanging.reason)
+
+    (root / "tests" / "test_some.py").write_text(
+        slow.format(0).replace("def test_that_passes(): pass", "def test_that_passes(): 1 / 0")
+    )
+    last = gpu_tests(root, 60.0, first)
+    assert last.finished
+    assert ["passed", "skipped", "passed"] == [*last.results.values()]
+    assert "2 passed, 0 failed, 1 skipped." in last.sentence
+    assert last == gpu_tests(root, 60.0, last)
 
 
 def test_a_project_without_such_tests_says_so(tmp_path):
     (tmp_path / "tests").mkdir()
     found = gpu_tests(tmp_path, 4.0)
-    assert found.passed is None
-    assert "say nothing: there are no tests marked gpu" in found.sentence
-
-
-def test_failures_and_errors_are_named_with_their_first_line():
-    found = read_junit(
-        '<testsuites><testsuite><testcase classname="tests.a" name="one"/>'
-        '<testcase classname="tests.a" name="two"><failure message="assert 1 == 2&#10;more"/></testcase>'
-        '<testcase classname="tests.b" name="three"><error message="gone"/></testcase>'
-        '<testcase classname="tests.b" name="four"><skipped message="x"/></testcase>'
-        "</testsuite></testsuites>"
+    assert (
+        "No test was run on the GPU: no tests are marked gpu in the folder tests." == found.sentence
     )
-    assert (1, 2, 1) == (found.passed, found.failed, found.skipped)
-    assert ("tests.a::two: assert 1 == 2", "tests.b::three: gone") == found.problems
+    assert not found.finished
+
+
+def test_failures_and_errors_are_named_with_their_first_line(root):
+    broken = (
+        "import pytest\npytestmark = pytest.mark.gpu\ndef test_it(): raise ValueError('a\\nb')\n"
+    )
+    broken += "@pytest.fixture\ndef lost(): raise OSError('gone')\ndef test_other(lost): pass\n"
+    (root / "tests" / "test_some.py").write_text(broken)
+    (root / "tests" / "test_broken.py").write_text("import nowhere_to_be_found  # mark.gpu\n")
+    found = gpu_tests(root, 60.0)
+    assert "Tests on the GPU: 0 passed, 1 failed, 0 skipped." == found.sentence
+    assert [
+        "tests/test_broken.py: failed: E   ModuleNotFoundError: No module named 'nowhere_to_be_found'"
+    ] == found.problems
+    (root / "tests" / "test_broken.py").unlink()
+    found = gpu_tests(root, 60.0)
+    assert [
+        "tests/test_some.py::test_it: failed: ValueError: a",
+        "tests/test_some.py::test_other: failed: OSError: gone",
+    ] == found.problems
 
 
 def test_a_device_gives_the_record_its_name():

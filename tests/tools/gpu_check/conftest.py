@@ -12,7 +12,7 @@ from dlbench.contract import Device
 from dlbench.plan.backend_status import Found
 from dlbench.record.schema import Machine
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FIXTURES = ROOT / "tests" / "fixtures"
 UUID = "GPU-11111111-aaaa"
 SCENARIO = {
@@ -122,7 +122,7 @@ def place(nvml_stub, tmp_path):
         "DLBENCH_PATIENCE": "0",
         "LD_LIBRARY_PATH": str(nvml_stub["new"]),
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(FIXTURES),
+        "PYTHONPATH": os.pathsep.join([str(FIXTURES), str(ROOT / "tools")]),
         "STAND_IN_CUDA": UUID,
         "STAND_IN_STATE": str(tmp_path),
     }
