@@ -19,7 +19,7 @@ _WORD = 2**64
 _MAX_BELOW = 2**32
 
 
-def raw_bits(count: int, seed: int, *stream: str | int) -> NDArray[np.uint64]:
+def raw_bits(count: int, seed: int, *stream: str | int, start: int = 0) -> NDArray[np.uint64]:
     """Draw uniform 64-bit words (Philox 4x64, keyed by the seed and the stream's name).
 
     Parameters
@@ -27,14 +27,18 @@ def raw_bits(count: int, seed: int, *stream: str | int) -> NDArray[np.uint64]:
     count : how many words, 0 or more. The first n words do not depend on `count`.
     seed : any integer.
     stream : what the words are for; ``("a", 1)`` and ``("a1",)`` are unrelated streams.
+    start : how many words of the stream to pass over, without drawing them.
 
     Returns
     -------
     uint64 array of shape (count,).
     """
     generator = np.random.Philox(key=_key(seed, stream))
+    # it counts in steps of four words
+    generator.advance(start // 4)
+    skipped = start % 4
     # random_raw(1) gives an array but mypy sees "int or array": the size decides.
-    return np.asarray(generator.random_raw(count), dtype=np.uint64)
+    return np.asarray(generator.random_raw(skipped + count), dtype=np.uint64)[skipped:]
 
 
 def bits_at(positions: NDArray[np.integer], seed: int, *stream: str | int) -> NDArray[np.uint64]:

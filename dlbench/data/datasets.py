@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dlbench.data import cifar10, mnist, synthetic
 from dlbench.data.digits import read_digits, stratified_parts
-from dlbench.data.types import Dataset, Split, fingerprint
+from dlbench.data.types import Dataset, Drawn, Split, fingerprint
 from dlbench.errors import DataError, UsageError
 from dlbench.rng import permutation
 
@@ -25,15 +25,19 @@ _LINEAR_TRAIN, _LINEAR_HELD_OUT = 1_000, 200
 
 @dataclass(frozen=True)
 class _Kind:
-    """How one real data set is called, found, read, parted, and stood in for."""
+    """How one real data set is called, found, read, split, and what stands in for it.
+
+    `fingerprint` is the one of the stand-in's contents, as a test computes it: a run draws only what it uses.
+    """
 
     title: str
     find_and_read: Callable[[Sequence[Path]], tuple[Samples, Samples] | None]
     missing: Callable[[Sequence[Path]], str]
     subfolders: tuple[str, ...]
     validation_share: int
-    draw: Callable[[int, synthetic.Part, int], Samples]
+    stand_in: synthetic.StandIn
     sizes: tuple[int, int]
+    fingerprint: str
 
 
 def _read_mnist(folders: Sequence[Path]) -> tuple[Samples, Samples] | None:
@@ -53,8 +57,9 @@ _KINDS = {
         missing=mnist.missing_mnist,
         subfolders=("mnist", "MNIST/raw"),
         validation_share=12,
-        draw=synthetic.mnist_like,
+        stand_in=synthetic.MNIST,
         sizes=(60_000, 10_000),
+        fingerprint="2fd763298f6498fcf8aee193f8a8edcb863c4b5838a4a0c6b776822d321d2db6",
     ),
     "cifar10": _Kind(
         title="CIFAR-10",
@@ -62,8 +67,9 @@ _KINDS = {
         missing=cifar10.missing_cifar10,
         subfolders=("cifar10",),
         validation_share=10,
-        draw=synthetic.cifar10_like,
+        stand_in=synthetic.CIFAR10,
         sizes=(50_000, 10_000),
+        fingerprint="eeb800fdc154eff6545988dc6b885d00fbaa2d6754e2adf4240ae2c926c63f09",
     ),
 }
 
@@ -71,28 +77,19 @@ NAMES = ("mnist", "cifar10", "digits", "linear", "stand-in-mnist", "stand-in-cif
 """The names that `load_dataset` knows."""
 
 
-def load_dataset(
-    name: str,
-    *,
-    data_dir: Path | None,
-    cache_dir: Path,
-    seed: int = 0,
-    allow_stand_in: bool = True,
-) -> Dataset:
+def load_dataset(name: str, *, data_dir: Path | None, cache_dir: Path) -> Dataset:
     """Load a data set in its three parts.
 
     `mnist` and `cifar10` are taken from `data_dir` where one is given, which must then hold them;
-    else from `cache_dir`/<name>, where a fetch puts them; else a stand-in is drawn, and the
-    result's `source` says so. The parts of a data set are fixed: no seed moves a sample.
+    else from `cache_dir`/<name>, where a fetch puts them; else a stand-in takes their place, each
+    sample drawn where it is used, and the result's `source` says so. The parts of a data set are
+    fixed: no seed moves a sample.
 
     Parameters
     ----------
     name : one of `NAMES`.
     data_dir : a folder with files the user has, or None.
     cache_dir : the folder that fetched files are kept in; it need not exist.
-    seed : picks the contents of a stand-in or of `linear`, and nothing else. Results of different
-        seeds are results on different data; a run that varies its own seed leaves this one alone.
-    allow_stand_in : whether `mnist` and `cifar10` may be stood in for.
 
     Raises
     ------
@@ -106,16 +103,14 @@ def load_dataset(
         if dataset is not None:
             return dataset
         missing = f"no {kind.title} found: dlbench data fetch {name}"
-        if not allow_stand_in:
-            raise DataError(f"{missing}, or pass --data-dir with the folder of files you have")
-        return _draw_stand_in(name, kind, f"stand-in ({missing})", seed)
+        return _stand_in(name, kind, f"stand-in ({missing})")
     if name == "digits":
         return _load_digits()
     if name == "linear":
-        return _draw_linear(seed)
+        return _draw_linear()
     if name in NAMES:
         kind = _KINDS[name.removeprefix(_STAND_IN)]
-        return _draw_stand_in(name, kind, f"stand-in for {kind.title} (asked for by name)", seed)
+        return _stand_in(name, kind, f"stand-in for {kind.title} (asked for by name)")
     near = difflib.get_close_matches(name, NAMES, n=2) or NAMES
     raise UsageError(f"data set {name!r} is unknown, did you mean {' or '.join(near)}?")
 
@@ -142,7 +137,13 @@ def _load_real(name: str, kind: _Kind, data_dir: Path | None, cache_dir: Path) -
             f"images, expected at least {kind.validation_share} and 1"
         )
     counts = f"{len(images):,} training and {len(test_images):,} test images"
-    return _parted(name, kind, samples, f"{kind.title}, {origin}: {counts}", is_stand_in=False)
+    chosen, held = _held_out(kind, len(images))
+    (images, labels), test = samples
+    return _dataset(
+        name,
+        f"{kind.title}, {origin}: {counts}",
+        (Split(images[chosen], labels[chosen]), Split(images[held], labels[held]), Split(*test)),
+    )
 
 
 def _read_fetched(name: str, kind: _Kind, folder: Path) -> tuple[Samples, Samples] | None:
@@ -153,25 +154,24 @@ def _read_fetched(name: str, kind: _Kind, folder: Path) -> tuple[Samples, Sample
         raise DataError(f"{error}; to get it again: dlbench data fetch {name}") from error
 
 
-def _draw_stand_in(name: str, kind: _Kind, source: str, seed: int) -> Dataset:
-    train_count, test_count = kind.sizes
-    samples = kind.draw(train_count, "train", seed), kind.draw(test_count, "test", seed)
-    return _parted(name, kind, samples, source, is_stand_in=True)
+def _stand_in(name: str, kind: _Kind, source: str) -> Dataset:
+    def split(part: synthetic.Part, rows: NDArray[np.int64]) -> Split:
+        shape = (len(rows), *kind.stand_in.shape)
+        images = Drawn(shape, np.uint8, lambda i: kind.stand_in.images(rows[i], part))
+        labels = Drawn(shape[:1], np.int64, lambda i: kind.stand_in.labels(rows[i], part))
+        return Split(images, labels)
+
+    chosen, held = _held_out(kind, kind.sizes[0])
+    parts = (split("train", chosen), split("train", held), split("test", np.arange(kind.sizes[1])))
+    return _dataset(name, source, parts, is_stand_in=True, known=kind.fingerprint)
 
 
-def _parted(
-    name: str, kind: _Kind, samples: tuple[Samples, Samples], source: str, *, is_stand_in: bool
-) -> Dataset:
-    """Hold out the validation part of the training samples."""
-    (images, labels), (test_images, test_labels) = samples
-    held_out = len(images) // kind.validation_share
+def _held_out(kind: _Kind, samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of the training samples to train on, and which to validate with."""
+    held_out = samples // kind.validation_share
     # The last part of a fixed order, whatever the seed: runs must agree on what is held out.
-    order = permutation(len(images), 0, "validation", kind.title)
-    chosen, held = np.sort(order[:-held_out]), np.sort(order[-held_out:])
-    train = Split(images[chosen], labels[chosen])
-    validation = Split(images[held], labels[held])
-    test = Split(test_images, test_labels)
-    return _dataset(name, source, _CLASSES, (train, validation, test), is_stand_in=is_stand_in)
+    order = permutation(samples, 0, "validation", kind.title)
+    return np.sort(order[:-held_out]), np.sort(order[-held_out:])
 
 
 def _load_digits() -> Dataset:
@@ -180,28 +180,26 @@ def _load_digits() -> Dataset:
         Split(images[part], labels[part]) for part in stratified_parts(labels)
     )
     source = f"scikit-learn's digits: {len(images):,} real images, scaled to 28 x 28"
-    return _dataset("digits", source, _CLASSES, (train, validation, test), is_stand_in=False)
+    return _dataset("digits", source, (train, validation, test))
 
 
-def _draw_linear(seed: int) -> Dataset:
-    train = Split(*synthetic.linear_map(_LINEAR_TRAIN, "train", seed))
-    validation = Split(*synthetic.linear_map(_LINEAR_HELD_OUT, "validation", seed))
-    test = Split(*synthetic.linear_map(_LINEAR_HELD_OUT, "test", seed))
+def _draw_linear() -> Dataset:
+    train = Split(*synthetic.linear_map(_LINEAR_TRAIN, "train"))
+    validation = Split(*synthetic.linear_map(_LINEAR_HELD_OUT, "validation"))
+    test = Split(*synthetic.linear_map(_LINEAR_HELD_OUT, "test"))
     source = f"made-up linear map with noise: {len(train):,} training samples"
-    return _dataset("linear", source, 0, (train, validation, test), is_stand_in=True)
+    return _dataset("linear", source, (train, validation, test), classes=0, is_stand_in=True)
 
 
 def _dataset(
-    name: str, source: str, classes: int, parts: tuple[Split, Split, Split], *, is_stand_in: bool
+    name: str,
+    source: str,
+    parts: tuple[Split, Split, Split],
+    *,
+    classes: int = _CLASSES,
+    is_stand_in: bool = False,
+    known: str = "",
 ) -> Dataset:
-    train, validation, test = parts
     return Dataset(
-        name=name,
-        source=source,
-        fingerprint=fingerprint(*parts),
-        classes=classes,
-        train=train,
-        validation=validation,
-        test=test,
-        is_stand_in=is_stand_in,
+        name, source, known or fingerprint(*parts), classes, *parts, is_stand_in=is_stand_in
     )

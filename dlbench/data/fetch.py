@@ -1,65 +1,37 @@
-"""Getting MNIST and CIFAR-10 over a network that may be slow, broken, absent or lying.
-
-Mirrors are tried in turn; what one has delivered the next one completes. A file counts only when
-its SHA-256 is the known one, and appears under its name only then.
-"""
+"""Downloads MNIST and CIFAR-10: mirrors are tried in turn, and a file counts only with the known SHA-256."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import re
 import urllib.parse
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from dlbench.data.download import (
-    InterruptedTransferError,
-    Progress,
-    RefusedTransferError,
-    Transfer,
-    sha256_of,
-)
 from dlbench.errors import DataError, UsageError
 
-_TRIES_PER_MIRROR = 3
+Progress = Callable[[str, int, int | None], None]
+
+MAX_BYTES = 1 << 28
+_CHUNK_BYTES = 1 << 16
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file to fetch: its name, the same on every mirror, and its SHA-256 in hexadecimal."""
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Collection:
-    """The files of a data set and the folders (URLs that end in a slash) that have them all."""
+    """The files of a data set, as SHA-256 by name, and the mirrors: URLs of folders that hold all of them."""
 
-    files: tuple[RemoteFile, ...]
+    files: Mapping[str, str]
     mirrors: tuple[str, ...]
 
 
 COLLECTIONS = {
     "mnist": Collection(
-        files=(
-            RemoteFile(
-                "train-images-idx3-ubyte.gz",
-                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            ),
-            RemoteFile(
-                "train-labels-idx1-ubyte.gz",
-                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            ),
-            RemoteFile(
-                "t10k-images-idx3-ubyte.gz",
-                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            ),
-            RemoteFile(
-                "t10k-labels-idx1-ubyte.gz",
-                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-            ),
-        ),
+        files={
+            "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        },
         mirrors=(
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -67,12 +39,9 @@ COLLECTIONS = {
         ),
     ),
     "cifar10": Collection(
-        files=(
-            RemoteFile(
-                "cifar-10-binary.tar.gz",
-                "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-            ),
-        ),
+        files={
+            "cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+        },
         mirrors=(
             "https://www.cs.toronto.edu/~kriz/",
             "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/",
@@ -80,7 +49,7 @@ COLLECTIONS = {
         ),
     ),
 }
-"""What can be fetched, by the name of its data set."""
+"""What can be downloaded, by the name of its data set."""
 
 
 def fetch(
@@ -91,15 +60,17 @@ def fetch(
     on_progress: Progress | None = None,
     timeout_s: float = 30.0,
 ) -> list[Path]:
-    """Fetch a data set's files into `cache_dir`/<name>; those already there and sound are kept.
+    """Downloads a data set's files into `cache_dir`/<name>; those already there with the right SHA-256 are kept.
+
+    A file appears under its name only when it is complete.
 
     Parameters
     ----------
     name : `mnist` or `cifar10`.
-    cache_dir : the folder for fetched files, made where it is missing.
+    cache_dir : the folder for downloaded files, created where it is missing.
     mirrors : URLs of folders to try, in order, in place of the known ones.
     on_progress : called with (file name, bytes so far, bytes in all or None) as bytes arrive.
-    timeout_s : how long a connection may stay silent, in seconds, before the next mirror's turn.
+    timeout_s : how long a connection may stay silent, in seconds, before the next mirror is tried.
 
     Returns
     -------
@@ -108,93 +79,96 @@ def fetch(
     Raises
     ------
     UsageError : no such data set, or a mirror that is not an http or https URL.
-    DataError : no mirror delivered a sound file; the message lists what each one did. Or the
+    DataError : no mirror delivered a file with the right SHA-256; the message lists the reason of each. Or the
         folder cannot be written.
     """
     if name not in COLLECTIONS:
         raise UsageError(f"{name!r} cannot be fetched, expected {' or '.join(COLLECTIONS)}")
-    collection = COLLECTIONS[name]
-    return [
-        download(
-            file,
-            cache_dir / name,
-            mirrors=collection.mirrors if mirrors is None else mirrors,
-            on_progress=on_progress,
-            timeout_s=timeout_s,
-        )
-        for file in collection.files
-    ]
-
-
-def download(
-    file: RemoteFile,
-    folder: Path,
-    *,
-    mirrors: Sequence[str],
-    on_progress: Progress | None = None,
-    timeout_s: float = 30.0,
-) -> Path:
-    """Download one file into a folder, resuming what an earlier try left there.
-
-    Parameters and errors are those of `fetch`.
-
-    Returns
-    -------
-    The file's path; its SHA-256 has been checked.
-    """
-    urls = [_url(mirror, file) for mirror in mirrors]
-    target = folder / file.name
-    part = folder / f"{file.name}.part"
-    failures = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if sha256_of(target) == file.sha256:
-            return target
-        for url in urls:
-            failure = _complete(Transfer(url, part, on_progress, timeout_s), file.sha256)
-            if failure is None:
-                os.replace(part, target)
-                return target
-            failures.append(f"\n  {url}: {failure}")
-    except OSError as error:
-        # Network errors are failures by here, so this one is the disk's.
-        raise DataError(f"{error.filename or folder}: {error.strerror or error}") from error
-    raise DataError(
-        f"{file.name} could not be fetched; tried{''.join(failures) or ' no mirror'}\n"
-        "check the network (and https_proxy); or get the file on another machine and give the "
-        "folder it is in as --data-dir"
-    )
-
-
-def _complete(transfer: Transfer, sha256: str) -> str | None:
-    """Bring a transfer's .part file to the known sum; returns what went wrong, or None."""
-    part = transfer.part
-    failure = ""
-    for _ in range(_TRIES_PER_MIRROR):
-        resumed = part.exists()
-        # An earlier run may have been stopped between the last byte and the renaming.
-        if resumed and sha256_of(part) == sha256:
-            return None
+    collection, folder = COLLECTIONS[name], cache_dir / name
+    urls = [_folder_url(mirror) for mirror in mirrors or collection.mirrors]
+    paths = []
+    for file, sha256 in collection.files.items():
         try:
-            transfer.run()
-        except InterruptedTransferError as error:
-            failure = str(error)
-            continue
-        except RefusedTransferError as error:
-            return str(error)
-        found = sha256_of(part)
-        if found == sha256:
-            return None
-        part.unlink()
-        failure = f"SHA-256 {found}, expected {sha256}: deleted"
-        if not resumed:
-            break
-        # The bad bytes may be another mirror's: this one gets a try from the first byte.
-    return failure
+            failures = _download(file, sha256, folder, urls, on_progress, timeout_s)
+        except OSError as error:
+            # network errors are among the failures, so this one is the disk's
+            raise DataError(f"{error.filename or folder}: {error.strerror or error}") from error
+        if failures:
+            names = ", ".join(collection.files)
+            raise DataError(
+                f"{file} could not be downloaded; tried{''.join(failures)}\n"
+                f"check the network (and https_proxy); or download on another machine {names}"
+                f" and copy to {folder}, or to any folder that --data-dir then names"
+            )
+        paths.append(folder / file)
+    return paths
 
 
-def _url(mirror: str, file: RemoteFile) -> str:
+class _Bar:
+    """What pooch shows progress with: passes it on, and stops a server that sends without end."""
+
+    total = 0
+
+    def __init__(self, file: str, on_progress: Progress | None) -> None:
+        self._file, self._on_progress, self._done = file, on_progress, 0
+
+    def update(self, size_bytes: int) -> None:
+        """So many more bytes arrived; pooch counts the last chunk as a whole one."""
+        self._done += size_bytes
+        if self._done > MAX_BYTES + _CHUNK_BYTES:
+            raise ValueError(f"sent more than {MAX_BYTES} bytes")
+        if self._on_progress is not None:
+            done = min(self._done, self.total or self._done)
+            self._on_progress(self._file, done, self.total or None)
+
+    def reset(self) -> None:
+        """Counts from the start again."""
+        self._done = 0
+
+    def close(self) -> None:
+        """All bytes arrived."""
+
+
+def _download(
+    file: str,
+    sha256: str,
+    folder: Path,
+    urls: Sequence[str],
+    on_progress: Progress | None,
+    timeout_s: float,
+) -> list[str]:
+    """Has a file delivered by the first mirror that can; else why each could not."""
+    # only here: what downloads nothing starts without them
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("ERROR")
+    failures = []
+    for url in urls:
+        downloader = pooch.HTTPDownloader(
+            progressbar=_Bar(file, on_progress),
+            chunk_size=_CHUNK_BYTES,
+            timeout=timeout_s,
+            headers={"User-Agent": "dlbench", "Accept-Encoding": "identity"},
+        )
+        source = pooch.create(folder, url, registry={file: sha256})
+        try:
+            source.fetch(file, downloader=downloader)
+        except requests.Timeout:
+            reason = f"no answer within {timeout_s:g} s"
+        except requests.RequestException as error:
+            found = re.search(r"\[Errno -?\d+\] ([^'\"()]+)", str(error))
+            reason = found[1] if found else str(error)
+        except ValueError as error:
+            reason = str(error)
+        else:
+            return []
+        failures.append(f"\n  {url}{file}: {reason}")
+    return failures
+
+
+def _folder_url(mirror: str) -> str:
     parts = urllib.parse.urlsplit(mirror)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise UsageError(f"mirror {mirror!r} is no URL of a folder, expected https://…/")
-    return f"{mirror.rstrip('/')}/{file.name}"
+        raise UsageError(f"mirror {mirror!r} is not the URL of a folder, expected https://…/")
+    return f"{mirror.rstrip('/')}/"

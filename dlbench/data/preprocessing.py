@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.data.order import augment, normalise
+from dlbench.data.types import Drawn
 
 _CROP_PADDING = 4
 
@@ -45,7 +46,11 @@ class Recipe:
         )
 
     def training_inputs(
-        self, samples: npt.NDArray[Any], indices: npt.NDArray[np.int64], seed: int, epoch: int
+        self,
+        samples: npt.NDArray[Any] | Drawn,
+        indices: npt.NDArray[np.int64],
+        seed: int,
+        epoch: int,
     ) -> npt.NDArray[np.float32]:
         """Inputs of the training samples at `indices`, augmented where the recipe says so."""
         chosen = samples[indices]

@@ -8,7 +8,9 @@ so every machine has the same bits, and sample i is the same however many are as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Literal
 
@@ -21,7 +23,6 @@ from dlbench.data.rasterise import DISTANCE_PER_UNIT, Placement, distance_table,
 from dlbench.rng import integers, raw_bits
 
 Part = Literal["train", "validation", "test"]
-Samples = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 _CHUNK = 500
 _CLASSES = 10
@@ -31,37 +32,50 @@ _CANVASES = 64
 _CLUTTER_STROKES = 8
 
 
-def mnist_like(count: int, part: Part, seed: int = 0) -> Samples:
-    """Draw the first `count` digits of a part: bright strokes on black, as MNIST's are.
+@dataclasses.dataclass(frozen=True)
+class StandIn:
+    """Made-up images in place of a data set; every sample can be drawn alone.
 
-    Parameters
+    Attributes
     ----------
-    count : how many samples, 0 or more; MNIST has 60,000 to train on and 10,000 to test with.
-    part : each part is drawn on its own.
-    seed : another seed gives another data set, equally hard.
-
-    Returns
-    -------
-    images, uint8 count x 1 x 28 x 28, and labels, int64 (count,), 0 to 9.
+    name : of its random streams.
+    shape : C x H x W of an image.
     """
-    return _collect(_digits_chunk, (1, 28, 28), count, seed, "stand-in mnist", part)
 
+    name: str
+    shape: tuple[int, int, int]
+    _draw: Callable[[_Draws], NDArray[np.uint8]]
 
-def cifar10_like(count: int, part: Part, seed: int = 0) -> Samples:
-    """Draw the first `count` colour images of a part: a textured shape on a textured ground.
+    def images(self, rows: NDArray[np.int64], part: Part, seed: int = 0) -> NDArray[np.uint8]:
+        """Draw images of a part: uint8, rows x C x H x W.
 
-    The class is the shape; its colour hints at the class, as colours do in photographs.
+        Parameters
+        ----------
+        rows : numbers of samples, 0 or more.
+        part : each part is drawn on its own.
+        seed : another seed gives another data set, equally hard.
+        """
+        drawn = np.empty((len(rows), *self.shape), dtype=np.uint8)
+        for there, draws in self._chunks(rows, part, seed):
+            drawn[there] = self._draw(draws)
+        return drawn
 
-    Parameters
-    ----------
-    count : how many samples, 0 or more; CIFAR-10 has 50,000 to train on and 10,000 to test with.
-    part, seed : as for `mnist_like`.
+    def labels(self, rows: NDArray[np.int64], part: Part, seed: int = 0) -> NDArray[np.int64]:
+        """Draw the labels of the same samples: int64, 0 to 9."""
+        drawn = np.empty(len(rows), dtype=np.int64)
+        for there, draws in self._chunks(rows, part, seed):
+            drawn[there] = draws.labels()
+        return drawn
 
-    Returns
-    -------
-    images, uint8 count x 3 x 32 x 32, and labels, int64 (count,), 0 to 9.
-    """
-    return _collect(_shapes_chunk, (3, 32, 32), count, seed, "stand-in cifar10", part)
+    def _chunks(
+        self, rows: NDArray[np.int64], part: Part, seed: int
+    ) -> Iterator[tuple[NDArray[np.int64], _Draws]]:
+        """Which of the rows lie in each chunk, with their random numbers: a stream for each chunk keeps memory small,
+        and makes sample i depend on nothing else."""
+        chunks, within = np.divmod(rows, _CHUNK)
+        for chunk in np.unique(chunks):
+            there = np.flatnonzero(chunks == chunk)
+            yield there, _Draws(within[there], seed, f"stand-in {self.name}", part, int(chunk))
 
 
 def linear_map(
@@ -72,7 +86,7 @@ def linear_map(
     Parameters
     ----------
     count : how many samples, 0 or more.
-    part, seed : as for `mnist_like`; the map is the same for every part and differs by seed.
+    part, seed : as for `StandIn`; the map is the same for every part and differs by seed.
 
     Returns
     -------
@@ -91,46 +105,39 @@ def linear_map(
 
 
 class _Draws:
-    """The random numbers of one chunk, each by name, so that adding one changes no other."""
+    """The random numbers of some rows of a chunk, each by name, so that adding one changes no other."""
 
-    def __init__(self, seed: int, *stream: str | int) -> None:
+    def __init__(self, rows: NDArray[np.int64], seed: int, *stream: str | int) -> None:
+        self._rows = rows
         self._seed = seed
         self._stream = stream
 
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._rows)
+
+    def labels(self) -> NDArray[np.int64]:
+        """Draw the classes."""
+        return self.between(0, _CLASSES - 1, "label")
+
     def between(self, low: int, high: int, name: str, columns: int = 1) -> NDArray[np.int64]:
-        """Draw integers from low to high, both included: (chunk,) or (chunk, columns)."""
+        """Draw integers from low to high, both included: (rows,) or (rows, columns)."""
         drawn = integers(_CHUNK * columns, high - low + 1, self._seed, *self._stream, name) + low
-        return drawn if columns == 1 else drawn.reshape(_CHUNK, columns)
+        return drawn[self._rows] if columns == 1 else drawn.reshape(_CHUNK, columns)[self._rows]
 
-    def octets(self, shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
-        """Draw bytes, chunk x shape."""
-        count = _CHUNK * int(np.prod(shape))
-        words = raw_bits(-(-count // 8), self._seed, *self._stream, name)
+    def octets(self, shape: tuple[int, int, int] | tuple[int, int], name: str) -> NDArray[np.uint8]:
+        """Draw bytes, rows x shape; a row's are a multiple of 8."""
+        words = math.prod(shape) // 8
+        first = int(self._rows.min())
+        count = int(self._rows.max()) - first + 1
+        bits = raw_bits(count * words, self._seed, *self._stream, name, start=first * words)
         # The byte order is named, so that a big-endian machine cuts words into the same bytes.
-        return words.astype("<u8").view(np.uint8)[:count].reshape(_CHUNK, *shape)
+        return bits.astype("<u8").view(np.uint8).reshape(count, *shape)[self._rows - first]
 
 
-def _collect(
-    draw: Callable[[_Draws], Samples],
-    shape: tuple[int, ...],
-    count: int,
-    seed: int,
-    name: str,
-    part: Part,
-) -> Samples:
-    images = np.empty((count, *shape), dtype=np.uint8)
-    labels = np.empty(count, dtype=np.int64)
-    # Whole chunks from a stream each: memory stays small, and sample i depends on nothing else.
-    for start in range(0, count, _CHUNK):
-        taken = min(_CHUNK, count - start)
-        drawn, classes = draw(_Draws(seed, name, part, start // _CHUNK))
-        images[start : start + taken] = drawn[:taken]
-        labels[start : start + taken] = classes[:taken]
-    return images, labels
-
-
-def _digits_chunk(draws: _Draws) -> Samples:
-    labels = draws.between(0, _CLASSES - 1, "label")
+def _digits(draws: _Draws) -> NDArray[np.uint8]:
+    """Draw digits: bright strokes on black, as MNIST's are."""
+    labels = draws.labels()
     hand = draws.between(0, 1, "hand")
     placement = _placement(draws, turn=300, shear=300, widths=(900, 1300), shift=7, bend=256)
     distances = look_up(_digit_tables(), labels * 2 + hand, placement, 28)
@@ -141,16 +148,20 @@ def _digits_chunk(draws: _Draws) -> Samples:
     image -= (image * (noise & np.uint8(63)).astype(np.int16)) >> np.int16(8)
     specks = noise > 253
     image[specks] = 255
-    return image.astype(np.uint8)[:, None], labels
+    return image.astype(np.uint8)[:, None]
 
 
-def _shapes_chunk(draws: _Draws) -> Samples:
-    labels = draws.between(0, _CLASSES - 1, "label")
+def _shapes(draws: _Draws) -> NDArray[np.uint8]:
+    """Draw colour images: a textured shape on a textured ground.
+
+    The class is the shape; its colour hints at the class, as colours do in photographs.
+    """
+    labels = draws.labels()
     placement = _placement(draws, turn=400, shear=200, widths=(700, 1200), shift=10, bend=128)
     radii = np.array([radius for radius, _ in SHAPES], dtype=np.int64) * DISTANCE_PER_UNIT
     radius = radii[labels] + draws.between(0, 8, "radius")
     distances = look_up(_shape_tables(), labels, placement, 32)
-    cover = ink(distances, radius, np.full(_CHUNK, 127, dtype=np.int64))[:, None]
+    cover = ink(distances, radius, np.full(len(draws), 127, dtype=np.int64))[:, None]
 
     hue = (5 * draws.between(0, 255, "hue", columns=3) + 3 * _hues()[labels]) // 8
     front = _textured(draws, "front", hue)
@@ -162,11 +173,11 @@ def _shapes_chunk(draws: _Draws) -> Samples:
     front += back
     grain = draws.octets((3, 32, 32), "grain") & np.uint8(31)
     front += grain.astype(np.int16) - np.int16(16)
-    return np.clip(front, 0, 255).astype(np.uint8), labels
+    return np.clip(front, 0, 255).astype(np.uint8)
 
 
 def _textured(draws: _Draws, name: str, hue: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Fill images with one texture each around a colour (chunk x 3): chunk x 3 x 32 x 32."""
+    """Fill images with one texture each around a colour (rows x 3): rows x 3 x 32 x 32."""
     texture = _windows(_textures(), draws, 32, name).astype(np.int16) - np.int16(128)
     contrast = draws.between(16, 80, f"{name} contrast", columns=3).astype(np.int16)
     image = texture[:, None] * contrast[:, :, None, None]
@@ -192,7 +203,7 @@ def _placement(
 
 
 def _windows(canvases: NDArray[np.uint8], draws: _Draws, side: int, name: str) -> NDArray[np.uint8]:
-    """Cut a square from some canvas for each sample, anywhere: chunk x side x side."""
+    """Cut a square from some canvas for each sample, anywhere: rows x side x side."""
     windows = sliding_window_view(canvases, (side, side), axis=(1, 2))
     which = draws.between(0, len(canvases) - 1, f"{name} canvas")
     top = draws.between(0, _CANVAS - side, f"{name} top")
@@ -264,3 +275,7 @@ def _blotches(number: int) -> NDArray[np.int64]:
 def _hues() -> NDArray[np.int64]:
     """Return each class's favourite colour, 10 x 3, 0 to 255."""
     return integers(_CLASSES * 3, 256, 0, "hues").reshape(_CLASSES, 3)
+
+
+MNIST = StandIn("mnist", (1, 28, 28), _digits)
+CIFAR10 = StandIn("cifar10", (3, 32, 32), _shapes)

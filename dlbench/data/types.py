@@ -3,10 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+
+class Drawn:
+    """An array that is drawn where it is indexed: ``drawn[indices]`` costs what these rows cost.
+
+    Parameters
+    ----------
+    shape : as of the whole array.
+    dtype : of its elements.
+    draw : makes the rows with these numbers (in any order, each as often as it is named).
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        draw: Callable[[NDArray[np.int64]], NDArray[Any]],
+    ) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self._draw = draw
+
+    @property
+    def ndim(self) -> int:
+        """How many dimensions it has."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, key: NDArray[np.int64] | slice) -> NDArray[Any]:
+        """Draw the rows that an array's `key` means."""
+        rows = np.arange(len(self))[key]
+        return self._draw(rows.ravel()).reshape(*rows.shape, *self.shape[1:])
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Draw everything."""
+        return self[:].astype(dtype or self.dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,13 +59,15 @@ class Split:
     inputs : uint8 images N x C x H x W (0 to 255), or float32 features N x F.
     targets : int64 class numbers of shape (N,), or float32 values N x K.
 
+    Both are arrays, or are drawn where they are indexed.
+
     Raises
     ------
     ValueError : inputs and targets differ in number.
     """
 
-    inputs: NDArray[np.uint8] | NDArray[np.float32]
-    targets: NDArray[np.int64] | NDArray[np.float32]
+    inputs: NDArray[Any] | Drawn
+    targets: NDArray[Any] | Drawn
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
@@ -43,7 +86,7 @@ class Dataset:
     ----------
     name : the name it was asked for by, for example ``mnist``.
     source : one line for people: where the samples came from.
-    fingerprint : SHA-256 in hexadecimal over all contents, see `fingerprint`; results whose
+    fingerprint : SHA-256 in hexadecimal over all contents, as `fingerprint` has it; results whose
         fingerprints differ come from different data and are not compared.
     classes : number of classes, 0 for regression.
     train, validation, test : the parts.
@@ -71,7 +114,7 @@ def fingerprint(*splits: Split) -> str:
     """
     digest = hashlib.sha256()
     for split in splits:
-        for array in (split.inputs, split.targets):
+        for array in map(np.asarray, (split.inputs, split.targets)):
             little_endian = array.dtype.newbyteorder("<")
             digest.update(f"{little_endian.str}{array.shape};".encode("ascii"))
             digest.update(np.ascontiguousarray(array, dtype=little_endian).data)

@@ -15,7 +15,7 @@ import pytest
 
 from dlbench.contract import Plan
 from dlbench.data.order import normalise
-from dlbench.data.synthetic import mnist_like
+from dlbench.data.synthetic import MNIST
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights
 
@@ -132,7 +132,8 @@ def test_a_session_costs_what_its_framework_costs(benchmark, capsys, backend, sc
     suite = load_suite("cnn-mnist")
     workload = suite.workload
     weights = initial_weights(workload, 0)
-    images, labels = mnist_like(RESIDENT * BATCH, "train")
+    rows = np.arange(RESIDENT * BATCH)
+    images, labels = MNIST.images(rows, "train"), MNIST.labels(rows, "train")
     inputs = normalise(images, suite.data.mean, suite.data.std).reshape(RESIDENT, BATCH, 1, 28, 28)
     arrays = list(zip(inputs, labels.reshape(RESIDENT, BATCH), strict=True))
 

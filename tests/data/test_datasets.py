@@ -10,6 +10,7 @@ import pytest
 
 from dlbench.data import datasets, digits
 from dlbench.data.datasets import load_dataset
+from dlbench.data.synthetic import StandIn
 from dlbench.data.types import Dataset, Split, fingerprint
 from dlbench.errors import DataError, UsageError
 
@@ -31,18 +32,10 @@ def write_cifar(folder: Path) -> None:
         (folder / f"{name}.bin").write_bytes(bytes(4 * 3073))
 
 
-@pytest.fixture
-def small_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, kind in datasets._KINDS.items():
-        fields = {**vars(kind), "sizes": (600, 100)}
-        monkeypatch.setitem(datasets._KINDS, name, datasets._Kind(**fields))
-
-
 def sizes(dataset: Dataset) -> tuple[int, int, int]:
     return len(dataset.train), len(dataset.validation), len(dataset.test)
 
 
-@pytest.mark.usefixtures("small_stand_ins")
 def test_without_files_a_stand_in_says_what_it_is_and_how_to_get_the_real_set(
     tmp_path: Path,
 ) -> None:
@@ -50,18 +43,10 @@ def test_without_files_a_stand_in_says_what_it_is_and_how_to_get_the_real_set(
     assert dataset.is_stand_in
     assert dataset.source == "stand-in (no MNIST found: dlbench data fetch mnist)"
     assert dataset.name == "mnist"
-    assert sizes(dataset) == (550, 50, 100)
+    assert sizes(dataset) == (55_000, 5_000, 10_000)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_files_and_stand_ins_the_error_says_how_to_get_the_real_set(
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(DataError, match="dlbench data fetch cifar10, or pass --data-dir"):
-        load_dataset("cifar10", data_dir=None, cache_dir=tmp_path, allow_stand_in=False)
-
-
-@pytest.mark.usefixtures("small_stand_ins")
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_a_stand_in_by_name_is_the_one_that_stands_in(name: str, tmp_path: Path) -> None:
     write_mnist(tmp_path / "cache" / "mnist")
@@ -73,14 +58,37 @@ def test_a_stand_in_by_name_is_the_one_that_stands_in(name: str, tmp_path: Path)
     assert by_name.fingerprint == stand_in.fingerprint
 
 
-@pytest.mark.usefixtures("small_stand_ins")
-def test_stand_ins_of_other_seeds_are_other_data(tmp_path: Path) -> None:
-    first, again, other = (
-        load_dataset("stand-in-mnist", data_dir=None, cache_dir=tmp_path, seed=seed).fingerprint
-        for seed in (0, 0, 1)
-    )
-    assert first == again
-    assert first != other
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_the_fingerprint_of_a_stand_in_is_that_of_its_contents(name: str, tmp_path: Path) -> None:
+    dataset = load_dataset(f"stand-in-{name}", data_dir=None, cache_dir=tmp_path)
+    parts = (dataset.train, dataset.validation, dataset.test)
+    assert dataset.fingerprint == fingerprint(*parts)
+
+
+def test_a_stand_in_draws_only_the_samples_that_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def images(self: StandIn, rows: np.ndarray, part: str) -> np.ndarray:
+        drawn.append(len(rows))
+        return np.zeros((len(rows), *self.shape), np.uint8)
+
+    monkeypatch.setattr(StandIn, "images", images)
+    dataset = load_dataset("mnist", data_dir=None, cache_dir=tmp_path)
+    assert [] == drawn
+    rows = np.array([[5, 54_999], [0, 5]])
+    assert (2, 2, 1, 28, 28) == dataset.train.inputs[rows].shape
+    assert (2, 2) == dataset.train.targets[rows].shape
+    assert [4] == drawn
+
+
+def test_what_is_drawn_is_indexed_like_an_array(tmp_path: Path) -> None:
+    dataset = load_dataset("stand-in-mnist", data_dir=None, cache_dir=tmp_path)
+    whole = np.asarray(dataset.test.targets)
+    assert (10_000, np.int64) == (len(whole), whole.dtype)
+    for key in (slice(3, 900, 7), np.array([9_999, 4]), np.array([[1, 2], [2, 1]])):
+        assert np.array_equal(whole[key], dataset.test.targets[key])
 
 
 @pytest.mark.parametrize("folder", [".", "mnist", "MNIST/raw"])
@@ -128,13 +136,10 @@ def test_too_few_images_to_part_are_an_error(tmp_path: Path) -> None:
         load_dataset("mnist", data_dir=tmp_path, cache_dir=tmp_path)
 
 
-def test_the_validation_part_is_the_same_for_every_seed(tmp_path: Path) -> None:
+def test_training_and_validation_part_share_no_sample(tmp_path: Path) -> None:
     write_mnist(tmp_path)
-    first, second = (
-        load_dataset("mnist", data_dir=tmp_path, cache_dir=tmp_path, seed=seed) for seed in (0, 9)
-    )
-    assert first.fingerprint == second.fingerprint
-    whole = np.concatenate([first.train.inputs, first.validation.inputs])
+    dataset = load_dataset("mnist", data_dir=tmp_path, cache_dir=tmp_path)
+    whole = np.concatenate([dataset.train.inputs, dataset.validation.inputs])
     assert len({image.tobytes() for image in whole}) == 48
 
 

@@ -100,7 +100,7 @@ class Place:
             **options,
         )
 
-    def run(self, *words, expect=0, timeout=120):
+    def run(self, *words, expect=0, timeout=600):
         """What a Python program there says on stderr."""
         with self.start(*words) as process:
             _, told = process.communicate(timeout=timeout)

@@ -109,7 +109,7 @@ def test_a_limit_that_comes_first_leaves_a_page_that_says_what_is_missing(place,
             assert running.poll() is None
         # as a job that is cancelled
         running.send_signal(signal.SIGTERM)
-        _, told = running.communicate(timeout=60)
+        _, told = running.communicate(timeout=300)
     assert 130 == running.returncode, told
     (count,) = re.findall(
         r"^(\d) cases? remaining; run the same command to resume", told, re.MULTILINE
@@ -224,7 +224,7 @@ def test_the_tests_on_a_gpu_hold_where_a_gpu_is_what_it_says(place):
     # that two runs take as long to two percent is not to be asked of a machine that others use
     words = ("-m", "pytest", "-m", "gpu", "-q", "-rs", "-p", "no:cacheprovider", file)
     with place.start(*words, "-k", "not second_run") as process:
-        told, _ = process.communicate(timeout=120)
+        told, _ = process.communicate(timeout=600)
     assert 0 == process.returncode, told
     assert "5 passed, 1 skipped" in told, told
     assert "no device clock" in told
