@@ -21,9 +21,7 @@ UPWARD: dict[str, set[str]] = {
         "dlbench.telemetry.log",
         "dlbench.telemetry.nvml",
     },
-    "dlbench.record.schema": {"dlbench.gpu_tests"},
 }
-NOT_A_ROOM = ("dlbench.gpu_check", "dlbench.gpu_tests")
 
 MOST_MODULES = 15
 FULLER = {
@@ -39,7 +37,6 @@ NAMESAKES = {
     "conformance": "the command, and what it runs",
     "device": "where telemetry finds a device, and what the CuPy adapter knows of its own",
     "doctor": "the command, and what it tells of telemetry",
-    "files": "of a data set, and of a GPU check",
     "processes": "those on a GPU, and those that the NumPy adapter computes in",
     "schema": "the lines of a record, and those of a gate's record",
     "session": "a gate from begin to end, and the CuPy adapter's session",
@@ -75,7 +72,7 @@ def room(name):
 def between_rooms(modules):
     """Each import of the core from one room in another: importer, imported."""
     for module in core(modules):
-        if module.name == "dlbench" or within(module.name, NOT_A_ROOM):
+        if module.name == "dlbench":
             continue
         for name in sorted((module.imports & modules.keys()) - {"dlbench"}):
             if room(module.name) != room(name):
@@ -84,9 +81,7 @@ def between_rooms(modules):
 
 def test_every_module_of_the_core_lies_in_a_room_whose_place_is_known(modules):
     found = {m.name for m in core(modules)} - {"dlbench"}
-    assert set() == {name for name in found if not within(name, NOT_A_ROOM)} - {
-        name for name in found if room(name) in ROOMS
-    }
+    assert set() == {name for name in found if room(name) not in ROOMS}
 
 
 def test_a_room_imports_only_the_rooms_below_it(modules):
