@@ -9,6 +9,7 @@ import pytest
 
 from dlbench.errors import UsageError
 from dlbench.execute.runner import plan_run, run
+from dlbench.measure import timing
 from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import End, Peak, Process, Skip, Training, Verification
 
@@ -80,7 +81,7 @@ def test_train_and_infer_share_one_verification(whole):
 
 def test_the_matrix_product_rate_is_measured_in_the_same_run(whole):
     (peak,) = whole.of(Peak)
-    assert min(peak.flops_per_s) > 1e8
+    assert min(peak.flops_per_s) > 0
     assert 1 == peak.threads
 
 
@@ -107,14 +108,17 @@ def test_the_observer_hears_the_phases_of_every_worker(whole):
 def test_the_account_of_the_wall_time_adds_up(whole):
     end = whole.end
     assert sum(end.seconds.values()) == pytest.approx(end.wall_s, rel=0.01)
-    assert end.seconds["measured"] > 0.9
+    sampled_s = sum(sum(line.timings_ns) for line in whole.of(Process)) * 1e-9
+    assert end.seconds["measured"] >= sampled_s
     assert all(end.seconds[part] > 0 for part in ("import", "verify", "warm-up", "training"))
-    assert 0 < end.null_timing_ns < 100_000
+    assert 0 < end.null_timing_ns
 
 
 def test_the_sampling_time_is_shared_by_all_processes(whole):
-    sampled_s = [sum(line.timings_ns) * 1e-9 for line in whole.of(Process)]
-    assert all(0.05 < seconds <= 0.5 for seconds in sampled_s)
+    for process in whole.of(Process):
+        # after the process' share of 0.9 s come only the steps up to where the weights can be judged
+        in_time = process.timings_ns[: -timing.STEPS_TO_JUDGE]
+        assert sum(in_time) <= 0.9e9 / 6 or len(in_time) <= timing.MIN_TIMINGS
 
 
 def test_no_rounds_verify_and_time_nothing(request_for, carry_out):

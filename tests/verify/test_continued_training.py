@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import small
 from dlbench.backends.numpy import adapter
-from test_after import found
+from test_after_timing import found
 
 from dlbench.contract import Plan
 from dlbench.measure import timing
