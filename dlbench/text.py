@@ -1,6 +1,14 @@
-"""Small pieces of wording that progress, doctor and reports share."""
+"""Small pieces of wording that progress, doctor and reports share, and how figures are rounded for people.
+
+Rounding happens here and only here: tables hold full precision in SI units.
+"""
 
 from __future__ import annotations
+
+import math
+
+_UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+_HUGE = 1e12
 
 
 def one_line(text: str) -> str:
@@ -22,6 +30,72 @@ def plural(count: int, word: str) -> str:
     return f"{count:,} {word}{'es' if word.endswith('s') else 's'}"
 
 
+def listed(items: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *others, last = items
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def duration(seconds: float) -> str:
     """A time to wait, as exact as a person needs it: ``40 s``, ``3 min``."""
     return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def digits(value: float) -> str:
+    """At least three significant digits, no exponent, thousands grouped: ``0.0123``, ``19.8``,
+    ``3,232``."""
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "?"
+    if abs(value) >= _HUGE:
+        return f"{value:.0e}"
+    if value == 0:
+        return "0"
+    decimals = 2 - math.floor(math.log10(abs(value)))
+    rounded = round(value, decimals)
+    decimals = min(max(0, 2 - math.floor(math.log10(abs(rounded or value)))), 12)
+    return f"{rounded if decimals else value:,.{decimals}f}"
+
+
+def seconds(value_s: float | None, low_s: float | None = None, high_s: float | None = None) -> str:
+    """``19.8 ms``, or ``19.8 ms [19.6, 20.1]`` with the interval in the unit of the value; empty when unknown."""
+    if value_s is None:
+        return ""
+    unit, one = next((each for each in _UNITS if abs(value_s) >= each[1]), _UNITS[-1])
+    shown = f"{digits(value_s / one)} {unit}"
+    if low_s is None or high_s is None:
+        return shown
+    return f"{shown} [{digits(low_s / one)}, {digits(high_s / one)}]"
+
+
+def factor(value: float) -> str:
+    """A ratio with two decimals, or three digits where that says more."""
+    return f"{value:.2f}" if 0.1 <= value < 100 else digits(value)
+
+
+def times(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """``1.81× [1.78, 1.84]``, or without an interval where there is none; empty when unknown."""
+    if value is None:
+        return ""
+    interval = "" if low is None or high is None else f" [{factor(low)}, {factor(high)}]"
+    return f"{factor(value)}×{interval}"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage; one decimal below 10 %."""
+    return f"{100 * value:.0f} %" if value >= 0.0995 else f"{100 * value:.1f} %"
+
+
+def size(value_bytes: float) -> str:
+    """A number of bytes with three digits."""
+    for unit, one in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if value_bytes >= one:
+            return f"{digits(value_bytes / one)} {unit}"
+    return f"{value_bytes:.0f} B"
+
+
+def si(value: float) -> str:
+    """A number with three digits and the SI prefix of its unit: ``71.6 M`` for 71.6 million."""
+    for prefix, one in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= one:
+            return f"{digits(value / one)} {prefix}"
+    return f"{digits(value)} "

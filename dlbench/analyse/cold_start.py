@@ -13,30 +13,44 @@ from typing import Any
 
 import numpy as np
 
+from dlbench.analyse.columns import COLD_START, Column
 from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.speedup import baseline_of
 from dlbench.analyse.statistics import median, process_summary, ratio
 from dlbench.record.case import Case, find_baseline, without
 from dlbench.record.schema import Process
+from dlbench.text import seconds
 
-COLUMNS: Mapping[str, str] = {
-    "interpreter_s": "float64",
-    "import_s": "float64",
-    "device_start_s": "float64",
-    "build_s": "float64",
-    "compile_s": "float64",
-    "steps_until_steady": "float64",
-    "cold_start_s": "float64",
-    "cold_start_processes": "object",
-    "against": "object",
-    "payback": "object",
-    "payback_steps": "float64",
-    "payback_steps_low": "float64",
-    "payback_steps_high": "float64",
-    "payback_reason": "object",
-}
-"""Columns that the ledger adds to the table, and how pandas holds them. See `ColdStart` and `Payback`; `against`
-is the row (``torch:cpu/eager``) that the last five refer to."""
+
+def _steps(value: float) -> str:
+    """A number of steps, which a median over an even number of processes may halve."""
+    return "1 step" if value == 1 else f"{value:g} steps"
+
+
+def _part(name: str, title: str, priority: int) -> Column:
+    return Column(name, "float64", None, (COLD_START,), title, seconds, priority=priority)
+
+
+COLUMNS: tuple[Column, ...] = (
+    _part("interpreter_s", "interpreter", 12),
+    _part("import_s", "import", 40),
+    _part("device_start_s", "device start", 41),
+    _part("build_s", "build", 42),
+    _part("compile_s", "compile", 43),
+    Column(
+        "steps_until_steady", "float64", None, (COLD_START,), "steady after", _steps, priority=30
+    ),
+    _part("cold_start_s", "total", 60),
+    Column("cold_start_processes", sections=(COLD_START,), title="processes", priority=11),
+    Column("against"),
+    Column("payback"),
+    Column("payback_steps", "float64"),
+    Column("payback_steps_low", "float64"),
+    Column("payback_steps_high", "float64"),
+    Column("payback_reason"),
+)
+"""Columns that the ledger adds to the table. See `ColdStart` and `Payback`; `against` is the row (``torch:cpu/eager``)
+that the last five refer to."""
 
 _IN_A_ROW = 3
 _COLD_QUANTILE = 0.95
@@ -159,15 +173,15 @@ def payback(
     if not medians_s or not other_medians_s:
         return Payback("unknown", reason="a row has no step time")
     if cold_s is None or other_cold_s is None:
-        return Payback("unknown", reason="a row's start is unknown")
+        return Payback("unknown", reason="a cold start was not measured")
     extra_s = cold_s - other_cold_s
     other_s = median(list(other_medians_s.values()))
     faster = ratio(other_medians_s, medians_s)
     interval = faster.interval
     if interval is None:
-        return Payback("unknown", reason="one process says nothing about how far steps scatter")
+        return Payback("unknown", reason="a single process gives no confidence interval")
     if not interval.excludes(1.0):
-        return Payback("unknown", reason="the steps cannot be told apart")
+        return Payback("unknown", reason="no significant difference between the step times")
     shorter = faster.value > 1
     if extra_s == 0 or shorter == (extra_s < 0):
         return Payback("at once" if shorter else "never")
@@ -245,10 +259,10 @@ def check_against(against: str, cases: Sequence[Case]) -> None:
 
 def _parts(line: Process) -> dict[str, float] | None:
     """A process' beginning by part (s), ``steps``, and the ``total``."""
-    seconds = line.seconds
+    spent = line.seconds
     if line.first_step_ns is None or line.steady is False or not line.timings_ns:
         return None
-    if not {"interpreter", "import", "open"} <= seconds.keys():
+    if not {"interpreter", "import", "open"} <= spent.keys():
         return None
     early_ns = [line.first_step_ns, *line.warmup_ns]
     steps = steps_until_steady(early_ns, line.timings_ns)
@@ -256,6 +270,6 @@ def _parts(line: Process) -> dict[str, float] | None:
         return None
     first = [*early_ns, *line.timings_ns][:steps]
     compile_s = max(0.0, sum(first) * 1e-9 - steps * process_summary(line.timings_ns))
-    parts = {name: seconds[name] for name in ("interpreter", "import", "open")}
-    total = sum(parts.values()) + seconds.get("device", 0.0) + compile_s
+    parts = {name: spent[name] for name in ("interpreter", "import", "open")}
+    total = sum(parts.values()) + spent.get("device", 0.0) + compile_s
     return parts | {"compile": compile_s, "steps": float(steps), "total": total}

@@ -7,13 +7,11 @@ batch sizes is not known, so a crossover is a range and never a number.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import pandas as pd
-
-from dlbench.record.case import Case, case_of, without
+from dlbench.analyse.columns import Row
+from dlbench.record.case import Case, without
 
 Verdict = Literal["faster", "slower", "open", "none"]
 
@@ -82,45 +80,33 @@ class Crossover:
         return tuple(point for point in self.points if point.batch <= last)
 
 
-def crossovers(frame: pd.DataFrame) -> tuple[Crossover, ...]:
-    """The crossovers of one record's table (see `dlbench.analyse.table.COLUMNS`), in its order: of every row but the
+def crossovers(table: Sequence[Row]) -> tuple[Crossover, ...]:
+    """The crossovers of one record's table, in its order: of every row but the
     baseline's that was to be measured at several batch sizes. On the CPU, with a baseline there, copies make no
     second one."""
-    series: dict[tuple[Any, ...], list[tuple[Case, Mapping[str, Any]]]] = {}
-    on_host: dict[str, bool] = {}
-    for found in frame.to_dict("records"):
-        row = {str(name): value for name, value in found.items()}
-        case = case_of(row)
-        series.setdefault(without(case, "batch"), []).append((case, row))
-        on_host[case.row_name] = case.on_host
+    series: dict[tuple[Any, ...], list[Row]] = {}
+    for row in table:
+        series.setdefault(without(row.case, "batch"), []).append(row)
+    on_host = {row.case.row_name: row.case.on_host for row in table}
     return tuple(each for rows in series.values() for each in _of(rows, on_host))
 
 
 _SPEEDUPS = ("speedup", "speedup_with_copies")
 
 
-def _of(
-    rows: list[tuple[Case, Mapping[str, Any]]], on_host: Mapping[str, bool]
-) -> Iterable[Crossover]:
-    rows = sorted(rows, key=lambda row: row[0].batch)
-    first = rows[0][0]
-    baselines = {row["baseline"] for _, row in rows if isinstance(row["baseline"], str)}
-    if len({case.batch for case, _ in rows}) < 2 or len(baselines) != 1:
+def _of(rows: list[Row], on_host: Mapping[str, bool]) -> Iterable[Crossover]:
+    rows = sorted(rows, key=lambda row: row.case.batch)
+    first = rows[0].case
+    baselines = {row["baseline"] for row in rows if row["baseline"]}
+    if len({row.case.batch for row in rows}) < 2 or len(baselines) != 1:
         return
     (baseline,) = baselines
     if first.row_name == baseline:
         return
     for with_copies, name in zip((False, True), _SPEEDUPS, strict=True):
         points = tuple(
-            Point(
-                case.batch,
-                *(_known(row[column]) for column in (name, f"{name}_low", f"{name}_high")),
-            )
-            for case, row in rows
+            Point(row.case.batch, row[name], row[f"{name}_low"], row[f"{name}_high"])
+            for row in rows
         )
         if not with_copies or not first.on_host or not on_host[baseline]:
             yield Crossover(first, baseline, with_copies, points)
-
-
-def _known(value: Any) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)

@@ -6,31 +6,53 @@ soon as an environment variable says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
+from dlbench.analyse.columns import COPIES, Column, Row
 from dlbench.analyse.statistics import median, process_summary
 from dlbench.record.schema import Process
-
-COLUMNS: Mapping[str, str] = {
-    "device_name": "object",
-    "device_uuid": "object",
-    "tf32": "object",
-    "cudnn": "object",
-    "cudnn_benchmark": "object",
-    "device_s": "float64",
-    "peak_device_memory_bytes": "float64",
-}
-"""`device_s` is the median over processes of the median step by the device's own clock (s),
-`peak_device_memory_bytes` the most that the framework's own allocator had in use in any process."""
+from dlbench.text import seconds, size
 
 PEAK_MEMORY = "peak_device_memory_bytes"
 """The fact by which a session tells its allocator's peak (bytes)."""
 
 
+FACTS = ("tf32", "cudnn", "cudnn_benchmark")
+"""What sessions say of the arithmetic and the libraries behind it."""
+
+
+def _on_device(form: Callable[[float], str], name: str) -> Callable[[Row], str]:
+    """The text of a figure that only a device of its own has."""
+    return lambda row: "" if row.case.on_host or row[name] is None else form(row[name])
+
+
+COLUMNS: tuple[Column, ...] = (
+    *(Column(name) for name in FACTS),
+    Column(
+        "device_s",
+        "float64",
+        sections=(COPIES,),
+        title="device time",
+        show=_on_device(seconds, "device_s"),
+        priority=13,
+    ),
+    Column(
+        PEAK_MEMORY,
+        "float64",
+        sections=(COPIES,),
+        title="peak device memory",
+        show=_on_device(size, PEAK_MEMORY),
+        priority=12,
+    ),
+)
+"""`device_s` is the median over processes of the median step by the device's own clock (s), the peak the most that the
+framework's own allocator had in use in any process."""
+
+
 def device_cells(processes: Sequence[Process]) -> dict[str, str | float]:
     """The cells of a row from the processes that measured it; what none of them saw is left out."""
     cells: dict[str, str | float] = {}
-    for name in ("device_name", "device_uuid", "tf32", "cudnn", "cudnn_benchmark"):
+    for name in ("device_name", "device_uuid", *FACTS):
         seen = dict.fromkeys(str(_observed(line, name)) for line in processes)
         seen.pop("None", None)
         if seen:

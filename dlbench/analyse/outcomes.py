@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlbench.analyse.device_columns import device_cells
 from dlbench.analyse.disturbance import Key, Watched, judge, key, watched
 from dlbench.analyse.statistics import median, process_summary
 from dlbench.record.schema import (
@@ -75,7 +74,6 @@ class Outcome:
     final_loss : mean loss of the last epoch's steps. test_accuracy : share of right answers on the
         test part.
     epochs : length of the training that these two come from.
-    device : what was observed of the device; see `dlbench.analyse.device_columns`.
     processes : those that the figures are of. beside : what was sampled beside them.
     disturbed, disturbance : whether the machine was disturbed while these figures were taken, None when it was
         not watched; and by what. See `dlbench.analyse.disturbance`.
@@ -97,7 +95,6 @@ class Outcome:
     final_loss: float | None = None
     test_accuracy: float | None = None
     epochs: int | None = None
-    device: dict[str, str | float] = dataclasses.field(default_factory=dict)
     processes: tuple[Process, ...] = dataclasses.field(default=(), repr=False)
     beside: tuple[Telemetry, ...] = dataclasses.field(default=(), repr=False)
     disturbed: bool | None = None
@@ -224,7 +221,6 @@ def _with_figures(
         final_loss=_last_epoch_loss(training) if training else None,
         test_accuracy=training.test_accuracy if training else None,
         epochs=training.epochs if training else None,
-        device=device_cells(timed),
     )
 
 

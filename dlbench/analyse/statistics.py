@@ -106,11 +106,17 @@ def case_estimate(process_medians_s: Sequence[float]) -> Estimate:
     value = median(process_medians_s)
     if len(logs) < 2:
         return Estimate(value, None, len(logs))
-    interval = _student(logs)[0] if len(logs) < LEAST_FOR_ORDER else _order_interval(logs)
+    interval = (
+        _student(CONFIDENCE, logs)[0] if len(logs) < LEAST_FOR_ORDER else _order_interval(logs)
+    )
     return Estimate(value, interval.including(value), len(logs))
 
 
-def ratio(numerator_s: Mapping[_Round, float], denominator_s: Mapping[_Round, float]) -> Estimate:
+def ratio(
+    numerator_s: Mapping[_Round, float],
+    denominator_s: Mapping[_Round, float],
+    confidence: float = CONFIDENCE,
+) -> Estimate:
     """How many times as long the numerator takes, from process medians (s) by round.
 
     The point estimate is the ratio of the two medians. Equal keys stand for processes that ran close together
@@ -123,13 +129,15 @@ def ratio(numerator_s: Mapping[_Round, float], denominator_s: Mapping[_Round, fl
     ValueError : a side without a process, or a median that is not a positive number.
     """
     if numerator_s.keys() != denominator_s.keys():
-        return unpaired_ratio(list(numerator_s.values()), list(denominator_s.values()))
+        return unpaired_ratio(list(numerator_s.values()), list(denominator_s.values()), confidence)
     upper, lower = list(numerator_s.values()), [denominator_s[each] for each in numerator_s]
     logs = [one - other for one, other in zip(*map(_logarithms, (upper, lower)), strict=True)]
-    return _estimate(median(upper) / median(lower), logs)
+    return _estimate(median(upper) / median(lower), confidence, logs)
 
 
-def unpaired_ratio(numerator_s: Sequence[float], denominator_s: Sequence[float]) -> Estimate:
+def unpaired_ratio(
+    numerator_s: Sequence[float], denominator_s: Sequence[float], confidence: float = CONFIDENCE
+) -> Estimate:
     """How many times as long the numerator takes, from process medians (s) that did not run together.
 
     The interval and the p-value are those of Welch's test for the difference of two means of logarithms (Welch
@@ -141,7 +149,7 @@ def unpaired_ratio(numerator_s: Sequence[float], denominator_s: Sequence[float])
     ValueError : a side without a process, or a median that is not a positive number.
     """
     upper, lower = _logarithms(numerator_s), _logarithms(denominator_s)
-    return _estimate(median(numerator_s) / median(denominator_s), upper, lower)
+    return _estimate(median(numerator_s) / median(denominator_s), confidence, upper, lower)
 
 
 def _logarithms(values: Sequence[float]) -> list[float]:
@@ -175,16 +183,18 @@ def _ranks(count: int) -> tuple[int, float, float]:
     return rank, float(covered[rank - 1]), float(covered[rank])
 
 
-def _estimate(value: float, *logs: Sequence[float]) -> Estimate:
+def _estimate(value: float, confidence: float, *logs: Sequence[float]) -> Estimate:
     """A ratio with the interval and the p-value of one test, of the mean of logarithms or the difference of two."""
     processes = min(map(len, logs))
     if processes < 2:
         return Estimate(value, None, processes)
-    interval, p_value = _student(*logs)
+    interval, p_value = _student(confidence, *logs)
     return Estimate(value, interval.including(value), processes, p_value)
 
 
-def _student(logs: Sequence[float], others: Sequence[float] = ()) -> tuple[Interval, float]:
+def _student(
+    confidence: float, logs: Sequence[float], others: Sequence[float] = ()
+) -> tuple[Interval, float]:
     """Student's t test of the mean of logarithms, or Welch's of the difference of two means: the interval, taken
     back by exp, and the two-sided p-value.
 
@@ -205,7 +215,7 @@ def _student(logs: Sequence[float], others: Sequence[float] = ()) -> tuple[Inter
         (each / total) ** 2 / (len(side) - 1)
         for side, each in zip(sides, squared_errors, strict=True)
     )
-    half = error * float(stdtrit(degrees, 0.5 + CONFIDENCE / 2))
+    half = error * float(stdtrit(degrees, 0.5 + confidence / 2))
     interval = Interval(_exp(centre - half), _exp(centre + half))
     return interval, 2 * float(stdtr(degrees, -abs(centre) / error))
 

@@ -11,77 +11,22 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, Protocol
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dlbench.analyse import cold_start as ledger
-from dlbench.analyse import device_columns
+from dlbench.analyse import device_columns, telemetry_columns
+from dlbench.analyse.case_columns import COLUMNS, Seen
+from dlbench.analyse.columns import Column, Row
 from dlbench.analyse.outcomes import WORST_FIRST, Outcome, outcomes
 from dlbench.analyse.self_check import SelfMeasurement, self_measurement
-from dlbench.analyse.speedup import BASELINE, Bases, baseline_of, bounds
-from dlbench.analyse.statistics import case_estimate, median
-from dlbench.data.datasets import NAMES
+from dlbench.analyse.speedup import BASELINE, Bases, baseline_of
+from dlbench.analyse.statistics import median
 from dlbench.record import comparability
-from dlbench.record.case import AXES, Baseline, Case, case_of, columns, find_baseline
-from dlbench.record.schema import Data, End, Header, Peak, Record
-from dlbench.telemetry import columns as telemetry
-from dlbench.text import plural
+from dlbench.record.case import Baseline, find_baseline
+from dlbench.record.schema import End, Header, Peak, Record
 
-COLUMNS: Mapping[str, str] = {
-    **{axis.name: "int64" if axis.type is int else "object" for axis in AXES},
-    "version": "object",
-    "data": "object",
-    "seed": "int64",
-    "status": "object",
-    "verified": "object",
-    "reason": "object",
-    "median_s": "float64",
-    "ci_low_s": "float64",
-    "ci_high_s": "float64",
-    "interval_over": "object",
-    "samples_per_s": "float64",
-    "speedup": "float64",
-    "speedup_low": "float64",
-    "speedup_high": "float64",
-    "baseline": "object",
-    "with_copies_s": "float64",
-    "with_copies_low_s": "float64",
-    "with_copies_high_s": "float64",
-    "speedup_with_copies": "float64",
-    "speedup_with_copies_low": "float64",
-    "speedup_with_copies_high": "float64",
-    "share_of_peak": "float64",
-    "first_step_s": "float64",
-    "upload_s": "float64",
-    "download_s": "float64",
-    "disturbed": "object",
-    "disturbance": "object",
-    "max_relative_error": "float64",
-    "ambiguous_branches": "object",
-    "epochs": "object",
-    "final_loss": "float64",
-    "test_accuracy": "float64",
-    **telemetry.COLUMNS,
-    **device_columns.COLUMNS,
-    "python": "object",
-    "packages_digest": "object",
-    "remedy": "object",
-    "record": "object",
-}
-"""Columns of the table and how pandas holds them; what is unknown is NaN or None, never 0.
-
-Times ending in ``_s`` are seconds. `median_s` is the median of the processes' median step times,
-`ci_low_s` to `ci_high_s` its 95 % interval over `interval_over`, `speedup` the baseline's median /
-the row's, `share_of_peak` the achieved floating-point rate / that of a matrix product on this
-machine's CPU (CPU rows only), `first_step_s` the first step of a process with any compilation,
-`upload_s` and `download_s` the copies of a batch in and of a step's result out, `with_copies_s` a
-step with both, one after the other (on the CPU the step alone), and `speedup_with_copies` the ratio
-of those. `disturbed` says whether the machine was disturbed while the figures were taken (None: not
-watched), `disturbance` by what. `max_relative_error` is error / scale, the worst of all checks. The
-device's own columns are those of `dlbench.analyse.device_columns` and `dlbench.telemetry.columns`; `python` and
-`packages_digest` are its workers' environment.
-"""
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +37,9 @@ class Run:
     ----------
     path : where the record is, as the user named it.
     header : its first line.
-    frame : its rows; see `COLUMNS`.
+    outcomes : what became of its cases, in the order of the header.
+    rows : the same as rows of the table, ranked.
+    columns : those that the rows have.
     peak_flops_per_s : the median matrix-product rate by number of threads.
     end : how it ended; None when it was cut off.
     parts : in how many runs it was written; more than one when it was resumed.
@@ -103,7 +50,9 @@ class Run:
 
     path: str
     header: Header
-    frame: pd.DataFrame
+    outcomes: tuple[Outcome, ...]
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
     peak_flops_per_s: Mapping[int, float]
     end: End | None
     record: Record
@@ -128,12 +77,25 @@ class Report:
     cold_start: bool = False
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of its rows."""
+        return COLUMNS + ledger.COLUMNS if self.cold_start else COLUMNS
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
         """The rows of all records, in the order in which these were given."""
-        return (
-            pd.concat([run.frame for run in self.runs], ignore_index=True)
-            if self.runs
-            else _frame([])
+        return tuple(row for run in self.runs for row in run.rows)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame with a column for each of `columns`."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                column.name: pd.Series([row[column.name] for row in self.rows], dtype=column.dtype)
+                for column in self.columns
+            }
         )
 
 
@@ -177,56 +139,42 @@ def build(
         find_baseline(baseline, cases)
     if cold_start is not None and cold_start.against is not None:
         ledger.check_against(cold_start.against, cases)
-    name = baseline_of(baseline, cases).name
-    runs = tuple(
-        Run(
-            path=path,
-            header=record.header,
-            frame=rows(record, PurePath(path).name, baseline, cold_start),
-            baseline=baseline_of(baseline, record.header.cases),
-            peak_flops_per_s=_peaks(record),
-            end=record.end,
-            record=record,
-            parts=record.parts,
-            itself=self_measurement(record),
-        )
-        for path, record in records
-    )
+    runs = tuple(_run(path, record, baseline, cold_start) for path, record in records)
     notes = (*_notes(runs), *_environment_notes(runs), *_baseline_notes(runs))
-    return Report(runs, notes, name, cold_start is not None)
+    return Report(runs, notes, baseline_of(baseline, cases).name, cold_start is not None)
 
 
-def rows(
-    record: Record,
-    name: str = "",
-    baseline: str | None = None,
-    cold_start: ColdStart | None = None,
-) -> pd.DataFrame:
-    """The table of one record: see `COLUMNS`. `name` is what the column ``record`` says.
-
-    Rows are grouped by scenario (training first) and device, and sorted by batch and speed there,
-    those without a figure beneath. Only rows with the status ``ok`` have figures and can be the
-    baseline.
-    """
-    found = outcomes(record)
-    bases = Bases(found, baseline_of(baseline, [outcome.case for outcome in found]))
-    peaks = _peaks(record)
+def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart | None) -> Run:
+    """One record. Rows are grouped by scenario (training first) and device, and sorted by batch and speed there,
+    those without a figure beneath. Only rows with the status ``ok`` have figures and can be the baseline."""
+    found = tuple(outcomes(record))
+    base, peaks = baseline_of(baseline, [outcome.case for outcome in found]), _peaks(record)
+    bases = Bases(found, base)
     entries = ledger.Ledger(found, cold_start.against) if cold_start else None
-    table = []
+    columns = COLUMNS + ledger.COLUMNS if entries else COLUMNS
+    rows = []
     for outcome in sorted(found, key=_rank):
-        row = _row(outcome, record.header, bases, peaks, name)
-        seen = telemetry.cells(outcome.case, outcome.processes, outcome.beside)
+        sampled = telemetry_columns.cells(outcome.case, outcome.processes, outcome.beside)
+        cells = bases.cells(outcome) | device_columns.device_cells(outcome.processes)
         # the driver's own name of a device goes before the framework's
-        row |= {key: cell for key, cell in seen.items() if cell is not None}
-        table.append(row | entries.cells(outcome) if entries else row)
-    return _frame(table, {**COLUMNS, **ledger.COLUMNS} if entries else COLUMNS)
-
-
-def data_name(data: Data) -> str:
-    """The name of the data that was used, which is not the name of what a stand-in stands in
-    for."""
-    stand_in = f"stand-in-{data.name}"
-    return stand_in if data.stand_in and stand_in in NAMES else data.name
+        cells |= {name: cell for name, cell in sampled.items() if cell is not None}
+        cells |= entries.cells(outcome) if entries else {}
+        seen = Seen(outcome, record.header, PurePath(path).name, peaks, cells)
+        values = {column.name: column.of(seen) for column in columns}
+        rows.append(Row(outcome.case, outcome, values))
+    return Run(
+        path=path,
+        header=record.header,
+        outcomes=found,
+        rows=tuple(rows),
+        columns=columns,
+        peak_flops_per_s=peaks,
+        end=record.end,
+        record=record,
+        baseline=base,
+        parts=record.parts,
+        itself=self_measurement(record),
+    )
 
 
 def _rank(outcome: Outcome) -> tuple[str, bool, str, bool, int, int, float, str]:
@@ -246,69 +194,6 @@ def _rank(outcome: Outcome) -> tuple[str, bool, str, bool, int, int, float, str]
     )
 
 
-def _row(
-    outcome: Outcome,
-    header: Header,
-    bases: Bases,
-    peaks: Mapping[int, float],
-    name: str,
-) -> dict[str, Any]:
-    case = outcome.case
-    row: dict[str, Any] = (
-        columns(case)
-        | {
-            "version": outcome.version,
-            "data": data_name(header.data),
-            "seed": header.seed,
-            "status": outcome.status,
-            "verified": outcome.verified,
-            "reason": outcome.reason,
-            "remedy": outcome.remedy,
-            "disturbed": outcome.disturbed,
-            "disturbance": outcome.disturbance or None,
-            "first_step_s": outcome.first_step_s,
-            "upload_s": outcome.upload_s,
-            "download_s": outcome.download_s,
-            "max_relative_error": outcome.max_relative_error,
-            "ambiguous_branches": outcome.ambiguous_branches,
-            "epochs": outcome.epochs,
-            "final_loss": outcome.final_loss,
-            "test_accuracy": outcome.test_accuracy,
-            "record": name,
-        }
-        | outcome.device
-    )
-    if environment := header.environments.get(case.backend):
-        row |= {
-            "python": environment.python,
-            "packages_digest": environment.packages_digest,
-        }
-    if outcome.medians_s:
-        estimate = case_estimate(list(outcome.medians_s.values()))
-        samples_per_s = case.batch / estimate.value
-        row |= {
-            "median_s": estimate.value,
-            "interval_over": plural(estimate.processes, "process"),
-            "samples_per_s": samples_per_s,
-            "share_of_peak": _share(case, header, samples_per_s, peaks),
-        } | bounds(estimate, "ci_low_s", "ci_high_s")
-    if outcome.with_copies_s:
-        estimate = case_estimate(list(outcome.with_copies_s.values()))
-        row |= {"with_copies_s": estimate.value}
-        row |= bounds(estimate, "with_copies_low_s", "with_copies_high_s")
-    return row | bases.cells(outcome)
-
-
-def _share(
-    case: Case, header: Header, samples_per_s: float, peaks: Mapping[int, float]
-) -> float | None:
-    flops = header.training_flops if case.scenario == "train" else header.forward_flops
-    peak = peaks.get(case.threads)
-    if not case.on_host or not peak or not flops:
-        return None
-    return flops * samples_per_s / peak
-
-
 def _peaks(record: Record) -> dict[int, float]:
     """Median of all matrix-product rates (FLOP/s) by number of threads."""
     rates: dict[int, list[float]] = {}
@@ -316,17 +201,6 @@ def _peaks(record: Record) -> dict[int, float]:
         if isinstance(line, Peak):
             rates.setdefault(line.threads, []).extend(line.flops_per_s)
     return {threads: median(found) for threads, found in rates.items() if found}
-
-
-def _frame(
-    given: Sequence[Mapping[str, Any]], columns: Mapping[str, str] = COLUMNS
-) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            column: pd.Series([row.get(column) for row in given], dtype=kind)
-            for column, kind in columns.items()
-        }
-    )
 
 
 def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -382,8 +256,8 @@ def _within_suites(runs: Sequence[Run], question: Callable[[Header], str]) -> li
 def _baseline_notes(runs: Sequence[Run]) -> Iterator[str]:
     """Why a column of speed-ups is empty although the baseline is among the rows."""
     for run in runs:
-        cases = map(case_of, run.frame.to_dict("records"))
-        base = run.frame[[run.baseline.has(case) for case in cases]]
-        if len(base) and base["median_s"].isna().all() and run.frame["median_s"].notna().any():
-            status = str(base["status"].iloc[0]).replace("_", " ")
+        base = [row for row in run.rows if run.baseline.has(row.case)]
+        figures = [row["median_s"] is not None for row in base]
+        if base and not any(figures) and any(row["median_s"] is not None for row in run.rows):
+            status = base[0]["status"].replace("_", " ")
             yield f"{run.name}: no speed-ups, since the baseline {run.baseline.name} has no figures ({status})"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dlbench.history.series import Series
 from dlbench.history.store import Change, Point
+from dlbench.text import seconds
 
 from ..run import words
 
-INTERVALS = "[ ] 95 % interval over the processes of a record"
-NOT_SEARCHED = "change points were not looked for: pip install 'dlbench[history]'"
+INTERVALS = "[ ] 95 % confidence interval over the processes of a record"
+NOT_SEARCHED = "no change-point detection: pip install 'dlbench[history]'"
 
 
 def moment(created: str) -> str:
@@ -19,8 +20,7 @@ def moment(created: str) -> str:
 def median(point: Point) -> str:
     """``19.8 ms [19.6, 20.1]``; empty without a figure."""
     row = point.row
-    cells = {"median_s": row.median_s, "ci_low_s": row.low_s, "ci_high_s": row.high_s}
-    return words.median(cells)
+    return seconds(row.median_s, row.low_s, row.high_s)
 
 
 def trouble(point: Point) -> str:
@@ -46,7 +46,7 @@ def reason(change: Change) -> str:
 
 def sentence(found: Change) -> str:
     """A change point as a sentence."""
-    before, after = words.seconds(found.before_s), words.seconds(found.after_s)
+    before, after = seconds(found.before_s), seconds(found.after_s)
     return (
         f"→ from {moment(found.created)} on {change(found)}: {before} before, {after} since;"
         f" {reason(found)}"

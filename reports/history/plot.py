@@ -9,8 +9,8 @@ from typing import Any
 
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.history.series import History, Series
+from dlbench.text import seconds
 
-from ..run import words
 from . import format as say
 
 MOST = 12
@@ -78,7 +78,7 @@ def _draw(axes: Any, series: Series) -> None:
             color=colour,
             elinewidth=0.8,
             linestyle="none",
-            label="median of a record, 95 % interval" if counts else "does not count",
+            label="median of a record, 95 % confidence interval" if counts else "does not count",
         )
     failed = [p for p in series.points if p.row.median_s is None and p.row.status != "skipped"]
     if failed:
@@ -106,7 +106,7 @@ def _draw(axes: Any, series: Series) -> None:
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.seconds(float(value))))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds(float(value))))
     axes.set_ylabel("median step")
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

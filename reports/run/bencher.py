@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 
+from dlbench.analyse.columns import Row
 from dlbench.analyse.table import Report
 
-from . import words
 from .github_action_benchmark import series
 
 
@@ -19,12 +19,12 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     several = len(report.runs) > 1
     whole = {
         series(row, several): {"latency": _metric(row)}
-        for row in words.rows_of(report)
+        for row in report.rows
         if row["median_s"] is not None
     }
     return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _metric(row: words.Row) -> dict[str, float]:
+def _metric(row: Row) -> dict[str, float]:
     values = {"value": "median_s", "lower_value": "ci_low_s", "upper_value": "ci_high_s"}
     return {name: 1e9 * row[column] for name, column in values.items() if row[column] is not None}

@@ -1,117 +1,162 @@
-"""What a table says, in sentences: who is faster, by how much, and from which batch size on.
+"""What a table says, in sentences: who is the fastest, by how much, and from which batch size on.
 
-A difference is only stated where the interval excludes 1.
+A difference is only stated where intervals that hold for all rows compared together exclude 1
+(`dlbench.analyse.ranking`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dlbench.analyse.columns import Row
 from dlbench.analyse.crossover import crossovers
+from dlbench.analyse.ranking import rank, simultaneous
+from dlbench.analyse.statistics import Estimate, ratio
 from dlbench.analyse.table import Report, Run
-from dlbench.record.case import HOST, Case, case_of
-from dlbench.text import plural
+from dlbench.record.case import AXES, Case, values
+from dlbench.text import factor, listed, plural, times
 
-from . import sweep, words
+from . import sweep
 
-_NAMES = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "cupy": "CuPy"}
+_SAME = tuple(axis for axis in AXES if axis.baseline != "any")
+"""In which rows that are compared are alike."""
 
 
-def readings(report: Report) -> list[str]:
-    """The fastest verified row of each kind of device against the baseline; of a sweep over batch sizes, from
-    which on each row of another kind of device than the baseline's is faster, or each where there is none."""
+def conclusions(report: Report) -> list[str]:
+    """Of each kind of device the fastest verified row and how it stands against the baseline; of a sweep over batch
+    sizes, from which on each row of another kind of device than the baseline's is faster, or each where there is
+    none."""
     sentences: list[str] = []
     for run in report.runs:
         prefix = f"{run.name}: " if len(report.runs) > 1 else ""
-        found = list(_crossovers(run)) or list(_readings(run))
+        found = list(_crossovers(run)) or list(_fastest(run))
         sentences += [f"→ {prefix}{sentence}" for sentence in found]
     return sentences
 
 
 def _crossovers(run: Run) -> Iterator[str]:
-    found = crossovers(run.frame)
+    found = crossovers(run.rows)
     if not found:
         return
     base = run.baseline.cases[0]
     chosen = [each for each in found if each.case.device_kind != base.device_kind] or found
+    told = _Told([each.case for each in found], run)
     for each in chosen:
-        ours, theirs = (
-            f"{_name(case.backend)} on {_place(case.device, run)}" for case in (each.case, base)
+        ours, theirs = (f"{told.who(case)} on {told.where(case)}" for case in (each.case, base))
+        what = f"{ours} {_verb(each.case.scenario)} faster than {theirs}"
+        yield f"{'With the copies, ' * each.with_copies}{what} {sweep.sentence(each)}."
+
+
+def _fastest(run: Run) -> Iterator[str]:
+    rows = {row.case: row for row in run.rows if row["speedup"] is not None}
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for case, row in rows.items():
+        groups.setdefault((*values(case, _SAME), case.device_kind), []).append(row)
+    for group in groups.values():
+        base = run.baseline.of(group[0].case)
+        if base in rows and [row.case for row in group] != [base]:
+            yield from _of_group(group, rows[base], _Told(list(rows), run))
+
+
+def _of_group(group: Sequence[Row], base: Row, told: _Told) -> Iterator[str]:
+    """Rows on one kind of device under the same circumstances, of which the baseline may be one."""
+    ranking = rank([row.outcome.medians_s for row in group])
+    contenders = [group[index] for index in ranking.contenders]
+    if len(contenders) > 1:
+        yield told.alike(contenders, len(group))
+    confidence = simultaneous(len(group) - (base in group))
+    if base not in contenders:
+        yield told.against(contenders[0], base, _ratio(base, contenders[0], confidence))
+    elif contenders == [base]:
+        second = group[ranking.order[1]]
+        yield told.against(base, second, _ratio(second, base, confidence), ", the next fastest")
+
+
+def _ratio(slower: Row, faster: Row, confidence: float) -> Estimate:
+    return ratio(slower.outcome.medians_s, faster.outcome.medians_s, confidence)
+
+
+class _Told:
+    """Says of cases what tells them apart, and nothing else."""
+
+    def __init__(self, cases: Sequence[Case], run: Run) -> None:
+        self._run = run
+        self._several = {
+            axis.name: len({getattr(case, axis.name) for case in cases}) > 1 for axis in AXES
+        }
+        self._modes: dict[tuple[str, str], set[str]] = {}
+        for case in cases:
+            self._modes.setdefault((case.backend, case.device), set()).add(case.mode)
+
+    def alike(self, contenders: Sequence[Row], compared: int) -> str:
+        """That several may be the fastest."""
+        first, second = contenders[:2]
+        names = listed([self.who(row.case) for row in contenders])
+        estimate = _ratio(second, first, simultaneous(compared - 1))
+        fastest = ", the fastest" if compared > len(contenders) else ""
+        where = ", ".join([first["scenario"], *self._which(first.case), self.where(first.case)])
+        if estimate.interval is None:
+            return (
+                f"{names}{fastest} ({where}): no interval from a single process each, "
+                f"{times(estimate.value)}."
+            )
+        if len(contenders) > 2:
+            return f"no significant difference between {names}{fastest} ({where})."
+        shown = times(estimate.value, estimate.interval.low, estimate.interval.high)
+        return f"no significant difference between {names}{fastest} ({where}): {shown}."
+
+    def against(self, faster: Row, slower: Row, seen: Estimate, remark: str = "") -> str:
+        """How two rows compare; on the same device that is named once."""
+        here, there = (f" on {self.where(row.case)}" for row in (faster, slower))
+        closing = there if here == there else ""
+        here, there = ("", "") if closing else (here, there)
+        which = "".join(f" {part}" for part in self._which(faster.case))
+        verb = _verb(faster["scenario"])
+        ours, theirs = self.who(faster.case), self.who(slower.case)
+        if seen.interval is None or not seen.interval.excludes(1):
+            where = ", ".join([faster["scenario"], *self._which(faster.case)])
+            interval = (seen.interval.low, seen.interval.high) if seen.interval else ()
+            told = f"{ours}{here} and {theirs}{there}{closing} ({where}): "
+            return f"no significant difference between {told}{times(seen.value, *interval)}."
+        if seen.value < 1:
+            return f"{theirs} {verb}{there}{which} {_times(1 / seen.value)} as fast as {ours}{here}, the fastest there."
+        return (
+            f"{ours} {verb}{here}{which} {_times(seen.value)} as fast as {theirs}{there}{closing}"
+            f"{remark}."
         )
-        verb = _verb(each.case.scenario)
-        what = f"{ours} {verb} faster than {theirs}"
-        if each.with_copies:
-            what = f"With the copies, {what}"
-        yield f"{what} {sweep.sentence(each)}."
 
+    def who(self, case: Case) -> str:
+        """A backend by its title, as the record knows it; with its label, and its mode where it has several."""
+        name, at, label = case.backend.partition("@")
+        title = getattr(self._run.header, "titles", {}).get(name, name)
+        several = len(self._modes.get((case.backend, case.device), ())) > 1
+        return f"{title}{at}{label}{f' ({case.mode})' if several and case.mode else ''}"
 
-def _name(backend: str) -> str:
-    name, at, label = backend.partition("@")
-    return f"{_NAMES.get(name, name)}{at}{label}"
+    def where(self, case: Case) -> str:
+        """A device; one of its own by its name where the record has one of that name."""
+        if case.on_host:
+            return "this CPU"
+        rows = self._run.rows
+        names = {row["device"]: row["device_name"] for row in rows if row["device_name"]}
+        name = names.get(case.device)
+        return name if name and list(names.values()).count(name) == 1 else case.device
 
-
-def _kind(device: str) -> str:
-    return device.partition(":")[0]
+    def _which(self, case: Case) -> list[str]:
+        """What tells this comparison from the others, when there are several."""
+        said = {
+            "batch": f"at batch {case.batch:,}",
+            "threads": f"with {plural(case.threads, 'thread')}",
+            "precision": f"in {case.precision}",
+        }
+        return [text for name, text in said.items() if self._several[name]]
 
 
 def _verb(scenario: str) -> str:
     return "trains this network" if scenario == "train" else "runs inference with this network"
 
 
-def _readings(run: Run) -> Iterator[str]:
-    rows = [
-        row for row in words.rows_of(run) if row["status"] == "ok" and row["speedup"] is not None
-    ]
-    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        if not run.baseline.has(case_of(row)):
-            kind = _kind(row["device"])
-            key = (row["scenario"], row["batch"], row["threads"], row["precision"], kind)
-            if key not in groups or row["speedup"] > groups[key]["speedup"]:
-                groups[key] = row
-    for row in groups.values():
-        yield _sentence(row, run.baseline.cases[0], _which(row, rows), run)
-
-
-def _which(row: words.Row, rows: list[dict[str, Any]]) -> str:
-    """What tells this comparison from the others, when there are several."""
-    parts = []
-    if len({other["batch"] for other in rows}) > 1:
-        parts.append(f"at batch {row['batch']}")
-    if len({other["threads"] for other in rows}) > 1:
-        parts.append(f"with {plural(row['threads'], 'thread')}")
-    return "".join(f" {part}" for part in parts)
-
-
-def _sentence(row: words.Row, base: Case, which: str, run: Run) -> str:
-    ours, theirs = map(_name, (row["backend"], base.backend))
-    same_place = row["device"] == base.device
-    here, there = (
-        "" if same_place else f" on {_place(d, run)}" for d in (row["device"], base.device)
-    )
-    closing = f" on {_place(row['device'], run)}" if same_place else ""
-    ratio, low, high = row["speedup"], row["speedup_low"], row["speedup_high"]
-    verb = _verb(row["scenario"])
-    if low is None or high is None or low <= 1 <= high:
-        question = f"Whether {ours}{here} or {theirs}{there} {verb} faster{which}{closing}"
-        rounds = "one process each" if low is None or high is None else "these rounds"
-        return f"{question} cannot be told from {rounds}: {words.speedup(row)}."
-    if ratio >= 1:
-        return f"{ours} {verb}{here}{which} {_times(ratio)} as fast as {theirs}{there}{closing}."
-    times = _times(1 / ratio)
-    return f"{theirs} {verb}{there}{which} {times} as fast as {ours}{here}{closing}, the next."
-
-
-def _times(ratio: float) -> str:
-    if ratio < 1.095:
-        return f"{ratio:.2f} times" if ratio >= 1.005 else f"{ratio:.3f} times"
-    return f"{ratio:.1f} times" if ratio < 9.95 else f"{ratio:,.0f} times"
-
-
-def _place(device: str, run: Run) -> str:
-    """Where that is; a GPU by its name where the run has several."""
-    if _kind(device) == HOST:
-        return "this CPU"
-    gpus = {name for name in run.frame["device"] if _kind(name) == "cuda"}
-    return "this GPU" if _kind(device) == "cuda" and len(gpus) == 1 else device
+def _times(value: float) -> str:
+    if value < 1.095:
+        return f"{factor(value)} times" if value >= 1.005 else f"{value:.3f} times"
+    return f"{value:.1f} times" if value < 9.95 else f"{value:,.0f} times"

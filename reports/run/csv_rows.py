@@ -3,7 +3,8 @@ pandas."""
 
 from __future__ import annotations
 
-from typing import Any
+import csv
+import io
 
 from dlbench.analyse.table import Report
 from dlbench.text import one_line
@@ -14,12 +15,11 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
 
     Each row is one line, and `pandas.read_csv` reads it back.
     """
-    frame = report.frame.copy()
-    for column in frame.columns:
-        if frame[column].dtype == object:
-            frame[column] = frame[column].map(_flat)
-    return str(frame.to_csv(index=False, lineterminator="\n"))
-
-
-def _flat(value: Any) -> Any:
-    return one_line(value) if isinstance(value, str) else value
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [column.name for column in report.columns]
+    writer.writerow(names)
+    for row in report.rows:
+        values = (row[name] for name in names)
+        writer.writerow([one_line(v) if isinstance(v, str) else v for v in values])
+    return text.getvalue()

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 
+from dlbench.analyse.columns import Row
 from dlbench.analyse.table import Report
-from dlbench.record.case import AXES, case_of
+from dlbench.record.case import AXES
 from dlbench.text import plural
-
-from . import words
 
 
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
@@ -26,30 +25,30 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
             "range": _range(row),
             "extra": _extra(row),
         }
-        for row in words.rows_of(report)
+        for row in report.rows
         if row["median_s"] is not None
     ]
     return json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def series(row: words.Row, several: bool = False) -> str:
+def series(row: Row, several: bool = False) -> str:
     """What a row is called in a series over time: everything that tells it from its neighbours, and
     nothing that changes from run to run."""
-    case = case_of(row)
+    case = row.case
     others = (str(getattr(case, axis.name)) for axis in AXES if axis.default is not None)
     told = [case.suite, case.bare_label, *others, plural(case.threads, "thread")]
     name = " ".join(filter(None, told))
     return f"{row['record']}: {name}" if several else name
 
 
-def _range(row: words.Row) -> str:
+def _range(row: Row) -> str:
     """Half of the interval's width, in the one form that the action can convert."""
     if row["ci_low_s"] is None:
         return "unknown"
     return f"± {1e3 * (row['ci_high_s'] - row['ci_low_s']) / 2:.6f}"
 
 
-def _extra(row: words.Row) -> str:
+def _extra(row: Row) -> str:
     verified = "unknown" if row["verified"] is None else "yes" if row["verified"] else "no"
     bounds = "unknown"
     if row["ci_low_s"] is not None:

@@ -14,8 +14,7 @@ from dlbench.analyse.crossover import crossovers
 from dlbench.analyse.table import Report, Run
 from dlbench.record.case import columns
 
-from . import words
-from .conclusions import readings
+from .conclusions import conclusions
 
 SCHEMA = 1
 """Raised when a key changes its meaning or goes away; new keys do not raise it."""
@@ -28,10 +27,10 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     whole = {
         "schema": SCHEMA,
         "machine": runs[0]["machine"] if runs else None,
-        "rows": words.rows_of(report),
+        "rows": [dict(row.cells) for row in report.rows],
         "crossovers": [each for run in report.runs for each in _crossovers(run)],
         "runs": runs,
-        "readings": readings(report),
+        "readings": conclusions(report),
         "notes": list(report.notes),
     }
     # numbers that are not finite become null
@@ -65,5 +64,5 @@ def _crossovers(run: Run) -> list[dict[str, Any]]:
             "faster_from": each.faster_from,
             "after": each.after,
         }
-        for each in crossovers(run.frame)
+        for each in crossovers(run.rows)
     ]

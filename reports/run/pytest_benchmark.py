@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dlbench.analyse.outcomes import Outcome, outcomes
+from dlbench.analyse.outcomes import Outcome
 from dlbench.analyse.table import Report
 from dlbench.compare.from_pytest_benchmark import extra_info
 from dlbench.errors import UsageError
@@ -29,12 +29,13 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     if len(report.runs) != 1:
         raise UsageError("a file of pytest-benchmark holds one record: write one for each")
     record = report.runs[0].record
-    found = outcomes(record)
     whole = {
         "machine_info": _machine(record.header),
         "commit_info": {"id": None, "time": None, "dirty": None, "branch": None, "project": None},
         "benchmarks": [
-            _benchmark(outcome, record.header) for outcome in found if outcome.medians_s
+            _benchmark(outcome, record.header)
+            for outcome in report.runs[0].outcomes
+            if outcome.medians_s
         ],
         "datetime": record.header.created,
         "version": f"dlbench {record.header.dlbench}",

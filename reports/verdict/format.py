@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 from dlbench.compare.verdicts import CaseVerdict, Difference, Verdicts
-from dlbench.text import one_line
+from dlbench.text import one_line, seconds
 
-from ..run import words
+from ..model import Line, Section, table
 
-INTERVALS = "[ ] 95 % interval; above 0 % the new one is slower"
+INTERVALS = "[ ] 95 % confidence interval; above 0 % the new one is slower"
+_STYLES = {
+    "slower": "bad",
+    "failed": "bad",
+    "missing": "doubtful",
+    "inconclusive": "doubtful",
+    "same": "good",
+}
+
+
+def build_sections(verdicts: Verdicts) -> list[Section]:
+    """What was compared, in what the sides differ, the verdicts, and the answer last."""
+    unlike: tuple[str, ...] = ()
+    if verdicts.advisory:
+        unlike = (f"! {advisory(verdicts)}", *(f"! {difference(d)}" for d in verdicts.differences))
+    cells = [(one_line(case.case), times(case), change(case), case.over) for case in verdicts.cases]
+    return [
+        Section(
+            title(verdicts),
+            top=True,
+            intro=(*unlike, INTERVALS),
+            columns=table(cells, "case", "time", "change", "over"),
+            lines=tuple(
+                Line(status(case), _STYLES.get(case.status, ""), reason(case))
+                for case in verdicts.cases
+            ),
+            marks_title="verdict",
+            texts_title="reason",
+            notes=(*verdicts.notes, f"→ {conclusion(verdicts)}"),
+        )
+    ]
 
 
 def title(verdicts: Verdicts) -> str:
@@ -24,7 +54,7 @@ def status(case: CaseVerdict) -> str:
 
 def times(case: CaseVerdict) -> str:
     """``35.9 ms → 36.4 ms``; a side without a figure is a dash."""
-    return f"{words.seconds(case.base_s) or '–'} → {words.seconds(case.new_s) or '–'}"
+    return f"{seconds(case.base_s) or '–'} → {seconds(case.new_s) or '–'}"
 
 
 def change(case: CaseVerdict) -> str:
@@ -50,7 +80,7 @@ def difference(each: Difference) -> str:
 
 def advisory(verdicts: Verdicts) -> str:
     """What unlike sides mean, empty when they are alike."""
-    return "advisory only: the two sides are unlike" if verdicts.advisory else ""
+    return "advisory only: the two sides are not comparable" if verdicts.advisory else ""
 
 
 def conclusion(verdicts: Verdicts) -> str:

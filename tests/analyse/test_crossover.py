@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlbench.analyse.crossover import Crossover, Point, crossovers
-from dlbench.analyse.table import build, rows
+from dlbench.analyse.table import build
 from dlbench.plugins import load_reporter
 from dlbench.record.case import Case
 from dlbench.record.schema import Line, Record, Skip
@@ -58,7 +58,7 @@ CPU_S = {1: 0.001, 8: 0.008, 64: 0.064, 512: 0.512}
 
 def of(record: Record, baseline: str = "numpy:cpu") -> dict[bool, Crossover]:
     """The only row's crossovers, by whether copies are in them."""
-    return {each.with_copies: each for each in crossovers(rows(record, baseline=baseline))}
+    return {each.with_copies: each for each in crossovers(build([("a", record)], baseline).rows)}
 
 
 def test_a_gpu_wins_from_a_batch_size_on_and_the_crossover_lies_between_two(make: Any) -> None:
@@ -110,14 +110,14 @@ def test_each_mode_and_precision_has_its_own_crossover_over_the_same_row(make: A
             cases.append(case)
             lines.append(make.verification(case))
             lines += [make.process(case, number, 0.01) for number in (1, 2)]
-    found = crossovers(rows(make.measured(cases, lines)))
+    found = crossovers(build([("a", make.measured(cases, lines))]).rows)
     assert {each.baseline for each in found} == {"numpy:cpu"}
     names = [each.case.row_name for each in found if not each.with_copies]
     assert sorted(names) == ["torch:cuda/eager", "torch:cuda/eager/bf16", "torch:cuda/graph"]
 
 
 def test_one_batch_size_is_no_sweep(make: Any) -> None:
-    assert crossovers(rows(make.record())) == ()
+    assert crossovers(build([("a", make.record())]).rows) == ()
 
 
 @given(st.lists(st.sampled_from(list(INTERVALS)), min_size=2, max_size=6))
@@ -152,7 +152,9 @@ def told(verdicts: dict[int, str]) -> tuple[str, str]:
 
 
 F, S, O = "1.50× [1.40, 1.60]", "0.50× [0.40, 0.60]", "1.10× [0.90, 1.30]"  # noqa: E741
-NOT_FOR_CERTAIN = f"at no batch size up to 512 for certain; it is slower at 1 ({S}); it cannot be told at 512 ({O})"
+NOT_SIGNIFICANT = (
+    f"at no batch size up to 512; slower at 1 ({S}); no significant difference at 512 ({O})"
+)
 FROM_8 = f"from batch size 8 ({F}) on; the crossover lies between 1 ({S}) and 8"
 
 
@@ -167,12 +169,12 @@ FROM_8 = f"from batch size 8 ({F}) on; the crossover lies between 1 ({S}) and 8"
         (
             {1: "open", 8: "faster"},
             "from 8 on",
-            f"from batch size 8 ({F}) on; it cannot be told at 1 ({O})",
+            f"from batch size 8 ({F}) on; no significant difference at 1 ({O})",
         ),
         (
             {1: "slower", 4: "open", 8: "faster"},
             "from 8 on",
-            f"{FROM_8}; it cannot be told at 4 ({O})",
+            f"{FROM_8}; no significant difference at 4 ({O})",
         ),
         (
             {1: "faster", 512: "faster"},
@@ -182,8 +184,8 @@ FROM_8 = f"from batch size 8 ({F}) on; the crossover lies between 1 ({S}) and 8"
         ({1: "slower", 512: "slower"}, "never up to 512", f"at no batch size up to 512 ({S})"),
         (
             {1: "slower", 512: "open"},
-            "not for certain up to 512",
-            NOT_FOR_CERTAIN,
+            "not significantly up to 512",
+            NOT_SIGNIFICANT,
         ),
         (
             {1: "faster", 8: "slower"},
@@ -198,12 +200,12 @@ FROM_8 = f"from batch size 8 ({F}) on; the crossover lies between 1 ({S}) and 8"
         (
             {1: "slower", 8: "faster", 1024: "none"},
             "from 8 on",
-            f"{FROM_8}; there is no figure at 1,024",
+            f"{FROM_8}; not measured at 1,024",
         ),
         (
             {1: "none", 8: "none"},
-            "no figures",
-            "at no batch size that can be told, for want of figures",
+            "not measured",
+            "at no batch size: nothing was measured",
         ),
     ],
 )
@@ -225,10 +227,10 @@ def test_every_format_for_people_shows_the_sweep_and_json_holds_its_points(make:
         assert "250 2,000 16,000 128,000 from 8 on from 64 on" in flat
         assert "faster than numpy:cpu" in flat
         assert (
-            "PyTorch on this GPU trains this network faster than NumPy on this CPU from batch"
+            "torch on NVIDIA H200 trains this network faster than numpy on this CPU from batch"
             in flat
         )
-        assert "With the copies, PyTorch on this GPU trains" in flat
+        assert "With the copies, torch on NVIDIA H200 trains" in flat
         assert "cuDNN 9.10.2, TF32 off, cudnn.benchmark off" in flat
         assert "GPU-8f2c11d0-aaaa-bbbb-cccc-000000000001" in flat
         assert "10.0 ms" in flat
@@ -245,4 +247,4 @@ def test_every_format_for_people_shows_the_sweep_and_json_holds_its_points(make:
 def test_the_terminal_says_which_columns_of_the_small_tables_it_leaves_out(make: Any) -> None:
     record = sweep(make, dict.fromkeys(CPU_S, 0.004), CPU_S)
     text = load_reporter("terminal")(build([("x.jsonl", record)]), width=70)
-    assert "device clock" in text.partition("left out for want of width: ")[2]
+    assert "device time" in text.partition("hidden, terminal too narrow: ")[2]

@@ -30,10 +30,10 @@ def host(case: r.Case, number: int, passes: int) -> r.Telemetry:
 
 def accounting(record: r.Record) -> str:
     """The last line of a report."""
-    from dlbench.reports.run import words
+    from dlbench.reports.run import facts
 
     (run,) = build([("a.jsonl", record)]).runs
-    return words.accounting(run)
+    return facts.accounting(run)
 
 
 def test_a_pass_of_the_sampler_counts_as_often_as_there_was_one(make: Any) -> None:
@@ -96,10 +96,10 @@ def test_one_line_tells_all_of_it(make: Any) -> None:
     told = accounting(make.measured([case], lines))
     assert "\n" not in told
     for part in (
-        "null test 500 ns a timing",
+        "timer overhead 500 ns per step",
         "telemetry +0.4 % [+0.4, +0.4]",
         "sampler 0.2 % of a core",
-        "device clock / wall 0.80",
+        "device time / wall time 0.80",
     ):
         assert part in told
     assert "unknown" not in told
@@ -109,12 +109,11 @@ def test_what_is_unknown_is_said_to_be_unknown(make: Any) -> None:
     case = make.case()
     process = make.process(case, 1, during=UNSEEN)
     told = accounting(r.Record(make.header([case]), (process, r.End("complete", 1.0, {}, None))))
-    assert "null test unknown" in told
-    assert "no device clock" in told
-    assert "who else used the machine is unknown" in told
+    assert "timer overhead unknown" in told
+    assert "system load unknown (counters not readable)" in told
 
 
 def test_a_run_that_timed_nothing_tells_nothing_of_timings(make: Any) -> None:
     case = make.case()
     told = accounting(make.measured([case], [make.verification(case)]))
-    assert "null test" not in told
+    assert "timer overhead" not in told

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dlbench.analyse.table import COLUMNS, build, data_name, rows
+from dlbench.analyse.case_columns import COLUMNS, data_name
+from dlbench.analyse.table import build
 from dlbench.errors import UsageError
 from dlbench.record.schema import Case, Data, Line, Peak, Record
 
@@ -20,6 +21,11 @@ def measured(make: Any, *cases: tuple[Case, list[float]], **header: Any) -> Reco
     return make.measured([case for case, _ in cases], lines, **header)
 
 
+def rows(record: Record, baseline: str | None = None) -> pd.DataFrame:
+    """The table of one record."""
+    return build([("a.jsonl", record)], baseline).frame
+
+
 def by_backend(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Rows as dictionaries by backend."""
     return {row["backend"]: row for row in frame.to_dict("records")}
@@ -28,7 +34,9 @@ def by_backend(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
 def test_the_table_has_every_column_in_its_type_even_when_it_is_empty(make: Any) -> None:
     for record in (make.record(), make.measured([], [])):
         frame = rows(record)
-        assert {str(name): str(kind) for name, kind in frame.dtypes.items()} == dict(COLUMNS)
+        assert {str(name): str(kind) for name, kind in frame.dtypes.items()} == {
+            column.name: column.dtype for column in COLUMNS
+        }
 
 
 def test_the_speedup_is_the_baselines_median_over_the_rows(make: Any) -> None:

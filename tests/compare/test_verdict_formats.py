@@ -41,7 +41,7 @@ def test_the_terminal_names_every_case_its_verdict_and_its_reason():
         assert case in text
     assert "SLOWER" in text
     assert "+6.0 % [+4.8, +7.2]" in text
-    assert "exit 1: 1 case slower by more than 3 %" == text.splitlines()[-1]
+    assert "→ exit 1: 1 case slower by more than 3 %" == text.splitlines()[-1]
     assert "\x1b" not in text
     assert "\x1b" in rendered("terminal", width=200, colour=True)
 
@@ -63,7 +63,7 @@ def test_unlike_sides_are_said_first_with_both_values():
 
 def test_markdown_has_a_row_a_case_and_cells_cannot_break_it():
     rows = [line for line in rendered("markdown").splitlines() if line.startswith("| ")]
-    assert 1 + len(CASES) == len(rows)
+    assert 2 + len(CASES) == len(rows)
     assert {7} == {row.replace("\\|", "").count("|") for row in rows}
 
 

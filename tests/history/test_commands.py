@@ -53,7 +53,7 @@ def test_a_chosen_series_has_a_line_a_row_and_a_sentence_a_change(filled):
     done = filled("show", "NUMPY", "epyc", "--last", "18")
     assert 18 == sum(line.endswith(".jsonl") for line in done.stdout.splitlines())
     assert "the last 18 of 31 rows" in done.stdout
-    assert "! not ranked: why" in done.stdout
+    assert "! not verified: why" in done.stdout
     assert "→ from 2026-01-16 06:00 on +1" in done.stdout
     assert "no recorded version differs" in done.stdout
 
@@ -100,7 +100,7 @@ def test_without_the_library_everything_but_change_points_is_there(invoke, write
     assert (0, 0) == (added.exit_code, shown.exit_code)
     assert "pip install 'dlbench[history]'" in added.stderr
     assert "numpy:cpu/train/64" in shown.stdout
-    assert "change points were not looked for: pip install 'dlbench[history]'" in shown.stdout
+    assert "no change-point detection: pip install 'dlbench[history]'" in shown.stdout
 
 
 def test_the_history_lies_in_the_users_data_folder(monkeypatch, tmp_path):

@@ -7,11 +7,14 @@ import math
 
 import click
 import pytest
-from dlbench.reports.run import csv_rows, json_rows, markdown, telemetry, terminal
+from dlbench.reports.run import csv_rows, json_rows, markdown, terminal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlbench.analyse.table import COLUMNS, build
+from dlbench.analyse import telemetry_columns
+from dlbench.analyse.case_columns import COLUMNS
+from dlbench.analyse.columns import TELEMETRY
+from dlbench.analyse.table import build
 from dlbench.cli import options
 from dlbench.record.schema import (
     SCHEMA,
@@ -27,7 +30,6 @@ from dlbench.record.schema import (
     Trace,
     Verification,
 )
-from dlbench.telemetry import columns
 
 MS = 1_000_000
 CHECK = Check("output", "", 0.0, 0.0, 0.0, 1.0, 1.0, True)
@@ -86,10 +88,9 @@ def line(of=None, source="nvml", unavailable=None, **traces):
 
 def cells(*lines, **options):
     """The telemetry cells of the first row."""
-    from dlbench.reports.run import words
-
-    rows = words.rows_of(build([("run.jsonl", record(*lines, **options))]))
-    return {title: column[0] for title, column in telemetry.cells(rows).items()}
+    (row, *_) = build([("run.jsonl", record(*lines, **options))]).rows
+    told = {each.title: each.text(row) for each in COLUMNS if TELEMETRY in each.sections}
+    return {title: cell for title, cell in told.items() if cell}
 
 
 def energy(watts):
@@ -117,29 +118,29 @@ def test_cells_have_units_and_the_number_of_valid_samples():
         "GPU busy": "87 % (40)",
         "power": "310 W",
         "power, 1 s average": "300 W",
-        "GPU memory": "3.00 GiB",
+        "GPU memory in use": "3.00 GiB",
         "SM clock": "1,980 MHz",
-        "hottest": "54 °C",
+        "max. temperature": "54 °C",
         "throttled": "no",
-        "others on it": "0",
+        "other GPU processes": "0",
     }.items() <= found.items()
-    assert "30.5 J" == found["J per 1,000"]
+    assert "30.5 J" == found["J per 1,000 samples"]
 
 
 def test_the_share_of_the_window_that_steps_take_up_stands_beside_the_energy_of_all_of_it():
-    assert "80 %" == cells(line(energy_j=energy(300)), step_ms=8)["in steps"]
-    assert "in steps" not in cells(line(sm_clock_mhz=1980))
+    assert "80 %" == cells(line(energy_j=energy(300)), step_ms=8)["time in steps"]
+    assert "time in steps" not in cells(line(sm_clock_mhz=1980))
 
 
 def test_energies_that_differ_by_more_than_a_tenth_are_both_shown():
-    assert "30.0 J" == cells(line(energy_j=energy(300), power_instant_w=320))["J per 1,000"]
-    both = cells(line(energy_j=energy(300), power_instant_w=350))["J per 1,000"]
+    assert "30.0 J" == cells(line(energy_j=energy(300), power_instant_w=320))["J per 1,000 samples"]
+    both = cells(line(energy_j=energy(300), power_instant_w=350))["J per 1,000 samples"]
     assert "30.0 J by counter, 35.0 J by power" == both
 
 
 def test_energy_without_a_counter_says_that_it_is_power_over_time():
     found = cells(line(power_instant_w=350, unavailable={"energy_j": "Not Supported"}))
-    assert "35.0 J by power" == found["J per 1,000"]
+    assert "35.0 J by power" == found["J per 1,000 samples"]
 
 
 def test_what_the_window_is_too_short_for_says_so_and_what_is_unknown_is_empty():
@@ -151,7 +152,7 @@ def test_what_the_window_is_too_short_for_says_so_and_what_is_unknown_is_empty()
             | {"traces": {**whole.traces, "utilization": few}}
         )
     )
-    assert "too short to say (1)" == found["GPU busy"]
+    assert "window too short (1)" == found["GPU busy"]
     assert "power" not in found
     assert not any(cell.startswith("0") for cell in found.values())
 
@@ -165,9 +166,10 @@ def test_the_host_stands_there_where_there_is_no_gpu():
         case("cpu", "numpy"), "host", worker_cpu_s=lambda s: 1.9 * s, busy_cpu_s=lambda s: 2 * s
     )
     found = cells(host)
-    assert {"cores": "1.90", "others' cores": "0.10"} == found
+    assert {"CPU cores used": "1.90", "by other processes": "0.10"} == found
 
 
+HEADING = "telemetry over the measured windows"
 FORMATS = {"terminal": terminal.render, "markdown": markdown.render}
 
 
@@ -176,12 +178,12 @@ def test_reports_for_people_show_telemetry_and_why_it_is_missing_only_where_ther
     shown = render(
         build([("a.jsonl", record(line(sm_clock_mhz=1980, unavailable={"energy_j": "denied"})))])
     )
-    assert telemetry.HEADING in shown
+    assert HEADING in shown
     assert "1,980 MHz" in shown
     assert "denied" in shown
     nothing = render(build([("a.jsonl", record(line(source="host")))]))
     assert "GPU busy" not in nothing
-    assert telemetry.HEADING not in nothing
+    assert HEADING not in nothing
 
 
 def test_a_narrow_terminal_keeps_the_main_columns_and_names_the_others():
@@ -200,8 +202,8 @@ def test_a_narrow_terminal_keeps_the_main_columns_and_names_the_others():
     )
     shown = terminal.render(build([("a.jsonl", record(everything))]), width=80)
     assert "GPU busy" in shown
-    assert "J per 1,000" in shown
-    assert "left out for want of width: " in shown
+    assert "J per 1,000 samples" in shown
+    assert "hidden, terminal too narrow: " in shown
     assert max(map(len, shown.splitlines())) <= 80
 
 
@@ -210,7 +212,7 @@ def test_formats_for_machines_have_all_columns_and_null_for_what_is_unknown():
         [("a.jsonl", record(line(sm_clock_mhz=1980, unavailable={"energy_j": "denied"})))]
     )
     (row,) = json.loads(json_rows.render(report))["rows"]
-    assert set(columns.COLUMNS) <= set(row) == set(COLUMNS)
+    assert [column.name for column in COLUMNS] == list(row)
     assert (1980, None, None) == (row["sm_clock_mhz"], row["joules_per_1000"], row["utilization"])
     assert "energy counter: denied" in row["telemetry_unknown"]
     (row,) = csv.DictReader(io.StringIO(csv_rows.render(report)))
@@ -224,7 +226,7 @@ def test_a_row_that_failed_has_no_telemetry():
         for each in good.lines
     )
     (row,) = json.loads(json_rows.render(build([("a", Record(good.header, lines))])))["rows"]
-    assert {None} == {row[column] for column in columns.COLUMNS}
+    assert {None} == {row[column.name] for column in telemetry_columns.COLUMNS}
 
 
 @given(st.integers(5, 10_000), st.sampled_from(["ms", " ms"]))

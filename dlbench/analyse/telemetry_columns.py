@@ -1,6 +1,6 @@
 """The telemetry of a record as columns of the table: one value a case, and why it is missing where it is.
 
-Computed from the record's lines and nothing else; figures are SI, formatting belongs to the reports.
+Computed from the record's lines and nothing else, over the measured windows of the case's processes.
 """
 
 from __future__ import annotations
@@ -8,51 +8,121 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dlbench.analyse.columns import TELEMETRY, Column, Row
 from dlbench.record.schema import Case, Process, Telemetry
 from dlbench.telemetry import quantities as q
+from dlbench.text import digits, one_line, percent, size
 
-COLUMNS: Mapping[str, str] = {
-    "device_name": "object",
-    "device_uuid": "object",
-    "utilization": "float64",
-    "utilization_samples": "object",
-    "utilization_source": "object",
-    "sm_activity": "float64",
-    "sm_occupancy": "float64",
-    "tensor_activity": "float64",
-    "dram_activity": "float64",
-    "fp32_activity": "float64",
-    "device_memory_bytes": "float64",
-    "power_instant_w": "float64",
-    "power_average_w": "float64",
-    "power_usage_w": "float64",
-    "joules_per_1000": "float64",
-    "joules_per_1000_by_power": "float64",
-    "energy_resolution_s": "float64",
-    "timed_share": "float64",
-    "sm_clock_mhz": "float64",
-    "memory_clock_mhz": "float64",
-    "temperature_c": "float64",
-    "throttled": "float64",
-    "throttle_reasons": "object",
-    "other_gpu_processes": "object",
-    "worker_cores": "float64",
-    "other_cores": "float64",
-    "peak_resident_bytes": "float64",
-    "too_short": "object",
-    "telemetry_unknown": "object",
-}
-"""Columns and how pandas holds them; NaN and None are unknown, never 0.
+TOO_SHORT = "window too short"
+DIFFERS = 0.1
+"""Energies by the counter and by power over time that are further apart are both shown."""
 
-All are over the measured windows of the case's processes. `utilization` is the share of time with a kernel running,
-from `utilization_samples` valid samples of `utilization_source` (``gpm`` or ``driver``); the activities are GPM's
-shares. `device_memory_bytes` is the peak of the whole device. `joules_per_1000` is energy per thousand samples of
-the workload by the counter, whose steps are `energy_resolution_s` apart, and `joules_per_1000_by_power` by power
-over time; `timed_share` is the share of the windows that the timed steps take up, the rest being pauses.
-`temperature_c` is the highest. `throttled` is the share of samples in which something held the clocks
-down. `worker_cores` and `other_cores` are CPUs in use. `too_short` names what the windows are too short for,
-`telemetry_unknown` has the reasons of all else that is missing.
-"""
+
+def _busy(row: Row) -> str:
+    """Share of time with a kernel running, and from how many valid samples."""
+    value, samples = row["utilization"], row["utilization_samples"]
+    if value is None:
+        return "" if samples is None else f"{TOO_SHORT} ({samples})"
+    return f"{percent(value)} ({samples})"
+
+
+def _joules(row: Row) -> str:
+    """By the counter; by power over time beside it where that is all there is or where they differ."""
+    counted, by_power = row["joules_per_1000"], row["joules_per_1000_by_power"]
+    if counted is None:
+        short = TOO_SHORT if _is_short(row, "energy counter") else ""
+        return short if by_power is None else f"{digits(by_power)} J by power"
+    if by_power is None or abs(counted - by_power) <= DIFFERS * max(counted, by_power):
+        return f"{digits(counted)} J"
+    return f"{digits(counted)} J by counter, {digits(by_power)} J by power"
+
+
+def _throttle(row: Row) -> str:
+    """``no``, or in which share of the samples and by what."""
+    share = row["throttled"]
+    if share is None:
+        return ""
+    return f"{percent(share)}: {row['throttle_reasons']}" if share else "no"
+
+
+def _is_short(row: Row, name: str) -> bool:
+    return name in (row["too_short"] or "").split(", ")
+
+
+def _column(
+    name: str,
+    title: str,
+    priority: int,
+    form: Callable[[Any], str],
+    called: str = "",
+    dtype: str = "float64",
+) -> Column:
+    """A column of one figure; `called` is its name in `too_short`."""
+
+    def show(row: Row) -> str:
+        if row[name] is None:
+            return TOO_SHORT if called and _is_short(row, called) else ""
+        return form(row[name])
+
+    return Column(name, dtype, None, (TELEMETRY,), title, show=show, priority=priority)
+
+
+def _watts(value: float) -> str:
+    return f"{digits(value)} W"
+
+
+def _megahertz(value: float) -> str:
+    return f"{value:,.0f} MHz"
+
+
+def _cores(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _shown(
+    name: str, title: str, priority: int, show: Callable[[Row], str], dtype: str = "float64"
+) -> Column:
+    return Column(name, dtype, None, (TELEMETRY,), title, show=show, priority=priority)
+
+
+COLUMNS: tuple[Column, ...] = (
+    _column("device_name", "GPU", 12, one_line, dtype="object"),
+    Column("device_uuid"),
+    # the share of time with a kernel running, from so many valid samples of a source (``gpm`` or ``driver``)
+    _shown("utilization", "GPU busy", 60, _busy),
+    Column("utilization_samples"),
+    Column("utilization_source"),
+    _column("sm_activity", "SMs busy", 19, percent),
+    _column("sm_occupancy", "warp occupancy", 3, percent),
+    _column("tensor_activity", "tensor cores busy", 4, percent),
+    _column("dram_activity", "DRAM busy", 11, percent),
+    _column("fp32_activity", "FP32 busy", 2, percent),
+    # the peak of the whole device
+    _column("device_memory_bytes", "GPU memory in use", 14, size),
+    _column("power_instant_w", "power", 18, _watts, "power"),
+    _column("power_average_w", "power, 1 s average", 6, _watts, "average power"),
+    _column("power_usage_w", "power usage", 7, _watts, "power usage"),
+    # energy per thousand samples by the counter, whose steps are energy_resolution_s apart
+    _shown("joules_per_1000", "J per 1,000 samples", 60, _joules),
+    Column("joules_per_1000_by_power", "float64"),
+    Column("energy_resolution_s", "float64"),
+    # the share of the windows that the timed steps take up, the rest being pauses
+    _column("timed_share", "time in steps", 5, percent),
+    _column("sm_clock_mhz", "SM clock", 17, _megahertz, "SM clock"),
+    _column("memory_clock_mhz", "memory clock", 1, _megahertz, "memory clock"),
+    _column("temperature_c", "max. temperature", 9, lambda value: f"{value:.0f} °C"),
+    # the share of samples in which something held the clocks down
+    _shown("throttled", "throttled", 20, _throttle),
+    Column("throttle_reasons"),
+    _column("other_gpu_processes", "other GPU processes", 8, str, dtype="object"),
+    _column("worker_cores", "CPU cores used", 16, _cores, "CPU use"),
+    _column("other_cores", "by other processes", 15, _cores, "CPU use of others"),
+    _column("peak_resident_bytes", "peak host memory", 13, size),
+    Column("too_short"),
+    Column("telemetry_unknown"),
+)
+"""`too_short` names what the windows are too short for, `telemetry_unknown` has the reasons of all else that is
+missing."""
 
 _GPM = {
     "sm_activity": "gpm_sm",
@@ -64,7 +134,7 @@ _GPM = {
 
 
 def cells(case: Case, timed: Sequence[Process], sampled: Sequence[Telemetry]) -> dict[str, Any]:
-    """The cells of a case from the processes that its figures are of, and what was sampled beside them: `COLUMNS` or
+    """The values of a case from the processes that its figures are of, and what was sampled beside them: `COLUMNS` or
     fewer."""
     unknown: dict[str, q.Unknown] = {}
     found: dict[str, Any] = {}

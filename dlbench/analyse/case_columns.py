@@ -1,0 +1,279 @@
+"""The columns of the table that say what was measured and how fast it was, one declaration each."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dlbench.analyse import device_columns, telemetry_columns
+from dlbench.analyse.columns import (
+    ALWAYS,
+    COLD_START,
+    COPIES,
+    MAIN,
+    TRAINING,
+    Column,
+    Row,
+    interval,
+)
+from dlbench.analyse.outcomes import Outcome
+from dlbench.analyse.statistics import Estimate, case_estimate
+from dlbench.data.datasets import NAMES
+from dlbench.record.case import AXES
+from dlbench.record.schema import Data, Header
+from dlbench.text import digits, percent, plural, seconds, times
+
+
+def data_name(data: Data) -> str:
+    """The name of the data that was used, which is not the name of what a stand-in stands in
+    for."""
+    stand_in = f"stand-in-{data.name}"
+    return stand_in if data.stand_in and stand_in in NAMES else data.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the cells of a row are computed from.
+
+    Attributes
+    ----------
+    outcome, header : the case, and the first line of its record.
+    record : the record's name.
+    peaks : the median matrix-product rate (FLOP/s) by number of threads.
+    cells : values that are computed several at once: speed-ups, the device's, telemetry's, the cold start's.
+    """
+
+    outcome: Outcome
+    header: Header
+    record: str
+    peaks: Mapping[int, float]
+    cells: Mapping[str, Any]
+
+    @functools.cached_property
+    def step(self) -> Estimate | None:
+        """A step (s)."""
+        return _estimate(self.outcome.medians_s)
+
+    @functools.cached_property
+    def with_copies(self) -> Estimate | None:
+        """A step with the copies of a batch in and of its result out (s)."""
+        return _estimate(self.outcome.with_copies_s)
+
+    @property
+    def samples_per_s(self) -> float | None:
+        """Samples a second."""
+        return self.outcome.case.batch / self.step.value if self.step else None
+
+    @property
+    def share_of_peak(self) -> float | None:
+        """The achieved floating-point rate / that of a matrix product on this machine's CPU; of rows there alone."""
+        case, header = self.outcome.case, self.header
+        flops = header.training_flops if case.scenario == "train" else header.forward_flops
+        peak = self.peaks.get(case.threads)
+        if not case.on_host or not peak or not flops or not self.samples_per_s:
+            return None
+        return flops * self.samples_per_s / peak
+
+
+def _estimate(medians_s: Mapping[int, float]) -> Estimate | None:
+    return case_estimate(list(medians_s.values())) if medians_s else None
+
+
+def _bound(of: Callable[[Seen], Estimate | None], side: str) -> Callable[[Seen], float | None]:
+    """A column that is one end of an interval."""
+
+    def value(seen: Seen) -> float | None:
+        estimate = of(seen)
+        return getattr(estimate.interval, side) if estimate and estimate.interval else None
+
+    return value
+
+
+def _of_case(name: str) -> Callable[[Seen], Any]:
+    return lambda seen: getattr(seen.outcome.case, name)
+
+
+def _of_outcome(name: str) -> Callable[[Seen], Any]:
+    return lambda seen: getattr(seen.outcome, name)
+
+
+def _of_environment(name: str) -> Callable[[Seen], Any]:
+    return lambda seen: getattr(seen.header.environments.get(seen.outcome.case.backend), name, None)
+
+
+def _away(show: Callable[[Row], str]) -> Callable[[Row], str]:
+    """The text of a cell about copies, which rows on the host do not have."""
+    return lambda row: "" if row.case.on_host else show(row)
+
+
+COLUMNS: tuple[Column, ...] = (
+    *(
+        Column(axis.name, "int64" if axis.type is int else "object", _of_case(axis.name))
+        for axis in AXES
+    ),
+    Column("version", value=_of_outcome("version")),
+    Column("data", value=lambda seen: data_name(seen.header.data)),
+    Column("seed", "int64", lambda seen: seen.header.seed),
+    Column("status", value=_of_outcome("status")),
+    Column("verified", value=_of_outcome("verified")),
+    Column("reason", value=_of_outcome("reason")),
+    # a step: the median of the processes' medians, with its 95 % interval over interval_over
+    Column(
+        "median_s",
+        "float64",
+        lambda seen: seen.step and seen.step.value,
+        (MAIN,),
+        "median{processes}",
+        show=interval(seconds, "median_s", "ci_low_s", "ci_high_s"),
+        right=False,
+        priority=ALWAYS,
+    ),
+    Column("ci_low_s", "float64", _bound(lambda seen: seen.step, "low")),
+    Column("ci_high_s", "float64", _bound(lambda seen: seen.step, "high")),
+    Column(
+        "interval_over",
+        "object",
+        lambda seen: seen.step and plural(seen.step.processes, "process"),
+        (MAIN,),
+        "over",
+        right=False,
+        priority=70,
+        varies=True,
+    ),
+    Column(
+        "samples_per_s",
+        "float64",
+        lambda s: s.samples_per_s,
+        (MAIN,),
+        "samples/s",
+        digits,
+        priority=30,
+    ),
+    # the baseline's median / the row's
+    Column(
+        "speedup",
+        "float64",
+        sections=(MAIN,),
+        title="vs {baseline}",
+        show=interval(times, "speedup", "speedup_low", "speedup_high"),
+        right=False,
+        priority=ALWAYS,
+    ),
+    Column("speedup_low", "float64"),
+    Column("speedup_high", "float64"),
+    Column("baseline"),
+    # with both copies, one after the other; on the host the step alone
+    Column(
+        "with_copies_s",
+        "float64",
+        lambda seen: seen.with_copies and seen.with_copies.value,
+        (COPIES,),
+        "with copies",
+        show=_away(interval(seconds, "with_copies_s", "with_copies_low_s", "with_copies_high_s")),
+        right=False,
+        priority=ALWAYS,
+    ),
+    Column("with_copies_low_s", "float64", _bound(lambda seen: seen.with_copies, "low")),
+    Column("with_copies_high_s", "float64", _bound(lambda seen: seen.with_copies, "high")),
+    Column(
+        "speedup_with_copies",
+        "float64",
+        sections=(COPIES,),
+        title="vs {baseline} with copies",
+        show=_away(
+            interval(
+                times, "speedup_with_copies", "speedup_with_copies_low", "speedup_with_copies_high"
+            )
+        ),
+        right=False,
+        priority=ALWAYS,
+    ),
+    Column("speedup_with_copies_low", "float64"),
+    Column("speedup_with_copies_high", "float64"),
+    Column(
+        "share_of_peak",
+        "float64",
+        lambda s: s.share_of_peak,
+        (MAIN,),
+        "% of SGEMM peak",
+        percent,
+        priority=28,
+    ),
+    # the first step of a process with any compilation
+    Column(
+        "first_step_s",
+        "float64",
+        _of_outcome("first_step_s"),
+        (MAIN, COLD_START),
+        "first step",
+        seconds,
+        priority=20,
+    ),
+    Column(
+        "upload_s",
+        "float64",
+        _of_outcome("upload_s"),
+        (COPIES,),
+        "to device",
+        show=_away(lambda row: seconds(row["upload_s"])),
+        priority=27,
+    ),
+    Column(
+        "download_s",
+        "float64",
+        _of_outcome("download_s"),
+        (COPIES,),
+        "from device",
+        show=_away(lambda row: seconds(row["download_s"])),
+        priority=26,
+    ),
+    # None: the machine was not watched
+    Column("disturbed", value=_of_outcome("disturbed")),
+    Column("disturbance", value=lambda seen: seen.outcome.disturbance or None),
+    # error / scale, the worst of all checks
+    Column(
+        "max_relative_error",
+        "float64",
+        _of_outcome("max_relative_error"),
+        (MAIN,),
+        "largest error",
+        "{:.1e}".format,
+        priority=15,
+    ),
+    Column(
+        "ambiguous_branches",
+        "object",
+        _of_outcome("ambiguous_branches"),
+        (MAIN,),
+        "ambiguous branches",
+        "{:,}".format,
+        priority=14,
+    ),
+    Column("epochs", "object", _of_outcome("epochs"), (TRAINING,), "epochs"),
+    Column(
+        "final_loss",
+        "float64",
+        _of_outcome("final_loss"),
+        (TRAINING,),
+        "final loss",
+        "{:.4g}".format,
+    ),
+    Column(
+        "test_accuracy",
+        "float64",
+        _of_outcome("test_accuracy"),
+        (TRAINING,),
+        "test accuracy",
+        lambda share: f"{100 * share:.2f} %",
+        priority=ALWAYS,
+    ),
+    *telemetry_columns.COLUMNS,
+    *device_columns.COLUMNS,
+    Column("python", value=_of_environment("python")),
+    Column("packages_digest", value=_of_environment("packages_digest")),
+    Column("remedy", value=_of_outcome("remedy")),
+    Column("record", value=lambda seen: seen.record),
+)
+"""The table's columns, in the order of CSV. What is unknown is None (NaN in a DataFrame), never 0."""
