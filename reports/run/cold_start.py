@@ -15,7 +15,7 @@ def breaks_even(rows: Sequence[Row]) -> list[str]:
     if told or len({row.case.row_name for row in rows}) < 2:
         return told
     return [
-        "→ no row in another mode of the same backend to compare with: name one with --cold-start-baseline BACKEND:DEVICE"
+        "→ no row in another mode of the same backend: name one with --cold-start-baseline BACKEND:DEVICE"
     ]
 
 

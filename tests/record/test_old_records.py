@@ -22,7 +22,7 @@ from dlbench.record.schema import Record
 
 DATA = Path(__file__).parent / "data"
 WORDS = {"reason", "remedy", "disturbance", "telemetry_unknown", "too_short", "payback_reason"}
-WORDS |= {"baseline", "against"}
+WORDS |= {"baseline", "against", "label"}
 """Columns of sentences, which may be said better, and of rows' names, which now tell modes apart."""
 
 
