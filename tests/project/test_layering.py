@@ -25,7 +25,6 @@ UPWARD: dict[str, set[str]] = {
 
 MOST_MODULES = 15
 FULLER = {
-    "dlbench.telemetry": "the sampler, what it reads of NVML and of the host, and what is made of it",
     "dlbench.verify": "the checks, and for each rule that the checks rest on the module that states it",
 }
 # Why modules of these rooms have one name. In backends and reports every folder has the same parts:
