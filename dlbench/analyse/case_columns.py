@@ -18,7 +18,7 @@ from dlbench.analyse.columns import (
     Row,
     interval,
 )
-from dlbench.analyse.outcomes import Outcome
+from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.statistics import Estimate, case_estimate
 from dlbench.data.datasets import NAMES
 from dlbench.record.case import AXES
@@ -77,7 +77,7 @@ class Seen:
         return flops * self.samples_per_s / peak
 
 
-def _estimate(medians_s: Mapping[int, float]) -> Estimate | None:
+def _estimate(medians_s: Mapping[Round, float]) -> Estimate | None:
     return case_estimate(list(medians_s.values())) if medians_s else None
 
 

@@ -17,7 +17,7 @@ from dlbench.analyse.table import Report, Run
 from dlbench.record.case import HOST
 
 from ..model import Column, Line, Section
-from . import facts, sweep, words
+from . import about_record, sweep, words
 from .cold_start import breaks_even
 from .conclusions import conclusions
 from .names import names
@@ -41,19 +41,19 @@ def _run(run: Run, report: Report) -> Iterator[Section]:
     measured = [row for row in run.rows if row["status"] == "ok"]
     intervals = any(row["ci_low_s"] is not None for row in run.rows)
     yield Section(
-        facts.title(run),
+        about_record.title(run),
         top=True,
-        intro=(facts.machine(run), words.LEGEND, *([words.INTERVALS] if intervals else [])),
+        intro=(about_record.machine(run), words.LEGEND, *([words.INTERVALS] if intervals else [])),
         columns=_columns(run, MAIN, run.rows, report, grouped=True),
         lines=tuple(_line(row) for row in run.rows),
     )
     yield from _table(run, COPIES, measured, report)
-    yield from _table(run, TELEMETRY, measured, report, facts.telemetry_unknown(measured))
+    yield from _table(run, TELEMETRY, measured, report, about_record.telemetry_unknown(measured))
     yield from sweep.sections(run, report.baseline)
     yield from _table(run, TRAINING, measured, report)
     if report.cold_start:
         yield from _table(run, COLD_START, measured, report, breaks_even(measured))
-    yield Section(notes=facts.closing(run))
+    yield Section(notes=about_record.closing(run))
 
 
 def _table(

@@ -30,10 +30,10 @@ def host(case: r.Case, number: int, passes: int) -> r.Telemetry:
 
 def accounting(record: r.Record) -> str:
     """The last line of a report."""
-    from dlbench.reports.run import facts
+    from dlbench.reports.run import about_record
 
     (run,) = build([("a.jsonl", record)]).runs
-    return facts.accounting(run)
+    return about_record.accounting(run)
 
 
 def test_a_pass_of_the_sampler_counts_as_often_as_there_was_one(make: Any) -> None:

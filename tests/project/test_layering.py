@@ -32,7 +32,6 @@ FULLER = {
 PARTS = ("dlbench.backends", "dlbench.reports", "dlbench.oracle", "dlbench.spec")
 NAMESAKES = {
     "cold_start": "what is analysed, and the section of the report that shows it",
-    "columns": "what telemetry yields, and the columns of the terminal's table",
     "conformance": "the command, and what it runs",
     "device": "where telemetry finds a device, and what the CuPy adapter knows of its own",
     "doctor": "the command, and what it tells of telemetry",
