@@ -39,7 +39,7 @@ soak: $(TEST_READY) ## run the tests that take long or need the network, then th
 	@DLBENCH_HYPOTHESIS=searching $(BIN)/python -m pytest -m soak $(ARGS)
 	@$(MAKE) --no-print-directory campaign ARGS=
 
-campaign: $(TEST_READY) ## prove the live gate on this machine; goes on where it was stopped (an hour)
+campaign: $(TEST_READY) ## prove the live gate on this machine; can be resumed (an hour)
 	@$(BIN)/python tools/gate_campaign.py results/gate-campaign.jsonl $(ARGS)
 
 benchmark: $(TEST_READY) ## run the benchmarks of dlbench itself

@@ -19,7 +19,7 @@ import numpy as np
 from dlbench.compare.judge import compare
 from dlbench.compare.sides import Measured, Side
 from dlbench.errors import DlbenchError
-from dlbench.gate.trial import read_timings
+from recording import read_timings
 
 CASES = 8
 COUNTS = (3, 6, 10)

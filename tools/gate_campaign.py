@@ -13,7 +13,7 @@ adapter is the NumPy backend, with or without a slowdown in the working tree:
     python tools/gate_campaign.py results/gate-campaign.jsonl --minutes 10
     python tools/gate_campaign.py results/gate-campaign.jsonl --report
 
-What was not done is gone on with when it is called again with the same file. The kinds take turns, so that any
+The same command resumes a campaign that was stopped. The kinds take turns, so that any
 part of the campaign has some of each. The configuration is fixed here, before the first trial.
 """
 
@@ -135,19 +135,23 @@ print(json.dumps({"bytes": size, "found": statistics.median(found)}))
 
 
 def main() -> None:
-    """Goes on with a campaign, or reports one."""
+    """Runs or resumes a campaign, or reports one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("file", type=Path, help="what was done until now, as JSON lines")
-    parser.add_argument("--minutes", type=float, help="stop before a trial that would begin later")
-    parser.add_argument("--report", action="store_true", help="print what was found, as Markdown")
+    parser.add_argument(
+        "file", type=Path, help="the campaign's record, as JSON lines; created where it is missing"
+    )
+    parser.add_argument("--minutes", type=float, help="start no trial after this time")
+    parser.add_argument(
+        "--report", action="store_true", help="print the results so far, as Markdown"
+    )
     chosen = parser.parse_args()
     if not chosen.report:
-        go_on(chosen.file, None if chosen.minutes is None else 60 * chosen.minutes)
+        resume(chosen.file, None if chosen.minutes is None else 60 * chosen.minutes)
     print(report(read(chosen.file)))
 
 
-def go_on(path: Path, seconds: float | None) -> None:
-    """Runs the trials that are not done yet."""
+def resume(path: Path, seconds: float | None) -> None:
+    """Runs the trials that remain."""
     end_s = float("inf") if seconds is None else time.monotonic() + seconds
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,9 +161,7 @@ def go_on(path: Path, seconds: float | None) -> None:
     path.write_text(f"{whole}\n", "utf-8")
     now = conditions()
     if unlike := [name for name, value in now.items() if head[name] != value]:
-        sys.exit(
-            f"{path} was begun with another {' and '.join(unlike)}; begin a campaign of its own in a new file"
-        )
+        sys.exit(f"{path} was started with another {' and '.join(unlike)}; start a new file")
     counts = {kind: sum(trial["kind"] == kind for trial in done) for kind in TRIALS}
     for kind, number in plan():
         if number < counts[kind]:
@@ -207,7 +209,7 @@ def conditions() -> dict[str, Any]:
 
 
 def one(kind: str, copy_bytes: int) -> dict[str, Any]:
-    """Runs one gate and says what it said."""
+    """Runs one gate; its verdict."""
     value = {"wait": PLANTED, "copy": copy_bytes}.get(kind, 0)
     with tempfile.TemporaryDirectory(prefix="dlbench-campaign-") as folder:
         repository = Path(folder)

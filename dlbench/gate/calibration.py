@@ -1,4 +1,4 @@
-"""What the gate can promise on this machine: its decision tried on the machine's own noise.
+"""The smallest threshold that the gate supports on this machine: its decision tried on the machine's own noise.
 
 The processes are recorded live, all of the same code, and cut into trials afterwards (`dlbench.gate.trial`), so
 that one recording answers for many gates and every planted slowdown.
@@ -16,13 +16,13 @@ from dlbench.errors import DlbenchError
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import order
 from dlbench.gate.schema import Beside, Half, Record
-from dlbench.gate.trial import Share, Tally, consecutive, overlapping
+from dlbench.gate.trial import Share, Tally, consecutive
 from dlbench.gate.verdicts import pairs_of
 from dlbench.text import duration, plural
 
 THRESHOLDS = (0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
 SLOWDOWN_FACTOR = 5 / 3
-"""A slowdown of so many thresholds is to be found nearly always; one of just the threshold is found two times in
+"""A slowdown of so many thresholds must nearly always be found; one of just the threshold is found two times in
 three."""
 ENOUGH = 0.9
 """Share of same-code gates that pass, and of slowdowns that are found, which a promise needs."""
@@ -37,17 +37,15 @@ _ENOUGH_TRIALS = 40
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Trials with one threshold and one planted slowdown: disjoint ones, whose intervals are exact, and all that
-    begin at every fourth process."""
+    """Trials with one threshold and one planted slowdown; no process is in two of them, so intervals are exact."""
 
     threshold: float
-    disjoint: Tally
-    every: Tally
+    tally: Tally
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What a recording says.
+    """The result of a calibration.
 
     Attributes
     ----------
@@ -89,7 +87,7 @@ def stream_of(record: Record) -> npt.NDArray[np.float64]:
 
 
 def calibrate(record: Record) -> Calibration:
-    """Tries the decision on a recording.
+    """Runs the gate's decision on a recording.
 
     Raises
     ------
@@ -101,13 +99,13 @@ def calibrate(record: Record) -> Calibration:
     looks = tuple(look for look in design.looks if look * pair_s <= GATE_S)
     if len(looks) < 2:
         raise DlbenchError(
-            f"a pair takes {pair_s:.2g} s here, so {duration(GATE_S)} reach fewer than the"
-            f" {plural(design.looks[1], 'pair')} that a gate needs to call anything slower; a smaller --batch is"
-            " faster, and a gate of this case needs a larger --budget"
+            f"a pair takes {pair_s:.2g} s here, so {duration(GATE_S)} are enough for fewer than the"
+            f" {plural(design.looks[1], 'pair')} that a gate needs to call anything slower; use a smaller --batch, or"
+            " gate this case with a larger --budget"
         )
     if len(stream) < 2 * looks[-1]:
         raise DlbenchError(
-            f"too little was recorded for one trial: {plural(len(stream), 'process')} at"
+            f"the recording is too short for one trial: {plural(len(stream), 'process')} at"
             f" {pair_s / 2:.2g} s each; give a --budget of {_ENOUGH_TRIALS * looks[1] * pair_s:.0f} s or more"
         )
     wanted = design.threshold
@@ -115,7 +113,7 @@ def calibrate(record: Record) -> Calibration:
         (each for each in THRESHOLDS if _holds(stream, _design(record, looks, each))), None
     )
     rows = tuple(
-        Row(threshold, *(run(stream, tried, slowdown) for run in (consecutive, overlapping)))
+        Row(threshold, consecutive(stream, tried, slowdown))
         for threshold in dict.fromkeys([wanted, *([] if promise is None else [promise])])
         for tried in [_design(record, looks, threshold)]
         for slowdown in (0.0, threshold, SLOWDOWN_FACTOR * threshold)
@@ -132,47 +130,40 @@ def _pair_s(record: Record) -> float:
 
 
 def describe(found: Calibration) -> str:
-    """A calibration in words."""
+    """A calibration as a table and a conclusion."""
     timed = f"{plural(found.processes, 'process')} of the same code, {found.pair_s:.2g} s a pair"
     reach = f"in {duration(GATE_S)} a gate makes {plural(found.looks[-1], 'pair')}"
     lines = [
         f"{found.case}: {timed}; {reach}",
-        "disjoint trials with exact 95 % intervals; (trials that begin at every fourth process)",
+        "trials without a process in common, with exact 95 % confidence intervals",
         "",
         "| threshold | planted | trials | called slower | passed | inconclusive | pairs |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in found.rows:
-        exact, every = row.disjoint, row.every
-        planted = f"+{100 * exact.slowdown:.3g} %" if exact.slowdown else "same code"
+        tally = row.tally
         cells = [
             f"{100 * row.threshold:.3g} %",
-            planted,
-            f"{exact.slower.of} ({every.slower.of:,})",
-            *(
-                f"{_exact(one)} ({100 * all_.value:.1f} %)"
-                for one, all_ in (
-                    (exact.slower, every.slower),
-                    (exact.passed, every.passed),
-                    (exact.inconclusive, every.inconclusive),
-                )
-            ),
-            f"{exact.mean_pairs:.1f} (at most {exact.most_pairs})",
+            f"+{100 * tally.slowdown:.3g} %" if tally.slowdown else "same code",
+            str(tally.slower.of),
+            *map(_exact, (tally.slower, tally.passed, tally.inconclusive)),
+            f"{tally.mean_pairs:.1f} (at most {tally.most_pairs})",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
     if found.promise is None:
-        few = max(row.disjoint.slower.of for row in found.rows) < _ENOUGH_TRIALS
+        few = max(row.tally.slower.of for row in found.rows) < _ENOUGH_TRIALS
         lines.append(
-            f"no threshold up to {100 * THRESHOLDS[-1]:.3g} % can be promised in {duration(GATE_S)} of pairs on this"
-            f" machine{' from so few trials; a larger --budget gives more' if few else ''}"
+            f"no threshold up to {100 * THRESHOLDS[-1]:.3g} % is supported in {duration(GATE_S)} of pairs on this"
+            f" machine{' by so few trials; a larger --budget gives more' if few else ''}"
         )
     else:
         lines.append(
-            f"in {duration(GATE_S)} of pairs this machine can promise a threshold of {100 * found.promise:.3g} %: in"
-            f" this recording at least {100 * ENOUGH:.0f} % of the same code passed, as much of slowdowns of"
-            f" {100 * SLOWDOWN_FACTOR * found.promise:.3g} % was found (both at least {100 * SURE:.0f} % by their"
-            f" intervals), and of the same code {_exact(_same(found).slower)} was called slower"
+            f"in {duration(GATE_S)} of pairs this machine supports a threshold of {100 * found.promise:.3g} %: in"
+            f" this recording at least {100 * ENOUGH:.0f} % of the gates of the same code passed, at least as many"
+            f" slowdowns of {100 * SLOWDOWN_FACTOR * found.promise:.3g} % were found (both at least"
+            f" {100 * SURE:.0f} % by their intervals), and {_exact(_same(found).slower)} of the gates of the same code"
+            " were false alarms"
         )
     return "\n".join(lines)
 
@@ -194,7 +185,7 @@ def _often(share: Share) -> bool:
 
 def _same(found: Calibration) -> Tally:
     """The trials of the same code at the threshold that is promised."""
-    return next(row.disjoint for row in found.rows if row.threshold == found.promise)
+    return next(row.tally for row in found.rows if row.threshold == found.promise)
 
 
 def _exact(share: Share) -> str:

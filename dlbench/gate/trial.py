@@ -7,28 +7,24 @@ function that judges live.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import gzip
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from dlbench.errors import DlbenchError
 from dlbench.gate.decision import Verdict, judge
 from dlbench.gate.design import Design
-from dlbench.gate.pairs import difference, order, summary
+from dlbench.gate.pairs import difference, order
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """So many of so many, with the exact 95 % interval of Clopper and Pearson (1934) for the
+    """`count` of `of`, with the exact 95 % interval of Clopper and Pearson (1934) for the
     chance behind it, which holds when the trials are independent."""
 
     count: int
@@ -50,7 +46,7 @@ class Share:
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """What became of trials with one planted slowdown.
+    """The results of trials with one planted slowdown.
 
     Attributes
     ----------
@@ -70,37 +66,6 @@ class Tally:
     most_pairs: int
 
 
-def read_timings(path: Path) -> list[Array]:
-    """The step times of a recording's processes, in the order in which they ran.
-
-    Parameters
-    ----------
-    path : a CSV file, gzipped where it is called ``.gz``: a header line, then one row a process, its
-        number and its step times in any one unit.
-
-    Raises
-    ------
-    DlbenchError : the file is not of this form.
-    """
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt") as file:
-            rows = [row[1:] for row in csv.reader(file)][1:]
-        timings = [np.array([float(time) for time in row]) for row in rows]
-        for each in timings:
-            summary(each)
-    except (ValueError, OSError, EOFError, csv.Error) as error:
-        raise DlbenchError(
-            f"{path}: not a recording of processes (number, then step times): {error}"
-        ) from None
-    return timings
-
-
-def read_stream(path: Path) -> Array:
-    """The summaries of a recording's processes; see `read_timings`."""
-    return np.array([summary(timings) for timings in read_timings(path)])
-
-
 def consecutive(stream: Array, design: Design, slowdown: float = 0.0, cases: int = 1) -> Tally:
     """Trials one after the other, as a gate would have met them: each begins at the process after
     the last one's end, so no process is in two trials.
@@ -111,26 +76,7 @@ def consecutive(stream: Array, design: Design, slowdown: float = 0.0, cases: int
     slowdown : what the new arm's times are made longer by in one of the cases. One among several is
         the hardest to find, since the others' noise is guarded against.
     """
-    return _tally(slowdown, _one_after_the_other(stream, design, slowdown, cases))
-
-
-def overlapping(
-    stream: Array, design: Design, slowdown: float = 0.0, cases: int = 1, step: int = 4
-) -> Tally:
-    """Trials that begin at every `step`-th process, with either arm first.
-
-    They share processes, so they are many but not independent: the shares are good estimates, their
-    intervals are too narrow.
-    """
-    needed = 2 * design.most_pairs * cases
-    return _tally(
-        slowdown,
-        (
-            _trial(stream[begin : begin + needed], design, slowdown, cases, swapped)
-            for begin in range(0, len(stream) - needed + 1, step)
-            for swapped in (False, True)
-        ),
-    )
+    return tally(slowdown, _one_after_the_other(stream, design, slowdown, cases))
 
 
 def _one_after_the_other(
@@ -138,14 +84,15 @@ def _one_after_the_other(
 ) -> Iterator[list[Verdict]]:
     begin, needed = 0, 2 * design.most_pairs * cases
     while begin + needed <= len(stream):
-        verdicts = _trial(stream[begin : begin + needed], design, slowdown, cases, False)
+        verdicts = trial(stream[begin : begin + needed], design, slowdown, cases, False)
         yield verdicts
         begin += 2 * cases * max(verdict.pairs for verdict in verdicts)
 
 
-def _trial(
+def trial(
     stream: Array, design: Design, slowdown: float, cases: int, swapped: bool
 ) -> list[Verdict]:
+    """The verdicts on one stretch of a stream, by case; `swapped` makes the other arm the first."""
     found: dict[str, list[float]] = {str(case): [] for case in range(cases)}
     for number in range(len(stream) // 2):
         pair = stream[2 * number : 2 * number + 2]
@@ -157,7 +104,8 @@ def _trial(
     return list(judge(found, design, ended=True).values())
 
 
-def _tally(slowdown: float, trials: Iterator[list[Verdict]]) -> Tally:
+def tally(slowdown: float, trials: Iterable[list[Verdict]]) -> Tally:
+    """The shares of trials' verdicts; the first case of each is the one with the slowdown."""
     runs = list(trials)
     verdicts = [verdict for run in runs for verdict in (run[:1] if slowdown else run)]
     unplanted = [run[1:] if slowdown else run for run in runs]

@@ -13,9 +13,10 @@ from dlbench.gate.calibration import calibrate, describe, stream_of
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import order
 from dlbench.gate.schema import Beside, Half, Header, Record
-from dlbench.gate.trial import consecutive, read_stream
+from dlbench.gate.trial import consecutive
 from dlbench.record import schema as r
 from dlbench.record.file import Writer
+from recording import read_stream
 
 CASE = r.Case("ci", "train", "numpy", "cpu", 32, 1, "fp32", "")
 MACHINE = r.Machine(None, None, None, 2, None, (), "Linux", "3.11", {})
@@ -65,7 +66,7 @@ def test_the_rates_are_those_of_the_trials_on_the_stream_in_time_order(recording
     found = calibrate(record)
     assert 0.8 == pytest.approx(found.pair_s)
     assert Design().looks == found.looks
-    same = found.rows[0].disjoint
+    same = found.rows[0].tally
     expected = consecutive(stream_of(record), Design())
     assert expected == same
     assert same.slower.of > 10
@@ -103,7 +104,7 @@ def test_a_calibrations_record_is_told_again(recordings, tmp_path):
 def test_pairs_that_take_too_long_for_a_gate_are_said_to_and_not_to_be_too_few(pairs):
     with pytest.raises(DlbenchError, match=r"a pair takes 5\.2 s.*fewer than the 12 pairs") as said:
         calibrate(recorded(np.full(2 * pairs, 1000.0), process_s=2.6))
-    assert "too little" not in str(said.value)
+    assert "too short" not in str(said.value)
 
 
 def test_what_went_wrong_before_the_first_pair_is_the_reason():
@@ -117,13 +118,13 @@ def test_a_few_trials_promise_nothing_and_one_fluke_among_many_vetoes_nothing():
     quiet = np.exp(np.random.default_rng(0).normal(7, 0.002, 1000))
     few = calibrate(recorded(quiet[:80]))
     assert few.promise is None
-    assert "from so few trials" in describe(few)
+    assert "by so few trials" in describe(few)
     assert 0.01 == calibrate(recorded(quiet)).promise
     # one trial in sixty calls the same code slower, which bounds no rate above 1 %
     fluke = quiet.copy()
     fluke[160:184] *= np.tile([1.0, 1.03, 1.03, 1.0], 6)
     found = calibrate(recorded(fluke))
-    assert 1 == found.rows[-3].disjoint.slower.count
+    assert 1 == found.rows[-3].tally.slower.count
     assert 0.01 == found.promise
 
 

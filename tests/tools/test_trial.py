@@ -12,10 +12,12 @@ from dlbench.errors import DlbenchError
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import difference, order
 from dlbench.gate.signed_rank import p_greater
-from dlbench.gate.trial import Share, consecutive, overlapping, read_stream
+from dlbench.gate.trial import Share, consecutive
+from gate_trial import overlapping
+from recording import read_stream
 
-DATA = Path(__file__).parent / "data"
-ROOT = DATA.parents[2]
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests" / "gate" / "data"
 # the share of each recording that the design was tuned on
 TUNED_ON = {"two_cores.csv.gz": 0.5, "two_cores_shared.csv.gz": 0.0, "two_cores_busy.csv.gz": 0.0}
 

@@ -1,6 +1,6 @@
 """The campaign's tool, without the hour that it takes."""
 
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -12,12 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def campaign():
-    spec = importlib.util.spec_from_file_location(
-        "gate_campaign", ROOT / "tools" / "gate_campaign.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("gate_campaign")
 
 
 def test_any_part_of_a_campaign_has_its_share_of_each_kind(campaign):
@@ -29,14 +24,14 @@ def test_any_part_of_a_campaign_has_its_share_of_each_kind(campaign):
         assert list(range(count)) == [number for each, number in every if each == kind]
 
 
-def test_a_campaign_is_not_gone_on_with_on_another_machine(campaign, tmp_path, monkeypatch):
+def test_a_campaign_is_not_resumed_on_another_machine(campaign, tmp_path, monkeypatch):
     path = tmp_path / "begun.jsonl"
     head = campaign.conditions() | {"created": "", "copy_bytes": 1, "copy_found": 0.05}
     path.write_text(json.dumps(head | {"cpu": "another"}) + "\n")
     with pytest.raises(SystemExit, match="another cpu"):
-        campaign.go_on(path, 0.0)
+        campaign.resume(path, 0.0)
     path.write_text(json.dumps(head) + "\n")
-    campaign.go_on(path, 0.0)
+    campaign.resume(path, 0.0)
     assert 1 == len(campaign.read(path))
 
 
