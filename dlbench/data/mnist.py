@@ -23,7 +23,7 @@ Samples = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def read_idx(path: Path, dimensions: int, *, max_bytes: int = MAX_BYTES) -> NDArray[np.uint8]:
-    """Read an IDX file of unsigned bytes, plain or gzip (told by its content).
+    """Read an IDX file of unsigned bytes, plain or gzip (by its content, not its name).
 
     Parameters
     ----------

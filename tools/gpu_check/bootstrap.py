@@ -56,7 +56,7 @@ class LookFailed(Exception):
     """What is installed cannot be seen, and why."""
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Installs what is missing, then runs the check; its exit code, or 2 with an error message."""
     began_s = time.monotonic()
     reader = argparse.ArgumentParser(prog="make gpu-check", epilog="Other arguments are passed on.")
@@ -65,7 +65,7 @@ def main(words: list[str]) -> int:
     reader.add_argument(
         "--site", type=Path, default=ROOT / ".gpu-check", help="where they go [.gpu-check]"
     )
-    given, rest = reader.parse_known_args(words)
+    given, rest = reader.parse_known_args(arguments)
     site = given.site.resolve() / f"python{sys.version_info.major}.{sys.version_info.minor}"
     paths = [str(site), str(ROOT / "tools"), os.environ.get("PYTHONPATH")]
     environment = os.environ | {
@@ -193,7 +193,7 @@ def look(requirements: Iterable[str], environment: dict[str, str]) -> tuple[list
 
 
 def install(what: list[str], site: Path, environment: dict[str, str]) -> str:
-    """Has pip install without a network; the last line of what it says where it fails."""
+    """Installs with pip, without a network; its message where it fails."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--no-index", "--no-deps", "--upgrade", "--target", str(site), *what]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -19,7 +19,7 @@ TOOLS = ("memcheck", "racecheck")
 TESTS = "tests/cupy/test_gpu.py"
 _CHOSEN = "recorded_launch"
 _FOUND = 86
-"""The exit status that it is told to have after an error; none of pytest's."""
+"""The exit status asked of it after an error; pytest has none like it."""
 
 
 def sanitized(found: GpuTests, root: Path, limit_s: float) -> GpuTests:
