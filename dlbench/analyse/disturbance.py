@@ -25,6 +25,8 @@ STOLEN_SHARE = 0.02
 """Of the cores in use, what the hypervisor may give to others."""
 THROTTLED_SHARE = 0.01
 MEMORY_WAITING_SHARE = 0.05
+LATE_ATTEMPTS = 2
+"""How many processes of a round have to be late, with nothing else that disturbed them, to prove it of the backend."""
 CANARY_FACTOR = 1.3
 """How much longer the canary may take than it did at its best: clocks move by less on a machine at rest."""
 _TICK_S = 0.004
@@ -100,7 +102,25 @@ def of_process(
         *causes(process.during, process.case.threads),
         *device_causes(process, beside),
         *canary_cause(process.canary_ns, best_canary_ns),
+        # whether steps were finished was tried after the timings
+        *(causes(process.after, process.case.threads) if process.late else ()),
     )
+
+
+def late_cause(process: Process) -> tuple[str, ...]:
+    """That steps were still going on when they had been synchronised: a timing, which a disturbance that nothing else
+    shows can cause too, so it is one until it is proven (`proven_late`)."""
+    return ("steps were not finished when they were synchronised",) if process.late else ()
+
+
+def proven_late(attempts: Iterable[tuple[Process, Sequence[str]]]) -> str:
+    """Why a backend's timings are not to be believed, by all attempts at one round, each with what disturbed it: every
+    one that nothing else disturbed was late, and there are at least `LATE_ATTEMPTS` of these; empty when it is not."""
+    undisturbed = [process for process, by in attempts if process.settling and not by]
+    late = [process for process in undisturbed if process.late]
+    if len(late) < max(LATE_ATTEMPTS, len(undisturbed)) or late[0].settling is None:
+        return ""
+    return late[0].settling.sentence()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,9 +189,9 @@ class Judgement:
 
 def judge(processes: Iterable[Process], seen: Watched) -> Judgement:
     """Which processes of a case count, and how disturbed it was."""
-    rounds: dict[int, list[tuple[Process, tuple[str, ...]]]] = {}
-    for process in processes:
-        rounds.setdefault(process.round, []).append((process, seen.causes(process)))
+    rounds = by_round(processes, seen)
+    for tried in rounds.values():
+        tried[:] = [(process, (*by, *late_cause(process))) for process, by in tried]
     chosen = [
         next((number for number, (_, found) in enumerate(tried) if not found), len(tried) - 1)
         for tried in rounds.values()
@@ -189,6 +209,16 @@ def judge(processes: Iterable[Process], seen: Watched) -> Judgement:
     if not disturbed and not any(p.during and p.during.other_cores is not None for p in kept):
         disturbed = None
     return Judgement(kept, disturbed, "; ".join(parts))
+
+
+def by_round(
+    processes: Iterable[Process], seen: Watched
+) -> dict[int, list[tuple[Process, tuple[str, ...]]]]:
+    """The attempts at each round, each with what disturbed it."""
+    rounds: dict[int, list[tuple[Process, tuple[str, ...]]]] = {}
+    for process in processes:
+        rounds.setdefault(process.round, []).append((process, seen.causes(process)))
+    return rounds
 
 
 def _told(found: Sequence[tuple[str, ...]], where: str) -> list[str]:

@@ -14,11 +14,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlbench.analyse.disturbance import Key, Watched, judge, key, watched
+from dlbench.analyse.disturbance import (
+    Key,
+    Watched,
+    by_round,
+    judge,
+    key,
+    proven_late,
+    watched,
+)
 from dlbench.analyse.statistics import median, process_summary
+from dlbench.record.facts import Check
 from dlbench.record.schema import (
     Case,
-    Check,
     Configuration,
     End,
     Process,
@@ -164,6 +172,12 @@ def _outcome(
     verdicts += [(line.status, line.reason or failing(line.checks)) for line in verifications]
     verdicts += [_process_verdict(line) for line in processes]
     verdicts += [(line.status, line.reason) for line in trainings if line.status != "skipped"]
+    if any(line.late for line in processes):
+        verdicts += [
+            ("unverified", reason)
+            for attempts in by_round(processes, whole.watch).values()
+            if (reason := proven_late(attempts))
+        ]
     if not skips:
         verdicts += _missing(whole, verifications, processes)
     status = worst(status for status, _ in verdicts)
@@ -270,14 +284,8 @@ def failing(checks: Iterable[Check]) -> str:
     failed = [check for check in checks if not check.passed]
     if not failed:
         return ""
-    check = max(failed, key=lambda c: math.inf if c.error is None else c.error / (c.tolerance or 1))
-    got, expected = (_number(value) for value in (check.got, check.expected))
-    where = f" of {check.where}" if check.where else ""
-    return f"{check.name}{where} is {got}, should be {expected} (tolerance {check.tolerance:.2g})"
-
-
-def _number(value: float | None) -> str:
-    return "not a finite number" if value is None else f"{value:.6g}"
+    worst = max(failed, key=lambda c: math.inf if c.error is None else c.error / (c.tolerance or 1))
+    return worst.sentence()
 
 
 def _remarks(case: Case, timed: Sequence[Process]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from dlbench import plugins
 from dlbench.contract import Plan
 from dlbench.execute.probe import look
+from dlbench.record.facts import ConformanceResult
 from dlbench.text import plural
 from dlbench.worker.interpreters import check_pythons
 from dlbench.worker.launch import launch_of, run_worker
@@ -36,8 +37,10 @@ class Request:
     pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None) -> Ended:
-    """Does it in a worker; ``result["verdicts"]`` is a list of `dlbench.verify.conformance.Verdict` as tables.
+def hold(
+    request: Request, on_phase: Callable[[str], None] = lambda phase: None
+) -> Ended[ConformanceResult]:
+    """Does it in a worker; ``result.verdicts`` is a list of `dlbench.verify.conformance.Verdict` as tables.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def hold(request: Request, on_phase: Callable[[str], None] = lambda phase: None)
         "cache_dir": str(request.cache_dir),
     }
     launch = launch_of(request.backend, request.threads, _LIMIT_S, python)
-    return run_worker(job, launch, on_phase)
+    return run_worker(job, launch, ConformanceResult, on_phase)
 
 
 def describe(request: Request, verdicts: Iterable[Mapping[str, Any]]) -> str:

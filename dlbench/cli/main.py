@@ -160,10 +160,10 @@ def conformance_command(quiet: bool, **chosen: Any) -> int:
 
     request = Request(cache_dir=options.cache_dir(), **chosen)
     ended = hold(request, (lambda phase: None) if quiet else tell)
-    if ended.status != "ok":
+    if ended.result is None:
         tell(f"{request.backend}: {why(ended.reason, ended.remedy)}\n{ended.output}".rstrip())
         return exit_code([ended.status])
-    verdicts = ended.result["verdicts"]
+    verdicts = ended.result.verdicts
     answer(describe(request, verdicts))
     if any(failed(verdict) for verdict in verdicts):
         return exit_code(["unverified"])

@@ -5,17 +5,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from dlbench.execute import results
+from dlbench.record.facts import PeakResult, SamplingResult, TimerResult
 from dlbench.record.schema import Case, Line
 from dlbench.telemetry.watch import Watch, Watcher
 from dlbench.worker.supervisor import Ended
 
-Run = Callable[[Mapping[str, Any], Watch], Ended]
-"""Has a worker do a job on the CPU with the run's threads."""
+R = TypeVar("R")
+
+
+class Run(Protocol):
+    """Has a worker do a job on the CPU with the run's threads."""
+
+    def __call__(self, job: Mapping[str, Any], result: type[R], watch: Watch) -> Ended[R]:
+        """How that ended."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +42,11 @@ class Overheads:
 
     def null_timing_ns(self) -> float | None:
         """What a timing costs: an empty session through the whole path."""
-        ended = self.run({"job": "null"}, Watch())
-        if ended.status != "ok":
-            self.tell(f"what a timing costs is unknown: {ended.reason}")
-        return ended.result.get("null_timing_ns")
+        ended = self.run({"job": "null"}, TimerResult, Watch())
+        if ended.result is None:
+            self.tell(f"timer overhead unknown: {ended.reason}")
+            return None
+        return ended.result.null_timing_ns
 
     def sampling(self, watcher: Watcher, case: Case) -> None:
         """What the sampler of the host does to work on all threads, on and off in turn."""
@@ -46,16 +54,16 @@ class Overheads:
             return
         # work on the CPU cannot tell what asking a GPU's driver does to work on the GPU
         with watcher.beside(msgspec.structs.replace(case, device="cpu"), 0) as watch:
-            ended = self.run({"job": "sampling", "threads": case.threads}, watch)
-        if ended.status == "ok":
-            self.write(results.sampling(case.threads, ended, watch.lines()))
+            ended = self.run({"job": "sampling", "threads": case.threads}, SamplingResult, watch)
+        if ended.result is None:
+            self.tell(f"telemetry overhead unknown: {ended.reason}")
         else:
-            self.tell(f"what telemetry does to timings is unknown: {ended.reason}")
+            self.write(results.sampling(case.threads, ended.result, watch.lines()))
 
     def peak(self, threads: int) -> None:
         """The matrix-product rate."""
-        ended = self.run({"job": "peak"}, Watch())
-        if ended.status == "ok":
-            self.write(results.peak(0, threads, ended))
+        ended = self.run({"job": "peak"}, PeakResult, Watch())
+        if ended.result is None:
+            self.tell(f"SGEMM peak unknown: {ended.reason}")
         else:
-            self.tell(f"the matrix-product rate is unknown: {ended.reason}")
+            self.write(results.peak(0, threads, ended.result))

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from dlbench.record.facts import TimedResult
 from dlbench.worker.launch import Launch, run_worker
 from dlbench.worker.supervisor import Ended
 
@@ -20,10 +21,10 @@ Key = TypeVar("Key", bound=Hashable)
 class Background(Generic[Key]):
     """Jobs under way, one after the other; see `started`."""
 
-    def __init__(self, futures: Mapping[Key, Future[Ended]]) -> None:
+    def __init__(self, futures: Mapping[Key, Future[Ended[TimedResult]]]) -> None:
         self._futures = futures
 
-    def result(self, key: Key) -> Ended:
+    def result(self, key: Key) -> Ended[TimedResult]:
         """How a job ended; waits for it."""
         return self._futures[key].result()
 
@@ -35,7 +36,8 @@ def started(jobs: Mapping[Key, Mapping[str, Any]], launch: Launch) -> Iterator[B
     try:
         with ThreadPoolExecutor(1) as pool:
             futures = {
-                key: pool.submit(run_worker, job, launch, stop=stopped) for key, job in jobs.items()
+                key: pool.submit(run_worker, job, launch, TimedResult, stop=stopped)
+                for key, job in jobs.items()
             }
             try:
                 yield Background(futures)

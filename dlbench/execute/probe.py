@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from dlbench import plugins
-from dlbench.contract import BackendInfo
 from dlbench.plan.backend_status import Found
-from dlbench.record.facts import Environment
+from dlbench.record.facts import Declared, ProbeResult
 from dlbench.worker import interpreters
 from dlbench.worker.launch import launch_of, run_worker
 
@@ -49,36 +48,36 @@ def look(
     target = plugins.adapter_target(name)
     if python is not None and (trouble := interpreters.trouble(name, python)):
         launch = launch_of(name, threads, limit_s)
-        known = run_worker({"job": "home", "adapter": target}, launch).result
-        return Found("skipped", trouble.reason, trouble.remedy, **known)
+        home = run_worker({"job": "home", "adapter": target}, launch, Declared).result
+        absent = Found("skipped", trouble.reason, trouble.remedy)
+        return dataclasses.replace(absent, **dataclasses.asdict(home)) if home else absent
     asked: dict[str, Any] = {"job": "look", "adapter": target}
     asked |= {"open": open_session, "threads": threads}
-    ended = run_worker(asked, launch_of(name, threads, limit_s, python))
-    if ended.status != "ok":
-        return Found(ended.status, ended.reason, ended.remedy, ended.output, seconds=ended.wall_s)
+    ended = run_worker(asked, launch_of(name, threads, limit_s, python), ProbeResult)
     seen = ended.result
-    known = {
-        "title": seen["title"],
-        "default_device": seen["default_device"],
-        "environment": Environment(**seen["environment"]),
-        "seconds": ended.wall_s,
-    }
-    if "unavailable" in seen:
-        reason, remedy = seen["unavailable"]
+    if seen is None:
+        return Found(ended.status, ended.reason, ended.remedy, ended.output, seconds=ended.wall_s)
+    found = functools.partial(
+        Found,
+        title=seen.declared.title,
+        default_device=seen.declared.default_device,
+        environment=seen.environment,
+        seconds=ended.wall_s,
+    )
+    if seen.info is None:
+        reason, remedy = seen.unavailable or ("", "")
         if python is not None:
             reason = f"{reason} in the interpreter of --python {name}"
             remedy = f"with that interpreter: {remedy}" if remedy else ""
-        return Found("skipped", reason, remedy, **known)
-    info = msgspec.convert(seen["info"], BackendInfo)
-    return Found(
+        return found("skipped", reason, remedy)
+    return found(
         "ok",
-        version=info.version,
-        devices=info.devices,
-        modes=info.modes,
-        precisions=info.precisions,
-        scenarios=info.scenarios,
-        libraries=info.libraries,
-        absent=info.absent,
-        facts=seen["facts"],
-        **known,
+        version=seen.info.version,
+        devices=seen.info.devices,
+        modes=seen.info.modes,
+        precisions=seen.info.precisions,
+        scenarios=seen.info.scenarios,
+        libraries=seen.info.libraries,
+        absent=seen.info.absent,
+        facts=seen.facts,
     )

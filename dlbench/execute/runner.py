@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import dlbench
 from dlbench.execute import results
@@ -30,11 +30,15 @@ from dlbench.execute.wall_time import Account
 from dlbench.plan.backend_status import Found
 from dlbench.plan.cases import Planned, Request, check, estimate, plan
 from dlbench.record import comparability
+from dlbench.record.facts import MeasureResult, TimedResult, TrainResult, VerifyResult
 from dlbench.record.file import Writer
 from dlbench.record.schema import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip
 from dlbench.telemetry.watch import Watch, Watcher
+from dlbench.worker.deadline import PHASE_FACTOR
 from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.supervisor import Ended
+
+R = TypeVar("R")
 
 __all__ = ["Observer", "Planned", "Request", "plan_run", "resume", "run"]
 
@@ -181,7 +185,7 @@ class _Runner:
         self, writer: Writer, make_plan: Callable[[], Planned], record: Record | None = None
     ) -> End:
         """Carries a plan out, or the rest of a record's."""
-        status: str = "interrupted"
+        status: Literal["complete", "interrupted"] = "interrupted"
         try:
             planned = make_plan()
             self._writer = writer
@@ -191,13 +195,12 @@ class _Runner:
             self._carry_out([case for case in planned.cases if case not in beside])
             status = "complete"
         except KeyboardInterrupt:
-            # the End line says so, and whoever called tells it
-            pass
+            pass  # the End line says so, and whoever called tells it
         finally:
             self._watcher.close()
         wall_s = self._account.wall_s()
         end = End(
-            status="complete" if status == "complete" else "interrupted",
+            status=status,
             wall_s=results.round_s(wall_s),
             seconds=self._account.parts(wall_s),
             null_timing_ns=self._null_timing_ns,
@@ -222,9 +225,8 @@ class _Runner:
     def _verify(self, cases: Sequence[Case]) -> list[Case]:
         """The cases that were held against the oracle and agreed."""
         # of a batch whose cases are complete, there is neither a reference nor a need for one
-        batches = _distinct(
-            case.batch for case in cases if case.batch in self._request.chosen_batches
-        )
+        chosen = set(self._request.chosen_batches)
+        batches = dict.fromkeys(case.batch for case in cases if case.batch in chosen)
         broken = {batch: self._await_reference(batch) for batch in batches}
         verified: list[Case] = []
         for case in cases:
@@ -235,7 +237,7 @@ class _Runner:
             if held is not None:
                 verified += sharing if held == "ok" else []
                 continue
-            ended = broken[case.batch] or self._work(case, None, "verify")
+            ended = broken[case.batch] or self._work(case, None, "verify", VerifyResult)
             if ended.status == "skipped":
                 for other in sharing:
                     self._write(Skip(other, ended.reason, ended.remedy))
@@ -246,7 +248,7 @@ class _Runner:
                 verified += sharing
         return [case for case in cases if case in verified]
 
-    def _await_reference(self, batch: int) -> Ended | None:
+    def _await_reference(self, batch: int) -> Ended[VerifyResult] | None:
         """Waits for the oracle's results for a batch; how that ended if it went wrong."""
         began = time.monotonic()
         self._observer.phase(None, None, "oracle")
@@ -283,7 +285,7 @@ class _Runner:
         def measure(case: Case, number: int, attempt: int) -> Measured:
             with self._watcher.beside(case, number, attempt) as watch:
                 options = {"scenario": case.scenario, "budget_s": share_s}
-                ended = self._work(case, number, "measure", watch, **options)
+                ended = self._work(case, number, "measure", MeasureResult, watch, **options)
             process = results.process(case, number, ended, attempt)
             beside = watch.lines()
             self._write(process)
@@ -293,8 +295,8 @@ class _Runner:
             return Measured(process, beside, look)
 
         patience = Patience(request.patience_s, request.chosen_threads, self._observer.message)
-        on_wait = functools.partial(results.wait, write=self._write)
-        measuring = Measuring(measure, patience, on_wait, held.medians_s)
+        write_wait = functools.partial(results.wait, write=self._write)
+        measuring = Measuring(measure, patience, write_wait, held.medians_s)
         try:
             well = measuring.rounds(
                 fair, request.all_rounds, lambda case, number: (case, number) in held.processes
@@ -307,38 +309,45 @@ class _Runner:
         return well
 
     def _train(self, case: Case) -> None:
-        ended = self._work(case, None, "train", epochs=self._request.epochs)
+        ended = self._work(case, None, "train", TrainResult, epochs=self._request.epochs)
         self._write(results.training(case, self._request.epochs, ended))
 
     def _work(
-        self, case: Case, number: int | None, job: str, watch: Watch | None = None, **options: Any
-    ) -> Ended:
+        self,
+        case: Case,
+        number: int | None,
+        name: str,
+        result: type[R],
+        watch: Watch | None = None,
+        **options: Any,
+    ) -> Ended[R]:
         """Has a worker do a job of a case."""
-        # a sampling process is silent for its share of the budget and the warm-up that goes with it
         limit_s = self._request.limit_s + 2 * options.get("budget_s", 0.0)
-        python = self._request.pythons.get(case.backend)
-        launch = launch_of(case.backend, case.threads, limit_s, python)
-        message = self._material.job(job, case.plan(self._request.seed), **options)
-        return self._run(message, watch, launch=launch, case=case, number=number)
+        python, phase_s = self._request.pythons.get(case.backend), PHASE_FACTOR * limit_s
+        phase_s *= options.get("epochs", 1)
+        launch = launch_of(case.backend, case.threads, limit_s, python, phase_s)
+        job = self._material.job(name, case.plan(self._request.seed), **options)
+        return self._run(job, result, watch, launch=launch, case=case, number=number)
 
     def _run(
         self,
         job: Mapping[str, Any],
+        result: type[R],
         watch: Watch | None,
         *,
         launch: Launch,
         case: Case | None,
         number: int | None,
-    ) -> Ended:
+    ) -> Ended[R]:
         watch = watch or Watch()
 
         def on_phase(phase: str) -> None:
             watch.phase(phase)
             self._observer.phase(case, number, phase)
 
-        ended = run_worker(job, launch, on_phase, on_open=watch.opened)
-        if ended.status == "ok":
-            self._account.add_phases(ended.result["seconds"])
+        ended = run_worker(job, launch, result, on_phase, on_open=watch.opened)
+        if isinstance(ended.result, TimedResult):
+            self._account.add_phases(ended.result.seconds)
         return ended
 
     def _write_problems(self, planned: Planned) -> None:
@@ -348,7 +357,9 @@ class _Runner:
                 self._write(Skip(case, found.reason, found.remedy))
             elif case.configuration not in written:
                 written.add(case.configuration)
-                ended = Ended(found.status, found.reason, output=found.output, wall_s=found.seconds)
+                ended: Ended[VerifyResult] = Ended(
+                    found.status, found.reason, output=found.output, wall_s=found.seconds
+                )
                 self._write(results.verification(case, ended))
 
     def _write(self, line: Line) -> None:
@@ -385,7 +396,3 @@ class _Runner:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _distinct(values: Iterator[int]) -> list[int]:
-    return list(dict.fromkeys(values))

@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from dlbench.analyse.disturbance import of_process, passes
+from dlbench.analyse.disturbance import of_process, passes, proven_late
 from dlbench.analyse.statistics import case_estimate, process_summary
 from dlbench.execute.quiet_machine import DeviceLook, Patience, Waited
 from dlbench.plan.rounds import LEAST_PROCESSES, interleaved
@@ -85,7 +85,9 @@ class Measuring:
         return list(self._medians_s.get(case, {}).values())
 
     def _once(self, case: Case, number: int) -> None:
-        """Measures a process, and again when it was disturbed and the disturbance has passed."""
+        """Measures a process, and again when it was disturbed and the disturbance has passed, or when its steps were
+        not finished; a backend whose steps never are has failed."""
+        attempts: list[tuple[Process, Sequence[str]]] = []
         for attempt in range(ATTEMPTS):
             measured = self._measure(case, number, attempt)
             process = measured.process
@@ -96,13 +98,20 @@ class Measuring:
                 return
             self._medians_s.setdefault(case, {})[number] = process_summary(process.timings_ns)
             disturbed_by = of_process(process, measured.beside, self._best_canary(process))
-            if attempt + 1 == ATTEMPTS or not passes(disturbed_by):
+            attempts.append((process, disturbed_by))
+            if not (passes(disturbed_by) or process.late):
                 return
+            if attempt + 1 == ATTEMPTS:
+                break
+            if process.late and not disturbed_by:
+                continue
             waited = self._patience.wait(disturbed_by, measured.look_at_device)
             if waited is not None:
                 self._on_wait(process, disturbed_by, waited)
             if waited is None or not waited.quiet:
-                return
+                break
+        if proven_late(attempts):
+            self._failed.add(case)
 
     def _best_canary(self, process: Process) -> int | None:
         """The canary at its best so far beside this backend."""

@@ -47,7 +47,7 @@ class Seen:
         return Path(self.loaded["adapter"]).is_relative_to(version.folder.resolve())
 
 
-def absent(ended: Ended, adapter: str) -> bool:
+def absent(ended: Ended[Any], adapter: str) -> bool:
     """Whether a worker ended so because there is no such module, or no such class in it."""
     module, _, name = adapter.partition(":")
     parts = module.split(".")
@@ -58,7 +58,7 @@ def absent(ended: Ended, adapter: str) -> bool:
     return ended.status == "failed" and ended.reason in missing
 
 
-def remedy(ended: Ended, version: Version) -> str:
+def remedy(ended: Ended[Any], version: Version) -> str:
     """What would help a version that went wrong; a module that it lacks may lie in the user's working tree."""
     lacks = ended.reason.startswith("ModuleNotFoundError: ")
     if ended.remedy or not lacks or version.folder is None:

@@ -50,6 +50,7 @@ class Options:
     threshold: float = 0.03
     budget_s: float | None = None
     accept: tuple[str, ...] = ()
+    limit_s: float = 60.0
     cache_dir: Path
     folder: Path
 
@@ -228,6 +229,7 @@ def _plan(options: Options, suite: Suite) -> Plan:
         threads=options.threads,
         seed=options.seed,
         rounds=1,
+        limit_s=options.limit_s,
         data=data_name(options.data, suite.data.name),
         data_dir=options.data_dir,
     )

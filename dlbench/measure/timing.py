@@ -28,6 +28,7 @@ STEPS_FROM_INITIAL = 16
 """Training goes back to the initial weights after so many steps, lest the loss run to zero and data to denormals."""
 STEPS_TO_JUDGE = 8
 """The fewest training steps since the initial weights at the end, so that the weights' movement can be judged."""
+BEAT_NS = 5_000_000_000
 MIN_TIMINGS = 10
 MIN_SLOW_TIMINGS = 3
 WARMUP_SHARE = 0.5
@@ -74,6 +75,7 @@ def time_steps(
     *,
     clock: Clock = time.perf_counter_ns,
     on_phase: Callable[[str], None] = lambda phase: None,
+    beat: Callable[[], None] = lambda: None,
 ) -> Timings:
     """Warms a session up, then times its steps until the budget ends.
 
@@ -87,8 +89,9 @@ def time_steps(
         budget; training goes on until `STEPS_TO_JUDGE` steps lie behind the last reset.
     clock : monotonic, in nanoseconds.
     on_phase : told ``warm-up`` and ``measure``.
+    beat : called between steps, off the clock, where `BEAT_NS` have passed since it was called last.
     """
-    steps = _Steps(session, batches, scenario == "train", initial, clock)
+    steps = _Steps(session, batches, scenario == "train", initial, clock, beat)
     on_phase("warm-up")
     first_ns = steps.one()
     warmup_ns, steady = _warm_up(steps, budget_s, clock)
@@ -123,6 +126,7 @@ class _Steps:
         trains: bool,
         initial: Weights,
         clock: Clock,
+        beat: Callable[[], None],
     ) -> None:
         self._session = session
         self._batches = batches
@@ -130,6 +134,8 @@ class _Steps:
         self._step = session.train_step if trains else session.infer
         self._initial = initial
         self._clock = clock
+        self._beat = beat
+        self._beat_ns = clock()
         self._next = 0
         self.since_load = 0
 
@@ -152,6 +158,9 @@ class _Steps:
         end = clock()
         # what the step returned is given up here, off the clock
         del result
+        if end - self._beat_ns > BEAT_NS:
+            self._beat()
+            self._beat_ns = end
         return end - begin
 
     def _pause(self) -> None:

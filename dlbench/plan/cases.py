@@ -66,7 +66,8 @@ class Request:
     baseline : the ``backend:device`` that speed-ups are to refer to, which must be among the cases; None for
         any.
     pythons : interpreters of backends that do not run under this one; a name with a label is a backend to run.
-    limit_s : the longest a worker may say nothing, on top of its share of the budget.
+    limit_s : the longest a worker may go without progress, on top of its share of the budget; a phase with progress
+        may take ten times as long.
     telemetry_period_s : time between two samples of device and host while a case is timed; 0 for none.
     """
 

@@ -1,8 +1,51 @@
-"""Facts that a worker reads and a record keeps, in the standard library alone, since workers import it."""
+"""What a worker finds out and a record keeps, with nothing but the standard library and the contract, since workers
+import it.
+
+A worker's result is one of the dataclasses named ``…Result``. It travels as JSON and is decoded once, on arrival; what
+does not fit its type is a protocol error of that worker.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
+
+from dlbench.contract import BackendInfo
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """One array held against the oracle; the figures are those of its worst element.
+
+    Attributes
+    ----------
+    name : what was compared, ``gradient of conv2.bias, step 3``.
+    where : the index of the worst element, ``[3, 0]``; empty for a scalar.
+    got, expected : its two values; None when not finite.
+    error, tolerance : |got − expected| and what rounding may cause there.
+    scale : the size of the terms that were summed, so that error / scale is the relative error; 0 for a
+        figure that is not subject to rounding alone (a fraction, a movement).
+    """
+
+    name: str
+    where: str
+    got: float | None
+    expected: float | None
+    error: float | None
+    tolerance: float
+    scale: float
+    passed: bool
+
+    @property
+    def relative_error(self) -> float | None:
+        """error / scale; None where the error is not finite or rounding alone does not explain it."""
+        return None if self.error is None or self.scale <= 0 else self.error / self.scale
+
+    def sentence(self) -> str:
+        """The comparison in words: ``gradient of conv2.bias[3] is 0, should be 0.0132 (tolerance 2e-05)``."""
+        got = "not a finite number" if self.got is None else f"{self.got:.6g}"
+        expected = "?" if self.expected is None else f"{self.expected:.6g}"
+        return f"{self.name}{self.where} is {got}, should be {expected} (tolerance {self.tolerance:.2g})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,3 +97,137 @@ class Surroundings:
     granted_cores: int | None
     quota_cores: float | None
     frequency_hz: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What a backend declares without its framework: its `title`, and the device of its row where it cannot be used."""
+
+    default_device: str
+    title: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """What a backend is here, None where it cannot be used: `unavailable` is why, and what would help. `facts` are
+    those of a small session, empty unless one was opened."""
+
+    declared: Declared
+    environment: Environment
+    info: BackendInfo | None = None
+    unavailable: tuple[str, str] | None = None
+    facts: dict[str, str | int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TimedResult:
+    """The result of a worker that says where its time went: `seconds` by phase."""
+
+    seconds: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BackendResult(TimedResult):
+    """The same of a worker with a backend: its `version` and those of its `libraries`."""
+
+    version: str
+    libraries: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyResult(BackendResult):
+    """What holding a backend against the oracle found.
+
+    `reason` is empty when all agrees; `ambiguous_branches` counts branches within rounding of the other way; `loaded`
+    is as in `dlbench.worker.import_provenance`, empty unless it was asked for.
+    """
+
+    checks: tuple[Check, ...]
+    ambiguous_branches: int
+    facts: dict[str, str | int]
+    reason: str
+    loaded: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConformanceResult(BackendResult):
+    """Trials of a backend, each a `dlbench.verify.conformance.Verdict` as a table."""
+
+    verdicts: tuple[dict[str, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeasureResult(BackendResult):
+    """What a process timed; the fields are those of `dlbench.record.schema.Process`."""
+
+    timings_ns: tuple[int, ...]
+    warmup_ns: tuple[int, ...]
+    first_step_ns: int
+    started_ns: int
+    ended_ns: int
+    upload_ns: tuple[int, ...]
+    download_ns: tuple[int, ...]
+    device_ns: tuple[int, ...]
+    steady: bool | None
+    before: Surroundings
+    during: Surroundings
+    after: Surroundings
+    canary_ns: tuple[int, ...]
+    checks: tuple[Check, ...]
+    settling: Check | None
+    facts: dict[str, str | int]
+    peak_memory_bytes: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What came of a training.
+
+    Attributes
+    ----------
+    losses : mean loss of each step's batch before the step, epochs × steps values, until one was not finite.
+    diverged_at : that step, counted from 0; None when all were finite.
+    validation_accuracy : after each epoch; empty for regression.
+    test_accuracy : share of right answers on the test part; None for regression.
+    test_loss : mean loss on the test part; None when it is not finite.
+    seconds : all of it, data handling included.
+    """
+
+    losses: tuple[float, ...]
+    diverged_at: int | None
+    validation_accuracy: tuple[float, ...]
+    test_accuracy: float | None
+    test_loss: float | None
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainResult(BackendResult):
+    """What came of a training."""
+
+    trained: Trained
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TimerResult(TimedResult):
+    """What timing a step costs: the median of timing nothing (ns)."""
+
+    null_timing_ns: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PeakResult(TimedResult):
+    """The rate of `numpy.matmul`, several times over."""
+
+    flops_per_s: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingResult(TimedResult):
+    """Mean times (ns) of a fixed piece of work in blocks of `block_ns` with a pass of the host's sampler and without;
+    `windows_ns` is when those with one began and ended."""
+
+    with_ns: tuple[float, ...]
+    without_ns: tuple[float, ...]
+    windows_ns: tuple[tuple[int, int], ...]
+    block_ns: int

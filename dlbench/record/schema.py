@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from dlbench.record.case import Case, Configuration, Scenario
-from dlbench.record.facts import Environment, Surroundings
+from dlbench.record.facts import Check, Environment, Surroundings
 
 __all__ = ["Case", "Configuration", "Scenario"]
 
@@ -86,28 +86,6 @@ class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
     remedy: str
 
 
-# a record has millions, none of which can be part of a cycle: the collector need not look at them
-class Check(msgspec.Struct, frozen=True, gc=False):
-    """One comparison with the oracle, its worst element.
-
-    `error` is |got − expected|, `scale` the size of what was summed, `tolerance` in the unit of `error`.
-    """
-
-    name: str
-    where: str
-    got: float | None
-    expected: float | None
-    error: float | None
-    tolerance: float
-    scale: float
-    passed: bool
-
-    @property
-    def relative_error(self) -> float | None:
-        """error / scale; None where the error is not finite or rounding alone does not explain it."""
-        return None if self.error is None or self.scale <= 0 else self.error / self.scale
-
-
 class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="kind"):
     """What one process found when it held a backend against the oracle (train and infer share it)."""
 
@@ -131,7 +109,8 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     last steady step. `during` says what else the machine did in between, `before` what it did since the
     process began, `after` what it did until the process had said all; `canary_ns` is how long a fixed piece of work
     took before and after. A process that was disturbed may be followed by another of the same round, one `attempt`
-    further. `device_ns` are further
+    further. `settling` is whether a synchronised step was a finished one: a timing, so a process that is `late` counts
+    as disturbed, and proves something about the backend only when it repeats. `device_ns` are further
     steps after the steady ones, by the device's own clock; empty where it has none.
     `seconds` accounts for the process: interpreter, import, device (of backends that tell it apart from open),
     open, upload, warm-up, measure, check, copy.
@@ -156,12 +135,18 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     after: Surroundings | None = None
     canary_ns: tuple[int, ...] = ()
     checks: tuple[Check, ...] = ()
+    settling: Check | None = None
     version: str = ""
     facts: dict[str, str | int] = {}
     libraries: dict[str, str] = {}
     peak_memory_bytes: int | None = None
     seconds: dict[str, float] = {}
     output: str = ""
+
+    @property
+    def late(self) -> bool:
+        """Whether steps of it were still going on when they had been synchronised."""
+        return self.settling is not None and not self.settling.passed
 
 
 class Trace(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
 from dlbench.oracle.optimizers import Update
 from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
+from dlbench.record.facts import Check
 from dlbench.spec.workload import Weights, Workload
-from dlbench.verify.comparison import Check, compare
+from dlbench.verify.comparison import compare
 from dlbench.verify.continued_training import check_going_on
 from dlbench.verify.evaluation_points import oracle_inputs, oracle_weights
 from dlbench.verify.reference import load_arrays, save_arrays, source_hash
@@ -62,6 +63,7 @@ def check_after(
     trained: bool,
     witnesses: Sequence[Witness],
     cache_dir: Path,
+    beat: Callable[[], None] = lambda: None,
 ) -> tuple[Check, ...]:
     """Holds a session that has just been timed against the oracle.
 
@@ -70,16 +72,19 @@ def check_after(
     initial : the weights the timed loop started from, and was set back to now and then.
     trained : whether the loop trained, at least `STEPS` steps since it was last set back.
     witnesses : samples of the timed resident batches, and of one that the loop has not seen.
+    beat : called between the parts, and between the steps of the last.
     """
     final = session.weights()
     checks = [_output(session, plan, workload, final, witnesses)]
+    beat()
     if trained:
         movement = _load_movement(workload, plan.batch, plan.precision, initial, cache_dir)
         for name, expected in movement.items():
             if expected.telling:
                 checks.append(_moved(name, final[name], initial[name], expected))
+        beat()
         checks += check_going_on(session, plan, workload, final)
-        checks += _replay(session, plan, workload, initial, movement)
+        checks += _replay(session, plan, workload, initial, movement, beat)
     return tuple(checks)
 
 
@@ -172,11 +177,13 @@ def _replay(
     workload: Workload,
     initial: Weights,
     movement: dict[str, _Movement],
+    beat: Callable[[], None],
 ) -> list[Check]:
     """Eight steps from the initial weights: every parameter's movement against the oracle's."""
     session.load(initial)
     for step in range(STEPS):
         session.train_step(session.upload(*whole_batch(workload, plan.batch, step)))
+        beat()
     after = session.weights()
     checks = []
     for name, expected in movement.items():

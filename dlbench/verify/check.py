@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dlbench.contract import Adapter, Plan
+from dlbench.record.facts import Check
 from dlbench.spec.layers import MaxPool, Relu
 from dlbench.spec.network import walk
 from dlbench.spec.workload import Workload
-from dlbench.verify.comparison import Check
 from dlbench.verify.dropout import check_dropout
 from dlbench.verify.evaluation_points import Point
 from dlbench.verify.first_divergence import first_activation, first_gradient

@@ -1,43 +1,14 @@
-"""What a comparison with the oracle found, in the form in which it travels and is shown."""
+"""One array held against what the oracle says it should be."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One array held against the oracle; the figures are those of its worst element.
-
-    Attributes
-    ----------
-    name : what was compared, ``gradient of conv2.bias, step 3``.
-    where : the index of the worst element, ``[3, 0]``; empty for a scalar.
-    got, expected : its two values; None when not finite.
-    error, tolerance : |got − expected| and what rounding may cause there.
-    scale : the size of the terms that were summed, so that error / scale is the relative error; 0 for a
-        figure that is not subject to rounding alone (a fraction, a movement).
-    """
-
-    name: str
-    where: str
-    got: float | None
-    expected: float | None
-    error: float | None
-    tolerance: float
-    scale: float
-    passed: bool
-
-    def sentence(self) -> str:
-        """The failure in words: ``gradient of conv2.bias[3] is 0, should be 0.0132 (tolerance 2e-05)``."""
-        got = "not a number" if self.got is None else f"{self.got:.6g}"
-        expected = "?" if self.expected is None else f"{self.expected:.6g}"
-        return f"{self.name}{self.where} is {got}, should be {expected} (tolerance {self.tolerance:.2g})"
+from dlbench.record.facts import Check
 
 
 def compare(

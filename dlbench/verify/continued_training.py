@@ -15,9 +15,10 @@ from dlbench.contract import Plan, Session
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
 from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
+from dlbench.record.facts import Check
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Weights, Workload
-from dlbench.verify.comparison import Check, compare
+from dlbench.verify.comparison import compare
 from dlbench.verify.evaluation_points import SAFETY, oracle_inputs, oracle_weights
 from dlbench.verify.replay import distinct_batch, draw_masks, whole_batch
 

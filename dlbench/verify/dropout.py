@@ -23,11 +23,12 @@ from dlbench.contract import Adapter, Plan, Session
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward, forward_backward
 from dlbench.oracle.rounding import UNIT_ROUNDOFF, Perturbed
+from dlbench.record.facts import Check
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, walk
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Workload, read_workload
-from dlbench.verify.comparison import Check, compare
+from dlbench.verify.comparison import compare
 from dlbench.verify.dropout_masks import Tally, check_layers, check_masks, fraction
 from dlbench.verify.evaluation_points import (
     Point,

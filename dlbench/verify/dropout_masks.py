@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.verify.comparison import Check, compare
+from dlbench.record.facts import Check
+from dlbench.verify.comparison import compare
 
 _SIGMAS = 6.0
 """A right generator leaves a bound of six standard deviations once in 500 million looks."""

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlbench.contract import Adapter, Plan
+from dlbench.record.facts import Check
 from dlbench.spec.network import Node
 from dlbench.spec.training import MeanSquaredError
 from dlbench.spec.workload import Workload
-from dlbench.verify.comparison import Check, compare
+from dlbench.verify.comparison import compare
 from dlbench.verify.evaluation_points import Point, oracle_inputs, oracle_weights
 from dlbench.verify.tolerance import expect_output
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from dlbench.contract import Adapter, Plan
+from dlbench.record.facts import Check
 from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
 from dlbench.spec.training import Adagrad, Adam, AdamW, CrossEntropy, Sgd
 from dlbench.spec.workload import Workload, read_workload
-from dlbench.verify.comparison import Check
 from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange
 from dlbench.verify.reference import load_steps
 from dlbench.verify.steps import check_gradients, check_steps

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from dlbench.contract import Adapter, Plan, Session
+from dlbench.record.facts import Check
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Weights, Workload
-from dlbench.verify.comparison import Check, compare
+from dlbench.verify.comparison import compare
 from dlbench.verify.evaluation_points import Point
 from dlbench.verify.reference import Stop
 from dlbench.verify.tolerance import Expectation

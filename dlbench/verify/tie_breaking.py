@@ -17,10 +17,11 @@ from dlbench.oracle.layers import Branch, Conv2d, Pass
 from dlbench.oracle.network import forward_backward
 from dlbench.oracle.pooling import MaxPool
 from dlbench.oracle.rounding import Array
+from dlbench.record.facts import Check
 from dlbench.rng import integers
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Weights, Workload, read_workload
-from dlbench.verify.comparison import Check, compare
+from dlbench.verify.comparison import compare
 from dlbench.verify.steps import GRADIENT_RATE
 
 _NAME = "conv1.weight"

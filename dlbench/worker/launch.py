@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 import signal
@@ -19,11 +20,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dlbench import plugins
 from dlbench.worker import protocol
+from dlbench.worker.deadline import PHASE_FACTOR, Deadline, processor_s
 from dlbench.worker.supervisor import LEAVE_S, Conversation, Ended, OnOpen
+
+R = TypeVar("R")
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -55,7 +59,8 @@ class Launch:
     Attributes
     ----------
     environment : all its environment variables; see `worker_environment`.
-    limit_s : the longest it may say nothing before it is ended.
+    limit_s : the longest it may go without progress before it is killed; see `dlbench.worker.deadline`.
+    phase_s : the longest that one of its phases may take; None for `PHASE_FACTOR` × `limit_s`.
     python : its interpreter; it needs NumPy and the backend's framework, dlbench need not be installed there.
         Another one than this process' own finds its modules by itself, see `own_path_only`.
     folder : a folder that it searches for modules behind all others, for a backend that is not installed; None for
@@ -66,10 +71,15 @@ class Launch:
     limit_s: float
     python: str = sys.executable
     folder: str | None = None
+    phase_s: float | None = None
 
 
 def launch_of(
-    backend: str | None, threads: int | None, limit_s: float, python: str | None = None
+    backend: str | None,
+    threads: int | None,
+    limit_s: float,
+    python: str | None = None,
+    phase_s: float | None = None,
 ) -> Launch:
     """How a worker of a backend is started.
 
@@ -79,11 +89,12 @@ def launch_of(
     Parameters
     ----------
     backend : its name; None for a job without one.
-    threads, limit_s : see `worker_environment` and `Launch`.
+    threads, limit_s, phase_s : see `worker_environment` and `Launch`.
     python : its interpreter, if it has one of its own.
     """
     folder = os.getcwd() if backend is not None and plugins.is_module(backend) else None
-    return Launch(worker_environment(threads), limit_s, python or sys.executable, folder)
+    environment = worker_environment(threads)
+    return Launch(environment, limit_s, python or sys.executable, folder, phase_s)
 
 
 def worker_environment(
@@ -111,16 +122,18 @@ def own_path_only(environment: Mapping[str, str]) -> dict[str, str]:
 def run_worker(
     job: Mapping[str, Any],
     launch: Launch,
+    result: type[R],
     on_phase: Callable[[str], None] = lambda phase: None,
     stop: int | None = None,
     on_open: OnOpen = lambda pid, facts: None,
-) -> Ended:
+) -> Ended[R]:
     """Runs a job in a fresh process and waits for it.
 
     Parameters
     ----------
     job : see `dlbench.worker.entry`; the worker's search path and the time of its start are added here.
     launch : with what to start it.
+    result : the type of what the job gives, of `dlbench.record.facts`.
     on_phase : told each phase that the worker enters, the first being ``interpreter``.
     stop : a descriptor; the worker is ended as soon as there is something to read from it.
     on_open : told the process and the facts of a session that is to be timed, once it is live.
@@ -153,7 +166,14 @@ def run_worker(
             return Ended("failed", reason, wall_s=time.perf_counter() - started)
         assert child.stdout is not None
         with child.stdout as printed:
-            talk = Conversation(ours.fileno(), printed.fileno(), launch.limit_s, on_phase, on_open)
+            talk = Conversation(
+                ours.fileno(),
+                printed.fileno(),
+                result,
+                _deadline(launch, child.pid),
+                on_phase,
+                on_open,
+            )
             leaves = False
             try:
                 theirs.close()
@@ -171,6 +191,11 @@ def run_worker(
         output=hide_home(ended.output),
         wall_s=time.perf_counter() - started,
     )
+
+
+def _deadline(launch: Launch, pid: int) -> Deadline:
+    phase_s = PHASE_FACTOR * launch.limit_s if launch.phase_s is None else launch.phase_s
+    return Deadline(launch.limit_s, phase_s, functools.partial(processor_s, pid))
 
 
 def hide_home(text: str) -> str:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+_BEAT_NS = 2_000_000_000
+
 
 class Phases:
     """A worker's account of its own time.
@@ -28,7 +30,7 @@ class Phases:
     ) -> None:
         self._tell = tell
         self._seconds = {"interpreter": (started_ns - spawned_ns) * 1e-9}
-        self._since_ns = started_ns
+        self._since_ns = self._told_ns = started_ns
         self.current = "interpreter"
         self.out_of_memory: tuple[str, ...] = ()
 
@@ -36,12 +38,12 @@ class Phases:
         """Ends the phase that is on and begins another."""
         self._settle()
         self.current = phase
-        self._tell({"event": "phase", "phase": phase})
+        self._say(phase)
 
     def beat(self, detail: str = "") -> None:
-        """Tells the runner that the phase goes on, and with what."""
-        phase = f"{self.current} ({detail})" if detail else self.current
-        self._tell({"event": "phase", "phase": phase})
+        """Tells the runner that the phase goes on, and with what; without a detail, not more often than needed."""
+        if detail or time.perf_counter_ns() - self._told_ns > _BEAT_NS:
+            self._say(f"{self.current} ({detail})" if detail else self.current)
 
     def opened(self, facts: Mapping[str, str | int]) -> None:
         """Tells the runner that a session is live, in which process and with which facts."""
@@ -51,6 +53,10 @@ class Phases:
         """How long each phase took until now (s)."""
         self._settle()
         return {phase: round(seconds, 6) for phase, seconds in self._seconds.items()}
+
+    def _say(self, phase: str) -> None:
+        self._told_ns = time.perf_counter_ns()
+        self._tell({"event": "phase", "phase": phase})
 
     def _settle(self) -> None:
         now_ns = time.perf_counter_ns()

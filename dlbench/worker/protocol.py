@@ -7,13 +7,19 @@ its answer are plain data, so that something other than a local process can carr
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_LINE_BYTES = 256 * 2**20
 """Longer lines are no message; a training's losses over many epochs take a few megabytes."""
+
+MAX_TEXT_CHARS = 2**16
+"""No name, fact or reason is longer."""
+_MAX_INTEGER = 2**63 - 1
 
 EVENTS = ("phase", "open", "result", "error")
 ERROR_KINDS = ("skipped", "failed", "out_of_memory")
@@ -24,8 +30,46 @@ class ProtocolError(Exception):
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """One message as the line that carries it. Numbers that are not finite are written as NaN and Infinity."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    """One message as the line that carries it; dataclasses in it as objects, numbers that are not finite as NaN and
+    Infinity.
+
+    Raises
+    ------
+    TypeError : something in it is no data.
+    """
+    return json.dumps(message, separators=(",", ":"), default=_fields).encode() + b"\n"
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    raise TypeError(f"{type(value).__name__} is no data")
+
+
+def check_size(value: Any) -> None:
+    """Refuses data with a text of more than `MAX_TEXT_CHARS`, an integer of more than 63 bits, or a number that is not
+    finite.
+
+    Raises
+    ------
+    ProtocolError : naming the first of these.
+    """
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT_CHARS:
+            raise ProtocolError(f"a text of {len(value):,} characters: {value[:40]!r}…")
+    elif isinstance(value, int):
+        if abs(value) > _MAX_INTEGER:
+            raise ProtocolError("an integer of more than 63 bits")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ProtocolError(f"{value} where a number should be")
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            check_size(name)
+            check_size(each)
+    elif isinstance(value, list):
+        for each in value:
+            check_size(each)
 
 
 def decode(line: bytes) -> dict[str, Any]:
@@ -70,6 +114,8 @@ def decode_event(line: bytes) -> dict[str, Any]:
     )
     if not good:
         raise ProtocolError(f"not an event: {line[:80]!r}")
+    if kind == "open":
+        check_size(event["facts"])
     return event
 
 

@@ -1,4 +1,4 @@
-"""The talk between the runner and one worker: the job out, events and output in, and what became of it.
+"""Supervises one worker: sends the job, receives events, enforces the timeout, classifies the end.
 
 The runner sleeps in the selector all the while; what a backend does to the channels is data here, never an
 exception.
@@ -13,9 +13,11 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from dlbench.worker import protocol
+from dlbench.worker.deadline import Deadline
+from dlbench.worker.decoding import decode
 
 OUTPUT_KEPT_BYTES = 8192
 """How much of the end of a worker's output is kept."""
@@ -25,17 +27,18 @@ _READS_AT_END = 4096
 
 OnOpen = Callable[[int, Mapping[str, str | int]], None]
 Status = Literal["ok", "skipped", "failed", "timeout", "out_of_memory"]
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
-class Ended:
+class Ended(Generic[R]):
     """How a worker ended.
 
     Attributes
     ----------
     status, reason : ``ok`` with no reason, or what happened and in which phase.
     remedy : for ``skipped``, what would help.
-    result : what the job gave; empty unless ``ok``.
+    result : what the job gave; None unless ``ok``.
     output : a traceback where there is one, then the last of what the worker printed.
     wall_s : from before its start until its end.
     """
@@ -43,19 +46,20 @@ class Ended:
     status: Status
     reason: str = ""
     remedy: str = ""
-    result: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    result: R | None = None
     output: str = ""
     wall_s: float = 0.0
 
 
-class Conversation:
+class Conversation(Generic[R]):
     """One talk. Both descriptors stay the caller's, and become non-blocking.
 
     Parameters
     ----------
     channel : socket to the worker.
     printed : where the worker's standard output and error come out.
-    limit_s : the longest the worker may say nothing.
+    result : the type of what the job gives.
+    deadline : when the worker is killed.
     on_phase : told each phase that the worker enters, the first being ``interpreter``.
     on_open : told the process and the facts of a session that is to be timed, once it is live.
     """
@@ -64,19 +68,22 @@ class Conversation:
         self,
         channel: int,
         printed: int,
-        limit_s: float,
+        result: type[R],
+        deadline: Deadline,
         on_phase: Callable[[str], None],
         on_open: OnOpen = lambda pid, facts: None,
     ) -> None:
         self._channel, self._printed = channel, printed
-        self._limit_s = limit_s
+        self._result = result
+        self._deadline = deadline
         self._on_phase = on_phase
         self._on_open = on_open
         self._lines = protocol.Lines()
         self._output = bytearray()
         self._phase = ""
         self._last: Mapping[str, Any] | None = None
-        self._trouble: Ended | None = None
+        self._trouble: Ended[R] | None = None
+        self._leaves_by_s: float | None = None
 
     def hold(self, job: bytes, exited: int | None, stop: int | None = None) -> bool:
         """Talks until the worker has ended or has to be ended.
@@ -101,11 +108,10 @@ class Conversation:
             for descriptor in (exited, stop):
                 if descriptor is not None:
                     selector.register(descriptor, selectors.EVENT_READ)
-            deadline = time.monotonic() + self._limit_s
             while True:
-                ready = selector.select(max(0.0, deadline - time.monotonic()))
-                if not ready:
-                    return self._silent()
+                ready = selector.select(self._wait_s())
+                if self._is_over():
+                    return False
                 for key, events in ready:
                     if key.fd == self._printed:
                         if self._take_output() == b"":
@@ -129,9 +135,8 @@ class Conversation:
                             if exited is None:
                                 return True
                             selector.unregister(self._channel)
-                        if not had_said_all:
-                            said_all = taken == b"" or self._last is not None
-                            deadline = time.monotonic() + (LEAVE_S if said_all else self._limit_s)
+                        if not had_said_all and (taken == b"" or self._last is not None):
+                            self._leaves_by_s = time.monotonic() + LEAVE_S
 
     def take_rest(self) -> None:
         """Takes what is still in the channels of a worker that has ended."""
@@ -143,7 +148,7 @@ class Conversation:
             if not self._take_output():
                 break
 
-    def verdict(self, returncode: int, killed_for_memory: bool | None) -> Ended:
+    def verdict(self, returncode: int, killed_for_memory: bool | None) -> Ended[R]:
         """What became of the worker.
 
         Parameters
@@ -155,16 +160,21 @@ class Conversation:
         if self._trouble is not None:
             return dataclasses.replace(self._trouble, output=printed)
         if self._last is not None and self._last["event"] == "result":
-            return Ended("ok", result=self._last["result"], output=printed)
+            try:
+                return Ended(
+                    "ok", result=decode(self._last["result"], self._result), output=printed
+                )
+            except protocol.ProtocolError as error:
+                return dataclasses.replace(self._protocol_error(str(error)), output=printed)
         if self._last is not None:
             event = self._last
             output = "\n".join(text for text in (event["trace"].strip(), printed) if text)
             return Ended(event["kind"], event["reason"], event["remedy"], output=output)
         return dataclasses.replace(self._death(returncode, killed_for_memory), output=printed)
 
-    def _death(self, returncode: int, killed_for_memory: bool | None) -> Ended:
+    def _death(self, returncode: int, killed_for_memory: bool | None) -> Ended[R]:
         if self._lines.rest:
-            return self._rubbish(f"not a message: {self._lines.rest[:80]!r}")
+            return self._protocol_error(f"not a message: {self._lines.rest[:80]!r}")
         if returncode >= 0:
             return Ended("failed", f"exited with code {returncode} in {self._phase}")
         reason = f"ended by {_signal_name(-returncode)} in {self._phase}"
@@ -174,17 +184,29 @@ class Conversation:
             return Ended("out_of_memory", f"{reason}, probably out of memory")
         return Ended("failed", reason)
 
-    def _rubbish(self, what: str) -> Ended:
-        return Ended("failed", f"wrote into the runner's private channel in {self._phase}: {what}")
+    def _protocol_error(self, what: str) -> Ended[R]:
+        return Ended("failed", f"protocol error: {what} (in phase {self._phase})")
 
-    def _silent(self) -> bool:
-        if self._last is None:
-            reason = f"said nothing for {self._limit_s:.0f} s in {self._phase}; it was ended"
-            self._trouble = Ended("timeout", reason)
-        return False
+    def _wait_s(self) -> float:
+        if self._leaves_by_s is None:
+            return self._deadline.wait_s()
+        return max(0.0, self._leaves_by_s - time.monotonic())
+
+    def _is_over(self) -> bool:
+        """Whether the worker has had its time; asked whatever came, since its output may never end."""
+        if self._leaves_by_s is not None:
+            if time.monotonic() < self._leaves_by_s:
+                return False
+            reason = "" if self._last is not None else f"it did not end in phase {self._phase}"
+        elif not (reason := self._deadline.expired()):
+            return False
+        if reason:
+            self._trouble = Ended("timeout", f"timed out: {reason}; worker killed")
+        return True
 
     def _enter(self, phase: str) -> None:
         self._phase = phase
+        self._deadline.progress(phase)
         self._on_phase(phase)
 
     def _take_output(self) -> bytes | None:
@@ -206,7 +228,7 @@ class Conversation:
                 elif event is not None:
                     self._last = event
         except protocol.ProtocolError as error:
-            self._trouble = self._rubbish(str(error))
+            self._trouble = self._protocol_error(str(error))
         return data
 
 

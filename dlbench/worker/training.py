@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dlbench.contract import Plan, Session, check_batch
 from dlbench.data.order import batch_indices
 from dlbench.data.preprocessing import Recipe
+from dlbench.record.facts import Trained
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Workload
 
@@ -29,28 +30,6 @@ class Part:
 
     samples: npt.NDArray[Any]
     targets: npt.NDArray[Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """What came of a training.
-
-    Attributes
-    ----------
-    losses : mean loss of each step's batch before the step, epochs × steps values, until one was not finite.
-    diverged_at : that step, counted from 0; None when all were finite.
-    validation_accuracy : after each epoch; empty for regression.
-    test_accuracy : share of right answers on the test part; None for regression.
-    test_loss : mean loss on the test part; None when it is not finite.
-    seconds : all of it, data handling included.
-    """
-
-    losses: tuple[float, ...]
-    diverged_at: int | None
-    validation_accuracy: tuple[float, ...]
-    test_accuracy: float | None
-    test_loss: float | None
-    seconds: float
 
 
 def train(

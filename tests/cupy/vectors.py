@@ -9,9 +9,9 @@ from pathlib import Path
 import dlbench.suites
 
 from dlbench.contract import Adapter, Plan
+from dlbench.record.facts import Check
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import Workload
-from dlbench.verify.comparison import Check
 from dlbench.verify.evaluation_points import draw_point
 from dlbench.verify.reference import Stop
 from dlbench.verify.steps import check_gradients, check_resident

@@ -6,7 +6,9 @@ import textwrap
 import time
 
 import pytest
+from disturbers import burner
 
+from dlbench.analyse.outcomes import outcomes
 from dlbench.errors import UsageError
 from dlbench.execute.runner import plan_run, run
 from dlbench.measure import timing
@@ -26,8 +28,8 @@ BROKEN = {
     "broken_adapters:Vanishes": ("failed", "exited with code 5"),
     "broken_adapters:Segfaults": ("failed", "SIGSEGV"),
     "broken_adapters:AllocatesTooMuch": ("out_of_memory", "Unable to allocate"),
-    "broken_adapters:GivesNan": ("unverified", "is not a number"),
-    "broken_adapters:Hangs": ("timeout", "said nothing for 10 s in verify"),
+    "broken_adapters:GivesNan": ("unverified", "is not a finite number"),
+    "broken_adapters:Hangs": ("timeout", "timed out: no progress for 10 s in phase verify"),
 }
 
 
@@ -48,6 +50,26 @@ def test_one_broken_backend_is_one_row_with_its_reason_and_the_rest_go_on(reques
     for backend in good:
         assert ["ok"] == [line.status for line in ran.of(Verification, backend)]
         assert ["ok", "ok"] == [line.status for line in ran.of(Process, backend)]
+
+
+def test_a_result_that_does_not_fit_its_type_is_a_protocol_error_of_its_case_alone(
+    request_for, carry_out
+):
+    wrong = {
+        "broken_adapters:AnswersInPlaceOfTheWorker": "not a VerifyResult: Object missing required",
+        "broken_adapters:TellsAFactOf50Megabytes": "a text of 50,000,000 characters: 'xxx",
+        "broken_adapters:HasAClockThatTellsFractions": "not a MeasureResult: Expected `int`, got",
+    }
+    ran = carry_out(
+        request_for(backends=(*wrong, "broken_adapters:Good"), rounds=1, scenarios=("infer",))
+    )
+    assert "complete" == ran.end.status
+    for backend, reason in wrong.items():
+        (line,) = [line for line in ran.of(Verification | Process, backend) if line.reason]
+        assert "failed" == line.status
+        assert line.reason.startswith("protocol error: ")
+        assert reason in line.reason
+    assert ["ok"] == [line.status for line in ran.of(Process, "broken_adapters:Good")]
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +157,48 @@ def test_weights_that_stop_changing_make_a_case_unverified(request_for, carry_ou
     # one such process is enough to know
     assert ["unverified"] == [line.status for line in ran.of(Process)]
     assert [] == ran.of(Training)
+
+
+def late(ran):
+    return [line.late for line in ran.of(Process)]
+
+
+def test_a_backend_that_puts_its_steps_off_is_found_out_unless_the_machine_is_disturbed(
+    request_for, carry_out
+):
+    backend = "broken_adapters:PutsStepsOff"
+    ran = carry_out(request_for(backends=(backend,), rounds=2, scenarios=("infer",)))
+    assert all(late(ran))
+    assert ["ok"] == [line.status for line in ran.of(Verification)]
+    (outcome,) = outcomes(ran.record)
+    proven = outcome.status == "unverified" and "until its outcome is read" in outcome.reason
+    not_told = (
+        outcome.disturbed and "not finished when they were synchronised" in outcome.disturbance
+    )
+    # others may use this machine too
+    assert proven or not_told
+
+
+@pytest.mark.parametrize("patience_s", [0.0, 1.0])
+def test_a_backend_that_is_slow_beside_a_burner_is_disturbed_and_never_wrong(
+    request_for, carry_out, monkeypatch, patience_s
+):
+    threads = len(os.sched_getaffinity(0))
+    with burner() as pid:
+        monkeypatch.setenv("BURNER", str(pid))
+        ran = carry_out(
+            request_for(
+                backends=("broken_adapters:IsSlowBesideABurner",),
+                rounds=1,
+                scenarios=("infer",),
+                threads=threads,
+                patience_s=patience_s,
+            )
+        )
+    assert all(late(ran))
+    (outcome,) = outcomes(ran.record)
+    assert ("ok", True) == (outcome.status, outcome.disturbed)
+    assert "other processes had" in outcome.disturbance
 
 
 def test_a_backend_that_fails_while_it_is_timed_keeps_its_other_scenario(request_for, carry_out):

@@ -7,6 +7,7 @@ from windows import BURNING, CASE, CONFINED, OTHER, QUIET
 
 from dlbench.execute.quiet_machine import Patience
 from dlbench.execute.scheduler import Measured, Measuring, half_width, widest
+from dlbench.record.facts import Check
 from dlbench.record.schema import Process, Telemetry, Trace
 
 START_NS, SECOND_NS = 5_000_000_000, 1_000_000_000
@@ -30,6 +31,7 @@ class Script:
         status="ok",
         beside=(),
         looks_at_device=(),
+        late=(),
     ):
         self.asked = []
         self.waits = []
@@ -37,6 +39,7 @@ class Script:
         self._medians_s = medians_s
         self._status = status
         self._beside = iter(beside)
+        self._late = iter(late)
         self._looks_at_device = iter(looks_at_device)
 
     def measure(self, case, number, attempt):
@@ -53,6 +56,7 @@ class Script:
                 during=next(self._surroundings, QUIET),
                 canary_ns=(300_000, 300_000),
                 seconds={"measure": 1.0},
+                settling=Check("time", "", 2.0, 1.0, 1.0, 0.5, 0.0, not next(self._late, False)),
                 **window,
             ),
             [line for line in [next(self._beside, None)] if line],
@@ -162,6 +166,28 @@ def test_without_patience_nothing_is_measured_again():
     script = Script([BURNING] * 9)
     script.measuring(0.0).rounds([CASE], 2, nothing)
     assert [("train", 1, 0), ("train", 2, 0)] == script.asked
+
+
+def test_a_process_whose_steps_were_not_finished_is_measured_again_without_patience():
+    script = Script(late=[True])
+    assert [CASE] == script.measuring().rounds([CASE], 2, nothing)
+    assert [("train", 1, 0), ("train", 1, 1), ("train", 2, 0)] == script.asked
+    assert [] == script.waits
+
+
+def test_a_backend_whose_steps_are_never_finished_has_failed():
+    script = Script(late=[True] * 9)
+    assert [] == script.measuring().rounds([CASE], 2, nothing)
+    assert [("train", 1, 0), ("train", 1, 1), ("train", 1, 2)] == script.asked
+
+
+def test_on_a_disturbed_machine_steps_that_are_not_finished_prove_nothing():
+    script = Script([BURNING] * 9, late=[True] * 9)
+    assert [CASE] == script.measuring().rounds([CASE], 1, nothing)
+    assert [CASE] == script.measuring(60.0).rounds([CASE], 1, nothing)
+    # at rest once, late once: it has not repeated
+    script = Script([BURNING, QUIET, BURNING], late=[True] * 9)
+    assert [CASE] == script.measuring(60.0).rounds([CASE], 1, nothing)
 
 
 def test_further_processes_go_where_the_interval_is_widest_until_all_are_narrow():

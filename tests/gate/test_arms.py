@@ -37,8 +37,8 @@ def test_the_backends_of_a_version_stand_in_for_those_of_the_runner(tmp_path):
     own = Version("base", "copy", folder=tmp_path).own()
     job = {"job": "look", "adapter": "dlbench.backends.numpy.adapter:Adapter", "open": False}
     launch = Launch(worker_environment(1), 60.0)
-    assert "this is the copy" in run_worker(job | {"own": own, "threads": 1}, launch).reason
-    plain = run_worker(job | {"threads": 1}, launch)
+    assert "this is the copy" in run_worker(job | {"own": own, "threads": 1}, launch, dict).reason
+    plain = run_worker(job | {"threads": 1}, launch, dict)
     assert "ok" == plain.status, plain.reason
 
 

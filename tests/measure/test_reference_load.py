@@ -9,8 +9,8 @@ import pytest
 
 from dlbench.execute import results
 from dlbench.measure import reference_load
+from dlbench.record.facts import SamplingResult
 from dlbench.record.schema import Case, Telemetry, Trace
-from dlbench.worker.supervisor import Ended
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 TRIES = 4
@@ -54,10 +54,11 @@ def test_the_passes_in_blocks_with_one_are_counted_by_the_clock(times_ns, passes
     case = Case("ci", "train", "numpy", "cpu", 32, 1, "fp32", "")
     trace = Trace(times_ns, (0.0,) * len(times_ns))
     beside = Telemetry(case, 0, "host", 10**9, traces={"busy_cpu_s": trace})
-    result = {
-        "with_ns": [1.0, 1.0],
-        "without_ns": [1.0, 1.0],
-        "windows_ns": [[10, 20], [40, 50]],
-        "block_ns": 10,
-    }
-    assert passes == results.sampling(1, Ended("ok", result=result), [beside]).passes
+    result = SamplingResult(
+        seconds={},
+        with_ns=(1.0, 1.0),
+        without_ns=(1.0, 1.0),
+        windows_ns=((10, 20), (40, 50)),
+        block_ns=10,
+    )
+    assert passes == results.sampling(1, result, [beside]).passes

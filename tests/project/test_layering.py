@@ -35,6 +35,7 @@ NAMESAKES = {
     "conformance": "the command, and what it runs",
     "device": "where telemetry finds a device, and what the CuPy adapter knows of its own",
     "doctor": "the command, and what it tells of telemetry",
+    "probe": "asking what a backend is, and the job that answers",
     "processes": "those on a GPU, and those that the NumPy adapter computes in",
     "schema": "the lines of a record, and those of a gate's record",
     "session": "a gate from begin to end, and the CuPy adapter's session",

@@ -135,8 +135,8 @@ def carry_out(tmp_path_factory):
 def work():
     """Runs one job in a worker."""
 
-    def work(job, limit_s=60.0, python=sys.executable, on_phase=lambda phase: None):
+    def work(job, limit_s=60.0, python=sys.executable, on_phase=lambda phase: None, result=dict):
         launch = Launch(worker_environment(1), limit_s, python)
-        return run_worker(job, launch, on_phase)
+        return run_worker(job, launch, result, on_phase)
 
     return work

@@ -1,0 +1,59 @@
+"""What several jobs begin with: the adapter, the workload and the initial weights that a job names."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dlbench import plugins
+from dlbench.contract import AdapterBase, BackendInfo, Plan
+from dlbench.spec.workload import Weights, Workload, read_workload
+from dlbench.worker.phases import Phases
+
+Job = Mapping[str, Any]
+
+
+def load_adapter(job: Job, plan: Plan | None, phases: Phases) -> AdapterBase:
+    """The adapter that a job names, with the environment set that it wants before its framework is imported."""
+    phases.enter("import")
+    adapter = plugins.load_adapter(job["adapter"])
+    phases.out_of_memory = adapter.out_of_memory
+    os.environ.update(adapter.environment(plan))
+    return adapter
+
+
+def import_adapter(job: Job, phases: Phases) -> tuple[AdapterBase, BackendInfo]:
+    """The adapter that a job names for its plan, and what it says of itself."""
+    adapter = load_adapter(job, Plan(**job["plan"]), phases)
+    return adapter, adapter.info()
+
+
+def versions(info: BackendInfo) -> dict[str, Any]:
+    """The version of a backend and those of its libraries, as results have them."""
+    libraries = {str(name): str(version) for name, version in info.libraries.items()}
+    return {"version": str(info.version), "libraries": libraries}
+
+
+def plain(facts: Mapping[str, Any]) -> dict[str, str | int]:
+    """Facts with integers as such, whatever library they come from, and all else as text."""
+    return {
+        str(name): int(fact) if isinstance(fact, numbers.Integral) else str(fact)
+        for name, fact in facts.items()
+    }
+
+
+def workload_of(job: Job) -> Workload:
+    """The workload that a job is about."""
+    return read_workload(job["workload"])
+
+
+def initial_of(job: Job) -> Weights:
+    """The initial weights that a job names."""
+    with np.load(job["files"]["weights"]) as arrays:
+        weights: dict[str, npt.NDArray[np.float32]] = dict(arrays)
+    return weights

@@ -1,0 +1,64 @@
+"""Holds a backend against the float64 oracle, whose own results are a job too."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from dlbench.contract import Plan
+from dlbench.record.facts import ConformanceResult, TimedResult, VerifyResult
+from dlbench.spec.workload import initial_weights
+from dlbench.worker import import_provenance
+from dlbench.worker.jobs.common import Job, import_adapter, plain, versions, workload_of
+from dlbench.worker.phases import Phases
+
+
+def oracle(job: Job, phases: Phases) -> TimedResult:
+    """Computes what backends are held against, into the cache: before the timing, and with a ``seed`` of
+    initial weights also after it."""
+    from dlbench.verify.after_timing import prepare_after
+    from dlbench.verify.reference import prepare_reference
+
+    phases.enter("oracle")
+    workload, cache_dir = workload_of(job), Path(job["cache_dir"])
+    prepare_reference(workload, job["batch"], cache_dir)
+    phases.beat()
+    if job["seed"] is not None:
+        prepare_after(workload, job["batch"], initial_weights(workload, job["seed"]), cache_dir)
+    return TimedResult(seconds=phases.seconds())
+
+
+def verify(job: Job, phases: Phases) -> VerifyResult:
+    """Holds a backend against the oracle."""
+    from dlbench.verify.check import verify as hold
+
+    adapter, info = import_adapter(job, phases)
+    phases.enter("verify")
+    plan, cache_dir = Plan(**job["plan"]), Path(job["cache_dir"])
+    outcome = hold(adapter, plan, workload_of(job), cache_dir, phases.beat)
+    return VerifyResult(
+        checks=outcome.checks,
+        ambiguous_branches=outcome.ambiguous_branches,
+        facts=plain(outcome.facts),
+        reason=outcome.reason,
+        loaded=import_provenance.look(job["own"], job["adapter"]) if "own" in job else {},
+        seconds=phases.seconds(),
+        **versions(info),
+    )
+
+
+def conformance(job: Job, phases: Phases) -> ConformanceResult:
+    """Holds a backend against the oracle in all that the spec has."""
+    from dlbench.verify.conformance import hold
+
+    adapter, info = import_adapter(job, phases)
+    phases.enter("verify")
+    plan, cache_dir = Plan(**job["plan"]), Path(job["cache_dir"])
+    verdicts = hold(adapter, plan, job["networks"], job["seed"], cache_dir, phases.beat)
+    tables = [dataclasses.asdict(verdict) for verdict in verdicts]
+    for table in tables:
+        # JSON has no infinity
+        table["worst"] = table["worst"] if math.isfinite(table["worst"]) else None
+    seconds = phases.seconds()
+    return ConformanceResult(verdicts=tuple(tables), seconds=seconds, **versions(info))
