@@ -5,8 +5,10 @@ when to synchronise and whether the answer is right belongs to the core. Anythin
 to know stands in its `Plan`, resolved before the process starts; it refuses the plan
 (`PlanRefused`, `BackendUnavailable`) or obeys it.
 
-One boundary holds for every backend: a timed step begins with the batch resident on the device in the backend's own
-layout, as `Session.upload` left it, and copies nothing of it.
+The boundary of a timed step is one for all: it begins with the batch resident on the device in the backend's own
+layout, as `Session.upload` left it, and should copy nothing of it. Two of dlbench's own backends do not reach that
+yet: NumPy copies the batch into the memory that its processes share, and CuPy from one place of the device to
+another, and both copies are in their times.
 """
 
 from __future__ import annotations

@@ -205,6 +205,8 @@ def _peaks(record: Record) -> dict[int, float]:
 
 def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
     """What keeps rows of different records from being compared."""
+    packages = [run.header.machine.packages.keys() for run in runs]
+    shared = sorted(set.intersection(*map(set, packages))) if packages else []
     questions: Mapping[str, Any] = {
         # rows of different suites are never taken for comparable
         "different data": _within_suites(runs, lambda header: header.data.fingerprint),
@@ -214,7 +216,10 @@ def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
             (m.cpu, m.logical_cores, m.usable_cores, m.memory_bytes, m.gpus)
             for m in (run.header.machine for run in runs)
         ],
-        "different package versions": [run.header.machine.packages for run in runs],
+        # which packages are looked for is not the same in all versions of dlbench
+        "different package versions": [
+            {name: run.header.machine.packages[name] for name in shared} for run in runs
+        ],
     }
     names = ", ".join(run.name for run in runs)
     return tuple(

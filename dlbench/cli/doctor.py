@@ -34,7 +34,7 @@ def _suite(name: str, description: str) -> str:
     network = f"{workload.parameter_count:,} parameters, input {shape}"
     work = f"{workload.training_flops / 1e6:,.3g} MFLOP/sample training, data {suite.data.name}"
     batches = ", ".join(map(str, matrix.batches))
-    runs = f"{', '.join(matrix.scenarios)} at batch {batches} on {', '.join(matrix.backends)}"
+    runs = f"{', '.join(matrix.scenarios)} at batch {batches} on {', '.join(matrix.backends) or 'all backends'}"
     return f"{name}: {description}\n    {network}, {work}\n    {runs}"
 
 

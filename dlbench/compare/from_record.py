@@ -61,13 +61,13 @@ def facts_of(header: Header) -> dict[str, str]:
 def versions_of(header: Header) -> dict[str, str]:
     """Versions of packages, Python and the kernel; of a backend with an interpreter of its own, under its name."""
     machine = header.machine
-    own = {"python": machine.python} | machine.packages
-    versions = {"system": machine.system} | own
+    versions = {"system": machine.system, "python": machine.python} | machine.packages
     for backend, found in header.environments.items():
-        there = {"python": found.python} | found.packages
-        which = "" if there == own else f" of {backend}"
+        there = {"python": found.python, LISTED: package_list(found)} | found.packages
+        # what contradicts nothing is the runner's own, where each backend names other packages
+        alike = all(versions.get(name, version) == version for name, version in there.items())
+        which = "" if alike else f" of {backend}"
         versions |= {f"{name}{which}": version for name, version in there.items()}
-        versions[f"{LISTED}{which}"] = package_list(found)
     return versions
 
 

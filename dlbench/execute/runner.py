@@ -389,6 +389,7 @@ class _Runner:
             cases=planned.cases,
             epochs=request.epochs,
             environments=dict(planned.environments),
+            titles=dict(planned.titles),
             patience_s=request.patience_s,
             telemetry_period_s=request.telemetry_period_s,
         )

@@ -108,7 +108,7 @@ class Request:
     @property
     def chosen_backends(self) -> tuple[str, ...]:
         """The backends to run, each once."""
-        named = self.backends or self.suite.matrix.backends
+        named = self.backends or self.suite.matrix.backends or plugins.adapter_names()
         return tuple(dict.fromkeys((*named, *labelled(self.pythons))))
 
     @property
@@ -150,12 +150,14 @@ class Planned:
     problems : those known not to run, with what was found.
     estimate_s : about how long the run will take; a rough guess.
     environments : what is installed where a backend's workers run, by backend.
+    titles : what people call it, by backend.
     """
 
     cases: tuple[Case, ...]
     problems: Mapping[Case, Found]
     estimate_s: float
     environments: Mapping[str, Environment] = dataclasses.field(default_factory=dict)
+    titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def check(request: Request) -> None:
@@ -219,7 +221,8 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
         find_baseline(request.baseline, cases)
     estimate_s = estimate(request, cases, problems, found, training_samples)
     environments = {name: seen.environment for name, seen in found.items() if seen.environment}
-    return Planned(tuple(cases), problems, estimate_s, environments)
+    titles = {name.partition("@")[0]: seen.title for name, seen in found.items() if seen.title}
+    return Planned(tuple(cases), problems, estimate_s, environments, titles)
 
 
 def _devices(request: Request, seen: Found) -> Sequence[str]:

@@ -45,8 +45,9 @@ class Data(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
-    """First line of a record: what was to be run, and where; `environments` by backend, of those that could be
-    asked. `patience_s` and `telemetry_period_s` are None where an earlier version did not write them."""
+    """First line of a record: what was to be run, and where; by backend `environments`, of those that could be asked,
+    and `titles`, what people call them. `patience_s` and `telemetry_period_s` are None where an earlier version did
+    not write them."""
 
     schema: int
     created: str
@@ -67,6 +68,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     epochs: int = 0
     target_interval: float | None = None
     environments: dict[str, Environment] = {}
+    titles: dict[str, str] = {}
     patience_s: float | None = None
     telemetry_period_s: float | None = None
 

@@ -45,9 +45,9 @@ class DataChoice:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """What a suite runs when nothing is chosen: the product of these."""
+    """What a suite runs when nothing is chosen: the product of these. No backends stand for all that are installed."""
 
-    backends: tuple[str, ...] = ("numpy", "torch", "tensorflow", "cupy")
+    backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("cpu", "cuda")
     scenarios: tuple[str, ...] = SCENARIOS
     batches: tuple[int, ...] = at_least(1, (64,))
@@ -154,9 +154,10 @@ def _suite(given: Mapping[str, Any], path: Path) -> Suite:
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise WorkloadError("training.epochs", f" = {epochs!r} must be an integer of 1 or more")
     data = decode(DataChoice, given["data"], "data")
-    matrix = decode(Matrix, given.get("matrix", {}), "matrix")
+    chosen = given.get("matrix", {})
+    matrix = decode(Matrix, chosen, "matrix")
     _check_data(data, workload)
-    _check_matrix(matrix)
+    _check_matrix(matrix, chosen)
     for batch in matrix.batches:
         check_memory(workload, batch)
     description = given.get("description", "")
@@ -237,10 +238,10 @@ def _check_data(data: DataChoice, workload: Workload) -> None:
         )
 
 
-def _check_matrix(matrix: Matrix) -> None:
+def _check_matrix(matrix: Matrix, given: Mapping[str, Any]) -> None:
     for key in ("backends", "devices", "scenarios", "batches"):
         values: Sequence[Any] = array(getattr(matrix, key), f"matrix.{key}")
-        if not values:
+        if not values and (key in given or key != "backends"):
             raise WorkloadError(f"matrix.{key}", " is empty: the suite has nothing to run")
         if len(set(values)) < len(values):
             raise WorkloadError(f"matrix.{key}", f" = {list(values)} names one twice")

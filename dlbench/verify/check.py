@@ -9,6 +9,8 @@ computes.
 3. Dropout, as it is timed (`dlbench.verify.dropout`).
 4. A probe for each convention that an ordinary network would hide (`dlbench.verify.probes`).
 
+Of a backend that only infers, the outputs are held against the oracle in each of these places, and nothing else.
+
 The first stage that fails ends the verification, with the first layer and the first parameter that
 are wrong (`dlbench.verify.first_divergence`).
 """
@@ -29,7 +31,7 @@ from dlbench.verify.evaluation_points import Point
 from dlbench.verify.first_divergence import first_activation, first_gradient
 from dlbench.verify.probes import check_probes
 from dlbench.verify.reference import load_reference
-from dlbench.verify.steps import check_gradients, check_resident, check_steps
+from dlbench.verify.steps import check_gradients, check_outputs, check_resident, check_steps
 from dlbench.verify.tie_breaking import check_relu_of_zero, observe_ties
 
 
@@ -62,33 +64,47 @@ def verify(
     facts: dict[str, str | int] = {}
     calm = workload.without_dropout()
     small = dataclasses.replace(plan, batch=len(reference.small[0].point.order))
+    info = adapter.info()
+    trains = "train" in info.scenarios
 
     def gradients() -> list[Check]:
+        if not trains:
+            return check_outputs(adapter, small, calm, reference.small)
         return check_gradients(adapter, small, calm, reference.small)
 
     def steps() -> list[Check]:
-        return check_steps(adapter, small, calm, reference.small)
+        return check_steps(adapter, small, calm, reference.small) if trains else []
 
     def probes() -> list[Check]:
-        found = check_probes(adapter, plan, workload, cache_dir)
+        found = check_probes(adapter, plan, workload, cache_dir, trains)
+        if not trains:
+            return found
         kinds = {type(node.layer) for node in walk(workload.nodes)}
         if Relu in kinds:
             found.append(check_relu_of_zero(adapter, plan))
         if MaxPool in kinds:
             facts["max_pool_tie"], first = observe_ties(adapter, plan)
-            if adapter.info().own_kernels:
+            if info.own_kernels:
                 found.append(first)
         return found
 
     def timed_batch() -> list[Check]:
         session = adapter.open(plan, calm, reference.timed.point.weights)
         facts.update(session.facts)
+        if not trains:
+            del session
+            return check_outputs(adapter, plan, calm, [reference.timed], "timed batch")
         found = check_resident(session, reference.timed)
         del session
         return found + check_gradients(adapter, plan, calm, [reference.timed], "timed batch")
 
     def dropout() -> list[Check]:
-        return check_dropout(adapter, plan, workload)
+        if trains:
+            return check_dropout(adapter, plan, workload)
+        if calm == workload:
+            return []
+        # in inference dropout is the identity
+        return check_outputs(adapter, plan, workload, [reference.timed], "with dropout")
 
     for phase, stage in (
         ("gradients", gradients),

@@ -131,7 +131,10 @@ def hold(
     BackendUnavailable : from the adapter. Anything else that it raises is the verdict of that trial.
     """
     verdicts = []
+    trains = "train" in adapter.info().scenarios
     for trial in trials(networks, seed):
+        if trial.group in ("loss", "optimizer") and not trains:
+            continue
         progress(f"{trial.group}: {trial.name}")
         one = dataclasses.replace(plan, batch=trial.batch)
         try:

@@ -22,7 +22,7 @@ from dlbench.spec.training import Adagrad, Adam, AdamW, CrossEntropy, Sgd
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange
 from dlbench.verify.reference import load_steps
-from dlbench.verify.steps import check_gradients, check_steps
+from dlbench.verify.steps import check_gradients, check_outputs, check_steps
 
 _HEAD: tuple[dict[str, Any], ...] = ({"type": "flatten"}, {"type": "linear", "out_features": 3})
 
@@ -186,14 +186,19 @@ def probes_for(workload: Workload) -> list[Probe]:
     return [probe for probe in PROBES if probe.needed(workload)]
 
 
-def check_probes(adapter: Adapter, plan: Plan, workload: Workload, cache_dir: Path) -> list[Check]:
-    """Holds a backend against every probe that `workload` calls for."""
+def check_probes(
+    adapter: Adapter, plan: Plan, workload: Workload, cache_dir: Path, trains: bool = True
+) -> list[Check]:
+    """Holds a backend against every probe that `workload` calls for; one that does not train by its outputs."""
     checks = []
     for probe in probes_for(workload):
         small = probe.workload(workload)
         probe_plan = dataclasses.replace(plan, batch=probe.batch)
         stops = load_steps(small, probe.batch, probe.inputs, cache_dir, plan.precision)
-        found = check_gradients(adapter, probe_plan, small, stops)
-        found += check_steps(adapter, probe_plan, small, stops)
+        if trains:
+            found = check_gradients(adapter, probe_plan, small, stops)
+            found += check_steps(adapter, probe_plan, small, stops)
+        else:
+            found = check_outputs(adapter, probe_plan, small, stops)
         checks += [dataclasses.replace(c, name=f"probe {probe.name!r}: {c.name}") for c in found]
     return checks

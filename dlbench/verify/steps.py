@@ -36,6 +36,21 @@ def check_gradients(
     ]
 
 
+def check_outputs(
+    adapter: Adapter, plan: Plan, workload: Workload, stops: Sequence[Stop], label: str = ""
+) -> list[Check]:
+    """Logits at each stop, twice from one resident batch: all there is of a backend that only infers."""
+    checks = []
+    for i, stop in enumerate(stops, 1):
+        session = adapter.open(plan, workload, stop.point.weights)
+        batch = session.upload(*stop.point.batch())
+        for again in ("", " again"):
+            got = session.download(session.infer(batch))
+            name = f"{label or f'step {i}'}{again}"
+            checks.append(check_rows("logits", got, stop.expected["logits"], stop.point, name))
+    return checks
+
+
 def check_steps(
     adapter: Adapter, plan: Plan, workload: Workload, stops: Sequence[Stop]
 ) -> list[Check]:

@@ -63,7 +63,7 @@ def read_pythons(words: Iterable[str]) -> dict[str, str]:
         name, equals, path = word.partition("=")
         if not (name and equals and path):
             raise UsageError(
-                f"--python {word!r} is not BACKEND=PATH, like torch@old=old/bin/python"
+                f"--python {word!r} is not BACKEND=PATH, like numpy@old=old/bin/python"
             )
         plugins.adapter_target(name)
         if name in found:

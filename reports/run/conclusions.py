@@ -129,7 +129,7 @@ class _Told:
     def who(self, case: Case) -> str:
         """A backend by its title, as the record knows it; with its label, and its mode where it has several."""
         name, at, label = case.backend.partition("@")
-        title = getattr(self._run.header, "titles", {}).get(name, name)
+        title = self._run.header.titles.get(name, name)
         several = len(self._modes.get((case.backend, case.device), ())) > 1
         return f"{title}{at}{label}{f' ({case.mode})' if several and case.mode else ''}"
 

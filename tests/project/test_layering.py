@@ -214,3 +214,30 @@ def test_no_python_module_is_longer_than_400_lines(root, modules):
     paths = [module.path for module in modules.values()] + sorted((root / "tests").rglob("*.py"))
     lengths = {str(p.relative_to(root)): len(p.read_text("utf-8").splitlines()) for p in paths}
     assert {} == {path: length for path, length in lengths.items() if length > 400}
+
+
+def test_no_framework_is_named_in_the_code_of_the_core(modules):
+    """Neither in names nor in texts; docstrings may give one as an example."""
+    words = {word for words in FRAMEWORKS.values() for word in words}
+    named = [
+        f"{module.name}:{node.lineno}: {text}"
+        for module in core(modules)
+        for node, text in _written(module.tree)
+        if any(word in text.lower() for word in words)
+    ]
+    assert [] == named
+
+
+def _written(tree):
+    """Every name, attribute and text of a module, but for docstrings."""
+    prose = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=text) | ast.Attribute(attr=text) | ast.arg(arg=text):
+                yield node, text
+            case ast.Constant(value=str(text)) if id(node) not in prose:
+                yield node, text

@@ -163,7 +163,8 @@ def test_a_section_that_is_missing_is_named(section):
 
 def test_the_matrix_may_be_left_out():
     matrix = parse_suite(TEXT[: TEXT.index("[matrix]")], PATH).matrix
-    assert "numpy" in matrix.backends
+    # which stands for all that are installed
+    assert () == matrix.backends
     assert matrix.batches == (64,)
 
 
