@@ -40,10 +40,10 @@ def request_of(suite: str, data: str | None, **chosen: Any) -> Request:
 def run_request(request: Request, output: Path | None, form: str, quiet: bool) -> int:
     """Carries a request out into a new record and shows it; the exit code."""
     from dlbench.execute.runner import run
-    from dlbench.record.file import Writer
+    from dlbench.record.file import Writer, is_empty
 
     path = output or options.default_output(request.suite.name)
-    if path.exists():
+    if not is_empty(path):
         raise UsageError(f"--output {path} exists already, and a record is never overwritten")
     try:
         writer = Writer(path)
@@ -63,7 +63,7 @@ def resume_record(
     from dlbench.execute.runner import resume
     from dlbench.host.machine import look
     from dlbench.record.case import find_baseline
-    from dlbench.record.file import Writer
+    from dlbench.record.file import Writer, is_empty
 
     try:
         # opened first: what another run is still writing is not to be read
@@ -71,6 +71,9 @@ def resume_record(
     except OSError as error:
         raise UsageError(f"--resume {path} cannot be written: {error.strerror}") from None
     with contextlib.closing(writer):
+        if is_empty(path):
+            again = f"start again with: dlbench run --output {path}"
+            raise UsageError(f"--resume {path}: nothing is in it; {again}")
         record = read(path)
         if baseline is not None:
             find_baseline(baseline, record.header.cases)

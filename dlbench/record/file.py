@@ -9,9 +9,10 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -21,33 +22,34 @@ from dlbench.record.schema import SCHEMA, Header, Line, Record
 _RETIRED_KINDS = frozenset({"gpu_tests"})
 """Lines that earlier versions wrote and this one ignores."""
 
+_LOCK_S = 3.0
+
 
 class Writer:
     """Appends lines to a record; each is on disk before `write` returns.
 
-    The file is new, unless `append` goes on with one: then nothing of it changes before the first
-    line is written, which takes the place of a last line that was cut off. No two writers have the
-    same file.
+    The file is new or empty, as a run leaves it that was killed before its first line, unless `append` resumes one:
+    then nothing of it changes before the first line is written, which takes the place of a last line that was cut
+    off. No two writers have the same file.
 
     Raises
     ------
-    FileExistsError : the file is there and is not to be gone on with.
-    DlbenchError : something else is writing it.
+    FileExistsError : there is something in the file, which is not to be resumed.
+    DlbenchError : another run is writing it.
     """
 
     def __init__(self, path: Path, *, append: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("r+b" if append else "xb")
+        self._file = path.open("r+b" if append or path.exists() else "xb")
         self._mended = not append
         self._encoder = msgspec.json.Encoder()
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # where a file system has no locks, going without is better than no record at all
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                self._file.close()
-                raise DlbenchError(f"{path}: another run is writing this record") from None
+        if not _lock(self._file):
+            self._file.close()
+            raise DlbenchError(f"{path}: another run is writing this record")
+        if not append and os.fstat(self._file.fileno()).st_size:
+            self._file.close()
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
     def write(self, line: msgspec.Struct) -> None:
         """Appends one line and flushes it."""
@@ -82,6 +84,32 @@ class Writer:
             except msgspec.MsgspecError:
                 self._file.truncate(self._file.seek(len(kept) + (b"\n" in whole)))
         self._mended = True
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a file is as a run leaves it that was killed before it wrote anything, or is not there."""
+    return not path.exists() or (path.is_file() and path.stat().st_size == 0)
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Takes the lock of a file; whether that came about.
+
+    A process that a run was just starting when it was killed shares its lock until it executes something else, so a
+    lock that is held is tried for a while.
+    """
+    end = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # where a file system has no locks, going without is better than no record at all
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return True
+        else:
+            return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.05)
 
 
 def read_lines(path: Path) -> Iterator[Line]:

@@ -1,0 +1,58 @@
+"""Who may write a record, and when."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from dlbench.cli import main
+from dlbench.errors import DlbenchError
+from dlbench.record.file import Writer, read_record
+from dlbench.record.schema import Resumed
+
+
+def test_what_a_run_left_empty_that_was_killed_is_written_by_the_next(make, tmp_path):
+    path = tmp_path / "record.jsonl"
+    Writer(path).close()
+    assert b"" == path.read_bytes()
+    writer, record = Writer(path), make.record()
+    writer.write(record.header)
+    writer.close()
+    assert record.header == read_record(path).header
+
+
+def test_a_record_with_something_in_it_is_never_written_anew(tmp_path):
+    path = tmp_path / "record.jsonl"
+    path.write_bytes(b"{}\n")
+    with pytest.raises(FileExistsError):
+        Writer(path)
+    assert b"{}\n" == path.read_bytes()
+
+
+def test_an_empty_record_is_held_by_the_run_that_is_about_to_write_it(tmp_path):
+    writer = Writer(tmp_path / "record.jsonl")
+    with pytest.raises(DlbenchError, match="another run is writing"):
+        Writer(writer.path)
+    writer.close()
+
+
+def test_resuming_an_empty_record_says_how_to_start_again(tmp_path):
+    path = tmp_path / "record.jsonl"
+    path.touch()
+    done = CliRunner().invoke(main.cli, ["run", "--resume", str(path)])
+    assert 2 == done.exit_code
+    assert f"nothing is in it; start again with: dlbench run --output {path}" in done.output
+
+
+def test_a_child_of_a_killed_run_that_shares_its_lock_for_a_moment_is_waited_for(tmp_path):
+    writer = Writer(tmp_path / "record.jsonl")
+    writer.write(Resumed("now", "0"))
+    descriptor = writer._file.fileno()
+    script = "import time; print(flush=True); time.sleep(0.5)"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], pass_fds=(descriptor,), stdout=subprocess.PIPE
+    ) as child:
+        child.stdout.readline()
+        writer.close()
+        Writer(writer.path, append=True).close()
