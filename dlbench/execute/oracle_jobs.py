@@ -24,6 +24,9 @@ class Background(Generic[Key]):
     def __init__(self, futures: Mapping[Key, Future[Ended[TimedResult]]]) -> None:
         self._futures = futures
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._futures
+
     def result(self, key: Key) -> Ended[TimedResult]:
         """How a job ended; waits for it."""
         return self._futures[key].result()

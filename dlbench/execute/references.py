@@ -9,8 +9,8 @@ from dlbench.plan.cases import Request
 from dlbench.worker.launch import launch_of
 
 
-def started_references(request: Request) -> AbstractContextManager[Background[int]]:
-    """The oracle's results in the making, by batch."""
+def started_references(request: Request) -> AbstractContextManager[Background[tuple[int, str]]]:
+    """The oracle's results in the making, by batch and precision."""
     # half of the cores are left to what goes on meanwhile
     launch = launch_of(None, max(1, request.chosen_threads // 2), request.limit_s)
     job = {
@@ -19,5 +19,9 @@ def started_references(request: Request) -> AbstractContextManager[Background[in
         "cache_dir": str(request.cache_dir),
         "seed": request.seed if request.rounds and "train" in request.chosen_scenarios else None,
     }
-    jobs = {batch: job | {"batch": batch} for batch in request.chosen_batches}
+    jobs = {
+        (batch, precision): job | {"batch": batch, "precision": precision}
+        for batch in request.chosen_batches
+        for precision in request.chosen_precisions
+    }
     return started(jobs, launch)

@@ -166,7 +166,7 @@ class _Runner:
         self,
         request: Request,
         material: Material,
-        references: Background[int],
+        references: Background[tuple[int, str]],
         observer: Observer,
         account: Account,
         held: Done,
@@ -225,9 +225,8 @@ class _Runner:
     def _verify(self, cases: Sequence[Case]) -> list[Case]:
         """The cases that were held against the oracle and agreed."""
         # of a batch whose cases are complete, there is neither a reference nor a need for one
-        chosen = set(self._request.chosen_batches)
-        batches = dict.fromkeys(case.batch for case in cases if case.batch in chosen)
-        broken = {batch: self._await_reference(batch) for batch in batches}
+        keys = dict.fromkeys((case.batch, case.precision) for case in cases)
+        broken = {key: self._await_reference(key) for key in keys if key in self._references}
         verified: list[Case] = []
         for case in cases:
             sharing = [other for other in cases if other.configuration == case.configuration]
@@ -237,7 +236,9 @@ class _Runner:
             if held is not None:
                 verified += sharing if held == "ok" else []
                 continue
-            ended = broken[case.batch] or self._work(case, None, "verify", VerifyResult)
+            ended = broken.get((case.batch, case.precision)) or self._work(
+                case, None, "verify", VerifyResult
+            )
             if ended.status == "skipped":
                 for other in sharing:
                     self._write(Skip(other, ended.reason, ended.remedy))
@@ -248,11 +249,11 @@ class _Runner:
                 verified += sharing
         return [case for case in cases if case in verified]
 
-    def _await_reference(self, batch: int) -> Ended[VerifyResult] | None:
-        """Waits for the oracle's results for a batch; how that ended if it went wrong."""
+    def _await_reference(self, key: tuple[int, str]) -> Ended[VerifyResult] | None:
+        """Waits for the oracle's results for a batch and precision; how that ended if it went wrong."""
         began = time.monotonic()
         self._observer.phase(None, None, "oracle")
-        ended = self._references.result(batch)
+        ended = self._references.result(key)
         self._account.add_phases({"oracle": time.monotonic() - began})
         if ended.status == "ok":
             return None

@@ -121,7 +121,7 @@ class _Gate:
         self,
         request: Request,
         material: Material,
-        references: Background[int],
+        references: Background[tuple[int, str]],
         writer: Writer,
         observer: Observer,
     ) -> None:
@@ -194,7 +194,9 @@ class _Gate:
                 seen[arm] = Seen(adapter="", absent=True)
                 continue
             self._observer.doing(f"verifying {case.backend} of {self._label(arm)}")
-            ended = self._reference(case.batch) or self._verify(case, arm, adapter)
+            ended = self._reference((case.batch, case.precision)) or self._verify(
+                case, arm, adapter
+            )
             verification = results.verification(case, ended)
             self._writer.write(schema.Verified(arm, verification))
             seen[arm] = Seen(adapter, absent(ended, adapter))
@@ -309,8 +311,8 @@ class _Gate:
         job = self._material.job("verify", made, adapter, own=own)
         return run_worker(job, self._launch(case, arm), VerifyResult)
 
-    def _reference(self, batch: int) -> Ended[VerifyResult] | None:
-        ended = self._references.result(batch)
+    def _reference(self, key: tuple[int, str]) -> Ended[VerifyResult] | None:
+        ended = self._references.result(key)
         if ended.status == "ok":
             return None
         reason = f"the float64 oracle could not be computed: {ended.reason}"

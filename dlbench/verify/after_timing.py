@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import Plan, Session
+from dlbench.oracle.cache import load_arrays, place, save_arrays, source_hash
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
 from dlbench.oracle.optimizers import Update
@@ -30,7 +31,6 @@ from dlbench.spec.workload import Weights, Workload
 from dlbench.verify.comparison import compare
 from dlbench.verify.continued_training import check_going_on
 from dlbench.verify.evaluation_points import oracle_inputs, oracle_weights
-from dlbench.verify.reference import load_arrays, save_arrays, source_hash
 from dlbench.verify.replay import distinct_batch, draw_masks, whole_batch
 from dlbench.verify.tolerance import expect_output
 
@@ -208,11 +208,11 @@ def _replay(
 def _load_movement(
     workload: Workload, batch: int, precision: str, initial: Weights, cache_dir: Path
 ) -> dict[str, _Movement]:
-    digest = hashlib.sha256(f"{workload.digest}{batch}{precision}".encode())
-    digest.update(source_hash().encode())
+    weights = hashlib.sha256()
     for name in sorted(initial):
-        digest.update(initial[name].tobytes())
-    path = cache_dir / "oracle" / f"{digest.hexdigest()[:32]}.npz"
+        weights.update(initial[name].tobytes())
+    settings = ("movement", workload.digest, batch, precision, weights.hexdigest())
+    path = place(cache_dir, source_hash(), repr(settings).encode())
     names = [p.name for p in workload.parameters if p.trainable]
     kept = load_arrays(path)
     if kept is not None:

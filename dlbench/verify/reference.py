@@ -7,12 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import hashlib
-import os
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlbench.oracle.cache import load_arrays, place, save_arrays, source_hash
 from dlbench.spec.workload import Workload
 from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange, Point, draw_point, small_batch
 from dlbench.verify.tolerance import Expectation, expect
@@ -90,9 +85,8 @@ def _stops(
     precision: str,
     inputs: InputRange = UNIT_INPUTS,
 ) -> tuple[Stop, ...]:
-    settings = (workload.digest, batch, factors, precision, inputs, source_hash())
-    key = repr(settings)
-    path = cache_dir / "oracle" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+    settings = (workload.digest, batch, factors, precision, inputs)
+    path = place(cache_dir, source_hash(), repr(settings).encode())
     kept = load_arrays(path)
     if kept is not None:
         with contextlib.suppress(KeyError):
@@ -163,39 +157,3 @@ def _unpack(
         )
         stops.append(Stop(point, factor, expected))
     return tuple(stops)
-
-
-def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:
-    """The arrays of a kept file; None where there is none, or a damaged one."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
-def save_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    """Writes an ``.npz`` file so that a reader sees all of it or nothing; where nothing can be written,
-    nothing is kept, which costs time and no more."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-
-@functools.cache
-def source_hash() -> str:
-    """A hash over the source of everything that the oracle's results depend on."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for folder in (here.parent / "oracle", here.parent / "spec", here):
-        for file in sorted(folder.glob("*.py")):
-            digest.update(file.read_bytes())
-    digest.update(np.__version__.encode())
-    return digest.hexdigest()[:16]

@@ -22,10 +22,12 @@ def oracle(job: Job, phases: Phases) -> TimedResult:
 
     phases.enter("oracle")
     workload, cache_dir = workload_of(job), Path(job["cache_dir"])
-    prepare_reference(workload, job["batch"], cache_dir)
+    batch, precision = job["batch"], job["precision"]
+    prepare_reference(workload, batch, cache_dir, precision)
     phases.beat()
     if job["seed"] is not None:
-        prepare_after(workload, job["batch"], initial_weights(workload, job["seed"]), cache_dir)
+        initial = initial_weights(workload, job["seed"])
+        prepare_after(workload, batch, initial, cache_dir, precision)
     return TimedResult(seconds=phases.seconds())
 
 
