@@ -13,6 +13,7 @@ from dlbench.spec.workload import initial_weights, read_workload
 
 tf = pytest.importorskip("tensorflow")
 
+from dlbench.backends.shared import framework  # noqa: E402
 from dlbench.backends.tensorflow import adapter, runtime  # noqa: E402
 from dlbench.backends.tensorflow import layers as tensorflow_layers  # noqa: E402
 from dlbench.backends.tensorflow.adapter import Adapter  # noqa: E402
@@ -166,7 +167,7 @@ def without_a_gpu(monkeypatch):
     def without_a_gpu(uuids):
         monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: True)
         monkeypatch.setattr(adapter, "device_uuids", lambda: uuids)
-        monkeypatch.setattr(runtime, "device_uuids", lambda: uuids)
+        monkeypatch.setattr(framework, "device_uuids", lambda: uuids)
 
     return without_a_gpu
 
@@ -213,7 +214,7 @@ def test_beside_a_gpu_the_threads_are_those_that_were_asked_for(monkeypatch):
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *of: None)
     monkeypatch.setattr(runtime, "_start_pool", lambda: 99)
     monkeypatch.setattr(runtime, "_gpu_name", lambda device: "H200")
-    monkeypatch.setattr(runtime, "device_uuids", lambda: ("GPU-1",))
+    monkeypatch.setattr(framework, "device_uuids", lambda: ("GPU-1",))
     facts = runtime.start(2, 0)
     assert ("cuda:0", "GPU-1") == (facts["device"], facts["device_uuid"])
     assert 0 < facts["threads"] < 99

@@ -233,3 +233,24 @@ def wait_for(condition, limit_s=30.0):
             return value
         time.sleep(0.05)
     raise AssertionError("it did not happen in time")
+
+
+def test_an_interrupt_while_a_worker_leaves_ends_what_it_started_too():
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    # the shell and what it started are one group
+    child = subprocess.Popen(
+        ["sh", "-c", "sleep 1000 & echo $!; wait"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    grandchild = int(child.stdout.readline())
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            process._end(child, leaves=True)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        child.stdout.close()
+    assert wait_for(lambda: not is_alive(grandchild))
