@@ -21,8 +21,7 @@ import numpy.typing as npt
 import sanitized
 from host_device import HostDevice, LaunchError, Schedule
 from recorded import FILES, KERNELS, record
-
-from recording import Recorded
+from recorder import Recorded
 
 Array = npt.NDArray[Any]
 Read = Callable[[Sequence[str], Mapping[str, int]], str]

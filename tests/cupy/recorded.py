@@ -11,10 +11,10 @@ import numpy.typing as npt
 from dlbench.backends.cupy import device as cupy_device
 from dlbench.backends.cupy.device import source_text
 from host_adapter import HostAdapter
+from recorder import Recorded, RecordingDevice
 
 from dlbench.contract import Plan
 from dlbench.spec.workload import Weights, Workload, initial_weights, read_workload
-from recording import Recorded, RecordingDevice
 
 Read = Callable[[Sequence[str], Mapping[str, int]], str]
 

@@ -131,9 +131,9 @@ def test_a_few_trials_promise_nothing_and_one_fluke_among_many_vetoes_nothing():
 def test_a_calibration_runs_and_is_told_again(repository, monkeypatch):
     words = ["gate", "--suite", "tiny.toml"]
     record = repository.folder.parent / "noise.jsonl"
-    # two looks are enough to see all of it
-    monkeypatch.setattr(request, "Design", functools.partial(Design, looks=(8, 12)))
-    options = ["--calibrate", "--budget", "15", "--output", str(record), "--quiet"]
+    # two early looks are enough to see all of it
+    monkeypatch.setattr(request, "Design", functools.partial(Design, looks=(2, 4)))
+    options = ["--calibrate", "--budget", "8", "--output", str(record), "--quiet"]
     ran = CliRunner().invoke(main.cli, [*words, *options])
     assert 0 == ran.exit_code, ran.output
     assert "numpy:cpu/train/32: " in ran.stdout

@@ -42,17 +42,23 @@ CRASHES = """
         import os
         os.abort()
 """
-CRASHES_LATE = """
-        step, count = session.train_step, iter(range(200))
+CRASHES_WHEN_TIMED = """
+        step, upload, resident = session.train_step, session.upload, []
 
-        def crashes_late(batch):
+        def uploading(*batch):
+            resident.append(batch)
+            return upload(*batch)
+
+        def crashes_when_timed(batch):
             import os
 
-            if next(count, None) is None:
+            # as many as for timing
+            if len(resident) > 3:
                 os.abort()
+            resident.clear()
             return step(batch)
 
-        session.train_step = crashes_late
+        session.train_step, session.upload = crashes_when_timed, uploading
 """
 
 
@@ -118,7 +124,7 @@ def test_a_version_that_goes_wrong_fails_the_gate_and_is_named(repository, gate,
 
 
 def test_a_crash_while_a_version_is_timed_fails_the_gate_and_says_in_which_pair(repository, gate):
-    repository.spoil(CRASHES_LATE)
+    repository.spoil(CRASHES_WHEN_TIMED)
     found = gate("--format", "json")
     assert 4 == found.exit_code, found.output
     [verdict] = cases(found).values()

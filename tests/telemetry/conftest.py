@@ -126,10 +126,10 @@ class Found:
 
 def found_in(path):
     """The record with its rows, unknown cells being None."""
-    from dlbench.reports.run import words
+    from dlbench.reports.run import json_rows
 
     record = read_record(path)
-    return Found(record, words.rows_of(build([(str(path), record)])))
+    return Found(record, json.loads(json_rows.render(build([(str(path), record)])))["rows"])
 
 
 @pytest.fixture

@@ -48,7 +48,9 @@ def test_telemetry_is_of_the_device_that_cuda_chose_whatever_the_drivers_order(r
     idle = {p.case.device: p.facts.get("idle_synchronize_ns") for p in found.processes}
     assert idle["cuda:0"] >= 0 <= idle["cuda:1"]
     assert idle["cpu"] is None
-    assert all(0 < row["worker_cores"] < 2 for row in found.rows)
+    # too short a process on a busy machine may end between two samples
+    assert all(row["worker_cores"] is None or 0 < row["worker_cores"] < 2 for row in found.rows)
+    assert any(row["worker_cores"] for row in found.rows)
     assert "telemetry over the measured windows" in shown
     assert "1,980 MHz" in shown
 
