@@ -70,7 +70,7 @@ def _devices(rows: Sequence[Row]) -> list[str]:
             row["tf32"] and f"TF32 {row['tf32']}",
             row["cudnn_benchmark"] and f"cudnn.benchmark {row['cudnn_benchmark']}",
         ]
-        if row["device"] != "cpu" and any(facts):
+        if not row.case.on_host and any(facts):
             who = f"{row['backend']}:{row['device']}"
             told.setdefault(who, f"{who}: {', '.join(one_line(fact) for fact in facts if fact)}")
     return list(told.values())

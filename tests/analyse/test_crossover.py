@@ -227,10 +227,10 @@ def test_every_format_for_people_shows_the_sweep_and_json_holds_its_points(make:
         assert "250 2,000 16,000 128,000 from 8 on from 64 on" in flat
         assert "faster than numpy:cpu" in flat
         assert (
-            "torch on NVIDIA H200 trains this network faster than numpy on this CPU from batch"
+            "PyTorch on NVIDIA H200 trains this network faster than NumPy on this CPU from batch"
             in flat
         )
-        assert "With the copies, torch on NVIDIA H200 trains" in flat
+        assert "With the copies, PyTorch on NVIDIA H200 trains" in flat
         assert "cuDNN 9.10.2, TF32 off, cudnn.benchmark off" in flat
         assert "GPU-8f2c11d0-aaaa-bbbb-cccc-000000000001" in flat
         assert "10.0 ms" in flat

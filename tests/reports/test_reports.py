@@ -166,7 +166,7 @@ def test_all_formats_for_people_say_the_same_words(record: Record) -> None:
             "41 s: import 9, verify 6, warm-up 5, measured 20, waiting 1 · timer overhead 600 ns per step",
             "results/0.jsonl",
             "97.12 %",
-            "→ tensorflow trains this network 1.8 times as fast as numpy on this CPU.",
+            "→ TensorFlow trains this network 1.8 times as fast as NumPy on this CPU.",
         ):
             assert words in text
     assert json.loads(shown("json", record))["readings"][0] in shown("terminal", record, width=200)
@@ -181,10 +181,14 @@ def test_a_difference_is_only_stated_when_the_interval_excludes_one(make: Any) -
             lines += [make.process(case, number, value) for number, value in enumerate(values)]
         return json.loads(shown("json", make.measured(cases, lines)))["readings"][0]
 
-    assert "torch trains this network 2.0 times as fast as numpy" in reading([0.04] * 3, [0.02] * 3)
-    assert "numpy trains this network 2.0 times as fast as torch" in reading([0.02] * 3, [0.04] * 3)
+    assert "PyTorch trains this network 2.0 times as fast as NumPy" in reading(
+        [0.04] * 3, [0.02] * 3
+    )
+    assert "NumPy trains this network 2.0 times as fast as PyTorch" in reading(
+        [0.02] * 3, [0.04] * 3
+    )
     assert (
-        "no significant difference between numpy and torch (train, this CPU): 1.00× ["
+        "no significant difference between NumPy and PyTorch (train, this CPU): 1.00× ["
         in reading([0.04, 0.03, 0.02], [0.02, 0.03, 0.05])
     )
     assert "no interval from a single process each, 2.00×" in reading([0.04], [0.02])
@@ -200,7 +204,7 @@ def test_a_device_is_called_by_its_name_and_where_several_have_that_by_its_index
     lines = [make.verification(case) for case in cases]
     lines += [make.process(case, n, 0.04 / (1 + i)) for i, case in enumerate(cases) for n in (1, 2)]
     readings = json.loads(shown("json", make.measured(cases, lines)))["readings"]
-    assert f"torch trains this network on {place} " in readings[0]
+    assert f"PyTorch trains this network on {place} " in readings[0]
 
 
 def test_nothing_is_read_out_of_rows_that_are_not_verified(make: Any) -> None:

@@ -23,6 +23,7 @@ GPU_FACTS = {
     "cudnn_benchmark": "off",
     "peak_device_memory_bytes": 3 * 2**28,
 }
+TITLES = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "cupy": "CuPy"}
 TRAINING_FLOPS = 71_600_000
 
 
@@ -73,6 +74,7 @@ def make_header(cases: Sequence[r.Case] = (), **changes: Any) -> r.Header:
         "budget_s": 24.0,
         "machine": machine,
         "cases": tuple(cases),
+        "titles": TITLES,
     }
     return r.Header(**(fields | changes))
 
