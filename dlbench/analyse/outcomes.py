@@ -255,13 +255,13 @@ def _missing(
 ) -> list[tuple[Status, str]]:
     """What lines that are not there tell. A record of no rounds is of verification alone."""
     complete = whole.end is not None and whole.end.status == "complete"
-    cut = "the run ended" if complete else "the run was interrupted"
+    cut = "" if complete else ": the run was interrupted"
     if not verifications and any(line.status == "ok" for line in processes):
-        return [("unverified", "it was not held against the oracle")]
+        return [("unverified", "not verified against the oracle")]
     if not verifications and not processes:
-        return [("skipped", f"{cut} before it came to this case")]
+        return [("skipped", f"not run{cut}")]
     if not processes and whole.rounds > 0:
-        return [("skipped", f"{cut} before it timed this case")]
+        return [("skipped", f"verified, not timed{cut}")]
     return []
 
 
@@ -293,12 +293,12 @@ def _remarks(case: Case, timed: Sequence[Process]) -> str:
     remarks = []
     unsteady = sum(line.steady is False for line in timed)
     if unsteady:
-        remarks.append(f"did not become steady in {unsteady} of {len(timed)} processes")
+        remarks.append(f"no steady state in {unsteady} of {len(timed)} processes")
     facts = [line.facts.get("threads") for line in timed]
     others = {count for count in facts if isinstance(count, int)} - {case.threads}
     if case.on_host and others:
         used = " and ".join(map(str, sorted(others)))
-        remarks.append(f"used {used} threads where {case.threads} were asked for")
+        remarks.append(f"used {used} threads where {case.threads} were requested")
     return "; ".join(remarks)
 
 

@@ -110,10 +110,7 @@ def describe_data(cache_dir: Path) -> str:
 def describe_plan(cases: Sequence[Case], problems: Mapping[Case, Found], estimate_s: float) -> str:
     """What would be run, what would not and why, and how long it would take."""
     runnable: Collection[Case] = [case for case in cases if case not in problems]
-    lines = [
-        f"  {case.label}  {plural(case.threads, 'thread')}, {case.precision}{case.mode and f', {case.mode}'}"
-        for case in runnable
-    ]
+    lines = [f"  {case.label}  {plural(case.threads, 'thread')}" for case in runnable]
     lines += [
         f"– {case.label}  {why(found.reason, found.remedy)}" for case, found in problems.items()
     ]

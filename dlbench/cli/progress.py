@@ -32,8 +32,8 @@ _BAR_CELLS = 20
 _WORDS = {
     "prepare": "preparing data and weights",
     "oracle": "computing the float64 reference",
-    "null": "measuring what a timing costs",
-    "peak": "measuring the matrix-product rate",
+    "null": "measuring the timer overhead",
+    "peak": "measuring the SGEMM peak",
 }
 
 
@@ -149,12 +149,12 @@ class LiveProgress(Observer):
 
 
 def told(line: Line) -> str:
-    """What a line of a record tells a person who waits; empty for lines that tell nothing."""
+    """A line of a record as a progress message; empty for lines that need none."""
     match line:
         case Skip():
             return f"– {line.case.label}: {why(line.reason, line.remedy)}"
         case Verification() if line.status == "ok":
-            return f"✓ {line.case.backend}:{line.case.device} at batch {line.case.batch} verified"
+            return f"✓ {line.case.row_name} at batch {line.case.batch} verified"
         case Process() if line.status == "ok" and line.timings_ns:
             middle_ms = sorted(line.timings_ns)[len(line.timings_ns) // 2] * 1e-6
             steps = plural(len(line.timings_ns), "step")

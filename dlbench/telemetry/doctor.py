@@ -1,4 +1,4 @@
-"""What telemetry there is here, told to a person: for each device what the driver gives, and why not the rest."""
+"""Which telemetry is available here: what the driver provides of each device, and why not the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dlbench.text import one_line
 
 _INDENT = " " * 8
 _AGAIN_AFTER_S = 0.2
-_NOT_NOW = {processes.METRIC: "they are told apart from a worker's own when a case is timed"}
+_NOT_NOW = {processes.METRIC: "known only while a case is timed"}
 """What a look with no worker on the device cannot tell."""
 
 
@@ -45,7 +45,7 @@ def _devices(nvml: Nvml) -> Iterator[str]:
         yield f"NVIDIA  {one_line(each.name)} {each.uuid}: {_line(log, metrics)}"
     yield from (f"NVIDIA  {refusal}" for refusal in refusals)
     if not found and not refusals:
-        yield "NVIDIA  no telemetry: the driver is there and knows no device"
+        yield "NVIDIA  no telemetry: the driver reports no device"
 
 
 def _look(connect: Callable[[], Sequence[Probe]]) -> Log:
@@ -77,5 +77,7 @@ def _line(log: Log, metrics: Sequence[str]) -> str:
     for metric, reason in log.unavailable.items():
         reasons.setdefault(reason, []).append(metric)
     lines = [had or "nothing"]
-    lines += [f"{_INDENT}not {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+    lines += [
+        f"{_INDENT}unavailable: {', '.join(names)} ({reason})" for reason, names in reasons.items()
+    ]
     return "\n".join(lines)

@@ -137,8 +137,8 @@ def test_what_a_reader_should_know_of_a_good_case_is_told(make: Any) -> None:
     shaky = make.process(case, 0, steady=False, facts={"threads": 4})
     found = one(make, case, make.verification(case), shaky, make.process(case, 1))
     assert found.status == "ok"
-    assert "steady in 1 of 2 processes" in found.reason
-    assert "4 threads where 2 were asked for" in found.reason
+    assert "no steady state in 1 of 2 processes" in found.reason
+    assert "4 threads where 2 were requested" in found.reason
 
 
 def test_the_final_loss_is_that_of_the_last_epoch(make: Any) -> None:

@@ -66,7 +66,7 @@ def test_data_that_is_missing_comes_with_the_command_that_gets_it(tmp_path: Path
 def test_a_plan_lists_what_runs_what_does_not_and_how_long_it_takes(make: Any) -> None:
     torch, cupy = make.case("torch"), make.case("cupy", "cuda")
     assert describe_plan([torch, cupy], {cupy: FOUND["cupy"]}, 41.0).splitlines() == [
-        "  torch:cpu/eager/train/64  2 threads, fp32, eager",
+        "  torch:cpu/eager/train/64  2 threads",
         "– cupy:cuda/train/64  CuPy is not installed: pip install 'dlbench[cupy]'",
         "1 case, about 41 s",
     ]

@@ -219,7 +219,7 @@ def test_a_remark_on_a_row_with_figures_is_shown(make: Any) -> None:
     lines = [make.verification(case), make.process(case, 0, steady=False)]
     for form in ("terminal", "markdown"):
         text = shown(form, make.measured([case], lines), width=200).replace("\\", "")
-        assert "! numpy:cpu/train/64: did not become steady in 1 of 1 processes" in text
+        assert "! numpy:cpu/train/64: no steady state in 1 of 1 processes" in text
 
 
 def test_a_record_that_was_cut_off_is_called_interrupted(make: Any) -> None:

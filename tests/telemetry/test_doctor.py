@@ -15,7 +15,7 @@ def told(where):
     [
         ({}, None, "NVIDIA  no telemetry: no NVIDIA driver: libnvidia-ml.so.1 is not there"),
         ({"init": 9}, "new", "NVIDIA  no telemetry: the NVIDIA driver is not loaded"),
-        ({"devices": ""}, "new", "NVIDIA  no telemetry: the driver is there and knows no device"),
+        ({"devices": ""}, "new", "NVIDIA  no telemetry: the driver reports no device"),
         ({"*.handle": 4}, "new", "device 1 of the driver: Insufficient Permissions"),
     ],
 )
@@ -40,7 +40,7 @@ def test_each_device_and_each_slice_has_its_metrics_and_the_reasons_of_the_rest(
     first, rest = shown.split("GPU-22222222-bbbb", 1)
     has = first.split("GPU-11111111-aaaa:")[1].splitlines()[0]
     assert {"power_average_w", "energy_j", "gpm_sm", "sm_clock_mhz"} <= set(has.strip().split(", "))
-    assert "not power_instant_w: Insufficient Permissions" in first
+    assert "unavailable: power_instant_w (Insufficient Permissions)" in first
     assert "other_processes: they are told apart" in first
     slice_has = rest.split("Slice MIG-33333333-cccc:")[1].splitlines()[0]
     assert "memory_used_bytes" == slice_has.strip()
