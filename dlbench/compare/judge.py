@@ -137,7 +137,7 @@ def _compared(
     )
     if estimate.interval is None:
         return dataclasses.replace(
-            verdict, reason="one process on a side tells nothing about the next"
+            verdict, reason="one side has a single process; no confidence interval can be computed"
         )
     low, high = estimate.interval.low, estimate.interval.high
     status, reason = _decided(estimate, threshold, significant)

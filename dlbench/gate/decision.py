@@ -24,6 +24,7 @@ from dlbench.gate.signed_rank import (
     upper_bound,
     walsh_averages,
 )
+from dlbench.text import plural
 
 Status = Literal["slower", "passed", "inconclusive", "undecided"]
 _INTERVAL_LEVEL = 0.025
@@ -31,7 +32,7 @@ _INTERVAL_LEVEL = 0.025
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What is to be said about one case.
+    """The decision on one case.
 
     Attributes
     ----------
@@ -43,6 +44,7 @@ class Verdict:
     low, high : 95 % interval for it, infinite where the pairs are too few.
     p_value : of the one-sided test against no slowdown; None without a pair.
     reason : one sentence.
+    futile : more time would hardly bring a verdict, or bring no more pairs.
     """
 
     status: Status
@@ -52,6 +54,7 @@ class Verdict:
     high: float = math.inf
     p_value: float | None = None
     reason: str = ""
+    futile: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +96,9 @@ def judge(
         waiting = {case: since for case, since in flagged.items() if case not in here}
         for case in flagged.keys() & here.keys():
             if _confirms(differences[case][flagged[case] : pairs], design):
-                decided[case] = _verdict("slower", here.pop(case), "confirmed by fresh pairs")
+                decided[case] = _verdict(
+                    "slower", here.pop(case), "regression confirmed by further pairs"
+                )
         already = sum(verdict.status == "slower" for verdict in decided.values())
         found = _rejected(here, design.alpha, len(differences) - already)
         flagged = waiting | {
@@ -140,7 +145,8 @@ def _ending(standing: _Standing, design: Design) -> Verdict | None:
         share = _percent(design.threshold)
         return _verdict("passed", standing, f"below {share} with confidence")
     if standing.pairs < design.most_pairs and _hope(standing, design) < design.futility:
-        return _verdict("inconclusive", standing, "given up: too noisy to be told in time")
+        reason = f"stopped for futility: too noisy to decide within {design.most_pairs} pairs"
+        return _verdict("inconclusive", standing, reason, futile=True)
     return None
 
 
@@ -171,20 +177,21 @@ def _open(values: Sequence[float], flagged: bool, design: Design, ended: bool) -
     standing = _standing(used, design)
     if not ended and len(values) < design.most_pairs:
         return _verdict("undecided", standing, "to be confirmed" if flagged else "")
-    if flagged:
-        return _verdict(
-            "inconclusive", standing, "looked slower, and nothing was left to confirm it"
-        )
     share = _percent(design.threshold)
     low, high = (f(standing.averages, _INTERVAL_LEVEL) for f in (lower_bound, upper_bound))
-    if low > 0:
-        return _verdict("inconclusive", standing, f"slower, but on which side of {share} is open")
-    if math.isinf(high):
-        return _verdict("inconclusive", standing, "too few pairs")
-    return _verdict("inconclusive", standing, f"neither above nor below {share} for sure")
+    if flagged:
+        reason = f"suspected regression, not confirmed within {plural(standing.pairs, 'pair')}"
+    elif low > 0:
+        reason = f"slower, but possibly by less than {share}"
+    elif math.isinf(high):
+        reason = "too few pairs"
+    else:
+        reason = f"neither a slowdown of {share} nor its absence is established"
+    futile = standing.pairs == design.most_pairs
+    return _verdict("inconclusive", standing, reason, futile=futile)
 
 
-def _verdict(status: Status, standing: _Standing, reason: str) -> Verdict:
+def _verdict(status: Status, standing: _Standing, reason: str, *, futile: bool = False) -> Verdict:
     return Verdict(
         status=status,
         pairs=standing.pairs,
@@ -193,6 +200,7 @@ def _verdict(status: Status, standing: _Standing, reason: str) -> Verdict:
         high=_expm1(upper_bound(standing.averages, _INTERVAL_LEVEL)),
         p_value=standing.p_value,
         reason=reason,
+        futile=futile,
     )
 
 

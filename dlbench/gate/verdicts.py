@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from dlbench.analyse.disturbance import causes
-from dlbench.compare.verdicts import CaseVerdict, Verdicts, ordered
-from dlbench.gate.decision import judge
+from dlbench.compare.verdicts import CaseVerdict, Status, Verdicts, ordered
+from dlbench.gate.decision import Verdict, judge
 from dlbench.gate.pairs import Arm, difference, summary
 from dlbench.gate.schema import Beside, Half, Loaded, Note, Record
-from dlbench.gate.table import case_verdict
 from dlbench.record.schema import Case
 from dlbench.text import one_line, plural, why
+
+TIMES = (
+    "times: lower quartile of a process' steps, the base's median over processes; the new version's is that times the"
+    " estimated ratio of its pairs"
+)
+"""What the step times of a gate's verdicts are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +79,12 @@ def verdicts(
         if pairs.trouble:
             found.append(CaseVerdict(label, "failed", reason=pairs.trouble))
         else:
-            found.append(case_verdict(label, judged[label], pairs.base_s, pairs.new_s))
-    ran_out = record.end is not None and record.end.status == "budget"
-    found = [_after_budget(each) if ran_out else each for each in found]
+            found.append(case_verdict(label, judged[label], pairs.base_s))
+    if record.end is not None and record.end.status == "budget":
+        found = [
+            each if each.case in judged and judged[each.case].futile else _after_budget(each)
+            for each in found
+        ]
     found = [
         dataclasses.replace(each, accepted=let_pass.get(f"{each.status}:{each.case}", ""))
         for each in found
@@ -88,20 +99,53 @@ def verdicts(
     )
 
 
+def case_verdict(case: str, verdict: Verdict, base_s: Sequence[float]) -> CaseVerdict:
+    """The row of one case; see `TIMES` for its times.
+
+    Parameters
+    ----------
+    case : its name.
+    verdict : what the gate decided; what is still undecided counts as inconclusive.
+    base_s : the summaries of the base's processes (s).
+    """
+    bounded = math.isfinite(verdict.high)
+    middle_s = float(np.median(base_s[: verdict.pairs])) if verdict.pairs else None
+    ratio = None if verdict.change is None else 1 + verdict.change
+    return CaseVerdict(
+        case=case,
+        status=_status(verdict),
+        base_s=middle_s,
+        new_s=None if middle_s is None or ratio is None else middle_s * ratio,
+        ratio=ratio,
+        low=1 + verdict.low if bounded else None,
+        high=1 + verdict.high if bounded else None,
+        over=plural(verdict.pairs, "pair"),
+        reason=verdict.reason,
+    )
+
+
+def _status(verdict: Verdict) -> Status:
+    """A case that passed is faster when its whole interval is below no difference."""
+    if verdict.status == "passed":
+        return "faster" if verdict.high < 0 else "same"
+    return "slower" if verdict.status == "slower" else "inconclusive"
+
+
 def _beside(line: Beside) -> CaseVerdict:
     return CaseVerdict(line.case, line.status, reason=why(line.reason, ""))
 
 
 def _after_budget(verdict: CaseVerdict) -> CaseVerdict:
     """Says that more time would have helped, where it might have."""
-    if verdict.status != "inconclusive" or verdict.reason.startswith("given up"):
+    if verdict.status != "inconclusive":
         return verdict
-    return dataclasses.replace(
-        verdict, reason=f"{verdict.reason} when the budget ended: a larger --budget would help"
-    )
+    reason = f"{verdict.reason} when the budget ended: a larger --budget would help"
+    return dataclasses.replace(verdict, reason=reason)
 
 
 def _notes(record: Record, found: list[CaseVerdict], accepted: Mapping[str, str]) -> Iterator[str]:
+    if any(each.ratio is not None for each in found):
+        yield TIMES
     yield from dict.fromkeys(line.text for line in record.lines if isinstance(line, Note))
     yield from _versions(record)
     yield from _disturbance(record)

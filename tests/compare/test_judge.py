@@ -219,7 +219,7 @@ def test_a_file_of_pytest_benchmark_is_read_as_one_process(tmp_path):
     assert [("t.py::test_a", "inconclusive", 2.0)] == [
         (case.case, case.status, case.ratio) for case in verdicts.cases
     ]
-    assert "one process" in verdicts.cases[0].reason
+    assert "single process" in verdicts.cases[0].reason
     assert not verdicts.advisory
     assert compare(file("c.json", 0.01), file("d.json", 0.01, cpu="EPYC"), 0.05).advisory
 

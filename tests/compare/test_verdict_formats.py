@@ -4,15 +4,17 @@ import csv
 import io
 import json
 import math
+import re
 
 import numpy as np
 import pytest
+from dlbench.reports.verdict import format as say
 from junitparser import JUnitXml
 
 from dlbench.compare.verdicts import CaseVerdict, Difference, Verdicts
 from dlbench.gate.decision import judge
 from dlbench.gate.design import Design
-from dlbench.gate.table import case_verdict
+from dlbench.gate.verdicts import case_verdict
 from dlbench.plugins import load_verdict_reporter
 
 SLOWER = CaseVerdict(
@@ -145,14 +147,30 @@ def test_exit_codes(cases, code):
 def test_a_gates_verdict_stands_in_the_same_table(shift, pairs, status):
     differences = list(np.random.default_rng(1).normal(shift, 0.04, pairs))
     verdict = judge({"a": differences}, Design(), ended=True)["a"]
-    row = case_verdict("a", verdict, [0.010] * 8, [0.011] * 8)
+    row = case_verdict("a", verdict, [0.010] * 8)
     assert status == row.status
     assert math.isclose(row.ratio, math.exp(shift), abs_tol=0.04)
     assert row.low <= row.ratio <= row.high
 
 
+@pytest.mark.parametrize("slowdown", [0.0, 0.01, 0.03, 0.06, 0.2, 1.0])
+def test_the_times_of_a_gates_verdict_and_its_percentage_agree(slowdown):
+    """The machine drifts by half, so that the median of one side is of other pairs than that of the other."""
+    draw = np.random.default_rng(3)
+    drift = np.linspace(0.003, 0.0045, 40) * np.exp(draw.normal(0, 0.03, 40))
+    differences = list(math.log1p(slowdown) + draw.normal(0, 0.02, 40))
+    row = case_verdict("a", judge({"a": differences}, Design(), ended=True)["a"], drift)
+    base, new = (float(word) for word in re.findall(r"([\d.]+) ms", say.times(row)))
+    percent = float(re.match(r"[+−][\d.]+", say.change(row))[0].replace("−", "-"))
+    # each is printed with three digits, the percentage with one behind the point
+    assert 100 * (new / base - 1) == pytest.approx(
+        percent, abs=0.05 + 0.5 * (1 + new / base) / base
+    )
+    assert slowdown == pytest.approx(percent / 100, abs=0.015)
+
+
 def test_a_gate_without_pairs_gives_a_row_without_figures():
-    row = case_verdict("a", judge({"a": []}, Design(), ended=True)["a"], [], [])
+    row = case_verdict("a", judge({"a": []}, Design(), ended=True)["a"], [])
     assert ("inconclusive", None, None) == (row.status, row.ratio, row.high)
 
 

@@ -98,14 +98,15 @@ def test_a_slowdown_that_shows_at_the_last_look_only_is_inconclusive():
         [value + 0.06 for value in drawn(5, 16, 0.02)], Design(looks=(8, 16), alpha=2e-5)
     )
     assert "inconclusive" == verdict.status
-    assert "nothing was left to confirm" in verdict.reason
+    assert "suspected regression, not confirmed within 16 pairs" == verdict.reason
 
 
 def test_pure_noise_far_above_the_threshold_is_given_up_early():
     verdict = only(drawn(6, 40, 3.0))
     assert "inconclusive" == verdict.status
     assert verdict.pairs < 40
-    assert "too noisy" in verdict.reason
+    assert "too noisy to decide within 40 pairs" in verdict.reason
+    assert verdict.futile
 
 
 def test_speed_ups_pass():
