@@ -39,7 +39,6 @@ NAMESAKES = {
     "processes": "those on a GPU, and those that the NumPy adapter computes in",
     "schema": "the lines of a record, and those of a gate's record",
     "session": "a gate from begin to end, and the CuPy adapter's session",
-    "table": "of a run, and of a gate",
     "training": "how a network is specified to be trained, and the job that trains it",
     "verdicts": "of a comparison, and of a gate",
     "windows": "of time that telemetry is cut into, and of an image that a convolution reads",
