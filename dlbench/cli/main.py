@@ -58,7 +58,7 @@ def cli() -> None:
     "--target-interval",
     metavar="PERCENT",
     callback=options.percent,
-    help="Go on until every interval is this narrow (±), or the budget ends; six rounds or more.",
+    help="Aim at intervals this narrow (±): the first six rounds say how many more.",
 )
 @click.option(
     "--patience",

@@ -15,7 +15,7 @@ import dlbench
 from dlbench.analyse.disturbance import judge, watched
 from dlbench.analyse.statistics import process_summary
 from dlbench.errors import UsageError
-from dlbench.execute.scheduler import Medians, half_width
+from dlbench.execute.scheduler import Medians, first, needed
 from dlbench.plan.backend_status import Found
 from dlbench.plan.cases import Request
 from dlbench.record import comparability
@@ -153,8 +153,9 @@ def _is_wide(case: Case, held: Done, header: Header) -> bool:
     if header.target_interval is None or not header.rounds:
         return False
     left = sum(not held.settled(each) for each in header.cases) * header.rounds
-    medians = list(held.medians_s.get(case, {}).values())
-    return held.beyond(header.rounds) < left and half_width(medians) > header.target_interval
+    medians = held.medians_s.get(case, {})
+    wanted = needed(first(medians, header.rounds), header.target_interval)
+    return held.beyond(header.rounds) < left and len(medians) < wanted
 
 
 def check_given(record: Record, given: Mapping[str, Any]) -> None:

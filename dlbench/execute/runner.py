@@ -304,7 +304,7 @@ class _Runner:
             )
             if request.target_interval:
                 left = processes - held.beyond(request.all_rounds)
-                well = measuring.narrow(well, request.target_interval, left)
+                well = measuring.narrow(well, request.target_interval, left, request.all_rounds)
         finally:
             self._account.add_waiting(patience.waited_s)
         return well

@@ -1,18 +1,21 @@
 """Which process is measured next: rounds over all cases, again what was disturbed, more where intervals are wide.
 
 Every case is measured in every round, each round in the order opposite to the last, so that a machine that
-drifts treats all alike. With a target for the intervals, further processes go to the case whose interval is
-widest, until all are narrow enough or the time for sampling is spent.
+drifts treats all alike. With a target for the intervals, the scatter of the first rounds says once how many
+processes more each case gets, as far as the time for sampling goes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from scipy.special import stdtrit
+
 from dlbench.analyse.disturbance import of_process, passes, proven_late
-from dlbench.analyse.statistics import case_estimate, process_summary
+from dlbench.analyse.statistics import process_summary
 from dlbench.execute.quiet_machine import DeviceLook, Patience, Waited
 from dlbench.plan.rounds import LEAST_PROCESSES, interleaved
 from dlbench.record.schema import Case, Process, Telemetry
@@ -71,18 +74,25 @@ class Measuring:
                 self._once(case, number)
         return [case for case in cases if case not in self._failed]
 
-    def narrow(self, cases: Sequence[Case], target: float, processes: int) -> list[Case]:
-        """Measures up to so many processes more, each where the interval is widest; the cases that went well."""
+    def narrow(
+        self, cases: Sequence[Case], target: float, processes: int, pilot: int = LEAST_PROCESSES
+    ) -> list[Case]:
+        """Measures up to so many processes more, as many of each case as its first `pilot` rounds say; the cases that
+        went well."""
+        wanted = {
+            case: needed(first(self._medians_s.get(case, {}), pilot), target) for case in cases
+        }
         for _ in range(processes):
-            well = [case for case in cases if case not in self._failed]
-            case = widest({case: self._of(case) for case in well}, target)
-            if case is None:
+            lacking = {
+                case: wanted[case] - len(self._medians_s.get(case, {}))
+                for case in cases
+                if case not in self._failed
+            }
+            case = max(lacking, key=lacking.__getitem__, default=None)
+            if case is None or lacking[case] <= 0:
                 break
             self._once(case, max(self._medians_s.get(case, {0: 0.0})) + 1)
         return [case for case in cases if case not in self._failed]
-
-    def _of(self, case: Case) -> list[float]:
-        return list(self._medians_s.get(case, {}).values())
 
     def _once(self, case: Case, number: int) -> None:
         """Measures a process, and again when it was disturbed and the disturbance has passed, or when its steps were
@@ -121,16 +131,21 @@ class Measuring:
         return known[0] if known else None
 
 
-def widest(medians_s: Mapping[Case, Sequence[float]], target: float) -> Case | None:
-    """The case with the widest interval of those wider than ± `target` (a share of the value), or None."""
-    widths = {case: half_width(medians) for case, medians in medians_s.items()}
-    case = max(widths, key=widths.__getitem__, default=None)
-    return case if case is not None and widths[case] > target else None
+def first(medians_s: Mapping[int, float], rounds: int) -> list[float]:
+    """The medians of the first so many rounds."""
+    return [median for number, median in medians_s.items() if number <= rounds]
 
 
-def half_width(medians_s: Sequence[float]) -> float:
-    """Half of the relative width of a case's interval; infinite where there is none."""
-    estimate = case_estimate(medians_s) if medians_s else None
-    if estimate is None or estimate.interval is None or estimate.processes < LEAST_PROCESSES:
-        return math.inf
-    return (estimate.interval.high - estimate.interval.low) / (2 * estimate.value)
+def needed(pilot_s: Sequence[float], target: float) -> int:
+    """How many processes an interval of ± `target` (a share of the value) takes, by the scatter of the first ones.
+
+    Decided once, from the pilot alone, and not by the width of the interval as it grows, which would stop where
+    processes happen to lie close (Stein 1945, "A two-sample test for a linear hypothesis whose power is independent of
+    the variance"). The median of normal values scatters by √(π/2) more than their mean.
+    """
+    count = len(pilot_s)
+    if count < LEAST_PROCESSES:
+        return LEAST_PROCESSES
+    scatter = statistics.stdev(map(math.log, pilot_s))
+    half = math.sqrt(math.pi / 2) * float(stdtrit(count - 1, 0.975)) * scatter
+    return max(count, math.ceil((half / math.log1p(target)) ** 2))
