@@ -36,8 +36,8 @@ def add_records(files: Sequence[Path], database: Path) -> int:
                 said = {
                     "added": f"added, {rows}",
                     "there": "is in the history already; nothing was added",
-                    "grown": f"took the place of a shorter state of the same run, {rows}",
-                    "shorter": "a longer state of the same run is in the history; nothing was added",
+                    "grown": f"replaced an incomplete copy of the same run, {rows}",
+                    "shorter": "a more complete copy of the same run is in the history; nothing was added",
                 }
                 answer(f"{path.with_name(entry.name)}: {said[store.add(entry)]}")
         if change_points.available():
