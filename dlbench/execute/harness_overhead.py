@@ -1,5 +1,5 @@
 """What the harness measures of itself and of the machine once a run, in workers of their own: what a timing costs,
-what sampling does to timings, and how fast the machine multiplies matrices."""
+and how fast the machine multiplies matrices."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-import msgspec
-
 from dlbench.execute import results
-from dlbench.record.facts import PeakResult, SamplingResult, TimerResult
-from dlbench.record.schema import Case, Line
-from dlbench.telemetry.watch import Watch, Watcher
+from dlbench.record.facts import PeakResult, TimerResult
+from dlbench.record.schema import Line
+from dlbench.telemetry.watch import Watch
 from dlbench.worker.supervisor import Ended
 
 R = TypeVar("R")
@@ -47,18 +45,6 @@ class Overheads:
             self.tell(f"timer overhead unknown: {ended.reason}")
             return None
         return ended.result.null_timing_ns
-
-    def sampling(self, watcher: Watcher, case: Case) -> None:
-        """What the sampler of the host does to work on all threads, on and off in turn."""
-        if not watcher.period_ns:
-            return
-        # work on the CPU cannot tell what asking a GPU's driver does to work on the GPU
-        with watcher.beside(msgspec.structs.replace(case, device="cpu"), 0) as watch:
-            ended = self.run({"job": "sampling", "threads": case.threads}, SamplingResult, watch)
-        if ended.result is None:
-            self.tell(f"telemetry overhead unknown: {ended.reason}")
-        else:
-            self.write(results.sampling(case.threads, ended.result, watch.lines()))
 
     def peak(self, threads: int) -> None:
         """The matrix-product rate."""

@@ -11,7 +11,6 @@ from dlbench.record.facts import (
     Check,
     MeasureResult,
     PeakResult,
-    SamplingResult,
     TrainResult,
     VerifyResult,
 )
@@ -19,17 +18,11 @@ from dlbench.record.schema import (
     Case,
     Peak,
     Process,
-    Sampling,
-    Telemetry,
-    Trace,
     Training,
     Verification,
     Wait,
 )
 from dlbench.worker.supervisor import Ended
-
-_EACH_PASS = "busy_cpu_s"
-"""What every pass of the host's sampler reads last."""
 
 
 def verification(case: Case, ended: Ended[VerifyResult]) -> Verification:
@@ -83,18 +76,6 @@ def process(
         output="" if agrees else ended.output,
         **_fields(result),
     )
-
-
-def sampling(threads: int, result: SamplingResult, beside: Sequence[Telemetry]) -> Sampling:
-    """What the sampler of the host did to a fixed piece of work, with how many passes in the blocks that were to have
-    one each: it gives way to work on every core, so a pass may come too late for its block."""
-    with_ns, without_ns = (
-        tuple(round(time_ns, 1) for time_ns in times_ns)
-        for times_ns in (result.with_ns, result.without_ns)
-    )
-    times_ns = [t for line in beside for t in line.traces.get(_EACH_PASS, Trace((), ())).t_ns]
-    passes = sum(low <= t <= high for t in times_ns for low, high in result.windows_ns)
-    return Sampling(threads, result.block_ns, with_ns, without_ns, passes)
 
 
 def wait(

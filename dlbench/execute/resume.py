@@ -28,7 +28,6 @@ from dlbench.record.schema import (
     Peak,
     Process,
     Record,
-    Sampling,
     Scenario,
     Skip,
     Status,
@@ -50,7 +49,6 @@ class Done:
     processes : how the process of a case and round ended.
     peaks : numbers of threads whose matrix-product rate is known.
     null_timing_ns : what a timing costs, None where that is not in it.
-    sampling : whether it says what sampling does to timings.
     medians_s : the medians of the processes that count.
     """
 
@@ -60,7 +58,6 @@ class Done:
     processes: Mapping[tuple[Case, int], Status] = dataclasses.field(default_factory=dict)
     peaks: frozenset[int] = frozenset()
     null_timing_ns: float | None = None
-    sampling: bool = False
     medians_s: Medians = dataclasses.field(default_factory=dict)
 
     def settled(self, case: Case) -> bool:
@@ -94,7 +91,6 @@ def done(record: Record) -> Done:
         },
         peaks=frozenset(line.threads for line in lines if isinstance(line, Peak)),
         null_timing_ns=record.null_timing_ns,
-        sampling=any(isinstance(line, Sampling) for line in lines),
         medians_s=_medians_s(record),
     )
 

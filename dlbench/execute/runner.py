@@ -215,7 +215,7 @@ class _Runner:
         verified = self._verify(cases)
         if verified and self._request.rounds:
             if any(self._held.missing_rounds(case, self._request.rounds) for case in verified):
-                self._measure_overheads(verified[0])
+                self._measure_overheads()
             verified = self._measure(verified)
         if self._request.epochs:
             for case in verified:
@@ -261,7 +261,7 @@ class _Runner:
         self._observer.message(reason)
         return Ended("failed", reason, output=ended.output)
 
-    def _measure_overheads(self, case: Case) -> None:
+    def _measure_overheads(self) -> None:
         """What the harness costs, and how fast this machine multiplies matrices."""
         threads, held = self._request.chosen_threads, self._held
         launch = launch_of(None, threads, self._request.limit_s)
@@ -269,8 +269,6 @@ class _Runner:
         overheads = Overheads(work, self._write, self._observer.message)
         if held.null_timing_ns is None:
             self._null_timing_ns = overheads.null_timing_ns()
-        if not held.sampling:
-            overheads.sampling(self._watcher, case)
         if threads not in held.peaks:
             overheads.peak(threads)
 

@@ -18,8 +18,6 @@ _PARTS = {
     "measure": "measured",
     "copy": "measured",
     "peak": "measured",
-    "sampled": "measured",
-    "alone": "measured",
     "train": "training",
 }
 

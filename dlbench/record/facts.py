@@ -220,14 +220,3 @@ class PeakResult(TimedResult):
     """The rate of `numpy.matmul`, several times over."""
 
     flops_per_s: tuple[float, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SamplingResult(TimedResult):
-    """Mean times (ns) of a fixed piece of work in blocks of `block_ns` with a pass of the host's sampler and without;
-    `windows_ns` is when those with one began and ended."""
-
-    with_ns: tuple[float, ...]
-    without_ns: tuple[float, ...]
-    windows_ns: tuple[tuple[int, int], ...]
-    block_ns: int

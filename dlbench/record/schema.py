@@ -192,7 +192,8 @@ class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
 
 
 class Sampling(msgspec.Struct, frozen=True, tag="sampling", tag_field="kind"):
-    """Mean times (ns) of a fixed piece of work in blocks with a pass of the host's sampler, and in blocks without.
+    """Mean times (ns) of a fixed computation in blocks with a pass of the host's sampler, and in blocks without, as
+    earlier versions measured them in every run.
 
     `passes` is how many there were in the blocks with one, by the clock; None in records from before it was counted,
     whose passes fell between the blocks.

@@ -44,7 +44,6 @@ class Sampler:
         self._period_ns = period_ns
         self._stopping = False
         self._all_due = False
-        self._held = False
         # held but for a moment when there is a reason to wake
         self._wake = threading.Lock()
         self._wake.acquire()
@@ -66,12 +65,6 @@ class Sampler:
         with contextlib.suppress(RuntimeError):
             # it is awake already
             self._wake.release()
-
-    def hold(self, held: bool) -> None:
-        """Reads nothing while it is held, and goes on with a pass in which everything is read."""
-        self._held = held
-        if not held:
-            self.nudge()
 
     def stop(self) -> None:
         """Asks for a last pass, in which everything is read once more, and does not wait for it."""
@@ -107,7 +100,7 @@ class Sampler:
             last = self._stopping
             everything, self._all_due = last or self._all_due, False
             now_ns = clock_ns()
-            for turn in turns if last or not self._held else ():
+            for turn in turns:
                 if everything or now_ns >= turn.due_ns:
                     self._asked = turn.probe
                     turn.take(self.log, now_ns)

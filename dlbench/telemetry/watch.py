@@ -49,14 +49,10 @@ class Watch:
                 source.sampler.start()
 
     def phase(self, phase: str) -> None:
-        """The worker enters a phase: everything is read as its timings begin and once more as they end. Of work
-        that is timed to see what sampling does, a part is left alone."""
+        """The worker enters a phase: everything is read as its timings begin and once more as they end."""
         if phase == "measure":
             for source in self._sources:
                 source.sampler.nudge()
-        elif phase in ("sampled", "alone"):
-            for source in self._sources:
-                source.sampler.hold(phase == "alone")
         elif phase == "check":
             self.stop()
 

@@ -5,7 +5,7 @@ import pytest
 from dlbench.analyse.outcomes import outcomes
 from dlbench.analyse.self_check import self_measurement
 from dlbench.analyse.statistics import case_estimate
-from dlbench.record.schema import Process, Sampling
+from dlbench.record.schema import Process
 
 TRIES = 4
 
@@ -35,13 +35,8 @@ def test_a_timing_costs_at_most_2_microseconds(ran):
     assert 0 < ran.end.null_timing_ns <= 2000
 
 
-def test_a_record_tells_what_sampling_costs_and_what_was_watched(ran):
-    (sampling,) = ran.of_kind(Sampling)
-    # it gives way to work on every core, so a pass may miss its block
-    assert 0 < sampling.passes <= len(sampling.with_ns)
+def test_a_record_tells_what_was_watched(ran):
     seen = self_measurement(ran.record)
-    assert seen.sampling.interval is not None
-    assert abs(seen.sampling.value - 1) < 0.2
     assert 0 < seen.sampler_share < 0.5
     for process in ran.of(Process):
         for window in (process.before, process.during, process.after):

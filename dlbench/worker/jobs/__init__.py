@@ -11,7 +11,7 @@ from typing import Any
 
 from dlbench.worker.jobs.common import Job
 from dlbench.worker.jobs.measure import measure
-from dlbench.worker.jobs.overhead import null, peak, sampling
+from dlbench.worker.jobs.overhead import null, peak
 from dlbench.worker.jobs.probe import home, look
 from dlbench.worker.jobs.train import train_epochs
 from dlbench.worker.jobs.verify import conformance, oracle, verify
@@ -27,5 +27,4 @@ JOBS: Mapping[str, Callable[[Job, Phases], Any]] = {
     "train": train_epochs,
     "peak": peak,
     "null": null,
-    "sampling": sampling,
 }

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from dlbench.measure import reference_load, timing
-from dlbench.record.facts import PeakResult, SamplingResult, TimerResult
+from dlbench.measure import timing
+from dlbench.record.facts import PeakResult, TimerResult
 from dlbench.worker.jobs.common import Job
 from dlbench.worker.phases import Phases
 
@@ -41,18 +41,3 @@ def null(job: Job, phases: Phases) -> TimerResult:
     )
     median_ns = float(np.median(times.timings_ns))
     return TimerResult(null_timing_ns=median_ns, seconds=phases.seconds())
-
-
-def sampling(job: Job, phases: Phases) -> SamplingResult:
-    """What a sampler beside this process does to a fixed piece of work: with it and without, in turn."""
-    phases.opened({})
-    on, off = reference_load.in_turn(
-        job["threads"], lambda on: phases.enter("sampled" if on else "alone")
-    )
-    return SamplingResult(
-        with_ns=tuple(block.piece_ns for block in on),
-        without_ns=tuple(block.piece_ns for block in off),
-        windows_ns=tuple((block.began_ns, block.ended_ns) for block in on),
-        block_ns=reference_load.BLOCK_NS,
-        seconds=phases.seconds(),
-    )
