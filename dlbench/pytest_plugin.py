@@ -291,13 +291,14 @@ def _request(cases: list[Parameter], settings: Settings, timed: bool) -> Request
     from dlbench.host.machine import look
     from dlbench.plan.cases import Request
     from dlbench.spec.suite import load_suite
+    from dlbench.telemetry.device import gpu_names
 
     def chosen(name: str) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(getattr(case, name) for case in cases))
 
     return Request(
         suite=load_suite(settings.suite),
-        machine=look(),
+        machine=look(gpu_names()),
         cache_dir=cache_dir(),
         backends=chosen("backend"),
         devices=chosen("device"),

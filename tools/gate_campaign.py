@@ -34,6 +34,7 @@ from typing import Any
 
 from dlbench.gate.trial import Share
 from dlbench.host.machine import look
+from dlbench.telemetry.device import gpu_names
 
 TRIALS = {"same": 60, "wait": 30, "copy": 30, "burn": 20}
 PLANTED = 0.05
@@ -198,7 +199,7 @@ def header() -> dict[str, Any]:
 
 def conditions() -> dict[str, Any]:
     """What must stay as it is in all of a campaign."""
-    machine = look()
+    machine = look(gpu_names())
     return {
         "command": f"dlbench {' '.join(WORDS)}",
         "cpu": machine.cpu,

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from dlbench.analyse.statistics import Estimate, Interval, process_summary, ratio
-from dlbench.record.schema import Process, Record, Sampling, Telemetry
+from dlbench.record.schema import HOST, Process, Record, Sampling, Telemetry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def self_measurement(record: Record) -> SelfMeasurement:
     return SelfMeasurement(
         null_timing_s=None if null_ns is None else null_ns * 1e-9,
         sampling=_sampling([line for line in record.lines if isinstance(line, Sampling)], beside),
-        device_sampled=any(line.source == "nvml" and line.traces for line in beside),
+        device_sampled=any(line.source != HOST and line.traces for line in beside),
         sampler_share=_share(beside),
         clock_ratios=_clock_ratios(timed),
         watched=all(p.during and p.during.other_cores is not None for p in timed)
@@ -57,7 +57,7 @@ def _sampling(lines: list[Sampling], beside: list[Telemetry]) -> Estimate | None
     with_ns = dict(enumerate(time for line in lines for time in line.with_ns))
     without_ns = dict(enumerate(time for line in lines for time in line.without_ns))
     met = sum(line.passes or 0 for line in lines)
-    host = [line for line in beside if line.source == "host"]
+    host = [line for line in beside if line.source == HOST]
     spans_s = [_span_s(line) for line in host]
     if not (with_ns and without_ns and met and sum(spans_s)):
         return None
@@ -80,8 +80,8 @@ def _span_s(line: Telemetry) -> float:
 
 def _share(lines: list[Telemetry]) -> float | None:
     known = [line for line in lines if line.processor_s is not None]
-    # host and device have a sampler each, over the same time
-    total_s = sum(_span_s(line) for line in known if line.source == "host")
+    # earlier versions had a sampler of the host too, over the same time
+    total_s = sum(_span_s(line) for line in [x for x in known if x.source == HOST] or known)
     return sum(line.processor_s or 0.0 for line in known) / total_s if total_s > 0 else None
 
 

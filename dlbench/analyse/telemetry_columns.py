@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlbench.analyse.columns import TELEMETRY, Column, Row
-from dlbench.record.schema import Case, Process, Telemetry
+from dlbench.host.interference import over
+from dlbench.record.schema import HOST, Case, Process, Telemetry
 from dlbench.telemetry import quantities as q
 from dlbench.text import digits, one_line, percent, size
 
@@ -137,12 +138,10 @@ def cells(case: Case, timed: Sequence[Process], sampled: Sequence[Telemetry]) ->
     """The values of a case from the processes that its figures are of, and what was sampled beside them: `COLUMNS` or
     fewer."""
     unknown: dict[str, q.Unknown] = {}
-    found: dict[str, Any] = {}
-    for source, read in (("host", _host), ("nvml", _device)):
-        lines = [line for line in sampled if line.source == source]
-        besides = list(q.besides(timed, lines))
-        if besides:
-            found |= read(case, besides, unknown)
+    found: dict[str, Any] = _host(timed, sampled, unknown)
+    besides = list(q.besides(timed, [line for line in sampled if line.source != HOST]))
+    if besides:
+        found |= _device(case, besides, unknown)
     peaks = [p.peak_memory_bytes for p in timed if p.peak_memory_bytes is not None]
     peaks += [found["peak_resident_bytes"]] if found.get("peak_resident_bytes") else []
     found["peak_resident_bytes"] = max(peaks, default=None)
@@ -152,7 +151,21 @@ def cells(case: Case, timed: Sequence[Process], sampled: Sequence[Telemetry]) ->
     return found
 
 
-def _host(case: Case, besides: q.Besides, unknown: dict[str, q.Unknown]) -> dict[str, Any]:
+def _host(
+    timed: Sequence[Process], sampled: Sequence[Telemetry], unknown: dict[str, q.Unknown]
+) -> dict[str, Any]:
+    whole = over([process.during for process in timed if process.during is not None])
+    if whole is not None and whole.own_cores is not None:
+        if whole.window_s < q.LEAST_HOST_S:
+            unknown["CPU use"] = unknown["CPU use of others"] = q.TooShort(
+                f"{whole.window_s:.2g} s"
+            )
+            return {}
+        return {"worker_cores": whole.own_cores, "other_cores": whole.other_cores}
+    # earlier versions sampled the host too
+    besides = list(q.besides(timed, [line for line in sampled if line.source == HOST]))
+    if not besides:
+        return {}
     return {
         "worker_cores": q.asked(lambda: q.cores(besides, "worker_cpu_s"), unknown, "CPU use"),
         "other_cores": q.asked(lambda: q.other_cores(besides), unknown, "CPU use of others"),

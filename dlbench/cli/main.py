@@ -312,10 +312,11 @@ def doctor_command(pythons: dict[str, str]) -> None:
     from dlbench.execute.probe import look_at
     from dlbench.execute.readiness import describe, examine
     from dlbench.host.machine import look
+    from dlbench.telemetry.device import gpu_names
     from dlbench.telemetry.doctor import describe_telemetry
     from dlbench.telemetry.idle_check import disturbed_devices
 
-    machine = look()
+    machine = look(gpu_names())
     answer(describe_machine(machine))
     # before the workers that look at the backends, which are load themselves
     answer(describe(examine(devices=disturbed_devices), machine.usable_cores))

@@ -26,11 +26,12 @@ def request_of(suite: str, data: str | None, **chosen: Any) -> Request:
     from dlbench.host.machine import look
     from dlbench.plan.cases import Request
     from dlbench.spec.suite import load_suite
+    from dlbench.telemetry.device import gpu_names
 
     loaded = load_suite(suite)
     return Request(
         suite=loaded,
-        machine=look(),
+        machine=look(gpu_names()),
         cache_dir=options.cache_dir(),
         data=options.data_name(data, loaded.data.name),
         **chosen,
@@ -64,6 +65,7 @@ def resume_record(
     from dlbench.host.machine import look
     from dlbench.record.case import find_baseline
     from dlbench.record.file import Writer, is_empty
+    from dlbench.telemetry.device import gpu_names
 
     try:
         # opened first: what another run is still writing is not to be read
@@ -89,7 +91,9 @@ def resume_record(
             show([(str(path), record)], form, baseline)
             return exit_code(outcome.status for outcome in outcomes(record))
         suite = suite_of(record, named)
-        request = request_for(record, suite, look(), options.cache_dir(), folder, pythons)
+        request = request_for(
+            record, suite, look(gpu_names()), options.cache_dir(), folder, pythons
+        )
         request = dataclasses.replace(request, **beside)
         _warn(request, quiet)
         work = functools.partial(resume, request, record, writer)

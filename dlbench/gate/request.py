@@ -25,6 +25,7 @@ from dlbench.plan.cases import Request as Plan
 from dlbench.record.file import Writer
 from dlbench.record.schema import Scenario
 from dlbench.spec.suite import Suite, load_suite
+from dlbench.telemetry.device import gpu_names
 
 CASE_BUDGET_S = 60.0
 """Time of a gate for each of its cases when none is given."""
@@ -220,7 +221,7 @@ def _suite(options: Options, version: Version) -> Suite:
 def _plan(options: Options, suite: Suite) -> Plan:
     return Plan(
         suite=suite,
-        machine=look(),
+        machine=look(gpu_names()),
         cache_dir=options.cache_dir,
         backends=options.backends,
         devices=(options.device,),

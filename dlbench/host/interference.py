@@ -13,14 +13,14 @@ import hashlib
 import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dlbench.host import cgroups
-from dlbench.host.procfs import ROOT, text, words
+from dlbench.host import cgroups, process_tree
+from dlbench.host.process_tree import TICK_S
+from dlbench.host.procfs import ROOT, text
 from dlbench.record.facts import Surroundings
 
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 _CANARY_BYTES = bytes(1 << 19)
 _CANARY_RUNS = 5
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -59,12 +59,12 @@ def read(root: Path = ROOT) -> Reading:
     return Reading(
         at_s=time.perf_counter(),
         busy_s=busy_s,
-        own_s=_own_s(root),
+        own_s=process_tree.processor_s(root),
         stolen_s=stolen_s,
         waited_s=_pressure_s("cpu", root),
         memory_waited_s=_pressure_s("memory", root),
         throttled_s=cgroups.throttled_s(root),
-        preempted=_preempted(root),
+        preempted=process_tree.preemptions(root),
     )
 
 
@@ -90,6 +90,7 @@ def between(before: Reading, after: Reading, root: Path = ROOT) -> Surroundings:
         granted_cores=os.cpu_count() if granted is None else granted,
         quota_cores=cgroups.quota_cores(root),
         frequency_hz=_frequency_hz(root),
+        own_cores=rate("own_s"),
     )
 
 
@@ -116,6 +117,7 @@ def over(windows: Sequence[Surroundings]) -> Surroundings | None:
         granted_cores=last.granted_cores,
         quota_cores=last.quota_cores,
         frequency_hz=last.frequency_hz,
+        own_cores=mean("own_cores"),
     )
 
 
@@ -149,7 +151,7 @@ def _others(busy: float | None, own: float | None, window_s: float) -> float | N
     if busy is None or own is None:
         return None
     # processor time on the whole machine is counted in ticks
-    if busy < own - _CONTRADICTION_CORES * max(own, 1.0) - 4 * _TICK_S / window_s:
+    if busy < own - _CONTRADICTION_CORES * max(own, 1.0) - 4 * TICK_S / window_s:
         return None
     return max(busy - own, 0.0)
 
@@ -172,36 +174,7 @@ def _cores(root: Path) -> tuple[float | None, float | None]:
             busy += user + nice + system + irq + softirq
             stolen += steal
             seen = True
-    return (busy * _TICK_S, stolen * _TICK_S) if seen else (None, None)
-
-
-def _own_s(root: Path) -> float | None:
-    """None where it cannot be told which processes this one has started."""
-    children = descendants(os.getpid(), root)
-    if children is None:
-        return None
-    times = os.times()
-    total = time.process_time() + times.children_user + times.children_system
-    for child in children:
-        fields = text(root / f"proc/{child}/stat").rpartition(")")[2].split()
-        if len(fields) > 14:
-            # its own, and that of those of its children that have ended
-            total += sum(map(int, fields[11:15])) * _TICK_S
-    return total
-
-
-def descendants(process: int, root: Path = ROOT) -> list[int] | None:
-    """The processes that a process has started, and those that they have; None where the system does not tell."""
-    if not (root / f"proc/{process}/task/{process}/children").exists():
-        return None
-    return list(_descendants(process, root))
-
-
-def _descendants(process: int, root: Path) -> Iterator[int]:
-    for children in (root / f"proc/{process}/task").glob("*/children"):
-        for child in map(int, words(children)):
-            yield child
-            yield from _descendants(child, root)
+    return (busy * TICK_S, stolen * TICK_S) if seen else (None, None)
 
 
 def _pressure_s(what: str, root: Path) -> float | None:
@@ -213,17 +186,6 @@ def _pressure_s(what: str, root: Path) -> float | None:
             if kind == "some" and name == "total" and value.isdigit():
                 return int(value) * 1e-6
     return None
-
-
-def _preempted(root: Path) -> int | None:
-    found = None
-    for process in (os.getpid(), *_descendants(os.getpid(), root)):
-        for status in (root / f"proc/{process}/task").glob("*/status"):
-            for line in text(status).splitlines():
-                name, _, value = line.partition(":")
-                if name == "nonvoluntary_ctxt_switches":
-                    found = (found or 0) + int(value)
-    return found
 
 
 def _frequency_hz(root: Path) -> float | None:

@@ -10,6 +10,7 @@ import importlib.metadata
 import math
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -17,20 +18,18 @@ import psutil
 from dlbench.host.cgroups import quota_cores
 from dlbench.host.environment import PACKAGES
 from dlbench.record.schema import Machine
-from dlbench.telemetry.device import Device, gpus
-from dlbench.telemetry.log import Refused
-from dlbench.telemetry.nvml import Nvml
 
 
-def look() -> Machine:
-    """This machine and the versions of what is installed; imports no framework."""
+def look(gpus: Sequence[str] = ()) -> Machine:
+    """This machine and the versions of what is installed; imports no framework. Its GPUs are asked for elsewhere:
+    see `dlbench.telemetry.device.gpu_names`."""
     return Machine(
         cpu=_cpu_model(),
         physical_cores=psutil.cpu_count(logical=False),
         logical_cores=psutil.cpu_count(logical=True),
         usable_cores=usable_cores(),
         memory_bytes=_memory_bytes(),
-        gpus=_gpus(),
+        gpus=tuple(gpus),
         system=f"{platform.system()} {platform.release()}".strip(),
         python=platform.python_version(),
         packages={name: version for name in PACKAGES if (version := _version(name))},
@@ -62,29 +61,6 @@ def _memory_bytes() -> int | None:
         _read("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
     )
     return min([total, *(int(limit) for limit in limits if limit and limit.strip().isdigit())])
-
-
-def _gpus() -> tuple[str, ...]:
-    """NVIDIA GPUs by name and memory, those that the driver shows; none where its library is missing."""
-    try:
-        nvml = Nvml()
-    except Refused:
-        return ()
-    try:
-        return tuple(f"{gpu.name or 'GPU'}, {_gpu_memory(nvml, gpu)}" for gpu in gpus(nvml))
-    except Refused:
-        # not even how many there are
-        return ()
-    finally:
-        nvml.close()
-
-
-def _gpu_memory(nvml: Nvml, gpu: Device) -> str:
-    try:
-        return f"{nvml.ask('nvmlDeviceGetMemoryInfo', gpu.handle).total / 2**30:.0f} GiB"
-    except Refused:
-        # some share the host's
-        return "memory unknown"
 
 
 def _read(path: str) -> str | None:

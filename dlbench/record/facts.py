@@ -84,6 +84,7 @@ class Surroundings:
     granted_cores : cores that it might run on, had nobody bound it to fewer: its cpuset's, or the machine's.
     quota_cores : processor time a second that its control group grants; None without a limit.
     frequency_hz : mean clock of these cores at the end.
+    own_cores : cores that this process had, with all that it has started; None in records of earlier versions.
     """
 
     window_s: float
@@ -97,6 +98,7 @@ class Surroundings:
     granted_cores: int | None
     quota_cores: float | None
     frequency_hz: float | None
+    own_cores: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

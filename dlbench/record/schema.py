@@ -109,7 +109,7 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     `timings_ns` are the steady steps in order, `warmup_ns` the ones before, `first_step_ns` the very first
     (compilation included). `started_ns` and `ended_ns` are the monotonic clock before the first and after the
     last steady step. `during` says what else the machine did in between, `before` what it did since the
-    process began, `after` what it did until the process had said all; `canary_ns` is how long a fixed piece of work
+    process began, `after` what it did until the process had said all; `canary_ns` is how long a reference computation
     took before and after. A process that was disturbed may be followed by another of the same round, one `attempt`
     further. `settling` is whether a synchronised step was a finished one: a timing, so a process that is `late` counts
     as disturbed, and proves something about the backend only when it repeats. `device_ns` are further
@@ -151,6 +151,10 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
         return self.settling is not None and not self.settling.passed
 
 
+HOST = "host"
+"""The source of what earlier versions sampled of the host."""
+
+
 class Trace(msgspec.Struct, frozen=True):
     """One metric, named with its unit: `values` at the times `t_ns` on the monotonic clock of the timings."""
 
@@ -161,15 +165,16 @@ class Trace(msgspec.Struct, frozen=True):
 class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
     """What was sampled beside one measuring process, raw.
 
-    `source` is ``nvml`` (the device, as NVIDIA's driver tells it) or ``host`` (CPU and memory). `device_uuid` is
-    the driver's own, looked up from what the session said it ran on. `period_ns` is the time between samples that was
-    asked for, `started_ns` to `ended_ns` when sampling went on. A metric is in `traces`, in `unavailable` with
-    the reason, or, where it stopped on the way, in both. `processor_s` is what the sampling itself used.
+    `source` is what was asked: ``nvml`` is NVIDIA's driver; in records of earlier versions also `HOST`, CPU and memory.
+    `device_uuid` is the driver's own, looked up from what the session said it ran on. `period_ns` is the time between
+    samples that was asked for, `started_ns` to `ended_ns` when sampling went on. A metric is in `traces`, in
+    `unavailable` with the reason, or, where it stopped on the way, in both. `processor_s` is what the sampling itself
+    used.
     """
 
     case: Case
     round: int
-    source: Literal["nvml", "host"]
+    source: str
     period_ns: int
     attempt: int = 0
     started_ns: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from dlbench.record.schema import Process, Telemetry, Trace
+from dlbench.record.schema import HOST, Process, Telemetry, Trace
 from dlbench.telemetry import processes
 from dlbench.telemetry import quantities as q
 from dlbench.text import plural
@@ -15,7 +15,7 @@ THROTTLED_SHARE = 0.05
 
 def device_causes(process: Process, sampled: Sequence[Telemetry]) -> tuple[str, ...]:
     """The causes in words, from what was sampled beside the process; what is unknown accuses nobody."""
-    besides = list(q.besides([process], [line for line in sampled if line.source == "nvml"]))
+    besides = list(q.besides([process], [line for line in sampled if line.source != HOST]))
     if not besides:
         return ()
     others = q.asked(lambda: q.largest(besides, processes.METRIC), {}, "")

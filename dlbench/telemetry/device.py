@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dlbench.telemetry.log import Refused
-from dlbench.telemetry.nvml import Nvml
+from dlbench.telemetry.nvml import Hung, Nvml, answered, opened
 
 _PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})(?:\.[0-9a-f])?", re.IGNORECASE)
 
@@ -61,6 +61,29 @@ def find(nvml: Nvml, facts: Mapping[str, str | int]) -> Device:
     raise Refused(f"the driver knows no device {uuid or address}{seen}")
 
 
+def gpu_names() -> tuple[str, ...]:
+    """This machine's NVIDIA GPUs by name and memory: none where there is no driver, and the reason in place of their
+    names where it does not answer."""
+    try:
+        with opened() as nvml:
+            return answered(lambda: tuple(_name(nvml, gpu) for gpu in gpus(nvml)))
+    except Hung as hung:
+        return (f"unknown: {hung.reason}",)
+    except Refused:
+        # no library, or not even how many there are
+        return ()
+
+
+def _name(nvml: Nvml, gpu: Device) -> str:
+    try:
+        size_bytes = nvml.ask("nvmlDeviceGetMemoryInfo", gpu.handle).total
+        memory = f"{size_bytes / 2**30:.0f} GiB"
+    except Refused:
+        # some share the host's
+        memory = "memory unknown"
+    return f"{gpu.name or 'GPU'}, {memory}"
+
+
 def gpus(nvml: Nvml, refusals: list[str] | None = None) -> Iterator[Device]:
     """All GPUs that the driver shows; why it refuses one goes to `refusals`."""
     for index in range(nvml.ask("nvmlDeviceGetCount")):
@@ -70,6 +93,11 @@ def gpus(nvml: Nvml, refusals: list[str] | None = None) -> Iterator[Device]:
         except Refused as refused:
             if refusals is not None:
                 refusals.append(f"device {index} of the driver: {refused.reason}")
+
+
+def all_devices(nvml: Nvml, refusals: list[str] | None = None) -> list[Device]:
+    """All GPUs, each with its slices behind it; see `gpus`."""
+    return [part for gpu in gpus(nvml, refusals) for part in (gpu, *slices(nvml, gpu))]
 
 
 def slices(nvml: Nvml, gpu: Device) -> Iterator[Device]:

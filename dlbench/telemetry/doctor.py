@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from dlbench.telemetry import device, host, processes
+from dlbench.telemetry import device, processes
 from dlbench.telemetry.log import Log, Probe, Refused, reason_of
-from dlbench.telemetry.nvml import Nvml
+from dlbench.telemetry.nvml import Nvml, answered, opened
 from dlbench.telemetry.watch import device_probes
 from dlbench.text import one_line
 
@@ -19,28 +19,21 @@ _NOT_NOW = {processes.METRIC: "known only while a case is timed"}
 
 
 def describe_telemetry() -> str:
-    """What the host tells, and what NVIDIA's driver tells of each device, or why it does not."""
-    lines = [f"host    {_line(_look(lambda: [host.probe(os.getpid())]), host.METRICS)}"]
+    """What NVIDIA's driver tells of each device, or why it does not."""
+    lines: list[str] = []
     try:
-        nvml = Nvml()
-    except Refused as refused:
-        return "\n".join([*lines, f"NVIDIA  no telemetry: {refused.reason}"])
-    try:
-        lines += _devices(nvml)
+        with opened() as nvml:
+            lines.extend(_devices(nvml))
     except Refused as refused:
         lines.append(f"NVIDIA  no telemetry: {refused.reason}")
-    finally:
-        nvml.close()
     return "\n".join(lines)
 
 
 def _devices(nvml: Nvml) -> Iterator[str]:
     refusals: list[str] = []
-    found = [
-        part for gpu in device.gpus(nvml, refusals) for part in (gpu, *device.slices(nvml, gpu))
-    ]
+    found = answered(lambda: device.all_devices(nvml, refusals))
     for each in found:
-        log = _look(lambda: device_probes(nvml, each, os.getpid()))  # noqa: B023
+        log = answered(lambda: _look(lambda: device_probes(nvml, each, os.getpid())))  # noqa: B023
         metrics = [*log.traces(), *log.unavailable]
         yield f"NVIDIA  {one_line(each.name)} {each.uuid}: {_line(log, metrics)}"
     yield from (f"NVIDIA  {refusal}" for refusal in refusals)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dlbench.telemetry import device, gauges, processes
 from dlbench.telemetry.causes import causes_at_rest
 from dlbench.telemetry.log import Probe, Refused
-from dlbench.telemetry.nvml import Nvml
+from dlbench.telemetry.nvml import Hung, Nvml, answered, opened
 from dlbench.telemetry.sampler import Sampler
 
 _PERIOD_NS = 50_000_000
@@ -40,23 +40,15 @@ def glance(nvml: Nvml, find: Callable[[], device.Device], seconds: float) -> tup
 def disturbed_devices(seconds: float) -> Iterator[str]:
     """What disturbs each GPU here and each of its slices, a sentence each; nothing of those at rest."""
     try:
-        nvml = Nvml()
+        with opened() as nvml:
+            for each in answered(lambda: device.all_devices(nvml)):
+                causes = glance(nvml, lambda: each, seconds)  # noqa: B023
+                if causes is None:
+                    raise Hung(f"{each.uuid}: the driver does not answer")
+                if causes:
+                    yield f"{each.uuid}: {', '.join(causes)}"
+    except Hung as hung:
+        yield hung.reason
     except Refused:
         # why is told with the telemetry
         return
-    hung = False
-    try:
-        found = [part for gpu in device.gpus(nvml) for part in (gpu, *device.slices(nvml, gpu))]
-        for each in found:
-            causes = glance(nvml, lambda: each, seconds)  # noqa: B023
-            if causes is None:
-                hung = True
-                yield f"{each.uuid}: the driver does not answer"
-                return
-            if causes:
-                yield f"{each.uuid}: {', '.join(causes)}"
-    except Refused:
-        return
-    finally:
-        if not hung:
-            nvml.close()

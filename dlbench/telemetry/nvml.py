@@ -6,9 +6,74 @@ lacks functions and gives bytes for text; what needs them is refused then, with 
 
 from __future__ import annotations
 
-from typing import Any
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from dlbench.telemetry.log import Refused
+
+T = TypeVar("T")
+
+PATIENCE_S = 5.0
+"""How long the driver may take to answer."""
+
+
+class Hung(Refused):
+    """The driver did not come back; whoever asks it again waits again."""
+
+
+def answered(ask: Callable[[], T]) -> T:
+    """What `ask` gives, called in a thread that is left behind where the driver does not come back.
+
+    Raises
+    ------
+    Hung : it did not within `PATIENCE_S` seconds.
+    Exception : whatever `ask` raises.
+    """
+    answers: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
+
+    def call() -> None:
+        try:
+            answer = ask()
+        except Exception as error:
+            answers.put(_raising(error))
+        else:
+            answers.put(lambda: answer)
+
+    threading.Thread(target=call, name="dlbench-driver", daemon=True).start()
+    try:
+        answer = answers.get(timeout=PATIENCE_S)
+    except queue.Empty:
+        raise Hung(f"the NVIDIA driver did not answer for {PATIENCE_S:.0f} s") from None
+    return answer()
+
+
+@contextmanager
+def opened() -> Iterator[Nvml]:
+    """The library for as long as a context lasts; one that has hung is left alone.
+
+    Raises
+    ------
+    Refused : see `Nvml`; `Hung` where the driver does not come back.
+    """
+    nvml, hung = answered(Nvml), False
+    try:
+        yield nvml
+    except Hung:
+        hung = True
+        raise
+    finally:
+        if not hung:
+            answered(nvml.close)
+
+
+def _raising(error: Exception) -> Callable[[], Any]:
+    def again() -> Any:
+        raise error
+
+    return again
 
 
 class Nvml:

@@ -1,22 +1,23 @@
-"""Samples beside the measuring processes of a run: from when a session is live until its timings are taken.
+"""Samples devices beside the measuring processes of a run: from when a session is live until its timings are taken.
 
-The worker tells when its session is open and where it runs; the samplers start then, which is before its warm-up,
-and stop when it goes on to its checks. What they read becomes lines of the record.
+The worker tells when its session is open and where it runs; the sampler starts then, which is before its warm-up,
+and stops when it goes on to its checks. What it reads becomes a line of the record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from dlbench.record.schema import Case, Process, Telemetry
-from dlbench.telemetry import device, gauges, gpm, host, processes, utilization
+from dlbench.telemetry import device, gauges, gpm, processes, utilization
 from dlbench.telemetry.idle_check import glance
 from dlbench.telemetry.log import Probe, Refused
-from dlbench.telemetry.nvml import Nvml
+from dlbench.telemetry.nvml import Nvml, answered
 from dlbench.telemetry.sampler import Sampler
 
+NVML = "nvml"
+"""The source of telemetry of a device that NVIDIA's driver knows; the only one there is."""
 NVML_METRICS = (
     *gauges.FIELDS,
     "memory_used_bytes",
@@ -32,67 +33,71 @@ NVML_METRICS = (
 
 
 class Watch:
-    """One process; `make` gives what is to be sampled beside it, by default nothing."""
+    """One process; `make` gives what samples its device, by default nothing."""
 
     def __init__(
         self,
-        make: Callable[[int, Mapping[str, str | int]], Sequence[_Source]] = lambda pid, facts: (),
+        make: Callable[[int, Mapping[str, str | int]], _Source | None] = lambda pid, facts: None,
     ) -> None:
         self._make = make
-        self._sources: Sequence[_Source] = ()
+        self._source: _Source | None = None
 
     def opened(self, pid: int, facts: Mapping[str, str | int]) -> None:
         """A session is live in process `pid`, with these facts."""
-        if not self._sources:
-            self._sources = self._make(pid, facts)
-            for source in self._sources:
-                source.sampler.start()
+        if self._source is None:
+            self._source = self._make(pid, facts)
+            if self._source is not None:
+                self._source.sampler.start()
 
     def phase(self, phase: str) -> None:
         """The worker enters a phase: everything is read as its timings begin and once more as they end."""
-        if phase == "measure":
-            for source in self._sources:
-                source.sampler.nudge()
+        if phase == "measure" and self._source is not None:
+            self._source.sampler.nudge()
         elif phase == "check":
             self.stop()
 
     def stop(self) -> None:
         """Ends the sampling without waiting for it."""
-        for source in self._sources:
-            source.sampler.stop()
+        if self._source is not None:
+            self._source.sampler.stop()
 
     def lines(self) -> list[Telemetry]:
-        """What was sampled; none when no session was opened."""
+        """What was sampled; none when no session was opened or nothing samples its device."""
         self.stop()
-        return [source.line() for source in self._sources]
+        return [] if self._source is None else [self._source.line()]
 
 
 class Watcher:
-    """All measuring processes of a run; `period_s` is the time between samples, 0 for no sampling."""
+    """All measuring processes of a run.
 
-    def __init__(self, period_s: float) -> None:
-        self.period_ns = round(period_s * 1e9)
+    Parameters
+    ----------
+    period_s : the time between samples, 0 for no sampling.
+    source_of : where the telemetry of a case's device comes from; empty for nowhere.
+    """
+
+    def __init__(self, period_s: float, source_of: Callable[[Case], str]) -> None:
+        self._period_ns = round(period_s * 1e9)
+        self._source_of = source_of
         self._nvml: Nvml | Refused | None = None
 
     @contextmanager
     def beside(self, case: Case, round: int, attempt: int = 0) -> Iterator[Watch]:
         """Watches one process as long as the context lasts."""
-        if not self.period_ns:
+        name = self._source_of(case) if self._period_ns else ""
+        if not name:
             yield Watch()
             return
-        on_gpu = case.device.startswith("cuda")
-        if on_gpu:
+        if name == NVML and self._nvml is None:
             # now, since it can take longer than the warm-up of a small network
-            self._open()
+            try:
+                self._nvml = answered(Nvml)
+            except Refused as refused:
+                self._nvml = refused
 
-        def make(pid: int, facts: Mapping[str, str | int]) -> list[_Source]:
-            period_ns = max(self.period_ns, host.EVERY_NS)
-            of = (case, round, attempt)
-            found = [_Source("host", of, period_ns, lambda _: [host.probe(pid)])]
-            if on_gpu:
-                connect = self._connect(pid, facts)
-                found.append(_Source("nvml", of, self.period_ns, connect, self._hung))
-            return found
+        def make(pid: int, facts: Mapping[str, str | int]) -> _Source:
+            of, connect = (case, round, attempt), self._connect(name, pid, facts)
+            return _Source(name, of, self._period_ns, connect, self._hung)
 
         watch = Watch(make)
         try:
@@ -104,7 +109,7 @@ class Watcher:
         """What disturbs the device that a process was on, now that it has ended, in words; looks for so many seconds.
         Nothing at once where the device is not watched, which is not known to be disturbed either."""
         nvml = self._nvml
-        if not (process.case.device.startswith("cuda") and isinstance(nvml, Nvml)):
+        if self._source_of(process.case) != NVML or not isinstance(nvml, Nvml):
             return ()
         causes = glance(nvml, lambda: device.find(nvml, process.facts), seconds)
         if causes is None:
@@ -114,25 +119,21 @@ class Watcher:
     def close(self) -> None:
         """Gives the driver's library back."""
         if isinstance(self._nvml, Nvml):
-            self._nvml.close()
+            with suppress(Refused):
+                answered(self._nvml.close)
         self._nvml = None
-
-    def _open(self) -> None:
-        if self._nvml is None:
-            try:
-                self._nvml = Nvml()
-            except Refused as refused:
-                self._nvml = refused
 
     def _hung(self) -> None:
         self._nvml = Refused("the driver stopped answering earlier in this run")
 
     def _connect(
-        self, pid: int, facts: Mapping[str, str | int]
+        self, name: str, pid: int, facts: Mapping[str, str | int]
     ) -> Callable[[_Source], list[Probe]]:
         nvml = self._nvml
 
         def connect(source: _Source) -> list[Probe]:
+            if name != NVML:
+                raise Refused(f"nothing here reads {name!r}; the only source is {NVML!r}")
             if not isinstance(nvml, Nvml):
                 raise nvml or Refused("the driver was not asked")
             found = device.find(nvml, facts)
@@ -157,11 +158,11 @@ class _Source:
 
     def __init__(
         self,
-        name: Literal["nvml", "host"],
+        name: str,
         of: tuple[Case, int, int],
         period_ns: int,
         connect: Callable[[_Source], list[Probe]],
-        on_hung: Callable[[], None] = lambda: None,
+        on_hung: Callable[[], None],
     ) -> None:
         self._name = name
         self._of = of
@@ -177,8 +178,7 @@ class _Source:
         sampler = self.sampler
         unavailable = dict(sampler.log.unavailable)
         if sampler.refusal:
-            metrics = host.METRICS if self._name == "host" else NVML_METRICS
-            unavailable = dict.fromkeys(metrics, sampler.refusal)
+            unavailable = dict.fromkeys(NVML_METRICS, sampler.refusal)
         case, number, attempt = self._of
         return Telemetry(
             case=case,

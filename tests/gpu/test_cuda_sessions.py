@@ -22,6 +22,7 @@ from dlbench.plan.cases import Request
 from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import Process, Telemetry, Verification
 from dlbench.spec.suite import load_suite
+from dlbench.telemetry.device import gpu_names
 from dlbench.telemetry.windows import window_of
 
 pytestmark = pytest.mark.gpu
@@ -64,7 +65,7 @@ def carry_out(tmp_path_factory):
     def carry_out(backend, suite, *, seconds=0.0, device="cuda", **options):
         request = Request(
             suite=load_suite(suite),
-            machine=look_at_machine(),
+            machine=look_at_machine(gpu_names()),
             cache_dir=cache_dir(),
             backends=(backend,),
             devices=(device,),

@@ -2,8 +2,8 @@
 
    $DLBENCH_NVML_SCENARIO names a file of lines "key=value". "devices" lists UUIDs in the driver's order; everything
    else belongs to a device, "GPU-x.power_instant", or to all that do not say otherwise, "*.power_instant". A value is
-   a number, "@path" (the number that the file holds at the time of the call), "error N" (the call returns N), or for
-   energy "ramp W MS" (rises by W watts, in steps of MS milliseconds), for samples "PERCENT MS" (one each MS).
+   a number, "@path" (the number that the file holds at the time of the call), "error N" (the call returns N), "hang" (it
+   never returns), or for energy "ramp W MS" (rises by W watts, in steps of MS milliseconds), for samples "PERCENT MS" (one each MS).
    "gpm_alloc" and "gpm_get" are "N CODE": the Nth such call returns CODE.
    What the file does not name is not supported. Structures and symbols are those that nvidia-ml-py 13 uses.
    -DOLD_DRIVER leaves out what drivers before 2023 had not got. */
@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
 enum { LINES = 256, DEVICES = 16, BUFFER = 120, PIDS = 64 };
@@ -54,6 +55,7 @@ static int number(const char *told, double *value) {
     char buffer[64] = "";
     if (!told) return NOT_SUPPORTED;
     if (!strncmp(told, "error ", 6)) return atoi(told + 6);
+    while (!strcmp(told, "hang")) pause();
     if (*told == '@') {
         FILE *file = fopen(told + 1, "r");
         if (file) {

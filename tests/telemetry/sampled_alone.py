@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from dlbench.host import interference, process_tree
 from dlbench.record import schema as r
 from dlbench.record.file import Writer
 from dlbench.telemetry.watch import Watcher
@@ -29,11 +30,12 @@ def main(path, facts, seconds, midway):
     writer.write(r.Verification(CASE, "ok", "", (check,), 0.0, 0, "1", {}, {}))
     listed = Path(os.environ["STAND_IN_STATE"]) / "pids"
     listed.write_text(f"{os.environ['STAND_IN_PIDS']} {os.getpid()}")
-    watcher = Watcher(PERIOD_S)
+    watcher = Watcher(PERIOD_S, lambda case: "nvml")
     with watcher.beside(CASE, 1) as watch:
         watch.opened(os.getpid(), json.loads(facts))
         time.sleep(5 * PERIOD_S)
         watch.phase("measure")
+        before = interference.read()
         started_ns = time.perf_counter_ns()
         time.sleep(float(seconds) / 2)
         if midway:
@@ -41,6 +43,7 @@ def main(path, facts, seconds, midway):
             Path(file).write_text(text)
         time.sleep(float(seconds) / 2)
         ended_ns = time.perf_counter_ns()
+        during = interference.between(before, interference.read())
         watch.phase("check")
     lines = watch.lines()
     watcher.close()
@@ -54,6 +57,8 @@ def main(path, facts, seconds, midway):
             timings_ns=(10_000_000,) * steps,
             started_ns=started_ns,
             ended_ns=ended_ns,
+            during=during,
+            peak_memory_bytes=process_tree.peak_memory_bytes(),
             checks=(check,),
         )
     )

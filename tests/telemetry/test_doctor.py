@@ -22,7 +22,15 @@ def told(where):
 def test_without_a_device_it_says_what_is_missing(stubbed, changes, driver, words):
     shown = told(stubbed(changes, driver))
     assert words in shown
-    assert "host    worker_cpu_s, busy_cpu_s, resident_bytes" in shown
+
+
+@pytest.mark.parametrize(
+    "changes", [{"init": "hang"}, {"*.handle": "hang"}, {"*.temperature": "hang"}], ids=str
+)
+def test_a_driver_that_does_not_answer_is_named(stubbed, changes):
+    impatient = f"from dlbench.telemetry import nvml; nvml.PATIENCE_S = 0.3\n{COMMAND[1]}"
+    shown = stubbed(changes).run("-c", impatient).stdout
+    assert "NVIDIA  no telemetry: the NVIDIA driver did not answer for" in shown
 
 
 def test_each_device_and_each_slice_has_its_metrics_and_the_reasons_of_the_rest(stubbed):

@@ -27,8 +27,8 @@ import json, sys, time
 from dlbench.record.schema import Case
 from dlbench.telemetry.watch import Watcher
 
-case = Case("ci", "train", "numpy", sys.argv[2], 32, 1, "fp32", "")
-with Watcher(0.05).beside(case, 1) as watch:
+case = Case("ci", "train", "numpy", "cuda", 32, 1, "fp32", "")
+with Watcher(0.05, lambda case: "nvml").beside(case, 1) as watch:
     watch.opened(int(sys.argv[1]), {"device_uuid": "11111111-aaaa"})
     time.sleep(0.2)
     began_s = time.process_time()
@@ -42,11 +42,11 @@ print(json.dumps([len(traces), max(len(trace.t_ns) for trace in traces), spent_s
 
 
 @contextlib.contextmanager
-def sampling(environment, device):
+def sampling(environment):
     """A process that samples this one, stopped; what it tells in the end goes into the dictionary."""
     told = {}
     child = subprocess.Popen(
-        [sys.executable, "-c", SAMPLING, str(os.getpid()), device],
+        [sys.executable, "-c", SAMPLING, str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -90,24 +90,22 @@ def steps_of_a_network(threads):
 
 
 @pytest.mark.parametrize(
-    ("device", "spare", "metrics"),
-    [("cpu", 0, 3), ("cuda", 1, 12), ("cuda", 0, 12)],
-    ids=["case on the CPU", "case on a GPU", "case on a GPU with every core in use"],
+    "spare", [1, 0], ids=["case on a GPU", "case on a GPU with every core in use"]
 )
-def test_sampling_leaves_the_times_as_they_are(stubbed, tmp_path, capsys, device, spare, metrics):
+def test_sampling_leaves_the_times_as_they_are(stubbed, tmp_path, capsys, spare):
     threads = max(1, len(os.sched_getaffinity(0)) - spare)
     where, block = stubbed(), steps_of_a_network(threads)
     (tmp_path / "pids").write_text(str(os.getpid()))
     block()
     pairs = []
-    with sampling(where.environment, device) as (child, told):
+    with sampling(where.environment) as (child, told):
         for pair in range(PAIRS):
             found = {}
             for on in (pair % 2 == 0, pair % 2 == 1):
                 child.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
                 found[on] = block()
             pairs.append(np.log(found[True]) - np.log(found[False]))
-    assert told["metrics"] >= metrics
+    assert told["metrics"] >= 12
     assert told["passes"] >= PAIRS / 4
     with capsys.disabled():
         for name, changes in zip(("mean", "median"), np.transpose(pairs), strict=True):
@@ -117,7 +115,7 @@ def test_sampling_leaves_the_times_as_they_are(stubbed, tmp_path, capsys, device
             edge = int(len(walsh) / 2 - spread)
             middle, low, high = (100 * np.expm1(walsh[i]) for i in (len(walsh) // 2, edge, ~edge))
             sys.stdout.write(
-                f"\n{device}, {threads} threads, {name} step of a block with sampling:"
+                f"\n{threads} threads, {name} step of a block with sampling:"
                 f" {middle:+.2f} % [{low:+.2f}, {high:+.2f}]"
             )
         share = told["processor_s"] / (PAIRS * BLOCK_S)

@@ -15,7 +15,7 @@ from dlbench.record.schema import Case, Process
 from dlbench.telemetry.watch import Watcher
 
 case = Case("tiny", "train", "stand-in", sys.argv[1], 50, 1, "fp32", "")
-watcher = Watcher(float(sys.argv[2]))
+watcher = Watcher(float(sys.argv[2]), lambda case: "nvml" if case.device == "cuda" else "")
 with watcher.beside(case, 1):
     pass
 facts = {"device_uuid": "11111111-aaaa"}
@@ -81,3 +81,10 @@ def test_doctor_names_each_device_that_is_not_at_rest(disturbing):
     changes = {"GPU-22222222-bbbb.processes": "4711 4712"}
     shown = disturbing("", changes).run(*DOCTOR).stdout.strip()
     assert "GPU-22222222-bbbb: 2 other processes on the device" == shown
+
+
+@pytest.mark.parametrize("changes", [{"init": "hang"}, {"*.handle": "hang"}], ids=str)
+def test_doctor_goes_on_without_a_driver_that_does_not_answer(disturbing, changes):
+    impatient = f"from dlbench.telemetry import nvml; nvml.PATIENCE_S = 0.3\n{DOCTOR[1]}"
+    shown = disturbing("", changes).run("-c", impatient).stdout
+    assert "the NVIDIA driver did not answer" in shown

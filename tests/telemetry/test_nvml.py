@@ -44,14 +44,17 @@ def test_what_an_older_module_has_not_got_is_refused_like_what_an_old_driver_has
 
 GPUS_THEN_WHETHER_THE_LIBRARY_WAS_GIVEN_BACK = """
 import json, pynvml
-from dlbench.host.machine import look
-gpus, code = look().gpus, 0
+from dlbench.telemetry.device import gpu_names
+gpus, code = gpu_names(), 0
 try:
     pynvml.nvmlDeviceGetPowerUsage(pynvml.nvmlDeviceGetHandleByIndex(0))
 except pynvml.NVMLError as error:
     code = error.value
 print(json.dumps([gpus, code == pynvml.NVML_ERROR_UNINITIALIZED]))
 """
+
+
+NAMES = "from dlbench.telemetry.device import gpu_names; print(gpu_names())"
 
 
 @pytest.mark.parametrize(
@@ -73,5 +76,13 @@ def test_a_machine_has_the_gpus_that_the_driver_shows_with_what_it_tells(stubbed
 
 def test_a_machine_without_a_driver_has_no_gpu(stubbed):
     where = stubbed(driver=None)
-    done = where.run("-c", "from dlbench.host.machine import look; print(look().gpus)")
-    assert "()" == done.stdout.strip()
+    assert "()" == where.run("-c", NAMES).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"init": "hang"}, {"*.handle": "hang"}, {"*.memory": "hang"}], ids=str
+)
+def test_a_machine_whose_driver_does_not_answer_has_that_in_place_of_its_gpus(stubbed, changes):
+    impatient = f"from dlbench.telemetry import nvml; nvml.PATIENCE_S = 0.3\n{NAMES}"
+    shown = stubbed(changes).run("-c", impatient).stdout
+    assert shown.startswith("('unknown: the NVIDIA driver did not answer for")

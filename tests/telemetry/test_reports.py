@@ -1,6 +1,7 @@
 """Cells of telemetry in the reports, and what the command line takes for a period."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -16,6 +17,7 @@ from dlbench.analyse.case_columns import COLUMNS
 from dlbench.analyse.columns import TELEMETRY
 from dlbench.analyse.table import build
 from dlbench.cli import options
+from dlbench.record.facts import Surroundings
 from dlbench.record.schema import (
     SCHEMA,
     Case,
@@ -39,8 +41,8 @@ def case(device="cuda", backend="torch"):
     return Case("tiny", "train", backend, device, 100, 1, "fp32", "")
 
 
-def record(*lines, step_ms=10):
-    """A record of cases that were timed from 1 to 3 s on the clock, 200 steps each."""
+def record(*lines, step_ms=10, during=None):
+    """A record of the cases of these lines, timed from 1 to 3 s on the clock, 200 steps each."""
     cases = tuple(dict.fromkeys(line.case for line in lines))
     machine = Machine(None, None, None, 1, None, (), "test", "3", {})
     data = Data("noise", "noise", "00", False)
@@ -55,6 +57,7 @@ def record(*lines, step_ms=10):
             timings_ns=(step_ms * MS,) * 200,
             started_ns=1000 * MS,
             ended_ns=3000 * MS,
+            during=during,
             checks=(CHECK,),
         )
         measured += [Verification(each, "ok", "", (CHECK,), 0.0, 0, "1", {}, {}), process]
@@ -87,8 +90,13 @@ def line(of=None, source="nvml", unavailable=None, **traces):
 
 
 def cells(*lines, **options):
-    """The telemetry cells of the first row."""
-    (row, *_) = build([("run.jsonl", record(*lines, **options))]).rows
+    """The telemetry cells of the first row of a record of these lines."""
+    return shown(record(*lines, **options))
+
+
+def shown(given):
+    """The telemetry cells of the first row of a record."""
+    (row, *_) = build([("run.jsonl", given)]).rows
     told = {each.title: each.text(row) for each in COLUMNS if TELEMETRY in each.sections}
     return {title: cell for title, cell in told.items() if cell}
 
@@ -162,11 +170,25 @@ def test_a_throttled_device_says_by_what():
 
 
 def test_the_host_stands_there_where_there_is_no_gpu():
+    seen = Surroundings(2.0, 0.1, *[None] * 9, own_cores=1.9)
+    whole = record(Process(case("cpu", "numpy"), 1, "ok", ""), during=seen)
+    assert {"CPU cores used": "1.90", "by other processes": "0.10"} == shown(whole)
+    short = record(
+        Process(case("cpu", "numpy"), 1, "ok", ""), during=dataclasses.replace(seen, window_s=0.1)
+    )
+    assert {telemetry_columns.TOO_SHORT} == {*shown(short).values()}
+
+
+def test_the_host_of_a_record_from_an_earlier_version_is_as_it_was_sampled():
     host = line(
         case("cpu", "numpy"), "host", worker_cpu_s=lambda s: 1.9 * s, busy_cpu_s=lambda s: 2 * s
     )
-    found = cells(host)
-    assert {"CPU cores used": "1.90", "by other processes": "0.10"} == found
+    assert {"CPU cores used": "1.90", "by other processes": "0.10"} == cells(host)
+    # the worker's own reading of others was there too, and was not shown
+    seen = Surroundings(2.0, 0.3, *[None] * 9)
+    assert {"CPU cores used": "1.90", "by other processes": "0.10"} == shown(
+        record(host, during=seen)
+    )
 
 
 HEADING = "telemetry over the measured windows"

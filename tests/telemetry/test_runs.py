@@ -32,17 +32,16 @@ def test_telemetry_is_of_the_device_that_cuda_chose_whatever_the_drivers_order(r
     }
     expected = {"cuda:0": (SECOND, 41, 1), "cuda:1": (FIRST, 70, 1), "cpu": (None, None, None)}
     assert expected == temperatures
-    # beside every process the host, and where it was on a GPU that one
+    # beside every process on a GPU that one
     kinds = [
         (line.case.device, line.round, line.source)
         for line in found.record.lines
         if isinstance(line, Telemetry)
     ]
-    sources = {"cuda:0": ("host", "nvml"), "cuda:1": ("host", "nvml"), "cpu": ("host",)}
     assert kinds == [
-        (process.case.device, process.round, source)
+        (process.case.device, process.round, "nvml")
         for process in found.processes
-        for source in sources[process.case.device]
+        if process.case.device != "cpu"
     ]
     assert 6 == len(found.processes)
     idle = {p.case.device: p.facts.get("idle_synchronize_ns") for p in found.processes}
@@ -98,9 +97,8 @@ def test_traces_line_up_with_the_timings_to_one_period(run_dlbench, tmp_path):
     assert ends_ns[last] <= window.end_ns <= ends_ns[last] + line.period_ns
     assert line.started_ns <= window.start_ns
     assert window.end_ns <= line.ended_ns
-    host = found.line("host")
     read = ("power_instant_w", "energy_j", "memory_used_bytes", "temperature_c")
-    traces = [*host.traces.values(), *(line.traces[metric] for metric in read)]
+    traces = [line.traces[metric] for metric in read]
     assert all(each.t_ns[0] <= window.start_ns for each in traces)
     assert all(each.t_ns[-1] >= window.end_ns for each in traces)
 
@@ -108,7 +106,7 @@ def test_traces_line_up_with_the_timings_to_one_period(run_dlbench, tmp_path):
 def test_a_gpu_that_is_lost_in_the_middle_leaves_the_timing_and_the_reason(run_dlbench):
     found, shown = run_dlbench(
         {},
-        *("--scenario", "infer", "--rounds", "1", "--budget", "1.0", "--device", "cuda"),
+        *("--scenario", "infer", "--rounds", "1", "--budget", "2.0", "--device", "cuda"),
         STAND_IN_STEP_S="0.01",
         STAND_IN_LOST_IN="70",
     )
@@ -144,3 +142,11 @@ def test_a_row_whose_clocks_were_held_down_is_marked_with_what_did_it(run_dlbenc
     assert (
         "hardware thermal limit held the clocks down 100 % of the time" in found.row["disturbance"]
     )
+
+
+def test_a_driver_that_does_not_answer_is_named_in_the_record_and_stops_no_run(run_dlbench):
+    found, _ = run_dlbench({"init": "hang"}, *ONE, "--device", "cpu")
+    assert "ok" == found.row["status"]
+    assert (
+        "unknown: the NVIDIA driver did not answer for 5 s",
+    ) == found.record.header.machine.gpus

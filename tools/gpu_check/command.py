@@ -23,6 +23,7 @@ from dlbench.plan.backend_status import Found
 from dlbench.plan.cases import PRECISIONS
 from dlbench.record.schema import Machine, Record
 from dlbench.spec.decode import nearest
+from dlbench.telemetry.device import gpu_names
 from dlbench.text import one_line, plural
 from gpu_check import files, slices
 from gpu_check.gpu_tests import gpu_tests
@@ -116,7 +117,7 @@ def command(
     Only what is missing in the record is done, so the same command resumes it.
     """
     limit = Limit(None if minutes is None else 60 * minutes)
-    machine = look()
+    machine = look(gpu_names())
     names = dict.fromkeys((BASELINE, *(backends or plugins.adapter_names())))
     found = look_at([*names], open_session=False)
     on_gpu = with_gpu(found)

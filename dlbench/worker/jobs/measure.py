@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import AdapterBase, Plan, Session, check_batch
-from dlbench.host import interference
+from dlbench.host import interference, process_tree
 from dlbench.measure import timing
 from dlbench.record.facts import Check, MeasureResult
 from dlbench.spec.workload import Weights, Workload
@@ -67,7 +67,7 @@ def measure(job: Job, phases: Phases) -> MeasureResult:
     readings.append(interference.read())
     canary_ns.append(interference.canary_ns())
     # read here, so that neither copies nor checks count
-    peak_memory_bytes = _peak_memory_bytes()
+    peak_memory_bytes = process_tree.peak_memory_bytes()
     facts = {**plain(session.facts), **interference.threading_facts()}
     if plan.device != "cpu":
         facts["idle_synchronize_ns"] = timing.time_idle_synchronize(session)
@@ -141,15 +141,3 @@ def _start_device(adapter: AdapterBase, plan: Plan, phases: Phases) -> None:
     if type(adapter).start is not AdapterBase.start:
         phases.enter("device")
         adapter.start(plan)
-
-
-def _peak_memory_bytes() -> int | None:
-    """The most memory that was resident in this process; None where that cannot be read."""
-    try:
-        # getrusage would count the runner's own memory from before the exec
-        for line in Path("/proc/self/status").read_text("ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return None

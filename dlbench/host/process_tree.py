@@ -1,0 +1,74 @@
+"""This process and all that it has started: their processor time, lost cores and memory, as Linux counts them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from dlbench.host.procfs import ROOT, text, words
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
+"""In which the kernel counts the processor time of other processes."""
+
+
+def descendants(process: int, root: Path = ROOT) -> list[int] | None:
+    """The processes that a process has started, and those that they have; None where the system does not tell."""
+    if not (root / f"proc/{process}/task/{process}/children").exists():
+        return None
+    return list(_descendants(process, root))
+
+
+def processor_s(root: Path = ROOT) -> float | None:
+    """Processor time (s), of processes that have ended too; None where it cannot be told which this one has started."""
+    children = descendants(os.getpid(), root)
+    if children is None:
+        return None
+    times = os.times()
+    total = time.process_time() + times.children_user + times.children_system
+    for child in children:
+        fields = text(root / f"proc/{child}/stat").rpartition(")")[2].split()
+        if len(fields) > 14:
+            # its own, and that of those of its children that have ended
+            total += sum(map(int, fields[11:15])) * TICK_S
+    return total
+
+
+def preemptions(root: Path = ROOT) -> int | None:
+    """How often their threads were taken off a core against their will."""
+    found = None
+    for process in (os.getpid(), *_descendants(os.getpid(), root)):
+        for status in (root / f"proc/{process}/task").glob("*/status"):
+            count = _status(status, "nonvoluntary_ctxt_switches")
+            found = found if count is None else (found or 0) + count
+    return found
+
+
+def peak_memory_bytes(root: Path = ROOT) -> int | None:
+    """The most memory that was resident in this process, and in each that it has started and that still runs, added
+    up; None where that cannot be read."""
+    # getrusage would count the runner's own memory from before the exec
+    own = _status(root / f"proc/{os.getpid()}/status", "VmHWM")
+    if own is None:
+        return None
+    started = (
+        _status(root / f"proc/{child}/status", "VmHWM") for child in _descendants(os.getpid(), root)
+    )
+    return (own + sum(filter(None, started))) * 1024
+
+
+def _descendants(process: int, root: Path) -> Iterator[int]:
+    for children in (root / f"proc/{process}/task").glob("*/children"):
+        for child in map(int, words(children)):
+            yield child
+            yield from _descendants(child, root)
+
+
+def _status(path: Path, wanted: str) -> int | None:
+    """The number that stands behind a name in a ``status`` file."""
+    for line in text(path).splitlines():
+        name, _, value = line.partition(":")
+        if name == wanted and value.split() and value.split()[0].isdigit():
+            return int(value.split()[0])
+    return None
