@@ -33,7 +33,7 @@ from dlbench.record import comparability
 from dlbench.record.facts import MeasureResult, TimedResult, TrainResult, VerifyResult
 from dlbench.record.file import Writer
 from dlbench.record.schema import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip
-from dlbench.telemetry.watch import NVML, Watch, Watcher
+from dlbench.telemetry.watch import Watch, Watcher, source_of
 from dlbench.worker.deadline import PHASE_FACTOR
 from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.supervisor import Ended
@@ -177,7 +177,7 @@ class _Runner:
         self._observer = observer
         self._account = account
         self._held = held
-        self._watcher = Watcher(request.telemetry_period_s, _telemetry_of)
+        self._watcher = Watcher(request.telemetry_period_s, source_of)
         self._writer: Writer | None = None
         self._null_timing_ns: float | None = None
 
@@ -392,10 +392,6 @@ class _Runner:
             patience_s=request.patience_s,
             telemetry_period_s=request.telemetry_period_s,
         )
-
-
-def _telemetry_of(case: Case) -> str:
-    return NVML if case.device.startswith("cuda") else ""
 
 
 def _now() -> str:
