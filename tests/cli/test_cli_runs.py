@@ -87,11 +87,11 @@ def test_a_report_refers_to_the_baseline_that_is_asked_for(
     write_record(tmp_path / "a.jsonl", make.record())
     done = invoke("report", "a.jsonl", "--baseline", "torch:cpu", "--format", "json")
     rows = [row for row in json.loads(done.stdout)["rows"] if row["speedup"] is not None]
-    assert {row["baseline"] for row in rows} == {"torch:cpu"}
+    assert {row["baseline"] for row in rows} == {"torch:cpu/eager"}
     assert {row["backend"] for row in rows if row["speedup"] == 1} == {"torch"}
     missing = invoke("report", "a.jsonl", "--baseline", "jax:cpu")
     assert (missing.exit_code, missing.stdout) == (2, "")
-    assert "'jax:cpu' matches no row; the rows are: numpy:cpu, torch:cpu, " in missing.stderr
+    assert "'jax:cpu' matches no row; the rows are: numpy:cpu, torch:cpu/eager, " in missing.stderr
 
 
 def test_a_baseline_that_no_case_can_be_ends_a_run_before_it_measures(
