@@ -11,11 +11,13 @@ import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dlbench.contract import AdapterBase
 from dlbench.errors import UsageError
 from dlbench.spec.decode import nearest
+
+if TYPE_CHECKING:
+    from dlbench.contract import AdapterBase
 
 BACKENDS = "dlbench.backends"
 REPORTS = "dlbench.reports"
@@ -80,6 +82,9 @@ def load(target: str) -> Any:
 def load_adapter(target: str) -> AdapterBase:
     """An adapter by its ``module:Class``; a class that does not derive from `AdapterBase` gets its defaults behind
     its own."""
+    # not above: the command line asks for names alone, and the contract needs NumPy
+    from dlbench.contract import AdapterBase
+
     kind: type[Any] = load(target)
     if not issubclass(kind, AdapterBase):
         kind = type(kind.__name__, (kind, AdapterBase), {})
@@ -87,39 +92,20 @@ def load_adapter(target: str) -> AdapterBase:
     return adapter
 
 
-def reporter_names() -> list[str]:
-    """The names of the installed reporters, in alphabetical order."""
-    return sorted(_targets(REPORTS))
+def reporter_names(group: str = REPORTS) -> list[str]:
+    """The names of the installed reporters of a group, in alphabetical order."""
+    return sorted(_targets(group))
 
 
-def load_reporter(name: str) -> Any:
-    """The reporter of that name, a function (`dlbench.analyse.table.Reporter`).
-
-    Raises
-    ------
-    UsageError : no such reporter.
-    """
-    return load(_target(REPORTS, "format", name))
-
-
-def load_verdict_reporter(name: str) -> Any:
-    """The reporter of verdicts of that name, a function (`dlbench.compare.verdicts.VerdictReporter`).
+def load_reporter(name: str, group: str = REPORTS) -> Any:
+    """The reporter of that name: a `dlbench.analyse.table.Reporter`, of `VERDICTS` a
+    `dlbench.compare.verdicts.VerdictReporter`, of `HISTORIES` a `dlbench.history.series.HistoryReporter`.
 
     Raises
     ------
     UsageError : no such reporter.
     """
-    return load(_target(VERDICTS, "format", name))
-
-
-def load_history_reporter(name: str) -> Any:
-    """The reporter of histories of that name (`dlbench.history.series.HistoryReporter`), or ``plot``, which draws.
-
-    Raises
-    ------
-    UsageError : no such reporter.
-    """
-    return load(_target(HISTORIES, "format", name))
+    return load(_target(group, "format", name))
 
 
 def _targets(group: str) -> Mapping[str, str]:

@@ -287,8 +287,8 @@ def _run(cases: list[Parameter], settings: Settings, timed: bool) -> Iterator[tu
 
 
 def _request(cases: list[Parameter], settings: Settings, timed: bool) -> Request:
-    from dlbench.cli.options import cache_dir, patience_s
     from dlbench.host.machine import look
+    from dlbench.paths import cache_dir, max_wait_s
     from dlbench.plan.cases import Request
     from dlbench.spec.suite import load_suite
     from dlbench.telemetry.device import gpu_names
@@ -309,7 +309,7 @@ def _request(cases: list[Parameter], settings: Settings, timed: bool) -> Request
         data=settings.data,
         rounds=settings.rounds if timed else 0,
         budget_s=settings.budget_s,
-        patience_s=patience_s(),
+        patience_s=max_wait_s(),
     )
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from dlbench import paths, plugins
 from dlbench.cli import options
 from dlbench.cli.exit_codes import INTERRUPTED, tell
 from dlbench.cli.output import answer, show_verdicts
+from dlbench.cli.run import new_record, refuse_existing
 from dlbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from dlbench.gate.request import Options
+    from dlbench.gate.request import Observe, Options
     from dlbench.gate.schema import Record
+    from dlbench.record.file import Writer
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _HOW_TOLD = {"report", "accept", "inconclusive", "form", "quiet"}
@@ -44,30 +49,7 @@ _HOW_TOLD = {"report", "accept", "inconclusive", "form", "quiet"}
 @click.option(
     "--suite", default="ci", metavar="NAME|FILE.toml", show_default=True, help="What to time."
 )
-@click.option(
-    "--backend",
-    "backends",
-    multiple=True,
-    default=("numpy",),
-    show_default=True,
-    metavar="NAME|module:Class",
-    help="With this backend (repeatable).",
-)
-@click.option("--device", default="cpu", metavar="cpu|cuda[:N|:UUID]", show_default=True)
-@click.option(
-    "--scenario",
-    "scenarios",
-    multiple=True,
-    type=click.Choice(["train", "infer"]),
-    help="Only this scenario (repeatable).",
-)
-@click.option(
-    "--batch",
-    "batches",
-    multiple=True,
-    type=click.IntRange(min=1),
-    help="Samples a step (repeatable).",
-)
+@options.selection(modes="its own", backends=("numpy",), devices=("cpu",))
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -129,7 +111,8 @@ _HOW_TOLD = {"report", "accept", "inconclusive", "form", "quiet"}
 @click.option(
     "--report", type=_FILE, metavar="FILE.jsonl", help="Tell an earlier gate's verdicts again."
 )
-@options.how_verdicts_are_shown
+@options.timeout
+@options.how_shown(plugins.VERDICTS)
 @options.where
 def gate_command(
     output: Path | None,
@@ -145,25 +128,32 @@ def gate_command(
 
     Exits with 0 passed, 1 slower, 2 usage, 3 it cannot be told, 4 a case failed or nothing was measured.
     """
+    from dlbench.cli.gate_progress import progress
     from dlbench.gate.request import chosen, earlier, gate
+    from dlbench.gate.schema import Beside
     from dlbench.gate.verdicts import verdicts
-    from dlbench.gate.waivers import read_accepted
+    from dlbench.gate.waivers import accepted_by, read_accepted
 
-    passes = inconclusive == "pass"
+    accepted: dict[str, str] = {}
     if report is not None:
         _refuse_what_was_fixed(click.get_current_context())
         found = earlier(report)
         if found.header.calibration:
             return _tell_calibration(found)
+        beside = (line.case for line in found.lines if isinstance(line, Beside))
+        accepted = accepted_by(read_accepted(words["accept"]), found.header.cases, beside)
     else:
-        wanted = chosen(words, options.cache_dir())
-        path = output or options.default_output("gate")
+        wanted = chosen(words, paths.cache_dir())
+        observe = functools.partial(progress, sys.stderr, quiet=quiet)
+        refuse_existing(output)
+        create = functools.partial(new_record, output, "gate")
         if calibrate:
-            return _calibrate(wanted, path, form, quiet)
-        found = gate(wanted, path, sys.stderr, quiet=quiet)
+            return _calibrate(wanted, create, form, observe)
+        path = gate(wanted, create, observe)
+        found = earlier(path)
         if _interrupted(found, path):
             return INTERRUPTED
-    judged = verdicts(found, read_accepted(words["accept"]), inconclusive_passes=passes)
+    judged = verdicts(found, accepted, inconclusive_passes=inconclusive == "pass")
     show_verdicts(judged, form)
     return judged.exit_code
 
@@ -183,14 +173,15 @@ def _refuse_what_was_fixed(context: click.Context) -> None:
             )
 
 
-def _calibrate(wanted: Options, path: Path, form: str, quiet: bool) -> int:
-    from dlbench.gate.request import record_noise
+def _calibrate(wanted: Options, create: Callable[[], Writer], form: str, observe: Observe) -> int:
+    from dlbench.gate.request import earlier, record_noise
 
     if wanted.base or wanted.base_python or wanted.new_python or wanted.accept or wanted.setup:
         raise UsageError("--calibrate times the code that is installed; it compares nothing")
     if form != "table":
         raise UsageError(f"--calibrate prints a table; it has no --format {form}")
-    found = record_noise(wanted, path, sys.stderr, quiet=quiet)
+    path = record_noise(wanted, create, observe)
+    found = earlier(path)
     return INTERRUPTED if _interrupted(found, path) else _tell_calibration(found)
 
 

@@ -61,10 +61,12 @@ def look_at(
 
 def draw(database: Path, words: Sequence[str], last: int | None, output: Path) -> None:
     """Writes a picture in the format that the file's name ends with."""
-    from dlbench.plugins import load_history_reporter
+    from dlbench import plugins
 
     form = output.suffix.removeprefix(".").lower()
     if form not in ("svg", "png", "pdf"):
         raise UsageError(f"--output {output}: a picture's name ends with .svg, .png or .pdf")
-    picture = load_history_reporter("plot")(look_at(database, words, last, every_row=True), form)
+    picture = plugins.load_reporter("plot", plugins.HISTORIES)(
+        look_at(database, words, last, every_row=True), form
+    )
     output.write_bytes(picture)

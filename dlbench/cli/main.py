@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 import dlbench
+from dlbench import paths, plugins
 from dlbench.cli import options
 from dlbench.cli.exit_codes import Root, exit_code, tell
 from dlbench.cli.gate import gate_command
@@ -60,17 +61,8 @@ def cli() -> None:
     callback=options.percent,
     help="Aim at intervals this narrow (±): the first six rounds say how many more.",
 )
-@click.option(
-    "--patience",
-    "patience_s",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0),
-    default=options.PATIENCE_S,
-    show_default=True,
-    envvar=options.PATIENCE_VARIABLE,
-    show_envvar=True,
-    help="Time to wait, in all, for a machine that others use.",
-)
+@options.max_wait
+@options.timeout
 @click.option(
     "--epochs",
     type=click.IntRange(min=0),
@@ -101,7 +93,7 @@ def cli() -> None:
     help="Time between samples of GPU and host beside the timing.",
 )
 @options.against
-@options.how_shown
+@options.how_shown()
 @options.where
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and how long it would take.")
 def run_command(
@@ -119,6 +111,10 @@ def run_command(
         if output is not None or dry_run:
             other = "--dry-run" if output is None else "--output"
             raise UsageError(f"--resume goes on with a record as it is; leave out {other}")
+        if not resumed.stat().st_size:
+            # killed before it had written a line: there is nothing to go on from but the options
+            request = request_of(baseline=baseline, **options.swept(chosen, swept))
+            return run_request(request, resumed, form, quiet)
         given = options.given(options.swept(chosen, swept)) | swept
         return resume_record(resumed, given, form, quiet, baseline)
     request = request_of(baseline=baseline, **options.swept(chosen, swept))
@@ -130,7 +126,8 @@ def run_command(
 @cli.command("verify")
 @options.what
 @options.pythons
-@options.how_shown
+@options.timeout
+@options.how_shown()
 @options.where
 def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -> int:
     """Hold every backend against the float64 oracle, and time nothing."""
@@ -139,9 +136,9 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
 
 @cli.command("conformance")
 @click.argument("backend")
-@click.option("--device", default="cpu", metavar="cpu|cuda[:N|:UUID]", show_default=True)
-@click.option("--mode", default="", metavar="eager|graph", help="[default: the backend's own]")
-@click.option("--precision", type=click.Choice(["fp32", "tf32"]), default="fp32", show_default=True)
+@click.option("--device", default="cpu", metavar="KIND[:N|:UUID]", show_default=True)
+@click.option("--mode", default="", metavar="WORD", help="[default: the backend's own]")
+@click.option("--precision", default="fp32", metavar="WORD", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--networks",
@@ -152,13 +149,14 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="First random network.")
 @options.pythons
+@options.timeout
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def conformance_command(quiet: bool, **chosen: Any) -> int:
     """Hold an adapter, NAME or module:Class, against the oracle in everything the spec has."""
     from dlbench.cli.conformance import Request, describe, failed, hold
     from dlbench.text import why
 
-    request = Request(cache_dir=options.cache_dir(), **chosen)
+    request = Request(cache_dir=paths.cache_dir(), **chosen)
     ended = hold(request, (lambda phase: None) if quiet else tell)
     if ended.result is None:
         tell(f"{request.backend}: {why(ended.reason, ended.remedy)}\n{ended.output}".rstrip())
@@ -176,13 +174,13 @@ def conformance_command(quiet: bool, **chosen: Any) -> int:
 )
 @options.against
 @options.cold_start
-@options.how_shown
+@options.how_shown()
 def report_command(
     files: Sequence[Path], form: str, baseline: str | None, cold_start: bool, against: str | None
 ) -> int:
     """Show the records of earlier runs again; several stand side by side and are never pooled."""
     if against is not None and not cold_start:
-        raise UsageError("--against says what cold starts are held against; add --cold-start")
+        raise UsageError("--cold-start-baseline is the row of --cold-start; add --cold-start")
     from dlbench.analyse.table import ColdStart
 
     records = [each for path in dict.fromkeys(files) for each in read_all(path)]
@@ -201,7 +199,7 @@ def report_command(
     show_default=True,
     help="The smallest difference that counts.",
 )
-@options.how_verdicts_are_shown
+@options.how_shown(plugins.VERDICTS)
 def compare_command(base: Path, new: Path, threshold: float, form: str) -> int:
     """Judge the cases of the record NEW against those of BASE: slower, faster, same, or not to be
     told. Files of pytest-benchmark are read too.
@@ -240,14 +238,7 @@ def history_add_command(files: Sequence[Path], database: Path) -> int:
     type=click.IntRange(min=1),
     help="Rows a series.  [default: 20, in CSV all]",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(list(options.HISTORY_FORMATS)),
-    default="table",
-    show_default=True,
-    help="How the history is written to stdout.",
-)
+@options.how_shown(plugins.HISTORIES)
 @options.database
 def history_show_command(words: Sequence[str], last: int | None, form: str, database: Path) -> None:
     """List the series, or show every row of those whose description has all WORDS, like torch:cpu/train/64."""
@@ -321,7 +312,7 @@ def doctor_command(pythons: dict[str, str]) -> None:
     # before the workers that look at the backends, which are load themselves
     answer(describe(examine(devices=disturbed_devices), machine.usable_cores))
     answer(describe_telemetry())
-    answer(describe_data(options.cache_dir()))
+    answer(describe_data(paths.cache_dir()))
     answer(describe_backends(look_at(pythons=pythons), detailed=True))
 
 
@@ -338,8 +329,8 @@ def fetch_command(name: str) -> None:
     from dlbench.data.fetch import fetch
 
     with download_progress(sys.stderr) as on_progress:
-        paths = fetch(name, cache_dir=options.cache_dir(), on_progress=on_progress)
-    for path in paths:
+        files = fetch(name, cache_dir=paths.cache_dir(), on_progress=on_progress)
+    for path in files:
         answer(str(path))
 
 

@@ -2,57 +2,87 @@
 
 from __future__ import annotations
 
-import datetime
 import math
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from dlbench import paths, plugins
 from dlbench.errors import UsageError
+from dlbench.record.case import SELECTED, Axis
 
 SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.005, 10.0
 """Bounds of ``--telemetry-period``: sampling more often would disturb what is timed."""
 
-PATIENCE_S, PATIENCE_VARIABLE = 12.0, "DLBENCH_PATIENCE"
-"""The default of ``--patience``, and the environment variable that says otherwise."""
-
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[str]
+else:
+    # generic in newer versions alone
+    _ParamType = click.ParamType
 F = TypeVar("F", bound=Callable[..., Any])
-
-FORMATS = {
-    "table": "terminal",
-    "markdown": "markdown",
-    "csv": "csv",
-    "json": "json",
-    "pytest-benchmark": "pytest-benchmark",
-    "github-action-benchmark": "github-action-benchmark",
-    "bencher": "bencher",
-}
-"""Words of ``--format`` and the reporters they name."""
-
-VERDICT_FORMATS = {
-    "table": "terminal",
-    "markdown": "markdown",
-    "json": "json",
-    "csv": "csv",
-    "junit": "junit",
-}
-"""Words of ``--format`` where verdicts are shown, and their reporters."""
-
-HISTORY_FORMATS = {"table": "terminal", "csv": "csv"}
-"""Words of ``--format`` where a history is shown, and their reporters."""
-
-RECORDS = "results"
-"""The folder that records are written into unless a word says otherwise."""
 
 DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
 """Words of ``--data``."""
 
-SWEPT = {"batch": "batches"}
+SWEPT = {axis.name: axis.plural for axis in SELECTED if axis.type is int}
 """Names of ``--sweep`` and the selections they stand for."""
+
+
+TABLE = "table"
+"""The word of ``--format`` for the terminal's own reporter."""
+
+
+class Format(_ParamType):
+    """A format that some installed reporter writes, by the name of its entry point."""
+
+    name = "format"
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+
+    def words(self) -> list[str]:
+        """All that there are, the terminal's first."""
+        names = plugins.reporter_names(self._group)
+        return [TABLE, *(name for name in names if name not in (_TERMINAL, *_PICTURES))]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """What there is to choose from."""
+        return f"[{'|'.join(self.words())}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word, if there is such a format."""
+        # the default is always there; asking what is installed takes a while
+        if value != TABLE and value not in (words := self.words()):
+            self.fail(f"{value!r} is not one of {', '.join(words)}", param, ctx)
+        return value
+
+
+_TERMINAL = "terminal"
+_PICTURES = ("plot",)
+"""Reporters that write no text."""
+
+
+def reporter(form: str) -> str:
+    """The name of the reporter that a word of ``--format`` means."""
+    return _TERMINAL if form == TABLE else form
+
+
+class Renamed(click.Option):
+    """An option that goes by its `former` names too, of which the help says nothing."""
+
+    def __init__(self, *words: Any, former: tuple[str, ...], **more: Any) -> None:
+        super().__init__(*words, **more)
+        self._former = former
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """As of any option, with its former names."""
+        names = self.opts
+        self.opts = [*names, *self._former]
+        super().add_to_parser(parser, ctx)
+        self.opts = names
 
 
 def positive(context: click.Context, parameter: click.Parameter, value: float) -> float:
@@ -90,39 +120,6 @@ def percent(context: click.Context, parameter: click.Parameter, value: str | Non
     if not 0.1 <= given <= 1000:
         raise click.BadParameter(f"{value!r} is not between 0.1% and 1000%", context, parameter)
     return given / 100
-
-
-def cache_dir() -> Path:
-    """Where fetched data and the oracle's results are kept: ``$DLBENCH_CACHE_DIR``, else the user's
-    cache folder."""
-    if chosen := os.environ.get("DLBENCH_CACHE_DIR"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "dlbench"
-
-
-def patience_s() -> float:
-    """How long a run waits in all for a machine that others use: ``$DLBENCH_PATIENCE``, else as long as `dlbench run`.
-
-    Raises
-    ------
-    UsageError : it is no number of seconds.
-    """
-    said = os.environ.get(PATIENCE_VARIABLE, PATIENCE_S)
-    try:
-        seconds = float(said)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < math.inf:
-        raise UsageError(f"{PATIENCE_VARIABLE}={said} is no number of seconds")
-    return seconds
-
-
-def history_file() -> Path:
-    """Where the history is kept unless a word says otherwise: in the user's data folder."""
-    base = os.environ.get("XDG_DATA_HOME")
-    chosen = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local" / "share"
-    return chosen / "dlbench" / "history.sqlite"
 
 
 def sweep(
@@ -175,34 +172,6 @@ def given(chosen: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def default_output(suite: str, now: datetime.datetime | None = None) -> Path:
-    """A file name in the folder of records that does not exist yet: UTC time and suite."""
-    stamp = (now or datetime.datetime.now(datetime.UTC)).strftime("%Y-%m-%dT%H-%M-%S")
-    path = Path(RECORDS) / f"{stamp}-{suite}.jsonl"
-    count = 2
-    while path.exists():
-        path = Path(RECORDS) / f"{stamp}-{suite}-{count}.jsonl"
-        count += 1
-    return path
-
-
-def data_name(word: str | None, of_suite: str) -> str | None:
-    """The data set that a word of ``--data`` names for a suite whose own data set is `of_suite`.
-
-    Raises
-    ------
-    UsageError : a stand-in for data that has none.
-    """
-    if word != "stand-in":
-        return word
-    from dlbench.data.datasets import NAMES
-
-    name = of_suite if of_suite.startswith("stand-in-") else f"stand-in-{of_suite}"
-    if name not in NAMES:
-        raise UsageError(f"--data stand-in: the suite's data set, {of_suite}, has no stand-in")
-    return name
-
-
 def _pythons(
     context: click.Context, parameter: click.Parameter, words: tuple[str, ...]
 ) -> dict[str, str]:
@@ -222,6 +191,37 @@ def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def selection(modes: str, **defaults: tuple[str, ...]) -> Callable[[F], F]:
+    """An option for each axis along which a run may have several values.
+
+    Parameters
+    ----------
+    modes : which are taken by default, in words.
+    defaults : by the names of the selections.
+    """
+    return _together(
+        *(
+            click.option(
+                f"--{axis.name}",
+                axis.plural,
+                multiple=True,
+                type=_type(axis),
+                metavar=axis.metavar,
+                default=defaults.get(axis.plural),
+                show_default=axis.plural in defaults,
+                help=f"{axis.help}  [default: {modes}]" if axis.name == "mode" else axis.help,
+            )
+            for axis in SELECTED
+        )
+    )
+
+
+def _type(axis: Axis) -> Any:
+    if axis.type is int:
+        return click.IntRange(min=1)
+    return click.Choice(axis.words) if axis.words else click.STRING
+
+
 what = _together(
     click.option(
         "--suite",
@@ -230,48 +230,7 @@ what = _together(
         show_default=True,
         help="What to run.",
     ),
-    click.option(
-        "--backend",
-        "backends",
-        multiple=True,
-        metavar="NAME",
-        help="Only this backend (repeatable).",
-    ),
-    click.option(
-        "--device",
-        "devices",
-        multiple=True,
-        metavar="cpu|cuda[:N|:UUID]",
-        help="Only this device (repeatable).",
-    ),
-    click.option(
-        "--mode",
-        "modes",
-        multiple=True,
-        type=click.Choice(["eager", "graph"]),
-        help="Only this mode (repeatable).  [default: all that a backend has]",
-    ),
-    click.option(
-        "--precision",
-        "precisions",
-        multiple=True,
-        type=click.Choice(["fp32", "tf32"]),
-        help="Arithmetic (repeatable).  [default: fp32]",
-    ),
-    click.option(
-        "--scenario",
-        "scenarios",
-        multiple=True,
-        type=click.Choice(["train", "infer"]),
-        help="Only this scenario (repeatable).",
-    ),
-    click.option(
-        "--batch",
-        "batches",
-        multiple=True,
-        type=click.IntRange(min=1),
-        help="Samples a step (repeatable).",
-    ),
+    selection(modes="all that it has"),
     click.option(
         "--threads",
         type=click.IntRange(min=1),
@@ -301,21 +260,25 @@ pythons = _together(
         help="Interpreter of this backend's workers; with a label, a row of its own (repeatable).",
     ),
 )
-how_shown = _together(
-    click.option(
+
+
+def how_shown(group: str = plugins.REPORTS) -> Callable[[F], F]:
+    """``--format``, with the words of a group of reporters."""
+    return click.option(
         "--format",
         "form",
-        type=click.Choice(list(FORMATS)),
-        default="table",
+        type=Format(group),
+        default=TABLE,
         show_default=True,
         help="How the result is written to stdout.",
-    ),
-)
+    )
+
+
 against = _together(
     click.option(
         "--baseline",
-        metavar="BACKEND:DEVICE",
-        help="Row that speed-ups refer to.  [default: numpy:cpu]",
+        metavar="ROW",
+        help="Row that speed-ups refer to, like torch:cpu or cupy:cuda/graph.  [default: numpy:cpu]",
     ),
 )
 cold_start = _together(
@@ -325,10 +288,37 @@ cold_start = _together(
         help="Show what came before the steady steps, and when it has paid off.",
     ),
     click.option(
-        "--against",
-        metavar="BACKEND:DEVICE",
-        help="Row that --cold-start holds the others against.  [default: eager, same backend]",
+        "--cold-start-baseline",
+        "against",
+        cls=Renamed,
+        former=("--against",),
+        metavar="ROW",
+        help="Row that --cold-start holds the others against.  [default: the backend's own mode]",
     ),
+)
+timeout = click.option(
+    "--timeout",
+    "limit_s",
+    metavar="SECONDS",
+    type=float,
+    callback=positive,
+    default=paths.TIMEOUT_S,
+    show_default=True,
+    envvar=paths.TIMEOUT_VARIABLE,
+    show_envvar=True,
+    help="The longest a worker may show no progress.",
+)
+max_wait = click.option(
+    "--max-wait",
+    "patience_s",
+    cls=Renamed,
+    former=("--patience",),
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=paths.MAX_WAIT_S,
+    show_default=True,
+    envvar=list(paths.MAX_WAIT_VARIABLES),
+    help=f"Time to wait, in all, for a machine that others use.  [env var: {paths.MAX_WAIT_VARIABLES[0]}]",
 )
 where = _together(
     click.option(
@@ -339,22 +329,12 @@ where = _together(
     ),
     click.option("--quiet", is_flag=True, help="No progress on stderr."),
 )
-how_verdicts_are_shown = _together(
-    click.option(
-        "--format",
-        "form",
-        type=click.Choice(list(VERDICT_FORMATS)),
-        default="table",
-        show_default=True,
-        help="How the verdicts are written to stdout.",
-    ),
-)
 database = _together(
     click.option(
         "--database",
         envvar="DLBENCH_HISTORY",
         type=click.Path(dir_okay=False, path_type=Path),
-        default=history_file,
+        default=paths.history_file,
         metavar="FILE",
         help="The history's file.  [default: $DLBENCH_HISTORY, or history.sqlite in your data folder]",
     ),

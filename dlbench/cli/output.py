@@ -7,10 +7,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dlbench import plugins
 from dlbench.cli import options
 from dlbench.cli.exit_codes import tell
 from dlbench.errors import DlbenchError, UsageError
@@ -59,51 +60,39 @@ def show(
     baseline: str | None = None,
     cold_start: ColdStart | None = None,
 ) -> None:
-    """Records, by the names that the user gave them, in a format of `options.FORMATS`."""
-    import shutil
-
+    """Records, by the names that the user gave them, on stdout."""
     from dlbench.analyse.table import build
-    from dlbench.plugins import load_reporter
 
-    terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size((120, 24)).columns
-    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    render = load_reporter(options.FORMATS[form])
-    report = build(records, baseline, cold_start)
-    click.echo(render(report, width=width, colour=colour), nl=False, color=colour)
+    _print(plugins.REPORTS, form, build(records, baseline, cold_start))
 
 
 def show_verdicts(verdicts: Verdicts, form: str) -> None:
     """On stdout, and in a GitHub Actions job on its summary page too."""
-    import shutil
-
     from dlbench.cli import job_summary
-    from dlbench.plugins import load_verdict_reporter
 
-    terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size((120, 24)).columns
-    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    render = load_verdict_reporter(options.VERDICT_FORMATS[form])
-    click.echo(render(verdicts, width=width, colour=colour), nl=False, color=colour)
+    _print(plugins.VERDICTS, form, verdicts)
     if job_summary.wanted():
         try:
-            job_summary.append(load_verdict_reporter("markdown")(verdicts))
+            job_summary.append(plugins.load_reporter("markdown", plugins.VERDICTS)(verdicts))
         except OSError as error:
             # a page that cannot be written changes no verdict
             tell(f"! {job_summary.VARIABLE} {error.filename}: {error.strerror}")
 
 
 def show_history(history: History, form: str) -> None:
-    """Series over time, in a format of `options.HISTORY_FORMATS`."""
-    import shutil
+    """Series over time, on stdout."""
+    _print(plugins.HISTORIES, form, history)
 
-    from dlbench.plugins import load_history_reporter
+
+def _print(group: str, form: str, what: Any) -> None:
+    """As a word of ``--format`` says, to a terminal in its width and in colours."""
+    import shutil
 
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size((120, 24)).columns
     colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    render = load_history_reporter(options.HISTORY_FORMATS[form])
-    click.echo(render(history, width=width, colour=colour), nl=False, color=colour)
+    render = plugins.load_reporter(options.reporter(form), group)
+    click.echo(render(what, width=width, colour=colour), nl=False, color=colour)
 
 
 def answer(text: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlbench.cli import options
+from dlbench import paths
 from dlbench.cli.exit_codes import INTERRUPTED, NOTHING, exit_code, tell
 from dlbench.cli.output import answer, read, show
 from dlbench.errors import UsageError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def request_of(suite: str, data: str | None, **chosen: Any) -> Request:
     """The request that the options say, on this machine."""
+    from dlbench.data.datasets import data_set_of
     from dlbench.host.machine import look
     from dlbench.plan.cases import Request
     from dlbench.spec.suite import load_suite
@@ -32,8 +33,8 @@ def request_of(suite: str, data: str | None, **chosen: Any) -> Request:
     return Request(
         suite=loaded,
         machine=look(gpu_names()),
-        cache_dir=options.cache_dir(),
-        data=options.data_name(data, loaded.data.name),
+        cache_dir=paths.cache_dir(),
+        data=data_set_of(data, loaded.data.name),
         **chosen,
     )
 
@@ -41,18 +42,43 @@ def request_of(suite: str, data: str | None, **chosen: Any) -> Request:
 def run_request(request: Request, output: Path | None, form: str, quiet: bool) -> int:
     """Carries a request out into a new record and shows it; the exit code."""
     from dlbench.execute.runner import run
-    from dlbench.record.file import Writer, is_empty
 
-    path = output or options.default_output(request.suite.name)
-    if not is_empty(path):
-        raise UsageError(f"--output {path} exists already, and a record is never overwritten")
-    try:
-        writer = Writer(path)
-    except OSError as error:
-        raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
+    writer = new_record(output, request.suite.name)
     _warn(request, quiet)
     work = functools.partial(run, request, writer)
     return _carry_out(work, writer, form, quiet, request.baseline)
+
+
+_EXISTS = "--output {} exists already, and a record is never overwritten"
+
+
+def refuse_existing(output: Path | None) -> None:
+    """Refuses, before anything is begun, a record that could not be written.
+
+    Raises
+    ------
+    UsageError : it is there already.
+    """
+    if output is not None and output.exists() and output.stat().st_size:
+        raise UsageError(_EXISTS.format(output))
+
+
+def new_record(output: Path | None, name: str) -> Writer:
+    """Opens the record to write: `output`, or a new file that is named by the time and by `name`.
+
+    Raises
+    ------
+    UsageError : it is there already, or cannot be written.
+    """
+    from dlbench.record.file import Writer, create
+
+    try:
+        return Writer(output) if output else create(paths.default_outputs(name))
+    except FileExistsError:
+        raise UsageError(_EXISTS.format(output)) from None
+    except OSError as error:
+        where = f"--output {output}" if output else f"the folder {paths.RECORDS}"
+        raise UsageError(f"{where} cannot be written: {error.strerror}") from None
 
 
 def resume_record(
@@ -60,6 +86,7 @@ def resume_record(
 ) -> int:
     """Completes a record and shows it; the exit code."""
     from dlbench.analyse.outcomes import outcomes
+    from dlbench.data.datasets import data_set_of
     from dlbench.execute.resume import check_given, is_complete, request_for, suite_of
     from dlbench.execute.runner import resume
     from dlbench.host.machine import look
@@ -84,16 +111,14 @@ def resume_record(
         # how long to wait is about the machine as it is now, and no figure depends on it
         beside = {"patience_s": given.pop("patience_s")} if "patience_s" in given else {}
         if "data" in given:
-            given["data"] = options.data_name(given["data"], record.header.data.name)
+            given["data"] = data_set_of(given["data"], record.header.data.name)
         check_given(record, given)
         if is_complete(record):
             tell(f"nothing is missing in {path}")
             show([(str(path), record)], form, baseline)
             return exit_code(outcome.status for outcome in outcomes(record))
         suite = suite_of(record, named)
-        request = request_for(
-            record, suite, look(gpu_names()), options.cache_dir(), folder, pythons
-        )
+        request = request_for(record, suite, look(gpu_names()), paths.cache_dir(), folder, pythons)
         request = dataclasses.replace(request, **beside)
         _warn(request, quiet)
         work = functools.partial(resume, request, record, writer)

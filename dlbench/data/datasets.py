@@ -203,3 +203,18 @@ def _dataset(
     return Dataset(
         name, source, known or fingerprint(*parts), classes, *parts, is_stand_in=is_stand_in
     )
+
+
+def data_set_of(word: str | None, of_suite: str) -> str | None:
+    """The data set that a word of ``--data`` names for a suite whose own data set is `of_suite`.
+
+    Raises
+    ------
+    UsageError : a stand-in for data that has none.
+    """
+    if word != "stand-in":
+        return word
+    name = of_suite if of_suite.startswith("stand-in-") else f"stand-in-{of_suite}"
+    if name not in NAMES:
+        raise UsageError(f"--data stand-in: the suite's data set, {of_suite}, has no stand-in")
+    return name

@@ -6,26 +6,31 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from dlbench.cli.gate_progress import progress
-from dlbench.cli.options import RECORDS, data_name
+from dlbench.data.datasets import data_set_of
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.gate import schema
 from dlbench.gate.build import built, commit_of, root_of, sources
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import Arm
-from dlbench.gate.session import ARMS, Request, run
+from dlbench.gate.session import ARMS, Observer, Request, run
 from dlbench.gate.versions import Sources, Version
 from dlbench.gate.waivers import read_accepted
 from dlbench.host.machine import look
+from dlbench.paths import RECORDS, TIMEOUT_S
 from dlbench.plan.cases import Request as Plan
+from dlbench.record.case import SELECTED, product
 from dlbench.record.file import Writer
 from dlbench.record.schema import Scenario
 from dlbench.spec.suite import Suite, load_suite
 from dlbench.telemetry.device import gpu_names
+
+Observe = Callable[[Design], AbstractContextManager[Observer]]
+"""Makes the observer of a gate, which is told how it goes on."""
 
 CASE_BUDGET_S = 60.0
 """Time of a gate for each of its cases when none is given."""
@@ -41,7 +46,9 @@ class Options:
     setup: str | None = None
     suite: str = "ci"
     backends: tuple[str, ...] = ("numpy",)
-    device: str = "cpu"
+    devices: tuple[str, ...] = ("cpu",)
+    modes: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
     batches: tuple[int, ...] = ()
     threads: int = 1
@@ -51,22 +58,21 @@ class Options:
     threshold: float = 0.03
     budget_s: float | None = None
     accept: tuple[str, ...] = ()
-    limit_s: float = 60.0
+    limit_s: float = TIMEOUT_S
     cache_dir: Path
     folder: Path
 
 
-def gate(options: Options, path: Path, stream: TextIO, *, quiet: bool = False) -> schema.Record:
+def gate(options: Options, create: Callable[[], Writer], observe: Observe) -> Path:
     """Runs a gate.
 
     Parameters
     ----------
-    path : the record to write.
-    stream : where progress is shown unless `quiet`.
+    create : opens its record, once the versions are built.
 
     Returns
     -------
-    The record. One that was interrupted says so in its last line.
+    Where the record is. One that was interrupted says so in its last line.
 
     Raises
     ------
@@ -74,13 +80,15 @@ def gate(options: Options, path: Path, stream: TextIO, *, quiet: bool = False) -
     DlbenchError : a version does not build, both are one, or the record cannot be written.
     """
     started_s = time.monotonic()
-    _refuse_existing(path)
     accepted = read_accepted(options.accept)
     design = Design(threshold=options.threshold)
-    with _versions(options, started_s, stream, quiet) as (versions, files):
+    with (
+        observe(design) as observer,
+        _versions(options, started_s, observer) as (versions, files),
+    ):
         suites = {arm: _suite(options, versions[arm]) for arm in ARMS}
         plan = _plan(options, suites["new"])
-        cases = len(plan.chosen_batches) * len(plan.chosen_backends) * len(plan.chosen_scenarios)
+        cases = sum(len(list(product(chosen))) for _, chosen in plan.selections())
         request = Request(
             versions=versions,
             suites=suites,
@@ -91,12 +99,12 @@ def gate(options: Options, path: Path, stream: TextIO, *, quiet: bool = False) -
             sources=files,
             started_s=started_s,
         )
-        return _carry_out(request, path, stream, quiet)
+        with _closing(create()) as writer:
+            run(request, writer, observer)
+    return writer.path
 
 
-def record_noise(
-    options: Options, path: Path, stream: TextIO, *, quiet: bool = False
-) -> schema.Record:
+def record_noise(options: Options, create: Callable[[], Writer], observe: Observe) -> Path:
     """Runs pairs of the same code until the budget ends, for `dlbench.gate.calibration`; otherwise as `gate`."""
     suite = load_suite(options.suite)
     plan = _plan(options, suite)
@@ -115,7 +123,9 @@ def record_noise(
         budget_s=options.budget_s or 10 * CASE_BUDGET_S,
         calibration=True,
     )
-    return _carry_out(request, path, stream, quiet)
+    with observe(request.design) as observer, _closing(create()) as writer:
+        run(request, writer, observer)
+    return writer.path
 
 
 def earlier(path: Path) -> schema.Record:
@@ -131,30 +141,20 @@ def earlier(path: Path) -> schema.Record:
         raise UsageError(str(error)) from None
 
 
-def _refuse_existing(path: Path) -> None:
-    if path.exists():
-        raise UsageError(f"--output {path} exists already, and a record is never overwritten")
-
-
-def _carry_out(request: Request, path: Path, stream: TextIO, quiet: bool) -> schema.Record:
-    _refuse_existing(path)
+@contextlib.contextmanager
+def _closing(writer: Writer) -> Iterator[Writer]:
+    """Closes a record, and takes away one in which nothing was written."""
     try:
-        writer = Writer(path)
-    except OSError as error:
-        raise UsageError(f"--output {path} cannot be written: {error.strerror}") from None
-    try:
-        with progress(stream, request.design, quiet=quiet) as observer:
-            run(request, writer, observer)
+        yield writer
     finally:
         writer.close()
-        if path.stat().st_size == 0:
-            path.unlink()
-    return schema.read(path)
+        if writer.path.stat().st_size == 0:
+            writer.path.unlink()
 
 
 @contextlib.contextmanager
 def _versions(
-    options: Options, started_s: float, stream: TextIO, quiet: bool
+    options: Options, started_s: float, observer: Observer
 ) -> Iterator[tuple[Mapping[Arm, Version], Sources | None]]:
     """The two versions, and the files of their repository where they have one."""
     pythons = options.base_python, options.new_python
@@ -164,9 +164,7 @@ def _versions(
                 "--base compares commits and --base-python with --new-python interpreters; give one of the two"
             )
         repository = root_of(options.folder)
-        if not quiet:
-            stream.write(f"building {options.base} and the working tree\n")
-            stream.flush()
+        observer.doing(f"building {options.base} and the working tree")
         records = (options.folder / RECORDS).resolve()
         until_s = None if options.budget_s is None else started_s + options.budget_s
         with built(repository, options.base, options.setup, records=records, until_s=until_s) as (
@@ -223,15 +221,12 @@ def _plan(options: Options, suite: Suite) -> Plan:
         suite=suite,
         machine=look(gpu_names()),
         cache_dir=options.cache_dir,
-        backends=options.backends,
-        devices=(options.device,),
-        scenarios=options.scenarios,
-        batches=options.batches,
+        **{axis.plural: getattr(options, axis.plural) for axis in SELECTED},
+        limit_s=options.limit_s,
         threads=options.threads,
         seed=options.seed,
         rounds=1,
-        limit_s=options.limit_s,
-        data=data_name(options.data, suite.data.name),
+        data=data_set_of(options.data, suite.data.name),
         data_dir=options.data_dir,
     )
 

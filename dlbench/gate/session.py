@@ -31,7 +31,7 @@ from dlbench.gate.design import Design
 from dlbench.gate.isolation import Seen, absent, differing, refuse_same, remedy
 from dlbench.gate.pairs import Arm, difference, order, summary
 from dlbench.gate.versions import Sources, Version, targets
-from dlbench.gate.waivers import check_accepted
+from dlbench.gate.waivers import accepted_by
 from dlbench.plan import cases as plan
 from dlbench.record.case import product
 from dlbench.record.facts import MeasureResult, VerifyResult
@@ -107,7 +107,10 @@ def run(request: Request, writer: Writer, observer: Observer | None = None) -> s
     for backend in request.plan.chosen_backends:
         targets(request.versions["base"], request.versions["new"], backend)
     cases = {arm: _cases(request, arm) for arm in ARMS}
-    check_accepted(request.accepted, {case.label for arm in ARMS for case in cases[arm]})
+    request = dataclasses.replace(
+        request,
+        accepted=accepted_by(request.accepted, [case for arm in ARMS for case in cases[arm]]),
+    )
     with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
         observer.doing("preparing data and weights")
         material = prepare(request.plan, Path(folder))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from dlbench.errors import UsageError
-from dlbench.spec.decode import nearest
+from dlbench.record.case import Case, find_case
 
 ACCEPTABLE = ("slower", "missing")
 
@@ -30,15 +30,22 @@ def read_accepted(words: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def check_accepted(accepted: Mapping[str, str], cases: Iterable[str]) -> None:
-    """Refuses what no case is called.
+def accepted_by(
+    accepted: Mapping[str, str], cases: Iterable[Case], labels: Iterable[str] = ()
+) -> dict[str, str]:
+    """Reasons by ``verdict:label``, where a word may leave out the mode and the precision of a case.
+
+    Parameters
+    ----------
+    labels : of further cases.
 
     Raises
     ------
-    UsageError : naming it and the cases there are.
+    UsageError : a word names no case, or several.
     """
-    known = sorted(cases)
-    for what in accepted:
-        case = what.partition(":")[2]
-        if case not in known:
-            raise UsageError(f"--accept: no case is called {case!r}; {nearest(case, known)}")
+    cases, labels, found = list(cases), set(labels), dict[str, str]()
+    for what, reason in accepted.items():
+        status, _, word = what.partition(":")
+        label = word if word in labels else find_case(word, cases, "--accept").label
+        found[f"{status}:{label}"] = reason
+    return found

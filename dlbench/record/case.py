@@ -50,6 +50,8 @@ class Axis:
         row where the baseline has a row with it, else the default.
     condition : whether it is how something was measured rather than what: two records' cases may differ in it and
         still be the same, though not comparable.
+    words : all that it can be; empty where backends and suites say what there is.
+    metavar, help : of the option that selects some of its values.
     verified_alone : False where cases that differ in nothing else are verified together.
     """
 
@@ -62,6 +64,9 @@ class Axis:
     label: Literal["row", "behind", "no"] = "no"
     baseline: Literal["any", "own", "same"] = "same"
     condition: bool = False
+    words: tuple[str, ...] = ()
+    metavar: str | None = None
+    help: str = ""
     verified_alone: bool = True
 
 
@@ -74,15 +79,50 @@ class Case(msgspec.Struct, frozen=True, order=True):
     suite: Annotated[str, Axis(order=0, title="suite")]
     scenario: Annotated[
         Scenario,
-        Axis(order=5, title="scenario", plural="scenarios", label="behind", verified_alone=False),
+        Axis(
+            order=5,
+            title="scenario",
+            plural="scenarios",
+            label="behind",
+            words=SCENARIOS,
+            help="Only this scenario (repeatable).",
+            verified_alone=False,
+        ),
     ]
     backend: Annotated[
-        str, Axis(order=1, title="backend", plural="backends", label="row", baseline="any")
+        str,
+        Axis(
+            order=1,
+            title="backend",
+            plural="backends",
+            label="row",
+            baseline="any",
+            metavar="NAME",
+            help="Only this backend, or a module:Class (repeatable).",
+        ),
     ]
     device: Annotated[
-        str, Axis(order=2, title="device", plural="devices", label="row", baseline="any")
+        str,
+        Axis(
+            order=2,
+            title="device",
+            plural="devices",
+            label="row",
+            baseline="any",
+            metavar="KIND[:N|:UUID]",
+            help="Only this device, like cpu or cuda:1 (repeatable).",
+        ),
     ]
-    batch: Annotated[int, Axis(order=6, title="batch", plural="batches", label="behind")]
+    batch: Annotated[
+        int,
+        Axis(
+            order=6,
+            title="batch",
+            plural="batches",
+            label="behind",
+            help="Samples a step (repeatable).",
+        ),
+    ]
     threads: Annotated[int, Axis(order=7, title="threads", condition=True)]
     precision: Annotated[
         str,
@@ -93,10 +133,21 @@ class Case(msgspec.Struct, frozen=True, order=True):
             label="row",
             baseline="own",
             condition=True,
+            metavar="WORD",
+            help="Arithmetic, like tf32 (repeatable).  [default: fp32]",
         ),
     ] = "fp32"
     mode: Annotated[
-        str, Axis(order=3, title="mode", plural="modes", label="row", baseline="any")
+        str,
+        Axis(
+            order=3,
+            title="mode",
+            plural="modes",
+            label="row",
+            baseline="any",
+            metavar="WORD",
+            help="Only this mode, in a backend's own word (repeatable).",
+        ),
     ] = ""
 
     @property
@@ -168,6 +219,9 @@ def _declared() -> tuple[Axis, ...]:
 
 AXES: tuple[Axis, ...] = _declared()
 """The axes, in the order in which they are shown."""
+
+SELECTED = tuple(axis for axis in AXES if axis.plural)
+"""The axes along which a run may have several values."""
 
 _ROW = tuple(axis for axis in AXES if axis.label == "row")
 _LABEL = (*_ROW, *(axis for axis in AXES if axis.label == "behind"))

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,16 +32,18 @@ class Writer:
     then nothing of it changes before the first line is written, which takes the place of a last line that was cut
     off. No two writers have the same file.
 
+    With `alone` it is new, and an empty one is left to whoever has made it.
+
     Raises
     ------
     FileExistsError : there is something in the file, which is not to be resumed.
     DlbenchError : another run is writing it.
     """
 
-    def __init__(self, path: Path, *, append: bool = False) -> None:
+    def __init__(self, path: Path, *, append: bool = False, alone: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("r+b" if append or path.exists() else "xb")
+        self._file = path.open("r+b" if append or (path.exists() and not alone) else "xb")
         self._mended = not append
         self._encoder = msgspec.json.Encoder()
         if not _lock(self._file):
@@ -110,6 +112,19 @@ def _lock(file: BinaryIO) -> bool:
         if time.monotonic() >= end:
             return False
         time.sleep(0.05)
+
+
+def create(paths: Iterable[Path]) -> Writer:
+    """A writer of a new record by the first of these names that nobody else has taken.
+
+    Raises
+    ------
+    OSError, DlbenchError : as for `Writer`; FileExistsError when there is a file by each.
+    """
+    for path in paths:
+        with contextlib.suppress(FileExistsError):
+            return Writer(path, alone=True)
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def read_lines(path: Path) -> Iterator[Line]:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from dlbench.cli import main, options
+from dlbench.cli import main
+from dlbench.data.datasets import data_set_of
 from dlbench.errors import DataError
 from dlbench.record.file import read_record
 from dlbench.record.schema import End
@@ -310,10 +311,10 @@ def test_options_reach_the_run_as_they_were_given(
 
 
 def test_words_that_name_no_stand_in_are_refused() -> None:
-    assert options.data_name(None, "mnist") is None
-    assert options.data_name("stand-in", "stand-in-cifar10") == "stand-in-cifar10"
+    assert data_set_of(None, "mnist") is None
+    assert data_set_of("stand-in", "stand-in-cifar10") == "stand-in-cifar10"
     with pytest.raises(Exception, match="digits, has no stand-in"):
-        options.data_name("stand-in", "digits")
+        data_set_of("stand-in", "digits")
 
 
 def test_suites_are_listed_with_what_they_measure(invoke: Callable[..., Result]) -> None:

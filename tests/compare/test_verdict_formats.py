@@ -15,7 +15,7 @@ from dlbench.compare.verdicts import CaseVerdict, Difference, Verdicts
 from dlbench.gate.decision import judge
 from dlbench.gate.design import Design
 from dlbench.gate.verdicts import case_verdict
-from dlbench.plugins import load_verdict_reporter
+from dlbench.plugins import load_reporter
 
 SLOWER = CaseVerdict(
     "torch:cpu/infer/32", "slower", 0.0100, 0.0106, 1.06, 1.048, 1.072, "16 pairs", "confirmed"
@@ -34,7 +34,7 @@ UNLIKE = Verdicts("main", "HEAD", 0.03, CASES, (Difference("cpu", "EPYC", "Xeon"
 
 
 def rendered(form, verdicts=VERDICTS, **options):
-    return load_verdict_reporter(form)(verdicts, **options)
+    return load_reporter(form, "dlbench.verdicts")(verdicts, **options)
 
 
 def test_the_terminal_names_every_case_its_verdict_and_its_reason():

@@ -4,7 +4,8 @@ import io
 import pytest
 from click.testing import CliRunner
 
-from dlbench.cli import main, options
+from dlbench import paths
+from dlbench.cli import main
 from dlbench.history import change_points
 
 
@@ -105,4 +106,4 @@ def test_without_the_library_everything_but_change_points_is_there(invoke, write
 
 def test_the_history_lies_in_the_users_data_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert tmp_path / "dlbench" / "history.sqlite" == options.history_file()
+    assert tmp_path / "dlbench" / "history.sqlite" == paths.history_file()

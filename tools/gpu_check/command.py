@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from dlbench import plugins
+from dlbench import paths, plugins
 from dlbench.analyse.outcomes import outcomes
 from dlbench.cli import options
 from dlbench.cli.exit_codes import FAILED, INTERRUPTED, NOTHING, Root, exit_code, tell
@@ -126,7 +126,7 @@ def command(
         return NOTHING
     chosen = tuple(map(_part, parts)) or PARTS
     extent = Extent(rounds, seconds, patience_s=patience_s)
-    plan = planned(found, machine, options.cache_dir(), chosen, extent)
+    plan = planned(found, machine, paths.cache_dir(), chosen, extent)
     gpu = found[on_gpu[0]].device("cuda")
     device = gpu.description if gpu else ""
     if path is None:
