@@ -11,14 +11,14 @@ from typing import Any
 
 from dlbench import plugins
 from dlbench.contract import Plan
+from dlbench.errors import UsageError
 from dlbench.execute.probe import look
+from dlbench.paths import TIMEOUT_S
 from dlbench.record.facts import ConformanceResult
 from dlbench.text import plural
 from dlbench.worker.interpreters import check_pythons
 from dlbench.worker.launch import launch_of, run_worker
 from dlbench.worker.supervisor import Ended
-
-_LIMIT_S = 300.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Request:
     precision: str = "fp32"
     mode: str = ""
     pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    limit_s: float = TIMEOUT_S
 
 
 def hold(
@@ -44,13 +45,20 @@ def hold(
 
     Raises
     ------
-    UsageError : no such backend.
+    UsageError : no such backend, or it has no such mode or precision.
     """
     check_pythons(request.pythons, [request.backend])
     python = request.pythons.get(request.backend)
-    found = look(request.backend, request.threads, False, _LIMIT_S, python)
+    found = look(request.backend, request.threads, False, request.limit_s, python)
     if found.status != "ok":
         return Ended(found.status, found.reason, found.remedy, output=found.output)
+    for what, word, there in (
+        ("mode", request.mode, found.modes),
+        ("precision", request.precision, found.precisions),
+    ):
+        if word and word not in there:
+            has = ", ".join(there) or "none"
+            raise UsageError(f"{what} {word!r} is unknown: {request.backend} has {has}")
     plan = Plan(
         request.backend,
         request.device,
@@ -67,7 +75,7 @@ def hold(
         "seed": request.seed,
         "cache_dir": str(request.cache_dir),
     }
-    launch = launch_of(request.backend, request.threads, _LIMIT_S, python)
+    launch = launch_of(request.backend, request.threads, request.limit_s, python)
     return run_worker(job, launch, ConformanceResult, on_phase)
 
 

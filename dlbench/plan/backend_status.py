@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from dlbench.contract import Device
+from dlbench.record.case import SELECTED, Axis, Case, device_kind
 from dlbench.record.facts import Environment
 from dlbench.worker.supervisor import Status
 
@@ -55,8 +56,20 @@ class Found:
         named = [each for each in self.devices if name in (each.name, each.kind)]
         return named[0] if named else None
 
-    def refusal(self, scenario: str) -> str:
-        """Why a usable backend has no rows of a scenario; empty where it has."""
-        if scenario in self.scenarios:
-            return ""
-        return f"this backend has no {scenario}; it has {' and '.join(self.scenarios)}"
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of device that it has, here or elsewhere."""
+        kinds = [*(each.kind for each in self.devices), *self.absent]
+        return tuple(dict.fromkeys(kinds or [device_kind(self.default_device)]))
+
+    def declared(self, axis: Axis) -> tuple[str, ...]:
+        """What it says that there is of an axis; empty where it says nothing."""
+        return self.kinds if axis.name == "device" else getattr(self, axis.plural, ())
+
+    def refusal(self, case: Case) -> str:
+        """Why a usable backend cannot carry a case out, by what it declares; empty where it can."""
+        for axis in SELECTED:
+            there, value = self.declared(axis), getattr(case, axis.name)
+            if there and axis.name != "device" and value not in there:
+                return f"this backend has no {axis.title} {value!r}; it has {' and '.join(there)}"
+        return ""

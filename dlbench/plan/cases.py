@@ -18,6 +18,7 @@ from dlbench.record.case import (
     AXES,
     HOST,
     SCENARIOS,
+    SELECTED,
     Case,
     Scenario,
     check_row_name,
@@ -204,8 +205,9 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
 
     Raises
     ------
-    UsageError : the baseline that is asked for is none of the cases.
+    UsageError : a word that was asked for is none that the backends declare, or the baseline is none of the cases.
     """
+    _check_declared(request, found)
     cases: list[Case] = []
     problems: dict[Case, Found] = {}
     for backend, chosen in request.selections():
@@ -215,7 +217,7 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
             cases.append(case)
             if seen.status != "ok":
                 problems[case] = seen
-            elif reason := seen.refusal(case.scenario):
+            elif reason := seen.refusal(case):
                 problems[case] = Found("skipped", reason)
     if request.baseline is not None:
         find_baseline(request.baseline, cases)
@@ -238,11 +240,32 @@ def _devices(request: Request, seen: Found) -> Sequence[str]:
 
 
 def _modes(request: Request, seen: Found) -> Sequence[str]:
-    """A mode that a backend has not got is left to it to refuse; one with no modes at all has its only row."""
-    own = seen.modes or (seen.mode,)
-    if not request.modes or own == ("",):
-        return own
-    return request.modes
+    """Those that were asked for, or all that a backend has; one with no modes at all has its only row."""
+    return (seen.modes and request.modes) or seen.modes or ("",)
+
+
+def _check_declared(request: Request, found: Mapping[str, Found]) -> None:
+    """Refuses devices, modes and precisions that none of the backends knows, as far as these can be used here.
+
+    Raises
+    ------
+    UsageError : with what each has.
+    """
+    usable = {name: found[name] for name in request.chosen_backends if found[name].status == "ok"}
+    for axis in SELECTED:
+        there = {name: seen.declared(axis) for name, seen in usable.items()}
+        known = {word for words in there.values() for word in words}
+        if axis.name == "device":
+            elsewhere = (found[name].kinds for name in request.chosen_backends)
+            known |= set(
+                itertools.chain(*elsewhere, map(device_kind, request.suite.matrix.devices))
+            )
+        for word in getattr(request, axis.plural) if known and axis.type is str else ():
+            if (device_kind(word) if axis.name == "device" else word) not in known:
+                each = "; ".join(
+                    f"{name} has {', '.join(words) or 'none'}" for name, words in there.items()
+                )
+                raise UsageError(f"{axis.title} {word!r} is unknown: {each}")
 
 
 def _check_words(

@@ -21,7 +21,7 @@ from dlbench.record.file import read_record
 from dlbench.record.schema import End
 
 FRAMEWORKS = {"torch", "tensorflow", "cupy"}
-HEAVY = FRAMEWORKS | {"numpy", "scipy", "pandas", "rich", "msgspec", "psutil", "pynvml", "sklearn"}
+HEAVY = FRAMEWORKS | {"numpy", "scipy", "pandas", "rich", "psutil", "pynvml", "sklearn"}
 
 
 @pytest.fixture

@@ -169,17 +169,60 @@ def test_a_backend_with_several_modes_has_rows_for_each(wide):
     ]
 
 
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"modes": ("graf",)}, "mode 'graf' is unknown: numpy has none; torch has eager, graph"),
+        (
+            {"precisions": ("bf16",)},
+            "precision 'bf16' is unknown: numpy has fp32; torch has fp32, tf32",
+        ),
+        (
+            {"devices": ("opencl:0",)},
+            "device 'opencl:0' is unknown: numpy has cpu; torch has cpu, mps",
+        ),
+    ],
+)
+def test_a_word_that_no_backend_declares_is_refused_with_those_that_they_do(wide, choices, message):
+    able = dataclasses.replace(
+        CPU, modes=("eager", "graph"), precisions=("fp32", "tf32"), absent={"mps": "no Apple GPU"}
+    )
+    plain = dataclasses.replace(CPU, modes=())
+    with pytest.raises(UsageError) as refusal:
+        plan(wide(**choices), {"numpy": plain, "torch": able}, 800)
+    assert message in str(refusal.value)
+
+
+def test_a_word_that_one_backend_declares_leaves_the_others_a_row_that_says_why_not(wide):
+    able = dataclasses.replace(CPU, precisions=("fp32", "bf16"))
+    request = wide(precisions=("bf16",), scenarios=("train",), batches=(8,))
+    planned = plan(request, {"numpy": CPU, "torch": able}, 800)
+    assert 2 == len(planned.cases)
+    ((case, found),) = planned.problems.items()
+    assert ("numpy", "skipped") == (case.backend, found.status)
+    assert "this backend has no precision 'bf16'; it has fp32" == found.reason
+
+
+def test_a_backend_that_infers_alone_has_no_row_of_training_but_why(wide):
+    infers = dataclasses.replace(CPU, scenarios=("infer",))
+    planned = plan(wide(batches=(8,)), {"numpy": CPU, "torch": infers}, 800)
+    assert ["torch"] == [case.backend for case in planned.problems]
+    assert ["train"] == [case.scenario for case in planned.problems]
+
+
 def test_modes_that_are_asked_for_give_a_row_each_but_not_to_a_backend_without_any(wide):
     modeless = dataclasses.replace(CPU, modes=())
+    both = dataclasses.replace(CPU, modes=("eager", "graph"))
     request = wide(modes=("graph",), batches=(8,), scenarios=("train",))
-    planned = plan(request, {"numpy": modeless, "torch": CPU}, 800)
+    planned = plan(request, {"numpy": modeless, "torch": both}, 800)
     assert [("numpy", ""), ("torch", "graph")] == [(c.backend, c.mode) for c in planned.cases]
 
 
 def test_every_precision_that_is_asked_for_gives_a_row_and_fp32_is_the_default(wide):
+    able = dataclasses.replace(CPU, precisions=("fp32", "tf32"))
     chosen = {"batches": (8,), "scenarios": ("train",), "backends": ("numpy",)}
     one = plan(wide(**chosen), {"numpy": CPU}, 800)
-    both = plan(wide(**chosen, precisions=("fp32", "tf32")), {"numpy": CPU}, 800)
+    both = plan(wide(**chosen, precisions=("fp32", "tf32")), {"numpy": able}, 800)
     assert ["fp32"] == [case.precision for case in one.cases]
     assert ["fp32", "tf32"] == [case.precision for case in both.cases]
 
