@@ -245,13 +245,16 @@ def _modes(request: Request, seen: Found) -> Sequence[str]:
 
 
 def _check_declared(request: Request, found: Mapping[str, Found]) -> None:
-    """Refuses devices, modes and precisions that none of the backends knows, as far as these can be used here.
+    """Refuses devices, modes and precisions that none of the backends knows, where all of them could be asked.
 
     Raises
     ------
     UsageError : with what each has.
     """
-    usable = {name: found[name] for name in request.chosen_backends if found[name].status == "ok"}
+    usable = {name: found[name] for name in request.chosen_backends}
+    if any(seen.status != "ok" for seen in usable.values()):
+        # what such a one would have declared is not known; the others' rows say what they have
+        return
     for axis in SELECTED:
         there = {name: seen.declared(axis) for name, seen in usable.items()}
         known = {word for words in there.values() for word in words}

@@ -62,10 +62,20 @@ def found():
 
     def found(*absent):
         seen = {
-            "cupy": Found("ok", version="14.2", modes=("graph", "eager"), devices=GPU[1:]),
+            "cupy": Found(
+                "ok",
+                version="14.2",
+                precisions=("fp32", "tf32"),
+                modes=("graph", "eager"),
+                devices=GPU[1:],
+            ),
             "numpy": Found("ok", version="2.4", devices=GPU[:1]),
-            "tensorflow": Found("ok", version="2.21", modes=("graph",), devices=GPU),
-            "torch": Found("ok", version="2.11", modes=("eager",), devices=GPU),
+            "tensorflow": Found(
+                "ok", version="2.21", precisions=("fp32", "tf32"), modes=("graph",), devices=GPU
+            ),
+            "torch": Found(
+                "ok", version="2.11", precisions=("fp32", "tf32"), modes=("eager",), devices=GPU
+            ),
         }
         missing = Found("skipped", "not installed", "install it", default_device="cuda")
         return seen | dict.fromkeys(absent, missing)
