@@ -22,17 +22,18 @@ import pytest
 if TYPE_CHECKING:
     from dlbench.analyse.outcomes import Outcome
     from dlbench.plan.cases import Request
+    from dlbench.record.case import Case
 
 Found = tuple["Outcome | None", dict[str, Any]]
 """What became of a case, and what a benchmark's extra_info is to say of it."""
 
 MARK = "dlbench"
 FIXTURE = "dlbench_case"
-OPTIONS = ("suite", "backends", "devices", "scenarios", "batches", "threads", "seed", "data")
+OTHERS = ("suite", "threads", "seed", "data")
 MEASURING = ("rounds", "budget_s")
-_STORE = pytest.StashKey[dict["Settings", Mapping[str, "Found"]]]()
+_STORE = pytest.StashKey[dict[tuple["Settings", "Case | None"], "Mapping[Case, Found]"]]()
 _HELP = (
-    f"{MARK}(suite, backends=, devices=, scenarios=, batches=, threads=, seed=, data=, rounds=,"
+    f"{MARK}(suite, backends=, devices=, modes=, precisions=, scenarios=, batches=, threads=, seed=, data=, rounds=,"
     f" budget_s=): measure the cases of a dlbench suite; the test takes the fixture {FIXTURE}"
 )
 
@@ -54,15 +55,12 @@ class Parameter:
     """One case of a suite, as far as its file tells: what the test is parametrized with."""
 
     settings: Settings
-    backend: str
-    device: str
-    scenario: str
-    batch: int
+    case: Case
 
     @property
     def label(self) -> str:
-        """As in every report: ``torch:cpu/train/64``."""
-        return f"{self.backend}:{self.device}/{self.scenario}/{self.batch}"
+        """As in every report, without a mode where none is chosen: ``torch:cpu/train/64``."""
+        return self.case.label
 
 
 class Replay:
@@ -124,7 +122,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         own = item.get_closest_marker("benchmark")
         options: dict[str, Any] = {
-            "group": f"{case.settings.suite} {case.scenario}, batch {case.batch}",
+            "group": f"{case.settings.suite} {case.case.scenario}, batch {case.case.batch}",
             **(own.kwargs if own else {}),
             "timer": Replay(),
         }
@@ -191,39 +189,33 @@ def parameters(where: str, mark: pytest.Mark) -> list[Parameter]:
     pytest.Collector.CollectError : the mark or the suite cannot be carried out.
     """
     from dlbench.errors import DlbenchError
+    from dlbench.record.case import SELECTED, product
     from dlbench.spec.suite import load_suite
 
     given: dict[str, Any] = {**dict(zip(("suite",), mark.args, strict=False)), **mark.kwargs}
-    unknown = sorted(given.keys() - {*OPTIONS, *MEASURING})
+    selections = [axis.plural for axis in SELECTED]
+    unknown = sorted(given.keys() - {*selections, *OTHERS, *MEASURING})
     if unknown or len(mark.args) > 1 or "suite" not in given:
         wrong = f"does not know {', '.join(unknown)}" if unknown else "needs a suite"
         raise pytest.Collector.CollectError(f"{where}: the mark {MARK} {wrong}: {_HELP}")
-    selection = {
-        name: given.pop(name)
-        for name in ("backends", "devices", "scenarios", "batches")
-        if name in given
-    }
+    selection = {name: given.pop(name) for name in selections if name in given}
     try:
         matrix = load_suite(given["suite"]).matrix
     except DlbenchError as error:
         raise pytest.Collector.CollectError(f"{where}: {error}") from None
-    chosen = {
-        name: getattr(matrix, name) if selection.get(name) is None else selection[name]
-        for name in ("backends", "devices", "scenarios", "batches")
-    }
-    for name, words in chosen.items():
-        if isinstance(words, str):
-            raise pytest.Collector.CollectError(f"{where}: {name}={words!r} must be a list")
-        if not words:
-            raise pytest.Collector.CollectError(f"{where}: {name} is empty, so there is no case")
     settings = Settings(**given)
-    return [
-        Parameter(settings, backend, device, scenario, batch)
-        for batch in chosen["batches"]
-        for backend in chosen["backends"]
-        for device in chosen["devices"]
-        for scenario in chosen["scenarios"]
-    ]
+    chosen: dict[str, Any] = {"suite": [settings.suite], "threads": [settings.threads or 0]}
+    for axis in SELECTED:
+        words = selection.get(axis.plural)
+        if words is None:
+            words = getattr(matrix, axis.plural, (axis.default,))
+        if isinstance(words, str):
+            raise pytest.Collector.CollectError(f"{where}: {axis.plural}={words!r} must be a list")
+        if not words:
+            text = f"{where}: {axis.plural} is empty, so there is no case"
+            raise pytest.Collector.CollectError(text)
+        chosen[axis.name] = words
+    return [Parameter(settings, case) for case in product(chosen)]
 
 
 def _vanished(config: pytest.Config) -> list[str]:
@@ -250,19 +242,31 @@ def _parameter(item: pytest.Item) -> Parameter | None:
 
 def _measured(request: pytest.FixtureRequest, case: Parameter, timed: bool) -> Found:
     """What became of a case; the first test that asks has all chosen cases measured, together."""
-    session = request.session
+    from dlbench.errors import UsageError
+    from dlbench.record.case import find_case
+
+    session, shared = request.session, hasattr(request.config, "workerinput")
+    if timed and shared:
+        # pytest-benchmark disables itself there, so that this is not reached unless it ceases to
+        pytest.fail(
+            "dlbench measures in one process at a time: -n 0, or -p no:xdist", pytrace=False
+        )
     store = session.stash.setdefault(_STORE, {})
-    if case.settings not in store:
-        chosen = {
-            found.label: found
-            for found in map(_parameter, session.items)
-            if found and found.settings == case.settings
-        }
-        store[case.settings] = dict(_run(list(chosen.values()), case.settings, timed))
-    return store[case.settings].get(case.label, (None, {}))
+    # of the processes of pytest-xdist each has all tests, but carries out its own
+    key = (case.settings, case.case if shared else None)
+    if key not in store:
+        found = (each for each in map(_parameter, session.items) if each)
+        alike = dict.fromkeys(each.case for each in found if each.settings == case.settings)
+        chosen = [case.case] if shared else list(alike)
+        store[key] = dict(_run(chosen, case.settings, timed))
+    measured = store[key]
+    try:
+        return measured[find_case(case.label, measured, "choose with modes=")]
+    except UsageError as error:
+        pytest.fail(f"{case.label}: {error}", pytrace=False)
 
 
-def _run(cases: list[Parameter], settings: Settings, timed: bool) -> Iterator[tuple[str, Found]]:
+def _run(cases: list[Case], settings: Settings, timed: bool) -> Iterator[tuple[Case, Found]]:
     from dlbench.analyse.outcomes import outcomes
     from dlbench.compare.from_pytest_benchmark import extra_info
     from dlbench.errors import DlbenchError
@@ -283,33 +287,35 @@ def _run(cases: list[Parameter], settings: Settings, timed: bool) -> Iterator[tu
         record = read_record(path)
         for outcome in outcomes(record):
             extra = extra_info(outcome, record.header) if outcome.medians_s else {}
-            yield outcome.case.label, (outcome, extra)
+            yield outcome.case, (outcome, extra)
 
 
-def _request(cases: list[Parameter], settings: Settings, timed: bool) -> Request:
+def _request(cases: list[Case], settings: Settings, timed: bool) -> Request:
     from dlbench.host.machine import look
-    from dlbench.paths import cache_dir, max_wait_s
+    from dlbench.paths import cache_dir, max_wait_s, timeout_s
     from dlbench.plan.cases import Request
+    from dlbench.record.case import SELECTED
     from dlbench.spec.suite import load_suite
     from dlbench.telemetry.device import gpu_names
 
-    def chosen(name: str) -> tuple[Any, ...]:
-        return tuple(dict.fromkeys(getattr(case, name) for case in cases))
-
+    chosen: dict[str, Any] = {
+        axis.plural: tuple(
+            dict.fromkeys(filter(None, (getattr(case, axis.name) for case in cases)))
+        )
+        for axis in SELECTED
+    }
     return Request(
         suite=load_suite(settings.suite),
         machine=look(gpu_names()),
         cache_dir=cache_dir(),
-        backends=chosen("backend"),
-        devices=chosen("device"),
-        scenarios=chosen("scenario"),
-        batches=chosen("batch"),
+        **chosen,
         threads=settings.threads,
         seed=settings.seed,
         data=settings.data,
         rounds=settings.rounds if timed else 0,
         budget_s=settings.budget_s,
         patience_s=max_wait_s(),
+        limit_s=timeout_s(),
     )
 
 

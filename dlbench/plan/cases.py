@@ -245,21 +245,22 @@ def _modes(request: Request, seen: Found) -> Sequence[str]:
 
 
 def _check_declared(request: Request, found: Mapping[str, Found]) -> None:
-    """Refuses devices, modes and precisions that none of the backends knows, where all of them could be asked.
+    """Refuses kinds of device that none of the backends knows, and modes and precisions where all could be asked.
 
     Raises
     ------
     UsageError : with what each has.
     """
-    usable = {name: found[name] for name in request.chosen_backends}
-    if any(seen.status != "ok" for seen in usable.values()):
-        # what such a one would have declared is not known; the others' rows say what they have
-        return
+    seen = {name: found[name] for name in request.chosen_backends}
+    usable = {name: each for name, each in seen.items() if each.status == "ok"}
     for axis in SELECTED:
-        there = {name: seen.declared(axis) for name, seen in usable.items()}
+        if axis.name != "device" and len(usable) < len(seen):
+            # what the others would have declared is not known; the rows of these say what they have
+            continue
+        there = {name: each.declared(axis) for name, each in usable.items()}
         known = {word for words in there.values() for word in words}
         if axis.name == "device":
-            elsewhere = (found[name].kinds for name in request.chosen_backends)
+            elsewhere = (each.kinds for each in seen.values())
             known |= set(
                 itertools.chain(*elsewhere, map(device_kind, request.suite.matrix.devices))
             )

@@ -135,6 +135,59 @@ class Half(Adapter):
     assert "broken_adapters:Half:cpu/train/16 is failed" in done.stdout
 
 
+MODES = """
+from dlbench.backends.numpy.adapter import Adapter
+
+class Both(Adapter):
+    def info(self):
+        import dataclasses
+        return dataclasses.replace(super().info(), modes=("lazy", "keen"))
+    def open(self, plan, workload, weights):
+        import dataclasses
+        assert plan.mode in ("lazy", "keen")
+        return super().open(dataclasses.replace(plan, mode=""), workload, weights)
+"""
+OF_MODES = """
+import pytest
+
+@pytest.mark.dlbench("smoke", backends=["of_modes:Both"], scenarios=["infer"], rounds=2, budget_s=0.1,
+                     threads=1{more})
+def test_step(dlbench_case):
+    assert dlbench_case.verified
+"""
+
+
+def test_modes_that_are_chosen_are_cases_of_their_own(tmp_path):
+    source = OF_MODES.format(more=', modes=["lazy", "keen"]')
+    done = session(
+        tmp_path, "test_modes.py", "--benchmark-json=a.json", test_modes=source, of_modes=MODES
+    )
+    assert 0 == done.returncode, done.stdout
+    found = json.loads((tmp_path / "a.json").read_text())["benchmarks"]
+    assert [f"of_modes:Both:cpu/{mode}/infer/16" for mode in ("lazy", "keen")] == [
+        each["params"]["dlbench_case"] for each in found
+    ]
+    one, other = (each["extra_info"]["dlbench"] for each in found)
+    assert one["processes_s"] != other["processes_s"]
+
+
+def test_a_backend_with_several_modes_of_which_none_is_chosen_fails_with_their_names(tmp_path):
+    source = OF_MODES.format(more="")
+    done = session(tmp_path, "test_modes.py", test_modes=source, of_modes=MODES)
+    assert 1 == done.returncode, done.stdout
+    assert "choose with modes=" in done.stdout
+    assert "of_modes:Both:cpu/lazy/infer/16, of_modes:Both:cpu/keen/infer/16" in done.stdout
+
+
+def test_processes_of_pytest_xdist_time_nothing_beside_each_other(tmp_path):
+    source = TESTS.format(scenarios=["train", "infer"])
+    words = ("-n", "2", "--benchmark-enable", "-W", "ignore")
+    done = session(tmp_path, "test_speed.py", *words, "--benchmark-json=a.json", test_speed=source)
+    assert 0 == done.returncode, done.stdout
+    assert "3 passed, 2 skipped" in done.stdout
+    assert "Rounds" not in done.stdout
+
+
 # what is wrong with a test, and what is said about it
 WRONG = {
     'dlbench("smoke")\ndef test_a(): pass': "does not take the fixture",

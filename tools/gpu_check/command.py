@@ -87,6 +87,7 @@ _LONGEST_S = 3600.0
     help="Sampling time of each process.",
 )
 @click.option(
+    "--max-wait",
     "--patience",
     "patience_s",
     metavar="SECONDS",
