@@ -278,7 +278,7 @@ against = _together(
     click.option(
         "--baseline",
         metavar="ROW",
-        help="Row that speed-ups refer to, like torch:cpu or cupy:cuda/graph.  [default: numpy:cpu]",
+        help="Row that speed-ups refer to: BACKEND:DEVICE, with /MODE where it has several.  [default: numpy:cpu]",
     ),
 )
 cold_start = _together(

@@ -253,7 +253,7 @@ def test_formats_for_programs_have_the_same_columns(
     invoke: Callable[..., Result], record: Record, write_record: Any, tmp_path: Path
 ) -> None:
     write_record(tmp_path / "a.jsonl", record)
-    words = ["report", "a.jsonl", "--cold-start", "--against", "torch:cpu", "--format"]
+    words = ["report", "a.jsonl", "--cold-start", "--cold-start-baseline", "torch:cpu", "--format"]
     rows = json.loads(invoke(*words, "json").stdout)["rows"]
     assert {row["payback"] for row in rows} == {"after", None}
     lines = list(csv.DictReader(io.StringIO(invoke(*words, "csv").stdout)))
