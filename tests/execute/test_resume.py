@@ -278,9 +278,9 @@ def test_another_library_beneath_and_another_gpu_behind_a_name_are_differences(w
         return [str(each) for each in resume.backend_differences(record, [gpu], {"torch": seen})]
 
     assert [] == differing()
-    assert [] == differing(uuids={})
+    assert [] == differing(devices=(Device("cuda:0", ""),))
     assert ["the GPU behind cuda is GPU-1 in the record and GPU-2 now"] == differing(
-        uuids={"cuda:0": "GPU-2", "cuda:1": "GPU-1"}
+        devices=(Device("cuda:0", "", "GPU-2"), Device("cuda:1", "", "GPU-1"))
     )
     assert ["cudnn of torch is 9.1 in the record and 9.2 now"] == differing(
         libraries={"cudnn": "9.2"}
