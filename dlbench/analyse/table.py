@@ -213,8 +213,8 @@ def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
         "different workloads": _within_suites(runs, lambda header: header.workload_digest),
         "different seeds": [run.header.seed for run in runs],
         "different machines": [
-            (m.cpu, m.logical_cores, m.usable_cores, m.memory_bytes, m.gpus)
-            for m in (run.header.machine for run in runs)
+            comparability.hardware_differences(runs[0].header.machine, run.header.machine)
+            for run in runs
         ],
         # which packages are looked for is not the same in all versions of dlbench
         "different package versions": [

@@ -34,7 +34,15 @@ def between(what: str, recorded: Any, now: Any) -> list[Difference]:
 
 
 def machines(recorded: Machine, now: Machine) -> list[Difference]:
-    """In what two machines differ, with the versions of the packages that are installed there.
+    """In what two machines differ, with the versions of the packages that are installed there."""
+    found = hardware_differences(recorded, now)
+    found += between("the system", recorded.system, now.system)
+    found += between("Python", recorded.python, now.python)
+    return [*found, *_packages(recorded, now)]
+
+
+def hardware_differences(recorded: Machine, now: Machine) -> list[Difference]:
+    """In what two machines themselves differ; figures of the two are not to be compared then.
 
     Memory is compared in whole GiB: the kernel keeps a part that is not the same after each start.
     """
@@ -45,11 +53,8 @@ def machines(recorded: Machine, now: Machine) -> list[Difference]:
         "the number of usable cores": (recorded.usable_cores, now.usable_cores),
         "memory": (_gib(recorded.memory_bytes), _gib(now.memory_bytes)),
         "the GPU": (", ".join(recorded.gpus) or "none", ", ".join(now.gpus) or "none"),
-        "the system": (recorded.system, now.system),
-        "Python": (recorded.python, now.python),
     }
-    found = [each for what, pair in pairs.items() for each in between(what, *pair)]
-    return [*found, *_packages(recorded, now)]
+    return [each for what, pair in pairs.items() for each in between(what, *pair)]
 
 
 def environments(backend: str, recorded: Environment, now: Environment) -> list[Difference]:

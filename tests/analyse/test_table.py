@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import msgspec
 import pandas as pd
 import pytest
 
@@ -282,3 +283,18 @@ def test_a_baseline_without_figures_is_noted(make: Any) -> None:
     lines.append(make.process(ours, 1))
     (note,) = build([("a/x.jsonl", make.measured([base, ours], lines))]).notes
     assert note == "x.jsonl: no speed-ups, since the baseline numpy:cpu has no figures (failed)"
+
+
+def test_the_memory_that_a_kernel_keeps_for_itself_makes_no_other_machine(make):
+    record = make.record()
+    machine = record.header.machine
+
+    def notes(memory_bytes):
+        other = msgspec.structs.replace(machine, memory_bytes=memory_bytes)
+        header = msgspec.structs.replace(record.header, machine=other)
+        again = msgspec.structs.replace(record, header=header)
+        return build([("a.jsonl", record), ("b.jsonl", again)]).notes
+
+    assert () == notes(machine.memory_bytes - 2**20)
+    (note,) = notes(machine.memory_bytes // 2)
+    assert "different machines" in note
