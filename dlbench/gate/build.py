@@ -27,6 +27,7 @@ from dlbench.gate.pairs import Arm
 from dlbench.gate.versions import TARGET_VARIABLE, Sources, Version
 from dlbench.worker.launch import hide_home
 
+_PREFIX = "dlbench-gate-"
 _FOLDERS: Mapping[Arm, str] = {"base": "base", "new": "head"}
 _FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _TOLD = 1500
@@ -101,7 +102,8 @@ def built(
     """
     commit = commit_of(repository, ref)
     labels: dict[Arm, str] = {"base": f"{ref} ({commit[:9]})", "new": "working tree"}
-    with tempfile.TemporaryDirectory(prefix="dlbench-gate-", ignore_cleanup_errors=True) as folder:
+    _forget_lost(repository)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
         checkouts = {arm: Path(folder) / name / "source" for arm, name in _FOLDERS.items()}
         try:
             _check_out(repository, commit, checkouts, records)
@@ -258,8 +260,21 @@ def _is_project(checkout: Path) -> bool:
 def _remove(repository: Path, checkout: Path) -> None:
     """Takes a checkout away, and what git knows of it."""
     if checkout.exists():
-        with contextlib.suppress(BuildError):
-            _git(repository, "worktree", "remove", "--force", "--force", str(checkout))
+        _forget(repository, checkout)
+
+
+def _forget_lost(repository: Path) -> None:
+    """Has git forget checkouts of gates that were killed and whose folders are gone since."""
+    for line in _git(repository, "worktree", "list", "--porcelain").splitlines():
+        place = Path(line.removeprefix("worktree "))
+        ours = place.name == "source" and place.parent.parent.name.startswith(_PREFIX)
+        if ours and not place.exists():
+            _forget(repository, place)
+
+
+def _forget(repository: Path, checkout: Path) -> None:
+    with contextlib.suppress(BuildError):
+        _git(repository, "worktree", "remove", "--force", "--force", str(checkout))
 
 
 def _differing(repository: Path, ref: str, *options: str) -> list[str]:

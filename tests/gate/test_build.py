@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import time
 from pathlib import Path
 
@@ -104,6 +105,20 @@ def test_what_git_could_not_do_is_named(repository):
     repository.git("switch", "-q", "--orphan", "empty")
     with pytest.raises(BuildError, match=r"^git worktree add: "), built(repository.folder, "main"):
         pass
+
+
+def test_what_a_killed_gate_left_is_forgotten_and_nobody_elses_checkout(repository, tmp_path):
+    lost = tmp_path / "dlbench-gate-1234" / "base" / "source"
+    own = tmp_path / "source"
+    for place in (lost, own):
+        repository.git("worktree", "add", "--quiet", "--detach", str(place))
+        shutil.rmtree(place)
+    with built(repository.folder, "main"):
+        pass
+    known = repository.git("worktree", "list")
+    assert str(lost) not in known
+    assert str(own) in known
+    repository.git("worktree", "prune")
 
 
 def running(pid):
