@@ -22,7 +22,7 @@ def problems(backend, networks, cache_dir):
     ended = hold(Request(backend, "cpu", 1, networks, seed, cache_dir))
     if ended.status != "ok":
         return [f"seeds from {seed}: {ended.reason}\n{ended.output}"]
-    verdicts = ended.result["verdicts"]
+    verdicts = ended.result.verdicts
     assert sum(verdict["group"] == "random network" for verdict in verdicts) == networks
     return [f"{v['group']} {v['name']}: {v['reason']}" for v in verdicts if v["reason"]]
 
