@@ -91,7 +91,7 @@ def resume_record(
     from dlbench.execute.runner import resume
     from dlbench.host.machine import look
     from dlbench.record.case import find_baseline
-    from dlbench.record.file import Writer, is_empty
+    from dlbench.record.file import Writer
     from dlbench.telemetry.device import gpu_names
 
     try:
@@ -100,9 +100,6 @@ def resume_record(
     except OSError as error:
         raise UsageError(f"--resume {path} cannot be written: {error.strerror}") from None
     with contextlib.closing(writer):
-        if is_empty(path):
-            again = f"start again with: dlbench run --output {path}"
-            raise UsageError(f"--resume {path}: nothing is in it; {again}")
         record = read(path)
         if baseline is not None:
             find_baseline(baseline, record.header.cases)

@@ -88,11 +88,6 @@ class Writer:
         self._mended = True
 
 
-def is_empty(path: Path) -> bool:
-    """Whether a file is as a run leaves it that was killed before it wrote anything, or is not there."""
-    return not path.exists() or (path.is_file() and path.stat().st_size == 0)
-
-
 def _lock(file: BinaryIO) -> bool:
     """Takes the lock of a file; whether that came about.
 
