@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from record_makers import make_gate_header
 
 from dlbench.cli import main
 from dlbench.errors import DlbenchError
@@ -12,34 +13,23 @@ from dlbench.gate import request
 from dlbench.gate.calibration import calibrate, describe, stream_of
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import order
-from dlbench.gate.schema import Beside, Half, Header, Record
+from dlbench.gate.schema import Beside, Half, Record
 from dlbench.gate.trial import consecutive
 from dlbench.record import schema as r
 from dlbench.record.file import Writer
 from recording import read_stream
 
 CASE = r.Case("ci", "train", "numpy", "cpu", 32, 1, "fp32", "")
-MACHINE = r.Machine(None, None, None, 2, None, (), "Linux", "3.11", {})
 
 
 def recorded(stream_us, design=None, process_s=0.4):
     """The record of a calibration whose processes came to these step times."""
-    header = Header(
-        schema=1,
-        created="2026-11-20T12:00:00Z",
-        dlbench="0.1.0",
+    header = make_gate_header(
+        [CASE],
         base="this code",
         new="this code again",
-        suite="ci",
-        workload_digest="",
-        data=r.Data("mnist", "", "", True),
-        seed=0,
-        threads=1,
         budget_s=600.0,
-        share_s=0.15,
         design=design or Design(),
-        machine=MACHINE,
-        cases=(CASE,),
         calibration=True,
     )
     lines = [

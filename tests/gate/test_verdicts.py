@@ -2,36 +2,19 @@
 
 import numpy as np
 import pytest
+from record_makers import make_gate_header
 
-from dlbench.gate.design import Design
 from dlbench.gate.pairs import order
-from dlbench.gate.schema import Half, Header, Record
+from dlbench.gate.schema import Half, Record
 from dlbench.gate.verdicts import pairs_of, verdicts
 from dlbench.record import schema as r
 
 CASES = tuple(r.Case("ci", "train", "numpy", "cpu", batch, 1, "fp32", "") for batch in (16, 32))
-MACHINE = r.Machine(None, None, None, 2, None, (), "Linux", "3.11", {})
 
 
 def recorded(*more):
     """A gate of two cases after eight quiet pairs each, and what came then."""
-    header = Header(
-        schema=1,
-        created="2026-11-20T12:00:00Z",
-        dlbench="0.1.0",
-        base="main (abc)",
-        new="working tree",
-        suite="ci",
-        workload_digest="",
-        data=r.Data("mnist", "", "", True),
-        seed=0,
-        threads=1,
-        budget_s=60.0,
-        share_s=0.15,
-        design=Design(),
-        machine=MACHINE,
-        cases=CASES,
-    )
+    header = make_gate_header(CASES)
     draw = np.random.default_rng(0)
     quiet = [
         Half(arm, r.Process(case, number, "ok", "", (round(1e6 * draw.normal(1, 0.001)),) * 3))

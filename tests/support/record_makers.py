@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dlbench.gate import schema as gate
+from dlbench.gate.design import Design
 from dlbench.record import schema as r
 from dlbench.record.file import Writer
 
@@ -77,6 +79,28 @@ def make_header(cases: Sequence[r.Case] = (), **changes: Any) -> r.Header:
         "titles": TITLES,
     }
     return r.Header(**(fields | changes))
+
+
+def make_gate_header(cases: Sequence[r.Case], **changes: Any) -> gate.Header:
+    """The header of a gate of the suite ci."""
+    fields: dict[str, Any] = {
+        "schema": 1,
+        "created": "2026-11-20T12:00:00Z",
+        "dlbench": "0.1.0",
+        "base": "main (abc)",
+        "new": "working tree",
+        "suite": "ci",
+        "workload_digest": "",
+        "data": r.Data("mnist", "", "", True),
+        "seed": 0,
+        "threads": 1,
+        "budget_s": 60.0,
+        "share_s": 0.15,
+        "design": Design(),
+        "machine": r.Machine(None, None, None, 2, None, (), "Linux", "3.11", {}),
+        "cases": tuple(cases),
+    }
+    return gate.Header(**(fields | changes))
 
 
 def make_check(passed: bool = True, error: float | None = 1e-7) -> r.Check:

@@ -6,31 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from record_makers import make_gate_header
 
-from dlbench.gate.design import Design
-from dlbench.gate.schema import Beside, End, Half, Header, Verified
+from dlbench.gate.schema import Beside, End, Half, Verified
 from dlbench.record import schema as r
 from dlbench.record.file import Writer
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 CASE = r.Case("ci", "train", "numpy", "cpu", 32, 1, "fp32", "")
-HEADER = Header(
-    schema=1,
-    created="2026-11-20T12:00:00Z",
-    dlbench="0.1.0",
-    base="abc (abc)",
-    new="working tree",
-    suite="ci",
-    workload_digest="",
-    data=r.Data("mnist", "", "", True),
-    seed=0,
-    threads=1,
-    budget_s=55.0,
-    share_s=0.15,
-    design=Design(),
-    machine=r.Machine(None, None, None, 2, None, (), "Linux", "3.11", {}),
-    cases=(CASE,),
-)
+HEADER = make_gate_header([CASE], base="abc (abc)")
 
 
 def verified(arm, status):
