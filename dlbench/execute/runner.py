@@ -33,7 +33,7 @@ from dlbench.record import comparability
 from dlbench.record.facts import MeasureResult, TimedResult, TrainResult, VerifyResult
 from dlbench.record.file import Writer
 from dlbench.record.schema import SCHEMA, Case, End, Header, Line, Record, Resumed, Skip
-from dlbench.telemetry.watch import Watch, Watcher, source_of
+from dlbench.telemetry.watch import Watch, Watcher
 from dlbench.worker.deadline import PHASE_FACTOR
 from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.supervisor import Ended
@@ -146,7 +146,7 @@ def _plan_rest(
     problems = {case: found[case.backend] for case in cases if found[case.backend].status != "ok"}
     estimate_s = estimate(request, cases, problems, found, material.training_samples)
     observer.planned(cases, estimate_s)
-    return Planned(record.header.cases, problems, estimate_s)
+    return Planned(record.header.cases, problems, estimate_s, found)
 
 
 def _look(request: Request, observer: Observer, account: Account) -> dict[str, Found]:
@@ -177,7 +177,7 @@ class _Runner:
         self._observer = observer
         self._account = account
         self._held = held
-        self._watcher = Watcher(request.telemetry_period_s, source_of)
+        self._watcher = Watcher(0.0, lambda case: "")
         self._writer: Writer | None = None
         self._null_timing_ns: float | None = None
 
@@ -188,6 +188,7 @@ class _Runner:
         status: Literal["complete", "interrupted"] = "interrupted"
         try:
             planned = make_plan()
+            self._watcher = Watcher(self._request.telemetry_period_s, planned.telemetry_of)
             self._writer = writer
             self._write(Resumed(_now(), dlbench.__version__) if record else self._header(planned))
             self._write_problems(planned)
@@ -387,8 +388,8 @@ class _Runner:
             machine=request.machine,
             cases=planned.cases,
             epochs=request.epochs,
-            environments=dict(planned.environments),
-            titles=dict(planned.titles),
+            environments=planned.environments,
+            titles=planned.titles,
             patience_s=request.patience_s,
             telemetry_period_s=request.telemetry_period_s,
         )

@@ -150,15 +150,30 @@ class Planned:
     cases : all of them.
     problems : those known not to run, with what was found.
     estimate_s : about how long the run will take; a rough guess.
-    environments : what is installed where a backend's workers run, by backend.
-    titles : what people call it, by backend.
+    found : what was found of each backend.
     """
 
     cases: tuple[Case, ...]
     problems: Mapping[Case, Found]
     estimate_s: float
-    environments: Mapping[str, Environment] = dataclasses.field(default_factory=dict)
-    titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    found: Mapping[str, Found] = dataclasses.field(default_factory=dict)
+
+    @property
+    def environments(self) -> dict[str, Environment]:
+        """What is installed where a backend's workers run, by backend."""
+        return {name: each.environment for name, each in self.found.items() if each.environment}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What people call a backend, by its name without a label."""
+        return {
+            name.partition("@")[0]: each.title for name, each in self.found.items() if each.title
+        }
+
+    def telemetry_of(self, case: Case) -> str:
+        """What samples the device of a case, as its backend declares it; empty where nothing does."""
+        devices = self.found[case.backend].devices
+        return next((each.telemetry for each in devices if each.kind == case.device_kind), "")
 
 
 def check(request: Request) -> None:
@@ -222,9 +237,7 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
     if request.baseline is not None:
         find_baseline(request.baseline, cases)
     estimate_s = estimate(request, cases, problems, found, training_samples)
-    environments = {name: seen.environment for name, seen in found.items() if seen.environment}
-    titles = {name.partition("@")[0]: seen.title for name, seen in found.items() if seen.title}
-    return Planned(tuple(cases), problems, estimate_s, environments, titles)
+    return Planned(tuple(cases), problems, estimate_s, found)
 
 
 def _devices(request: Request, seen: Found) -> Sequence[str]:

@@ -32,11 +32,6 @@ NVML_METRICS = (
 """What is asked of the driver."""
 
 
-def source_of(case: Case) -> str:
-    """Where the telemetry of a case's device comes from, by its word; empty for nowhere."""
-    return NVML if case.device.startswith("cuda") else ""
-
-
 class Watch:
     """One process; `make` gives what samples its device, by default nothing."""
 

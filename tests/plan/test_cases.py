@@ -54,6 +54,16 @@ def test_a_suite_for_devices_that_a_backend_has_not_got_keeps_its_row(wide, tiny
     assert [("numpy", "cuda", "infer", 64)] == rows(wide(suite=suite))
 
 
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:GPU-8f2c"])
+def test_telemetry_is_where_the_backend_says_whatever_a_device_is_called(wide, device):
+    npu = Found("ok", devices=(Device("npu:0", "an NPU"),))
+    chosen = wide(devices=("cpu", device, "npu"), scenarios=("infer",), batches=(8,))
+    planned = plan(chosen, {"numpy": npu, "torch": BOTH}, 800)
+    seen = {(c.backend, c.device): planned.telemetry_of(c) for c in planned.cases}
+    assert "nvml" == seen["torch", device]
+    assert {""} == {each for (_, name), each in seen.items() if name != device}
+
+
 def test_a_backend_that_cannot_be_used_has_a_row_on_its_own_device(wide):
     request = wide(batches=(8,), scenarios=("infer",))
     assert [("numpy", "cpu", "infer", 8), ("torch", "cuda", "infer", 8)] == rows(
