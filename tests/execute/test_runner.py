@@ -97,6 +97,13 @@ def test_a_process_leaves_everything_that_it_measured(whole):
         assert 1 == process.facts["threads"]
 
 
+def test_a_process_tells_what_was_watched_beside_it(whole):
+    for process in whole.of(Process):
+        assert all(seen.window_s > 0 for seen in (process.before, process.during, process.after))
+        assert process.during.window_s >= (process.ended_ns - process.started_ns) * 1e-9
+        assert 2 == len(process.canary_ns)
+
+
 def test_train_and_infer_share_one_verification(whole):
     assert ["ok"] == [line.status for line in whole.of(Verification)]
 

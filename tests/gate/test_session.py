@@ -74,8 +74,9 @@ def test_a_step_that_takes_twice_as_long_is_found_and_told_again_and_can_be_acce
     assert 1 == found.exit_code, found.output
     [verdict] = cases(found).values()
     assert "slower" == verdict["status"]
-    assert 1.3 < verdict["ratio"] < 2.5
-    assert verdict["low"] < verdict["ratio"] < verdict["high"]
+    # slower by more than the 3 % that are worth failing; by how much is the machine's affair
+    assert 1.03 < verdict["ratio"]
+    assert 1 < verdict["low"] < verdict["ratio"] < verdict["high"]
 
     again = ["gate", "--report", str(repository.folder.parent / "gate.jsonl"), "--format", "json"]
     assert json.loads(found.stdout) == json.loads(CliRunner().invoke(main.cli, again).stdout)

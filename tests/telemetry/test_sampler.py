@@ -1,7 +1,6 @@
 """The sampling thread: what it reads, when, and that nothing a probe does can harm a run."""
 
 import threading
-import time
 
 from dlbench.telemetry import sampler as module
 from dlbench.telemetry.log import Log, Probe, Refused, clock_ns
@@ -35,19 +34,29 @@ def refusing(metric, refusal, after=0):
     return Probe((metric,), read)
 
 
-def sampled(*probes, seconds=0.1):
-    sampler = Sampler(lambda: list(probes), PERIOD_NS)
+def passing():
+    """A probe of its own, and a wait until it was read ten times."""
+    passes, enough = iter(range(10)), threading.Event()
+    probe = Probe(("passes",), lambda log: next(passes, None) is None and enough.set())
+    return probe, lambda: enough.wait(60)
+
+
+def sampled(*probes):
+    last, passed = passing()
+    sampler = Sampler(lambda: [*probes, last], PERIOD_NS)
     sampler.start()
-    time.sleep(seconds)
+    assert passed()
     sampler.stop()
     assert sampler.join()
     return sampler
 
 
 def test_every_probe_is_read_until_the_end_and_once_more_after_it_was_asked_to_stop():
-    sampler = Sampler(lambda: [reading("often"), reading("seldom", every_ns=10**12)], PERIOD_NS)
+    last, passed = passing()
+    probes = [reading("often"), reading("seldom", every_ns=10**12), last]
+    sampler = Sampler(lambda: probes, PERIOD_NS)
     sampler.start()
-    time.sleep(0.1)
+    assert passed()
     stopped_ns = clock_ns()
     sampler.stop()
     assert sampler.join()
@@ -123,10 +132,11 @@ def test_a_connection_that_raises_what_nobody_foresaw_is_a_reason_too():
 
 def test_a_driver_that_never_answers_is_left_behind_with_its_reason(monkeypatch):
     monkeypatch.setattr(module, "_PATIENCE_S", 0.1)
-    never = threading.Event()
-    hanging = Probe(("hangs",), lambda log: never.wait() and None)
+    asked, never = threading.Event(), threading.Event()
+    hanging = Probe(("hangs",), lambda log: asked.set() or (never.wait() and None))
     sampler = Sampler(lambda: [reading("good"), hanging], PERIOD_NS)
     sampler.start()
+    assert asked.wait(60)
     sampler.stop()
     assert not sampler.join()
     assert "did not answer" in sampler.log.unavailable["hangs"]

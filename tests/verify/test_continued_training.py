@@ -1,7 +1,6 @@
 """What goes wrong only after some steps, and what is not done when a step is synchronised."""
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
@@ -64,13 +63,13 @@ def test_a_right_session_follows_the_gradient_from_wherever_the_loop_ended(name,
 
 
 class Clocked:
-    """A session whose work takes a known time, done at once, when it is read, or once a batch."""
+    """A session with a clock of its own, whose work is done at once, when it is read, or once a batch."""
 
     learning_rate = 0.1
 
-    def __init__(self, manner, work_s=0.004):
-        self.manner, self.work_s = manner, work_s
-        self.pending = 0
+    def __init__(self, manner, work_ns=4_000_000):
+        self.manner, self.work_ns = manner, work_ns
+        self.now_ns = self.pending = 0
         self.seen = set()
 
     def upload(self, inputs=None, targets=None):
@@ -80,7 +79,7 @@ class Clocked:
         if self.manner == "lazy":
             self.pending += 1
         elif self.manner == "right" or id(batch) not in self.seen:
-            time.sleep(self.work_s)
+            self.now_ns += self.work_ns
         self.seen.add(id(batch))
         self.kept = batch
         return batch
@@ -91,7 +90,7 @@ class Clocked:
         pass
 
     def _read(self, result=None):
-        time.sleep(self.pending * self.work_s)
+        self.now_ns += self.pending * self.work_ns
         self.pending = 0
         return np.zeros(1)
 
@@ -109,14 +108,22 @@ def test_a_synchronised_step_must_be_a_finished_one_on_a_new_batch_too(scenario,
     batches = [session.upload() for _ in range(40)]
     resident = batches.pop()
     session._do(resident)
-    settling = timing.time_settling(session, resident, batches.pop, scenario)
+    settling = timing.time_settling(
+        session, resident, batches.pop, scenario, clock=lambda: session.now_ns
+    )
     assert check_settled(**dataclasses.asdict(settling)).passed is passes
 
 
 def test_the_settling_of_a_slow_step_is_judged_from_three_of_them():
-    session = Clocked("right", 0.05)
+    session = Clocked("right", 50_000_000)
     uploads = []
-    timing.time_settling(session, object(), lambda: uploads.append(0) or object(), "infer")
+    timing.time_settling(
+        session,
+        object(),
+        lambda: uploads.append(0) or object(),
+        "infer",
+        clock=lambda: session.now_ns,
+    )
     assert len(uploads) == 3
 
 
