@@ -6,9 +6,8 @@ to know stands in its `Plan`, resolved before the process starts; it refuses the
 (`PlanRefused`, `BackendUnavailable`) or obeys it.
 
 The boundary of a timed step is one for all: it begins with the batch resident on the device in the backend's own
-layout, as `Session.upload` left it, and should copy nothing of it. Two of dlbench's own backends do not reach that
-yet: NumPy copies the batch into the memory that its processes share, and CuPy from one place of the device to
-another, and both copies are in their times.
+layout, as `Session.upload` left it, and should copy nothing of it. One of dlbench's own backends does not reach that
+yet: CuPy copies the batch from one place of the device to another, in the step's time.
 """
 
 from __future__ import annotations

@@ -19,13 +19,14 @@ from dlbench.spec.training import Loss
 from dlbench.spec.workload import Weights, Workload
 
 from ..shared.framework import check_arithmetic
+from ..shared.lent import Lent
 from .blas import blas_facts
 from .layers import Canonical, Flatten, inner_shape
 from .losses import loss_and_gradient
 from .network import Chain
 from .optimizers import Moment, Rule, make_rule
 from .parameters import Parameters
-from .schedule import Calls, Program, Scope, Value
+from .schedule import Calls, Program, Resident, Scope, Value
 from .workers import Chunk, Team, Worker
 
 Array = npt.NDArray[np.float32]
@@ -58,9 +59,9 @@ class Adapter(AdapterBase):
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Inputs N×H×W×C (or N×F), and targets, images among them as they came."""
+    """Where the inputs lie (`Resident.put`), and the targets, images among them as they came."""
 
-    inputs: Array
+    inputs: Lent[int]
     targets: npt.NDArray[Any]
 
 
@@ -100,12 +101,7 @@ class Session(SessionBase):
         self._team = Team(plan.threads, plan.batch, plan.seed)
         self._parameters = Parameters()
         self._chain = Chain(workload.nodes, self._parameters, self._team)
-        self._input = Value(inner_shape(workload.input_shape))
-        self._input.store = self._team.shared((plan.batch, self._input.size))
-        self._shards = [
-            self._input.view(Chunk(self._team.workers[0], *shard, shard))
-            for shard in self._team.shards
-        ]
+        self._input = Resident(inner_shape(workload.input_shape), self._team)
         self._loss = _LossOfBatch(workload.loss)
         self._stores: list[npt.NDArray[Any]] = []
         self._training, self._logits = self._program(training=True)
@@ -139,9 +135,7 @@ class Session(SessionBase):
         if program not in self._prepared:
             program.prepare([self._input, output])
             self._prepared.add(program)
-        for (start, stop), shard in zip(self._team.shards, self._shards, strict=True):
-            images = batch.inputs[start:stop]
-            shard[...] = images.swapaxes(0, 1) if images.ndim == 4 else images
+        self._input.choose(batch.inputs.thing)
         self._loss.targets = batch.targets
 
     @property
@@ -150,10 +144,8 @@ class Session(SessionBase):
         return {"device": "cpu", "threads": self._team.present()}
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
-        """A copy of the batch, channels last."""
-        given = np.asarray(inputs, np.float32)
-        last = given.transpose(0, 2, 3, 1) if given.ndim == 4 else given
-        return Batch(np.array(last, order="C"), np.array(targets))
+        """A copy of the batch, where all workers read it and as the first layer does."""
+        return Batch(self._input.put(inputs, self._team), np.array(targets))
 
     def infer(self, batch: Batch) -> Array:
         """The network's output in inference mode."""

@@ -6,6 +6,7 @@ is in its cache; a segment ends where something of the whole batch is needed, su
 of batch normalisation. A value that is made and used inside one segment lives in a few buffers of the
 worker; one that crosses to another segment is stored for the whole batch, where all workers see it.
 For each chunk a step is bound once to its arrays, as a flat list of NumPy calls: running it costs nothing else.
+Only the steps that read the batch are bound once for each memory that a batch lies in.
 
 Images are stored N×H×W×C. Steps see a chunk as H×n×W×C: there, the n images' rows that a kernel row
 meets are one contiguous matrix.
@@ -23,11 +24,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..shared.lent import Lent
 from .workers import CHUNK_BYTES, Chunk, Team, Worker
 
 AnyArray = npt.NDArray[Any]
 Calls = Iterator[tuple[Any, ...]]
 """Functions, each with its arguments behind it."""
+Call = tuple[Any, list[Any]]
+"""A function and its arguments."""
 
 
 class Value:
@@ -63,6 +67,42 @@ class Value:
     def _shape(self, images: int) -> tuple[int, ...]:
         shape = self.shape
         return (shape[0], images, *shape[1:]) if len(shape) == 3 else (images, *shape)
+
+
+class Resident(Value):
+    """The inputs of the batch that a step reads, of several that each have a store of their own."""
+
+    def __init__(self, shape: tuple[int, ...], team: Team) -> None:
+        super().__init__(shape)
+        self._stores: list[AnyArray] = []
+        self._spare: list[int] = []
+        self._chosen = team.shared((1,), np.int64)
+
+    def put(self, inputs: AnyArray, team: Team) -> Lent[int]:
+        """The number of a store that holds a copy of `inputs` (N×C×H×W or N×F), until nobody holds the number."""
+        if not self._spare:
+            # As many again, since workers are forked anew for them.
+            count = len(self._stores)
+            self._stores += [team.shared((team.batch, self.size)) for _ in range(count or 1)]
+            self._spare += range(count, len(self._stores))
+        lent = Lent(self._spare.pop(), self._spare)
+        self.store = self._stores[lent.thing]
+        for shard in team.shards:
+            images = inputs[slice(*shard)]
+            view = self.view(Chunk(team.workers[0], *shard, shard))
+            view[...] = images.transpose(2, 0, 3, 1) if images.ndim == 4 else images
+        return lent
+
+    def choose(self, number: int) -> None:
+        """Has the next run, in all workers, read the store of that number."""
+        self._chosen[0] = number
+        self.follow()
+
+    def follow(self) -> int:
+        """Takes over in this worker what was chosen in the first."""
+        number = int(self._chosen[0])
+        self.store = self._stores[number]
+        return number
 
 
 class Scope(enum.Enum):
@@ -136,18 +176,20 @@ class Program:
         """A call that runs the segment."""
         team, scope, settle = self.team, segment[0].scope, segment[-1].settle
         bytes_per_image = max(sum(v.bytes for v in s.values) + s.workspace_bytes for s in segment)
-        bound: dict[Worker, list[tuple[Any, Any]]] = {}
+        residents = [v for step in segment for v in step.reads if isinstance(v, Resident)]
+        bound: dict[tuple[Worker, int], list[Call]] = {}
+        binders: dict[Worker, list[Callable[[], list[Call]]]] = {}
 
         def work(worker: Worker) -> None:
-            if worker not in bound:
+            key = worker, residents[0].follow() if residents else 0
+            if key not in bound:
                 # In the worker itself: nobody else has to keep it.
-                if scope is Scope.CHUNKS:
-                    chunks = worker.chunks(bytes_per_image)
-                else:
-                    chunks = [worker.whole()]
-                calls = [call for chunk in chunks for call in _calls(segment, chunk)]
-                bound[worker] = [(function, arguments) for function, *arguments in calls]
-            for function, arguments in bound[worker]:
+                if worker not in binders:
+                    shared = scope is Scope.CHUNKS
+                    chunks = worker.chunks(bytes_per_image) if shared else [worker.whole()]
+                    binders[worker] = [_binder(segment, chunk) for chunk in chunks]
+                bound[key] = [call for bind in binders[worker] for call in bind()]
+            for function, arguments in bound[key]:
                 function(*arguments)
 
         if scope is Scope.ONCE:
@@ -169,11 +211,23 @@ class Program:
             segment()
 
 
-def _calls(segment: list[Step], chunk: Chunk) -> Calls:
-    """What runs the steps on one chunk, with all views made once, so that all agree where a value is."""
+def _binder(segment: list[Step], chunk: Chunk) -> Callable[[], list[Call]]:
+    """What gives the calls that run the steps on one chunk, with the batch as it is chosen then. All other views are
+    made once, so that all agree where a value is."""
     views = {value: value.view(chunk) for step in segment for value in step.values}
-    for step in segment:
-        yield from step.calls(chunk, *(v and views[v] for v in (*step.reads, *step.writes)))
+    residents = [value for value in views if isinstance(value, Resident)]
+
+    def bound(step: Step) -> list[Call]:
+        arrays = (v and views[v] for v in (*step.reads, *step.writes))
+        return [(function, arguments) for function, *arguments in step.calls(chunk, *arrays)]
+
+    fixed = {step: bound(step) for step in segment if not {*residents} & {*step.reads}}
+
+    def bind() -> list[Call]:
+        views.update((value, value.view(chunk)) for value in residents)
+        return [c for step in segment for c in (fixed[step] if step in fixed else bound(step))]
+
+    return bind
 
 
 def _segments(steps: list[Step]) -> list[list[Step]]:
