@@ -1,25 +1,31 @@
 """Says whose fault it is that a gate measured nothing: exits with 0 where it is not the new version's, else 1.
 
-    python tools/gate_blame.py RECORD MESSAGES
+    python tools/gate_blame.py RECORD BASE
 
-RECORD is the gate's record, which need not be there, MESSAGES a file with what it printed on stderr.
+RECORD is the gate's record. Where it is not there, both versions are built once more, the working tree and the commit
+BASE, since one that does not build ends the gate before there is a record.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 from dlbench.gate import schema
+from dlbench.gate.build import BuildError, built, root_of
+
+BUILD_S = 120.0
+"""For how long the two versions may be built."""
 
 
 def main() -> None:
     """Reads both files and exits."""
-    path, said = map(Path, sys.argv[1:])
-    sys.exit(0 if excused(path, said.read_text("utf-8", "replace")) else 1)
+    path, base = sys.argv[1:]
+    sys.exit(0 if excused(Path(path), base) else 1)
 
 
-def excused(path: Path, said: str) -> bool:
+def excused(path: Path, base: str) -> bool:
     """Whether the base is broken and the new version is not, or the gate came to an end without either.
 
     Raises
@@ -27,8 +33,11 @@ def excused(path: Path, said: str) -> bool:
     DlbenchError : the file is not a gate's record.
     """
     if not path.exists():
-        # a version that does not build ends the gate before there is a record
-        return " does not build" in said and "working tree does not build" not in said
+        try:
+            with built(root_of(Path.cwd()), base, until_s=time.monotonic() + BUILD_S):
+                return False
+        except BuildError as error:
+            return error.broken == {"base"}
     lines = schema.read(path).lines
     broken = {
         line.arm

@@ -1,7 +1,7 @@
 """Whether processes were disturbed while they were timed, and by what: a pure rule on what was watched.
 
 A contended machine lies without scattering, so spread cannot tell. The rule asks who else had the processor,
-and whether this process had all that was planned for it. What is unknown accuses nobody.
+and whether this process had all that was planned for it. What is unknown is no cause.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from dlbench.host.cause import Cause, Kind, at_worst
 from dlbench.host.interference import over, spins
 from dlbench.record.facts import Surroundings
 from dlbench.record.schema import Case, Process, Record, Telemetry, Wait
@@ -27,13 +28,12 @@ THROTTLED_SHARE = 0.01
 MEMORY_WAITING_SHARE = 0.05
 LATE_ATTEMPTS = 2
 """How many processes of a round have to be late, with nothing else that disturbed them, to prove it of the backend."""
-CANARY_FACTOR = 1.3
-"""How much longer the canary may take than it did at its best: clocks move by less on a machine at rest."""
+REFERENCE_FACTOR = 1.3
+"""How much longer the reference load may take than it did at its best: clocks move by less on a machine at rest."""
 _TICK_S = 0.004
 """At which the kernel looks who has a core; the time that it ascribes scatters by the root of their number."""
 _STEP_S = 0.01
 """In which it tells times."""
-_LASTING = ("confined", "a quota", "held back")
 
 SPINNING = "its threads spin at barriers, which makes it worse: try OMP_WAIT_POLICY=passive"
 
@@ -41,79 +41,78 @@ Key = tuple[Case, int, int]
 """A case, a round and an attempt: one process."""
 
 
-def causes(seen: Surroundings | None, threads: int) -> tuple[str, ...]:
-    """What kept `threads` threads from having the machine for themselves, in words; empty when nothing did.
+def causes(seen: Surroundings | None, threads: int) -> tuple[Cause, ...]:
+    """What kept `threads` threads from having the machine for themselves; empty when nothing did.
 
     What others had is compared with `OTHER_CORES` and what counting by ticks may add by chance: two standard
-    deviations, √(threads · tick / window). A window of 10 ms accuses nobody.
+    deviations, √(threads · tick / window). A window of 10 ms shows nothing.
     """
     if seen is None:
         return ()
     found = []
     usable, granted, quota = seen.usable_cores, seen.granted_cores, seen.quota_cores
     if usable is not None and usable < threads:
-        found.append(f"confined to {_cores(usable)} for {plural(threads, 'thread')}")
+        found.append(Cause(Kind.TOO_FEW_CORES, usable, threads))
     elif usable is not None and granted is not None and usable <= threads < granted:
-        found.append(f"confined to {usable} of {_cores(granted)}")
+        found.append(Cause(Kind.BOUND, usable, granted))
     if quota is not None and quota < threads:
-        found.append(f"a quota of {_cores(quota)} for {plural(threads, 'thread')}")
+        found.append(Cause(Kind.QUOTA, quota, threads))
     if seen.throttled_share is not None and seen.throttled_share > THROTTLED_SHARE:
-        share = min(100 * seen.throttled_share, 100.0)
-        found.append(f"held back by its quota {share:.0f} % of the time")
+        found.append(Cause(Kind.THROTTLED, min(seen.throttled_share, 1.0)))
     window_s = max(seen.window_s, 1e-9)
     spare = max((usable or threads) - threads, 0)
     allowed = OTHER_CORES + SPARE_SHARE * spare + math.sqrt(threads * _TICK_S / window_s)
     if seen.other_cores is not None and seen.other_cores > allowed:
-        found.append(f"other processes had {_cores(seen.other_cores)}")
+        found.append(Cause(Kind.OTHERS, seen.other_cores))
     allowed = threads * (STOLEN_SHARE + _STEP_S / window_s)
     if seen.stolen_cores is not None and seen.stolen_cores > allowed:
-        found.append(f"the hypervisor took {_cores(seen.stolen_cores)}")
+        found.append(Cause(Kind.STOLEN, seen.stolen_cores))
     waiting = seen.memory_waiting_share
     if waiting is not None and waiting > MEMORY_WAITING_SHARE:
-        found.append(f"processes waited for memory {100 * waiting:.0f} % of the time")
+        found.append(Cause(Kind.MEMORY, waiting))
     return tuple(found)
 
 
-def passes(causes: Sequence[str]) -> bool:
+def passes(causes: Iterable[Cause]) -> bool:
     """Whether one of these may pass: who else is there may go, what this process is granted will not change."""
-    return any(not cause.startswith(_LASTING) for cause in causes)
+    return any(not cause.kind.lasting for cause in causes)
 
 
-def canary_cause(canary_ns: Sequence[int], best_ns: int | None) -> tuple[str, ...]:
-    """The same for the canary before and after the timings, against its best in all of the run; one that was held
-    up once, at either end, tells of a moment and not of the timings."""
-    if not canary_ns or not best_ns or min(canary_ns) <= CANARY_FACTOR * best_ns:
+def reference_cause(loads_ns: Sequence[int], best_ns: int | None) -> tuple[Cause, ...]:
+    """The same for the reference load before and after the timings, against its best in all of the run; one that was
+    held up once, at either end, tells of a moment and not of the timings."""
+    if not loads_ns or not best_ns or min(loads_ns) <= REFERENCE_FACTOR * best_ns:
         return ()
-    return (f"a fixed piece of work took {min(canary_ns) / best_ns:.1f} times as long as at best",)
+    return (Cause(Kind.SLOW_REFERENCE, min(loads_ns) / best_ns),)
 
 
 def of_process(
-    process: Process, beside: Sequence[Telemetry] = (), best_canary_ns: int | None = None
-) -> tuple[str, ...]:
+    process: Process, beside: Sequence[Telemetry] = (), best_load_ns: int | None = None
+) -> tuple[Cause, ...]:
     """What disturbed a process while it was timed.
 
     Parameters
     ----------
     beside : what was sampled beside it.
-    best_canary_ns : the canary at its best beside the same backend; frameworks whose threads spin slow it down
-        themselves.
+    best_load_ns : the reference load at its best beside the same backend; frameworks whose threads spin slow it
+        down themselves.
     """
     return (
         *causes(process.during, process.case.threads),
         *device_causes(process, beside),
-        *canary_cause(process.canary_ns, best_canary_ns),
+        *reference_cause(process.canary_ns, best_load_ns),
         # whether steps were finished was tried after the timings
         *(causes(process.after, process.case.threads) if process.late else ()),
     )
 
 
-def late_cause(process: Process) -> tuple[str, ...]:
+def late_cause(process: Process) -> tuple[Cause, ...]:
     """That steps were still going on when they had been synchronised: a timing, which a disturbance that nothing else
     shows can cause too, so it is one until it is proven (`proven_late`)."""
-    return ("steps were not finished when they were synchronised",) if process.late else ()
+    return (Cause(Kind.UNFINISHED),) if process.late else ()
 
 
-def proven_late(attempts: Iterable[tuple[Process, Sequence[str]]]) -> str:
+def proven_late(attempts: Iterable[tuple[Process, Sequence[Cause]]]) -> str:
     """Why a backend's timings are not to be believed, by all attempts at one round, each with what disturbed it: every
     one that nothing else disturbed was late, and there are at least `LATE_ATTEMPTS` of these; empty when it is not."""
     undisturbed = [process for process, by in attempts if process.settling and not by]
@@ -130,19 +129,19 @@ class Watched:
     Attributes
     ----------
     beside : what was sampled beside each process.
-    best_canary_ns : the canary at its best beside each backend.
+    best_load_ns : the reference load at its best beside each backend.
     all_along : what disturbed the run as a whole: the time from the beginning of each measuring process to its end,
         and the time that the run waited.
     """
 
     beside: Mapping[Key, Sequence[Telemetry]]
-    best_canary_ns: Mapping[str, int]
-    all_along: tuple[str, ...]
+    best_load_ns: Mapping[str, int]
+    all_along: tuple[Cause, ...]
 
-    def causes(self, process: Process) -> tuple[str, ...]:
+    def causes(self, process: Process) -> tuple[Cause, ...]:
         """What disturbed one of its processes."""
         beside = self.beside.get(key(process), ())
-        return of_process(process, beside, self.best_canary_ns.get(process.case.backend))
+        return of_process(process, beside, self.best_load_ns.get(process.case.backend))
 
 
 def watched(record: Record) -> Watched:
@@ -213,23 +212,15 @@ def judge(processes: Iterable[Process], seen: Watched) -> Judgement:
 
 def by_round(
     processes: Iterable[Process], seen: Watched
-) -> dict[int, list[tuple[Process, tuple[str, ...]]]]:
+) -> dict[int, list[tuple[Process, tuple[Cause, ...]]]]:
     """The attempts at each round, each with what disturbed it."""
-    rounds: dict[int, list[tuple[Process, tuple[str, ...]]]] = {}
+    rounds: dict[int, list[tuple[Process, tuple[Cause, ...]]]] = {}
     for process in processes:
         rounds.setdefault(process.round, []).append((process, seen.causes(process)))
     return rounds
 
 
-def _told(found: Sequence[tuple[str, ...]], where: str) -> list[str]:
-    """The causes in words, those of the process that has the most, and in how many there are any."""
+def _told(found: Iterable[tuple[Cause, ...]], where: str) -> list[str]:
+    """The causes in words, each kind at its worst, and in how many processes there are any."""
     some = [causes for causes in found if causes]
-    if not some:
-        return []
-    most: tuple[str, ...] = max(some, key=len)
-    return [f"{', '.join(most)} {where.format(len(some))}"]
-
-
-def _cores(count: float) -> str:
-    shown = f"{count:.2g}"
-    return "1 core" if shown == "1" else f"{shown} cores"
+    return [f"{at_worst(some)} {where.format(len(some))}"] if some else []

@@ -19,7 +19,7 @@ class SelfMeasurement:
     ----------
     null_timing_s : what a timing costs.
     sampling : how many times as long the timings took as they would have without the sampler of the host: what one
-        of its passes costs a fixed piece of work, by how many passes there were a second beside the timings. The
+        of its passes costs a fixed loop, by how many passes there were a second beside the timings. The
         interval is over pairs of blocks, with and without a pass. What asking a GPU's driver does is not in it.
     device_sampled : whether a GPU's driver was asked beside the timings too.
     sampler_share : processor time of the samplers beside the timings / their time.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from dlbench.analyse.disturbance import causes, passes
 from dlbench.host import interference
+from dlbench.host.cause import Cause, told
 from dlbench.record.facts import Surroundings
 
 LOOK_S = 0.3
@@ -21,8 +22,8 @@ Look = Callable[[float], Surroundings]
 """Watches the machine for some seconds in which the caller does nothing."""
 
 
-DeviceLook = Callable[[float], Sequence[str]]
-"""Watches a device for some seconds in which nothing of the run is on it: what disturbs it, in words."""
+DeviceLook = Callable[[float], Sequence[Cause]]
+"""Watches a device for some seconds in which nothing of the run is on it: what disturbs it."""
 
 
 def look(seconds: float) -> Surroundings:
@@ -65,13 +66,13 @@ class Patience:
         self._look = look
 
     def wait(
-        self, disturbed_by: Sequence[str], look_at_device: DeviceLook = lambda seconds: ()
+        self, disturbed_by: Sequence[Cause], look_at_device: DeviceLook = lambda seconds: ()
     ) -> Waited | None:
         """Waits until the machine and the device are at rest, or patience is spent; None for what no wait can end, and
         when patience was spent before."""
         if not passes(disturbed_by) or self._left_s <= 0:
             return None
-        self._tell(f"{', '.join(disturbed_by)}: waiting for a quiet machine")
+        self._tell(f"{told(disturbed_by)}: waiting for a quiet machine")
         windows: list[Surroundings] = []
         quiet = False
         while not quiet and self._left_s > 0:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 from dlbench.analyse.disturbance import causes
 from dlbench.execute.quiet_machine import LOOK_S, look
 from dlbench.host import interference
+from dlbench.host.cause import told
 from dlbench.record.facts import Surroundings
 from dlbench.text import plural
 
 WATCH_S = 2.0
 _LOOKS = 10
-_RESTLESS = 0.1
-"""The scatter of a fixed piece of work from which on short differences drown."""
+_UNSTEADY = 0.1
+"""The scatter of the reference load from which on short differences drown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,18 +26,18 @@ class Examination:
     Attributes
     ----------
     seen : all the time as one window.
-    canary_ns : how long a fixed piece of work took, now and then meanwhile.
+    loads_ns : how long the reference load took, now and then meanwhile.
     devices : what disturbs a GPU, a sentence for each that is not at rest.
     """
 
     seen: Surroundings
-    canary_ns: tuple[int, ...]
+    loads_ns: tuple[int, ...]
     devices: tuple[str, ...] = ()
 
     @property
     def scatter(self) -> float:
-        """The middle half of the canary's times as a share of their median."""
-        low, middle, high = statistics.quantiles(self.canary_ns, n=4)
+        """The middle half of the reference load's times as a share of their median."""
+        low, middle, high = statistics.quantiles(self.loads_ns, n=4)
         return (high - low) / middle
 
 
@@ -44,19 +45,19 @@ def examine(
     seconds: float = WATCH_S, devices: Callable[[float], Iterable[str]] = lambda seconds: ()
 ) -> Examination:
     """Watches the machine for so long, then its GPUs, each a moment: `devices` says what disturbs them."""
-    windows, canary_ns = [], []
+    windows, loads_ns = [], []
     for _ in range(_LOOKS):
         windows.append(look(seconds / _LOOKS))
-        canary_ns.append(interference.canary_ns())
+        loads_ns.append(interference.reference_load_ns())
     whole = interference.over(windows)
     assert whole is not None
-    return Examination(whole, tuple(canary_ns), tuple(devices(LOOK_S)))
+    return Examination(whole, tuple(loads_ns), tuple(devices(LOOK_S)))
 
 
 def warn(threads: int) -> str:
     """What disturbs `threads` threads just now, as a warning; empty when nothing does."""
     disturbed_by = causes(look(LOOK_S), threads)
-    return f"! {', '.join(disturbed_by)}: timings are disturbed" if disturbed_by else ""
+    return f"! {told(disturbed_by)}: timings are disturbed" if disturbed_by else ""
 
 
 def describe(found: Examination, threads: int) -> str:
@@ -69,7 +70,7 @@ def describe(found: Examination, threads: int) -> str:
         "pressure": f"CPU {_share(seen.waiting_share)}, memory {_share(seen.memory_waiting_share)}",
         "granted": _granted(seen),
         "clock": "unknown" if frequency is None else f"{frequency / 1e9:.2f} GHz",
-        "canary": f"{statistics.median(found.canary_ns) / 1e6:.3f} ms ± {50 * found.scatter:.1f} %",
+        "reference load": f"{statistics.median(found.loads_ns) / 1e6:.3f} ms ± {50 * found.scatter:.1f} %",
     }
     return "\n".join(
         [
@@ -81,14 +82,14 @@ def describe(found: Examination, threads: int) -> str:
 
 def verdict(found: Examination, threads: int) -> str:
     """Whether the machine can measure, in one sentence."""
-    disturbed_by = (*causes(found.seen, threads), *found.devices)
-    scatter = f"a fixed piece of work scatters by ± {50 * found.scatter:.1f} %"
+    disturbed_by = (*map(str, causes(found.seen, threads)), *found.devices)
+    scatter = f"the reference load scatters by ± {50 * found.scatter:.1f} %"
     if disturbed_by:
         return f"! not fit to measure: {', '.join(disturbed_by)}; {scatter}"
     if found.seen.other_cores is None:
         return f"unknown whether others use this machine: its counters cannot be read; {scatter}"
-    if found.scatter > _RESTLESS:
-        return f"! restless: nobody else was seen, but {scatter}"
+    if found.scatter > _UNSTEADY:
+        return f"! unsteady: nobody else was seen, but {scatter}"
     return f"quiet: fit to measure {plural(threads, 'thread')}; {scatter}"
 
 

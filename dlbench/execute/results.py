@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlbench.execute.quiet_machine import Waited
+from dlbench.host.cause import Cause
 from dlbench.record.facts import (
     Check,
     MeasureResult,
@@ -79,10 +80,16 @@ def process(
 
 
 def wait(
-    process: Process, disturbed_by: Sequence[str], waited: Waited, *, write: Callable[[Wait], None]
+    process: Process,
+    disturbed_by: Sequence[Cause],
+    waited: Waited,
+    *,
+    write: Callable[[Wait], None],
 ) -> None:
     """Writes of a wait after a disturbed process."""
-    write(Wait(process.case, process.round, tuple(disturbed_by), waited.seen, waited.quiet))
+    write(
+        Wait(process.case, process.round, tuple(map(str, disturbed_by)), waited.seen, waited.quiet)
+    )
 
 
 def training(case: Case, epochs: int, ended: Ended[TrainResult]) -> Training:

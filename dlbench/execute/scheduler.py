@@ -17,6 +17,7 @@ from scipy.special import stdtrit
 from dlbench.analyse.disturbance import of_process, passes, proven_late
 from dlbench.analyse.statistics import process_summary
 from dlbench.execute.quiet_machine import DeviceLook, Patience, Waited
+from dlbench.host.cause import Cause
 from dlbench.plan.rounds import LEAST_PROCESSES, interleaved
 from dlbench.record.schema import Case, Process, Telemetry
 
@@ -55,7 +56,7 @@ class Measuring:
         self,
         measure: Measure,
         patience: Patience,
-        on_wait: Callable[[Process, Sequence[str], Waited], None] = lambda *_: None,
+        on_wait: Callable[[Process, Sequence[Cause], Waited], None] = lambda *_: None,
         held: Medians | None = None,
     ) -> None:
         self._measure = measure
@@ -63,7 +64,7 @@ class Measuring:
         self._on_wait = on_wait
         self._medians_s = {case: dict(rounds) for case, rounds in (held or {}).items()}
         self._failed: set[Case] = set()
-        self._canary_ns: dict[str, list[int]] = {}
+        self._loads_ns: dict[str, list[int]] = {}
 
     def rounds(
         self, cases: Sequence[Case], rounds: int, has: Callable[[Case, int], bool]
@@ -97,7 +98,7 @@ class Measuring:
     def _once(self, case: Case, number: int) -> None:
         """Measures a process, and again when it was disturbed and the disturbance has passed, or when its steps were
         not finished; a backend whose steps never are has failed."""
-        attempts: list[tuple[Process, Sequence[str]]] = []
+        attempts: list[tuple[Process, Sequence[Cause]]] = []
         for attempt in range(ATTEMPTS):
             measured = self._measure(case, number, attempt)
             process = measured.process
@@ -107,7 +108,7 @@ class Measuring:
                 self._failed.add(case)
                 return
             self._medians_s.setdefault(case, {})[number] = process_summary(process.timings_ns)
-            disturbed_by = of_process(process, measured.beside, self._best_canary(process))
+            disturbed_by = of_process(process, measured.beside, self._best_load(process))
             attempts.append((process, disturbed_by))
             if not (passes(disturbed_by) or process.late):
                 return
@@ -123,11 +124,11 @@ class Measuring:
         if proven_late(attempts):
             self._failed.add(case)
 
-    def _best_canary(self, process: Process) -> int | None:
-        """The canary at its best so far beside this backend."""
+    def _best_load(self, process: Process) -> int | None:
+        """The reference load at its best so far beside this backend."""
         backend = process.case.backend
-        known = [*process.canary_ns, *self._canary_ns.get(backend, ())]
-        self._canary_ns[backend] = known = [min(known)] if known else []
+        known = [*process.canary_ns, *self._loads_ns.get(backend, ())]
+        self._loads_ns[backend] = known = [min(known)] if known else []
         return known[0] if known else None
 
 

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dlbench.errors import DlbenchError, UsageError
@@ -34,7 +34,16 @@ _TOLD = 1500
 
 
 class BuildError(DlbenchError):
-    """A version that cannot be built, with the end of what the tool printed."""
+    """A version that cannot be built, with the end of what the tool printed.
+
+    Attributes
+    ----------
+    broken : the versions whose own installation failed; empty when something else went wrong.
+    """
+
+    def __init__(self, message: str, broken: Iterable[Arm] = ()) -> None:
+        super().__init__(message)
+        self.broken = frozenset(broken)
 
 
 def root_of(folder: Path) -> Path:
@@ -182,7 +191,7 @@ def _install(
     """Installs both at once; the folder of each that is to be loaded from."""
     running: dict[Arm, subprocess.Popen[str]] = {}
     targets = {arm: place.parent / "target" for arm, place in checkouts.items()}
-    wrong: list[str] = []
+    wrong: dict[Arm, str] = {}
     try:
         for arm, place in checkouts.items():
             targets[arm].mkdir()
@@ -208,7 +217,7 @@ def _install(
                     f"{labels[arm]} was not built when the budget ended; give a larger --budget"
                 ) from None
             if code := running.pop(arm).returncode:
-                wrong.append(
+                wrong[arm] = (
                     f"{labels[arm]} does not build (exit code {code}): {_end(printed)}{_room(printed)}"
                 )
     finally:
@@ -220,11 +229,11 @@ def _install(
             if process.stdout is not None:
                 process.stdout.close()
     if wrong:
-        wrong.append(
+        remedy = (
             "to build it in another way: --setup 'COMMAND', which is run in the checkout and installs into"
             f" ${TARGET_VARIABLE}"
         )
-        raise BuildError("\n".join(wrong))
+        raise BuildError("\n".join([*wrong.values(), remedy]), wrong)
     return {arm: targets[arm] if any(targets[arm].iterdir()) else checkouts[arm] for arm in targets}
 
 

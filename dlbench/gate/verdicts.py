@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from dlbench.compare.verdicts import CaseVerdict, Status, Verdicts, ordered
 from dlbench.gate.decision import Verdict, judge
 from dlbench.gate.pairs import Arm, difference, summary
 from dlbench.gate.schema import Beside, Half, Loaded, Note, Record
+from dlbench.host.cause import at_worst
 from dlbench.record.schema import Case
 from dlbench.text import one_line, plural, why
 
@@ -179,9 +179,5 @@ def _disturbance(record: Record) -> Iterator[str]:
     processes = [line.process for line in record.lines if isinstance(line, Half)]
     seen = [found for each in processes if (found := causes(each.during, threads))]
     if seen:
-        most, _ = Counter(one.split(" had ")[0] for found in seen for one in found).most_common(1)[
-            0
-        ]
-        told = max((one for found in seen for one in found if one.startswith(most)), key=len)
         count = f"{len(seen)} of {plural(len(processes), 'process')}"
-        yield f"the machine was disturbed in {count}, for example: {told}"
+        yield f"the machine was disturbed in {count}, at worst: {at_worst(seen)}"

@@ -21,8 +21,8 @@ from dlbench.host.process_tree import TICK_S
 from dlbench.host.procfs import ROOT, text
 from dlbench.record.facts import Surroundings
 
-_CANARY_BYTES = bytes(1 << 19)
-_CANARY_RUNS = 5
+_LOAD_BYTES = bytes(1 << 19)
+_LOAD_RUNS = 5
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _OPENMP = ("libgomp", "libiomp5", "libomp")
 _CONTRADICTION_CORES = 0.1
@@ -121,13 +121,13 @@ def over(windows: Sequence[Surroundings]) -> Surroundings | None:
     )
 
 
-def canary_ns() -> int:
-    """How long a fixed piece of work takes now (ns), the median of five: the same on a machine at rest, whatever
-    is timed beside it."""
+def reference_load_ns() -> int:
+    """How long the reference load takes now (ns), a hash of zeros, the median of five: the same on a machine at rest,
+    whatever is timed beside it."""
     runs = []
-    for _ in range(_CANARY_RUNS):
+    for _ in range(_LOAD_RUNS):
         begin = time.perf_counter_ns()
-        hashlib.sha256(_CANARY_BYTES).digest()
+        hashlib.sha256(_LOAD_BYTES).digest()
         runs.append(time.perf_counter_ns() - begin)
     return int(statistics.median(runs))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from dlbench.host.cause import Cause, told
 from dlbench.telemetry import device, gauges, processes
 from dlbench.telemetry.causes import causes_at_rest
 from dlbench.telemetry.log import Probe, Refused
@@ -14,8 +15,10 @@ from dlbench.telemetry.sampler import Sampler
 _PERIOD_NS = 50_000_000
 
 
-def glance(nvml: Nvml, find: Callable[[], device.Device], seconds: float) -> tuple[str, ...] | None:
-    """What disturbs a device in the next seconds, in words; what the driver does not tell accuses nobody.
+def glance(
+    nvml: Nvml, find: Callable[[], device.Device], seconds: float
+) -> tuple[Cause, ...] | None:
+    """What disturbs a device in the next seconds; what the driver does not tell is no cause.
 
     Returns
     -------
@@ -46,7 +49,7 @@ def disturbed_devices(seconds: float) -> Iterator[str]:
                 if causes is None:
                     raise Hung(f"{each.uuid}: the driver does not answer")
                 if causes:
-                    yield f"{each.uuid}: {', '.join(causes)}"
+                    yield f"{each.uuid}: {told(causes)}"
     except Hung as hung:
         yield hung.reason
     except Refused:

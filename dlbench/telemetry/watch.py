@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from dlbench.host.cause import Cause
 from dlbench.record.schema import Case, Process, Telemetry
 from dlbench.telemetry import device, gauges, gpm, processes, utilization
 from dlbench.telemetry.idle_check import glance
@@ -105,8 +106,8 @@ class Watcher:
         finally:
             watch.stop()
 
-    def look_at_device(self, process: Process, seconds: float) -> tuple[str, ...]:
-        """What disturbs the device that a process was on, now that it has ended, in words; looks for so many seconds.
+    def look_at_device(self, process: Process, seconds: float) -> tuple[Cause, ...]:
+        """What disturbs the device that a process was on, now that it has ended; looks for so many seconds.
         Nothing at once where the device is not watched, which is not known to be disturbed either."""
         nvml = self._nvml
         if self._source_of(process.case) != NVML or not isinstance(nvml, Nvml):

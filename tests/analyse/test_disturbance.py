@@ -5,6 +5,7 @@ import pytest
 from windows import BURNING, CASE, CONFINED, OTHER, QUIET, UNKNOWN
 
 from dlbench.analyse.disturbance import causes, judge, passes, watched
+from dlbench.host.cause import Cause, at_worst
 from dlbench.record.schema import Case, Header, Process, Record, Telemetry, Trace, Wait
 
 
@@ -38,10 +39,10 @@ from dlbench.record.schema import Case, Header, Process, Record, Telemetry, Trac
     ],
 )
 def test_each_cause_has_its_threshold(changes, told):
-    assert told == causes(dataclasses.replace(QUIET, **changes), 2)
+    assert told == tuple(map(str, causes(dataclasses.replace(QUIET, **changes), 2)))
 
 
-def test_what_is_unknown_accuses_nobody():
+def test_what_is_unknown_is_no_cause():
     assert () == causes(None, 2) == causes(UNKNOWN, 2)
 
 
@@ -57,6 +58,28 @@ def test_who_else_is_there_may_go_and_what_is_granted_stays():
     assert not passes(causes(dataclasses.replace(QUIET, quota_cores=1.5, throttled_share=0.2), 2))
     assert passes(causes(dataclasses.replace(CONFINED, other_cores=0.9), 2))
     assert not passes(())
+
+
+def test_rewording_a_message_changes_no_decision(monkeypatch):
+    def decided():
+        throttled = dataclasses.replace(QUIET, quota_cores=1.5, throttled_share=0.2)
+        windows = BURNING, CONFINED, throttled, dataclasses.replace(CONFINED, other_cores=0.9)
+        found = judged(timed(1), timed(2, 0, BURNING), timed(2, 1, BURNING), timed(3, 0, CONFINED))
+        return [passes(causes(window, 2)) for window in windows], found.kept, found.disturbed
+
+    before = decided()
+    monkeypatch.setattr(Cause, "__str__", lambda self: "confined, a quota or held back")
+    assert before == decided()
+
+
+def test_several_processes_are_summed_up_by_kind_whatever_the_words_each_at_its_worst(monkeypatch):
+    found = [
+        causes(dataclasses.replace(QUIET, **seen), 2)
+        for seen in ({"other_cores": 0.5}, {"other_cores": 0.9, "stolen_cores": 0.2}, {})
+    ]
+    assert "other processes had 0.9 cores, the hypervisor took 0.2 cores" == at_worst(found)
+    monkeypatch.setattr(Cause, "__str__", lambda self: f"{self.amount} are gone")
+    assert "0.9 are gone, 0.2 are gone" == at_worst(found)
 
 
 def timed(number, attempt=0, during=QUIET, **changes):
@@ -103,14 +126,12 @@ def test_no_row_counts_as_undisturbed_where_nothing_could_be_watched():
     assert judged(timed(1, during=UNKNOWN), slower).disturbed
 
 
-def test_a_canary_that_slows_down_is_a_cause_beside_its_own_backend_only():
+def test_a_reference_load_that_slows_down_is_a_cause_beside_its_own_backend_only():
     assert judged(timed(1), timed(2, canary_ns=(310_000, 600_000))).disturbed is False
     found = judged(timed(1), timed(2, canary_ns=(600_000, 610_000)))
     assert found.disturbed
-    assert (
-        found.text == "a fixed piece of work took 2.0 times as long as at best in 1 of 2 processes"
-    )
-    # torch's threads spin beside its canary, all of the time
+    assert "the reference load took 2.0 times as long as at best in 1 of 2 processes" == found.text
+    # torch's threads spin beside the load, all of the time
     torch = Case("tiny", "train", "torch", "cpu", 32, 2, "fp32", "eager")
     beside = Process(torch, 1, "ok", "", timings_ns=(1,), canary_ns=(600_000,), during=QUIET)
     assert judged(timed(1), timed(2), beside).disturbed is False

@@ -9,11 +9,12 @@ from windows import BURNING, CASE, CONFINED, OTHER, QUIET
 from dlbench.analyse.statistics import case_estimate
 from dlbench.execute.quiet_machine import Patience
 from dlbench.execute.scheduler import Measured, Measuring, needed
+from dlbench.host.cause import Cause, Kind, told
 from dlbench.record.facts import Check
 from dlbench.record.schema import Process, Telemetry, Trace
 
 START_NS, SECOND_NS = 5_000_000_000, 1_000_000_000
-ON_DEVICE = ("1 other process on the device",)
+ON_DEVICE = (Cause(Kind.DEVICE_SHARED, 1),)
 
 
 def shared(case):
@@ -110,7 +111,7 @@ def test_a_disturbed_process_is_waited_out_and_measured_again():
     script.measuring(10.0, looks=[BURNING, BURNING]).rounds([CASE], 2, nothing)
     assert [("train", 1, 0), ("train", 1, 1), ("train", 2, 0)] == script.asked
     ((process, by, waited),) = script.waits
-    assert (1, ("other processes had 0.9 cores",)) == (process.round, by)
+    assert (1, "other processes had 0.9 cores") == (process.round, told(by))
     assert waited.quiet
     assert pytest.approx(0.9) == waited.seen.window_s
     assert pytest.approx((0.9 + 0.9 + 0.03) / 3) == waited.seen.other_cores

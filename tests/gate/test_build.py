@@ -98,6 +98,7 @@ def test_each_version_that_does_not_build_is_named(repository, both):
         pass
     assert "main (" in str(said.value)
     assert both == ("working tree does not build" in str(said.value))
+    assert ({"base", "new"} if both else {"base"}) == said.value.broken
 
 
 def test_what_git_could_not_do_is_named(repository):

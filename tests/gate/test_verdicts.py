@@ -1,8 +1,11 @@
 """From the record of a gate to what is said of it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from record_makers import make_gate_header
+from windows import BURNING, QUIET
 
 from dlbench.gate.pairs import order
 from dlbench.gate.schema import Half, Record
@@ -51,3 +54,16 @@ def test_half_a_pair_does_not_count():
     whole, more = recorded(), recorded(Half("base", r.Process(CASES[0], 8, "ok", "", (10**9,))))
     assert pairs_of(whole, CASES[0]) == pairs_of(more, CASES[0])
     assert 8 == len(pairs_of(more, CASES[0]).differences)
+
+
+def test_what_disturbed_the_machine_is_told_by_kind_at_its_worst():
+    stolen = dataclasses.replace(QUIET, other_cores=1.6, stolen_cores=0.5)
+    more = [
+        Half("base", r.Process(CASES[0], number, "ok", "", (10**6,), during=during))
+        for number, during in enumerate((BURNING, stolen, QUIET), 8)
+    ]
+    (note,) = [each for each in verdicts(recorded(*more)).notes if "disturbed" in each]
+    assert note == (
+        "the machine was disturbed in 2 of 35 processes, at worst: "
+        "other processes had 1.6 cores, the hypervisor took 0.5 cores"
+    )

@@ -19,7 +19,7 @@ watcher = Watcher(float(sys.argv[2]), lambda case: "nvml" if case.device == "cud
 with watcher.beside(case, 1):
     pass
 facts = {"device_uuid": "11111111-aaaa"}
-print(json.dumps(watcher.look_at_device(Process(case, 1, "ok", "", facts=facts), 0.1)))
+print(json.dumps(list(map(str, watcher.look_at_device(Process(case, 1, "ok", "", facts=facts), 0.1)))))
 watcher.close()
 """
 HELD_DOWN = "software thermal limit held the clocks down 100 % of the time"
@@ -49,7 +49,7 @@ def waiting(where, device="cuda", period_s=0.05):
         # idling is none that holds clocks down
         ("", {"*.reasons": 1}, []),
         ("", {"GPU-11111111-aaaa.reasons": 0x20}, [HELD_DOWN]),
-        # what the driver does not tell accuses nobody
+        # what the driver does not tell is no cause
         ("4711", {"*.processes": "error 3", "*.reasons": "error 4"}, []),
         ("4711", {"devices": "GPU-22222222-bbbb"}, []),
     ],

@@ -27,25 +27,28 @@ def half(arm, status):
 
 @pytest.fixture
 def own_gate(tmp_path):
-    """Runs the script in a repository of two commits, with a program in dlbench's place that prints, records and
-    ends as it is told."""
+    """Runs the script in a repository of two commits, with a program in dlbench's place that records and ends
+    as it is told; `base` and `new` are the ``pyproject.toml`` of either."""
     tree = tmp_path / "tree"
     (tree / "tools").mkdir(parents=True)
     for name in ("gate_dlbench", "gate_blame.py"):
         (tree / "tools" / name).write_bytes((TOOLS / name).read_bytes())
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost"]
-    for words in (
-        ["init", "-q", "-b", "main"],
-        ["add", "-A"],
-        ["commit", "-q", "-m", "one"],
-        ["commit", "-q", "--allow-empty", "-m", "two"],
-    ):
-        subprocess.run([*git, *words], cwd=tree, check=True)
     programs = tmp_path / "bin"
     programs.mkdir()
     stand_in = programs / "dlbench"
 
-    def own_gate(code, said="", lines=()):
+    def own_gate(code, lines=(), base="", new=""):
+        project = tree / "pyproject.toml"
+        project.write_text(base)
+        for words in (
+            ["init", "-q", "-b", "main"],
+            ["add", "-A"],
+            ["commit", "-q", "-m", "one"],
+            ["commit", "-q", "--allow-empty", "-m", "two"],
+        ):
+            subprocess.run([*git, *words], cwd=tree, check=True)
+        project.write_text(new)
         recorded = tmp_path / "recorded.jsonl"
         recorded.unlink(missing_ok=True)
         if lines:
@@ -57,7 +60,6 @@ def own_gate(tmp_path):
             "#!/bin/sh\n"
             'while [ "$1" != --output ]; do shift; done\n'
             f'if [ -e {recorded} ]; then cp {recorded} "$2"; fi\n'
-            f"echo '{said}' >&2\n"
             f"exit {code}\n"
         )
         stand_in.chmod(0o755)
@@ -69,7 +71,6 @@ def own_gate(tmp_path):
             timeout=60,
             env=os.environ | {"PATH": places},
         )
-        assert said in done.stderr
         return done.returncode
 
     return own_gate
@@ -81,17 +82,11 @@ def test_what_the_gate_says_is_what_it_ends_with(own_gate, code):
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
-    [
-        ("error: abc (abc) does not build (exit code 1): no", 0),
-        ("error: working tree does not build (exit code 1): no", 4),
-        ("error: abc does not build: no; working tree does not build (exit code 1): no", 4),
-        ("error: both versions load numpy from the same file", 4),
-        ("error: dlbench itself failed", 4),
-    ],
+    ("base", "new", "code"),
+    [("broken", "", 0), ("", "broken", 4), ("broken", "also broken", 4), ("", "", 4)],
 )
-def test_a_base_that_does_not_build_does_not_keep_its_repair_out(own_gate, said, code):
-    assert code == own_gate(4, said)
+def test_a_base_that_does_not_build_does_not_keep_its_repair_out(own_gate, base, new, code):
+    assert code == own_gate(4, base=base, new=new)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def measure(job: Job, phases: Phases) -> MeasureResult:
     def enter(phase: str) -> None:
         phases.enter(phase)
         if phase == "measure":
-            canary_ns.append(interference.canary_ns())
+            canary_ns.append(interference.reference_load_ns())
             readings.append(interference.read())
 
     times = timing.time_steps(
@@ -65,7 +65,7 @@ def measure(job: Job, phases: Phases) -> MeasureResult:
         beat=phases.beat,
     )
     readings.append(interference.read())
-    canary_ns.append(interference.canary_ns())
+    canary_ns.append(interference.reference_load_ns())
     # read here, so that neither copies nor checks count
     peak_memory_bytes = process_tree.peak_memory_bytes()
     facts = {**plain(session.facts), **interference.threading_facts()}
