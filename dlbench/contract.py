@@ -6,8 +6,8 @@ to know stands in its `Plan`, resolved before the process starts; it refuses the
 (`PlanRefused`, `BackendUnavailable`) or obeys it.
 
 The boundary of a timed step is one for all: it begins with the batch resident on the device in the backend's own
-layout, as `Session.upload` left it, and should copy nothing of it. One of dlbench's own backends does not reach that
-yet: CuPy copies the batch from one place of the device to another, in the step's time.
+layout, where `Session.upload` put it, and copies nothing of it. The core checks a batch before it uploads it
+(`check_batch`), so no session has to.
 """
 
 from __future__ import annotations

@@ -28,6 +28,12 @@ Size = tuple[int, int, int]
 _FOLDER = Path(__file__).with_name("kernels")
 
 
+class Pointer:
+    """An argument that may be another buffer at each launch. A captured launch keeps the buffer of its capture."""
+
+    buffer: Buffer = None
+
+
 class Device(Protocol):
     """Where a session's buffers live and its kernels run. All work is queued in order."""
 
@@ -72,7 +78,7 @@ class Device(Protocol):
     def bind(
         self, kernel: Kernel, grid: Size, block: Size, args: Sequence[Any]
     ) -> Callable[[], None]:
-        """What queues a kernel. Arguments are buffers and NumPy scalars of the parameters' types."""
+        """What queues a kernel. Arguments are buffers, pointers, and NumPy scalars of the parameters' types."""
 
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
         """Records what `run` launches, without doing it; the function returned does it all at once."""
@@ -207,18 +213,27 @@ class CupyDevice:
     ) -> Callable[[], None]:
         """The arguments are laid out as the driver reads them, once: turning them into that at every launch, as a
         kernel's own call does, would take longer than the launch."""
-        array = self._cupy.ndarray
-        values = [
-            np.array(arg.data.ptr, np.uint64) if isinstance(arg, array) else np.array(arg)
-            for arg in args
-        ]
+        values = [self._parameter(arg) for arg in args]
         addresses = np.array([value.ctypes.data for value in values], np.uint64)
         launch = _Launch(
             self._cupy.cuda.driver.launchKernel,
             *(kernel.ptr, *grid, *block, 0, self._stream.ptr, addresses.ctypes.data, 0),
         )
         launch.held = (kernel, args, values, addresses)
-        return launch
+        pointers = [(v, a) for v, a in zip(values, args, strict=True) if isinstance(a, Pointer)]
+
+        def launch_there() -> None:
+            for value, pointer in pointers:
+                value[...] = pointer.buffer.data.ptr
+            launch()
+
+        return launch_there if pointers else launch
+
+    def _parameter(self, arg: Any) -> npt.NDArray[Any]:
+        if isinstance(arg, Pointer):
+            return np.zeros((), np.uint64)
+        is_buffer = isinstance(arg, self._cupy.ndarray)
+        return np.array(arg.data.ptr, np.uint64) if is_buffer else np.array(arg)
 
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
         """A CUDA graph of the launches of `run`."""

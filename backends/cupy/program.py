@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from dlbench.errors import PlanRefused
 
-from .device import Buffer, Defines, Device, Size
+from .device import Buffer, Defines, Device, Pointer, Size
 
 _MOST_ELEMENTS = 2**31 - 1
 ELEMENTS_PER_BLOCK = 256
@@ -71,7 +71,7 @@ class Placed(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def memory(self) -> Buffer:
+    def memory(self) -> Buffer | Pointer:
         """Where it lies, and nothing behind it."""
 
 
@@ -84,6 +84,7 @@ class Value(Placed):
     stride : elements from pixel to pixel; more than `channels` for a part of a wider value.
     finish : what was done to it last. Whoever makes its gradient undoes that (see `layers`).
     canonical : C×H×W where these are features in the order H×W×C.
+    buffer : its memory; a pointer for what a batch brings, which is read only and as a whole.
 
     Raises
     ------
@@ -101,7 +102,7 @@ class Value(Placed):
         self.finish = PLAIN
         self.canonical: tuple[int, int, int] | None = None
         self._root: Value | None = None
-        self.buffer: Buffer | None = None
+        self.buffer: Buffer | Pointer | None = None
         if self.size > _MOST_ELEMENTS:
             shown = " × ".join(map(str, (samples, *shape)))
             raise PlanRefused(
@@ -142,6 +143,8 @@ class Value(Placed):
     def memory(self) -> Buffer:
         """From its first element to its last; wider ones' other channels lie between."""
         assert self.root.buffer is not None
+        if isinstance(self.root.buffer, Pointer):
+            return self.root.buffer
         extent = (self.rows - 1) * self.stride + self.channels
         return self.root.buffer[self.offset : self.offset + extent]
 
@@ -201,7 +204,7 @@ class Program:
         self.progress = progress
         self.training = training
         self.launches: list[Launch] = []
-        self._bound: list[Callable[[], None]] = []
+        self._bound: list[Callable[[], None]] | None = None
 
     def value(self, shape: tuple[int, int, int], dtype: npt.DTypeLike = np.float32) -> Value:
         """A new value of the program's batch."""
@@ -256,7 +259,9 @@ class Program:
         return (self.progress, *finish.scalars)
 
     def prepare(self, kept: Sequence[Value]) -> None:
-        """Gives values their memory, compiles, binds. `kept` values have memory, or outlive the run."""
+        """Gives values their memory, compiles, binds; nothing a second time. `kept` values outlive the run."""
+        if self._bound is not None:
+            return
         self._place(kept)
         bound = []
         for launch in self.launches:
@@ -268,11 +273,11 @@ class Program:
     @property
     def bound(self) -> Sequence[tuple[Launch, Callable[[], None]]]:
         """Each launch with what queues it; none before `prepare`."""
-        return list(zip(self.launches, self._bound, strict=False))
+        return list(zip(self.launches, self._bound or (), strict=False))
 
     def run(self) -> None:
-        """Queues all launches."""
-        for launch in self._bound:
+        """Queues all launches of a program that is prepared."""
+        for launch in self._bound or ():
             launch()
 
     def _place(self, kept: Sequence[Value]) -> None:

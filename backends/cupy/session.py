@@ -1,8 +1,8 @@
 """One workload live on one device: its programs for training and inference, and what goes in and out of them.
 
 A reader's way through a training step: `_build` makes the network's layers (`network`), which append
-their launches to a `Program`; `train_step` copies the batch to where the program reads it and runs
-the list, or the graph of it.
+their launches to a `Program`; `train_step` says where the batch lies and runs the list, or the graph of
+it that reads the batch there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from dlbench.spec.network import walk
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload, read_workload
 
-from .device import Buffer, Device
+from ..shared.lent import Lent
+from .device import Buffer, Device, Pointer
 from .layers import emit_gradient, inner_shape
 from .network import Chain, Context
 from .parameters import LEARNING_RATE_BYTES, PROGRESS, Parameters, Update, betas_of
@@ -33,24 +34,19 @@ _LOSS_THREADS = 512
 _ALIGNMENT_BYTES = 256
 
 
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """A resident batch, as the programs read it: inputs N×H×W×C, then labels (int32) or values in the order of
-    the outputs."""
+class Place:
+    """Memory of a batch: inputs N×H×W×C, then labels (int32) or values in the order of the outputs; and the graphs that
+    read it there, of a training step (True) and of an inference (False)."""
 
-    buffer: Buffer
-
-
-class Logits:
-    """The output of an inference. Its memory goes back to `spare` when nobody holds it any more, since asking for
-    new memory would take longer than some networks do."""
-
-    def __init__(self, buffer: Buffer, spare: list[Buffer]) -> None:
+    def __init__(self, buffer: Buffer, parts: tuple[Buffer, Buffer]) -> None:
         self.buffer = buffer
-        self._spare = spare
+        self.inputs, self.targets = parts
+        self.graphs: dict[bool, Callable[[], None]] = {}
 
-    def __del__(self) -> None:
-        self._spare.append(self.buffer)
+
+Batch = Lent[Place]
+Logits = Lent[Buffer]
+"""The output of an inference."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,26 +76,23 @@ class Session(SessionBase):
         self._losses = device.zeros(_LOSS_SLOTS)
         self._steps = 0
         self._rounds: bool | None = None
-        self._spare: list[Buffer] = []
-        self._output_memory: Buffer | None = None
+        self._places: list[Place] = []
+        self._outputs: list[Buffer] = []
+        self._output_memory: Buffer | Pointer | None = None
         self.device_clock = device
         self._written_rate: float | None = None
         self._input = Value(plan.batch, inner_shape(workload.input_shape))
         self._labels = isinstance(workload.loss, CrossEntropy)
         shape = (1, 1, 1) if self._labels else inner_shape(workload.output_shape)
         self._targets = Value(plan.batch, shape, np.int32 if self._labels else np.float32)
-        # One behind the other, so that a batch is one copy.
-        self._targets_at = _aligned(4 * self._input.size)
-        self._batch = device.zeros(self._targets_at + 4 * self._targets.size, np.uint8)
-        self._input.buffer = self._batch[: 4 * self._input.size].view(np.float32)
-        self._targets.buffer = self._batch[self._targets_at :].view(self._targets.dtype)
+        self._input_at, self._targets_at = Pointer(), Pointer()
+        self._input.buffer, self._targets.buffer = self._input_at, self._targets_at
         training, _ = self._build(training=True)
         self._parameters.allocate()
         self._update = Update(device, self._parameters, workload.optimizer)
         self._update.emit(training)
         inference, self._output = self._build(training=False)
         self.programs = {True: training, False: inference}
-        self._runs: dict[bool, Callable[[], None]] = {}
         start = np.zeros(1, PROGRESS)
         start["seed"] = plan.seed % 2**32
         device.write(self._progress, start.view(np.uint8))
@@ -149,16 +142,14 @@ class Session(SessionBase):
             return gradient
         return emit_gradient(program, output, gradient)
 
-    def _run(self, training: bool, batch: Batch) -> None:
-        self._device.copy(self._batch, batch.buffer)
-        run = self._runs.get(training)
+    def _run(self, training: bool, place: Place) -> None:
+        self._input_at.buffer, self._targets_at.buffer = place.inputs, place.targets
+        program, run = self.programs[training], place.graphs.get(training)
         if run is None:
-            program = self.programs[training]
             program.prepare([self._input, self._targets, self._output])
             run = program.run
             if self._mode == "graph":
-                run = self._device.capture(program.run)
-            self._runs[training] = run
+                run = place.graphs[training] = self._device.capture(run)
         run()
 
     @property
@@ -194,11 +185,25 @@ class Session(SessionBase):
         else:
             shape = (len(wanted), *self._workload.output_shape)
             wanted = self._from_canonical(wanted.reshape(shape).astype(np.float32))
-        host = np.zeros(self._batch.size, np.uint8)
-        for start, part in ((0, last), (self._targets_at, wanted)):
-            flat = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
-            host[start : start + flat.size] = flat
-        return Batch(self._device.from_host(host))
+        # One behind the other, so that a batch is one copy.
+        size = _aligned(4 * self._input.size) + 4 * self._targets.size
+        host = np.zeros(size, np.uint8)
+        for part, values in zip(self._parts(host), (last, wanted), strict=True):
+            part[...] = values.reshape(-1)
+        if not self._places:
+            buffer = self._device.buffer(size, np.uint8)
+            self._places.append(Place(buffer, self._parts(buffer)))
+        batch = Lent(self._places.pop(), self._places)
+        self._device.write(batch.thing.buffer, host)
+        return batch
+
+    def _parts(self, buffer: Buffer) -> tuple[Buffer, Buffer]:
+        """The inputs and the targets in the memory of a batch."""
+        inputs, targets = self._input, self._targets
+        return (
+            buffer[: 4 * inputs.size].view(inputs.dtype),
+            buffer[-4 * targets.size :].view(targets.dtype),
+        )
 
     def _label_order(self) -> npt.NDArray[np.int64]:
         """Where in the network's output each label's logit is."""
@@ -214,13 +219,16 @@ class Session(SessionBase):
 
     def infer(self, batch: Batch) -> Logits:
         """The network's output, in memory of its own."""
-        self._run(False, batch)
+        self._run(False, batch.thing)
+        if self._output_memory is None:
+            self._output_memory = self._output.memory
         memory = self._output_memory
-        if memory is None:
-            memory = self._output_memory = self._output.memory
-        kept = self._spare.pop() if self._spare else self._device.buffer(memory.size)
+        if isinstance(memory, Pointer):
+            # A network that changes nothing.
+            memory = memory.buffer
+        kept = self._outputs.pop() if self._outputs else self._device.buffer(memory.size)
         self._device.copy(kept, memory)
-        return Logits(kept, self._spare)
+        return Lent(kept, self._outputs)
 
     def train_step(self, batch: Batch) -> Loss:
         """One optimizer step. The learning rate lies on the device, where a graph finds it too."""
@@ -228,7 +236,7 @@ class Session(SessionBase):
             rate = np.full(1, self.learning_rate, np.float32).view(np.uint8)
             self._device.write(self._progress[LEARNING_RATE_BYTES], rate)
             self._written_rate = self.learning_rate
-        self._run(True, batch)
+        self._run(True, batch.thing)
         loss = Loss(self._steps)
         # The optimizer's launch counts the steps on the device, and there is none without parameters.
         self._steps += bool(self._parameters.trained)
@@ -242,7 +250,7 @@ class Session(SessionBase):
             slot = result.step % _LOSS_SLOTS
             return np.array(self._device.to_host(self._losses[slot : slot + 1])[0], np.float32)
         output = self._output
-        flat = self._device.to_host(result.buffer)
+        flat = self._device.to_host(result.thing)
         wide = np.zeros(output.rows * output.stride, np.float32)
         wide[: flat.size] = flat
         rows = wide.reshape(output.rows, output.stride)[:, : output.channels]

@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
-from dlbench.backends.cupy.device import CupyDevice, source_text
+from dlbench.backends.cupy.device import CupyDevice, Pointer, source_text
 
 FUNCTION, STREAM = 4711, 42
 
@@ -129,6 +129,21 @@ def test_every_argument_lies_where_the_driver_reads_it_in_its_own_type():
     kinds = (ctypes.c_uint64, ctypes.c_int32, ctypes.c_float, ctypes.c_uint32, ctypes.c_double)
     values = [read(table, number, kind) for number, kind in enumerate(kinds)]
     assert values == [2**40 + 256, -7, 0.5, 2**31, 0.999]
+
+
+def test_a_pointer_is_the_address_of_the_buffer_that_it_has_at_the_launch():
+    seen = []
+    made = device([])
+    made._cupy.cuda.driver.launchKernel = lambda *args: seen.append(
+        (read(args[-2], 0, ctypes.c_int32), read(args[-2], 1, ctypes.c_uint64))
+    )
+    pointer = Pointer()
+    kernel = types.SimpleNamespace(ptr=FUNCTION)
+    launch = made.bind(kernel, (1, 1, 1), (1, 1, 1), (np.int32(5), pointer))
+    for address in (2**40, 2**33, 2**40):
+        pointer.buffer = Array(address)
+        launch()
+    assert seen == [(5, 2**40), (5, 2**33), (5, 2**40)]
 
 
 def test_the_constants_of_a_kernel_come_before_its_sources_in_their_order():

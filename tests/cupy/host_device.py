@@ -11,6 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import ctypes
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import sanitized
+from dlbench.backends.cupy.device import Pointer
 from host_build import HostKernel, Pending, start
 
 ORDERS = ("forward", "reversed", "shuffled")
@@ -165,10 +167,12 @@ class HostDevice:
         """A launch to be done any number of times; during a capture, to be kept."""
 
         def launch() -> None:
+            given = [arg.buffer if isinstance(arg, Pointer) else arg for arg in args]
+            queued = functools.partial(self.launch, pending, grid, block, given)
             if self._captured is not None:
-                self._captured.append(launch)
+                self._captured.append(queued)
             else:
-                self.launch(pending, grid, block, args)
+                queued()
 
         return launch
 
