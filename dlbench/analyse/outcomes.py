@@ -24,6 +24,7 @@ from dlbench.analyse.disturbance import (
     watched,
 )
 from dlbench.analyse.statistics import median, process_summary
+from dlbench.record.comparability import Sampled
 from dlbench.record.facts import Check
 from dlbench.record.schema import (
     Case,
@@ -107,6 +108,12 @@ class Outcome:
     beside: tuple[Telemetry, ...] = dataclasses.field(default=(), repr=False)
     disturbed: bool | None = None
     disturbance: str = ""
+
+    @property
+    def sampled(self) -> Sampled | None:
+        """How much of it was timed; None where there are no figures."""
+        steps_ns = sum(sum(process.timings_ns) for process in self.processes)
+        return Sampled(len(self.processes), steps_ns * 1e-9) if self.processes else None
 
 
 def outcomes(record: Record) -> list[Outcome]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dlbench.analyse import cold_start as ledger
 from dlbench.analyse import device_columns, telemetry_columns
@@ -22,11 +22,16 @@ from dlbench.analyse.self_check import SelfMeasurement, self_measurement
 from dlbench.analyse.speedup import BASELINE, Bases, baseline_of
 from dlbench.analyse.statistics import median
 from dlbench.record import comparability
-from dlbench.record.case import Baseline, find_baseline
+from dlbench.record.case import Baseline, Case, find_baseline
+from dlbench.record.comparability import Sampled
+from dlbench.record.facts import Environment
 from dlbench.record.schema import End, Header, Peak, Record
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_KINDS = {"data": "data", "workload": "workloads", "seed": "seeds"}
+"""What is different where these facts are; all others are of machines."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +145,12 @@ def build(
     if cold_start is not None and cold_start.against is not None:
         ledger.check_against(cold_start.against, cases)
     runs = tuple(_run(path, record, baseline, cold_start) for path, record in records)
-    notes = (*_notes(runs), *_environment_notes(runs), *_baseline_notes(runs))
+    notes = (
+        *_notes(runs),
+        *_sampling_notes(runs),
+        *_environment_notes(runs),
+        *_baseline_notes(runs),
+    )
     return Report(runs, notes, baseline_of(baseline, cases).name, cold_start is not None)
 
 
@@ -203,59 +213,41 @@ def _peaks(record: Record) -> dict[int, float]:
     return {threads: median(found) for threads, found in rates.items() if found}
 
 
-def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
-    """What keeps rows of different records from being compared."""
-    packages = [run.header.machine.packages.keys() for run in runs]
-    shared = sorted(set.intersection(*map(set, packages))) if packages else []
-    questions: Mapping[str, Any] = {
-        # rows of different suites are never taken for comparable
-        "different data": _within_suites(runs, lambda header: header.data.fingerprint),
-        "different workloads": _within_suites(runs, lambda header: header.workload_digest),
-        "different seeds": [run.header.seed for run in runs],
-        "different machines": [
-            comparability.hardware_differences(runs[0].header.machine, run.header.machine)
-            for run in runs
-        ],
-        # which packages are looked for is not the same in all versions of dlbench
-        "different package versions": [
-            {name: run.header.machine.packages[name] for name in shared} for run in runs
-        ],
-    }
+def _notes(runs: Sequence[Run]) -> Iterator[str]:
+    """What keeps rows of different records from being compared; those of different suites never are."""
     names = ", ".join(run.name for run in runs)
-    return tuple(
-        f"{names}: {what}; their rows stand side by side and are not to be compared"
-        if what != "different package versions"
-        else f"{names}: {what}"
-        for what, answers in questions.items()
-        if any(answer != answers[0] for answer in answers)
-    )
+    first: dict[str, Header] = {}
+    pairs = [(first.setdefault(run.header.suite, run.header), run.header) for run in runs]
+    unlike = (each.field for pair in pairs for each in comparability.unlike(*pair))
+    for kind in dict.fromkeys(_KINDS.get(field, "machines") for field in unlike):
+        yield f"{names}: different {kind}; their rows stand side by side and are not to be compared"
+    # which packages are looked for is not the same in all versions of dlbench
+    if any(comparability.differing(*(each.machine.packages for each in pair)) for pair in pairs):
+        yield f"{names}: different package versions"
+
+
+def _sampling_notes(runs: Sequence[Run]) -> Iterator[str]:
+    """Cases that were sampled more in one record than in another."""
+    first: dict[Case, tuple[str, Sampled]] = {}
+    pairs: dict[tuple[str, str], list[tuple[str, Sampled, Sampled]]] = {}
+    for run in runs:
+        for outcome in run.outcomes:
+            if outcome.sampled:
+                name, sampled = first.setdefault(outcome.case, (run.name, outcome.sampled))
+                about = outcome.case.label, sampled, outcome.sampled
+                pairs.setdefault((name, run.name), []).append(about)
+    yield from filter(None, (comparability.sampling_note(each, *of) for of, each in pairs.items()))
 
 
 def _environment_notes(runs: Sequence[Run]) -> Iterator[str]:
     """Backends whose workers did not find the same installed in all records."""
-    for backend in dict.fromkeys(name for run in runs for name in run.header.environments):
-        known = [
-            (run.name, run.header.environments[backend])
-            for run in runs
-            if backend in run.header.environments
-        ]
-        (first, environment), *others = known
-        for name, other in others:
-            if differences := comparability.environments(backend, environment, other):
-                told = "; ".join(
-                    f"{each.what} is {each.recorded} in {first} and {each.now} in {name}"
-                    for each in differences
-                )
+    first: dict[str, tuple[str, Environment]] = {}
+    for run in runs:
+        for backend, found in run.header.environments.items():
+            name, known = first.setdefault(backend, (run.name, found))
+            if differences := comparability.environments(backend, known, found):
+                told = "; ".join(each.between(name, run.name) for each in differences)
                 yield f"different environments: {told}"
-
-
-def _within_suites(runs: Sequence[Run], question: Callable[[Header], str]) -> list[bool]:
-    """For each run whether its answer is that of the first run of its suite."""
-    first: dict[str, str] = {}
-    return [
-        question(run.header) == first.setdefault(run.header.suite, question(run.header))
-        for run in runs
-    ]
 
 
 def _baseline_notes(runs: Sequence[Run]) -> Iterator[str]:

@@ -12,9 +12,9 @@ import msgspec
 
 from dlbench.analyse.outcomes import Outcome
 from dlbench.analyse.statistics import case_estimate
-from dlbench.compare.from_record import facts_of, versions_of
 from dlbench.compare.sides import Measured, Side
 from dlbench.errors import UsageError
+from dlbench.record.comparability import facts_of, versions_of
 from dlbench.record.schema import Header
 from dlbench.text import one_line
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dlbench.analyse.outcomes import Outcome, outcomes
-from dlbench.compare.sides import LISTED, Measured, Side
-from dlbench.record.comparability import package_list
-from dlbench.record.schema import Header, Record
-from dlbench.text import one_line, why
+from dlbench.compare.sides import Measured, Side
+from dlbench.record.comparability import facts_of, versions_of
+from dlbench.record.schema import Record
+from dlbench.text import why
 
 
 def side_of_records(name: str, records: Sequence[Record]) -> Side:
@@ -39,38 +39,6 @@ def side_of_records(name: str, records: Sequence[Record]) -> Side:
     )
 
 
-def facts_of(header: Header) -> dict[str, str]:
-    """What must be alike in two records; memory in whole GiB, since the rest of it varies."""
-    machine, data = header.machine, header.data
-    known: Mapping[str, object] = {
-        "cpu": machine.cpu,
-        "physical cores": machine.physical_cores,
-        "logical cores": machine.logical_cores,
-        "usable cores": machine.usable_cores,
-        "memory": None
-        if machine.memory_bytes is None
-        else f"{machine.memory_bytes / 2**30:.0f} GiB",
-        "gpus": ", ".join(machine.gpus) or "none",
-        "data": f"{data.name} {data.fingerprint[:12]}",
-        "workload": f"{header.suite} {header.workload_digest[:12]}",
-        "seed": header.seed,
-    }
-    return {field: one_line(str(value)) for field, value in known.items() if value is not None}
-
-
-def versions_of(header: Header) -> dict[str, str]:
-    """Versions of packages, Python and the kernel; of a backend with an interpreter of its own, under its name."""
-    machine = header.machine
-    versions = {"system": machine.system, "python": machine.python} | machine.packages
-    for backend, found in header.environments.items():
-        there = {"python": found.python, LISTED: package_list(found)} | found.packages
-        # what contradicts nothing is the runner's own, where each backend names other packages
-        alike = all(versions.get(name, version) == version for name, version in there.items())
-        which = "" if alike else f" of {backend}"
-        versions |= {f"{name}{which}": version for name, version in there.items()}
-    return versions
-
-
 def _all_versions(records: Sequence[Record]) -> dict[str, str]:
     """Of a package that is another version in another record, each."""
     found: dict[str, list[str]] = {}
@@ -93,6 +61,7 @@ def _measured(outcome: Outcome, facts: Mapping[str, str], within: str) -> Measur
         label=within + case.label,
         processes_s=times,
         conditions=case.conditions,
+        sampled=outcome.sampled,
         facts=facts,
         problem=problem,
         disturbance=outcome.disturbance if outcome.disturbed else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,14 +14,19 @@ import numpy as np
 from dlbench.analyse.statistics import CONFIDENCE, Estimate, unpaired_ratio
 from dlbench.compare.from_pytest_benchmark import side_of_pytest_benchmark
 from dlbench.compare.from_record import side_of_records
-from dlbench.compare.sides import LISTED, Measured, Side
-from dlbench.compare.verdicts import CaseVerdict, Difference, Status, Verdicts, ordered
+from dlbench.compare.sides import Measured, Side
+from dlbench.compare.verdicts import CaseVerdict, Status, Verdicts, ordered
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.record.collection import read_records
+from dlbench.record.comparability import (
+    LISTED,
+    MACHINE,
+    Difference,
+    differing,
+    sampling_note,
+)
 from dlbench.text import plural
 
-MACHINE = ("cpu", "physical cores", "logical cores", "usable cores", "memory")
-"""Fields of a machine: where one side has another than none, they may be two machines."""
 DRIFT = "intervals are over processes; how the machine drifted between the two files is not in them"
 """What every comparison of two files has to say of itself."""
 
@@ -75,11 +80,11 @@ def compare(base: Side, new: Side, threshold: float) -> Verdicts:
         threshold=threshold,
         cases=ordered(verdicts),
         differences=(
-            *_unlike(base.facts, new.facts),
+            *differing(base.facts, new.facts),
             *_unknown(base, new),
             *_of_cases(base, new, measured),
         ),
-        notes=tuple(_notes(base, new, len(pairs) - len(verdicts))),
+        notes=tuple(_notes(base, new, measured, len(pairs) - len(verdicts))),
     )
 
 
@@ -187,13 +192,6 @@ def _holm(p_values: Sequence[float]) -> list[bool]:
     return stands
 
 
-def _unlike(base: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
-    """Fields that both sides know and that differ."""
-    for field, was in base.items():
-        if new.get(field, was) != was:
-            yield Difference(field, was, new[field])
-
-
 def _unknown(base: Side, new: Side) -> Iterator[Difference]:
     """Fields of the machine that one of two sides that say where they were measured does not know."""
     for field in MACHINE:
@@ -213,12 +211,21 @@ def _of_cases(
             {field: value for field, value in side.facts_of(case).items() if field not in of_files}
             for side, case in ((base, old), (new, now))
         )
-        for each in (*_unlike(was, is_now), *_unlike(old.conditions, now.conditions)):
+        for each in (*differing(was, is_now), *differing(old.conditions, now.conditions)):
             yield dataclasses.replace(each, case=now.label)
 
 
-def _notes(base: Side, new: Side, in_neither: int) -> Iterator[str]:
+def _notes(
+    base: Side, new: Side, measured: Sequence[tuple[Measured, Measured]], in_neither: int
+) -> Iterator[str]:
     yield DRIFT
+    sampled = [
+        (now.label, old.sampled, now.sampled)
+        for old, now in measured
+        if old.sampled and now.sampled
+    ]
+    if unlike := sampling_note(sampled, "the base", "the new one"):
+        yield unlike
     if in_neither:
         yield f"{plural(in_neither, 'case')} measured on neither side"
     for side in (base, new):

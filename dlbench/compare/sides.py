@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-LISTED = "all packages"
-"""How the `versions` begin that stand for whole lists of packages."""
+from dlbench.record.comparability import Sampled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +18,7 @@ class Measured:
     label : what it is called.
     processes_s : the median step time of each process (s); empty when it was not measured.
     conditions : settings that must be alike, by name (``threads``, ``precision``).
+    sampled : how much of it was timed; None where the file does not say.
     facts : those of `Side.facts` in which the file's cases differ, as in a file of several records.
     problem : why it was not measured, empty when it was.
     disturbance : what else ran on the machine meanwhile; empty when nothing did, or it was not watched.
@@ -28,6 +28,7 @@ class Measured:
     label: str
     processes_s: tuple[float, ...] = ()
     conditions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sampled: Sampled | None = None
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     problem: str = ""
     disturbance: str = ""

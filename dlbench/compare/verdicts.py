@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from dlbench.record.comparability import Difference
 from dlbench.text import plural
 
 Status = Literal["slower", "failed", "missing", "inconclusive", "same", "faster", "new"]
@@ -55,16 +56,6 @@ class CaseVerdict:
     over: str = ""
     reason: str = ""
     accepted: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """A field in which the two sides are unlike; `case` is empty when it concerns all."""
-
-    field: str
-    base: str
-    new: str
-    case: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 from dlbench.analyse.outcomes import Outcome, outcomes
 from dlbench.analyse.statistics import case_estimate
-from dlbench.compare.from_record import facts_of, versions_of
 from dlbench.errors import DlbenchError
 from dlbench.record.case import Case, values
 from dlbench.record.collection import read_records
+from dlbench.record.comparability import facts_of, versions_of
 from dlbench.record.schema import Process, Record, Verification
 from dlbench.text import one_line, why
 

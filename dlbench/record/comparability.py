@@ -1,4 +1,5 @@
-"""In what two runs differ, so that figures of unlike runs are neither pooled nor compared unsaid.
+"""In what two records differ, so that figures of unlike runs are neither pooled nor compared unsaid: the one place
+that knows which values make two machines, data sets, environments or samplings alike.
 
 A difference names both values, because that is what lets a person undo it.
 """
@@ -6,26 +7,69 @@ A difference names both values, because that is what lets a person undo it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dlbench.record.facts import Environment
-from dlbench.record.schema import Data, Machine
-from dlbench.text import plural
+from dlbench.record.schema import Data, Header, Machine
+from dlbench.text import one_line, plural, seconds
 
+MACHINE = ("cpu", "physical cores", "logical cores", "usable cores", "memory")
+"""Facts of a machine: where one side knows another than none, they may be two machines."""
+LISTED = "all packages"
+"""How the versions begin that stand for whole lists of packages."""
+SAMPLED_FACTOR = 2
+"""How many times as long one side may be sampled without a word about it."""
 _UNKNOWN = "unknown"
+_CALLED = {"cpu": "the CPU", "memory": "memory", "gpus": "the GPU"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """One thing that is not the same: what it is, and its value in a record and now."""
+    """A field in which two sides are unlike, a record and now, or the base and the new one of a comparison; `case` is
+    empty when it concerns all."""
 
-    what: str
-    recorded: str
-    now: str
+    field: str
+    base: str
+    new: str
+    case: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what} is {self.recorded} in the record and {self.now} now"
+        return self.between("the record", "now")
+
+    def between(self, base: str, new: str) -> str:
+        """The difference in words, with the names of the two sides."""
+        where = new if new == "now" else f"in {new}"
+        return f"{self.field} is {self.base} in {base} and {self.new} {where}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """How much of a case was timed: processes, and seconds in all of them."""
+
+    processes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{seconds(self.seconds)} in {plural(self.processes, 'process')}"
+
+    def alike(self, other: Sampled) -> bool:
+        """Whether two samplings are alike enough to say nothing."""
+        low, high = sorted((self.seconds, other.seconds))
+        return self.processes == other.processes and high <= SAMPLED_FACTOR * low
+
+
+def sampling_note(pairs: Sequence[tuple[str, Sampled, Sampled]], base: str, new: str) -> str:
+    """That cases, by label, were not sampled alike on two sides, with the figures of the one that differs most; empty
+    when all were."""
+    unlike = [each for each in pairs if not each[1].alike(each[2])]
+    if not unlike:
+        return ""
+    label, was, now = max(unlike, key=_apart)
+    return (
+        f"not sampled alike in {len(unlike)} of {plural(len(pairs), 'case')}: {label} {was} in {base}, {now} in {new};"
+        " short samples end before clocks and caches settle"
+    )
 
 
 def between(what: str, recorded: Any, now: Any) -> list[Difference]:
@@ -33,28 +77,47 @@ def between(what: str, recorded: Any, now: Any) -> list[Difference]:
     return [] if recorded == now else [Difference(what, _shown(recorded), _shown(now))]
 
 
+def differing(base: Mapping[str, str], new: Mapping[str, str]) -> list[Difference]:
+    """The fields that both sides know and in which they differ."""
+    return [
+        Difference(field, was, new[field])
+        for field, was in base.items()
+        if new.get(field, was) != was
+    ]
+
+
+def unlike(base: Header, new: Header) -> list[Difference]:
+    """In which facts two records differ, so that their figures are not to be compared."""
+    return differing(_facts(base), _facts(new))
+
+
+def facts_of(header: Header) -> dict[str, str]:
+    """What must be alike in two records: machine, data, workload and seed, as far as it is known."""
+    return {field: fact for field, fact in _facts(header).items() if fact != _UNKNOWN}
+
+
+def versions_of(header: Header) -> dict[str, str]:
+    """Versions of packages, Python and the kernel; of a backend with an interpreter of its own, under its name."""
+    machine = header.machine
+    versions = {"system": machine.system, "python": machine.python} | machine.packages
+    for backend, found in header.environments.items():
+        there = {"python": found.python, LISTED: package_list(found)} | found.packages
+        # what contradicts nothing is the runner's own, where each backend names other packages
+        alike = all(versions.get(name, version) == version for name, version in there.items())
+        which = "" if alike else f" of {backend}"
+        versions |= {f"{name}{which}": version for name, version in there.items()}
+    return versions
+
+
 def machines(recorded: Machine, now: Machine) -> list[Difference]:
     """In what two machines differ, with the versions of the packages that are installed there."""
-    found = hardware_differences(recorded, now)
+    found = [
+        dataclasses.replace(each, field=_CALLED.get(each.field, f"the number of {each.field}"))
+        for each in differing(_hardware(recorded), _hardware(now))
+    ]
     found += between("the system", recorded.system, now.system)
     found += between("Python", recorded.python, now.python)
     return [*found, *_packages(recorded, now)]
-
-
-def hardware_differences(recorded: Machine, now: Machine) -> list[Difference]:
-    """In what two machines themselves differ; figures of the two are not to be compared then.
-
-    Memory is compared in whole GiB: the kernel keeps a part that is not the same after each start.
-    """
-    pairs: Mapping[str, tuple[Any, Any]] = {
-        "the CPU": (recorded.cpu, now.cpu),
-        "the number of physical cores": (recorded.physical_cores, now.physical_cores),
-        "the number of logical cores": (recorded.logical_cores, now.logical_cores),
-        "the number of usable cores": (recorded.usable_cores, now.usable_cores),
-        "memory": (_gib(recorded.memory_bytes), _gib(now.memory_bytes)),
-        "the GPU": (", ".join(recorded.gpus) or "none", ", ".join(now.gpus) or "none"),
-    }
-    return [each for what, pair in pairs.items() for each in between(what, *pair)]
 
 
 def environments(backend: str, recorded: Environment, now: Environment) -> list[Difference]:
@@ -88,6 +151,34 @@ def sentence(differences: Iterable[Difference]) -> str:
     return "; ".join(map(str, differences))
 
 
+def _apart(pair: tuple[str, Sampled, Sampled]) -> float:
+    low, high = sorted((pair[1].seconds, pair[2].seconds))
+    return high / max(low, 1e-9)
+
+
+def _facts(header: Header) -> dict[str, str]:
+    return _hardware(header.machine) | {
+        "data": one_line(f"{header.data.name} {header.data.fingerprint[:12]}"),
+        "workload": one_line(f"{header.suite} {header.workload_digest[:12]}"),
+        "seed": str(header.seed),
+    }
+
+
+def _hardware(machine: Machine) -> dict[str, str]:
+    """A machine by what its figures depend on; memory in whole GiB, since the kernel keeps a part that is not the same
+    after each start."""
+    memory_bytes = machine.memory_bytes
+    known = {
+        "cpu": machine.cpu,
+        "physical cores": machine.physical_cores,
+        "logical cores": machine.logical_cores,
+        "usable cores": machine.usable_cores,
+        "memory": None if memory_bytes is None else f"{memory_bytes / 2**30:.0f} GiB",
+        "gpus": ", ".join(machine.gpus) or "none",
+    }
+    return {field: one_line(_shown(value)) for field, value in known.items()}
+
+
 def _contents(data: Data) -> str:
     return f"{data.source or data.name} ({data.fingerprint[:12]})"
 
@@ -101,10 +192,6 @@ def _packages(
         versions = (where.packages.get(name, "not installed") for where in (recorded, now))
         found += between(f"the package {name}{of}", *versions)
     return found
-
-
-def _gib(size_bytes: int | None) -> str:
-    return _UNKNOWN if size_bytes is None else f"{size_bytes / 2**30:.0f} GiB"
 
 
 def _shown(value: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dlbench.compare.verdicts import CaseVerdict, Difference, Verdicts
+from dlbench.compare.verdicts import CaseVerdict, Verdicts
+from dlbench.record.comparability import Difference
 from dlbench.text import one_line, seconds
 
 from ..model import Line, Section, table

@@ -277,6 +277,13 @@ def test_a_baseline_that_was_asked_for_must_be_there(make: Any) -> None:
     assert build([("a", measured(make, (make.case("torch"), [0.1, 0.1])))]).notes == ()
 
 
+def test_records_that_were_not_sampled_alike_are_noted_with_their_names(make: Any) -> None:
+    few, more = (measured(make, (make.case(), [0.01] * count)) for count in (3, 6))
+    assert build([("a", few), ("b", few)]).notes == ()
+    (note,) = build([("x/a", few), ("b", more)]).notes
+    assert "numpy:cpu/train/64 630 ms in 3 processes in a, 1.26 s in 6 processes in b" in note
+
+
 def test_a_baseline_without_figures_is_noted(make: Any) -> None:
     base, ours = make.case("numpy"), make.case("torch")
     lines = [make.verification(base, "failed", "why"), make.verification(ours)]

@@ -11,12 +11,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from dlbench.compare.from_record import facts_of
 from dlbench.history import change_points
 from dlbench.history.rows import Entry, Key, Row
 from dlbench.history.series import search
 from dlbench.history.store import Store
 from dlbench.record import schema as r
+from dlbench.record.comparability import facts_of
 
 BACKENDS = {"numpy": "", "torch": "eager", "tensorflow": "graph", "acme": ""}
 ROUNDS = 3

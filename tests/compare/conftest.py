@@ -20,8 +20,8 @@ MACHINE = r.Machine(
 )
 
 
-def make_record(times_s, machine=None, case=None, **header):
-    """A record of one suite with these process medians (s) by backend; None is a skipped one."""
+def make_record(times_s, machine=None, case=None, steps=5, **header):
+    """A record of one suite with these process medians (s) by backend, each of so many steps; None is a skipped one."""
     cases, lines = [], []
     for backend, medians_s in times_s.items():
         fields = {
@@ -41,7 +41,7 @@ def make_record(times_s, machine=None, case=None, **header):
             continue
         lines.append(r.Verification(one, "ok", "", (), None, 0, "1.0", {}, {}))
         for number, median_s in enumerate(medians_s):
-            timings = (round(1e9 * median_s),) * 5
+            timings = (round(1e9 * median_s),) * steps
             lines.append(r.Process(one, number, "ok", "", timings, version="1.0"))
     fields = {
         "schema": r.SCHEMA,

@@ -160,6 +160,25 @@ def test_versions_and_a_little_less_memory_do_not_make_records_unlike(write, cha
     assert len(verdicts.notes) == 1 + ("memory_bytes" not in change["machine"])
 
 
+@pytest.mark.parametrize(
+    ("steps", "count", "told"),
+    [
+        (99, 3, ""),
+        (101, 3, "1.50 s in 3 processes in the base, 3.03 s in 3 processes in the new one"),
+        (20, 3, "1.50 s in 3 processes in the base, 600 ms in 3 processes in the new one"),
+        (25, 6, "1.50 s in 3 processes in the base, 1.50 s in 6 processes in the new one"),
+    ],
+)
+def test_records_that_were_not_sampled_alike_are_named_with_the_figures(write, steps, count, told):
+    base = read_side(write("base.jsonl", {"numpy": [0.01] * 3, "torch": [0.01] * 3}, steps=50))
+    cases = {"numpy": [0.01] * count, "torch": None}
+    notes = compare(base, read_side(write("new.jsonl", cases, steps=steps)), 0.05).notes
+    found = [note for note in notes if "sampled" in note]
+    if told:
+        assert f"not sampled alike in 1 of 1 case: numpy:cpu/train/32 {told}; " in found[0]
+    assert bool(told) == len(found)
+
+
 def test_a_case_that_failed_in_the_new_record_is_missing_with_the_reason(write):
     times = {"numpy": processes(0.01)}
     sides = (

@@ -11,11 +11,12 @@ import pytest
 from dlbench.reports.verdict import format as say
 from junitparser import JUnitXml
 
-from dlbench.compare.verdicts import CaseVerdict, Difference, Verdicts
+from dlbench.compare.verdicts import CaseVerdict, Verdicts
 from dlbench.gate.decision import judge
 from dlbench.gate.design import Design
 from dlbench.gate.verdicts import case_verdict
 from dlbench.plugins import load_reporter
+from dlbench.record.comparability import Difference
 
 SLOWER = CaseVerdict(
     "torch:cpu/infer/32", "slower", 0.0100, 0.0106, 1.06, 1.048, 1.072, "16 pairs", "confirmed"

@@ -143,7 +143,7 @@ def test_a_package_more_in_an_environment_is_named_as_a_difference(two_acmes):
     (difference,) = environments("acme", known, changed)
     assert f"is 2 packages ({known.packages_digest[:8]}) in the record" in str(difference)
     older = dataclasses.replace(changed, packages={"numpy": "1.23.5"}, python="3.11.0")
-    told = [each.what for each in environments("acme", known, older)]
+    told = [each.field for each in environments("acme", known, older)]
     assert ["the Python of acme", "the package numpy of acme"] == told
 
 
