@@ -85,6 +85,12 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.0995 else f"{100 * value:.1f} %"
 
 
+def signed(share: float) -> str:
+    """A share that was added or taken away, in percent without the sign of it: ``+6.1``, ``−2.3``, ``+0.0``."""
+    text = f"{100 * share:+.1f}"
+    return "+0.0" if text == "-0.0" else text.replace("-", "−")
+
+
 def size(value_bytes: float) -> str:
     """A number of bytes with three digits."""
     for unit, one in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):

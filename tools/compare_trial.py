@@ -2,7 +2,7 @@
 
     python tools/compare_trial.py tests/gate/data/two_cores.csv.gz
 
-From a recording of processes that all ran the same code (`tools/record_noise.py`), two sets of a few
+From a recording of processes that all ran the same code (`tools/recording.py`), two sets of a few
 processes each are taken as two records would hold them, one case of eight measured in turn, and
 judged as `dlbench compare` does. Every "slower" and "faster" is false.
 """

@@ -217,15 +217,8 @@ def one(kind: str, copy_bytes: int) -> dict[str, Any]:
         (repository / "planted.py").write_text(ADAPTER)
         amount = repository / "amount.py"
         amount.write_text('KIND, VALUE = "none", 0\n')
-        git = [
-            "git",
-            "-C",
-            folder,
-            "-c",
-            "user.name=campaign",
-            "-c",
-            "user.email=campaign@localhost",
-        ]
+        who = "-c user.name=campaign -c user.email=campaign@localhost"
+        git = ["git", "-C", folder, *who.split()]
         for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "base"]):
             subprocess.run([*git, *words], check=True)
         if value:

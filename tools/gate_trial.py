@@ -1,9 +1,9 @@
 """Prints how often the gate is right on a recording: false alarms, passes, slowdowns found.
 
     python tools/gate_trial.py tests/gate/data/two_cores.csv.gz --part second
-    python tools/gate_trial.py noise.csv.gz --cases 8
+    python tools/gate_trial.py noise.jsonl --cases 8
 
-`tools/record_noise.py` makes a recording. The design is the one that `dlbench gate` uses
+`dlbench gate --calibrate --output noise.jsonl` makes a recording. The design is the one that `dlbench gate` uses
 (`dlbench/gate/design.py`).
 """
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from dlbench.errors import DlbenchError
 from dlbench.gate.design import Design
-from dlbench.gate.trial import Share, Tally, consecutive, tally, trial
+from dlbench.gate.trial import Tally, consecutive, tally, trial
 from recording import read_stream
 
 SLOWDOWNS = (0.0, 0.02, 0.03, 0.05, 0.08)
@@ -93,18 +93,10 @@ def line(found: Tally, exact: bool) -> str:
     cells = [
         f"+{100 * found.slowdown:g} %" if found.slowdown else "same code",
         f"{found.wrongly_failed.of:,}",
-        *(percent(share, exact) for share in shares),
+        *(share.told if exact else share.percent for share in shares),
         f"{found.mean_pairs:.1f} (at most {found.most_pairs})",
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def percent(share: Share, exact: bool) -> str:
-    """``98.2 % [96.0, 99.4]``."""
-    if not share.of:
-        return "–"
-    low, high = (100 * bound for bound in share.interval)
-    return f"{100 * share.value:.1f} %" + (f" [{low:.1f}, {high:.1f}]" if exact else "")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Reads what `tools/record_noise.py` writes: the step times of processes that all ran the same code."""
+"""Reads the step times of processes that all ran the same code: a record of `dlbench gate --calibrate`, or a CSV file
+as they were recorded before there was one."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.errors import DlbenchError
+from dlbench.gate import schema
 from dlbench.gate.pairs import summary
 
 
@@ -18,13 +20,16 @@ def read_timings(path: Path) -> list[npt.NDArray[np.float64]]:
 
     Parameters
     ----------
-    path : a CSV file, gzipped where it is called ``.gz``: a header line, then one row a process, its
-        number and its step times in any one unit.
+    path : a calibration's record, or a CSV file, gzipped where it is called ``.gz``: a header line, then one row a
+        process, its number and its step times in any one unit.
 
     Raises
     ------
     DlbenchError : the file is not of this form.
     """
+    if schema.is_one(path):
+        halves = (line for line in schema.read(path).lines if isinstance(line, schema.Half))
+        return [np.array(half.process.timings_ns, np.float64) for half in halves]
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt") as file:

@@ -17,13 +17,8 @@ from dlbench.record.case import Case
 ALWAYS = 100
 """The priority of a column that is never hidden."""
 
-MAIN, COPIES, TELEMETRY, TRAINING, COLD_START = (
-    "main",
-    "copies",
-    "telemetry",
-    "training",
-    "cold start",
-)
+MAIN, COPIES, TELEMETRY = "main", "copies", "telemetry"
+TRAINING, COLD_START = "training", "cold start"
 """Sections of a report that have columns."""
 
 

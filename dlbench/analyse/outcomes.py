@@ -14,15 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlbench.analyse.disturbance import (
-    Key,
-    Watched,
-    by_round,
-    judge,
-    key,
-    proven_late,
-    watched,
-)
+from dlbench.analyse.disturbance import Key, Watched, by_round, judge, key, proven_late, watched
 from dlbench.analyse.statistics import median, process_summary
 from dlbench.record.comparability import Sampled
 from dlbench.record.facts import Check
@@ -39,6 +31,7 @@ from dlbench.record.schema import (
     Training,
     Verification,
 )
+from dlbench.text import why
 
 WORST_FIRST: tuple[Status, ...] = (
     "unverified",
@@ -108,6 +101,13 @@ class Outcome:
     beside: tuple[Telemetry, ...] = dataclasses.field(default=(), repr=False)
     disturbed: bool | None = None
     disturbance: str = ""
+
+    @property
+    def problem(self) -> str:
+        """Why it has no figures, and what would help; empty when it has some."""
+        if self.medians_s:
+            return ""
+        return "verified only, not timed" if self.status == "ok" else why(self.reason, self.remedy)
 
     @property
     def sampled(self) -> Sampled | None:

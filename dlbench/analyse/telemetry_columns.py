@@ -54,18 +54,19 @@ def _column(
     name: str,
     title: str,
     priority: int,
-    form: Callable[[Any], str],
+    form: Callable[[Any], str] = str,
     called: str = "",
     dtype: str = "float64",
+    show: Callable[[Row], str] | None = None,
 ) -> Column:
-    """A column of one figure; `called` is its name in `too_short`."""
+    """A column of one figure, unless `show` says more; `called` is its name in `too_short`."""
 
-    def show(row: Row) -> str:
+    def figure(row: Row) -> str:
         if row[name] is None:
             return TOO_SHORT if called and _is_short(row, called) else ""
         return form(row[name])
 
-    return Column(name, dtype, None, (TELEMETRY,), title, show=show, priority=priority)
+    return Column(name, dtype, None, (TELEMETRY,), title, show=show or figure, priority=priority)
 
 
 def _watts(value: float) -> str:
@@ -80,17 +81,11 @@ def _cores(value: float) -> str:
     return f"{value:.2f}"
 
 
-def _shown(
-    name: str, title: str, priority: int, show: Callable[[Row], str], dtype: str = "float64"
-) -> Column:
-    return Column(name, dtype, None, (TELEMETRY,), title, show=show, priority=priority)
-
-
 COLUMNS: tuple[Column, ...] = (
     _column("device_name", "GPU", 12, one_line, dtype="object"),
     Column("device_uuid"),
     # the share of time with a kernel running, from so many valid samples of a source (``gpm`` or ``driver``)
-    _shown("utilization", "GPU busy", 60, _busy),
+    _column("utilization", "GPU busy", 60, show=_busy),
     Column("utilization_samples"),
     Column("utilization_source"),
     _column("sm_activity", "SMs busy", 19, percent),
@@ -104,7 +99,7 @@ COLUMNS: tuple[Column, ...] = (
     _column("power_average_w", "power, 1 s average", 6, _watts, "average power"),
     _column("power_usage_w", "power usage", 7, _watts, "power usage"),
     # energy per thousand samples by the counter, whose steps are energy_resolution_s apart
-    _shown("joules_per_1000", "J per 1,000 samples", 60, _joules),
+    _column("joules_per_1000", "J per 1,000 samples", 60, show=_joules),
     Column("joules_per_1000_by_power", "float64"),
     Column("energy_resolution_s", "float64"),
     # the share of the windows that the timed steps take up, the rest being pauses
@@ -113,7 +108,7 @@ COLUMNS: tuple[Column, ...] = (
     _column("memory_clock_mhz", "memory clock", 1, _megahertz, "memory clock"),
     _column("temperature_c", "max. temperature", 9, lambda value: f"{value:.0f} °C"),
     # the share of samples in which something held the clocks down
-    _shown("throttled", "throttled", 20, _throttle),
+    _column("throttled", "throttled", 20, show=_throttle),
     Column("throttle_reasons"),
     _column("other_gpu_processes", "other GPU processes", 8, str, dtype="object"),
     _column("worker_cores", "CPU cores used", 16, _cores, "CPU use"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dlbench.record.file import Writer
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_HOW_TOLD = {"report", "accept", "inconclusive", "form", "quiet"}
+_HOW_TOLD = {"report", "waive", "inconclusive", "form", "quiet"}
 
 
 @click.command("gate")
@@ -57,21 +57,7 @@ _HOW_TOLD = {"report", "accept", "inconclusive", "form", "quiet"}
     show_default=True,
     help="CPU threads; one is the least noisy.",
 )
-@click.option(
-    "--data", type=click.Choice(options.DATA), help="Data set in place of the suite's own."
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with the data set's files.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0, max=2**63 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of weights and batches.",
-)
+@options.source
 @click.option(
     "--threshold",
     callback=options.percent,
@@ -86,7 +72,7 @@ _HOW_TOLD = {"report", "accept", "inconclusive", "form", "quiet"}
     "budget_s",
     metavar="SECONDS",
     type=float,
-    callback=lambda c, p, value: value if value is None else options.positive(c, p, value),
+    callback=options.positive,
     help="Time for all of it, building too; what is undecided at its end is inconclusive.  [default: 60 a case;"
     " 600 with --calibrate]",
 )
@@ -98,7 +84,9 @@ _HOW_TOLD = {"report", "accept", "inconclusive", "form", "quiet"}
     help="Whether a case that cannot be told ends in exit code 3 or 0.",
 )
 @click.option(
-    "--accept",
+    "--waive",
+    cls=options.Renamed,
+    former=("--accept",),
     multiple=True,
     metavar="slower:CASE=REASON",
     help="Let a known slowdown pass, or a case that is no longer there (missing:CASE=REASON); repeatable.",
@@ -129,21 +117,21 @@ def gate_command(
     Exits with 0 passed, 1 slower, 2 usage, 3 it cannot be told, 4 a case failed or nothing was measured.
     """
     from dlbench.cli.gate_progress import progress
-    from dlbench.gate.request import chosen, earlier, gate
+    from dlbench.gate.request import Options, earlier, gate
     from dlbench.gate.schema import Beside
     from dlbench.gate.verdicts import verdicts
-    from dlbench.gate.waivers import accepted_by, read_accepted
+    from dlbench.gate.waivers import read_waived, waived_by
 
-    accepted: dict[str, str] = {}
+    waived: dict[str, str] = {}
     if report is not None:
         _refuse_what_was_fixed(click.get_current_context())
         found = earlier(report)
         if found.header.calibration:
             return _tell_calibration(found)
         beside = (line.case for line in found.lines if isinstance(line, Beside))
-        accepted = accepted_by(read_accepted(words["accept"]), found.header.cases, beside)
+        waived = waived_by(read_waived(words["waive"]), found.header.cases, beside)
     else:
-        wanted = chosen(words, paths.cache_dir())
+        wanted = Options(cache_dir=paths.cache_dir(), folder=Path.cwd(), **words)
         observe = functools.partial(progress, sys.stderr, quiet=quiet)
         refuse_existing(output)
         create = functools.partial(new_record, output, "gate")
@@ -153,7 +141,7 @@ def gate_command(
         found = earlier(path)
         if _interrupted(found, path):
             return INTERRUPTED
-    judged = verdicts(found, accepted, inconclusive_passes=inconclusive == "pass")
+    judged = verdicts(found, waived, inconclusive_passes=inconclusive == "pass")
     show_verdicts(judged, form)
     return judged.exit_code
 
@@ -176,7 +164,7 @@ def _refuse_what_was_fixed(context: click.Context) -> None:
 def _calibrate(wanted: Options, create: Callable[[], Writer], form: str, observe: Observe) -> int:
     from dlbench.gate.request import earlier, record_noise
 
-    if wanted.base or wanted.base_python or wanted.new_python or wanted.accept or wanted.setup:
+    if wanted.base or wanted.base_python or wanted.new_python or wanted.waive or wanted.setup:
         raise UsageError("--calibrate times the code that is installed; it compares nothing")
     if form != "table":
         raise UsageError(f"--calibrate prints a table; it has no --format {form}")

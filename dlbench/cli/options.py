@@ -85,9 +85,11 @@ class Renamed(click.Option):
         self.opts = names
 
 
-def positive(context: click.Context, parameter: click.Parameter, value: float) -> float:
+def positive(
+    context: click.Context, parameter: click.Parameter, value: float | None
+) -> float | None:
     """Refuses a number that is not finite and above 0; for options of type float."""
-    if not (math.isfinite(value) and value > 0):
+    if value is not None and not (math.isfinite(value) and value > 0):
         raise click.BadParameter(f"{value} is not a number greater than 0", context, parameter)
     return value
 
@@ -222,6 +224,21 @@ def _type(axis: Axis) -> Any:
     return click.Choice(axis.words) if axis.words else click.STRING
 
 
+source = _together(
+    click.option("--data", type=click.Choice(DATA), help="Data set in place of the suite's own."),
+    click.option(
+        "--data-dir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Folder with the data set's files.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0, max=2**63 - 1),
+        default=0,
+        show_default=True,
+        help="Seed of weights and batches.",
+    ),
+)
 what = _together(
     click.option(
         "--suite",
@@ -236,19 +253,7 @@ what = _together(
         type=click.IntRange(min=1),
         help="CPU threads of every backend.  [default: all cores]",
     ),
-    click.option("--data", type=click.Choice(DATA), help="Data set in place of the suite's own."),
-    click.option(
-        "--data-dir",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Folder with the data set's files.",
-    ),
-    click.option(
-        "--seed",
-        type=click.IntRange(min=0, max=2**63 - 1),
-        default=0,
-        show_default=True,
-        help="Seed of weights and batches.",
-    ),
+    source,
 )
 pythons = _together(
     click.option(

@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -28,6 +28,7 @@ from dlbench.execute.events import Observer
 from dlbench.record.schema import Case, Line, Process, Skip, Training, Verification
 from dlbench.text import duration, one_line, plural, why
 
+Shown = TypeVar("Shown")
 _BAR_CELLS = 20
 _WORDS = {
     "prepare": "preparing data and weights",
@@ -37,17 +38,52 @@ _WORDS = {
 }
 
 
+class Lines:
+    """Writes lines, for logs and pipes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def say(self, text: str) -> None:
+        """Writes one at once."""
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+
+class Redrawn:
+    """The bottom of a terminal, drawn again when something happens."""
+
+    def __init__(self, console: Console) -> None:
+        self.display = Live(Text(), console=console, auto_refresh=False, transient=True)
+
+    def draw(self, text: str) -> None:
+        """Draws it anew."""
+        self.display.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
 @contextlib.contextmanager
-def progress(stream: TextIO, *, quiet: bool = False) -> Iterator[Observer]:
-    """An observer that shows a run on `stream`, as long as the context lasts."""
+def shown(
+    stream: TextIO,
+    quiet: bool,
+    silent: Shown,
+    plain: Callable[[TextIO], Shown],
+    live: Callable[[Console], Shown],
+) -> Iterator[Shown]:
+    """The observer that suits `stream`, as long as the context lasts; what `live` makes is `Redrawn`."""
     if quiet:
-        yield Observer()
+        yield silent
     elif stream.isatty() and os.environ.get("TERM", "") != "dumb":
-        live = LiveProgress(Console(file=stream))
-        with live.display:
-            yield live
+        observer = live(Console(file=stream))
+        assert isinstance(observer, Redrawn)
+        with observer.display:
+            yield observer
     else:
-        yield PlainProgress(stream)
+        yield plain(stream)
+
+
+def progress(stream: TextIO, *, quiet: bool = False) -> contextlib.AbstractContextManager[Observer]:
+    """An observer that shows a run on `stream`, as long as the context lasts."""
+    return shown(stream, quiet, Observer(), PlainProgress, LiveProgress)
 
 
 class _TimeLeft:
@@ -75,46 +111,42 @@ class _TimeLeft:
         return min((self._clock() - self._started_s) / self._estimate_s, 1.0)
 
 
-class PlainProgress(Observer):
+class PlainProgress(Lines, Observer):
     """A line for each thing that came to an end, for logs and pipes."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._left = _TimeLeft(clock)
         self._said = ""
 
     def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
         """Says how much there is to do."""
         self._left.start(estimate_s)
-        self._say(f"{plural(len(cases), 'case')}, about {duration(estimate_s)}")
+        self.say(f"{plural(len(cases), 'case')}, about {duration(estimate_s)}")
 
     def phase(self, case: Case | None, round: int | None, phase: str) -> None:
         """Says what the run does for all cases together; a case has a line when something ended."""
         said = _WORDS.get(phase, "")
         if case is None and said and said != self._said:
-            self._say(said)
+            self.say(said)
             self._said = said
 
     def line(self, line: Line) -> None:
         """Says what came of a case."""
         if text := told(line):
             left = self._left.words if isinstance(line, Process | Verification) else ""
-            self._say(f"{text} · {left}" if left else text)
+            self.say(f"{text} · {left}" if left else text)
 
     def message(self, text: str) -> None:
         """Passes a sentence on."""
-        self._say(one_line(text))
-
-    def _say(self, text: str) -> None:
-        self._stream.write(f"{text}\n")
-        self._stream.flush()
+        self.say(one_line(text))
 
 
-class LiveProgress(Observer):
+class LiveProgress(Redrawn, Observer):
     """One line at the bottom of a terminal; above it remains what a person should not miss."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self.display = Live(Text(), console=console, auto_refresh=False, transient=True)
+        super().__init__(console)
         self._left = _TimeLeft(clock)
 
     def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
@@ -128,8 +160,7 @@ class LiveProgress(Observer):
             what.insert(1, f"round {round}")
         if self._left.words:
             what.append(self._left.words)
-        text = Text(self._bar() + " · ".join(what), no_wrap=True, overflow="ellipsis")
-        self.display.update(text, refresh=True)
+        self.draw(self._bar() + " · ".join(what))
 
     def line(self, line: Line) -> None:
         """Leaves a line where something went wrong."""

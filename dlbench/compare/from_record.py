@@ -8,7 +8,6 @@ from dlbench.analyse.outcomes import Outcome, outcomes
 from dlbench.compare.sides import Measured, Side
 from dlbench.record.comparability import facts_of, versions_of
 from dlbench.record.schema import Record
-from dlbench.text import why
 
 
 def side_of_records(name: str, records: Sequence[Record]) -> Side:
@@ -52,17 +51,13 @@ def _all_versions(records: Sequence[Record]) -> dict[str, str]:
 
 def _measured(outcome: Outcome, facts: Mapping[str, str], within: str) -> Measured:
     case = outcome.case
-    times = tuple(outcome.medians_s.values())
-    problem = "" if times else f"{outcome.status}: {why(outcome.reason, outcome.remedy)}"
-    if not times and outcome.status == "ok":
-        problem = "verified only, not timed"
     return Measured(
         key=case.key,
         label=within + case.label,
-        processes_s=times,
+        processes_s=tuple(outcome.medians_s.values()),
         conditions=case.conditions,
         sampled=outcome.sampled,
         facts=facts,
-        problem=problem,
+        problem=f"{outcome.status}: {outcome.problem}" if outcome.problem else "",
         disturbance=outcome.disturbance if outcome.disturbed else "",
     )

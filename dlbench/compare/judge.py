@@ -18,13 +18,7 @@ from dlbench.compare.sides import Measured, Side
 from dlbench.compare.verdicts import CaseVerdict, Status, Verdicts, ordered
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.record.collection import read_records
-from dlbench.record.comparability import (
-    LISTED,
-    MACHINE,
-    Difference,
-    differing,
-    sampling_note,
-)
+from dlbench.record.comparability import LISTED, MACHINE, Difference, differing, sampling_note
 from dlbench.text import plural
 
 DRIFT = "intervals are over processes; how the machine drifted between the two files is not in them"

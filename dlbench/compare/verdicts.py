@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from dlbench.record.comparability import Difference
 from dlbench.text import plural
 
 Status = Literal["slower", "failed", "missing", "inconclusive", "same", "faster", "new"]
-STATUSES: tuple[Status, ...] = (
-    "slower",
-    "failed",
-    "missing",
-    "inconclusive",
-    "same",
-    "faster",
-    "new",
-)
+STATUSES: tuple[Status, ...] = get_args(Status)
 """In the order in which a reader wants to know of them."""
 
 PASSED, SLOWER, INCONCLUSIVE, NOTHING = 0, 1, 3, 4
@@ -87,7 +79,7 @@ class Verdicts:
         return bool(self.differences)
 
     def having(self, *statuses: Status) -> list[CaseVerdict]:
-        """The cases with one of these statuses, but for those that are accepted."""
+        """The cases with one of these statuses, but for those that are waived."""
         return [case for case in self.cases if case.status in statuses and not case.accepted]
 
     @property
@@ -127,8 +119,8 @@ class Verdicts:
             )
             return f"none is known to be slower by more than {percent}, but {undecided}"
         told = f"no case is slower by more than {percent}"
-        if accepted := sum(bool(case.accepted) for case in self.cases):
-            told += f", but for {accepted} accepted"
+        if waived := sum(bool(case.accepted) for case in self.cases):
+            told += f", but for {waived} waived"
         if let_pass := self.having("inconclusive"):
             told += f" as far as it can be told; {len(let_pass)} inconclusive"
         return told

@@ -146,7 +146,7 @@ def describe(found: Calibration) -> str:
             f"{100 * row.threshold:.3g} %",
             f"+{100 * tally.slowdown:.3g} %" if tally.slowdown else "same code",
             str(tally.slower.of),
-            *map(_exact, (tally.slower, tally.passed, tally.inconclusive)),
+            *(share.told for share in (tally.slower, tally.passed, tally.inconclusive)),
             f"{tally.mean_pairs:.1f} (at most {tally.most_pairs})",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -162,7 +162,7 @@ def describe(found: Calibration) -> str:
             f"in {duration(GATE_S)} of pairs this machine supports a threshold of {100 * found.promise:.3g} %: in"
             f" this recording at least {100 * ENOUGH:.0f} % of the gates of the same code passed, at least as many"
             f" slowdowns of {100 * SLOWDOWN_FACTOR * found.promise:.3g} % were found (both at least"
-            f" {100 * SURE:.0f} % by their intervals), and {_exact(_same(found).slower)} of the gates of the same code"
+            f" {100 * SURE:.0f} % by their intervals), and {_same(found).slower.told} of the gates of the same code"
             " were false alarms"
         )
     return "\n".join(lines)
@@ -186,10 +186,3 @@ def _often(share: Share) -> bool:
 def _same(found: Calibration) -> Tally:
     """The trials of the same code at the threshold that is promised."""
     return next(row.tally for row in found.rows if row.threshold == found.promise)
-
-
-def _exact(share: Share) -> str:
-    if not share.of:
-        return "–"
-    low, high = (100 * bound for bound in share.interval)
-    return f"{100 * share.value:.1f} % [{low:.1f}, {high:.1f}]"

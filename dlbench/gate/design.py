@@ -13,6 +13,7 @@ import itertools
 import math
 
 from dlbench.errors import UsageError
+from dlbench.text import plural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,23 @@ class Design:
     def log_threshold(self) -> float:
         """The threshold as a difference of logarithms."""
         return math.log1p(self.threshold)
+
+    def outlook(self, pairs: int, budget_s: float, pair_s: float) -> tuple[str, bool]:
+        """What a budget allows, in words, and whether that is enough to call anything slower.
+
+        Parameters
+        ----------
+        pairs : how many fit in the budget a case. pair_s : what another one takes, of every case.
+        """
+        told = f"about {plural(min(pairs, self.most_pairs), 'pair')} a case fit in --budget {budget_s:.0f}"
+        least, needed = self.looks[:2]
+        if pairs >= needed:
+            return told, True
+        wanted_s = 10 * math.ceil((budget_s + (needed - pairs) * pair_s) / 10)
+        return (
+            f"{told}; {least} are needed to pass and {needed} to be called slower: give --budget {wanted_s}",
+            False,
+        )
 
     def level_to_pass(self, pairs: int) -> float:
         """The level of the upper bound at a look."""

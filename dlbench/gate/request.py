@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from dlbench.data.datasets import data_set_of
 from dlbench.errors import DlbenchError, UsageError
@@ -19,7 +18,7 @@ from dlbench.gate.design import Design
 from dlbench.gate.pairs import Arm
 from dlbench.gate.session import ARMS, Observer, Request, run
 from dlbench.gate.versions import Sources, Version
-from dlbench.gate.waivers import read_accepted
+from dlbench.gate.waivers import read_waived
 from dlbench.host.machine import look
 from dlbench.paths import RECORDS, TIMEOUT_S
 from dlbench.plan.cases import Request as Plan
@@ -57,7 +56,7 @@ class Options:
     seed: int = 0
     threshold: float = 0.03
     budget_s: float | None = None
-    accept: tuple[str, ...] = ()
+    waive: tuple[str, ...] = ()
     limit_s: float = TIMEOUT_S
     cache_dir: Path
     folder: Path
@@ -80,7 +79,7 @@ def gate(options: Options, create: Callable[[], Writer], observe: Observe) -> Pa
     DlbenchError : a version does not build, both are one, or the record cannot be written.
     """
     started_s = time.monotonic()
-    accepted = read_accepted(options.accept)
+    waived = read_waived(options.waive)
     design = Design(threshold=options.threshold)
     with (
         observe(design) as observer,
@@ -95,7 +94,7 @@ def gate(options: Options, create: Callable[[], Writer], observe: Observe) -> Pa
             plan=plan,
             design=design,
             budget_s=options.budget_s or CASE_BUDGET_S * cases,
-            accepted=accepted,
+            waived=waived,
             sources=files,
             started_s=started_s,
         )
@@ -229,8 +228,3 @@ def _plan(options: Options, suite: Suite) -> Plan:
         data=data_set_of(options.data, suite.data.name),
         data_dir=options.data_dir,
     )
-
-
-def chosen(words: Mapping[str, Any], cache_dir: Path) -> Options:
-    """The options from the command line's words."""
-    return Options(cache_dir=cache_dir, folder=Path.cwd(), **words)

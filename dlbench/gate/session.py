@@ -31,7 +31,7 @@ from dlbench.gate.design import Design
 from dlbench.gate.isolation import Seen, absent, differing, refuse_same, remedy
 from dlbench.gate.pairs import Arm, difference, order, summary
 from dlbench.gate.versions import Sources, Version, targets
-from dlbench.gate.waivers import accepted_by
+from dlbench.gate.waivers import waived_by
 from dlbench.plan import cases as plan
 from dlbench.record.case import product
 from dlbench.record.facts import MeasureResult, VerifyResult
@@ -66,7 +66,7 @@ class Request:
     plan : the selection, with the new version's suite.
     design : when to look and how to judge.
     budget_s : time for all of it, from `started_s` on.
-    accepted : what is let pass; see `dlbench.gate.waivers`.
+    waived : what is let pass; see `dlbench.gate.waivers`.
     sources : the files of the repository; None where the versions have none.
     started_s : the monotonic clock when the gate began.
     calibration : both versions are the same code on purpose, and pairs are made until the budget ends.
@@ -77,7 +77,7 @@ class Request:
     plan: plan.Request
     design: Design
     budget_s: float
-    accepted: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    waived: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sources: Sources | None = None
     started_s: float = dataclasses.field(default_factory=time.monotonic)
     calibration: bool = False
@@ -109,7 +109,7 @@ def run(request: Request, writer: Writer, observer: Observer | None = None) -> s
     cases = {arm: _cases(request, arm) for arm in ARMS}
     request = dataclasses.replace(
         request,
-        accepted=accepted_by(request.accepted, [case for arm in ARMS for case in cases[arm]]),
+        waived=waived_by(request.waived, [case for arm in ARMS for case in cases[arm]]),
     )
     with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
         observer.doing("preparing data and weights")
@@ -254,6 +254,7 @@ class _Gate:
             left = [case for case in cases if self._goes_on(case, standing)]
             if not left:
                 return "decided"
+            began_round_s = time.monotonic()
             for case in left if number % 2 == 0 else left[::-1]:
                 began_s = time.monotonic()
                 if began_s + slowest_s[case.label] > self._deadline_s:
@@ -263,7 +264,19 @@ class _Gate:
                 spent_s = time.monotonic() - began_s
                 slowest_s[case.label] = max(slowest_s[case.label], spent_s)
                 self._observer.pair(number, judge(found, self._request.design))
+            # the first pair is checked after its timing, as few are
+            if number == 1 and not self._request.calibration:
+                self._tell_outlook(time.monotonic() - began_round_s)
             number += 1
+
+    def _tell_outlook(self, pair_s: float) -> None:
+        """Says how many pairs the budget allows, when two have run and the last took so long."""
+        request = self._request
+        pairs = 2 + int(max(self._deadline_s - time.monotonic(), 0) / pair_s)
+        told, enough = request.design.outlook(pairs, request.budget_s, pair_s)
+        self._observer.doing(told)
+        if not enough:
+            self._writer.write(schema.Note(told))
 
     def _goes_on(self, case: Case, standing: Mapping[str, Verdict]) -> bool:
         if case in self._failed:
@@ -353,7 +366,7 @@ class _Gate:
             design=request.design,
             machine=request.plan.machine,
             cases=tuple(shared),
-            accepted=dict(request.accepted),
+            accepted=dict(request.waived),
             calibration=request.calibration,
         )
 

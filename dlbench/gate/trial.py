@@ -43,6 +43,17 @@ class Share:
         found = binomtest(self.count, self.of).proportion_ci(0.95, method="exact")
         return float(found.low), float(found.high)
 
+    @property
+    def percent(self) -> str:
+        """``98.2 %``; a dash of nothing."""
+        return f"{100 * self.value:.1f} %" if self.of else "–"
+
+    @property
+    def told(self) -> str:
+        """``98.2 % [96.0, 99.4]``."""
+        low, high = (100 * bound for bound in self.interval)
+        return f"{self.percent} [{low:.1f}, {high:.1f}]" if self.of else "–"
+
 
 @dataclasses.dataclass(frozen=True)
 class Tally:

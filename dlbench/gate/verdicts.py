@@ -56,17 +56,17 @@ def pairs_of(record: Record, case: Case) -> Pairs:
 
 
 def verdicts(
-    record: Record, accepted: Mapping[str, str] | None = None, *, inconclusive_passes: bool = False
+    record: Record, waived: Mapping[str, str] | None = None, *, inconclusive_passes: bool = False
 ) -> Verdicts:
     """The verdicts of a gate.
 
     Parameters
     ----------
-    accepted : what is let pass besides what the record says.
+    waived : what is let pass besides what the record says.
     inconclusive_passes : whether a case that cannot be told is let pass.
     """
     header = record.header
-    let_pass = header.accepted | dict(accepted or {})
+    let_pass = header.accepted | dict(waived or {})
     beside = {line.case: line for line in record.lines if isinstance(line, Beside)}
     timed = {
         case.label: pairs_of(record, case) for case in header.cases if case.label not in beside
@@ -143,17 +143,17 @@ def _after_budget(verdict: CaseVerdict) -> CaseVerdict:
     return dataclasses.replace(verdict, reason=reason)
 
 
-def _notes(record: Record, found: list[CaseVerdict], accepted: Mapping[str, str]) -> Iterator[str]:
+def _notes(record: Record, found: list[CaseVerdict], waived: Mapping[str, str]) -> Iterator[str]:
     if any(each.ratio is not None for each in found):
         yield TIMES
     yield from dict.fromkeys(line.text for line in record.lines if isinstance(line, Note))
     yield from _versions(record)
     yield from _disturbance(record)
-    for what in accepted:
+    for what in waived:
         status, _, case = what.partition(":")
         for each in found:
             if each.case == case and each.status != status:
-                yield f"accepted as {status}, but it is not: {case}"
+                yield f"waived as {status}, but it is not: {case}"
     if record.end is None:
         yield "the record was cut off"
     elif record.end.status == "interrupted":

@@ -1,4 +1,4 @@
-"""Regressions that are known and let pass: ``--accept 'slower:CASE=reason'``."""
+"""Regressions that are known and let pass: ``--waive 'slower:CASE=reason'``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dlbench.errors import UsageError
 from dlbench.record.case import Case, find_case
 
-ACCEPTABLE = ("slower", "missing")
+WAIVABLE = ("slower", "missing")
 
 
-def read_accepted(words: Iterable[str]) -> dict[str, str]:
+def read_waived(words: Iterable[str]) -> dict[str, str]:
     """Reasons by ``verdict:case``.
 
     Raises
@@ -21,17 +21,17 @@ def read_accepted(words: Iterable[str]) -> dict[str, str]:
     for word in words:
         what, equals, reason = word.partition("=")
         status, colon, case = what.partition(":")
-        if status not in ACCEPTABLE or not (colon and case and equals and reason.strip()):
+        if status not in WAIVABLE or not (colon and case and equals and reason.strip()):
             raise UsageError(
-                f"--accept {word!r} is not 'slower:CASE=reason' or 'missing:CASE=reason', like"
+                f"--waive {word!r} is not 'slower:CASE=reason' or 'missing:CASE=reason', like"
                 " 'slower:numpy:cpu/train/32=the check is worth it'"
             )
         found[what] = reason.strip()
     return found
 
 
-def accepted_by(
-    accepted: Mapping[str, str], cases: Iterable[Case], labels: Iterable[str] = ()
+def waived_by(
+    waived: Mapping[str, str], cases: Iterable[Case], labels: Iterable[str] = ()
 ) -> dict[str, str]:
     """Reasons by ``verdict:label``, where a word may leave out the mode and the precision of a case.
 
@@ -44,8 +44,8 @@ def accepted_by(
     UsageError : a word names no case, or several.
     """
     cases, labels, found = list(cases), set(labels), dict[str, str]()
-    for what, reason in accepted.items():
+    for what, reason in waived.items():
         status, _, word = what.partition(":")
-        label = word if word in labels else find_case(word, cases, "--accept").label
+        label = word if word in labels else find_case(word, cases, "--waive").label
         found[f"{status}:{label}"] = reason
     return found

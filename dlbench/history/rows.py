@@ -18,7 +18,7 @@ from dlbench.record.case import Case, values
 from dlbench.record.collection import read_records
 from dlbench.record.comparability import facts_of, versions_of
 from dlbench.record.schema import Process, Record, Verification
-from dlbench.text import one_line, why
+from dlbench.text import one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,11 +108,10 @@ def _entry(path: Path, name: str, record: Record, identity: tuple[str, str]) -> 
     header = record.header
     facts = json.dumps(facts_of(header), ensure_ascii=False)
     names = _device_names(record)
-    rows = {}
-    for outcome in outcomes(record):
-        case = outcome.case
-        key = Key(case, names.get(case.device, ""), facts)
-        rows[key] = _row(outcome)
+    rows = {
+        Key(found.case, names.get(found.case.device, ""), facts): _row(found)
+        for found in outcomes(record)
+    }
     return Entry(
         run=run,
         digest=digest,
@@ -128,14 +127,11 @@ def _row(outcome: Outcome) -> Row:
     times = tuple(outcome.medians_s.values())
     estimate = case_estimate(times) if times else None
     interval = estimate.interval if estimate else None
-    problem = "" if times else why(outcome.reason, outcome.remedy)
-    if not times and outcome.status == "ok":
-        problem = "verified only, not timed"
     return Row(
         version=outcome.version,
         status=outcome.status,
         verified=outcome.verified,
-        problem=problem,
+        problem=outcome.problem,
         disturbance=one_line(outcome.disturbance) if outcome.disturbed else "",
         processes_s=times,
         median_s=estimate.value if estimate else None,

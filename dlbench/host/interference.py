@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dlbench.host import cgroups, process_tree
 from dlbench.host.process_tree import TICK_S
@@ -23,6 +24,16 @@ from dlbench.record.facts import Surroundings
 
 _LOAD_BYTES = bytes(1 << 19)
 _LOAD_RUNS = 5
+_RATES = {
+    "busy_s": "other_cores",
+    "own_s": "own_cores",
+    "stolen_s": "stolen_cores",
+    "waited_s": "waiting_share",
+    "memory_waited_s": "memory_waiting_share",
+    "throttled_s": "throttled_share",
+    "preempted": "preemptions_per_s",
+}
+"""Counters of `Reading`, and what they are a second in `Surroundings`; of busy cores, those of others."""
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _OPENMP = ("libgomp", "libiomp5", "libomp")
 _CONTRADICTION_CORES = 0.1
@@ -76,21 +87,16 @@ def between(before: Reading, after: Reading, root: Path = ROOT) -> Surroundings:
         first, last = getattr(before, name), getattr(after, name)
         return None if first is None or last is None else max(last - first, 0) / window_s
 
-    usable = _affinity()
     granted = cgroups.granted_cores(root)
+    rates: Any = {field: rate(name) for name, field in _RATES.items()}
+    rates["other_cores"] = _others(rates["other_cores"], rates["own_cores"], window_s)
     return Surroundings(
         window_s=window_s,
-        other_cores=_others(rate("busy_s"), rate("own_s"), window_s),
-        stolen_cores=rate("stolen_s"),
-        waiting_share=rate("waited_s"),
-        memory_waiting_share=rate("memory_waited_s"),
-        throttled_share=rate("throttled_s"),
-        preemptions_per_s=rate("preempted"),
-        usable_cores=usable,
+        usable_cores=_affinity(),
         granted_cores=os.cpu_count() if granted is None else granted,
         quota_cores=cgroups.quota_cores(root),
         frequency_hz=_frequency_hz(root),
-        own_cores=rate("own_s"),
+        **rates,
     )
 
 
@@ -104,21 +110,9 @@ def over(windows: Sequence[Surroundings]) -> Surroundings | None:
         total_s = sum(seconds for seconds, _ in known)
         return sum(seconds * value for seconds, value in known) / total_s if known else None
 
-    last = windows[-1]
-    return Surroundings(
-        window_s=sum(window.window_s for window in windows),
-        other_cores=mean("other_cores"),
-        stolen_cores=mean("stolen_cores"),
-        waiting_share=mean("waiting_share"),
-        memory_waiting_share=mean("memory_waiting_share"),
-        throttled_share=mean("throttled_share"),
-        preemptions_per_s=mean("preemptions_per_s"),
-        usable_cores=last.usable_cores,
-        granted_cores=last.granted_cores,
-        quota_cores=last.quota_cores,
-        frequency_hz=last.frequency_hz,
-        own_cores=mean("own_cores"),
-    )
+    window_s = sum(window.window_s for window in windows)
+    means: Any = {name: mean(name) for name in _RATES.values()}
+    return dataclasses.replace(windows[-1], window_s=window_s, **means)
 
 
 def reference_load_ns() -> int:

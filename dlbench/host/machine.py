@@ -17,6 +17,7 @@ import psutil
 
 from dlbench.host.cgroups import quota_cores
 from dlbench.host.environment import PACKAGES
+from dlbench.host.procfs import text
 from dlbench.record.schema import Machine
 
 
@@ -47,7 +48,7 @@ def usable_cores() -> int:
 
 
 def _cpu_model() -> str | None:
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
+    for line in text(Path("/proc/cpuinfo")).splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model") and value.strip():
             return " ".join(value.split())
@@ -56,18 +57,11 @@ def _cpu_model() -> str | None:
 
 def _memory_bytes() -> int | None:
     total = int(psutil.virtual_memory().total)
-    limits = (
-        _read("/sys/fs/cgroup/memory.max"),
-        _read("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-    )
-    return min([total, *(int(limit) for limit in limits if limit and limit.strip().isdigit())])
-
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text("utf-8", errors="replace")
-    except OSError:
-        return None
+    groups = Path("/sys/fs/cgroup")
+    limits = [
+        text(groups / name).strip() for name in ("memory.max", "memory/memory.limit_in_bytes")
+    ]
+    return min([total, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def _version(name: str) -> str | None:

@@ -285,7 +285,7 @@ def find_case(word: str, cases: Iterable[Case], what: str) -> Case:
 
     Parameters
     ----------
-    what : what the word is given for, with which the error begins: ``--accept``.
+    what : what the word is given for, with which the error begins: ``--waive``.
 
     Raises
     ------

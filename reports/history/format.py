@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlbench.history.series import Series
 from dlbench.history.store import Change, Point
-from dlbench.text import seconds
+from dlbench.text import seconds, signed
 
 from ..run import words
 
@@ -36,7 +36,7 @@ def trouble(point: Point) -> str:
 
 def change(change: Change) -> str:
     """How much longer a step takes: ``+10.5 %``."""
-    return f"{100 * (change.ratio - 1):+.1f} %".replace("-", "−")
+    return f"{signed(change.ratio - 1)} %"
 
 
 def reason(change: Change) -> str:

@@ -8,7 +8,7 @@ from dlbench.analyse.columns import Row
 from dlbench.analyse.self_check import SelfMeasurement
 from dlbench.analyse.statistics import Estimate
 from dlbench.analyse.table import Run
-from dlbench.record.comparability import package_list
+from dlbench.record.comparability import facts_of, package_list
 from dlbench.text import one_line, percent, plural, seconds, si
 
 
@@ -28,9 +28,7 @@ def title(run: Run) -> str:
 def machine(run: Run) -> str:
     """Where it was measured; what could not be read is said to be unknown."""
     found = run.header.machine
-    memory = (
-        "memory unknown" if found.memory_bytes is None else f"{found.memory_bytes / 2**30:.0f} GiB"
-    )
+    memory = facts_of(run.header).get("memory", "memory unknown")
     cores = plural(found.usable_cores, "core")
     threads = sorted({case.threads for case in run.header.cases})
     parts = [f"{found.cpu or 'CPU unknown'}, {cores}, {memory}", ", ".join(found.gpus) or "no GPU"]

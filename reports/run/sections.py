@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dlbench.analyse.columns import (
-    COLD_START,
-    COPIES,
-    MAIN,
-    TELEMETRY,
-    TRAINING,
-    Row,
-    told_by,
-)
+from dlbench.analyse.columns import COLD_START, COPIES, MAIN, TELEMETRY, TRAINING, Row, told_by
 from dlbench.analyse.table import Report, Run
 from dlbench.record.case import HOST
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlbench.compare.verdicts import CaseVerdict, Verdicts
 from dlbench.record.comparability import Difference
-from dlbench.text import one_line, seconds
+from dlbench.text import one_line, seconds, signed
 
 from ..model import Line, Section, table
 
@@ -49,7 +49,7 @@ def title(verdicts: Verdicts) -> str:
 def status(case: CaseVerdict) -> str:
     """The status; what fails a build stands in capitals."""
     if case.accepted:
-        return "accepted"
+        return "waived"
     return case.status.upper() if case.status in ("slower", "failed") else case.status
 
 
@@ -68,9 +68,9 @@ def change(case: CaseVerdict) -> str:
 
 
 def reason(case: CaseVerdict) -> str:
-    """Why the verdict is what it is, with why it was accepted."""
+    """Why the verdict is what it is, with why it was waived."""
     said = one_line(case.reason)
-    return f"{said}; accepted: {one_line(case.accepted)}" if case.accepted else said
+    return f"{said}; waived: {one_line(case.accepted)}" if case.accepted else said
 
 
 def difference(each: Difference) -> str:
@@ -93,5 +93,4 @@ def _signed(ratio: float) -> str:
     share = 100 * (ratio - 1)
     if share >= 1e4:
         return "+∞" if share > 1e6 else f"+{share:,.0f}"
-    text = f"{share:+.1f}"
-    return "+0.0" if text == "-0.0" else text.replace("-", "−")
+    return signed(ratio - 1)

@@ -1,7 +1,7 @@
 """Verdicts as JUnit XML, which CI systems show as test results.
 
 A slower case is a failure, a missing or failed one an error, one that cannot be told (or only under unlike
-conditions) is skipped with the reason; what is the same, faster, new or accepted passes.
+conditions) is skipped with the reason; what is the same, faster, new or waived passes.
 """
 
 from __future__ import annotations

@@ -108,13 +108,13 @@ def test_junit_of_unlike_sides_fails_nothing_and_passes_nothing(tmp_path):
     assert (0, 0, 4) == (suite.failures, suite.errors, suite.skipped)
 
 
-def test_an_accepted_slowdown_passes_and_its_reason_is_shown(tmp_path):
-    accepted = CaseVerdict(
+def test_a_waived_slowdown_passes_and_its_reason_is_shown(tmp_path):
+    waived = CaseVerdict(
         "a", "slower", 0.010, 0.011, 1.1, 1.08, 1.12, "12 pairs", "confirmed", "safer kernel"
     )
-    verdicts = Verdicts("main", "HEAD", 0.03, (accepted,))
+    verdicts = Verdicts("main", "HEAD", 0.03, (waived,))
     assert 0 == verdicts.exit_code
-    assert "accepted: safer kernel" in rendered("terminal", verdicts, width=200)
+    assert "waived: safer kernel" in rendered("terminal", verdicts, width=200)
     path = tmp_path / "verdicts.xml"
     path.write_text(rendered("junit", verdicts), "utf-8")
     [suite] = JUnitXml.fromfile(str(path))

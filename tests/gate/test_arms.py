@@ -11,7 +11,7 @@ from dlbench.errors import DlbenchError, UsageError
 from dlbench.gate import request, schema
 from dlbench.gate.build import built
 from dlbench.gate.versions import Version
-from dlbench.gate.waivers import read_accepted
+from dlbench.gate.waivers import read_waived
 from dlbench.spec.suite import load_suite
 from dlbench.worker.launch import Launch, run_worker, worker_environment
 
@@ -43,13 +43,13 @@ def test_the_backends_of_a_version_stand_in_for_those_of_the_runner(tmp_path):
 
 
 def test_a_reason_may_hold_any_character():
-    assert {"slower:a:b/c": "x = y: z"} == read_accepted(["slower:a:b/c=x = y: z"])
+    assert {"slower:a:b/c": "x = y: z"} == read_waived(["slower:a:b/c=x = y: z"])
 
 
 @pytest.mark.parametrize("word", ["", "slower:a", "faster:a=b", "slower:=b", "slower:a= "])
-def test_an_acceptance_without_case_or_reason_is_refused(word):
+def test_a_waiver_without_case_or_reason_is_refused(word):
     with pytest.raises(UsageError, match="slower:CASE=reason"):
-        read_accepted([word])
+        read_waived([word])
 
 
 def test_what_is_not_the_record_of_a_gate_is_refused(tmp_path):

@@ -23,6 +23,23 @@ def only(differences, design=DESIGN, **options):
     return judge({"a": differences}, design, **options)["a"]
 
 
+@pytest.mark.parametrize(
+    ("pairs", "budget_s", "pair_s", "told", "wanted_s"),
+    [
+        (10, 60, 6, "about 10 pairs a case fit in --budget 60", 80),
+        (2, 60, 31, "about 2 pairs a case fit in --budget 60", 370),
+        (12, 60, 5, "about 12 pairs a case fit in --budget 60", None),
+        (500, 600, 1, "about 40 pairs a case fit in --budget 600", None),
+    ],
+)
+def test_a_budget_that_is_too_short_is_told_with_one_that_is_enough(
+    pairs, budget_s, pair_s, told, wanted_s
+):
+    needed = "8 are needed to pass and 12 to be called slower: give --budget"
+    expected = f"{told}; {needed} {wanted_s}" if wanted_s else told
+    assert (expected, not wanted_s) == DESIGN.outlook(pairs, budget_s, pair_s)
+
+
 @given(st.integers(0, 10_000), st.floats(0.001, 0.3), st.integers(0, 45))
 def test_a_verdict_never_changes_once_it_is_reached(seed, spread, pairs):
     whole = drawn(seed, 45, spread)

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from dlbench.cli import main
+from dlbench.gate.design import Design
 
 SLOW = """
         step = session.train_step
@@ -66,11 +67,16 @@ def cases(result):
     return {case["case"]: case for case in json.loads(result.stdout)["cases"]}
 
 
-def test_a_step_that_takes_twice_as_long_is_found_and_told_again_and_can_be_accepted(
-    repository, gate
+def test_a_step_that_takes_twice_as_long_is_found_and_told_again_and_can_be_waived(
+    repository, gate, monkeypatch
 ):
+    def outlook(design, pairs, budget_s, pair_s):
+        return f"{pairs > 2} of {budget_s:.0f} s", False
+
+    monkeypatch.setattr(Design, "outlook", outlook)
     repository.spoil(SLOW)
     found = gate("--format", "json")
+    assert "True of 60 s" in json.loads(found.stdout)["notes"]
     assert 1 == found.exit_code, found.output
     [verdict] = cases(found).values()
     assert "slower" == verdict["status"]
@@ -81,10 +87,14 @@ def test_a_step_that_takes_twice_as_long_is_found_and_told_again_and_can_be_acce
     again = ["gate", "--report", str(repository.folder.parent / "gate.jsonl"), "--format", "json"]
     assert json.loads(found.stdout) == json.loads(CliRunner().invoke(main.cli, again).stdout)
     reason = f"slower:{verdict['case']}=the check is worth it"
-    accepted = CliRunner().invoke(main.cli, [*again, "--accept", reason])
-    assert 0 == accepted.exit_code
-    assert "the check is worth it" == cases(accepted)[verdict["case"]]["accepted"]
-    assert "but for 1 accepted" in json.loads(accepted.stdout)["conclusion"]
+    waived = CliRunner().invoke(main.cli, [*again, "--waive", reason])
+    assert 0 == waived.exit_code
+    # as it was called before
+    former = CliRunner().invoke(main.cli, [*again, "--accept", reason])
+    assert waived.stdout == former.stdout
+    assert "--accept" not in CliRunner().invoke(main.cli, ["gate", "--help"]).stdout
+    assert "the check is worth it" == cases(waived)[verdict["case"]]["accepted"]
+    assert "but for 1 waived" in json.loads(waived.stdout)["conclusion"]
 
 
 def test_the_end_of_the_budget_is_inconclusive_and_can_be_let_pass(repository, gate):
@@ -224,8 +234,8 @@ def test_a_project_is_installed_from_both_versions(repository, gate):
         ([], "what is to be compared?"),
         (["--base-python", sys.executable], "--new-python"),
         (["--base-python", sys.executable, "--new-python", sys.executable], "same interpreter"),
-        (["--base", "main", "--accept", "fine"], "slower:CASE=reason"),
-        (["--base", "main", "--accept", "slower:x=y"], "no case is called 'x'"),
+        (["--base", "main", "--waive", "fine"], "slower:CASE=reason"),
+        (["--base", "main", "--waive", "slower:x=y"], "no case is called 'x'"),
         (["--base", "main", "--backend", "nobody"], "nobody"),
         (["--base", "main", "--threshold", "a"], "percentage"),
         (["--base", "main", "--budget", "-1"], "greater than 0"),

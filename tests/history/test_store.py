@@ -8,6 +8,7 @@ from dlbench.history import store as module
 from dlbench.history.rows import read_entries
 from dlbench.history.store import SCHEMA, Store
 from dlbench.record import schema as r
+from dlbench.record.case import AXES
 
 
 @pytest.fixture
@@ -193,6 +194,14 @@ def test_jobs_that_add_at_once_lose_nothing(database, write):
         job.join(60)
     assert [0, 0, 0] == [job.exitcode for job in jobs]
     assert sorted(path.name for path in paths) == [point.name for point in rows(database)]
+
+
+def test_series_are_told_apart_by_every_axis_of_a_case(database, write):
+    added(database, write(1))
+    with sqlite3.connect(database) as base:
+        (unique,) = [row for row in base.execute("PRAGMA index_list(series)") if row[2]]
+        columns = [row[2] for row in base.execute(f"PRAGMA index_info({unique[1]})")]
+    assert {*columns} == {*(axis.name for axis in AXES), "device_name", "facts"}
 
 
 def test_the_rows_of_a_series_are_found_by_its_index_and_not_by_looking_at_all(database, write):

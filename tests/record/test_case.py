@@ -91,7 +91,7 @@ def test_a_word_names_the_case_that_it_can_only_mean(word, label):
             }
         ),
     ]
-    assert label == find_case(word, there, "--accept").label
+    assert label == find_case(word, there, "--waive").label
 
 
 def test_a_word_that_several_cases_go_by_is_refused_with_them():
@@ -100,9 +100,9 @@ def test_a_word_that_several_cases_go_by_is_refused_with_them():
     )
     told = "'torch:cpu/train/64' names several cases: torch:cpu/eager/train/64, torch:cpu/graph/train/64"
     with pytest.raises(UsageError, match=told):
-        find_case("torch:cpu/train/64", there, "--accept")
+        find_case("torch:cpu/train/64", there, "--waive")
     with pytest.raises(UsageError, match="no case is called 'torch:cpu/trian/64'; did you mean"):
-        find_case("torch:cpu/trian/64", there, "--accept")
+        find_case("torch:cpu/trian/64", there, "--waive")
 
 
 ROWS = [

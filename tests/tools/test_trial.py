@@ -1,18 +1,21 @@
 """The gate's promises, held on recordings of processes that all ran the same code."""
 
-import gzip
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from record_makers import make_gate_header
 
 from dlbench.errors import DlbenchError
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import difference, order
+from dlbench.gate.schema import Half
 from dlbench.gate.signed_rank import p_greater
 from dlbench.gate.trial import Share, consecutive
+from dlbench.record.file import Writer
+from dlbench.record.schema import Case, Process
 from gate_trial import overlapping
 from recording import read_stream
 
@@ -88,6 +91,17 @@ def test_the_exact_interval_of_none_in_three_hundred_ends_near_one_percent():
     assert (0.0, 1.0) == Share(0, 0).interval
 
 
+def test_a_calibrations_record_is_a_recording_in_the_order_of_time(tmp_path):
+    case = Case("ci", "train", "numpy", "cpu", 32, 1, "fp32", "")
+    writer = Writer(tmp_path / "noise.jsonl")
+    writer.write(make_gate_header([case], calibration=True))
+    for number in range(3):
+        for arm, ns in zip(order(number), (10 + number, 20 + number), strict=True):
+            writer.write(Half(arm, Process(case, number, "ok", "", (ns,) * 3)))
+    writer.close()
+    assert [10, 20, 11, 21, 12, 22] == list(read_stream(writer.path))
+
+
 @pytest.mark.parametrize("text", ["process,s0\n0,abc\n", "process,s0\n0\n", "process,s0\n0,-3\n"])
 def test_a_file_that_is_no_recording_is_refused_by_name(tmp_path, text):
     path = tmp_path / "noise.csv"
@@ -96,14 +110,7 @@ def test_a_file_that_is_no_recording_is_refused_by_name(tmp_path, text):
         read_stream(path)
 
 
-def test_the_tools_record_a_stream_and_try_the_gate_on_one(tmp_path):
-    path = tmp_path / "noise.csv.gz"
-    tool = [sys.executable, ROOT / "tools/record_noise.py", "--minutes", "0.01", path]
-    subprocess.run(tool, check=True, timeout=60)
-    assert len(read_stream(path)) >= 1
-    with gzip.open(path, "rt") as file:
-        assert file.readline().startswith("process,s0,s1,")
-    assert 0 != subprocess.run(tool, capture_output=True, timeout=60).returncode
+def test_the_tools_try_the_gate_and_a_comparison_on_a_recording():
     table = subprocess.run(
         [
             sys.executable,

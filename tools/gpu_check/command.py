@@ -45,9 +45,7 @@ _LONGEST_S = 3600.0
 @click.option(
     "--minutes",
     type=float,
-    callback=lambda context, parameter, value: (
-        None if value is None else options.positive(context, parameter, value)
-    ),
+    callback=options.positive,
     help="Stop cleanly within this time.  [default: no limit]",
 )
 @click.option(
@@ -88,14 +86,14 @@ _LONGEST_S = 3600.0
 )
 @click.option(
     "--max-wait",
-    "--patience",
     "patience_s",
+    cls=options.Renamed,
+    former=("--patience",),
     metavar="SECONDS",
     type=click.FloatRange(min=0),
     default=Extent.patience_s,
     show_default=True,
-    envvar="DLBENCH_PATIENCE",
-    show_envvar=True,
+    envvar=list(paths.MAX_WAIT_VARIABLES),
     help="Time to wait, in each part, for a machine that others use.",
 )
 @click.option("--no-tests", is_flag=True, help="Skip the tests on the GPU.")
