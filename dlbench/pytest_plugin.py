@@ -21,7 +21,7 @@ import pytest
 
 if TYPE_CHECKING:
     from dlbench.analyse.outcomes import Outcome
-    from dlbench.plan.cases import Request
+    from dlbench.plan.request import Request
     from dlbench.record.case import Case
 
 Found = tuple["Outcome | None", dict[str, Any]]
@@ -293,7 +293,7 @@ def _run(cases: list[Case], settings: Settings, timed: bool) -> Iterator[tuple[C
 def _request(cases: list[Case], settings: Settings, timed: bool) -> Request:
     from dlbench.host.machine import look
     from dlbench.paths import cache_dir, max_wait_s, timeout_s
-    from dlbench.plan.cases import Request
+    from dlbench.plan.request import Request
     from dlbench.record.case import SELECTED
     from dlbench.spec.suite import load_suite
     from dlbench.telemetry.device import gpu_names

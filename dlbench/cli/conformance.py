@@ -18,6 +18,7 @@ from dlbench.record.facts import ConformanceResult
 from dlbench.text import plural
 from dlbench.worker.interpreters import check_pythons
 from dlbench.worker.launch import launch_of, run_worker
+from dlbench.worker.measurements import CONFORMANCE
 from dlbench.worker.supervisor import Ended
 
 
@@ -68,7 +69,6 @@ def hold(
         mode=request.mode or found.mode,
     )
     job = {
-        "job": "conformance",
         "adapter": plugins.adapter_target(request.backend),
         "plan": dataclasses.asdict(plan),
         "networks": request.networks,
@@ -76,7 +76,7 @@ def hold(
         "cache_dir": str(request.cache_dir),
     }
     launch = launch_of(request.backend, request.threads, request.limit_s, python)
-    return run_worker(job, launch, ConformanceResult, on_phase)
+    return run_worker(CONFORMANCE, job, launch, on_phase)
 
 
 def describe(request: Request, verdicts: Iterable[Mapping[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from dlbench.cli.output import answer, read, show
 from dlbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from dlbench.plan.cases import Request
+    from dlbench.plan.request import Request
     from dlbench.record.file import Writer
     from dlbench.record.schema import End
 
@@ -25,7 +25,7 @@ def request_of(suite: str, data: str | None, **chosen: Any) -> Request:
     """The request that the options say, on this machine."""
     from dlbench.data.datasets import data_set_of
     from dlbench.host.machine import look
-    from dlbench.plan.cases import Request
+    from dlbench.plan.request import Request
     from dlbench.spec.suite import load_suite
     from dlbench.telemetry.device import gpu_names
 
@@ -87,8 +87,9 @@ def resume_record(
     """Completes a record and shows it; the exit code."""
     from dlbench.analyse.outcomes import outcomes
     from dlbench.data.datasets import data_set_of
-    from dlbench.execute.resume import check_given, is_complete, request_for, suite_of
+    from dlbench.execute.resume import check_given, request_for, suite_of
     from dlbench.execute.runner import resume
+    from dlbench.execute.tasks import is_complete
     from dlbench.host.machine import look
     from dlbench.record.case import find_baseline
     from dlbench.record.file import Writer

@@ -21,7 +21,7 @@ from dlbench.data.order import epoch_order
 from dlbench.data.preprocessing import Recipe, input_shape
 from dlbench.data.types import Dataset
 from dlbench.errors import UsageError
-from dlbench.plan.cases import Request
+from dlbench.plan.request import Request
 from dlbench.plugins import adapter_target
 from dlbench.record import schema
 from dlbench.spec.network import format_shape
@@ -53,16 +53,13 @@ class Material:
     _folder: Path
     _files: Mapping[str, str]
 
-    def job(
-        self, kind: str, plan: Plan, adapter: str | None = None, **options: Any
-    ) -> dict[str, Any]:
-        """The job that has a worker do `kind` of work (see `dlbench.worker.jobs`) by a plan, with the adapter that the
-        plan's backend names here unless it is given as ``module:Class``."""
+    def job(self, plan: Plan, adapter: str | None = None, **options: Any) -> dict[str, Any]:
+        """What a worker needs to know to work by a plan; without an `adapter` (``module:Class``), by what the plan's
+        backend names here."""
         files = dict(self._files)
         for name in ("batches", "held_out"):
             files[name] = str(_batch_file(self._folder, name, plan.batch))
         return {
-            "job": kind,
             "adapter": adapter or adapter_target(plan.backend),
             "plan": dataclasses.asdict(plan),
             "workload": self.workload.to_table(),

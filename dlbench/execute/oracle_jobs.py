@@ -1,49 +1,72 @@
-"""Runs jobs beside what the runner does meanwhile, so that nobody waits for the oracle while frameworks load.
-
-Nothing that is timed may run then.
-"""
+"""The oracle's results that a run needs, computed beside what else it does before timing, so that nobody waits for them
+while frameworks load. Nothing that is timed may run then."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from dlbench.plan.request import Request
 from dlbench.record.facts import TimedResult
-from dlbench.worker.launch import Launch, run_worker
+from dlbench.worker.launch import Launch, launch_of, run_worker
+from dlbench.worker.measurements import ORACLE, Job
 from dlbench.worker.supervisor import Ended
 
-Key = TypeVar("Key", bound=Hashable)
+Key = tuple[int, str]
+"""A batch size and a precision."""
 
 
-class Background(Generic[Key]):
-    """Jobs under way, one after the other; see `started`."""
+class References:
+    """Results in the making, one after the other; see `started_references`."""
 
     def __init__(self, futures: Mapping[Key, Future[Ended[TimedResult]]]) -> None:
         self._futures = futures
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._futures
+    def failure(self, key: Key) -> Ended[Any] | None:
+        """How the work on one went wrong, None where it did not; waits for it."""
+        ended = self._futures[key].result()
+        if ended.status == "ok":
+            return None
+        reason = f"the float64 oracle could not be computed: {ended.reason}"
+        return Ended("failed", reason, output=ended.output)
 
-    def result(self, key: Key) -> Ended[TimedResult]:
-        """How a job ended; waits for it."""
-        return self._futures[key].result()
+    def failures(self) -> list[str]:
+        """Why some could not be computed; waits for all."""
+        return [failure.reason for failure in map(self.failure, self._futures) if failure]
+
+
+def started_references(request: Request) -> contextlib.AbstractContextManager[References]:
+    """Starts the work on all that a request needs; what is not done at the end of the context is stopped."""
+    # half of the cores are left to what goes on meanwhile
+    launch = launch_of(None, max(1, request.chosen_threads // 2), request.limit_s)
+    job = {
+        "workload": request.suite.workload.to_table(),
+        "cache_dir": str(request.cache_dir),
+        "seed": request.seed if request.rounds and "train" in request.chosen_scenarios else None,
+    }
+    jobs = {
+        (batch, precision): job | {"batch": batch, "precision": precision}
+        for batch in request.chosen_batches
+        for precision in request.chosen_precisions
+    }
+    return started(jobs, launch)
 
 
 @contextlib.contextmanager
-def started(jobs: Mapping[Key, Mapping[str, Any]], launch: Launch) -> Iterator[Background[Key]]:
+def started(jobs: Mapping[Key, Job], launch: Launch) -> Iterator[References]:
     """Starts jobs; those not done at the end of the context are stopped."""
     stopped, stop = os.pipe()
     try:
         with ThreadPoolExecutor(1) as pool:
             futures = {
-                key: pool.submit(run_worker, job, launch, TimedResult, stop=stopped)
+                key: pool.submit(run_worker, ORACLE, job, launch, stop=stopped)
                 for key, job in jobs.items()
             }
             try:
-                yield Background(futures)
+                yield References(futures)
             finally:
                 os.write(stop, b"!")
                 pool.shutdown(cancel_futures=True)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from dlbench import plugins
 from dlbench.plan.backend_status import Found
-from dlbench.record.facts import Declared, ProbeResult
 from dlbench.worker import interpreters
 from dlbench.worker.launch import launch_of, run_worker
+from dlbench.worker.measurements import HOME, LOOK
 
 
 def look_at(
@@ -48,12 +47,11 @@ def look(
     target = plugins.adapter_target(name)
     if python is not None and (trouble := interpreters.trouble(name, python)):
         launch = launch_of(name, threads, limit_s)
-        home = run_worker({"job": "home", "adapter": target}, launch, Declared).result
+        home = run_worker(HOME, {"adapter": target}, launch).result
         absent = Found("skipped", trouble.reason, trouble.remedy)
         return dataclasses.replace(absent, **dataclasses.asdict(home)) if home else absent
-    asked: dict[str, Any] = {"job": "look", "adapter": target}
-    asked |= {"open": open_session, "threads": threads}
-    ended = run_worker(asked, launch_of(name, threads, limit_s, python), ProbeResult)
+    asked = {"adapter": target, "open": open_session, "threads": threads}
+    ended = run_worker(LOOK, asked, launch_of(name, threads, limit_s, python))
     seen = ended.result
     if seen is None:
         return Found(ended.status, ended.reason, ended.remedy, ended.output, seconds=ended.wall_s)

@@ -11,13 +11,11 @@ from dlbench.host.cause import Cause
 from dlbench.record.facts import (
     Check,
     MeasureResult,
-    PeakResult,
     TrainResult,
     VerifyResult,
 )
 from dlbench.record.schema import (
     Case,
-    Peak,
     Process,
     Training,
     Verification,
@@ -102,11 +100,6 @@ def training(case: Case, epochs: int, ended: Ended[TrainResult]) -> Training:
     if not reason and trained["test_loss"] is None:
         reason = "the loss on the test part is not finite"
     return Training(case, "failed" if reason else "ok", reason, epochs, **trained)
-
-
-def peak(round: int, threads: int, result: PeakResult) -> Peak:
-    """This machine's matrix-product rate, as a process saw it."""
-    return Peak(round, threads, result.flops_per_s)
 
 
 def round_s(seconds: float) -> float:

@@ -6,117 +6,28 @@ word. Words that are given all the same must be the record's own.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dlbench
-from dlbench.analyse.disturbance import judge, watched
-from dlbench.analyse.statistics import process_summary
 from dlbench.errors import UsageError
-from dlbench.execute.scheduler import Medians, first, needed
+from dlbench.execute.tasks import missing
 from dlbench.plan.backend_status import Found
-from dlbench.plan.cases import Request
+from dlbench.plan.request import Request
 from dlbench.record import comparability
 from dlbench.record.comparability import Difference, between
 from dlbench.record.schema import (
     Case,
-    Configuration,
     Header,
     Machine,
-    Peak,
     Process,
     Record,
     Scenario,
-    Skip,
-    Status,
-    Training,
     Verification,
 )
 from dlbench.spec.suite import Suite, list_suites, load_suite
 from dlbench.worker.interpreters import check_named
-
-
-@dataclasses.dataclass(frozen=True)
-class Done:
-    """What a record holds already.
-
-    Attributes
-    ----------
-    skipped, trained : cases with such a line.
-    verified : how the verification of a configuration ended.
-    processes : how the process of a case and round ended.
-    peaks : numbers of threads whose matrix-product rate is known.
-    null_timing_ns : what a timing costs, None where that is not in it.
-    medians_s : the medians of the processes that count.
-    """
-
-    skipped: frozenset[Case] = frozenset()
-    trained: frozenset[Case] = frozenset()
-    verified: Mapping[Configuration, Status] = dataclasses.field(default_factory=dict)
-    processes: Mapping[tuple[Case, int], Status] = dataclasses.field(default_factory=dict)
-    peaks: frozenset[int] = frozenset()
-    null_timing_ns: float | None = None
-    medians_s: Medians = dataclasses.field(default_factory=dict)
-
-    def settled(self, case: Case) -> bool:
-        """Whether nothing more is to be learned about a case: it cannot run, or has gone wrong."""
-        if case in self.skipped or self.verified.get(case.configuration, "ok") != "ok":
-            return True
-        return any(
-            status != "ok" for (measured, _), status in self.processes.items() if measured == case
-        )
-
-    def missing_rounds(self, case: Case, rounds: int) -> list[int]:
-        """The rounds of 1 to `rounds` that a case lacks."""
-        return [n for n in range(1, rounds + 1) if (case, n) not in self.processes]
-
-    def beyond(self, rounds: int) -> int:
-        """How many processes were measured on top of so many rounds, to narrow intervals."""
-        return sum(number > rounds for _, number in self.processes)
-
-
-def done(record: Record) -> Done:
-    """What a record holds."""
-    lines = record.lines
-    return Done(
-        skipped=frozenset(line.case for line in lines if isinstance(line, Skip)),
-        trained=frozenset(line.case for line in lines if isinstance(line, Training)),
-        verified={
-            line.case.configuration: line.status for line in lines if isinstance(line, Verification)
-        },
-        processes={
-            (line.case, line.round): line.status for line in lines if isinstance(line, Process)
-        },
-        peaks=frozenset(line.threads for line in lines if isinstance(line, Peak)),
-        null_timing_ns=record.null_timing_ns,
-        medians_s=_medians_s(record),
-    )
-
-
-def _medians_s(record: Record) -> dict[Case, dict[int, float]]:
-    timed: dict[Case, list[Process]] = {}
-    for line in record.lines:
-        if isinstance(line, Process) and line.status == "ok" and line.timings_ns:
-            timed.setdefault(line.case, []).append(line)
-    seen = watched(record)
-    return {
-        case: {p.round: process_summary(p.timings_ns) for p in judge(processes, seen).kept}
-        for case, processes in timed.items()
-    }
-
-
-def missing(record: Record) -> tuple[Case, ...]:
-    """The cases of which something is missing, in the record's order."""
-    held, header = done(record), record.header
-    return tuple(case for case in header.cases if _lacks(case, held, header))
-
-
-def is_complete(record: Record) -> bool:
-    """Whether a record lacks nothing, its last line included."""
-    end = record.end
-    return end is not None and end.status == "complete" and not missing(record)
 
 
 def suite_of(record: Record, named: str | None = None) -> Suite:
@@ -131,27 +42,6 @@ def suite_of(record: Record, named: str | None = None) -> Suite:
     if named is None and own not in {name for name, _ in list_suites()}:
         raise UsageError(f"--resume: the suite {own!r} was a file; name it with --suite FILE.toml")
     return load_suite(named or own)
-
-
-def _lacks(case: Case, held: Done, header: Header) -> bool:
-    if held.settled(case):
-        return False
-    return (
-        case.configuration not in held.verified
-        or bool(held.missing_rounds(case, header.rounds))
-        or _is_wide(case, held, header)
-        or bool(header.epochs and case.scenario == "train" and case not in held.trained)
-    )
-
-
-def _is_wide(case: Case, held: Done, header: Header) -> bool:
-    """Whether further processes are to narrow a case's interval."""
-    if header.target_interval is None or not header.rounds:
-        return False
-    left = sum(not held.settled(each) for each in header.cases) * header.rounds
-    medians = held.medians_s.get(case, {})
-    wanted = needed(first(medians, header.rounds), header.target_interval)
-    return held.beyond(header.rounds) < left and len(medians) < wanted
 
 
 def check_given(record: Record, given: Mapping[str, Any]) -> None:

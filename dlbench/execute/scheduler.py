@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from typing import NamedTuple
 
 from scipy.special import stdtrit
 
@@ -34,19 +35,38 @@ class Measured:
     look_at_device: DeviceLook = lambda seconds: ()
 
 
-Measure = Callable[[Case, int, int], Measured]
-"""Measures a case in a fresh process, of a round and an attempt, and records it."""
+class Turn(NamedTuple):
+    """A fresh process that is to measure a case, in a round, for the so many-th time."""
+
+    case: Case
+    number: int
+    attempt: int
+
+
+Turns = Generator[Turn, Measured, None]
+"""Which process is next, given what the one before has measured."""
 
 Medians = Mapping[Case, Mapping[int, float]]
 """The median step (s) of the process that counts, by case and round."""
 
 
-class Measuring:
+def carry_out(turns: Turns, measure: Callable[[Turn], Measured]) -> None:
+    """Has every process measured and recorded."""
+    turn = next(turns, None)
+    while turn is not None:
+        measured = measure(turn)
+        try:
+            turn = turns.send(measured)
+        except StopIteration:
+            turn = None
+
+
+class Schedule:
     """The processes of a run.
 
     Parameters
     ----------
-    measure : has one of them measured and recorded.
+    cases : those to be measured.
     patience : time to wait for a quiet machine.
     on_wait : told each wait, with the process before it and what had disturbed that.
     held : what an earlier part of the run has measured already.
@@ -54,53 +74,49 @@ class Measuring:
 
     def __init__(
         self,
-        measure: Measure,
+        cases: Sequence[Case],
         patience: Patience,
         on_wait: Callable[[Process, Sequence[Cause], Waited], None] = lambda *_: None,
         held: Medians | None = None,
     ) -> None:
-        self._measure = measure
+        self._cases = cases
         self._patience = patience
         self._on_wait = on_wait
         self._medians_s = {case: dict(rounds) for case, rounds in (held or {}).items()}
         self._failed: set[Case] = set()
         self._loads_ns: dict[str, list[int]] = {}
 
-    def rounds(
-        self, cases: Sequence[Case], rounds: int, has: Callable[[Case, int], bool]
-    ) -> list[Case]:
-        """Measures every case once a round, except what the record `has`; the cases that went well."""
-        for number, case in interleaved(cases, rounds):
-            if case not in self._failed and not has(case, number):
-                self._once(case, number)
-        return [case for case in cases if case not in self._failed]
+    @property
+    def well(self) -> list[Case]:
+        """The cases of which no process went wrong."""
+        return [case for case in self._cases if case not in self._failed]
 
-    def narrow(
-        self, cases: Sequence[Case], target: float, processes: int, pilot: int = LEAST_PROCESSES
-    ) -> list[Case]:
-        """Measures up to so many processes more, as many of each case as its first `pilot` rounds say; the cases that
-        went well."""
+    def rounds(self, rounds: int, there: Container[tuple[object, int]] = ()) -> Turns:
+        """Every case once a round, but for what is `there`."""
+        for number, case in interleaved(self._cases, rounds):
+            if case not in self._failed and (case, number) not in there:
+                yield from self._attempts(case, number)
+
+    def narrow(self, target: float, processes: int, pilot: int = LEAST_PROCESSES) -> Turns:
+        """Up to so many processes more, as many of each case as its first `pilot` rounds say."""
         wanted = {
-            case: needed(first(self._medians_s.get(case, {}), pilot), target) for case in cases
+            case: needed(first(self._medians_s.get(case, {}), pilot), target) for case in self.well
         }
         for _ in range(processes):
             lacking = {
-                case: wanted[case] - len(self._medians_s.get(case, {}))
-                for case in cases
-                if case not in self._failed
+                case: wanted[case] - len(self._medians_s.get(case, {})) for case in self.well
             }
             case = max(lacking, key=lacking.__getitem__, default=None)
             if case is None or lacking[case] <= 0:
                 break
-            self._once(case, max(self._medians_s.get(case, {0: 0.0})) + 1)
-        return [case for case in cases if case not in self._failed]
+            yield from self._attempts(case, max(self._medians_s.get(case, {0: 0.0})) + 1)
 
-    def _once(self, case: Case, number: int) -> None:
-        """Measures a process, and again when it was disturbed and the disturbance has passed, or when its steps were
-        not finished; a backend whose steps never are has failed."""
+    def _attempts(self, case: Case, number: int) -> Turns:
+        """A process, and again when it was disturbed and the disturbance has passed, or when its steps were not
+        finished; a backend whose steps never are has failed."""
         attempts: list[tuple[Process, Sequence[Cause]]] = []
         for attempt in range(ATTEMPTS):
-            measured = self._measure(case, number, attempt)
+            measured = yield Turn(case, number, attempt)
             process = measured.process
             if attempt:
                 self._patience.spend(sum(process.seconds.values()))

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from typing import Any
 
-_PARTS = {
-    "interpreter": "import",
-    "import": "import",
-    "oracle": "verify",
-    "verify": "verify",
-    "check": "verify",
-    "device": "set-up",
-    "open": "set-up",
-    "upload": "set-up",
-    "warm-up": "warm-up",
-    "measure": "measured",
-    "copy": "measured",
-    "peak": "measured",
-    "train": "training",
-}
+from dlbench.record.facts import TimedResult
+from dlbench.worker.measurements import MEASUREMENTS, START, Measurement
+
+_WAITING = "waiting for quiet"
 
 
 class Account:
@@ -27,19 +16,25 @@ class Account:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._seconds = dict.fromkeys(dict.fromkeys(_PARTS.values()), 0.0) | {
-            "waiting for quiet": 0.0
-        }
+        counted = (START, *(each.counts_as for each in MEASUREMENTS.values()))
+        self._seconds = dict.fromkeys((part for each in counted for part in each.values()), 0.0)
+        self._seconds[_WAITING] = 0.0
 
-    def add_phases(self, seconds: Mapping[str, float]) -> None:
-        """Adds the phases of a worker (s)."""
-        for phase, spent in seconds.items():
-            if phase in _PARTS:
-                self._seconds[_PARTS[phase]] += spent
+    def add(self, measurement: Measurement[Any], result: Any) -> None:
+        """Adds the phases of a worker, where its result tells them."""
+        if isinstance(result, TimedResult):
+            counts_as = {**START, **measurement.counts_as}
+            for phase, spent_s in result.seconds.items():
+                if phase in counts_as:
+                    self._seconds[counts_as[phase]] += spent_s
+
+    def add_seconds(self, part: str, seconds: float) -> None:
+        """Adds what the runner itself spent on a part."""
+        self._seconds[part] += seconds
 
     def add_waiting(self, seconds: float) -> None:
         """Adds time in which the run waited for a quiet machine."""
-        self._seconds["waiting for quiet"] += seconds
+        self._seconds[_WAITING] += seconds
 
     def wall_s(self) -> float:
         """Seconds since the account was opened."""

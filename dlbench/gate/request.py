@@ -21,7 +21,7 @@ from dlbench.gate.versions import Sources, Version
 from dlbench.gate.waivers import read_waived
 from dlbench.host.machine import look
 from dlbench.paths import RECORDS, TIMEOUT_S
-from dlbench.plan.cases import Request as Plan
+from dlbench.plan.request import Request as Plan
 from dlbench.record.case import SELECTED, product
 from dlbench.record.file import Writer
 from dlbench.record.schema import Scenario

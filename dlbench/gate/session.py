@@ -22,8 +22,7 @@ from dlbench.analyse.outcomes import failing
 from dlbench.errors import UsageError
 from dlbench.execute import results
 from dlbench.execute.materialise import Material, prepare
-from dlbench.execute.oracle_jobs import Background
-from dlbench.execute.references import started_references
+from dlbench.execute.oracle_jobs import References, started_references
 from dlbench.execute.scheduler import ATTEMPTS
 from dlbench.gate import schema
 from dlbench.gate.decision import Verdict, judge
@@ -32,14 +31,16 @@ from dlbench.gate.isolation import Seen, absent, differing, refuse_same, remedy
 from dlbench.gate.pairs import Arm, difference, order, summary
 from dlbench.gate.versions import Sources, Version, targets
 from dlbench.gate.waivers import waived_by
-from dlbench.plan import cases as plan
+from dlbench.plan.cases import check
+from dlbench.plan.request import Request as PlanRequest
 from dlbench.record.case import product
-from dlbench.record.facts import MeasureResult, VerifyResult
+from dlbench.record.facts import VerifyResult
 from dlbench.record.file import Writer
 from dlbench.record.schema import Case, Process
 from dlbench.spec.suite import Suite
 from dlbench.text import why
 from dlbench.worker.launch import Launch, launch_of, run_worker
+from dlbench.worker.measurements import STEPS, VERIFY
 from dlbench.worker.supervisor import Ended
 
 SHARE_S = 0.15
@@ -74,7 +75,7 @@ class Request:
 
     versions: Mapping[Arm, Version]
     suites: Mapping[Arm, Suite]
-    plan: plan.Request
+    plan: PlanRequest
     design: Design
     budget_s: float
     waived: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -103,7 +104,7 @@ def run(request: Request, writer: Writer, observer: Observer | None = None) -> s
     """
     observer = observer or Observer()
     # which backends there are is each version's own matter
-    plan.check(dataclasses.replace(request.plan, backends=("numpy",)))
+    check(dataclasses.replace(request.plan, backends=("numpy",)))
     for backend in request.plan.chosen_backends:
         targets(request.versions["base"], request.versions["new"], backend)
     cases = {arm: _cases(request, arm) for arm in ARMS}
@@ -124,7 +125,7 @@ class _Gate:
         self,
         request: Request,
         material: Material,
-        references: Background[tuple[int, str]],
+        references: References,
         writer: Writer,
         observer: Observer,
     ) -> None:
@@ -197,7 +198,7 @@ class _Gate:
                 seen[arm] = Seen(adapter="", absent=True)
                 continue
             self._observer.doing(f"verifying {case.backend} of {self._label(arm)}")
-            ended = self._reference((case.batch, case.precision)) or self._verify(
+            ended = self._references.failure((case.batch, case.precision)) or self._verify(
                 case, arm, adapter
             )
             verification = results.verification(case, ended)
@@ -310,7 +311,6 @@ class _Gate:
     def _timed(self, case: Case, arm: Arm, number: int) -> Process:
         checked = number % CHECK_EVERY == 0
         job = self._material.job(
-            "measure",
             case.plan(self._request.plan.seed),
             self._adapters(case)[arm],
             own=self._request.versions[arm].own(),
@@ -318,21 +318,14 @@ class _Gate:
             budget_s=SHARE_S,
             check=checked,
         )
-        ended = run_worker(job, self._launch(case, arm), MeasureResult)
+        ended = run_worker(STEPS, job, self._launch(case, arm))
         return results.process(case, number, ended, checked=checked)
 
     def _verify(self, case: Case, arm: Arm, adapter: str) -> Ended[VerifyResult]:
         own = self._request.versions[arm].own()
         made = case.plan(self._request.plan.seed)
-        job = self._material.job("verify", made, adapter, own=own)
-        return run_worker(job, self._launch(case, arm), VerifyResult)
-
-    def _reference(self, key: tuple[int, str]) -> Ended[VerifyResult] | None:
-        ended = self._references.result(key)
-        if ended.status == "ok":
-            return None
-        reason = f"the float64 oracle could not be computed: {ended.reason}"
-        return Ended("failed", reason, output=ended.output)
+        job = self._material.job(made, adapter, own=own)
+        return run_worker(VERIFY, job, self._launch(case, arm))
 
     def _launch(self, case: Case, arm: Arm) -> Launch:
         limit_s, python = self._request.plan.limit_s, self._request.versions[arm].python

@@ -6,139 +6,30 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
 
 from dlbench import plugins
 from dlbench.errors import SuiteError, UsageError
 from dlbench.plan.backend_status import Found
-from dlbench.plan.rounds import LEAST_PROCESSES
+from dlbench.plan.estimate import estimate
+from dlbench.plan.request import Request
 from dlbench.record.case import (
-    AXES,
     HOST,
     SCENARIOS,
     SELECTED,
     Case,
-    Scenario,
     check_row_name,
     device_kind,
     find_baseline,
     product,
 )
 from dlbench.record.facts import Environment
-from dlbench.record.schema import Machine
 from dlbench.spec.decode import nearest
-from dlbench.spec.suite import Suite, check_memory, check_training
-from dlbench.worker.interpreters import check_pythons, labelled
+from dlbench.spec.suite import check_memory, check_training
+from dlbench.worker.interpreters import check_pythons
 
 DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(:[A-Za-z0-9][\w./-]*)?")
 """A device as it is asked for: its kind, and which of that kind by index or by the UUID that the driver writes."""
-PRECISIONS = ("fp32", "tf32")
-_ASSUMED_FLOPS_PER_S_AND_THREAD = 20e9
-_STEP_OVERHEAD_S = 1e-3
-_WORKER_S = 0.4
-_VERIFY_S = 3.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is to be run. An empty selection stands for the suite's own.
-
-    Attributes
-    ----------
-    suite : the suite.
-    machine : where this runs; its usable cores are the default number of threads.
-    cache_dir : where fetched data and the oracle's results are kept.
-    backends : names, or ``module:Class``.
-    devices : ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:`` and a UUID.
-    own_device : each backend on one device alone, a GPU where it has one, whatever `devices` and the suite say.
-    modes : ``eager`` or ``graph``; empty for all that each backend has.
-    precisions : of `PRECISIONS`; empty for ``fp32``.
-    scenarios, batches, threads, seed : the rest of the selection.
-    rounds : measuring processes a case; 0 verifies only.
-    target_interval : measure on until every interval is at most ± this share of its value; None for just the
-        rounds.
-    budget_s : time for sampling, shared by all measuring processes.
-    patience_s : time to wait in all for a machine that others use.
-    epochs : length of trainings from the initial weights; 0 for none.
-    data : a data set instead of the suite's.
-    data_dir : a folder with the data set's files.
-    baseline : the ``backend:device`` that speed-ups are to refer to, which must be among the cases; None for
-        any.
-    pythons : interpreters of backends that do not run under this one; a name with a label is a backend to run.
-    limit_s : the longest a worker may go without progress, on top of its share of the budget; a phase with progress
-        may take ten times as long.
-    telemetry_period_s : time between two samples of device and host while a case is timed; 0 for none.
-    """
-
-    suite: Suite
-    machine: Machine
-    cache_dir: Path
-    backends: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-    own_device: bool = False
-    modes: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = ()
-    scenarios: tuple[Scenario, ...] = ()
-    batches: tuple[int, ...] = ()
-    threads: int | None = None
-    seed: int = 0
-    rounds: int = 3
-    target_interval: float | None = None
-    budget_s: float = 12.0
-    patience_s: float = 12.0
-    epochs: int = 0
-    data: str | None = None
-    data_dir: Path | None = None
-    baseline: str | None = None
-    pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    limit_s: float = 180.0
-    telemetry_period_s: float = 0.05
-
-    @property
-    def all_rounds(self) -> int:
-        """Rounds over all cases; intervals that are to be narrow need some processes."""
-        return max(self.rounds, LEAST_PROCESSES) if self.target_interval else self.rounds
-
-    @property
-    def chosen_threads(self) -> int:
-        """CPU threads of every case."""
-        return self.threads or self.machine.usable_cores
-
-    @property
-    def chosen_backends(self) -> tuple[str, ...]:
-        """The backends to run, each once."""
-        named = self.backends or self.suite.matrix.backends or plugins.adapter_names()
-        return tuple(dict.fromkeys((*named, *labelled(self.pythons))))
-
-    @property
-    def chosen_scenarios(self) -> tuple[Scenario, ...]:
-        """The scenarios to run."""
-        return self.scenarios or cast(tuple[Scenario, ...], self.suite.matrix.scenarios)
-
-    @property
-    def chosen_precisions(self) -> tuple[str, ...]:
-        """The arithmetic to run in."""
-        return self.precisions or PRECISIONS[:1]
-
-    def selections(self) -> Iterator[tuple[str, dict[str, Sequence[Any]]]]:
-        """What is chosen of each axis, for one batch size and backend after the other, in the order of the run."""
-        chosen: dict[str, Sequence[Any]] = {
-            axis.name: getattr(self, axis.plural)
-            or getattr(self.suite.matrix, axis.plural, ())
-            or (axis.default,)
-            for axis in AXES
-            if axis.plural
-        }
-        chosen |= {"suite": (self.suite.name,), "threads": (self.chosen_threads,)}
-        for batch, backend in itertools.product(self.chosen_batches, self.chosen_backends):
-            yield backend, {**chosen, "batch": (batch,), "backend": (backend,)}
-
-    @property
-    def chosen_batches(self) -> tuple[int, ...]:
-        """The batch sizes to run, each once."""
-        return tuple(dict.fromkeys(self.batches or self.suite.matrix.batches))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,28 +203,3 @@ def _check_device(word: str) -> None:
         raise UsageError(
             f"device {word!r} is none: a kind like cpu or cuda, or cuda:1, cuda:GPU-UUID"
         )
-
-
-def estimate(
-    request: Request,
-    cases: Sequence[Case],
-    problems: Mapping[Case, Found],
-    found: Mapping[str, Found],
-    training_samples: int,
-) -> float:
-    """About how long cases will take (s), but for those with problems; a rough guess."""
-    runnable = [case for case in cases if case not in problems]
-    start_s = {name: seen.seconds + _WORKER_S for name, seen in found.items()}
-    total_s = sum(seen.seconds for seen in found.values()) + 2 * _WORKER_S
-    configurations = {(case.backend, case.device, case.batch) for case in runnable}
-    total_s += sum(start_s[backend] + _VERIFY_S for backend, _, _ in configurations)
-    if request.rounds and runnable:
-        total_s += 1.2 * request.budget_s
-        total_s += request.all_rounds * sum(start_s[case.backend] for case in runnable)
-    flops = request.epochs * training_samples * request.suite.workload.training_flops
-    train_s = flops / (_ASSUMED_FLOPS_PER_S_AND_THREAD * request.chosen_threads)
-    for case in runnable:
-        if case.scenario == "train" and request.epochs:
-            steps = request.epochs * training_samples / case.batch
-            total_s += start_s[case.backend] + train_s + steps * _STEP_OVERHEAD_S
-    return total_s

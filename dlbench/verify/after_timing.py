@@ -92,7 +92,7 @@ def check_after(
 def check_settled(step_ns: float, read_ns: float, copy_ns: float) -> Check:
     """A synchronised step is a finished one, on a batch seen before as on a new one.
 
-    See `dlbench.measure.timing.Settling`. A session that puts its work off until the outcome is read, or keeps the
+    See `dlbench.measure.settling.Settling`. A session that puts its work off until the outcome is read, or keeps the
     outcome of a batch, would be timed at nothing.
     """
     allowed_s = 3 * step_ns * 1e-9 + _UNNOTICED_S

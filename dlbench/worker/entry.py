@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.worker import protocol
+from dlbench.worker.measurements import MEASUREMENTS
 from dlbench.worker.phases import Phases
 
 _TRACE_KEPT = 4096
@@ -37,9 +38,7 @@ def main(channel: int, started_ns: int) -> NoReturn:
             from dlbench.worker.import_provenance import put_first
 
             put_first(job["own"])
-        from dlbench.worker.jobs import JOBS
-
-        result = JOBS[job["job"]](job, phases)
+        result = MEASUREMENTS[job["job"]].load()(job, phases)
         answer = protocol.encode({"event": "result", "result": result})
     except BaseException as error:
         # also SystemExit and KeyboardInterrupt: an adapter that raises them has failed like any other

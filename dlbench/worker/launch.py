@@ -20,11 +20,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dlbench import plugins
 from dlbench.worker import protocol
 from dlbench.worker.deadline import PHASE_FACTOR, Deadline, processor_s
+from dlbench.worker.measurements import Job, Measurement
 from dlbench.worker.supervisor import LEAVE_S, Conversation, Ended, OnOpen
 
 R = TypeVar("R")
@@ -120,9 +121,9 @@ def own_path_only(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_worker(
-    job: Mapping[str, Any],
+    measurement: Measurement[R],
+    job: Job,
     launch: Launch,
-    result: type[R],
     on_phase: Callable[[str], None] = lambda phase: None,
     stop: int | None = None,
     on_open: OnOpen = lambda pid, facts: None,
@@ -131,9 +132,9 @@ def run_worker(
 
     Parameters
     ----------
-    job : see `dlbench.worker.entry`; the worker's search path and the time of its start are added here.
+    measurement : what to do.
+    job : what it needs to know; its name, the worker's search path and the time of its start are added here.
     launch : with what to start it.
-    result : the type of what the job gives, of `dlbench.record.facts`.
     on_phase : told each phase that the worker enters, the first being ``interpreter``.
     stop : a descriptor; the worker is ended as soon as there is something to read from it.
     on_open : told the process and the facts of a session that is to be timed, once it is live.
@@ -146,7 +147,12 @@ def run_worker(
     kills_before = _kills_for_memory()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        message = {"spawned_ns": time.perf_counter_ns(), "search_path": _search_path(launch), **job}
+        message = {
+            "job": measurement.name,
+            "spawned_ns": time.perf_counter_ns(),
+            "search_path": _search_path(launch),
+            **job,
+        }
         command = [launch.python, "-P", "-X", "faulthandler", "-c", _BOOT, str(theirs.fileno())]
         try:
             child = subprocess.Popen(
@@ -169,7 +175,7 @@ def run_worker(
             talk = Conversation(
                 ours.fileno(),
                 printed.fileno(),
-                result,
+                measurement.result,
                 _deadline(launch, child.pid),
                 on_phase,
                 on_open,

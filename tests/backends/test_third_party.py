@@ -11,6 +11,7 @@ from dlbench.execute.materialise import prepare
 from dlbench.execute.probe import look
 from dlbench.record.schema import Process, Skip
 from dlbench.verify.check import verify
+from dlbench.worker.measurements import STEPS
 
 
 @pytest.fixture
@@ -38,18 +39,18 @@ def test_what_it_declares_is_found_and_its_environment_was_set_before_its_import
 def test_it_is_verified_and_timed_for_inference_alone(abacus, request_for, tmp_path, work):
     material = prepare(request_for(), tmp_path)
     plan = Plan("abacus", "abacus", 32, 1, mode="rods")
-    verified = work(material.job("verify", plan))
+    verified = work(material.job(plan))
     assert "ok" == verified.status, verified.output
-    checks = verified.result["checks"]
+    checks = verified.result.checks
     assert checks
-    assert all(check["passed"] for check in checks)
-    assert all("logits" in check["name"] for check in checks)
-    timed = work(material.job("measure", plan, scenario="infer", budget_s=0.05))
+    assert all(check.passed for check in checks)
+    assert all("logits" in check.name for check in checks)
+    timed = work(material.job(plan, scenario="infer", budget_s=0.05), STEPS)
     assert "ok" == timed.status, timed.output
-    assert timed.result["timings_ns"]
-    assert all(each["passed"] for each in timed.result["checks"])
-    assert 13 == timed.result["facts"]["rods"]
-    assert {"quiet": "1 abacus"} == timed.result["libraries"]
+    assert timed.result.timings_ns
+    assert all(each.passed for each in timed.result.checks)
+    assert 13 == timed.result.facts["rods"]
+    assert {"quiet": "1 abacus"} == timed.result.libraries
 
 
 def test_a_wrong_output_of_a_backend_that_only_infers_is_found(abacus, tiny, cache_dir):

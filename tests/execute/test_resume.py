@@ -18,8 +18,9 @@ from windows import BURNING, CASE, QUIET
 
 from dlbench.contract import Device
 from dlbench.errors import DlbenchError, UsageError
-from dlbench.execute import resume, runner
-from dlbench.execute.resume import done, missing, request_for
+from dlbench.execute import resume, runner, tasks
+from dlbench.execute.resume import request_for
+from dlbench.execute.tasks import Task, held_by, missing
 from dlbench.plan.backend_status import Found
 from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import (
@@ -87,7 +88,7 @@ def test_a_whole_run_has_every_kind_of_line(whole, tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(whole)
     record = read_record(path)
-    assert resume.is_complete(record)
+    assert tasks.is_complete(record)
     assert () == missing(record)
     found = facts(record)
     assert {"skip", "verification", "process", "training", "peak"} == {key[0] for key in found}
@@ -109,7 +110,7 @@ def test_a_record_cut_off_at_any_byte_is_completed_and_loses_nothing(
     path_of_whole.write_bytes(whole)
     assert facts(read_record(path_of_whole)) == facts(after)
     assert before.lines == after.lines[: len(before.lines)]
-    assert resume.is_complete(after)
+    assert tasks.is_complete(after)
 
 
 @given(data=st.data())
@@ -143,9 +144,9 @@ def test_a_record_that_is_complete_lacks_nothing_and_one_without_its_last_line_o
     path.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
     record = read_record(path)
     assert () == missing(record)
-    assert not resume.is_complete(record)
+    assert not tasks.is_complete(record)
     after = go_on(path, request_all)
-    assert resume.is_complete(after)
+    assert tasks.is_complete(after)
     assert [Resumed, End] == [type(line) for line in after.lines[len(record.lines) :]]
 
 
@@ -324,7 +325,7 @@ def test_a_run_killed_at_any_point_is_completed_and_so_is_a_resumed_one(
         from pathlib import Path
         sys.path.insert(0, {str(fixtures)!r})
         from dlbench.execute.events import Observer
-        from dlbench.plan.cases import Request
+        from dlbench.plan.request import Request
         from dlbench.record.schema import Machine
         from dlbench.record.file import Writer
         from dlbench.execute.runner import run
@@ -373,8 +374,9 @@ def target_record(rounds, *, target=0.01, end=None):
 
 def test_of_a_round_that_was_measured_again_the_process_that_counts_is_gone_on_from():
     record = target_record([[(9.0, BURNING), (1.0, QUIET)], [(2.0, QUIET)], [(7.0, BURNING)]])
-    assert {1: 1e-3, 2: 2e-3, 3: 7e-3} == pytest.approx(done(record).medians_s[CASE])
-    assert [4, 5, 6] == done(record).missing_rounds(CASE, 6)
+    assert {1: 1e-3, 2: 2e-3, 3: 7e-3} == pytest.approx(held_by(record).medians_s[CASE])
+    lacking = set(tasks.planned(CASE, 6, 0)) - held_by(record).tasks
+    assert {Task(Process, CASE, number) for number in (4, 5, 6)} == lacking
 
 
 def test_a_record_whose_intervals_are_still_wide_lacks_processes_until_their_number_is_spent():

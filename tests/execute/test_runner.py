@@ -11,7 +11,7 @@ from disturbers import burner
 from dlbench.analyse.outcomes import outcomes
 from dlbench.errors import UsageError
 from dlbench.execute.runner import plan_run, run
-from dlbench.measure import timing
+from dlbench.measure import steps
 from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import End, Peak, Process, Skip, Training, Verification
 
@@ -146,8 +146,8 @@ def test_the_account_of_the_wall_time_adds_up(whole):
 def test_the_sampling_time_is_shared_by_all_processes(whole):
     for process in whole.of(Process):
         # after the process' share of 0.9 s come only the steps up to where the weights can be judged
-        in_time = process.timings_ns[: -timing.STEPS_TO_JUDGE]
-        assert sum(in_time) <= 0.9e9 / 6 or len(in_time) <= timing.MIN_TIMINGS
+        in_time = process.timings_ns[: -steps.STEPS_TO_JUDGE]
+        assert sum(in_time) <= 0.9e9 / 6 or len(in_time) <= steps.MIN_TIMINGS
 
 
 def test_no_rounds_verify_and_time_nothing(request_for, carry_out):
@@ -260,7 +260,7 @@ def test_an_interrupt_keeps_what_was_measured_and_ends_the_worker(tmp_path, cach
     script = textwrap.dedent(f"""
         import sys
         from pathlib import Path
-        from dlbench.plan.cases import Request
+        from dlbench.plan.request import Request
         from dlbench.record.schema import Machine
         from dlbench.record.file import Writer
         from dlbench.execute.runner import Observer, run

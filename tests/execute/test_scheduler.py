@@ -8,7 +8,7 @@ from windows import BURNING, CASE, CONFINED, OTHER, QUIET
 
 from dlbench.analyse.statistics import case_estimate
 from dlbench.execute.quiet_machine import Patience
-from dlbench.execute.scheduler import Measured, Measuring, needed
+from dlbench.execute.scheduler import Measured, Schedule, carry_out, needed
 from dlbench.host.cause import Cause, Kind, told
 from dlbench.record.facts import Check
 from dlbench.record.schema import Process, Telemetry, Trace
@@ -45,7 +45,8 @@ class Script:
         self._late = iter(late)
         self._looks_at_device = iter(looks_at_device)
 
-    def measure(self, case, number, attempt):
+    def measure(self, turn):
+        case, number, attempt = turn
         self.asked.append((case.scenario, number, attempt))
         window = {"started_ns": START_NS, "ended_ns": START_NS + SECOND_NS}
         return Measured(
@@ -66,23 +67,31 @@ class Script:
             lambda seconds: next(self._looks_at_device, ()),
         )
 
-    def measuring(self, patience_s=0.0, looks=(), **options):
+    def schedule(self, patience_s=0.0, looks=(), cases=(CASE,), **options):
         looks = iter(looks)
 
         def look(seconds):
             return dataclasses.replace(next(looks, QUIET), window_s=seconds)
 
         patience = Patience(patience_s, 2, lambda text: None, look)
-        return Measuring(self.measure, patience, lambda *wait: self.waits.append(wait), **options)
+        return Schedule(cases, patience, lambda *wait: self.waits.append(wait), **options)
 
+    def rounds(self, rounds, patience_s=0.0, there=(), **options):
+        """Carries rounds out; the cases that are well."""
+        schedule = self.schedule(patience_s, **options)
+        carry_out(schedule.rounds(rounds, there), self.measure)
+        return schedule.well
 
-def nothing(case, number):
-    return False
+    def narrow(self, target, processes, **options):
+        """The same for what narrows intervals."""
+        schedule = self.schedule(**options)
+        carry_out(schedule.narrow(target, processes), self.measure)
+        return schedule.well
 
 
 def test_each_round_goes_the_other_way():
     script = Script()
-    assert [CASE, OTHER] == script.measuring().rounds([CASE, OTHER], 3, nothing)
+    assert [CASE, OTHER] == script.rounds(3, cases=[CASE, OTHER])
     names = [(name, number) for name, number, _ in script.asked]
     assert names == [
         ("train", 1),
@@ -96,19 +105,19 @@ def test_each_round_goes_the_other_way():
 
 def test_what_the_record_has_is_not_measured_again():
     script = Script()
-    script.measuring().rounds([CASE, OTHER], 2, lambda case, number: (case, number) == (CASE, 2))
+    script.rounds(2, there={(CASE, 2)}, cases=[CASE, OTHER])
     assert [("train", 1, 0), ("infer", 1, 0), ("infer", 2, 0)] == script.asked
 
 
 def test_a_case_that_went_wrong_is_not_gone_on_with():
     script = Script(status="failed")
-    assert [] == script.measuring(60.0).rounds([CASE], 3, nothing)
+    assert [] == script.rounds(3, 60.0)
     assert [("train", 1, 0)] == script.asked
 
 
 def test_a_disturbed_process_is_waited_out_and_measured_again():
     script = Script([BURNING])
-    script.measuring(10.0, looks=[BURNING, BURNING]).rounds([CASE], 2, nothing)
+    script.rounds(2, 10.0, looks=[BURNING, BURNING])
     assert [("train", 1, 0), ("train", 1, 1), ("train", 2, 0)] == script.asked
     ((process, by, waited),) = script.waits
     assert (1, "other processes had 0.9 cores") == (process.round, told(by))
@@ -119,7 +128,7 @@ def test_a_disturbed_process_is_waited_out_and_measured_again():
 
 def test_a_device_that_others_use_is_waited_out_although_the_cpu_is_at_rest():
     script = Script(beside=[shared(CASE)], looks_at_device=[ON_DEVICE, ON_DEVICE])
-    script.measuring(10.0).rounds([CASE], 1, nothing)
+    script.rounds(1, 10.0)
     assert [("train", 1, 0), ("train", 1, 1)] == script.asked
     ((_, by, waited),) = script.waits
     assert ON_DEVICE == by
@@ -130,7 +139,7 @@ def test_a_device_that_others_use_is_waited_out_although_the_cpu_is_at_rest():
 
 def test_a_device_that_others_keep_is_not_measured_on_again():
     script = Script(beside=[shared(CASE)] * 9, looks_at_device=[ON_DEVICE] * 99)
-    script.measuring(1.2).rounds([CASE], 1, nothing)
+    script.rounds(1, 1.2)
     assert [("train", 1, 0)] == script.asked
     ((_, _, waited),) = script.waits
     assert not waited.quiet
@@ -138,20 +147,20 @@ def test_a_device_that_others_keep_is_not_measured_on_again():
 
 def test_a_process_is_measured_three_times_at_most():
     script = Script([BURNING] * 9)
-    script.measuring(60.0).rounds([CASE], 1, nothing)
+    script.rounds(1, 60.0)
     assert [("train", 1, 0), ("train", 1, 1), ("train", 1, 2)] == script.asked
 
 
 def test_patience_is_for_the_whole_run_and_measuring_again_is_taken_from_it():
     script = Script([BURNING] * 9)
     # 0.3 s of waiting, 1 s of measuring again
-    script.measuring(1.2).rounds([CASE], 2, nothing)
+    script.rounds(2, 1.2)
     assert [("train", 1, 0), ("train", 1, 1), ("train", 2, 0)] == script.asked
 
 
 def test_a_machine_that_does_not_come_to_rest_is_waited_for_once_and_not_measured_again():
     script = Script([BURNING] * 9)
-    script.measuring(2.0, looks=[BURNING] * 99).rounds([CASE], 3, nothing)
+    script.rounds(3, 2.0, looks=[BURNING] * 99)
     assert [("train", 1, 0), ("train", 2, 0), ("train", 3, 0)] == script.asked
     ((_, _, waited),) = script.waits
     assert not waited.quiet
@@ -160,37 +169,37 @@ def test_a_machine_that_does_not_come_to_rest_is_waited_for_once_and_not_measure
 
 def test_what_no_wait_can_end_is_not_waited_for():
     script = Script([CONFINED] * 9)
-    script.measuring(60.0).rounds([CASE], 2, nothing)
+    script.rounds(2, 60.0)
     assert [("train", 1, 0), ("train", 2, 0)] == script.asked
     assert [] == script.waits
 
 
 def test_without_patience_nothing_is_measured_again():
     script = Script([BURNING] * 9)
-    script.measuring(0.0).rounds([CASE], 2, nothing)
+    script.rounds(2, 0.0)
     assert [("train", 1, 0), ("train", 2, 0)] == script.asked
 
 
 def test_a_process_whose_steps_were_not_finished_is_measured_again_without_patience():
     script = Script(late=[True])
-    assert [CASE] == script.measuring().rounds([CASE], 2, nothing)
+    assert [CASE] == script.rounds(2)
     assert [("train", 1, 0), ("train", 1, 1), ("train", 2, 0)] == script.asked
     assert [] == script.waits
 
 
 def test_a_backend_whose_steps_are_never_finished_has_failed():
     script = Script(late=[True] * 9)
-    assert [] == script.measuring().rounds([CASE], 2, nothing)
+    assert [] == script.rounds(2)
     assert [("train", 1, 0), ("train", 1, 1), ("train", 1, 2)] == script.asked
 
 
 def test_on_a_disturbed_machine_steps_that_are_not_finished_prove_nothing():
     script = Script([BURNING] * 9, late=[True] * 9)
-    assert [CASE] == script.measuring().rounds([CASE], 1, nothing)
-    assert [CASE] == script.measuring(60.0).rounds([CASE], 1, nothing)
+    assert [CASE] == script.rounds(1)
+    assert [CASE] == script.rounds(1, 60.0)
     # at rest once, late once: it has not repeated
     script = Script([BURNING, QUIET, BURNING], late=[True] * 9)
-    assert [CASE] == script.measuring(60.0).rounds([CASE], 1, nothing)
+    assert [CASE] == script.rounds(1, 60.0)
 
 
 def test_the_first_rounds_say_how_many_processes_more_each_case_gets():
@@ -200,9 +209,10 @@ def test_the_first_rounds_say_how_many_processes_more_each_case_gets():
         return 1e-3 * (1 + (scatter[case.scenario] if number <= 6 else 0.0) * (-1) ** number)
 
     script = Script(medians_s=median_s)
-    measuring = script.measuring()
-    measuring.rounds([CASE, OTHER], 6, nothing)
-    assert [CASE, OTHER] == measuring.narrow([CASE, OTHER], 0.01, 1000)
+    schedule = script.schedule(cases=[CASE, OTHER])
+    carry_out(schedule.rounds(6), script.measure)
+    carry_out(schedule.narrow(0.01, 1000), script.measure)
+    assert [CASE, OTHER] == schedule.well
     further = script.asked[12:]
     assert [("train", 7 + n, 0) for n in range(len(further))] == further
     # whatever the later ones look like
@@ -231,21 +241,21 @@ def test_intervals_whose_processes_were_counted_beforehand_cover_the_truth(draw)
 
 def test_narrowing_ends_with_its_budget_of_processes():
     script = Script(medians_s=lambda case, number: 1e-3 * (1 + number % 5))
-    measuring = script.measuring()
-    measuring.rounds([CASE], 6, nothing)
-    measuring.narrow([CASE], 0.01, 4)
+    schedule = script.schedule()
+    carry_out(schedule.rounds(6), script.measure)
+    carry_out(schedule.narrow(0.01, 4), script.measure)
     assert 10 == len(script.asked)
 
 
 def test_narrowing_goes_on_from_what_an_earlier_part_of_the_run_measured():
     held = {CASE: {number: 1e-3 * (1 + number % 2) for number in range(1, 9)}}
     script = Script()
-    script.measuring(held=held).narrow([CASE], 0.01, 1)
+    script.narrow(0.01, 1, held=held)
     assert [("train", 9, 0)] == script.asked
 
 
 def test_a_case_that_goes_wrong_when_its_interval_is_narrowed_is_not_gone_on_with():
     script = Script(status="failed")
     held = {CASE: {number: 1e-3 * number for number in range(1, 7)}}
-    assert [] == script.measuring(held=held).narrow([CASE], 0.01, 5)
+    assert [] == script.narrow(0.01, 5, held=held)
     assert 1 == len(script.asked)

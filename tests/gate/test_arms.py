@@ -14,6 +14,7 @@ from dlbench.gate.versions import Version
 from dlbench.gate.waivers import read_waived
 from dlbench.spec.suite import load_suite
 from dlbench.worker.launch import Launch, run_worker, worker_environment
+from dlbench.worker.measurements import LOOK
 
 
 def test_both_checkouts_have_paths_of_equal_length_and_the_working_trees_changes(repository):
@@ -35,10 +36,10 @@ def test_the_backends_of_a_version_stand_in_for_those_of_the_runner(tmp_path):
     shutil.copytree(Path(adapter.__file__).parents[1], copy)
     (copy / "numpy" / "adapter.py").write_text("raise ImportError('this is the copy')\n")
     own = Version("base", "copy", folder=tmp_path).own()
-    job = {"job": "look", "adapter": "dlbench.backends.numpy.adapter:Adapter", "open": False}
+    job = {"adapter": "dlbench.backends.numpy.adapter:Adapter", "open": False}
     launch = Launch(worker_environment(1), 60.0)
-    assert "this is the copy" in run_worker(job | {"own": own, "threads": 1}, launch, dict).reason
-    plain = run_worker(job | {"threads": 1}, launch, dict)
+    assert "this is the copy" in run_worker(LOOK, job | {"own": own, "threads": 1}, launch).reason
+    plain = run_worker(LOOK, job | {"threads": 1}, launch)
     assert "ok" == plain.status, plain.reason
 
 

@@ -18,7 +18,7 @@ from dlbench.execute import runner
 from dlbench.execute.probe import look
 from dlbench.host.machine import look as look_at_machine
 from dlbench.paths import cache_dir
-from dlbench.plan.cases import Request
+from dlbench.plan.request import Request
 from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import Process, Telemetry, Verification
 from dlbench.spec.suite import load_suite

@@ -18,6 +18,7 @@ from dlbench.execute.quiet_machine import look
 from dlbench.host.interference import Reading, between, over, read, threading_facts
 from dlbench.host.process_tree import peak_memory_bytes
 from dlbench.record.facts import Surroundings
+from dlbench.worker.measurements import STEPS
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's counters")
 ROUNDING_S = 1e-6
@@ -130,9 +131,9 @@ def measured(request_for, tmp_path, work):
     def measured(backend, threads, budget_s=0.3):
         material = prepare(request_for(), tmp_path)
         plan = Plan(backend, "cpu", 32, threads, mode="eager")
-        ended = work(material.job("measure", plan, scenario="train", budget_s=budget_s))
+        ended = work(material.job(plan, scenario="train", budget_s=budget_s), STEPS)
         assert "ok" == ended.status, ended.reason
-        return {name: Surroundings(**ended.result[name]) for name in ("before", "during", "after")}
+        return ended.result
 
     return measured
 
@@ -140,7 +141,7 @@ def measured(request_for, tmp_path, work):
 @linux
 @pytest.mark.skipif(len(CORES) < 2, reason="takes two cores")
 def test_a_worker_that_is_confined_is_told_so(measured):
-    seen = measured("broken_adapters:BindsItself", 2)["during"]
+    seen = measured("broken_adapters:BindsItself", 2).during
     assert 1 == seen.usable_cores
     assert "confined to 1 core for 2 threads" in map(str, causes(seen, 2))
 

@@ -30,6 +30,7 @@ NAMESAKES = {
     "doctor": "the command, and what it tells of telemetry",
     "probe": "asking what a backend is, and the job that answers",
     "processes": "those on a GPU, and those that the NumPy adapter computes in",
+    "request": "what a run is asked for, and a gate",
     "schema": "the lines of a record, and those of a gate's record",
     "session": "a gate from begin to end, and the CuPy adapter's session",
     "training": "how a network is specified to be trained, and the job that trains it",
@@ -174,7 +175,7 @@ def test_what_a_worker_imports_stays_clear_of_the_parents_side(worker_side):
 
 
 def test_timing_sees_a_session_and_never_an_adapter(modules):
-    timing = modules["dlbench.measure.timing"]
+    timing = modules["dlbench.measure.steps"]
     assert not any(within(name, ("dlbench.plugins", *MAPPED)) for name in timing.imports)
     assert "dlbench.contract.Adapter" not in timing.imports
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from dlbench.execute.runner import Observer, run
-from dlbench.plan.cases import Request
+from dlbench.plan.request import Request
 from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import Machine
 from dlbench.spec.suite import parse_suite
 from dlbench.worker.launch import Launch, run_worker, worker_environment
+from dlbench.worker.measurements import VERIFY
 
 TINY = """
 description = "takes no time"
@@ -135,8 +136,8 @@ def carry_out(tmp_path_factory):
 def work():
     """Runs one job in a worker."""
 
-    def work(job, limit_s=60.0, python=sys.executable, on_phase=lambda phase: None, result=dict):
+    def work(job, kind=VERIFY, limit_s=60.0, python=sys.executable, on_phase=lambda phase: None):
         launch = Launch(worker_environment(1), limit_s, python)
-        return run_worker(job, launch, result, on_phase)
+        return run_worker(kind, job, launch, on_phase)
 
     return work

@@ -9,7 +9,7 @@ from dlbench.backends.numpy import adapter
 from test_after_timing import found
 
 from dlbench.contract import Plan
-from dlbench.measure import timing
+from dlbench.measure.settling import time_settling
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights
 from dlbench.verify.after_timing import check_settled
@@ -108,7 +108,7 @@ def test_a_synchronised_step_must_be_a_finished_one_on_a_new_batch_too(scenario,
     batches = [session.upload() for _ in range(40)]
     resident = batches.pop()
     session._do(resident)
-    settling = timing.time_settling(
+    settling = time_settling(
         session, resident, batches.pop, scenario, clock=lambda: session.now_ns
     )
     assert check_settled(**dataclasses.asdict(settling)).passed is passes
@@ -117,7 +117,7 @@ def test_a_synchronised_step_must_be_a_finished_one_on_a_new_batch_too(scenario,
 def test_the_settling_of_a_slow_step_is_judged_from_three_of_them():
     session = Clocked("right", 50_000_000)
     uploads = []
-    timing.time_settling(
+    time_settling(
         session,
         object(),
         lambda: uploads.append(0) or object(),

@@ -9,6 +9,7 @@ import pytest
 
 from dlbench.worker import launch as process
 from dlbench.worker.launch import Launch, run_worker, worker_environment
+from dlbench.worker.measurements import LOOK, STEPS, VERIFY
 
 
 @pytest.fixture
@@ -19,9 +20,9 @@ def job(request_for, tmp_path):
 
     material = prepare(request_for(), tmp_path)
 
-    def job(backend, kind="verify", **options):
+    def job(backend, **options):
         plan = Plan(f"broken_adapters:{backend}", "cpu", 32, 1, mode="eager")
-        return material.job(kind, plan, **options)
+        return material.job(plan, **options)
 
     return job
 
@@ -29,8 +30,8 @@ def job(request_for, tmp_path):
 def test_a_backend_that_is_well_gives_a_result(job, work):
     ended = work(job("Good"))
     assert ("ok", "") == (ended.status, ended.reason)
-    assert all(check["passed"] for check in ended.result["checks"])
-    assert len(ended.result["checks"]) > 0
+    assert all(check.passed for check in ended.result.checks)
+    assert len(ended.result.checks) > 0
 
 
 @pytest.mark.parametrize(
@@ -53,8 +54,8 @@ def test_a_backend_that_is_well_gives_a_result(job, work):
     ],
 )
 def test_whatever_a_backend_does_is_told_with_its_reason(job, work, backend, status, reason):
-    kind = {"kind": "look", "open": False, "threads": 1} if "Json" in backend else {}
-    ended = work(job(backend, **kind))
+    kind = LOOK if "Json" in backend else VERIFY
+    ended = work(job(backend, open=False, threads=1), kind)
     assert status == ended.status
     assert reason in ended.reason.replace(" (gradients)", "")
     assert "\n" not in ended.reason
@@ -78,7 +79,7 @@ def test_a_hanging_backend_is_ended_with_all_its_children(job, work):
 
 
 def test_a_process_that_a_backend_leaves_behind_does_not_hold_the_run_up(job, work):
-    ended = work(job("LeavesAProcessBehind", "look", open=True, threads=1))
+    ended = work(job("LeavesAProcessBehind", open=True, threads=1), LOOK)
     left_behind = int(ended.output)
     try:
         assert "ok" == ended.status
@@ -135,21 +136,21 @@ def test_an_interpreter_with_nothing_but_numpy_runs_the_numpy_backend(job, work,
     assert "[None, None]" == found.stdout.strip()
     numpy = job("Good") | {"adapter": "dlbench.backends.numpy.adapter:Adapter"}
     assert "ok" == work(numpy, python=python).status
-    timed = work(numpy | {"job": "measure", "scenario": "train", "budget_s": 0.01}, python=python)
+    timed = work(numpy | {"scenario": "train", "budget_s": 0.01}, STEPS, python=python)
     assert ("ok", "") == (timed.status, timed.reason)
-    assert len(timed.result["timings_ns"]) > 0
+    assert len(timed.result.timings_ns) > 0
 
 
 def test_the_phases_are_told_in_their_order(job, work):
     phases = []
-    work(job("Good", "measure", scenario="infer", budget_s=0.01), on_phase=phases.append)
+    work(job("Good", scenario="infer", budget_s=0.01), STEPS, on_phase=phases.append)
     wanted = "interpreter import open upload warm-up measure check copy"
     assert wanted.split() == phases
 
 
 def test_the_seconds_of_the_phases_add_up_to_the_life_of_the_worker(job, work):
-    ended = work(job("Good", "measure", scenario="infer", budget_s=0.2))
-    assert 0.2 < sum(ended.result["seconds"].values()) <= ended.wall_s
+    ended = work(job("Good", scenario="infer", budget_s=0.2), STEPS)
+    assert 0.2 < sum(ended.result.seconds.values()) <= ended.wall_s
 
 
 def test_a_workers_libraries_have_the_threads_of_the_plan_and_no_device_is_hidden_from_it():
@@ -198,7 +199,7 @@ def test_an_interrupt_ends_the_worker_and_passes_on(job):
 
     launch = Launch(worker_environment(1), 60.0)
     with pytest.raises(KeyboardInterrupt):
-        run_worker(job("Hangs"), launch, dict, interrupt)
+        run_worker(VERIFY, job("Hangs"), launch, interrupt)
     assert wait_for(lambda: not children_named("dlbench.worker.entry"))
 
 

@@ -4,7 +4,7 @@ import pytest
 from dlbench.contract import Plan
 from dlbench.data.order import batch_indices
 from dlbench.data.preprocessing import Recipe
-from dlbench.measure.timing import EmptySession
+from dlbench.measure.empty_session import EmptySession
 from dlbench.spec.workload import initial_weights, read_workload
 from dlbench.worker.training import Part, evaluate, judge, train
 

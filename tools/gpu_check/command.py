@@ -20,7 +20,7 @@ from dlbench.errors import UsageError
 from dlbench.execute.probe import look_at
 from dlbench.host.machine import look
 from dlbench.plan.backend_status import Found
-from dlbench.plan.cases import PRECISIONS
+from dlbench.plan.request import PRECISIONS
 from dlbench.record.schema import Machine, Record
 from dlbench.spec.decode import nearest
 from dlbench.telemetry.device import gpu_names

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dlbench.plan.backend_status import Found
-from dlbench.plan.cases import PRECISIONS, Request, plan
+from dlbench.plan.cases import plan
+from dlbench.plan.request import PRECISIONS, Request
 from dlbench.record.schema import Case, Header, Machine, Scenario
 from dlbench.spec.suite import load_suite
 

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Literal
 
 from dlbench.errors import DlbenchError
-from dlbench.execute import resume, runner
+from dlbench.execute import resume, runner, tasks
 from dlbench.execute.events import Observer
 from dlbench.record.collection import read_records
 from dlbench.record.file import Writer, read_lines
@@ -108,7 +108,7 @@ def carry_out(
     for each in planned:
         records = records_in(path)
         record = record_of(each.part, records)
-        if record is not None and resume.is_complete(record):
+        if record is not None and tasks.is_complete(record):
             continue
         if not limit.leaves_time:
             return "limit"
@@ -146,7 +146,7 @@ def record_of(part: Part, records: Sequence[Record]) -> Record | None:
 def is_done(planned: Sequence[Planned], records: Sequence[Record]) -> bool:
     """Whether nothing remains for `carry_out`."""
     own = [record_of(each.part, records) for each in planned]
-    return all(record is not None and resume.is_complete(record) for record in own)
+    return all(record is not None and tasks.is_complete(record) for record in own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ def state(planned: Sequence[Planned], records: Sequence[Record]) -> State:
     missing = 0
     for each in planned:
         record = record_of(each.part, records)
-        missing += len(each.cases if record is None else resume.missing(record))
+        missing += len(each.cases if record is None else tasks.missing(record))
     cases = sum(len(each.cases) for each in planned)
     return State(cases - missing, missing)
 
@@ -171,7 +171,7 @@ def _check_last(path: Path, records: Sequence[Record], record: Record | None) ->
     """Refuses to append behind an incomplete record."""
     for other in records:
         beside = record is None or other is not records[-1]
-        if beside and not resume.is_complete(other):
+        if beside and not tasks.is_complete(other):
             raise DlbenchError(
                 f"{path}: the run of {other.header.suite} is incomplete and cannot be resumed here;"
                 " start a new file with --record FILE.jsonl"

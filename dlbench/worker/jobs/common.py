@@ -13,9 +13,8 @@ import numpy.typing as npt
 from dlbench import plugins
 from dlbench.contract import AdapterBase, BackendInfo, Plan
 from dlbench.spec.workload import Weights, Workload, read_workload
+from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
-
-Job = Mapping[str, Any]
 
 
 def load_adapter(job: Job, plan: Plan | None, phases: Phases) -> AdapterBase:

@@ -13,17 +13,20 @@ import numpy.typing as npt
 
 from dlbench.contract import AdapterBase, Plan, Session, check_batch
 from dlbench.host import interference, process_tree
-from dlbench.measure import timing
+from dlbench.measure.copies import time_downloads, upload_all
+from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
+from dlbench.measure.settling import time_settling
+from dlbench.measure.steps import time_steps
 from dlbench.record.facts import Check, MeasureResult
 from dlbench.spec.workload import Weights, Workload
 from dlbench.worker.jobs.common import (
-    Job,
     import_adapter,
     initial_of,
     plain,
     versions,
     workload_of,
 )
+from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
 
@@ -42,7 +45,7 @@ def measure(job: Job, phases: Phases) -> MeasureResult:
         inputs, targets = list(arrays["inputs"]), list(arrays["targets"])
     for batch in zip(inputs, targets, strict=True):
         check_batch(plan, workload, *batch)
-    batches, upload_ns = timing.upload_all(session, inputs, targets)
+    batches, upload_ns = upload_all(session, inputs, targets)
     checks_after = job.get("check", True)
     # one row of each, another every time
     rows = [(7 * i + 3) % plan.batch for i in range(len(batches))]
@@ -55,7 +58,7 @@ def measure(job: Job, phases: Phases) -> MeasureResult:
             canary_ns.append(interference.reference_load_ns())
             readings.append(interference.read())
 
-    times = timing.time_steps(
+    times = time_steps(
         session,
         batches,
         job["scenario"],
@@ -70,7 +73,7 @@ def measure(job: Job, phases: Phases) -> MeasureResult:
     peak_memory_bytes = process_tree.peak_memory_bytes()
     facts = {**plain(session.facts), **interference.threading_facts()}
     if plan.device != "cpu":
-        facts["idle_synchronize_ns"] = timing.time_idle_synchronize(session)
+        facts["idle_synchronize_ns"] = time_idle_synchronize(session)
     checks: tuple[Check, ...] = ()
     settling: Check | None = None
     download_ns: tuple[int, ...] = ()
@@ -80,8 +83,8 @@ def measure(job: Job, phases: Phases) -> MeasureResult:
         seen = list(zip(batches, rows, held, strict=True))
         checks, settling = _checks_after(job, session, plan, workload, initial, seen, phases)
         phases.enter("copy")
-        download_ns = timing.time_downloads(session, batches[0], job["scenario"])
-        device_ns = timing.time_device_steps(session, batches, job["scenario"], initial)
+        download_ns = time_downloads(session, batches[0], job["scenario"])
+        device_ns = time_device_steps(session, batches, job["scenario"], initial)
     readings.append(interference.read())
     before, during, after = itertools.starmap(interference.between, itertools.pairwise(readings))
     return MeasureResult(
@@ -130,7 +133,7 @@ def _checks_after(
     checks = check_after(
         session, plan, workload, initial, trained, witnesses, cache_dir, phases.beat
     )
-    settling = timing.time_settling(
+    settling = time_settling(
         session, held[0][0], lambda: session.upload(*held_out), job["scenario"]
     )
     return checks, check_settled(**dataclasses.asdict(settling))

@@ -6,9 +6,10 @@ import time
 
 import numpy as np
 
-from dlbench.measure import timing
+from dlbench.measure.empty_session import EmptySession
+from dlbench.measure.steps import time_steps
 from dlbench.record.facts import PeakResult, TimerResult
-from dlbench.worker.jobs.common import Job
+from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
 _PEAK_SIDE = 2048
@@ -35,9 +36,7 @@ def peak(job: Job, phases: Phases) -> PeakResult:
 
 def null(job: Job, phases: Phases) -> TimerResult:
     """What a timing costs: an empty session through the same loop."""
-    session = timing.EmptySession()
-    times = timing.time_steps(
-        session, [None] * 8, "train", {}, _NULL_BUDGET_S, on_phase=phases.enter
-    )
+    session = EmptySession()
+    times = time_steps(session, [None] * 8, "train", {}, _NULL_BUDGET_S, on_phase=phases.enter)
     median_ns = float(np.median(times.timings_ns))
     return TimerResult(null_timing_ns=median_ns, seconds=phases.seconds())

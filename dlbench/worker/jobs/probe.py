@@ -10,7 +10,8 @@ from dlbench.errors import BackendUnavailable
 from dlbench.host import environment
 from dlbench.record.facts import Declared, ProbeResult
 from dlbench.spec.workload import initial_weights, read_workload
-from dlbench.worker.jobs.common import Job, load_adapter, plain, versions
+from dlbench.worker.jobs.common import load_adapter, plain, versions
+from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from dlbench.contract import Plan
 from dlbench.data.preprocessing import Recipe
 from dlbench.record.facts import TrainResult
-from dlbench.worker.jobs.common import Job, import_adapter, initial_of, versions, workload_of
+from dlbench.worker.jobs.common import import_adapter, initial_of, versions, workload_of
+from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 from dlbench.worker.training import Part, train
 

@@ -10,7 +10,8 @@ from dlbench.contract import Plan
 from dlbench.record.facts import ConformanceResult, TimedResult, VerifyResult
 from dlbench.spec.workload import initial_weights
 from dlbench.worker import import_provenance
-from dlbench.worker.jobs.common import Job, import_adapter, plain, versions, workload_of
+from dlbench.worker.jobs.common import import_adapter, plain, versions, workload_of
+from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
 

@@ -16,7 +16,7 @@ from dlbench.errors import DlbenchError
 from dlbench.execute import runner
 from dlbench.execute.events import Observer
 from dlbench.execute.probe import look_at
-from dlbench.execute.resume import is_complete
+from dlbench.execute.tasks import is_complete
 from dlbench.record.schema import Process, Resumed, Skip, Verification
 from gpu_check.parts import Extent, Part, planned
 from gpu_check.slices import (

@@ -12,13 +12,12 @@ import contextlib
 import dataclasses
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from dlbench.contract import Session, SessionBase
+from dlbench.contract import Session
 from dlbench.measure.steady_state import SMALLEST_WINDOW, is_steady
 from dlbench.spec.workload import Weights
 
@@ -34,12 +33,6 @@ MIN_SLOW_TIMINGS = 3
 WARMUP_SHARE = 0.5
 """Warm-up takes at most this share of the time for sampling on top of it (and at least one step)."""
 _WARMUP_LEAST_SHARE = 0.05
-_COPIES = 5
-_IDLE_SYNCHRONIZATIONS = 9
-_DEVICE_STEPS_LEFT_OUT = 3
-_DEVICE_STEPS_LONG_NS = 2_000_000_000
-_SETTLINGS = 7
-_SETTLING_LONG_NS = 100_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,170 +196,3 @@ def _garbage_kept() -> Iterator[None]:
         gc.unfreeze()
         if enabled:
             gc.enable()
-
-
-def upload_all(
-    session: Session,
-    inputs: Sequence[npt.NDArray[np.float32]],
-    targets: Sequence[npt.NDArray[Any]],
-    *,
-    clock: Clock = time.perf_counter_ns,
-) -> tuple[list[Any], tuple[int, ...]]:
-    """Makes batches resident.
-
-    Returns
-    -------
-    The resident batches, and how long each took until it was on the device (ns).
-    """
-    batches, durations_ns = [], []
-    for one_input, target in zip(inputs, targets, strict=True):
-        begin = clock()
-        batch = session.upload(one_input, target)
-        session.synchronize()
-        durations_ns.append(clock() - begin)
-        batches.append(batch)
-    return batches, tuple(durations_ns)
-
-
-@dataclasses.dataclass(frozen=True)
-class Settling:
-    """What is left of a step when it has been synchronised (medians, ns).
-
-    `step_ns` is a step on a batch of the timed loop, synchronised; `read_ns` one on a batch never seen before,
-    until its outcome has been read; `copy_ns` reading the same outcome once more.
-    """
-
-    step_ns: float
-    read_ns: float
-    copy_ns: float
-
-
-def time_settling(
-    session: Session,
-    resident: Any,
-    fresh: Callable[[], Any],
-    scenario: Literal["train", "infer"],
-    *,
-    clock: Clock = time.perf_counter_ns,
-) -> Settling:
-    """Times steps whose outcome is read against steps that are only synchronised, in turn.
-
-    Parameters
-    ----------
-    resident : a batch of the timed loop.
-    fresh : uploads a batch that the session has not seen.
-    """
-    trains = scenario == "train"
-    step = session.train_step if trains else session.infer
-    steps_ns: list[int] = []
-    reads_ns: list[int] = []
-    copies_ns: list[int] = []
-    while len(steps_ns) < _SETTLINGS:
-        begin = clock()
-        step(resident)
-        session.synchronize()
-        steps_ns.append(clock() - begin)
-        batch = fresh()
-        session.synchronize()
-        begin = clock()
-        result = step(batch)
-        session.weights() if trains else session.download(result)
-        reads_ns.append(clock() - begin)
-        begin = clock()
-        session.weights() if trains else session.download(result)
-        copies_ns.append(clock() - begin)
-        if sum(steps_ns) > _SETTLING_LONG_NS and len(steps_ns) >= MIN_SLOW_TIMINGS:
-            break
-    medians = (float(np.median(each)) for each in (steps_ns, reads_ns, copies_ns))
-    return Settling(*medians)
-
-
-def time_idle_synchronize(session: Session, *, clock: Clock = time.perf_counter_ns) -> int:
-    """How long `synchronize` takes with nothing to wait for (median, ns): a part of every timing that is no work."""
-    session.synchronize()
-    durations_ns = []
-    for _ in range(_IDLE_SYNCHRONIZATIONS):
-        begin = clock()
-        session.synchronize()
-        durations_ns.append(clock() - begin)
-    return int(np.median(durations_ns))
-
-
-def time_downloads(
-    session: Session,
-    batch: Any,
-    scenario: Literal["train", "infer"],
-    *,
-    clock: Clock = time.perf_counter_ns,
-) -> tuple[int, ...]:
-    """How long what a step gives, an output or a loss, takes from the device to an array (ns), a fresh one each
-    time."""
-    step = session.train_step if scenario == "train" else session.infer
-    durations_ns = []
-    for _ in range(_COPIES):
-        result = step(batch)
-        session.synchronize()
-        begin = clock()
-        session.download(result)
-        durations_ns.append(clock() - begin)
-    return tuple(durations_ns)
-
-
-def time_device_steps(
-    session: Session,
-    batches: Sequence[Any],
-    scenario: Literal["train", "infer"],
-    initial: Weights,
-) -> tuple[int, ...]:
-    """How long steps take by the device's own clock (ns); none where the session has none.
-
-    They are steps of their own, behind those that the wall clock timed: setting marks takes time
-    too. Each begins on an idle device, so that what the device waits for the host is in it.
-    """
-    device_clock = session.device_clock
-    if device_clock is None:
-        return ()
-    step = session.train_step if scenario == "train" else session.infer
-    if scenario == "train":
-        session.load(initial)
-    durations_ns = []
-    for number in range(STEPS_FROM_INITIAL):
-        session.synchronize()
-        begin = device_clock.mark()
-        step(batches[number % len(batches)])
-        end = device_clock.mark()
-        session.synchronize()
-        durations_ns.append(device_clock.between_ns(begin, end))
-        if sum(durations_ns) > _DEVICE_STEPS_LONG_NS and number + 1 > _DEVICE_STEPS_LEFT_OUT:
-            break
-    # the first ones find cold caches and clocks
-    return tuple(durations_ns[_DEVICE_STEPS_LEFT_OUT:] or durations_ns)
-
-
-class EmptySession(SessionBase):
-    """A session that does nothing, to see what timing itself costs."""
-
-    @property
-    def facts(self) -> Mapping[str, str | int]:
-        """Nothing was observed."""
-        return {}
-
-    def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> None:
-        """Nothing."""
-
-    def infer(self, batch: Any) -> None:
-        """Nothing."""
-
-    def train_step(self, batch: Any) -> None:
-        """Nothing."""
-
-    def download(self, result: Any) -> npt.NDArray[np.float32]:
-        """No values."""
-        return np.empty(0, np.float32)
-
-    def weights(self) -> Weights:
-        """No weights."""
-        return {}
-
-    def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
-        """Nothing."""

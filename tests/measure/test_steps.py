@@ -3,13 +3,22 @@ import itertools
 
 import pytest
 
-from dlbench.measure import timing
-from dlbench.measure.timing import STEPS_FROM_INITIAL, STEPS_TO_JUDGE, time_steps
+from dlbench.measure.copies import time_downloads, upload_all
+from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
+from dlbench.measure.empty_session import EmptySession
+from dlbench.measure.steps import (
+    MIN_SLOW_TIMINGS,
+    MIN_TIMINGS,
+    STEPS_FROM_INITIAL,
+    STEPS_TO_JUDGE,
+    WARMUP_SHARE,
+    time_steps,
+)
 
 MS = 1_000_000
 
 
-class FakeSession(timing.EmptySession):
+class FakeSession(EmptySession):
     """Advances its own clock: every call costs what it is told to."""
 
     def __init__(self, step_ns, synchronize_ns=0, load_ns=0):
@@ -78,12 +87,12 @@ def test_sampling_starts_where_the_record_says():
 def test_warm_up_that_never_gets_steady_ends_with_its_share_and_says_so():
     times = timed(FakeSession(lambda step: 10 * MS + step * MS), budget_s=2.0)
     assert times.steady is False
-    assert sum(times.warmup_ns) <= 1.2 * timing.WARMUP_SHARE * 2e9
+    assert sum(times.warmup_ns) <= 1.2 * WARMUP_SHARE * 2e9
 
 
 @pytest.mark.parametrize(
     ("step_s", "at_least"),
-    [(0.2, timing.MIN_TIMINGS), (5, timing.MIN_SLOW_TIMINGS)],
+    [(0.2, MIN_TIMINGS), (5, MIN_SLOW_TIMINGS)],
 )
 def test_slow_steps_are_timed_often_enough(step_s, at_least):
     times = timed(FakeSession(round(step_s * 1e9)), scenario="infer", budget_s=1.0)
@@ -146,16 +155,16 @@ def test_the_phases_are_told_as_they_begin():
 
 def test_uploads_and_downloads_are_timed_until_the_device_is_done():
     session = FakeSession(7 * MS, synchronize_ns=2 * MS)
-    batches, upload_ns = timing.upload_all(session, [1, 2, 3], [4, 5, 6], clock=session.clock)
+    batches, upload_ns = upload_all(session, [1, 2, 3], [4, 5, 6], clock=session.clock)
     assert 3 == len(batches)
     assert (2 * MS,) * 3 == upload_ns
     session.download = lambda result: setattr(session, "now_ns", session.now_ns + 5 * MS)
-    assert {5 * MS} == set(timing.time_downloads(session, 0, "infer", clock=session.clock))
+    assert {5 * MS} == set(time_downloads(session, 0, "infer", clock=session.clock))
 
 
 def test_an_idle_synchronisation_is_timed_without_a_step():
     session = FakeSession(7 * MS, synchronize_ns=2 * MS)
-    assert 2 * MS == timing.time_idle_synchronize(session, clock=session.clock)
+    assert 2 * MS == time_idle_synchronize(session, clock=session.clock)
     assert {"synchronize"} == set(session.calls)
 
 
@@ -166,7 +175,7 @@ def test_what_training_gives_is_downloaded_in_training_and_an_output_in_inferenc
         session.infer = lambda batch: "output"
         downloaded = []
         session.download = downloaded.append
-        timing.time_downloads(session, 0, scenario, clock=session.clock)
+        time_downloads(session, 0, scenario, clock=session.clock)
         assert {wanted} == set(downloaded)
 
 
@@ -186,7 +195,7 @@ class FakeDeviceClock:
 
 def test_a_session_without_a_clock_of_its_own_has_no_device_times():
     session = FakeSession(MS)
-    assert () == timing.time_device_steps(session, [0], "train", {})
+    assert () == time_device_steps(session, [0], "train", {})
     assert [] == session.calls
 
 
@@ -194,7 +203,7 @@ def test_a_session_without_a_clock_of_its_own_has_no_device_times():
 def test_a_device_time_lies_between_two_marks_around_a_step_on_an_idle_device(scenario):
     session = FakeSession(3 * MS, synchronize_ns=2 * MS, load_ns=50 * MS)
     session.device_clock = FakeDeviceClock(session)
-    times = timing.time_device_steps(session, list(range(8)), scenario, {})
+    times = time_device_steps(session, list(range(8)), scenario, {})
     assert {3 * MS} == set(times)
     assert STEPS_FROM_INITIAL - 3 == len(times)
     loads = ["load"] if scenario == "train" else []
@@ -205,12 +214,12 @@ def test_a_device_time_lies_between_two_marks_around_a_step_on_an_idle_device(sc
 def test_a_device_that_takes_seconds_is_not_asked_sixteen_times():
     session = FakeSession(10_000 * MS)
     session.device_clock = FakeDeviceClock(session)
-    assert (10_000 * MS,) == timing.time_device_steps(session, [0], "infer", {})
+    assert (10_000 * MS,) == time_device_steps(session, [0], "infer", {})
 
 
 def test_of_an_empty_session_only_the_clock_is_timed():
     looks = itertools.count()
-    session = timing.EmptySession()
+    session = EmptySession()
     times = time_steps(session, [None] * 8, "train", {}, 1e-6, clock=lambda: next(looks))
     assert len(times.timings_ns) > 100
     assert {1} == set(times.timings_ns)

@@ -1,0 +1,114 @@
+"""The stages of a run, in their order: each takes the cases that are well so far, finds something out about them,
+writes that down at once, and gives back those that are still well."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+
+from dlbench.execute import results
+from dlbench.execute.context import Context
+from dlbench.execute.quiet_machine import Patience
+from dlbench.execute.scheduler import Measured, Schedule, Turn, carry_out
+from dlbench.execute.tasks import Task
+from dlbench.record.schema import Case, Peak, Process, Skip, Training, Verification
+from dlbench.worker.measurements import PEAK, STEPS, TIMER, TRAIN, VERIFY
+
+Stage = Callable[[Context, Sequence[Case]], Sequence[Case]]
+
+
+def verify(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
+    """Holds each configuration against the oracle, once for all of its scenarios."""
+    began_s = time.monotonic()
+    run.observer.phase(None, None, "oracle")
+    for reason in run.references.failures():
+        run.observer.message(reason)
+    run.account.add_seconds("verify", time.monotonic() - began_s)
+    well: list[Case] = []
+    for configuration in dict.fromkeys(case.configuration for case in cases):
+        sharing = [case for case in cases if case.configuration == configuration]
+        if Task(Verification, configuration) in run.held.tasks or _agrees(run, sharing):
+            well += sharing
+    return [case for case in cases if case in well]
+
+
+def _agrees(run: Context, sharing: Sequence[Case]) -> bool:
+    case = sharing[0]
+    ended = run.references.failure((case.batch, case.precision)) or run.work(VERIFY, case)
+    if ended.status == "skipped":
+        for each in sharing:
+            run.write(Skip(each, ended.reason, ended.remedy))
+        return False
+    verification = results.verification(case, ended)
+    run.write(verification)
+    return verification.status == "ok"
+
+
+def measure_overheads(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
+    """Measures once what a timing costs, and how fast this machine multiplies matrices."""
+    rounds, held = run.request.rounds, run.held
+    there = {Task(Process, case, number + 1) for case in cases for number in range(rounds)}
+    if held.tasks.issuperset(there):
+        return cases
+    if held.null_timing_ns is None:
+        timer = run.work_without_backend(TIMER)
+        if timer.result is None:
+            run.observer.message(f"timer overhead unknown: {timer.reason}")
+        else:
+            run.null_timing_ns = timer.result.null_timing_ns
+    threads = run.request.chosen_threads
+    if Task(Peak, threads) not in held.tasks:
+        peak = run.work_without_backend(PEAK)
+        if peak.result is None:
+            run.observer.message(f"SGEMM peak unknown: {peak.reason}")
+        else:
+            run.write(Peak(0, threads, peak.result.flops_per_s))
+    return cases
+
+
+def time_steps(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
+    """Times steps in rounds of fresh processes; a case of which one process went wrong is not gone on with."""
+    request, held = run.request, run.held
+    if not request.rounds or not cases:
+        return cases
+    rounds, target = request.all_rounds, request.target_interval
+    processes = len(cases) * rounds
+    # with a target, half of the time is for the rounds, and half for where they do not suffice
+    share_s = round(request.budget_s / (processes * (2 if target else 1)), 3)
+    measure = functools.partial(_measure, run, share_s)
+    patience = Patience(request.patience_s, request.chosen_threads, run.observer.message)
+    write_wait = functools.partial(results.wait, write=run.write)
+    schedule = Schedule(cases, patience, write_wait, held.medians_s)
+    try:
+        there = {(t.about, t.round) for t in held.tasks if t.line is Process}
+        carry_out(schedule.rounds(rounds, there), measure)
+        if target:
+            carry_out(schedule.narrow(target, processes - held.beyond(rounds), rounds), measure)
+    finally:
+        run.account.add_waiting(patience.waited_s)
+    return schedule.well
+
+
+def _measure(run: Context, share_s: float, turn: Turn) -> Measured:
+    case, number, attempt = turn
+    with run.watcher.beside(case, number, attempt) as watch:
+        options = {"scenario": case.scenario, "budget_s": share_s}
+        ended = run.work(STEPS, case, number, watch, **options)
+    process, beside = results.process(case, number, ended, attempt), watch.lines()
+    run.write(process)
+    for sampled in beside:
+        run.write(sampled)
+    return Measured(process, beside, functools.partial(run.watcher.look_at_device, process))
+
+
+def train(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
+    """Trains over whole epochs, where that was asked for."""
+    epochs = run.request.epochs
+    for case in cases if epochs else ():
+        if case.scenario == "train" and Task(Training, case) not in run.held.tasks:
+            run.write(results.training(case, epochs, run.work(TRAIN, case, epochs=epochs)))
+    return cases
+
+
+STAGES: Sequence[Stage] = (verify, measure_overheads, time_steps, train)

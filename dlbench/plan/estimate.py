@@ -1,0 +1,39 @@
+"""How long a run will take, roughly, before anything of it has run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dlbench.plan.backend_status import Found
+from dlbench.plan.request import Request
+from dlbench.record.schema import Case
+
+_ASSUMED_FLOPS_PER_S_AND_THREAD = 20e9
+_STEP_OVERHEAD_S = 1e-3
+_WORKER_S = 0.4
+_VERIFY_S = 3.0
+
+
+def estimate(
+    request: Request,
+    cases: Sequence[Case],
+    problems: Mapping[Case, Found],
+    found: Mapping[str, Found],
+    training_samples: int,
+) -> float:
+    """About how long cases will take (s), but for those with problems; a rough guess."""
+    runnable = [case for case in cases if case not in problems]
+    start_s = {name: seen.seconds + _WORKER_S for name, seen in found.items()}
+    total_s = sum(seen.seconds for seen in found.values()) + 2 * _WORKER_S
+    configurations = {(case.backend, case.device, case.batch) for case in runnable}
+    total_s += sum(start_s[backend] + _VERIFY_S for backend, _, _ in configurations)
+    if request.rounds and runnable:
+        total_s += 1.2 * request.budget_s
+        total_s += request.all_rounds * sum(start_s[case.backend] for case in runnable)
+    flops = request.epochs * training_samples * request.suite.workload.training_flops
+    train_s = flops / (_ASSUMED_FLOPS_PER_S_AND_THREAD * request.chosen_threads)
+    for case in runnable:
+        if case.scenario == "train" and request.epochs:
+            steps = request.epochs * training_samples / case.batch
+            total_s += start_s[case.backend] + train_s + steps * _STEP_OVERHEAD_S
+    return total_s

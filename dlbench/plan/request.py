@@ -1,0 +1,118 @@
+"""What a run is asked for: a suite, and what is chosen of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from dlbench import plugins
+from dlbench.plan.rounds import LEAST_PROCESSES
+from dlbench.record.case import AXES, Scenario
+from dlbench.record.schema import Machine
+from dlbench.spec.suite import Suite
+from dlbench.worker.interpreters import labelled
+
+PRECISIONS = ("fp32", "tf32")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be run. An empty selection stands for the suite's own.
+
+    Attributes
+    ----------
+    suite : the suite.
+    machine : where this runs; its usable cores are the default number of threads.
+    cache_dir : where fetched data and the oracle's results are kept.
+    backends : names, or ``module:Class``.
+    devices : ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:`` and a UUID.
+    own_device : each backend on one device alone, a GPU where it has one, whatever `devices` and the suite say.
+    modes : ``eager`` or ``graph``; empty for all that each backend has.
+    precisions : of `PRECISIONS`; empty for ``fp32``.
+    scenarios, batches, threads, seed : the rest of the selection.
+    rounds : measuring processes a case; 0 verifies only.
+    target_interval : measure on until every interval is at most ± this share of its value; None for just the
+        rounds.
+    budget_s : time for sampling, shared by all measuring processes.
+    patience_s : time to wait in all for a machine that others use.
+    epochs : length of trainings from the initial weights; 0 for none.
+    data : a data set instead of the suite's.
+    data_dir : a folder with the data set's files.
+    baseline : the ``backend:device`` that speed-ups are to refer to, which must be among the cases; None for
+        any.
+    pythons : interpreters of backends that do not run under this one; a name with a label is a backend to run.
+    limit_s : the longest a worker may go without progress, on top of its share of the budget; a phase with progress
+        may take ten times as long.
+    telemetry_period_s : time between two samples of device and host while a case is timed; 0 for none.
+    """
+
+    suite: Suite
+    machine: Machine
+    cache_dir: Path
+    backends: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    own_device: bool = False
+    modes: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    scenarios: tuple[Scenario, ...] = ()
+    batches: tuple[int, ...] = ()
+    threads: int | None = None
+    seed: int = 0
+    rounds: int = 3
+    target_interval: float | None = None
+    budget_s: float = 12.0
+    patience_s: float = 12.0
+    epochs: int = 0
+    data: str | None = None
+    data_dir: Path | None = None
+    baseline: str | None = None
+    pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    limit_s: float = 180.0
+    telemetry_period_s: float = 0.05
+
+    @property
+    def all_rounds(self) -> int:
+        """Rounds over all cases; intervals that are to be narrow need some processes."""
+        return max(self.rounds, LEAST_PROCESSES) if self.target_interval else self.rounds
+
+    @property
+    def chosen_threads(self) -> int:
+        """CPU threads of every case."""
+        return self.threads or self.machine.usable_cores
+
+    @property
+    def chosen_backends(self) -> tuple[str, ...]:
+        """The backends to run, each once."""
+        named = self.backends or self.suite.matrix.backends or plugins.adapter_names()
+        return tuple(dict.fromkeys((*named, *labelled(self.pythons))))
+
+    @property
+    def chosen_scenarios(self) -> tuple[Scenario, ...]:
+        """The scenarios to run."""
+        return self.scenarios or cast(tuple[Scenario, ...], self.suite.matrix.scenarios)
+
+    @property
+    def chosen_precisions(self) -> tuple[str, ...]:
+        """The arithmetic to run in."""
+        return self.precisions or PRECISIONS[:1]
+
+    def selections(self) -> Iterator[tuple[str, dict[str, Sequence[Any]]]]:
+        """What is chosen of each axis, for one batch size and backend after the other, in the order of the run."""
+        chosen: dict[str, Sequence[Any]] = {
+            axis.name: getattr(self, axis.plural)
+            or getattr(self.suite.matrix, axis.plural, ())
+            or (axis.default,)
+            for axis in AXES
+            if axis.plural
+        }
+        chosen |= {"suite": (self.suite.name,), "threads": (self.chosen_threads,)}
+        for batch, backend in itertools.product(self.chosen_batches, self.chosen_backends):
+            yield backend, {**chosen, "batch": (batch,), "backend": (backend,)}
+
+    @property
+    def chosen_batches(self) -> tuple[int, ...]:
+        """The batch sizes to run, each once."""
+        return tuple(dict.fromkeys(self.batches or self.suite.matrix.batches))

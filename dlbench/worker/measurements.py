@@ -1,0 +1,79 @@
+"""Everything that a worker can be asked to do, each declared once: its name, what runs it, the type of what comes back,
+and what the time of its phases counts as.
+
+The runner's side and the worker's side read the same declaration, so it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, Generic, TypeVar, cast
+
+from dlbench.record.facts import (
+    ConformanceResult,
+    Declared,
+    MeasureResult,
+    PeakResult,
+    ProbeResult,
+    TimedResult,
+    TimerResult,
+    TrainResult,
+    VerifyResult,
+)
+from dlbench.worker.phases import Phases
+
+R = TypeVar("R")
+
+Job = Mapping[str, Any]
+"""What a worker needs to know, as plain data: its adapter as ``module:Class``, its arrays by the paths of files."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement(Generic[R]):
+    """One of them.
+
+    Attributes
+    ----------
+    name : what a job calls it.
+    function : what runs it, ``module:name`` within `dlbench.worker.jobs`; imported in the worker alone.
+    result : the type of what comes back, of `dlbench.record.facts`; anything else is a protocol error.
+    counts_as : by phase of the worker, the part of the run's wall time that it belongs to.
+    """
+
+    name: str
+    function: str
+    result: type[R]
+    counts_as: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def load(self) -> Callable[[Job, Phases], R]:
+        """What runs it."""
+        module, _, name = self.function.partition(":")
+        found = getattr(import_module(f"dlbench.worker.jobs.{module}"), name)
+        return cast(Callable[[Job, Phases], R], found)
+
+
+START = {"interpreter": "import", "import": "import"}
+"""What the phases count as that every worker begins with."""
+_STEPS = {"warm-up": "warm-up", "measure": "measured"}
+_SESSION = {"device": "set-up", "open": "set-up", "upload": "set-up"}
+
+HOME = Measurement("home", "probe:home", Declared)
+LOOK = Measurement("look", "probe:look", ProbeResult)
+ORACLE = Measurement("oracle", "verify:oracle", TimedResult, {"oracle": "verify"})
+VERIFY = Measurement("verify", "verify:verify", VerifyResult, {"verify": "verify"})
+CONFORMANCE = Measurement("conformance", "verify:conformance", ConformanceResult)
+STEPS = Measurement(
+    "measure",
+    "measure:measure",
+    MeasureResult,
+    _SESSION | _STEPS | {"check": "verify", "copy": "measured"},
+)
+TRAIN = Measurement("train", "train:train_epochs", TrainResult, _SESSION | {"train": "training"})
+PEAK = Measurement("peak", "overhead:peak", PeakResult, {"peak": "measured"})
+TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
+
+MEASUREMENTS: Mapping[str, Measurement[Any]] = {
+    each.name: each for each in (HOME, LOOK, ORACLE, VERIFY, CONFORMANCE, STEPS, TRAIN, PEAK, TIMER)
+}
