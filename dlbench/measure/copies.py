@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import Session
-from dlbench.measure.steps import Clock
+from dlbench.measure.timed_steps import Clock
 
 _COPIES = 5
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dlbench.contract import Session
-from dlbench.measure.steps import STEPS_FROM_INITIAL, Clock
+from dlbench.measure.timed_steps import STEPS_FROM_INITIAL, Clock
 from dlbench.spec.workload import Weights
 
 _IDLE_SYNCHRONIZATIONS = 9

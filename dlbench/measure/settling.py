@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dlbench.contract import Session
-from dlbench.measure.steps import MIN_SLOW_TIMINGS, Clock
+from dlbench.measure.timed_steps import MIN_SLOW_TIMINGS, Clock
 
 _SETTLINGS = 7
 _SETTLING_LONG_NS = 100_000_000

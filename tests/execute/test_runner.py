@@ -11,7 +11,7 @@ from disturbers import burner
 from dlbench.analyse.outcomes import outcomes
 from dlbench.errors import UsageError
 from dlbench.execute.runner import plan_run, run
-from dlbench.measure import steps
+from dlbench.measure import timed_steps
 from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import End, Peak, Process, Skip, Training, Verification
 
@@ -146,8 +146,8 @@ def test_the_account_of_the_wall_time_adds_up(whole):
 def test_the_sampling_time_is_shared_by_all_processes(whole):
     for process in whole.of(Process):
         # after the process' share of 0.9 s come only the steps up to where the weights can be judged
-        in_time = process.timings_ns[: -steps.STEPS_TO_JUDGE]
-        assert sum(in_time) <= 0.9e9 / 6 or len(in_time) <= steps.MIN_TIMINGS
+        in_time = process.timings_ns[: -timed_steps.STEPS_TO_JUDGE]
+        assert sum(in_time) <= 0.9e9 / 6 or len(in_time) <= timed_steps.MIN_TIMINGS
 
 
 def test_no_rounds_verify_and_time_nothing(request_for, carry_out):

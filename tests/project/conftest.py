@@ -75,7 +75,7 @@ def worker_side(modules: Mapping[str, Module]) -> frozenset[str]:
             "dlbench.contract",
             "dlbench.errors",
             "dlbench.worker.protocol",
-            "dlbench.measure.steps",
+            "dlbench.measure.timed_steps",
         }
         or name in {"dlbench.worker.entry", "dlbench.data.order", "dlbench.rng"}
         or name.startswith(("dlbench.oracle", "dlbench.verify"))

@@ -175,7 +175,7 @@ def test_what_a_worker_imports_stays_clear_of_the_parents_side(worker_side):
 
 
 def test_timing_sees_a_session_and_never_an_adapter(modules):
-    timing = modules["dlbench.measure.steps"]
+    timing = modules["dlbench.measure.timed_steps"]
     assert not any(within(name, ("dlbench.plugins", *MAPPED)) for name in timing.imports)
     assert "dlbench.contract.Adapter" not in timing.imports
 

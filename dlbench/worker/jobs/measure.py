@@ -16,7 +16,7 @@ from dlbench.host import interference, process_tree
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
 from dlbench.measure.settling import time_settling
-from dlbench.measure.steps import time_steps
+from dlbench.measure.timed_steps import time_steps
 from dlbench.record.facts import Check, MeasureResult
 from dlbench.spec.workload import Weights, Workload
 from dlbench.worker.jobs.common import (

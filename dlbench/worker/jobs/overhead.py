@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from dlbench.measure.empty_session import EmptySession
-from dlbench.measure.steps import time_steps
+from dlbench.measure.timed_steps import time_steps
 from dlbench.record.facts import PeakResult, TimerResult
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases

@@ -6,7 +6,7 @@ import pytest
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
 from dlbench.measure.empty_session import EmptySession
-from dlbench.measure.steps import (
+from dlbench.measure.timed_steps import (
     MIN_SLOW_TIMINGS,
     MIN_TIMINGS,
     STEPS_FROM_INITIAL,
