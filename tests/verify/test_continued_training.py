@@ -108,9 +108,7 @@ def test_a_synchronised_step_must_be_a_finished_one_on_a_new_batch_too(scenario,
     batches = [session.upload() for _ in range(40)]
     resident = batches.pop()
     session._do(resident)
-    settling = time_settling(
-        session, resident, batches.pop, scenario, clock=lambda: session.now_ns
-    )
+    settling = time_settling(session, resident, batches.pop, scenario, clock=lambda: session.now_ns)
     assert check_settled(**dataclasses.asdict(settling)).passed is passes
 
 
