@@ -59,7 +59,7 @@ _KINDS = {
         validation_share=12,
         stand_in=synthetic.MNIST,
         sizes=(60_000, 10_000),
-        fingerprint="2fd763298f6498fcf8aee193f8a8edcb863c4b5838a4a0c6b776822d321d2db6",
+        fingerprint="1916cb98979fc94d9d15e35f8ca326a4e355e0799afe756402b5df3d57249838",
     ),
     "cifar10": _Kind(
         title="CIFAR-10",
@@ -69,7 +69,7 @@ _KINDS = {
         validation_share=10,
         stand_in=synthetic.CIFAR10,
         sizes=(50_000, 10_000),
-        fingerprint="eeb800fdc154eff6545988dc6b885d00fbaa2d6754e2adf4240ae2c926c63f09",
+        fingerprint="632e990472db71548040d81a05b6ad2e1d7b94db5cea11988fd25d1bfcb15c8e",
     ),
 }
 

@@ -1,9 +1,9 @@
 """Data sets made up on the spot, for machines that have neither MNIST nor CIFAR-10 nor a network.
 
-They have the real sets' shapes, types, sizes and class counts, and are drawn so that a small
-convolutional network learns them while a linear classifier does not get far: digits and shapes
-move, turn, shear and lie among clutter. All of it is integer arithmetic on counter-based draws,
-so every machine has the same bits, and sample i is the same however many are asked for.
+They have the real sets' shapes, types, sizes and class counts, and are drawn so that a small convolutional network
+learns them while a linear classifier does not get far: a class is a figure that lies anywhere, among clutter or
+between textures. All of it is integer arithmetic on counter-based draws, so every machine has the same
+bits, and sample i is the same however many are asked for.
 """
 
 from __future__ import annotations
@@ -12,24 +12,23 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from dlbench.data.glyphs import DIGIT_CENTRE, DIGITS, SHAPE_CENTRE, SHAPES
-from dlbench.data.rasterise import DISTANCE_PER_UNIT, Placement, distance_table, ink, look_up
 from dlbench.rng import integers, raw_bits
 
+T = TypeVar("T", bound=np.generic)
 Part = Literal["train", "validation", "test"]
 
 _CHUNK = 500
 _CLASSES = 10
 _FEATURES = 10
-_CANVAS = 64
-_CANVASES = 64
-_CLUTTER_STROKES = 8
+_FIGURE = 20
+_TEXTURES = 64
+_SMOOTHED = 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,50 +134,42 @@ class _Draws:
         return bits.astype("<u8").view(np.uint8).reshape(count, *shape)[self._rows - first]
 
 
-def _digits(draws: _Draws) -> NDArray[np.uint8]:
-    """Draw digits: bright strokes on black, as MNIST's are."""
-    labels = draws.labels()
-    hand = draws.between(0, 1, "hand")
-    placement = _placement(draws, turn=300, shear=300, widths=(900, 1300), shift=7, bend=256)
-    distances = look_up(_digit_tables(), labels * 2 + hand, placement, 28)
-    image = ink(distances, draws.between(13, 20, "radius"), draws.between(200, 255, "level"))
-    np.maximum(image, _windows(_clutter(), draws, 28, "clutter"), out=image)
+def _curves(draws: _Draws) -> NDArray[np.uint8]:
+    """Draw bright curves on black, as MNIST's digits are: where a figure is of middle height."""
+    level = draws.between(200, 255, "level").astype(np.int16)[:, None, None]
+    curves, others = (
+        (np.abs(_turned(draws, of).astype(np.int16) - 128) < 40).astype(np.int16)
+        for of in (draws.labels(), draws.between(0, _CLASSES - 1, "clutter"))
+    )
+    clutter = _laid(110 * others[:, :8, :8], 28, draws, "clutter")
+    image: NDArray[np.int16] = np.maximum(_laid(curves * level, 28, draws, "figure"), clutter)
     noise = draws.octets((28, 28), "noise")
-    # Grain within the strokes and a few specks outside; most of the image stays black.
+    # grain within the curves and a few specks outside; most of the image stays black
     image -= (image * (noise & np.uint8(63)).astype(np.int16)) >> np.int16(8)
-    specks = noise > 253
-    image[specks] = 255
+    image[noise > 253] = 255
     return image.astype(np.uint8)[:, None]
 
 
-def _shapes(draws: _Draws) -> NDArray[np.uint8]:
-    """Draw colour images: a textured shape on a textured ground.
-
-    The class is the shape; its colour hints at the class, as colours do in photographs.
-    """
+def _patches(draws: _Draws) -> NDArray[np.uint8]:
+    """Draw a textured figure, its upper half, on a textured ground. Its colour hints at the class, as colours do in
+    photographs."""
     labels = draws.labels()
-    placement = _placement(draws, turn=400, shear=200, widths=(700, 1200), shift=10, bend=128)
-    radii = np.array([radius for radius, _ in SHAPES], dtype=np.int64) * DISTANCE_PER_UNIT
-    radius = radii[labels] + draws.between(0, 8, "radius")
-    distances = look_up(_shape_tables(), labels, placement, 32)
-    cover = ink(distances, radius, np.full(len(draws), 127, dtype=np.int64))[:, None]
-
-    hue = (5 * draws.between(0, 255, "hue", columns=3) + 3 * _hues()[labels]) // 8
-    front = _textured(draws, "front", hue)
-    back = _textured(draws, "back", draws.between(0, 255, "back hue", columns=3))
-    # int16 holds the product: at most 255 * 127.
-    front -= back
-    front *= cover
-    front >>= np.int16(7)
-    front += back
+    figures = _landscapes("cifar10", _CLASSES, _FIGURE) > 127
+    covered = _laid(figures[labels], 32, draws, "figure")[:, None]
+    hint = integers(_CLASSES * 3, 256, 0, "hues").reshape(_CLASSES, 3)[labels]
+    hue = (5 * draws.between(0, 255, "hue", columns=3) + 3 * hint) // 8
+    ground = draws.between(0, 255, "ground", columns=3)
+    image = np.where(covered, _textured(draws, "figure", hue), _textured(draws, "ground", ground))
     grain = draws.octets((3, 32, 32), "grain") & np.uint8(31)
-    front += grain.astype(np.int16) - np.int16(16)
-    return np.clip(front, 0, 255).astype(np.uint8)
+    image += grain.astype(np.int16) - np.int16(16)
+    clipped: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
+    return clipped
 
 
 def _textured(draws: _Draws, name: str, hue: NDArray[np.int64]) -> NDArray[np.int16]:
     """Fill images with one texture each around a colour (rows x 3): rows x 3 x 32 x 32."""
-    texture = _windows(_textures(), draws, 32, name).astype(np.int16) - np.int16(128)
+    which = draws.between(0, _TEXTURES - 1, f"{name} texture")
+    texture = _landscapes("textures", _TEXTURES, 32)[which].astype(np.int16) - np.int16(128)
     contrast = draws.between(16, 80, f"{name} contrast", columns=3).astype(np.int16)
     image = texture[:, None] * contrast[:, :, None, None]
     image >>= np.int16(7)
@@ -186,96 +177,34 @@ def _textured(draws: _Draws, name: str, hue: NDArray[np.int64]) -> NDArray[np.in
     return np.clip(image, 0, 255, out=image)
 
 
-def _placement(
-    draws: _Draws, *, turn: int, shear: int, widths: tuple[int, int], shift: int, bend: int
-) -> Placement:
-    width = draws.between(*widths, "width")
-    turned = draws.between(-turn, turn, "turn")
-    return Placement(
-        across_x=width,
-        across_y=draws.between(-shear, shear, "shear") - turned,
-        down_x=turned,
-        down_y=width + draws.between(-128, 128, "height"),
-        bend=draws.between(-bend, bend, "bend"),
-        shift_x=draws.between(-shift, shift, "shift x"),
-        shift_y=draws.between(-shift, shift, "shift y"),
-    )
+def _turned(draws: _Draws, classes: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Draw each class's heights, turned by quarters: rows x 20 x 20."""
+    upright = _landscapes("mnist", _CLASSES, _FIGURE)
+    turned = np.stack([np.rot90(upright, turn, (1, 2)) for turn in range(4)])
+    return turned[draws.between(0, 3, "turn"), classes]
 
 
-def _windows(canvases: NDArray[np.uint8], draws: _Draws, side: int, name: str) -> NDArray[np.uint8]:
-    """Cut a square from some canvas for each sample, anywhere: rows x side x side."""
-    windows = sliding_window_view(canvases, (side, side), axis=(1, 2))
-    which = draws.between(0, len(canvases) - 1, f"{name} canvas")
-    top = draws.between(0, _CANVAS - side, f"{name} top")
-    left = draws.between(0, _CANVAS - side, f"{name} left")
-    cut: NDArray[np.uint8] = windows[which, top, left]
-    return cut
+def _laid(pieces: NDArray[T], side: int, draws: _Draws, name: str) -> NDArray[T]:
+    """Lay each of n square pieces somewhere on nothing: n x side x side."""
+    count, size = pieces.shape[:2]
+    top, left = (draws.between(0, side - size, f"{name} {edge}") for edge in ("top", "left"))
+    across = np.arange(size)
+    canvas = np.zeros((count, side, side), pieces.dtype)
+    rows, columns = top[:, None, None] + across[:, None], left[:, None, None] + across
+    canvas[np.arange(count)[:, None, None], rows, columns] = pieces
+    return canvas
 
 
 @cache
-def _digit_tables() -> NDArray[np.uint8]:
-    return np.stack([distance_table(hand, DIGIT_CENTRE) for hands in DIGITS for hand in hands])
+def _landscapes(name: str, count: int, side: int) -> NDArray[np.uint8]:
+    """Draw smooth heights, count x side x side; in each, all of 0 to 255 are equally frequent."""
+    wide = side + _SMOOTHED - 1
+    noise = integers(count * wide**2, 256, 0, "stand-in", name).reshape(count, wide, wide)
+    windows = sliding_window_view(noise, (_SMOOTHED, _SMOOTHED), axis=(1, 2))
+    order = windows.sum(axis=(3, 4)).reshape(count, -1).argsort(axis=1, kind="stable")
+    ranks: NDArray[np.int64] = order.argsort(axis=1, kind="stable")
+    return (ranks * 256 // side**2).reshape(count, side, side).astype(np.uint8)
 
 
-@cache
-def _shape_tables() -> NDArray[np.uint8]:
-    return np.stack([distance_table(strokes, SHAPE_CENTRE) for _, strokes in SHAPES])
-
-
-@cache
-def _clutter() -> NDArray[np.uint8]:
-    """Draw canvases of short faint strokes, wider than an image."""
-    numbers = integers(_CANVASES * _CLUTTER_STROKES * 4, _CANVAS, 0, "clutter")
-    canvases = np.empty((_CANVASES, _CANVAS, _CANVAS), dtype=np.uint8)
-    for canvas, strokes in zip(
-        canvases, numbers.reshape(_CANVASES, _CLUTTER_STROKES, 4).tolist(), strict=True
-    ):
-        lines = [((x, y), (x + dx % 9 - 4, y + dy % 9 - 4)) for x, y, dx, dy in strokes]
-        middle = (_CANVAS // 2, _CANVAS // 2)
-        distances = distance_table(lines, middle, size=_CANVAS, cells_per_unit=1)
-        canvas[:] = np.clip((12 - distances.astype(np.int64)) * 16, 0, 110)
-    return canvases
-
-
-@cache
-def _textures() -> NDArray[np.uint8]:
-    """Draw canvases of stripes, checks and blotches in equal shares, 0 to 255 around 128."""
-    y, x = np.mgrid[0:_CANVAS, 0:_CANVAS].astype(np.int64)
-    numbers = integers(_CANVASES * 3, 2**8, 0, "texture").reshape(_CANVASES, 3).tolist()
-    canvases = np.empty((_CANVASES, _CANVAS, _CANVAS), dtype=np.uint8)
-    for number, (canvas, (slope_x, slope_y, period)) in enumerate(
-        zip(canvases, numbers, strict=True)
-    ):
-        period = 48 + period % 80
-        along = (slope_x - 128) * x + (slope_y - 128) * y
-        across = (slope_y - 128) * x - (slope_x - 128) * y
-        if number % 3 == 0:
-            canvas[:] = _wave(along // period)
-        elif number % 3 == 1:
-            canvas[:] = (_wave(along // period) + _wave(across // period)) // 2
-        else:
-            canvas[:] = _blotches(number)
-    return canvases
-
-
-def _wave(phase: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a triangle wave of period 16 steps, 0 to 255."""
-    return np.abs(phase * 32 % 511 - 255)
-
-
-def _blotches(number: int) -> NDArray[np.int64]:
-    """Return noise that is smooth over some five pixels, 0 to 255."""
-    wide = _CANVAS + 4
-    noise = integers(wide * wide, 256, 0, "blotches", number).reshape(wide, wide)
-    smooth: NDArray[np.int64] = sliding_window_view(noise, (5, 5)).sum(axis=(2, 3)) // 25
-    return np.clip((smooth - 128) * 4 + 128, 0, 255)
-
-
-@cache
-def _hues() -> NDArray[np.int64]:
-    """Return each class's favourite colour, 10 x 3, 0 to 255."""
-    return integers(_CLASSES * 3, 256, 0, "hues").reshape(_CLASSES, 3)
-
-
-MNIST = StandIn("mnist", (1, 28, 28), _digits)
-CIFAR10 = StandIn("cifar10", (3, 32, 32), _shapes)
+MNIST = StandIn("mnist", (1, 28, 28), _curves)
+CIFAR10 = StandIn("cifar10", (3, 32, 32), _patches)

@@ -5,16 +5,15 @@ import hashlib
 import numpy as np
 import pytest
 
-from dlbench.data.rasterise import distance_table
 from dlbench.data.synthetic import CIFAR10, MNIST, linear_map
 
 STAND_INS = {"mnist": MNIST, "cifar10": CIFAR10}
 
 GOLDEN = {
-    "mnist train": "e3338c37f37e7840",
-    "mnist test": "4972a7e7592418fa",
-    "cifar10 train": "ba3d2aae86b2a26b",
-    "cifar10 test": "79bf7b014f2fb61a",
+    "mnist train": "d07b41cef138e31f",
+    "mnist test": "194d679967172ad2",
+    "cifar10 train": "a764861f0c896e42",
+    "cifar10 test": "90f6443b6f5361b5",
     "linear train": "a2e0f119d4bf46b6",
 }
 
@@ -84,7 +83,7 @@ def test_the_colour_images_use_the_whole_range() -> None:
     assert 50 < images.std() < 90
 
 
-@pytest.mark.parametrize(("name", "worse_than"), [("mnist", 0.85), ("cifar10", 0.6)])
+@pytest.mark.parametrize(("name", "worse_than"), [("mnist", 0.4), ("cifar10", 0.4)])
 def test_a_linear_classifier_does_not_get_far(name: str, worse_than: float) -> None:
     images, labels = draw(name, 2500, "train")
     test_images, test_labels = draw(name, 1000, "test")
@@ -111,14 +110,3 @@ def test_the_regression_values_follow_their_features_up_to_a_little_noise() -> N
     other_features, other_values = linear_map(200, "test")
     error = np.c_[other_features, np.ones(200)] @ fitted - other_values
     assert float(error.std()) < 0.1
-
-
-def test_distances_are_those_of_geometry_rounded_down() -> None:
-    table = distance_table([((0, 0), (6, 0)), ((0, 8),)], (0, 0))
-    centre = 128
-    assert table[centre, centre] == 0
-    assert table[centre, centre + 4 * 6] == 0
-    assert table[centre + 4 * 3, centre + 4 * 3] == 8 * 3
-    assert table[centre - 4 * 3, centre - 4 * 4] == 8 * 5
-    assert table[centre + 4 * 8, centre] == 0
-    assert table[0, 0] == 255
