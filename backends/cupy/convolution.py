@@ -97,53 +97,35 @@ class Convolution(Layer):
         self, program: Program, x: Value, y: Value, tiling: Tiling, places: Value | None = None
     ) -> None:
         block = self._block(x, y.channels)
-        weight = Current(block, block.members[0])
-        bias = Current(block, block.members[-1])
+        weight, bias = Current(block, block.members[0]), Current(block, block.members[-1])
         shared = tiling.shares > 1
         target = program.scratch(tiling.shares * y.size) if shared else y
         finish = PLAIN if shared else y.finish
+        kept = () if places is None else (places,)
+        pixels = 1 if places is None else 4
         self._launch(
             program,
             "forward",
             tiling,
             (x.vector, _vector(y.channels)),
             finish.defines
-            | {"BIAS": int(self.bias and not shared), "SPLIT": int(shared)}
-            | {"POOL": int(places is not None)}
+            | {"BIAS": int(self.bias and not shared), "SPLIT": int(shared), "POOL": len(kept)}
             # Rows in the order of windows are not in that of the input's pixels.
-            | ({} if places is None else {"POINTWISE": 0})
+            | ({"POINTWISE": 0} if kept else {})
             | {"STORE": _together(y.channels if shared else y)},
-            (
-                x,
-                x.stride,
-                weight,
-                bias,
-                target,
-                y.stride,
-                *(() if places is None else (places,)),
-                *self._shape(x, y),
-                y.rows if places is None else 4 * y.rows,
-                tiling.per_share,
-                *program.finish_args(finish),
-            ),
-            self._flops(x, y, 1 if places is None else 4),
+            (*x.at, weight, bias, target, y.stride, *kept),
+            (x, y, pixels * y.rows),
+            program.finish_args(finish),
+            pixels,
         )
         if shared:
+            sums = (target, tiling.shares, y.rows, y.channels, bias)
             program.launch_elements(
                 _SHARES_SOURCE,
                 y.finish.defines | {"BIAS": int(self.bias)},
                 "finish_forward",
                 y.size,
-                (
-                    target,
-                    tiling.shares,
-                    y.rows,
-                    y.channels,
-                    bias,
-                    y,
-                    y.stride,
-                    *program.finish_args(y.finish),
-                ),
+                (*sums, *y.at, *program.finish_args(y.finish)),
             )
 
     def _input_gradient(
@@ -166,39 +148,19 @@ class Convolution(Layer):
             "input_gradient",
             tiling,
             (dy.vector, _vector(dy.channels)),
-            defines | {"SPLIT": int(shared)} | {"STORE": _together(x.channels if shared else dx)},
-            (
-                dy,
-                dy.stride,
-                weight,
-                target,
-                dx.stride,
-                *end.other,
-                *end.x,
-                *self._shape(x, dy),
-                x.rows,
-                tiling.per_share,
-                *end.finish,
-            ),
-            self._flops(x, dy),
+            defines | {"SPLIT": int(shared), "STORE": _together(x.channels if shared else dx)},
+            (*dy.at, weight, target, dx.stride, *end.other, *end.x),
+            (x, dy, x.rows),
+            end.finish,
         )
         if shared:
+            sums = (target, tiling.shares, x.rows, x.channels)
             program.launch_elements(
                 _SHARES_SOURCE,
                 end.defines | {"BIAS": 0},
                 "finish_input_gradient",
                 x.size,
-                (
-                    target,
-                    tiling.shares,
-                    x.rows,
-                    x.channels,
-                    dx,
-                    dx.stride,
-                    *end.other,
-                    *end.x,
-                    *end.finish,
-                ),
+                (*sums, *dx.at, *end.other, *end.x, *end.finish),
             )
         return dx
 
@@ -212,18 +174,8 @@ class Convolution(Layer):
             tiling,
             (x.vector, dy.vector),
             {"BIAS": int(self.bias), "SPLIT": 1, "STORE": _together(dy.channels)},
-            (
-                x,
-                x.stride,
-                dy,
-                dy.stride,
-                Parts(block),
-                block.padded,
-                *self._shape(x, dy),
-                dy.rows,
-                tiling.per_share,
-            ),
-            self._flops(x, dy),
+            (*x.at, *dy.at, Parts(block), block.padded),
+            (x, dy, dy.rows),
         )
 
     def _choose(
@@ -231,13 +183,6 @@ class Convolution(Layer):
     ) -> Tiling:
         processors = program.device.multiprocessors
         return choose(rows, columns, depth, self.precision, processors, launches_to_share)
-
-    def _flops(self, x: Value, y: Value, pixels: int = 1) -> int:
-        """Of any of the three products; `pixels` of the output were made for each of `y`."""
-        return 2 * pixels * y.size * self.taps * x.channels
-
-    def _shape(self, x: Value, y: Value) -> tuple[int, ...]:
-        return (*x.shape, *y.shape, *self.padding)
 
     @property
     def _geometry(self) -> dict[str, int]:
@@ -253,8 +198,13 @@ class Convolution(Layer):
         vectors: tuple[int, int],
         defines: Defines,
         args: tuple[Any, ...],
-        flops: int,
+        sizes: tuple[Value, Value, int],
+        finish: tuple[Any, ...] = (),
+        pixels: int = 1,
     ) -> None:
+        """`sizes` are the layer's input and output, and the kernel's rows or, for a weight, terms; `pixels` of the
+        output are made for each that is stored."""
+        x, y, count = sizes
         loads = {"VA": vectors[0], "VB": vectors[1]}
         program.launch(
             ("gemm.cu", "convolution.cu", f"{product}.cu"),
@@ -262,8 +212,8 @@ class Convolution(Layer):
             f"convolution_{product}",
             tiling.grid,
             tiling.tile.threads,
-            args,
-            flops,
+            (*args, *x.shape, *y.shape, *self.padding, count, tiling.per_share, *finish),
+            2 * pixels * y.size * self.taps * x.channels,
         )
 
 

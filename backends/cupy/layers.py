@@ -118,8 +118,8 @@ def input_gradient(
     return InputGradient(
         dx,
         finish.defines | {"ADD": int(other is not None)},
-        (added, added.stride),
-        (known, known.stride),
+        added.at,
+        known.at,
         program.finish_args(finish),
         min(value.vector for value in (dx, dy, added, known)),
     )
@@ -140,23 +140,12 @@ def emit_apply(
 ) -> None:
     """y = x (+ addend), finished."""
     y.finish = finish
-    other = addend or x
     program.launch_elements(
         POINTWISE,
         finish.defines | {"ADD": int(addend is not None), "SH": 1, "SW": 1},
         "apply",
         y.size,
-        (
-            x,
-            x.stride,
-            other,
-            other.stride,
-            y,
-            y.stride,
-            y.rows,
-            y.channels,
-            *program.finish_args(finish),
-        ),
+        (*x.at, *(addend or x).at, *y.at, y.rows, y.channels, *program.finish_args(finish)),
     )
 
 
@@ -171,7 +160,7 @@ def emit_gradient(
         end.defines | {"SH": 1, "SW": 1},
         "apply_gradient",
         dx.size,
-        (dy, dy.stride, *end.other, *end.x, dx, dx.stride, dx.rows, dx.channels, *end.finish),
+        (*dy.at, *end.other, *end.x, *dx.at, dx.rows, dx.channels, *end.finish),
     )
     return dx
 
@@ -261,7 +250,7 @@ class Canonical(Layer):
             {"SH": 1, "SW": 1},
             "exchange_axes",
             y.size,
-            (x, x.stride, y, y.stride, one, two, y.rows, y.channels),
+            (*x.at, *y.at, one, two, y.rows, y.channels),
         )
 
 
@@ -275,23 +264,13 @@ class OptionA(Layer):
     def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """One launch each way."""
         y = self.output(program, ending)
+        finish = program.finish_args(y.finish)
         program.launch_elements(
             POINTWISE,
             y.finish.defines | self.defines,
             "subsample",
             y.size,
-            (
-                x,
-                x.stride,
-                *x.shape,
-                y,
-                y.stride,
-                y.height,
-                y.width,
-                y.rows,
-                y.channels,
-                *program.finish_args(y.finish),
-            ),
+            (*x.at, *x.shape, *y.at, y.height, y.width, y.rows, y.channels, *finish),
         )
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
@@ -299,26 +278,13 @@ class OptionA(Layer):
                 return None
             end = input_gradient(program, x, dy, other, undo)
             dx = end.dx
+            sizes = (y.height, y.width, *end.other, *end.x, x.height, x.width)
             program.launch_elements(
                 POINTWISE,
                 end.defines | self.defines,
                 "subsample_gradient",
                 dx.size,
-                (
-                    dy,
-                    dy.stride,
-                    y.height,
-                    y.width,
-                    *end.other,
-                    *end.x,
-                    x.height,
-                    x.width,
-                    dx,
-                    dx.stride,
-                    dx.rows,
-                    dx.channels,
-                    *end.finish,
-                ),
+                (*dy.at, *sizes, *dx.at, dx.rows, dx.channels, *end.finish),
             )
             return dx
 

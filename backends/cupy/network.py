@@ -19,13 +19,14 @@ from .layers import (
     Flatten,
     Layer,
     OptionA,
+    after,
     emit_apply,
     emit_gradient,
     inner_shape,
 )
 from .norm import BatchNorm
 from .parameters import Parameters
-from .pool import GlobalAvgPool, Pool
+from .pool import Pool
 from .program import PLAIN, Finish, Program, Value
 
 
@@ -175,8 +176,9 @@ class Residual(Layer):
         else:
             through, through_back = self.body.emit(program, x)
             if through.canonical != around.canonical:
-                through, through_back = _canonical(program, self.node, through, through_back)
-                around, around_back = _canonical(program, self.node, around, around_back)
+                reorder = Canonical(self.node).emit
+                through, through_back = after(*reorder(program, through, AS_IS), through_back)
+                around, around_back = after(*reorder(program, around, AS_IS), around_back)
             y = self.output(program, ending)
             y.canonical = through.canonical
             emit_apply(program, through, y, ending.finish, around)
@@ -197,18 +199,6 @@ class Residual(Layer):
             return through_back(to_body, side, undo)
 
         return y, back
-
-
-def _canonical(program: Program, node: Node, value: Value, back: Back) -> tuple[Value, Back]:
-    """A branch's features in the canonical order."""
-    ordered, reorder_back = Canonical(node).emit(program, value, AS_IS)
-
-    def back_through(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
-        dx = reorder_back(dy)
-        assert dx is not None
-        return back(dx, other, undo)
-
-    return ordered, back_through
 
 
 def _copy(program: Program, value: Value) -> Value:
@@ -271,10 +261,8 @@ def _make(node: Node, context: Context, first_of_branch: bool) -> Layer:
             return Convolution(node, layer, context.parameters, context.precision)
         case spec.BatchNorm() as layer:
             return BatchNorm(node, layer, context.parameters)
-        case spec.MaxPool() | spec.AvgPool() as layer:
+        case spec.MaxPool() | spec.AvgPool() | spec.GlobalAvgPool() as layer:
             return Pool(node, layer)
-        case spec.GlobalAvgPool():
-            return GlobalAvgPool(node)
         case spec.Flatten():
             return Flatten(node, first_of_branch)
         case spec.OptionA() as layer:

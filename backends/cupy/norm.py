@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
+from .device import Defines
 from .layers import Back, Ending, Layer, input_gradient
 from .parameters import Current, Parameters, Parts
 from .program import Program, Value
@@ -78,98 +80,38 @@ class BatchNorm(Layer):
         shares = _grid(rows, channels, processors, _MOST_SHARES)
         grid = _grid(rows, channels, 2 * processors, rows)
         wide = {"CT": grid.channels_per_block}
-        other = addend or x
-        defines = y.finish.defines | wide | {"ADD": int(addend is not None)}
-        ends = (x, x.stride, other, other.stride, y, y.stride, rows, channels, grid.rows_per_block)
-        eps, momentum = self.layer.eps, self.layer.momentum
+
+        def launch(name: str, among: _Grid, defines: Defines, *args: Any) -> None:
+            program.launch(_SOURCES, {**defines, **wide}, name, among.size, _THREADS, args)
+
+        defines = y.finish.defines | {"ADD": int(addend is not None)}
+        ends = (*x.at, *(addend or x).at, *y.at, rows, channels, grid.rows_per_block)
+        given = (self.scale, self.shift, *self.running)
+        finish = program.finish_args(y.finish)
+        eps, momentum = np.float32(self.layer.eps), self.layer.momentum
         if not program.training:
-            program.launch(
-                _SOURCES,
-                defines,
-                "norm_inference",
-                grid.size,
-                _THREADS,
-                (
-                    *ends,
-                    self.scale,
-                    self.shift,
-                    *self.running,
-                    np.float32(eps),
-                    *program.finish_args(y.finish),
-                ),
-            )
+            launch("norm_inference", grid, defines, *ends, *given, eps, *finish)
             return y, _no_way_back
+        parts = (shares.row_blocks, shares.rows_per_block)
         partial = program.scratch(2 * shares.row_blocks * channels)
         saved = program.scratch(2 * channels)
-        program.launch(
-            _SOURCES,
-            wide,
-            "norm_statistics",
-            shares.size,
-            _THREADS,
-            (x, x.stride, rows, channels, shares.rows_per_block, partial),
-        )
-        program.launch(
-            _SOURCES,
-            defines,
-            "norm_forward",
-            grid.size,
-            _THREADS,
-            (
-                *ends,
-                partial,
-                shares.row_blocks,
-                shares.rows_per_block,
-                self.scale,
-                self.shift,
-                *self.running,
-                saved,
-                np.float32(eps),
-                np.float32(momentum),
-                np.float32(1 - momentum),
-                *program.finish_args(y.finish),
-            ),
+        rates = (eps, np.float32(momentum), np.float32(1 - momentum))
+        launch("norm_statistics", shares, {}, *x.at, rows, channels, parts[1], partial)
+        launch(
+            "norm_forward", grid, defines, *ends, partial, *parts, *given, saved, *rates, *finish
         )
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
             sums = program.scratch(2 * shares.row_blocks * channels)
-            program.launch(
-                _SOURCES,
-                wide,
-                "norm_gradient_sums",
-                shares.size,
-                _THREADS,
-                (dy, dy.stride, x, x.stride, rows, channels, shares.rows_per_block, saved, sums),
-            )
+            among = (rows, channels, shares.rows_per_block)
+            launch("norm_gradient_sums", shares, {}, *dy.at, *x.at, *among, saved, sums)
             # Where nobody needs dx it is made all the same: the launch also ends the parameters' gradients.
             end = input_gradient(program, x, dy, other, undo, in_place=True)
-            dx = end.dx
-            program.launch(
-                _SOURCES,
-                end.defines | wide,
-                "norm_gradient",
-                grid.size,
-                _THREADS,
-                (
-                    dy,
-                    dy.stride,
-                    x,
-                    x.stride,
-                    *end.other,
-                    dx,
-                    dx.stride,
-                    rows,
-                    channels,
-                    grid.rows_per_block,
-                    sums,
-                    shares.row_blocks,
-                    self.scale,
-                    saved,
-                    *tuple(Parts(self.block, member) for member in self.block.members),
-                    *end.finish,
-                ),
-            )
-            return dx if self.node.needs_input_gradient else None
+            values = (*dy.at, *x.at, *end.other, *end.dx.at, rows, channels, grid.rows_per_block)
+            gradients = tuple(Parts(self.block, member) for member in self.block.members)
+            known = (sums, shares.row_blocks, self.scale, saved)
+            launch("norm_gradient", grid, end.defines, *values, *known, *gradients, *end.finish)
+            return end.dx if self.node.needs_input_gradient else None
 
         return y, back
 

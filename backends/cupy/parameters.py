@@ -18,6 +18,7 @@ import numpy.typing as npt
 from dlbench.spec.training import Adam, AdamW, Optimizer, Sgd
 from dlbench.spec.workload import Weights
 
+from ..shared.optimizers import state_vectors
 from .device import Buffer, Defines, Device
 from .program import Placed, Program
 
@@ -208,14 +209,12 @@ class Update:
         self._blocks = parameters.trained
         self._values = parameters.trained_values
         size = sum(block.padded for block in self._blocks)
-        first = not isinstance(optimizer, Sgd) or optimizer.momentum > 0
-        second = isinstance(optimizer, Adam | AdamW)
-        self._first = device.zeros(size if first else 1)
-        self._second = device.zeros(size if second else 1)
+        state = state_vectors(optimizer)
+        self._moments = [device.zeros(size if number < state else 1) for number in range(2)]
 
     def reset(self, progress: Buffer) -> None:
         """Back to the first step."""
-        for moments in (self._first, self._second):
+        for moments in self._moments:
             self._device.write(moments, np.zeros(moments.size, np.float32))
         self._device.write(progress[POWERS_BYTES], np.ones(2, np.float64).view(np.uint8))
 
@@ -237,7 +236,7 @@ class Update:
             return
         table = device.from_host(np.array(places, np.int32))
         rule = self._rule
-        args = [self._values, parts, table, self._first, self._second, program.progress]
+        args = [self._values, parts, table, *self._moments, program.progress]
         args += [np.float32(number) for number in self._numbers()]
         defines: Defines = {
             "RULE": type(rule).__name__.upper(),

@@ -135,6 +135,11 @@ class Value(Placed):
         return self.stride == self.channels
 
     @property
+    def at(self) -> tuple[Value, int]:
+        """What kernels are told of it: where it begins, and its stride."""
+        return self, self.stride
+
+    @property
     def vector(self) -> int:
         """How many neighbouring channels can be read at once, wherever a multiple of as many begins."""
         return 1 if (self.channels | self.stride | self.offset) % 4 else 4

@@ -118,25 +118,14 @@ class Session(SessionBase):
         count = output.samples if self._labels else output.size
         rows = output.samples if self._labels else output.rows
         betas = [np.float64(beta) for beta in betas_of(self._workload.optimizer)]
+        told = (np.float32(1 / count), self._losses, self._progress, *betas)
         program.launch(
             ("loss.cu",),
             {"SLOTS": _LOSS_SLOTS},
             "cross_entropy" if self._labels else "mean_squared_error",
             (1,),
             _LOSS_THREADS,
-            (
-                output,
-                output.stride,
-                self._targets,
-                rows,
-                output.channels,
-                gradient,
-                gradient.stride,
-                np.float32(1 / count),
-                self._losses,
-                self._progress,
-                *betas,
-            ),
+            (*output.at, self._targets, rows, output.channels, *gradient.at, *told),
         )
         if output.finish.is_identity:
             return gradient

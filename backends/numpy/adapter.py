@@ -7,7 +7,8 @@ stands in the ``numpy_….py`` files beside it, the idea in ``docs/numpy-backend
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,10 @@ from .blas import blas_facts
 from .layers import Canonical, Flatten, inner_shape
 from .losses import loss_and_gradient
 from .network import Chain
-from .optimizers import Moment, Rule, make_rule
+from .optimizers import Rule
 from .parameters import Parameters
 from .schedule import Calls, Program, Resident, Scope, Value
-from .workers import Chunk, Team, Worker
+from .workers import Chunk, Team
 
 Array = npt.NDArray[np.float32]
 
@@ -82,16 +83,6 @@ class _LossOfBatch:
         yield (compute,)
 
 
-def _update_of(
-    parameters: Parameters, rule: Rule, moment: npt.NDArray[np.float64]
-) -> Callable[[Worker], None]:
-    def update(worker: Worker) -> None:
-        learning_rate, step = moment.tolist()
-        parameters.update(worker, rule, Moment(learning_rate, int(step)))
-
-    return update
-
-
 class Session(SessionBase):
     """One workload at its current weights."""
 
@@ -107,10 +98,11 @@ class Session(SessionBase):
         self._training, self._logits = self._program(training=True)
         self._inference, self._output = self._program(training=False)
         self._parameters.allocate(self._team)
-        self._rule = make_rule(workload.optimizer, self._parameters.trained_size, self._team.shared)
+        self._rule = Rule(workload.optimizer, self._parameters.trained_size, self._team.shared)
         self._moment = self._team.shared((2,), np.float64)
         """What all workers have to know of a step: the learning rate, and its number for the optimizer."""
-        self._update = self._team.task(_update_of(self._parameters, self._rule, self._moment))
+        update = functools.partial(self._parameters.update, self._rule, self._moment)
+        self._update = self._team.task(update)
         self._prepared: set[Program] = set()
         self.load(weights)
 

@@ -71,8 +71,7 @@ class Layer:
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """Appends the forward step; the value it makes, and what appends the backward step."""
-        y = Value(inner_shape(self.node.output_shape))
-        y.canonical = x.canonical if y.shape == x.shape else None
+        y = self.output(x)
         extra = None
         saved: Value | None = {"input": x, "output": y}.get(self.keeps)
         if program.training and self.keeps and saved is None:
@@ -91,6 +90,16 @@ class Layer:
             return dx
 
         return y, back
+
+    def output(self, x: Value) -> Value:
+        """The value that it makes of `x`."""
+        y = Value(inner_shape(self.node.output_shape))
+        y.canonical = x.canonical if y.shape == x.shape else None
+        return y
+
+    def nothing(self, x: Value) -> tuple[Value, Back]:
+        """For `emit`, where there is nothing to do."""
+        return x, lambda dy: dy if self.node.needs_input_gradient else None
 
     def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
         """The calls that fill `y` from `x`."""
@@ -195,7 +204,7 @@ class Dropout(Layer):
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """Nothing at all in inference."""
         if not program.training or self.rate == 0:
-            return x, lambda dy: dy if self.node.needs_input_gradient else None
+            return self.nothing(x)
         return super().emit(program, x)
 
     def draw(self, chunk: Chunk, mask: Array) -> Calls:
@@ -258,21 +267,14 @@ class Flatten(Layer):
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """Nothing to do for features."""
-        if len(x.shape) == 1:
-            return x, lambda dy: dy if self.node.needs_input_gradient else None
-        height, width, channels = x.shape
+        return super().emit(program, x) if len(x.shape) == 3 else self.nothing(x)
+
+    def output(self, x: Value) -> Value:
+        """All of it as features."""
         y = Value((x.size,))
+        height, width, channels = x.shape
         y.canonical = (channels, height, width)
-        program.add(self.forward, [x], [y, None])
-
-        def back(dy: Value) -> Value | None:
-            if not self.node.needs_input_gradient:
-                return None
-            dx = Value(x.shape)
-            program.add(self.backward, [dy, None], [dx])
-            return dx
-
-        return y, back
+        return y
 
     def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
         height, images, width, channels = x.shape

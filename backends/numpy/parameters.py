@@ -104,8 +104,9 @@ class Parameters:
             for name, shape in shapes.items()
         }
 
-    def update(self, worker: Worker, rule: Rule, moment: Moment) -> None:
-        """The worker's part of an optimizer step."""
+    def update(self, rule: Rule, told: npt.NDArray[np.float64], worker: Worker) -> None:
+        """The worker's part of an optimizer step; `told` are its learning rate and its number."""
+        moment = Moment(float(told[0]), int(told[1]))
         first, *others = self._gradients
         begin, end = split(0, len(self._values), len(self._gradients))[worker.index]
         for start in range(begin, end, _BLOCK):

@@ -55,12 +55,11 @@ class Axis:
 class Tap:
     """One kernel position: the output elements `out` meet the input elements `into`, one to one.
 
-    Both are (rows, columns) slices; `everywhere` says whether all outputs are met.
+    Both are (rows, columns) slices.
     """
 
     out: tuple[slice, slice]
     into: tuple[slice, slice]
-    everywhere: bool
 
 
 def axes(
@@ -78,6 +77,5 @@ def taps(rows: Axis, columns: Axis) -> list[Tap]:
     result = []
     for i, j in itertools.product(range(rows.kernel), range(columns.kernel)):
         (out_rows, into_rows), (out_columns, into_columns) = rows.met(i), columns.met(j)
-        everywhere = (out_rows, out_columns) == (slice(0, rows.out), slice(0, columns.out))
-        result.append(Tap((out_rows, out_columns), (into_rows, into_columns), everywhere))
+        result.append(Tap((out_rows, out_columns), (into_rows, into_columns)))
     return result

@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from dlbench.spec import training
 
+from ..shared.optimizers import state_vectors
+
 
 class Rule:
     """Updates `variables` by one optimizer's rule; `rate` is the learning rate's variable."""
@@ -22,10 +24,8 @@ class Rule:
         self._optimizer = optimizer
         self._variables = list(variables)
         self._rate = rate
-        slots = {training.Adam: 2, training.AdamW: 2, training.Adagrad: 1}.get(type(optimizer), 0)
-        if isinstance(optimizer, training.Sgd):
-            slots = 1 if optimizer.momentum else 0
-        self._slots = [[_zeros_like(v) for _ in range(slots)] for v in self._variables]
+        slots = range(state_vectors(optimizer))
+        self._slots = [[_zeros_like(v) for _ in slots] for v in self._variables]
         self._step = tf.Variable(0.0, dtype=tf.float64, trainable=False)
 
     def reset(self) -> None:

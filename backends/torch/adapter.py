@@ -231,10 +231,8 @@ def _cuda_devices() -> list[str | None]:
     ------
     BackendUnavailable : this PyTorch cannot use what there is, and what would change that.
     """
-    _require_torch()
-    import torch
-
-    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+    torch = _require_torch()
+    if not torch.backends.cuda.is_built():
         raise BackendUnavailable(
             f"no CUDA device: PyTorch {torch.__version__} was built for the CPU alone",
             f"{NEEDS_GPU} and a CUDA build of PyTorch",
@@ -242,7 +240,7 @@ def _cuda_devices() -> list[str | None]:
     uuids = device_uuids()
     try:
         # `device_count` alone may ask the driver's tools, which see a device that this build cannot use
-        torch.cuda.init()  # type: ignore[no-untyped-call]
+        torch.cuda.init()
     except RuntimeError as error:
         if not uuids:
             return []

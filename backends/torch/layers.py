@@ -6,7 +6,9 @@ once a session is opened, because it needs PyTorch to define classes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,6 +25,12 @@ _ATTRIBUTES: dict[Role, str] = {
     "shift": "bias",
     "running_mean": "running_mean",
     "running_variance": "running_var",
+}
+_OPTIMIZERS: dict[type[training.Optimizer], type[torch.optim.Optimizer]] = {
+    training.Sgd: torch.optim.SGD,
+    training.Adam: torch.optim.Adam,
+    training.AdamW: torch.optim.AdamW,
+    training.Adagrad: torch.optim.Adagrad,
 }
 
 
@@ -131,30 +139,10 @@ def make_loss(loss: training.Loss) -> Callable[[torch.Tensor, torch.Tensor], tor
 
 def make_optimizer(optimizer: training.Optimizer, network: nn.Module) -> torch.optim.Optimizer:
     """PyTorch's own optimizer; the specification's rules are its rules."""
+    options: dict[str, Any] = dataclasses.asdict(optimizer)
+    options["lr"] = options.pop("learning_rate")
+    if isinstance(optimizer, training.Adam | training.AdamW):
+        options["betas"] = options.pop("beta1"), options.pop("beta2")
     # As a group, since the bare list must not be empty: networks of pools alone can still infer.
     parameters = [{"params": list(network.parameters())}]
-    match optimizer:
-        case training.Sgd() as rule:
-            return torch.optim.SGD(
-                parameters,
-                lr=rule.learning_rate,
-                momentum=rule.momentum,
-                nesterov=rule.nesterov,
-                weight_decay=rule.weight_decay,
-            )
-        case training.Adam() | training.AdamW() as rule:
-            kind = torch.optim.Adam if isinstance(rule, training.Adam) else torch.optim.AdamW
-            return kind(
-                parameters,
-                lr=rule.learning_rate,
-                betas=(rule.beta1, rule.beta2),
-                eps=rule.eps,
-                weight_decay=rule.weight_decay,
-            )
-        case training.Adagrad() as rule:
-            return torch.optim.Adagrad(
-                parameters,
-                lr=rule.learning_rate,
-                eps=rule.eps,
-                weight_decay=rule.weight_decay,
-            )
+    return _OPTIMIZERS[type(optimizer)](parameters, **options)
