@@ -1,14 +1,17 @@
 """Who may write a record, and when."""
 
+import datetime
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from dlbench.cli import main
 from dlbench.errors import DlbenchError
-from dlbench.record.file import Writer, read_record
+from dlbench.paths import default_outputs
+from dlbench.record.file import Writer, create, read_record
 from dlbench.record.schema import Resumed
 
 
@@ -28,6 +31,19 @@ def test_a_record_with_something_in_it_is_never_written_anew(tmp_path):
     with pytest.raises(FileExistsError):
         Writer(path)
     assert b"{}\n" == path.read_bytes()
+
+
+def test_runs_of_one_second_choose_different_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    now = datetime.datetime(2026, 11, 20, 14, 5, tzinfo=datetime.UTC)
+    # the first has written nothing yet
+    writers = [create(default_outputs("ci", now)) for _ in range(3)]
+    for writer in writers:
+        writer.close()
+    assert ["", "-2", "-3"] == [
+        writer.path.stem.removeprefix("2026-11-20T14-05-00-ci") for writer in writers
+    ]
+    assert {Path("results")} == {writer.path.parent for writer in writers}
 
 
 def test_an_empty_record_is_held_by_the_run_that_is_about_to_write_it(tmp_path):
