@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import ctypes
 import dataclasses
+import fcntl
 import functools
 import hashlib
 import os
@@ -165,14 +166,23 @@ def _build(text: str, found: list[tuple[str, str | None]], mode: list[str]) -> P
         "\0".join([text, *flags, *exports, _surroundings()]).encode()
     ).hexdigest()[:24]
     target = folder / f"{name}.so"
-    if target.exists():
-        return target
     source = folder / f"{name}.cu"
-    source.write_text(text, "utf-8")
+    with source.open("a") as held:
+        # of several processes that want it one compiles
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not target.exists():
+            source.write_text(text, "utf-8")
+            _compile(program, flags, exports, source, target)
+    return target
+
+
+def _compile(
+    program: str, flags: list[str], exports: list[str], source: Path, target: Path
+) -> None:
     # In a namespace without a name everything is local to the library, templates' shared arrays too.
     kernel = ["namespace {", f'#include "{source}"', "}"]
     lines = ['#include "cuda_host.h"', '#include "launch.h"', *kernel, *exports, ""]
-    with tempfile.TemporaryDirectory(dir=folder) as private:
+    with tempfile.TemporaryDirectory(dir=target.parent) as private:
         main = Path(private) / "main.cpp"
         main.write_text("\n".join(lines), "utf-8")
         made = Path(private) / "made.so"
@@ -181,7 +191,6 @@ def _build(text: str, found: list[tuple[str, str | None]], mode: list[str]) -> P
         if told.returncode:
             raise SourceError(told.stderr.replace(str(source), "kernel.cu"))
         made.replace(target)
-    return target
 
 
 def _load(path: Path, copy: int) -> ctypes.CDLL:

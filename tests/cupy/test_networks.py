@@ -27,12 +27,6 @@ TRIALS = {f"{trial.group}: {trial.name}": trial for trial in trials(networks=1, 
 MORE = {f"{trial.group}: {trial.name}": trial for trial in trials(networks=20, seed=1)}
 
 
-@pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory):
-    """Where the oracle's results are kept."""
-    return tmp_path_factory.mktemp("oracle")
-
-
 @functools.cache
 def device(schedule):
     return HostDevice(source_text, schedule)
