@@ -23,6 +23,11 @@ settings.register_profile(
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# A pytest that a test starts is none of the processes that share these tests.
+os.environ.pop("PYTEST_XDIST_WORKER", None)
+# Networks this small are slower on several threads, far slower where several tests run at once.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
 # Nobody waits for a quiet machine in tests.
 os.environ.setdefault("DLBENCH_PATIENCE", "0")
 settings.load_profile(os.environ.get("DLBENCH_HYPOTHESIS", "repeatable"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.util
 import tracemalloc
@@ -46,6 +47,7 @@ def allocated(work):
         tracemalloc.stop()
 
 
+@functools.cache
 def plain_bytes(suite):
     workload, weights, inputs, labels = case(suite)
     network = plain_im2col.Network(workload, weights)

@@ -85,12 +85,6 @@ def run(team, task):
         team.run(task)
 
 
-@pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory):
-    """One for all numbers of workers: the oracle computes once."""
-    return tmp_path_factory.mktemp("oracle")
-
-
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_any_number_of_workers_is_within_tolerance_of_the_oracle(threads, cache_dir):
     layers = [LAYERS[0], LAYERS[1], LAYERS[2], {**CONV, "stride": 2}, *LAYERS[2:]]

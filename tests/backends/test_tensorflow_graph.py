@@ -257,18 +257,25 @@ print(facts["threads"], facts["onednn"], f"{float(loss):.5f} {moved:.5f}")
 """
 
 
-def test_without_onednn_dilated_convolutions_train_all_the_same():
-    with_it, without = (
-        in_fresh_process(OPEN_WITH_DILATION, TF_ENABLE_ONEDNN_OPTS=switch)[-1].split()
+@pytest.fixture(scope="module")
+def with_and_without_onednn():
+    """What two sessions tell, in an environment that asks for threads of its own."""
+    return [
+        in_fresh_process(
+            OPEN_WITH_DILATION, TF_ENABLE_ONEDNN_OPTS=switch, TF_NUM_INTRAOP_THREADS="5"
+        )[-1].split()
         for switch in "10"
-    )
+    ]
+
+
+def test_without_onednn_dilated_convolutions_train_all_the_same(with_and_without_onednn):
+    with_it, without = with_and_without_onednn
     assert without[1] == "off"
     np.testing.assert_allclose(float(without[2]), float(with_it[2]), rtol=1e-4)
     np.testing.assert_allclose(float(without[3]), float(with_it[3]), rtol=1e-3)
     assert float(without[3]) > 0
 
 
-def test_the_plans_threads_are_what_the_runtime_starts():
+def test_the_plans_threads_are_what_the_runtime_starts(with_and_without_onednn):
     """Three on any machine, whatever the environment asks for."""
-    line = in_fresh_process(OPEN_WITH_DILATION, TF_NUM_INTRAOP_THREADS="5")[-1]
-    assert line.split()[0] == "3"
+    assert ["3", "3"] == [threads for threads, *_ in with_and_without_onednn]

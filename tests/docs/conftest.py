@@ -16,11 +16,6 @@ def root():
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
 def dlbench(cache_dir):
     """Runs the program in a folder; one thread, so that what it shares the machine with does not matter."""
     script = Path(sys.executable).with_name("dlbench")

@@ -74,11 +74,6 @@ class Repository:
         self.write("mine.py", GOOD.replace("        pass\n", body))
 
 
-@pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
 def environment(tmp_path, cache_dir, monkeypatch):
     """Where temporary folders and the cache are; the processes are shorter than in earnest."""

@@ -48,8 +48,12 @@ MACHINE = Machine(
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
+def cache_dir(request, tmp_path_factory):
+    """Where the oracle's results are kept for all tests, in whichever of pytest's processes they run."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if hasattr(request.config, "workerinput") else own) / "dlbench-cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Lets the tests here import their own workbench (`faulty`, `small`), and gives them one oracle cache."""
+"""Lets the tests here import their own workbench (`faulty`, `small`)."""
 
 import sys
 from pathlib import Path
@@ -6,12 +6,6 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-
-@pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory):
-    """Where the oracle's results are kept for all tests of this run."""
-    return tmp_path_factory.mktemp("oracle")
 
 
 @pytest.fixture(autouse=True, scope="module")
