@@ -123,7 +123,7 @@ def test_a_calibration_runs_and_is_told_again(repository, monkeypatch):
     record = repository.folder.parent / "noise.jsonl"
     # two early looks are enough to see all of it
     monkeypatch.setattr(request, "Design", functools.partial(Design, looks=(2, 4)))
-    options = ["--calibrate", "--budget", "8", "--output", str(record), "--quiet"]
+    options = ["--calibrate", "--budget", "20", "--output", str(record), "--quiet"]
     ran = CliRunner().invoke(main.cli, [*words, *options])
     assert 0 == ran.exit_code, ran.output
     assert "numpy:cpu/train/32: " in ran.stdout

@@ -178,14 +178,17 @@ def test_the_gate_passes_and_fails_by_the_users_own_backend(
 def test_the_gate_hands_on_its_exit_code_its_record_and_its_summary(action, repository, tmp_path):
     step = next(step for step in action["runs"]["steps"] if step.get("id") == "gate")
     given = inputs_of(
-        action, base="main", suite="tiny.toml", budget="30", scenario="train", accept="a\n"
+        action, base="main", suite="tiny.toml", budget="30", scenario="train", waive="a\n"
     )
     done, outputs = run(step, repository, given, tmp_path)
     assert 2 == done.returncode
     assert "slower:CASE=reason" in done.stderr
     assert "2" == outputs["exit-code"]
+    # as it was called before
+    done, _ = run(step, repository, given | {"waive": "", "accept": "b\n"}, tmp_path)
+    assert "--waive 'b' is not" in done.stderr
     # the NumPy backend is not this repository's, so there is nothing to compare
-    done, outputs = run(step, repository, given | {"accept": "", "backend": "numpy\n"}, tmp_path)
+    done, outputs = run(step, repository, given | {"waive": "", "backend": "numpy\n"}, tmp_path)
     assert 4 == done.returncode
     assert "4" == outputs["exit-code"]
     assert "from the same file" in done.stderr
