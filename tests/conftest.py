@@ -25,6 +25,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # A pytest that a test starts is none of the processes that share these tests.
 os.environ.pop("PYTEST_XDIST_WORKER", None)
+# Whatever the width of the terminal from which tests are started; pytest-xdist sets one of its own.
+os.environ.pop("COLUMNS", None)
 # Networks this small are slower on several threads, far slower where several tests run at once.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
