@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dlbench.history.series import History, Series
 from dlbench.text import plural
 
-from .. import as_text
-from ..model import Line, Section, table
+from ..tables import as_text
+from ..tables.model import Line, Section, table
 from . import format as say
 
 

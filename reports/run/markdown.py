@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlbench.analyse.table import Report
 
-from .. import as_markdown
+from ..tables import as_markdown
 from .sections import build_sections
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dlbench.analyse.columns import Row
 from dlbench.record.case import AXES, Axis, values
 
-from ..model import ALWAYS, Column
+from ..tables.model import ALWAYS, Column
 from . import words
 
 _AXES = tuple(axis for axis in AXES if axis.name != "suite")

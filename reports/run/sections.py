@@ -8,7 +8,7 @@ from dlbench.analyse.columns import COLD_START, COPIES, MAIN, TELEMETRY, TRAININ
 from dlbench.analyse.table import Report, Run
 from dlbench.record.case import HOST
 
-from ..model import Column, Line, Section
+from ..tables.model import Column, Line, Section
 from . import about_record, sweep, words
 from .cold_start import breaks_even
 from .conclusions import conclusions

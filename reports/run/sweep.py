@@ -14,7 +14,7 @@ from dlbench.analyse.table import Run
 from dlbench.record.case import without
 from dlbench.text import digits, listed, times
 
-from ..model import Column, Line, Section
+from ..tables.model import Column, Line, Section
 from .names import names
 
 

@@ -24,7 +24,7 @@ def mark(row: Row) -> str:
 
 
 def style(row: Row) -> str:
-    """The same as a style of `dlbench.reports.model.Line`."""
+    """The same as a style of `dlbench.reports.tables.model.Line`."""
     return "doubtful" if row["disturbed"] else _STYLES.get(row["status"], "bad")
 
 

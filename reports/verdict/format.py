@@ -6,7 +6,7 @@ from dlbench.compare.verdicts import CaseVerdict, Verdicts
 from dlbench.record.comparability import Difference
 from dlbench.text import one_line, seconds, signed
 
-from ..model import Line, Section, table
+from ..tables.model import Line, Section, table
 
 INTERVALS = "[ ] 95 % confidence interval; above 0 % the new one is slower"
 _STYLES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dlbench.compare.verdicts import Verdicts
 
-from .. import as_markdown
+from ..tables import as_markdown
 from .format import build_sections
 
 

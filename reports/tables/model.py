@@ -1,6 +1,6 @@
 """What reports for people consist of: sections with a table each. Formats print these and know no column.
 
-A format is a function of sections: `dlbench.reports.as_text`, `dlbench.reports.as_markdown`.
+A format is a function of sections: `dlbench.reports.tables.as_text`, `dlbench.reports.tables.as_markdown`.
 """
 
 from __future__ import annotations
