@@ -4,8 +4,8 @@
 PYTHON ?= python3
 # added to the command that a target ends with: make bench ARGS='--backend numpy', make test ARGS='-k stats'
 ARGS ?=
-# tests at a time, each of which takes about a core; 0 runs them one after another in one process
-TEST_JOBS ?= 0
+# tests at a time, each of which takes about a core: as many as there are cores, up to four; 0 runs them one after another
+TEST_JOBS ?= logical
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +27,7 @@ bench: $(BENCH_READY) ## install dlbench with its CPU backends, run the suite cn
 
 # pytest comes last, so that its closing line is the end of the output
 test: check ## lint, check types, run the tests
-	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal --benchmark-disable $(ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_JOBS) --maxprocesses 4 --dist worksteal --benchmark-disable $(ARGS)
 
 check: $(TEST_READY) ## lint and check types only
 	@$(BIN)/ruff check --quiet .
