@@ -52,16 +52,14 @@ def absent(ended: Ended[Any], adapter: str) -> bool:
     module, _, name = adapter.partition(":")
     parts = module.split(".")
     outer = {".".join(parts[: count + 1]) for count in range(len(parts))}
-    missing = {f"ModuleNotFoundError: No module named '{each}' (in import)" for each in outer}
     first = name.partition(".")[0]
-    missing.add(f"AttributeError: module '{module}' has no attribute '{first}' (in import)")
-    return ended.status == "failed" and ended.reason in missing
+    return ended.status == "failed" and ended.missing in {*outer, f"{module}:{first}"}
 
 
 def remedy(ended: Ended[Any], version: Version) -> str:
     """What would help a version that went wrong; a module that it lacks may lie in the user's working tree."""
-    lacks = ended.reason.startswith("ModuleNotFoundError: ")
-    if ended.remedy or not lacks or version.folder is None:
+    lacks_module = ended.missing and ":" not in ended.missing
+    if ended.remedy or not lacks_module or version.folder is None:
         return ended.remedy
     return f"have --setup install it into ${TARGET_VARIABLE}; a version sees nothing of the working tree"
 

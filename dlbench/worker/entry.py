@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
 from dlbench.errors import BackendUnavailable, PlanRefused
@@ -72,7 +73,17 @@ def _failure(error: BaseException, phases: Phases) -> dict[str, Any]:
         kind, reason = "out_of_memory", f"{_in_one_line(error)} (in {phase})"
     else:
         kind, reason = "failed", f"{_in_one_line(error)} (in {phase})"
-    return {"event": "error", "kind": kind, "reason": reason, "remedy": remedy, "trace": trace}
+    told = {"kind": kind, "reason": reason, "remedy": remedy, "missing": _missing(error)}
+    return {"event": "error", **told, "trace": trace}
+
+
+def _missing(error: BaseException) -> str:
+    """The module that could not be found, or ``module:attribute`` where a module has no such attribute; else empty."""
+    if isinstance(error, ModuleNotFoundError):
+        return error.name or ""
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        return f"{error.obj.__name__}:{error.name}"
+    return ""
 
 
 def _is_out_of_memory(error: BaseException, names: Sequence[str]) -> bool:

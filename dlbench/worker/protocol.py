@@ -23,6 +23,7 @@ _MAX_INTEGER = 2**63 - 1
 
 EVENTS = ("phase", "open", "result", "error")
 ERROR_KINDS = ("skipped", "failed", "out_of_memory")
+ERROR_TEXTS = ("reason", "remedy", "missing", "trace")
 
 
 class ProtocolError(Exception):
@@ -109,7 +110,7 @@ def decode_event(line: bytes) -> dict[str, Any]:
         or (
             kind == "error"
             and event.get("kind") in ERROR_KINDS
-            and all(isinstance(event.get(key), str) for key in ("reason", "remedy", "trace"))
+            and all(isinstance(event.get(key), str) for key in ERROR_TEXTS)
         )
     )
     if not good:

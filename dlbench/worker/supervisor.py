@@ -39,6 +39,7 @@ class Ended(Generic[R]):
     status, reason : ``ok`` with no reason, or what happened and in which phase.
     remedy : for ``skipped``, what would help.
     result : what the job gave; None unless ``ok``.
+    missing : the module that a failed worker could not find, or ``module:attribute``; else empty.
     output : a traceback where there is one, then the last of what the worker printed.
     wall_s : from before its start until its end.
     """
@@ -49,6 +50,7 @@ class Ended(Generic[R]):
     result: R | None = None
     output: str = ""
     wall_s: float = 0.0
+    missing: str = ""
 
 
 class Conversation(Generic[R]):
@@ -169,7 +171,8 @@ class Conversation(Generic[R]):
         if self._last is not None:
             event = self._last
             output = "\n".join(text for text in (event["trace"].strip(), printed) if text)
-            return Ended(event["kind"], event["reason"], event["remedy"], output=output)
+            told = event["kind"], event["reason"], event["remedy"]
+            return Ended(*told, output=output, missing=event["missing"])
         return dataclasses.replace(self._death(returncode, killed_for_memory), output=printed)
 
     def _death(self, returncode: int, killed_for_memory: bool | None) -> Ended[R]:

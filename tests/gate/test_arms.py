@@ -10,11 +10,13 @@ from dlbench.backends.numpy import adapter
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.gate import request, schema
 from dlbench.gate.build import built
+from dlbench.gate.isolation import absent
 from dlbench.gate.versions import Version
 from dlbench.gate.waivers import read_waived
 from dlbench.spec.suite import load_suite
 from dlbench.worker.launch import Launch, run_worker, worker_environment
 from dlbench.worker.measurements import LOOK
+from dlbench.worker.supervisor import Ended
 
 
 def test_both_checkouts_have_paths_of_equal_length_and_the_working_trees_changes(repository):
@@ -41,6 +43,21 @@ def test_the_backends_of_a_version_stand_in_for_those_of_the_runner(tmp_path):
     assert "this is the copy" in run_worker(LOOK, job | {"own": own, "threads": 1}, launch).reason
     plain = run_worker(LOOK, job | {"threads": 1}, launch)
     assert "ok" == plain.status, plain.reason
+
+
+@pytest.mark.parametrize(
+    ("missing", "is_absent"),
+    [
+        ("own", True),
+        ("own.backend", True),
+        ("own.backend:Adapter", True),
+        ("torch", False),
+        ("", False),
+    ],
+)
+def test_a_version_lacks_a_backend_by_what_was_not_found_and_not_by_words(missing, is_absent):
+    ended = Ended("failed", "whatever the interpreter says", missing=missing)
+    assert is_absent == absent(ended, "own.backend:Adapter.Inner")
 
 
 def test_a_reason_may_hold_any_character():

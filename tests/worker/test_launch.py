@@ -71,6 +71,20 @@ def test_a_failure_comes_with_its_traceback(job, work):
     assert "Segmentation fault" in work(job("Segfaults")).output
 
 
+@pytest.mark.parametrize(
+    ("adapter", "missing"),
+    [
+        ("no_such_module:Adapter", "no_such_module"),
+        ("dlbench.no_such_module:Adapter", "dlbench.no_such_module"),
+        ("broken_adapters:NoSuchClass", "broken_adapters:NoSuchClass"),
+        ("broken_adapters:RaisesInInfo", ""),
+    ],
+)
+def test_what_could_not_be_found_is_told_apart_from_the_words(job, work, adapter, missing):
+    ended = work(job("Good") | {"adapter": adapter})
+    assert ("failed", missing) == (ended.status, ended.missing)
+
+
 def test_a_hanging_backend_is_ended_with_all_its_children(job, work):
     ended = work(job("Hangs"), limit_s=8.0)
     assert "timeout" == ended.status

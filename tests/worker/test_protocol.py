@@ -52,7 +52,7 @@ def test_no_rubbish_is_taken_for_an_event_or_raises_anything_unforeseen(line):
         {"event": "phase", "phase": 3},
         {"event": "result", "result": None},
         {"event": "error", "kind": "failed", "reason": "no trace"},
-        {"event": "error", "kind": "ok", "reason": "", "remedy": "", "trace": ""},
+        {"event": "error", "kind": "ok", "reason": "", "remedy": "", "missing": "", "trace": ""},
         {"event": "other"},
     ],
 )
