@@ -118,6 +118,7 @@ def test_every_command_has_help(invoke: Callable[..., Result], command: list[str
         (["run", "--backend", "numpy", "--device", "gpu"], "'gpu'"),
         (["run", "--backend", "touch"], "torch"),
         (["run", "--data-dir", "nowhere"], "'nowhere'"),
+        (["run", "--python", "numpy"], "--python 'numpy' is not BACKEND=PATH"),
         (["report"], "FILES"),
         (["report", "nowhere.jsonl"], "nowhere.jsonl"),
         (["frobnicate"], "'frobnicate'"),

@@ -12,6 +12,7 @@ from dlbench.compare.from_record import side_of_records
 from dlbench.compare.judge import compare, read_side
 from dlbench.compare.sides import Measured, Side
 from dlbench.errors import UsageError
+from dlbench.record.comparability import LISTED
 
 positive = st.lists(st.floats(1e-4, 1e-2), min_size=1, max_size=8)
 
@@ -177,6 +178,14 @@ def test_records_that_were_not_sampled_alike_are_named_with_the_figures(write, s
     if told:
         assert f"not sampled alike in 1 of 1 case: numpy:cpu/train/32 {told}; " in found[0]
     assert bool(told) == len(found)
+
+
+def test_a_package_that_came_is_named_and_a_list_that_one_side_did_not_take_is_not():
+    cases, kept = {"a": [0.01] * 3}, {"numpy": "2.3"}
+    base = make_side(cases, versions=kept | {f"{LISTED} of a": "4 packages"})
+    new = make_side(cases, versions=kept | {"torch": "2.13"})
+    told = [note for note in compare(base, new, 0.05).notes if "in the base" in note]
+    assert ["torch none in the base, 2.13 in the new one"] == told
 
 
 def test_a_case_that_failed_in_the_new_record_is_missing_with_the_reason(write):
