@@ -36,6 +36,10 @@ def test_one_or_two_rows_that_stand_out_are_no_level(length):
     assert [] == level_starts(times)
 
 
+def test_a_series_without_a_row_that_counts_has_no_change_point():
+    assert [] == change_points.changes([])
+
+
 def test_rows_that_repeat_exactly_have_no_change_point():
     assert [] == level_starts([0.036] * 30)
 

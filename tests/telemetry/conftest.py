@@ -134,8 +134,8 @@ def found_in(path):
 
 @pytest.fixture
 def sample(stubbed, tmp_path):
-    """Samples for `seconds` beside a process that says these facts. `midway` is a file into which 1 is written in the
-    middle, `others` are processes that are on the device too."""
+    """Samples for `seconds` beside a process that says these facts. `midway` is a file into which 1 is written
+    after a third of them, `others` are processes that are on the device too."""
 
     def sample(changes=(), facts=None, *, driver="new", seconds=0.3, midway="", others=""):
         path = tmp_path / f"record-{len(list(tmp_path.glob('record-*')))}.jsonl"

@@ -1,6 +1,6 @@
 """Samples beside itself as a run would beside a worker, and writes a record: run under the stub library.
 
-Arguments: the record, facts as JSON, the window's seconds, and "path=text" of a file to write in its middle. The
+Arguments: the record, facts as JSON, the window's seconds, and "path=text" of a file to write after a third of it. The
 process stands for a worker whose case has steps of 10 ms.
 """
 
@@ -37,11 +37,11 @@ def main(path, facts, seconds, midway):
         watch.phase("measure")
         before = interference.read()
         started_ns = time.perf_counter_ns()
-        time.sleep(float(seconds) / 2)
+        time.sleep(float(seconds) / 3)
         if midway:
             file, _, text = midway.partition("=")
             Path(file).write_text(text)
-        time.sleep(float(seconds) / 2)
+        time.sleep(float(seconds) * 2 / 3)
         ended_ns = time.perf_counter_ns()
         during = interference.between(before, interference.read())
         watch.phase("check")

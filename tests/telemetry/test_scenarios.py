@@ -126,8 +126,8 @@ def test_the_only_slice_of_a_gpu_is_the_device(sample):
     assert ("MIG-33333333-cccc", 700_000_000) == (row["device_uuid"], row["device_memory_bytes"])
 
 
-def test_a_gpu_that_is_lost_midway_has_half_a_trace_and_no_figure(sample):
-    found = sample(midway="lost", seconds=0.6)
+def test_a_gpu_that_is_lost_midway_has_part_of_a_trace_and_no_figure(sample):
+    found = sample(midway="lost", seconds=1.2)
     assert {} == known(found.row, OF_THE_DEVICE)
     assert "GPU is lost" in found.row["telemetry_unknown"]
     (process,) = found.processes
@@ -184,7 +184,7 @@ def test_each_metric_can_be_missing_alone(sample, metric):
         "temperature": "temperature_c",
         "reasons": "throttled",
     }
-    row = sample({f"*.{metric}": None}).row
+    row = sample({f"*.{metric}": None}, seconds=1.3).row
     assert row[columns.pop(metric)] is None
     assert set(columns.values()) == set(known(row, columns.values()))
     assert "Not Supported" in row["telemetry_unknown"]
