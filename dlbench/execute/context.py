@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from dlbench.worker.supervisor import Ended
 R = TypeVar("R")
 
 
+@dataclasses.dataclass
 class Context:
     """One run.
 
@@ -29,34 +31,25 @@ class Context:
     ----------
     request, material, references : what was asked for, and what was made for it.
     observer, account : who is told what goes on, and how long it takes.
+    writer : takes the lines of the record.
     held : what an earlier part of the run has found out.
     watcher : samples devices beside measuring processes; nothing until the plan is known.
     null_timing_ns : what a timing costs, once that is measured.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        material: Material,
-        references: References,
-        observer: Observer,
-        account: Account,
-        writer: Writer,
-        held: Held,
-    ) -> None:
-        self.request = request
-        self.material = material
-        self.references = references
-        self.observer = observer
-        self.account = account
-        self.held = held
-        self.watcher = Watcher(0.0, lambda case: "")
-        self.null_timing_ns: float | None = None
-        self._writer = writer
+    request: Request
+    material: Material
+    references: References
+    observer: Observer
+    account: Account
+    writer: Writer
+    held: Held
+    watcher: Watcher = dataclasses.field(default_factory=lambda: Watcher(0.0, lambda case: ""))
+    null_timing_ns: float | None = None
 
     def write(self, line: Line) -> None:
         """Puts a line into the record at once."""
-        self._writer.write(line)
+        self.writer.write(line)
         self.observer.line(line)
 
     def work(

@@ -135,7 +135,9 @@ def _look(request: Request, observer: Observer, account: Account) -> dict[str, F
 
 def _plan(run: Context) -> Planned:
     found = _look(run.request, run.observer, run.account)
-    return plan(run.request, found, run.material.training_samples)
+    planned = plan(run.request, found, run.material.training_samples)
+    run.observer.planned(planned.cases, planned.estimate_s)
+    return planned
 
 
 def _plan_rest(run: Context, record: Record, cases: tuple[Case, ...]) -> Planned:
@@ -144,6 +146,7 @@ def _plan_rest(run: Context, record: Record, cases: tuple[Case, ...]) -> Planned
     refuse(backend_differences(record, cases, found))
     problems = {case: found[case.backend] for case in cases if found[case.backend].status != "ok"}
     estimate_s = estimate(run.request, cases, problems, found, run.material.training_samples)
+    run.observer.planned(cases, estimate_s)
     return Planned(record.header.cases, problems, estimate_s, found)
 
 
@@ -153,9 +156,6 @@ def _carry_out(run: Context, make_plan: Callable[[], Planned], record: Record | 
     begun = False
     try:
         planned = make_plan()
-        run.observer.planned(
-            planned.cases if record is None else missing(record), planned.estimate_s
-        )
         run.watcher = Watcher(run.request.telemetry_period_s, planned.telemetry_of)
         begun = True
         run.write(Resumed(_now(), dlbench.__version__) if record else _header(run, planned))

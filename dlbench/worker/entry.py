@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 
 from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.worker import protocol
-from dlbench.worker.measurements import MEASUREMENTS
 from dlbench.worker.phases import Phases
 
 _TRACE_KEPT = 4096
@@ -39,6 +38,9 @@ def main(channel: int, started_ns: int) -> NoReturn:
             from dlbench.worker.import_provenance import put_first
 
             put_first(job["own"])
+        # not above: it brings NumPy, which may be the version's own, and whose absence is an answer
+        from dlbench.worker.measurements import MEASUREMENTS
+
         result = MEASUREMENTS[job["job"]].load()(job, phases)
         answer = protocol.encode({"event": "result", "result": result})
     except BaseException as error:

@@ -75,10 +75,9 @@ def worker_side(modules: Mapping[str, Module]) -> frozenset[str]:
             "dlbench.contract",
             "dlbench.errors",
             "dlbench.worker.protocol",
-            "dlbench.measure.timed_steps",
         }
         or name in {"dlbench.worker.entry", "dlbench.data.order", "dlbench.rng"}
-        or name.startswith(("dlbench.oracle", "dlbench.verify"))
+        or name.startswith(("dlbench.oracle", "dlbench.verify", "dlbench.worker.jobs"))
         or (name.startswith("dlbench.spec") and name != "dlbench.spec.suite")
     }
     for module in modules.values():
