@@ -7,6 +7,7 @@ names or home folders.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal
 
 import msgspec
@@ -46,8 +47,9 @@ class Data(msgspec.Struct, frozen=True):
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     """First line of a record: what was to be run, and where; by backend `environments`, of those that could be asked,
-    and `titles`, what people call them. `patience_s` and `telemetry_period_s` are None where an earlier version did
-    not write them."""
+    and `titles`, what people call them. `budget_s` is the time for sampling in all, `row_budget_s` that of each row,
+    None in records of earlier versions, whose rows shared the whole. `patience_s` and `telemetry_period_s` are None
+    where an earlier version did not write them."""
 
     schema: int
     created: str
@@ -71,6 +73,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     titles: dict[str, str] = {}
     patience_s: float | None = None
     telemetry_period_s: float | None = None
+    row_budget_s: float | None = None
 
 
 class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):
@@ -116,6 +119,17 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     steps after the steady ones, by the device's own clock; empty where it has none.
     `seconds` accounts for the process: interpreter, import, device (of backends that tell it apart from open),
     open, upload, warm-up, measure, check, copy.
+
+    The processes of a round take turns in blocks of steps. `block_steps` is how many timings each block has, in order,
+    `block_started_ns` and `block_ended_ns` are its window on the monotonic clock, and `during` is about these windows
+    alone; all are empty in records of earlier versions, whose timings are one block. `reentry_ns` are the first
+    `reentry_steps` of every block, one block after the other: they found caches or clocks that others had changed, and
+    are not among the timings. A process times every scenario of its configuration, each a line:
+    `scenarios_before` counts those that it had timed already; where that is not 0, `first_step_ns` and
+    `peak_memory_bytes` are None and what the process' start took is not in `seconds`. `idle_cores` is the processor
+    time a second that it used while others were on turn, None where that could not be read; `stopped` says that it was
+    put to sleep meanwhile, since it computed. `alone` says why it did not take turns with the others of its round;
+    empty where it did.
     """
 
     case: Case
@@ -144,6 +158,26 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     peak_memory_bytes: int | None = None
     seconds: dict[str, float] = {}
     output: str = ""
+    block_steps: tuple[int, ...] = ()
+    block_started_ns: tuple[int, ...] = ()
+    block_ended_ns: tuple[int, ...] = ()
+    reentry_steps: int = 0
+    reentry_ns: tuple[int, ...] = ()
+    scenarios_before: int = 0
+    idle_cores: float | None = None
+    stopped: bool = False
+    alone: str = ""
+
+    @property
+    def blocks_ns(self) -> tuple[tuple[int, ...], ...]:
+        """The timings of each block; one block where the record does not tell."""
+        if not self.block_steps:
+            return (self.timings_ns,) if self.timings_ns else ()
+        ends = itertools.accumulate(self.block_steps)
+        return tuple(
+            self.timings_ns[end - steps : end]
+            for steps, end in zip(self.block_steps, ends, strict=True)
+        )
 
     @property
     def late(self) -> bool:
