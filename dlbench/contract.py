@@ -32,7 +32,7 @@ class Plan:
     ----------
     backend : the adapter's entry-point name.
     device : a name among the adapter's `Device`s, or a kind alone (``cuda``), or a kind and the beginning of a UUID
-        (``cuda:GPU-…``).
+        (``cuda:GPU-…``). Empty where it is not decided yet: `AdapterBase.environment` alone meets that.
     batch : samples a step.
     threads : CPU threads the backend may use.
     precision : arithmetic, ``fp32`` (no TF32, no reduced accumulation) or ``tf32`` (factors of products
@@ -236,13 +236,14 @@ class AdapterBase:
     default_device: ClassVar[str] = "cpu"
     out_of_memory: ClassVar[tuple[str, ...]] = ("OutOfMemoryError",)
 
-    def environment(self, plan: Plan | None) -> Mapping[str, str]:
+    def environment(self, plan: Plan) -> Mapping[str, str]:
         """Environment variables that a worker sets before `info` or anything else is called, and so before the
         framework is imported.
 
         Parameters
         ----------
-        plan : what the worker is to do; None where it only looks at the backend.
+        plan : what the worker is to do. Where it looks at the backend, only the threads are decided: the device is
+            empty, so nothing may be hidden.
         """
         return {}
 

@@ -14,6 +14,33 @@ from pathlib import Path
 _LIBRARY = "libcuda.so.1"
 _SUCCESS = 0
 _NAME_BYTES = 256
+_NODES = tuple(
+    Path(node)
+    for node in (
+        # the kernel module, also where a container has no device of it
+        "/proc/driver/nvidia",
+        "/dev/nvidiactl",
+        # Windows' driver, seen from WSL 2
+        "/dev/dxg",
+        # the integrated GPU of Tegra
+        "/dev/nvmap",
+        "/dev/nvhost-ctrl",
+        # AMD's: builds for ROCm call its devices CUDA and obey the same variable
+        "/dev/kfd",
+    )
+)
+
+
+def driver_is_here() -> bool:
+    """Whether there is any sign of a CUDA driver: its kernel module, or else the library that every framework would
+    have to load. Asking starts nothing, and loads nothing where the module is there."""
+    if any(node.exists() for node in _NODES):
+        return True
+    try:
+        ctypes.CDLL(_LIBRARY)
+    except OSError:
+        return False
+    return True
 
 
 def device_uuids() -> tuple[str, ...]:

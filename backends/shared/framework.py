@@ -10,7 +10,7 @@ from typing import Any
 from dlbench.contract import Device, Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
 
-from .cuda_driver import device_uuids
+from .cuda_driver import device_uuids, driver_is_here
 
 VALUE = 1 + 2.0**-12
 """Becomes 1 in TF32 and bfloat16; summed `TERMS` times, which float32 does exactly, it shows."""
@@ -69,9 +69,10 @@ def cuda_uuids(count: int) -> list[str | None]:
     return list(uuids) if len(uuids) == count else [None] * count
 
 
-def without_cuda(plan: Plan | None) -> Mapping[str, str]:
-    """Hides every CUDA device from a process that computes on the CPU, where a framework would start them."""
-    return {"CUDA_VISIBLE_DEVICES": "-1"} if plan is not None and plan.device == "cpu" else {}
+def without_cuda(plan: Plan) -> Mapping[str, str]:
+    """Hides every CUDA device from a process that computes on the CPU, where a framework would start them. Without a
+    driver there is nothing to hide."""
+    return {"CUDA_VISIBLE_DEVICES": "-1"} if plan.device == "cpu" and driver_is_here() else {}
 
 
 def rounds(*sums: float) -> bool:

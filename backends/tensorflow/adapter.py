@@ -35,10 +35,10 @@ class Adapter(AdapterBase):
     packages = ("tensorflow", "tensorflow-cpu")
     out_of_memory = ("ResourceExhaustedError",)
 
-    def environment(self, plan: Plan | None) -> Mapping[str, str]:
+    def environment(self, plan: Plan) -> Mapping[str, str]:
         """Threads, which its runtime reads when it starts; less of its log; no GPU for a process that computes on
         the CPU."""
-        threads = {} if plan is None else dict.fromkeys(_THREAD_VARIABLES, str(plan.threads))
+        threads = dict.fromkeys(_THREAD_VARIABLES, str(plan.threads))
         return {"TF_CPP_MIN_LOG_LEVEL": "3", **threads, **without_cuda(plan)}
 
     def info(self) -> BackendInfo:

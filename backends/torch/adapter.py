@@ -45,7 +45,7 @@ class Adapter(AdapterBase):
     title = "PyTorch"
     packages = ("torch",)
 
-    def environment(self, plan: Plan | None) -> Mapping[str, str]:
+    def environment(self, plan: Plan) -> Mapping[str, str]:
         """No GPU for a process that computes on the CPU: PyTorch would look for one."""
         return without_cuda(plan)
 

@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from dlbench.backends.shared import cuda_driver
 from dlbench.backends.shared.cuda_driver import cudnn_name
 from dlbench.backends.shared.cuda_index import cuda_index
+from dlbench.backends.shared.framework import without_cuda
 
+from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
 
 ONE = "GPU-8f2c11d0-aaaa-bbbb-cccc-000000000001"
@@ -143,6 +146,35 @@ def test_an_old_driver_is_asked_in_the_old_way(tmp_path):
 def test_a_library_that_is_no_driver_tells_nothing(tmp_path):
     compiled(tmp_path, "libcuda.so.1", "int nothing(void) { return 0; }")
     assert [] == ask(tmp_path)
+
+
+HIDDEN = {"CUDA_VISIBLE_DEVICES": "-1"}
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A folder in the place of a machine's, on which no driver is."""
+    monkeypatch.setattr(cuda_driver, "_NODES", (tmp_path / "nvidiactl", tmp_path / "dxg"))
+    monkeypatch.setattr(cuda_driver, "_LIBRARY", str(tmp_path / "libcuda.so.1"))
+    return tmp_path
+
+
+def test_where_there_is_no_driver_nothing_is_hidden(machine):
+    assert {} == without_cuda(Plan("", "cpu", 1, 1))
+
+
+@pytest.mark.parametrize("node", ["nvidiactl", "dxg"])
+def test_what_a_drivers_module_shows_is_hidden_from_the_cpu_alone(machine, node):
+    (machine / node).touch()
+    assert HIDDEN == without_cuda(Plan("", "cpu", 1, 1))
+    assert {} == without_cuda(Plan("", "cuda:0", 1, 1))
+    assert {} == without_cuda(Plan("", "", 1, 1)), "not decided yet"
+
+
+@needs_compiler
+def test_what_only_the_drivers_library_shows_is_hidden(machine):
+    compiled(machine, "libcuda.so.1", STUB)
+    assert HIDDEN == without_cuda(Plan("", "cpu", 1, 1))
 
 
 @needs_compiler

@@ -49,4 +49,4 @@ class Plain:
 def test_an_adapter_that_derives_from_nothing_gets_the_defaults():
     adapter = load_adapter(f"{__name__}:Plain")
     assert isinstance(adapter, AdapterBase)
-    assert ("Plain", (), {}) == (adapter.title, adapter.packages, adapter.environment(None))
+    assert ("Plain", (), {}) == (adapter.title, adapter.packages, adapter.environment(PLAN))

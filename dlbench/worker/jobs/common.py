@@ -17,7 +17,7 @@ from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
 
-def load_adapter(job: Job, plan: Plan | None, phases: Phases) -> AdapterBase:
+def load_adapter(job: Job, plan: Plan, phases: Phases) -> AdapterBase:
     """The adapter that a job names, with the environment set that it wants before its framework is imported."""
     phases.enter("import")
     adapter = plugins.load_adapter(job["adapter"])

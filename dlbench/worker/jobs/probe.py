@@ -23,7 +23,8 @@ def home(job: Job, phases: Phases) -> Declared:
 
 def look(job: Job, phases: Phases) -> ProbeResult:
     """What a backend is, or why it cannot be used here; with ``open``, also what a session observes."""
-    adapter = load_adapter(job, None, phases)
+    undecided = Plan("", device="", batch=1, threads=job["threads"])
+    adapter = load_adapter(job, undecided, phases)
     known, seen = _declared(adapter), environment.read(adapter.packages)
     try:
         info = adapter.info()
