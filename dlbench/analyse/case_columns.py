@@ -19,7 +19,7 @@ from dlbench.analyse.columns import (
     interval,
 )
 from dlbench.analyse.outcomes import Outcome, Round
-from dlbench.analyse.statistics import Estimate, case_estimate
+from dlbench.analyse.statistics import Estimate, Timed, case_estimate
 from dlbench.data.datasets import NAMES
 from dlbench.record.case import AXES
 from dlbench.record.schema import Data, Header
@@ -54,12 +54,12 @@ class Seen:
     @functools.cached_property
     def step(self) -> Estimate | None:
         """A step (s)."""
-        return _estimate(self.outcome.medians_s)
+        return _estimate(self.outcome.timed)
 
     @functools.cached_property
     def with_copies(self) -> Estimate | None:
         """A step with the copies of a batch in and of its result out (s)."""
-        return _estimate(self.outcome.with_copies_s)
+        return _estimate(self.outcome.with_copies)
 
     @property
     def samples_per_s(self) -> float | None:
@@ -77,8 +77,8 @@ class Seen:
         return flops * self.samples_per_s / peak
 
 
-def _estimate(medians_s: Mapping[Round, float]) -> Estimate | None:
-    return case_estimate(list(medians_s.values())) if medians_s else None
+def _estimate(timed: Mapping[Round, Timed]) -> Estimate | None:
+    return case_estimate([each.median_s for each in timed.values()]) if timed else None
 
 
 def _bound(of: Callable[[Seen], Estimate | None], side: str) -> Callable[[Seen], float | None]:
@@ -151,7 +151,7 @@ COLUMNS: tuple[Column, ...] = (
         digits,
         priority=30,
     ),
-    # the baseline's median / the row's
+    # how many times as long the baseline takes, by rounds
     Column(
         "speedup",
         "float64",

@@ -16,7 +16,7 @@ import numpy as np
 from dlbench.analyse.columns import COLD_START, Column
 from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.speedup import baseline_of
-from dlbench.analyse.statistics import median, process_summary, ratio
+from dlbench.analyse.statistics import Timed, median, process_summary, ratio
 from dlbench.record.case import Case, find_baseline, without
 from dlbench.record.schema import Process
 from dlbench.text import seconds
@@ -159,24 +159,24 @@ def cold_start(processes: Sequence[Process]) -> ColdStart | None:
 
 def payback(
     cold_s: float | None,
-    medians_s: Mapping[Round, float],
+    timed: Mapping[Round, Timed],
     other_cold_s: float | None,
-    other_medians_s: Mapping[Round, float],
+    other_timed: Mapping[Round, Timed],
 ) -> Payback:
     """When a row has paid for its start against another one.
 
     Parameters
     ----------
     cold_s, other_cold_s : their cold starts (s), None where unknown.
-    medians_s, other_medians_s : their process medians of a step (s) by round.
+    timed, other_timed : their processes by round.
     """
-    if not medians_s or not other_medians_s:
+    if not timed or not other_timed:
         return Payback("unknown", reason="a row has no step time")
     if cold_s is None or other_cold_s is None:
         return Payback("unknown", reason="a cold start was not measured")
     extra_s = cold_s - other_cold_s
-    other_s = median(list(other_medians_s.values()))
-    faster = ratio(other_medians_s, medians_s)
+    other_s = median([process.median_s for process in other_timed.values()])
+    faster = ratio(other_timed, timed)
     interval = faster.interval
     if interval is None:
         return Payback("unknown", reason="a single process gives no confidence interval")
@@ -226,9 +226,9 @@ class Ledger:
         other_cold = self._cold[other.case]
         paid = payback(
             cold.total_s if cold else None,
-            outcome.medians_s,
+            outcome.timed,
             other_cold.total_s if other_cold else None,
-            other.medians_s,
+            other.timed,
         )
         return row | {
             "against": other.case.row_name,

@@ -132,11 +132,14 @@ class Watched:
     best_load_ns : the reference load at its best beside each backend.
     all_along : what disturbed the run as a whole: the time from the beginning of each measuring process to its end,
         and the time that the run waited.
+    attempts : of each round, by batch size, whose processes took turns and were measured again together, the attempt
+        that counts for all of them, so that pairs stay pairs.
     """
 
     beside: Mapping[Key, Sequence[Telemetry]]
     best_load_ns: Mapping[str, int]
     all_along: tuple[Cause, ...]
+    attempts: Mapping[tuple[int, int], int] = dataclasses.field(default_factory=dict)
 
     def causes(self, process: Process) -> tuple[Cause, ...]:
         """What disturbed one of its processes."""
@@ -146,6 +149,7 @@ class Watched:
 
 def watched(record: Record) -> Watched:
     """What was seen in all of a record."""
+    processes = [line for line in record.lines if isinstance(line, Process)]
     beside: dict[Key, list[Telemetry]] = {}
     best_ns: dict[str, int] = {}
     windows: list[Surroundings] = []
@@ -161,7 +165,36 @@ def watched(record: Record) -> Watched:
         elif isinstance(line, Wait):
             windows.append(line.seen)
     passing = (cause for cause in causes(over(windows), threads) if passes([cause]))
-    return Watched(beside, best_ns, tuple(passing))
+    seen = Watched(beside, best_ns, tuple(passing))
+    return dataclasses.replace(seen, attempts=_attempts(processes, seen))
+
+
+def _attempts(processes: Sequence[Process], seen: Watched) -> dict[tuple[int, int], int]:
+    """See `Watched.attempts`. What went wrong has no figures, so it decides nothing."""
+    wrong = {process.case for process in processes if process.status != "ok"}
+    rounds: dict[tuple[int, int], dict[int, list[Process]]] = {}
+    for process in processes:
+        if takes_turns(process) and process.case not in wrong:
+            tried = rounds.setdefault((process.case.batch, process.round), {})
+            tried.setdefault(process.attempt, []).append(process)
+    return {which: _best(tried, seen) for which, tried in rounds.items() if len(tried) > 1}
+
+
+def _best(tried: Mapping[int, Sequence[Process]], seen: Watched) -> int:
+    """The first attempt in which no process was disturbed, else the last of those with the fewest disturbed ones; one
+    that was cut off is none."""
+    whole = max(map(len, tried.values()))
+    disturbed = {
+        attempt: sum(bool(seen.causes(process) or process.late) for process in processes)
+        for attempt, processes in tried.items()
+        if len(processes) == whole
+    }
+    return min(disturbed, key=lambda each: (disturbed[each], -each if disturbed[each] else each))
+
+
+def takes_turns(process: Process) -> bool:
+    """Whether it was timed in blocks, between those of the others of its round."""
+    return bool(process.block_steps) and not process.alone
 
 
 def key(line: Process | Telemetry) -> Key:
@@ -175,7 +208,8 @@ class Judgement:
 
     Attributes
     ----------
-    kept : of each round the process that counts: the first that was not disturbed, else the last.
+    kept : of each round the process that counts: that of the attempt that counts for all that took turns; where none
+        is named, the first that was not disturbed, else the last.
     disturbed : whether one of those was disturbed while it was timed, or the run as a whole; None where the system
         does not tell.
     text : by what, what was disturbed besides and measured again, and advice.
@@ -191,14 +225,10 @@ def judge(processes: Iterable[Process], seen: Watched) -> Judgement:
     rounds = by_round(processes, seen)
     for tried in rounds.values():
         tried[:] = [(process, (*by, *late_cause(process))) for process, by in tried]
-    chosen = [
-        next((number for number, (_, found) in enumerate(tried) if not found), len(tried) - 1)
-        for tried in rounds.values()
-    ]
-    pairs = list(zip(rounds.values(), chosen, strict=True))
+    pairs = [(tried, _counts(tried, seen)) for tried in rounds.values()]
     kept = tuple(tried[number][0] for tried, number in pairs)
     during = [tried[number][1] for tried, number in pairs]
-    again = [found for tried, number in pairs for _, found in tried[:number]]
+    again = [found for tried, number in pairs for _, found in tried[:number] + tried[number + 1 :]]
     parts = _told(during, f"in {{}} of {plural(len(kept), 'process')}")
     parts += _told([seen.all_along], "on average over the whole run")
     parts += _told(again, "in {} more, measured again")
@@ -208,6 +238,15 @@ def judge(processes: Iterable[Process], seen: Watched) -> Judgement:
     if not disturbed and not any(p.during and p.during.other_cores is not None for p in kept):
         disturbed = None
     return Judgement(kept, disturbed, "; ".join(parts))
+
+
+def _counts(tried: Sequence[tuple[Process, Sequence[Cause]]], seen: Watched) -> int:
+    """The place of the process that counts, of all that were measured in a round of a case."""
+    for place, (process, _) in enumerate(tried):
+        named = seen.attempts.get((process.case.batch, process.round))
+        if takes_turns(process) and process.attempt == named:
+            return place
+    return next((place for place, (_, by) in enumerate(tried) if not by), len(tried) - 1)
 
 
 def by_round(

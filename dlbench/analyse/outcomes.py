@@ -14,8 +14,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlbench.analyse.disturbance import Key, Watched, by_round, judge, key, proven_late, watched
-from dlbench.analyse.statistics import median, process_summary
+from dlbench.analyse.disturbance import (
+    Key,
+    Watched,
+    by_round,
+    judge,
+    key,
+    proven_late,
+    takes_turns,
+    watched,
+)
+from dlbench.analyse.statistics import Timed, median, process_summary
 from dlbench.record.comparability import Sampled
 from dlbench.record.facts import Check
 from dlbench.record.schema import (
@@ -45,8 +54,9 @@ WORST_FIRST: tuple[Status, ...] = (
 
 
 class Round(NamedTuple):
-    """What processes share that ran close together: a planned round of one sitting, which a resumed run has several
-    of. A process beyond the planned rounds, measured to narrow the interval of its `case`, shares its round with none.
+    """What processes share that ran close together: a round of one sitting, which a resumed run has several of. In
+    records of earlier versions a process beyond the planned rounds, measured to narrow the interval of its `case`,
+    shares its round with none.
     """
 
     number: int
@@ -67,8 +77,8 @@ class Outcome:
     verified : whether it was held against the oracle and agreed; None when it was not held against
         it.
     version : the backend's version, empty when unknown.
-    medians_s : median step time of each process (s) by `Round`; empty unless the status is ``ok``.
-    with_copies_s : the same with the copies of a batch in and of the step's result out, one after the
+    timed : a step in each process by `Round`; empty unless the status is ``ok``.
+    with_copies : the same with the copies of a batch in and of the step's result out, one after the
         other; on the CPU there is nothing to copy to, so it is the step alone.
     first_step_s, upload_s, download_s : medians over processes (s).
     max_relative_error : the largest error / scale of all checks.
@@ -87,8 +97,8 @@ class Outcome:
     remedy: str = ""
     verified: bool | None = None
     version: str = ""
-    medians_s: dict[Round, float] = dataclasses.field(default_factory=dict)
-    with_copies_s: dict[Round, float] = dataclasses.field(default_factory=dict)
+    timed: dict[Round, Timed] = dataclasses.field(default_factory=dict)
+    with_copies: dict[Round, Timed] = dataclasses.field(default_factory=dict)
     first_step_s: float | None = None
     upload_s: float | None = None
     download_s: float | None = None
@@ -103,9 +113,14 @@ class Outcome:
     disturbance: str = ""
 
     @property
+    def medians_s(self) -> dict[Round, float]:
+        """The median step time of each process (s)."""
+        return {round_: process.median_s for round_, process in self.timed.items()}
+
+    @property
     def problem(self) -> str:
         """Why it has no figures, and what would help; empty when it has some."""
-        if self.medians_s:
+        if self.timed:
             return ""
         return "verified only, not timed" if self.status == "ok" else why(self.reason, self.remedy)
 
@@ -160,8 +175,8 @@ def _ran_together(record: Record) -> dict[Key, Round]:
         if isinstance(line, Resumed):
             sitting += 1
         elif isinstance(line, Process):
-            planned = line.round <= record.header.rounds
-            found[key(line)] = Round(line.round, sitting, None if planned else line.case)
+            shared = line.block_steps or line.round <= record.header.rounds
+            found[key(line)] = Round(line.round, sitting, None if shared else line.case)
     return found
 
 
@@ -224,20 +239,20 @@ def _outcome(
 def _with_figures(
     outcome: Outcome, trainings: Sequence[Training], together: Mapping[Key, Round]
 ) -> Outcome:
-    timed = outcome.processes
-    medians_s = {together[key(line)]: process_summary(line.timings_ns) for line in timed}
+    lines = outcome.processes
+    timed = {together[key(line)]: _timed(line) for line in lines}
     training = next((line for line in reversed(trainings) if line.status == "ok"), None)
     return dataclasses.replace(
         outcome,
-        reason=_remarks(outcome.case, timed),
-        medians_s=medians_s,
-        with_copies_s=_with_copies_s(outcome.case, timed, medians_s),
+        reason=_remarks(outcome.case, lines),
+        timed=timed,
+        with_copies=_with_copies(outcome.case, lines, timed),
         first_step_s=_median(
-            [line.first_step_ns * 1e-9 for line in timed if line.first_step_ns is not None]
+            [line.first_step_ns * 1e-9 for line in lines if line.first_step_ns is not None]
         ),
-        upload_s=_median([process_summary(line.upload_ns) for line in timed if line.upload_ns]),
+        upload_s=_median([process_summary(line.upload_ns) for line in lines if line.upload_ns]),
         download_s=_median(
-            [process_summary(line.download_ns) for line in timed if line.download_ns]
+            [process_summary(line.download_ns) for line in lines if line.download_ns]
         ),
         final_loss=_last_epoch_loss(training) if training else None,
         test_accuracy=training.test_accuracy if training else None,
@@ -245,16 +260,24 @@ def _with_figures(
     )
 
 
-def _with_copies_s(
-    case: Case, timed: Sequence[Process], medians_s: Mapping[Round, float]
-) -> dict[Round, float]:
+def _timed(line: Process) -> Timed:
+    blocks = line.blocks_ns if takes_turns(line) else ()
+    blocks_s = tuple(process_summary(block) if block else math.nan for block in blocks)
+    return Timed(process_summary(line.timings_ns), blocks_s, line.attempt)
+
+
+def _with_copies(
+    case: Case, lines: Sequence[Process], timed: Mapping[Round, Timed]
+) -> dict[Round, Timed]:
     if case.on_host:
-        return dict(medians_s)
-    return {
-        round_: median_s + sum(map(process_summary, (line.upload_ns, line.download_ns)))
-        for line, (round_, median_s) in zip(timed, medians_s.items(), strict=True)
-        if line.upload_ns and line.download_ns
-    }
+        return dict(timed)
+    found = {}
+    for line, (round_, own) in zip(lines, timed.items(), strict=True):
+        if line.upload_ns and line.download_ns:
+            copies_s = process_summary(line.upload_ns) + process_summary(line.download_ns)
+            blocks_s = tuple(block_s + copies_s for block_s in own.blocks_s)
+            found[round_] = Timed(own.median_s + copies_s, blocks_s, own.attempt)
+    return found
 
 
 def _missing(

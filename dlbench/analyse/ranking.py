@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlbench.analyse.statistics import CONFIDENCE, Estimate, median, ratio
+from dlbench.analyse.statistics import CONFIDENCE, Estimate, Timed, median, ratio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,19 +35,19 @@ def simultaneous(comparisons: int) -> float:
     return 1 - (1 - CONFIDENCE) / max(comparisons, 1)
 
 
-def rank(medians_s: Sequence[Mapping[Any, float]]) -> Ranking:
-    """Ranks rows by their process medians (s) by round.
+def rank(rows: Sequence[Mapping[Any, Timed]]) -> Ranking:
+    """Ranks rows by their processes by round.
 
     Raises
     ------
     ValueError : a row without a process.
     """
-    order = sorted(range(len(medians_s)), key=lambda i: median(list(medians_s[i].values())))
+    order = sorted(range(len(rows)), key=lambda i: median([p.median_s for p in rows[i].values()]))
     confidence = simultaneous(len(order) - 1)
 
     def beaten(row: int) -> bool:
         others = (other for other in order if other != row)
-        return any(_exceeds_1(ratio(medians_s[row], medians_s[o], confidence)) for o in others)
+        return any(_exceeds_1(ratio(rows[row], rows[other], confidence)) for other in others)
 
     return Ranking(tuple(order), tuple(row for row in order if not beaten(row)))
 

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from dlbench.analyse.statistics import Estimate, Interval, process_summary, ratio
+from dlbench.analyse.statistics import Estimate, Interval, Timed, process_summary, ratio
 from dlbench.record.schema import HOST, Process, Record, Sampling, Telemetry
 
 
@@ -54,8 +54,8 @@ def self_measurement(record: Record) -> SelfMeasurement:
 
 
 def _sampling(lines: list[Sampling], beside: list[Telemetry]) -> Estimate | None:
-    with_ns = dict(enumerate(time for line in lines for time in line.with_ns))
-    without_ns = dict(enumerate(time for line in lines for time in line.without_ns))
+    with_ns = dict(enumerate(Timed(time) for line in lines for time in line.with_ns))
+    without_ns = dict(enumerate(Timed(time) for line in lines for time in line.without_ns))
     met = sum(line.passes or 0 for line in lines)
     host = [line for line in beside if line.source == HOST]
     spans_s = [_span_s(line) for line in host]

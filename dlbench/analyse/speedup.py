@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from dlbench.analyse.outcomes import Outcome, Round
-from dlbench.analyse.statistics import Estimate, ratio
+from dlbench.analyse.statistics import Estimate, Timed, ratio
 from dlbench.errors import UsageError
 from dlbench.record.case import Baseline, Case, find_baseline
 
@@ -54,8 +54,8 @@ class Bases:
             return {**name, "speedup": 1.0, "speedup_with_copies": 1.0}
         return (
             name
-            | _cells("speedup", base.medians_s, outcome.medians_s)
-            | _cells("speedup_with_copies", base.with_copies_s, outcome.with_copies_s)
+            | _cells("speedup", base.timed, outcome.timed)
+            | _cells("speedup_with_copies", base.with_copies, outcome.with_copies)
         )
 
 
@@ -66,9 +66,9 @@ def bounds(estimate: Estimate, low: str, high: str) -> dict[str, float | None]:
 
 
 def _cells(
-    name: str, numerator_s: Mapping[Round, float], denominator_s: Mapping[Round, float]
+    name: str, numerator: Mapping[Round, Timed], denominator: Mapping[Round, Timed]
 ) -> dict[str, float | None]:
-    if not numerator_s or not denominator_s:
+    if not numerator or not denominator:
         return {}
-    estimate = ratio(numerator_s, denominator_s)
+    estimate = ratio(numerator, denominator)
     return {name: estimate.value} | bounds(estimate, f"{name}_low", f"{name}_high")

@@ -3,8 +3,9 @@
 The unit of replication is a process. Timings inside one process are correlated, so a process counts
 once, with the median of its timings, and intervals say how far fresh processes scatter (Kalibera
 and Jones 2013, "Rigorous benchmarking in reasonable time": replicate at the highest level that
-varies). Step times are positive and scatter by factors, so the arithmetic of intervals is done on
-logarithms.
+varies). Of a ratio it is a round: a pair of fresh processes that took turns in blocks of steps, which
+gives one figure, however many blocks. Step times are positive and scatter by factors, so the arithmetic
+of intervals is done on logarithms.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.special import bdtr, stdtr, stdtrit
@@ -24,6 +25,22 @@ CONFIDENCE = 0.95
 """Share of intervals that are to cover the true value."""
 LEAST_FOR_ORDER = 6
 """The fewest values whose range covers the median with at least `CONFIDENCE`."""
+
+
+class Timed(NamedTuple):
+    """What a step takes in one process.
+
+    Attributes
+    ----------
+    median_s : the median of all its steady steps (s).
+    blocks_s : that of each block of them (s), in the order of its turns; NaN for a block without steps. Empty where
+        it took no turns with others.
+    attempt : at its round; only processes of one attempt took turns with each other.
+    """
+
+    median_s: float
+    blocks_s: tuple[float, ...] = ()
+    attempt: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,26 +130,38 @@ def case_estimate(process_medians_s: Sequence[float]) -> Estimate:
 
 
 def ratio(
-    numerator_s: Mapping[_Round, float],
-    denominator_s: Mapping[_Round, float],
+    numerator: Mapping[_Round, Timed],
+    denominator: Mapping[_Round, Timed],
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """How many times as long the numerator takes, from process medians (s) by round.
+    """How many times as long the numerator takes, from processes by round.
 
-    The point estimate is the ratio of the two medians. Equal keys stand for processes that ran close together
-    (`dlbench.analyse.outcomes.Round`). Where all are shared, the interval and the p-value are those of Student's t
-    test on the differences of logarithms by round, which drift of the machine does not widen; otherwise they are
-    those of `unpaired_ratio`.
+    Equal keys stand for processes that ran close together (`dlbench.analyse.outcomes.Round`). Where all are shared, the
+    interval and the p-value are those of Student's t test on the logarithms of the rounds' ratios (Student 1908, "The
+    probable error of a mean"), which drift of the machine does not widen; otherwise they are those of `unpaired_ratio`.
+
+    A round's ratio is that of the two medians. Where the two processes took turns, it is the median of the ratios of
+    their blocks, each of the one and the next of the other: what the machine does to a block it does to its neighbour
+    too. Blocks make a round's ratio precise and are no replication, since all of them share what is the two processes'
+    own. The point estimate is the geometric mean of the rounds' ratios, or the ratio of the two medians over rounds
+    where no processes took turns.
 
     Raises
     ------
     ValueError : a side without a process, or a median that is not a positive number.
     """
-    if numerator_s.keys() != denominator_s.keys():
-        return unpaired_ratio(list(numerator_s.values()), list(denominator_s.values()), confidence)
-    upper, lower = list(numerator_s.values()), [denominator_s[each] for each in numerator_s]
+    upper_s, lower_s = (
+        {key: each.median_s for key, each in side.items()} for side in (numerator, denominator)
+    )
+    if upper_s.keys() != lower_s.keys():
+        return unpaired_ratio(list(upper_s.values()), list(lower_s.values()), confidence)
+    upper, lower = list(upper_s.values()), [lower_s[key] for key in upper_s]
     logs = [one - other for one, other in zip(*map(_logarithms, (upper, lower)), strict=True)]
-    return _estimate(median(upper) / median(lower), confidence, logs)
+    blocks = [_blocks(numerator[key], denominator[key]) for key in upper_s]
+    if not any(blocks):
+        return _estimate(median(upper) / median(lower), confidence, logs)
+    logs = [median(own) if own else log for own, log in zip(blocks, logs, strict=True)]
+    return _estimate(_exp(math.fsum(logs) / len(logs)), confidence, logs)
 
 
 def unpaired_ratio(
@@ -150,6 +179,14 @@ def unpaired_ratio(
     """
     upper, lower = _logarithms(numerator_s), _logarithms(denominator_s)
     return _estimate(median(numerator_s) / median(denominator_s), confidence, upper, lower)
+
+
+def _blocks(one: Timed, other: Timed) -> list[float]:
+    """The logarithms of the ratios of blocks that lay side by side."""
+    if one.attempt != other.attempt:
+        return []
+    pairs = zip(one.blocks_s, other.blocks_s, strict=False)
+    return [math.log(upper / lower) for upper, lower in pairs if upper > 0 and lower > 0]
 
 
 def _logarithms(values: Sequence[float]) -> list[float]:

@@ -61,7 +61,7 @@ def _fastest(run: Run) -> Iterator[str]:
 
 def _of_group(group: Sequence[Row], base: Row, told: _Told) -> Iterator[str]:
     """Rows on one kind of device under the same circumstances, of which the baseline may be one."""
-    ranking = rank([row.outcome.medians_s for row in group])
+    ranking = rank([row.outcome.timed for row in group])
     contenders = [group[index] for index in ranking.contenders]
     if len(contenders) > 1:
         yield told.alike(contenders, len(group))
@@ -74,7 +74,7 @@ def _of_group(group: Sequence[Row], base: Row, told: _Told) -> Iterator[str]:
 
 
 def _ratio(slower: Row, faster: Row, confidence: float) -> Estimate:
-    return ratio(slower.outcome.medians_s, faster.outcome.medians_s, confidence)
+    return ratio(slower.outcome.timed, faster.outcome.timed, confidence)
 
 
 class _Told:

@@ -11,8 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from rounds import timed
 
 from dlbench.analyse.cold_start import COLUMNS, cold_start, payback, steps_until_steady
+from dlbench.analyse.statistics import Timed
 from dlbench.analyse.table import ColdStart, build
 from dlbench.cli import main
 from dlbench.errors import UsageError
@@ -114,8 +116,8 @@ def test_each_part_is_the_median_over_the_processes_that_tell_all_of_it(make: An
     assert cold_start(lines[3:]) is None
 
 
-def rounds(step_s: float) -> dict[int, float]:
-    return {number: step_s * (1 + 1e-3 * (number - 1)) for number in range(3)}
+def rounds(step_s: float) -> dict[int, Timed]:
+    return timed(step_s * (1 + 1e-3 * (number - 1)) for number in range(3))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_every_way_that_two_starts_can_stand_to_each_other_has_its_word(
     cold_s: float | None, step_s: float, verdict: str
 ) -> None:
     # differing noise, or else equal steps would have an interval without any width
-    other = {0: 0.0101, 1: 0.0099, 2: 0.0100}
+    other = timed([0.0101, 0.0099, 0.0100])
     found = payback(cold_s, rounds(step_s), 4.0, other)
     assert found.verdict == verdict
     assert (found.steps is not None) == (verdict in ("after", "until"))
@@ -144,7 +146,7 @@ def test_every_way_that_two_starts_can_stand_to_each_other_has_its_word(
 
 
 def test_one_process_a_side_cannot_tell_when_a_start_has_paid_off() -> None:
-    found = payback(9.0, {0: 0.008}, 4.0, {0: 0.010})
+    found = payback(9.0, timed([0.008]), 4.0, timed([0.010]))
     assert (found.verdict, found.steps) == ("unknown", None)
     assert "a single process" in found.reason
 

@@ -88,11 +88,28 @@ def timed(number, attempt=0, during=QUIET, **changes):
     return Process(CASE, number, "ok", "", attempt=attempt, **(fields | changes))
 
 
+def taking_turns(case, number, attempt=0, during=QUIET, **changes):
+    """A process that took turns, in two blocks."""
+    fields = {
+        "case": case,
+        "block_steps": (2, 1),
+        "block_started_ns": (0, 2),
+        "block_ended_ns": (1, 3),
+    }
+    return msgspec.structs.replace(timed(number, attempt, during), **(fields | changes))
+
+
 def judged(*lines):
-    """What the processes among these lines of a record come to."""
-    header = Header(1, "", "", "", "", {}, "", 0, 0, 0, None, 0, 1, 1.0, None, (CASE,))
-    processes = [line for line in lines if isinstance(line, Process) and line.case == CASE]
-    return judge(processes, watched(Record(header, lines)))
+    """What the processes of CASE among these lines of a record come to."""
+    return judged_all(*lines, cases=(CASE,))[0]
+
+
+def judged_all(*lines, cases=(CASE, OTHER)):
+    """The same of each of several cases."""
+    header = Header(1, "", "", "", "", {}, "", 0, 0, 0, None, 0, 1, 1.0, None, cases)
+    seen = watched(Record(header, lines))
+    processes = [line for line in lines if isinstance(line, Process)]
+    return [judge([line for line in processes if line.case == case], seen) for case in cases]
 
 
 def test_of_each_round_the_first_attempt_that_was_not_disturbed_counts():
@@ -116,6 +133,67 @@ def test_a_round_that_stayed_disturbed_has_its_last_attempt_and_its_mark():
     assert found.disturbed
     assert found.text.startswith("other processes had 0.9 cores in 1 of 3 processes; ")
     assert found.text.endswith("in 1 more, measured again")
+
+
+def test_of_a_round_whose_processes_took_turns_one_attempt_counts_for_all_of_them():
+    def kept(*attempts, alone=""):
+        """Which attempt counts for each of two cases, with who was disturbed in each attempt."""
+        lines = [
+            taking_turns(case, 1, attempt, BURNING if case in disturbed else QUIET, alone=alone)
+            for attempt, disturbed in enumerate(attempts)
+            for case in (CASE, OTHER)
+        ]
+        return [found.kept[0].attempt for found in judged_all(*lines)]
+
+    both = (CASE, OTHER)
+    assert [1, 1] == kept([CASE], [])
+    assert [0, 0] == kept([], [CASE])
+    assert [1, 1] == kept(both, [CASE])
+    assert [0, 0] == kept([OTHER], both)
+    # of as many, the last
+    assert [2, 2] == kept([OTHER], both, [CASE])
+    assert [1, 0] == kept([CASE], [OTHER], alone="too large to live beside others")
+
+
+def test_a_process_that_was_measured_again_with_its_neighbours_is_not_called_disturbed_for_it():
+    ours, other = judged_all(
+        taking_turns(CASE, 1, 0),
+        taking_turns(OTHER, 1, 0, BURNING),
+        Wait(CASE, 1, (), dataclasses.replace(QUIET, window_s=30.0), True),
+        taking_turns(CASE, 1, 1),
+        taking_turns(OTHER, 1, 1),
+    )
+    assert (ours.disturbed, ours.text) == (False, "")
+    assert "other processes had 0.9 cores in 1 more, measured again" == other.text
+
+
+def test_an_attempt_that_was_cut_off_does_not_count_and_a_case_that_went_wrong_decides_nothing():
+    cut_off = judged_all(
+        taking_turns(CASE, 1, 0), taking_turns(CASE, 1, 1, BURNING), taking_turns(OTHER, 1, 1)
+    )
+    assert [1, 1] == [found.kept[0].attempt for found in cut_off]
+    wrong = judged_all(
+        taking_turns(CASE, 1, 0),
+        taking_turns(OTHER, 1, 0),
+        taking_turns(CASE, 1, 1, BURNING),
+        taking_turns(OTHER, 1, 1, BURNING, status="failed"),
+    )
+    assert 0 == wrong[0].kept[0].attempt
+    # only one was missing when the run was gone on with
+    resumed = judged_all(taking_turns(CASE, 1, 0, BURNING), taking_turns(OTHER, 1, 1))
+    assert [0, 1] == [found.kept[0].attempt for found in resumed]
+
+
+def test_a_round_of_another_batch_size_is_measured_again_by_itself():
+    larger = msgspec.structs.replace(OTHER, batch=64)
+    ours, others = judged_all(
+        taking_turns(CASE, 1, 0),
+        taking_turns(larger, 1, 0, BURNING),
+        taking_turns(CASE, 1, 1, BURNING),
+        taking_turns(larger, 1, 1),
+        cases=(CASE, larger),
+    )
+    assert (0, 1) == (ours.kept[0].attempt, others.kept[0].attempt)
 
 
 def test_no_row_counts_as_undisturbed_where_nothing_could_be_watched():

@@ -168,7 +168,7 @@ def test_rounds_of_one_number_are_paired_only_where_they_ran_together(
 
     def compared(*more: Line) -> Any:
         one, other = outcomes(make.measured([slow, fast], [*lines, *more], rounds=planned))
-        return ratio(one.medians_s, other.medians_s)
+        return ratio(one.timed, other.timed)
 
     last = make.process(slow, 3, 0.032), make.process(fast, 3, 0.016)
     between = [Resumed("2026-11-20T15:05:00Z", "0.1.0")] if planned == 3 else []
@@ -177,3 +177,56 @@ def test_rounds_of_one_number_are_paired_only_where_they_ran_together(
     if planned == 3:
         assert compared(*last).interval.high == pytest.approx(2)
         assert compared(*between, *last).interval.high == pytest.approx(2)
+
+
+def test_processes_that_took_turns_are_compared_block_by_block(make: Any) -> None:
+    """The machine slows down within every round, and one side has a longer round than the other."""
+    slow, fast = make.case(backend="numpy"), make.case(backend="torch")
+    pace = [1.0, 1.4, 2.0, 3.0]
+    lines = [make.verification(case) for case in (slow, fast)]
+    for number in (1, 2):
+        lines.append(make.turns(slow, number, [0.02 * each for each in pace]))
+        lines.append(make.turns(fast, number, [0.01 * each for each in pace[: 4 - number]]))
+    one, other = outcomes(make.measured([slow, fast], lines, rounds=2))
+    assert one.timed[Round(1)].blocks_s == pytest.approx((0.02, 0.028, 0.04, 0.06))
+    assert one.medians_s == pytest.approx({Round(1): 0.034, Round(2): 0.034})
+    estimate = ratio(one.timed, other.timed)
+    assert estimate.value == pytest.approx(2)
+    assert estimate.interval is not None
+    assert estimate.interval.high == pytest.approx(2)
+
+
+def test_with_copies_each_block_has_those_of_its_process(make: Any) -> None:
+    case = make.case("torch", "cuda")
+    line = make.turns(case, 1, [0.01, 0.02, 0.04], upload_ns=(10**6,), download_ns=(2 * 10**6,))
+    found = one(make, case, make.verification(case), line).with_copies[Round(1)]
+    assert found.median_s == pytest.approx(0.023)
+    assert found.blocks_s == pytest.approx((0.013, 0.023, 0.043))
+
+
+def test_a_process_that_was_timed_alone_has_no_blocks_to_pair(make: Any) -> None:
+    case = make.case()
+    line = make.turns(case, 1, [0.01, 0.02], alone="too large to live beside others")
+    assert one(make, case, make.verification(case), line).timed[Round(1)].blocks_s == ()
+
+
+def test_rounds_beyond_the_planned_ones_are_shared_where_processes_took_turns(make: Any) -> None:
+    case = make.case()
+    turns = [make.turns(case, number, [0.01]) for number in (1, 2)]
+    found = one(make, case, make.verification(case), *turns, make.process(case, 3), rounds=1)
+    assert list(found.timed) == [Round(1), Round(2), Round(3, 0, case)]
+
+
+def test_a_round_that_is_measured_in_two_sittings_is_paired_within_one(make: Any) -> None:
+    """The first sitting was cut off when one of two had been written."""
+    slow, fast = make.case(backend="numpy"), make.case(backend="torch")
+    lines = [
+        *(make.verification(case) for case in (slow, fast)),
+        make.turns(slow, 1, [0.5]),
+        Resumed("2026-11-20T15:05:00Z", "0.1.0"),
+        make.turns(slow, 1, [0.02], attempt=1),
+        make.turns(fast, 1, [0.01], attempt=1),
+    ]
+    one, other = outcomes(make.measured([slow, fast], lines, rounds=1))
+    assert list(one.timed) == list(other.timed) == [Round(1, 1)]
+    assert ratio(one.timed, other.timed).value == pytest.approx(2)

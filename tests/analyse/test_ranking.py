@@ -4,19 +4,17 @@ import math
 
 import numpy as np
 import pytest
+from rounds import timed
 
 from dlbench.analyse.ranking import rank, simultaneous
-from dlbench.analyse.statistics import ratio
+from dlbench.analyse.statistics import Timed, ratio
 
 
 def rows(
     medians_s: list[float], noise: np.random.Generator, processes: int = 3
-) -> list[dict[int, float]]:
+) -> list[dict[int, Timed]]:
     """Rows whose processes scatter by 1 % around these medians."""
-    return [
-        {number: s * math.exp(noise.normal(0, 0.01)) for number in range(processes)}
-        for s in medians_s
-    ]
+    return [timed(s * math.exp(noise.normal(0, 0.01)) for _ in range(processes)) for s in medians_s]
 
 
 def test_a_row_that_is_clearly_faster_than_all_others_is_the_only_contender() -> None:
@@ -28,9 +26,9 @@ def test_a_row_that_is_clearly_faster_than_all_others_is_the_only_contender() ->
 def test_rows_that_are_equally_fast_are_all_contenders_with_the_first_in_front() -> None:
     found = rank(
         [
-            {1: 0.02, 2: 0.021, 3: 0.0205},
-            {1: 0.0201, 2: 0.0208, 3: 0.0206},
-            {1: 0.9, 2: 0.91, 3: 0.9},
+            timed([0.02, 0.021, 0.0205]),
+            timed([0.0201, 0.0208, 0.0206]),
+            timed([0.9, 0.91, 0.9]),
         ]
     )
     assert found.contenders == (0, 1)
@@ -38,8 +36,8 @@ def test_rows_that_are_equally_fast_are_all_contenders_with_the_first_in_front()
 
 
 def test_single_processes_beat_nobody() -> None:
-    assert rank([{1: 0.01}, {1: 0.9}]).contenders == (0, 1)
-    assert rank([{1: 0.01}]).contenders == (0,)
+    assert rank([timed([0.01]), timed([0.9])]).contenders == (0, 1)
+    assert rank([timed([0.01])]).contenders == (0,)
     with pytest.raises(ValueError, match="no"):
         rank([{}])
 

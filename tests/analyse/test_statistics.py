@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from rounds import timed
 from scipy import stats as reference
 
-from dlbench.analyse.statistics import case_estimate, process_summary, ratio, unpaired_ratio
+from dlbench.analyse.statistics import Timed, case_estimate, process_summary, ratio, unpaired_ratio
 
 times_s = st.floats(1e-6, 1e3)
 medians = st.lists(times_s, min_size=2, max_size=8)
@@ -71,8 +72,7 @@ def test_the_order_of_processes_does_not_matter(values: list[float], order: list
 def test_a_constant_factor_in_every_round_is_found_exactly_whatever_the_drift(
     drift: list[float], factor: float
 ) -> None:
-    base = dict(enumerate(drift))
-    estimate = ratio({k: factor * v for k, v in base.items()}, base)
+    estimate = ratio(timed(factor * each for each in drift), timed(drift))
     assert estimate.value == pytest.approx(factor)
     assert estimate.interval is not None
     assert estimate.interval.low == pytest.approx(factor, rel=1e-6)
@@ -81,8 +81,7 @@ def test_a_constant_factor_in_every_round_is_found_exactly_whatever_the_drift(
 
 @given(medians, medians)
 def test_a_ratio_and_its_reciprocal_tell_the_same(upper: list[float], lower: list[float]) -> None:
-    one = ratio(dict(enumerate(upper)), dict(enumerate(lower)))
-    other = ratio(dict(enumerate(lower)), dict(enumerate(upper)))
+    one, other = ratio(timed(upper), timed(lower)), ratio(timed(lower), timed(upper))
     assert one.interval is not None
     assert other.interval is not None
     assert one.value * other.value == pytest.approx(1)
@@ -90,9 +89,9 @@ def test_a_ratio_and_its_reciprocal_tell_the_same(upper: list[float], lower: lis
 
 
 def test_sides_with_different_rounds_are_compared_as_independent() -> None:
-    base = {0: 1.0, 1: 2.0, 2: 4.0}
-    paired = ratio({k: 2 * v for k, v in base.items()}, base)
-    unpaired = ratio({k + 1: 2 * v for k, v in base.items()}, base)
+    base = timed({0: 1.0, 1: 2.0, 2: 4.0})
+    paired = ratio(timed({0: 2.0, 1: 4.0, 2: 8.0}), base)
+    unpaired = ratio(timed({1: 2.0, 2: 4.0, 3: 8.0}), base)
     assert paired.interval is not None
     assert unpaired.interval is not None
     assert paired.interval.excludes(1)
@@ -109,7 +108,7 @@ def test_interval_and_p_value_are_those_of_scipys_tests(
     for found, expected in (
         (unpaired_ratio(upper, lower), reference.ttest_ind(one, other, equal_var=False)),
         (
-            ratio(dict(enumerate(upper[:pairs])), dict(enumerate(lower[:pairs]))),
+            ratio(timed(upper[:pairs]), timed(lower[:pairs])),
             reference.ttest_rel(one[:pairs], other[:pairs]),
         ),
     ):
@@ -125,11 +124,11 @@ def test_interval_and_p_value_are_those_of_scipys_tests(
 def test_a_side_with_one_process_gives_no_interval(
     upper: dict[int, float], lower: dict[int, float]
 ) -> None:
-    assert ratio(upper, lower).interval is None
+    assert ratio(timed(upper), timed(lower)).interval is None
 
 
 def test_medians_without_any_scatter_give_an_interval_of_no_width() -> None:
-    estimate = ratio({0: 2.0, 1: 2.0, 2: 2.0}, {0: 1.0, 1: 1.0})
+    estimate = ratio(timed([2.0, 2.0, 2.0]), timed([1.0, 1.0]))
     assert estimate.interval is not None
     assert (estimate.interval.low, estimate.interval.high) == (2.0, 2.0)
 
@@ -154,13 +153,76 @@ def test_paired_ratios_cover_the_truth_on_a_drifting_machine_and_are_narrower_th
     covered, narrower, runs = 0, 0, 1000
     for _ in range(runs):
         drift = random.normal(0, 0.2, 3)
-        base = dict(enumerate(np.exp(drift + random.normal(0, 0.01, 3))))
-        ours = dict(enumerate(1.5 * np.exp(drift + random.normal(0, 0.01, 3))))
-        paired = ratio(ours, base).interval
-        unpaired = ratio({k + 3: v for k, v in ours.items()}, base).interval
+        base = np.exp(drift + random.normal(0, 0.01, 3))
+        ours = 1.5 * np.exp(drift + random.normal(0, 0.01, 3))
+        paired = ratio(timed(ours), timed(base)).interval
+        unpaired = ratio(timed({k + 3: v for k, v in enumerate(ours)}), timed(base)).interval
         assert paired is not None
         assert unpaired is not None
         covered += not paired.excludes(1.5)
         narrower += paired.high / paired.low < unpaired.high / unpaired.low
     assert 0.925 <= covered / runs <= 0.985
     assert narrower / runs > 0.95
+
+
+blocks = st.lists(times_s, min_size=1, max_size=6)
+
+
+@given(st.lists(blocks, min_size=2, max_size=5), st.floats(0.01, 100))
+def test_a_constant_factor_in_every_block_is_found_whatever_the_machine_does_from_block_to_block(
+    machine: list[list[float]], factor: float
+) -> None:
+    """The medians over all steps are of other blocks on either side, so that their ratio is far off."""
+    base = {k: Timed(1.0, tuple(own)) for k, own in enumerate(machine)}
+    ours = {
+        k: Timed(1.0 + k, tuple(factor * each for each in own)) for k, own in enumerate(machine)
+    }
+    estimate = ratio(ours, base)
+    assert estimate.value == pytest.approx(factor)
+    assert estimate.interval is not None
+    assert estimate.interval.low == pytest.approx(factor, rel=1e-6)
+    assert estimate.interval.high == pytest.approx(factor, rel=1e-6)
+
+
+def test_a_round_counts_once_with_the_median_of_its_blocks_however_many_there_are() -> None:
+    base = {k: Timed(1.0, (1.0, 2.0, 4.0)) for k in range(3)}
+    ours = {
+        0: Timed(9.0, (1.1, 2.2, 4.4)),
+        # a burst that hit one side of one block
+        1: Timed(9.0, (1.2, 2.4, 40.0)),
+        # more blocks than the other side had
+        2: Timed(9.0, (1.3, 2.6, 5.2, 99.0)),
+    }
+    estimate = ratio(ours, base)
+    logs = np.log([1.1, 1.2, 1.3])
+    expected = reference.ttest_1samp(logs, 0)
+    assert estimate.value == pytest.approx(math.exp(logs.mean()))
+    assert estimate.interval is not None
+    assert (estimate.interval.low, estimate.interval.high) == pytest.approx(
+        tuple(np.exp(expected.confidence_interval(0.95)))
+    )
+    assert estimate.p_value == pytest.approx(expected.pvalue)
+    assert estimate.processes == 3
+
+
+def test_rounds_in_which_two_processes_took_no_turns_have_the_ratio_of_their_medians() -> None:
+    base = {k: Timed(1.0, (1.0, 1.0)) for k in range(3)}
+    ours = {
+        0: Timed(9.0, (2.0, 2.0)),
+        1: Timed(3.0),
+        2: Timed(4.0, (2.0, 2.0), attempt=1),
+    }
+    assert ratio(ours, base).value == pytest.approx((2 * 3 * 4) ** (1 / 3))
+    # nowhere: the ratio of the two medians, as ever
+    assert ratio({k: Timed(own.median_s) for k, own in ours.items()}, base).value == 4.0
+
+
+def test_a_block_without_steps_or_without_time_is_no_pair() -> None:
+    base, ours = Timed(1.0, (1.0, math.nan, 0.0, 1.0)), Timed(2.0, (3.0, 5.0, 7.0, 3.0))
+    assert ratio({1: ours}, {1: base}).value == pytest.approx(3)
+
+
+def test_one_pair_of_processes_gives_no_interval_however_many_blocks_it_has() -> None:
+    estimate = ratio({1: Timed(1.0, (1.0,) * 50)}, {1: Timed(1.0, (0.5, 0.6) * 25)})
+    assert estimate.interval is None
+    assert estimate.p_value is None

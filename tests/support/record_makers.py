@@ -148,6 +148,19 @@ def make_process(
     return r.Process(case=case, round=number, **(fields | changes))
 
 
+def make_turns(case: r.Case, number: int, blocks_s: Sequence[float], **changes: Any) -> r.Process:
+    """A process that took turns with others: blocks of three steps of the given lengths, a second apart."""
+    timings = tuple(round_ns(block_s) for block_s in blocks_s for _ in range(3))
+    starts = tuple((1 + place) * 10**9 for place in range(len(blocks_s)))
+    fields: dict[str, Any] = {
+        "timings_ns": timings,
+        "block_steps": (3,) * len(blocks_s),
+        "block_started_ns": starts,
+        "block_ended_ns": tuple(start + 10**8 for start in starts),
+    }
+    return make_process(case, number, **(fields | changes))
+
+
 def round_ns(seconds: float) -> int:
     """Seconds as whole nanoseconds."""
     return math.floor(seconds * 1e9 + 0.5)
@@ -212,6 +225,7 @@ class Make:
     check = staticmethod(make_check)
     verification = staticmethod(make_verification)
     process = staticmethod(make_process)
+    turns = staticmethod(make_turns)
     record = staticmethod(make_record)
 
     @staticmethod
