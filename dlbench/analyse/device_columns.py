@@ -60,7 +60,8 @@ def device_cells(processes: Sequence[Process]) -> dict[str, str | float]:
     medians_s = [process_summary(line.device_ns) for line in processes if line.device_ns]
     if medians_s:
         cells["device_s"] = median(medians_s)
-    peaks = [line.facts.get(PEAK_MEMORY) for line in processes]
+    # what another scenario needed before is not this one's
+    peaks = [line.facts.get(PEAK_MEMORY) for line in processes if not line.scenarios_before]
     known = [peak for peak in peaks if isinstance(peak, int)]
     if known:
         cells[PEAK_MEMORY] = float(max(known))

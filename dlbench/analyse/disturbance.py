@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from dlbench.analyse.turns import beside_who_computes, takes_turns
 from dlbench.host.cause import Cause, Kind, at_worst
 from dlbench.host.interference import over, spins
 from dlbench.record.facts import Surroundings
@@ -132,6 +133,7 @@ class Watched:
     best_load_ns : the reference load at its best beside each backend.
     all_along : what disturbed the run as a whole: the time from the beginning of each measuring process to its end,
         and the time that the run waited.
+    neighbours : who computed between its turns beside each process that took turns with it.
     attempts : of each round, by batch size, whose processes took turns and were measured again together, the attempt
         that counts for all of them, so that pairs stay pairs.
     """
@@ -139,12 +141,14 @@ class Watched:
     beside: Mapping[Key, Sequence[Telemetry]]
     best_load_ns: Mapping[str, int]
     all_along: tuple[Cause, ...]
+    neighbours: Mapping[Key, Sequence[Cause]]
     attempts: Mapping[tuple[int, int], int] = dataclasses.field(default_factory=dict)
 
     def causes(self, process: Process) -> tuple[Cause, ...]:
         """What disturbed one of its processes."""
         beside = self.beside.get(key(process), ())
-        return of_process(process, beside, self.best_load_ns.get(process.case.backend))
+        own = of_process(process, beside, self.best_load_ns.get(process.case.backend))
+        return (*own, *self.neighbours.get(key(process), ()))
 
 
 def watched(record: Record) -> Watched:
@@ -165,7 +169,10 @@ def watched(record: Record) -> Watched:
         elif isinstance(line, Wait):
             windows.append(line.seen)
     passing = (cause for cause in causes(over(windows), threads) if passes([cause]))
-    seen = Watched(beside, best_ns, tuple(passing))
+    neighbours: dict[Key, list[Cause]] = {}
+    for process, cause in beside_who_computes(processes):
+        neighbours.setdefault(key(process), []).append(cause)
+    seen = Watched(beside, best_ns, tuple(passing), neighbours)
     return dataclasses.replace(seen, attempts=_attempts(processes, seen))
 
 
@@ -190,11 +197,6 @@ def _best(tried: Mapping[int, Sequence[Process]], seen: Watched) -> int:
         if len(processes) == whole
     }
     return min(disturbed, key=lambda each: (disturbed[each], -each if disturbed[each] else each))
-
-
-def takes_turns(process: Process) -> bool:
-    """Whether it was timed in blocks, between those of the others of its round."""
-    return bool(process.block_steps) and not process.alone
 
 
 def key(line: Process | Telemetry) -> Key:

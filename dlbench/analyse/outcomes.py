@@ -21,10 +21,10 @@ from dlbench.analyse.disturbance import (
     judge,
     key,
     proven_late,
-    takes_turns,
     watched,
 )
 from dlbench.analyse.statistics import Timed, median, process_summary
+from dlbench.analyse.turns import computes_idle, takes_turns
 from dlbench.record.comparability import Sampled
 from dlbench.record.facts import Check
 from dlbench.record.schema import (
@@ -240,7 +240,7 @@ def _with_figures(
     outcome: Outcome, trainings: Sequence[Training], together: Mapping[Key, Round]
 ) -> Outcome:
     lines = outcome.processes
-    timed = {together[key(line)]: _timed(line) for line in lines}
+    timed = {together[key(line)]: timed_of(line) for line in lines}
     training = next((line for line in reversed(trainings) if line.status == "ok"), None)
     return dataclasses.replace(
         outcome,
@@ -260,7 +260,8 @@ def _with_figures(
     )
 
 
-def _timed(line: Process) -> Timed:
+def timed_of(line: Process) -> Timed:
+    """What a step took in a process that was timed."""
     blocks = line.blocks_ns if takes_turns(line) else ()
     blocks_s = tuple(process_summary(block) if block else math.nan for block in blocks)
     return Timed(process_summary(line.timings_ns), blocks_s, line.attempt)
@@ -329,6 +330,19 @@ def _remarks(case: Case, timed: Sequence[Process]) -> str:
     if case.on_host and others:
         used = " and ".join(map(str, sorted(others)))
         remarks.append(f"used {used} threads where {case.threads} were requested")
+    if busy := [line.idle_cores or 0.0 for line in timed if computes_idle(line)]:
+        remarks.append(f"computed on {max(busy):.2f} cores while others were on turn")
+    if any(line.stopped for line in timed):
+        remarks.append("was put to sleep between its turns, since it computes when it is idle")
+    if alone := [line.alone for line in timed if line.alone]:
+        some = f" in {len(alone)} of {len(timed)} processes" if len(alone) < len(timed) else ""
+        told = "; ".join(dict.fromkeys(alone))
+        remarks.append(f"took no turns with the others of its round{some}: {told}")
+    if timed and all(line.scenarios_before for line in timed):
+        remarks.append(
+            "first step, cold start and peak memory are unknown, since each of its processes had timed another "
+            "scenario before; further rounds begin with this one"
+        )
     return "; ".join(remarks)
 
 

@@ -15,13 +15,15 @@ class Kind(enum.Enum):
     Attributes
     ----------
     words : the same.
-    lasting : whether it stays for as long as a run lasts, so that waiting is of no use: what a process is granted.
+    lasting : whether it stays for as long as a run lasts, so that waiting is of no use: what a process is granted, and
+        with whom it takes turns.
     """
 
     TOO_FEW_CORES = "confined to {cores} for {threads}", True
     BOUND = "confined to {amount:.0f} of {all_cores}", True
     QUOTA = "a quota of {cores} for {threads}", True
     THROTTLED = "held back by its quota {share} of the time", True
+    NEIGHBOUR = "{what} computed on {cores} between its turns", True
     OTHERS = "other processes had {cores}"
     STOLEN = "the hypervisor took {cores}"
     MEMORY = "processes waited for memory {share} of the time"
