@@ -33,6 +33,14 @@ def baseline_of(word: str | None, cases: Iterable[Case]) -> Baseline:
         return Baseline(BASELINE, ())
 
 
+def baseline_or_none(word: str | None, cases: Iterable[Case]) -> Baseline:
+    """The same; one without cases where the word names no row, or several."""
+    try:
+        return baseline_of(word, cases)
+    except UsageError:
+        return Baseline(word or BASELINE, ())
+
+
 class Bases:
     """The outcomes that speed-ups refer to; only those with figures."""
 

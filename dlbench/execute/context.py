@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
 from typing import Any, TypeVar
 
 from dlbench.execute.events import Observer
@@ -14,10 +14,10 @@ from dlbench.execute.wall_time import Account
 from dlbench.plan.request import Request
 from dlbench.record.file import Writer
 from dlbench.record.schema import Case, Line
-from dlbench.telemetry.watch import Watch, Watcher
+from dlbench.telemetry.watch import Watcher
 from dlbench.worker.deadline import PHASE_FACTOR
-from dlbench.worker.launch import Launch, launch_of, run_worker
-from dlbench.worker.measurements import Measurement
+from dlbench.worker.launch import Worker, launch_of
+from dlbench.worker.measurements import Job, Measurement
 from dlbench.worker.supervisor import Ended
 
 R = TypeVar("R")
@@ -35,6 +35,7 @@ class Context:
     held : what an earlier part of the run has found out.
     watcher : samples devices beside measuring processes; nothing until the plan is known.
     null_timing_ns : what a timing costs, once that is measured.
+    crowded : by batch size, why the processes of a round do not fit beside each other.
     """
 
     request: Request
@@ -46,46 +47,44 @@ class Context:
     held: Held
     watcher: Watcher = dataclasses.field(default_factory=lambda: Watcher(0.0, lambda case: ""))
     null_timing_ns: float | None = None
+    crowded: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def write(self, line: Line) -> None:
         """Puts a line into the record at once."""
         self.writer.write(line)
         self.observer.line(line)
 
-    def work(
+    def job(self, case: Case, **options: Any) -> Job:
+        """What a worker needs to know to measure something of a case."""
+        return self.material.job(case.plan(self.request.seed), **options)
+
+    def start(self, case: Case, budget_s: float = 0.0, epochs: int = 1) -> Worker:
+        """A fresh worker for a case, with time for so many seconds of sampling or epochs of training at once."""
+        limit_s = self.request.limit_s + 2 * budget_s
+        python, phase_s = self.request.pythons.get(case.backend), PHASE_FACTOR * limit_s * epochs
+        return Worker(launch_of(case.backend, case.threads, limit_s, python, phase_s))
+
+    def ask(
         self,
+        worker: Worker,
         measurement: Measurement[R],
-        case: Case,
+        job: Job,
+        case: Case | None,
         number: int | None = None,
-        watch: Watch | None = None,
-        **options: Any,
     ) -> Ended[R]:
-        """Has a fresh worker measure something of a case, in round `number`."""
-        limit_s = self.request.limit_s + 2 * options.get("budget_s", 0.0)
-        python, phase_s = self.request.pythons.get(case.backend), PHASE_FACTOR * limit_s
-        phase_s *= options.get("epochs", 1)
-        launch = launch_of(case.backend, case.threads, limit_s, python, phase_s)
-        job = self.material.job(case.plan(self.request.seed), **options)
-        return self._run(measurement, job, launch, case, number, watch or Watch())
+        """Has a worker measure something of a case, in round `number`."""
+        tell = functools.partial(self.observer.phase, case, number)
+        ended = worker.ask(measurement, job, tell)
+        self.account.add(measurement, ended.result)
+        return ended
+
+    def work(self, measurement: Measurement[R], case: Case, **options: Any) -> Ended[R]:
+        """Has a fresh worker measure something of a case."""
+        with self.start(case, epochs=options.get("epochs", 1)) as worker:
+            return self.ask(worker, measurement, self.job(case, **options), case)
 
     def work_without_backend(self, measurement: Measurement[R]) -> Ended[R]:
         """Has a fresh worker measure something of the harness or the machine, with the run's threads."""
-        launch = launch_of(None, self.request.chosen_threads, self.request.limit_s)
-        return self._run(measurement, {}, launch, None, None, Watch())
-
-    def _run(
-        self,
-        measurement: Measurement[R],
-        job: Mapping[str, Any],
-        launch: Launch,
-        case: Case | None,
-        number: int | None,
-        watch: Watch,
-    ) -> Ended[R]:
-        def on_phase(phase: str) -> None:
-            watch.phase(phase)
-            self.observer.phase(case, number, phase)
-
-        ended = run_worker(measurement, job, launch, on_phase, on_open=watch.opened)
-        self.account.add(measurement, ended.result)
-        return ended
+        threads, limit_s = self.request.chosen_threads, self.request.limit_s
+        with Worker(launch_of(None, threads, limit_s)) as worker:
+            return self.ask(worker, measurement, {}, None)

@@ -12,7 +12,7 @@ from typing import Any
 
 import dlbench
 from dlbench.errors import UsageError
-from dlbench.execute.tasks import missing
+from dlbench.execute.tasks import to_run
 from dlbench.plan.backend_status import Found
 from dlbench.plan.request import Request
 from dlbench.record import comparability
@@ -63,7 +63,7 @@ def check_given(record: Record, given: Mapping[str, Any]) -> None:
         "seed": ("--seed", header.seed),
         "rounds": ("--rounds", header.rounds),
         "target_interval": ("--target-interval", header.target_interval),
-        "budget_s": ("--budget", header.budget_s),
+        "budget_s": ("--budget", _row_budget_s(header)),
         "epochs": ("--epochs", header.epochs),
         "telemetry_period_s": ("--telemetry-period (s)", header.telemetry_period_s),
         "data": ("--data", header.data.name),
@@ -108,7 +108,7 @@ def request_for(
         *comparability.machines(header.machine, machine),
     ]
     refuse(differences)
-    lacking = missing(record)
+    lacking = to_run(record)
     check_named(pythons or {}, _each(case.backend for case in header.cases))
     running = _each(case.backend for case in lacking)
     return Request(
@@ -124,13 +124,21 @@ def request_for(
         seed=header.seed,
         rounds=header.rounds,
         target_interval=header.target_interval,
-        budget_s=header.budget_s,
+        budget_s=_row_budget_s(header),
+        baseline=header.baseline,
         epochs=header.epochs,
         data=header.data.name,
         data_dir=data_dir,
         pythons={name: path for name, path in (pythons or {}).items() if name in running},
         **_said(header),
     )
+
+
+def _row_budget_s(header: Header) -> float:
+    """The time for sampling of each row, an equal share of the whole where an earlier version gave that."""
+    if header.row_budget_s is not None:
+        return header.row_budget_s
+    return header.budget_s / max(len(header.cases), 1)
 
 
 def _said(header: Header) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from dlbench.execute.oracle_jobs import started_references
 from dlbench.execute.probe import look
 from dlbench.execute.resume import backend_differences, refuse
 from dlbench.execute.stages import STAGES
-from dlbench.execute.tasks import Held, held_by, missing
+from dlbench.execute.tasks import Held, held_by, to_run
 from dlbench.execute.wall_time import Account
 from dlbench.plan.backend_status import Found
 from dlbench.plan.cases import Planned, check, plan
@@ -80,7 +80,7 @@ def resume(
     ------
     UsageError, DataError : the data or a backend is not what it was; nothing was written then.
     """
-    cases = missing(record)
+    cases = to_run(record)
     if not cases:
         end = End("complete", 0.0, {}, None)
         for line in (Resumed(_now(), dlbench.__version__), end):
@@ -214,7 +214,9 @@ def _header(run: Context, planned: Planned) -> Header:
         seed=request.seed,
         rounds=request.all_rounds if request.rounds else 0,
         target_interval=request.target_interval,
-        budget_s=request.budget_s,
+        budget_s=request.budget_s * len(planned.cases),
+        row_budget_s=request.budget_s,
+        baseline=request.baseline,
         machine=request.machine,
         cases=planned.cases,
         epochs=request.epochs,

@@ -7,13 +7,14 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 
-from dlbench.execute import results
+from dlbench.analyse.speedup import baseline_or_none
+from dlbench.execute import results, side_by_side
 from dlbench.execute.context import Context
 from dlbench.execute.quiet_machine import Patience
-from dlbench.execute.scheduler import Measured, Schedule, Turn, carry_out
+from dlbench.execute.scheduler import Schedule, carry_out
 from dlbench.execute.tasks import Task
 from dlbench.record.schema import Case, Peak, Process, Skip, Training, Verification
-from dlbench.worker.measurements import PEAK, STEPS, TIMER, TRAIN, VERIFY
+from dlbench.worker.measurements import PEAK, TIMER, TRAIN, VERIFY
 
 Stage = Callable[[Context, Sequence[Case]], Sequence[Case]]
 
@@ -73,33 +74,20 @@ def time_steps(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     if not request.rounds or not cases:
         return cases
     rounds, target = request.all_rounds, request.target_interval
-    processes = len(cases) * rounds
     # with a target, half of the time is for the rounds, and half for where they do not suffice
-    share_s = round(request.budget_s / (processes * (2 if target else 1)), 3)
-    measure = functools.partial(_measure, run, share_s)
+    share_s = round(request.budget_s / (rounds * (2 if target else 1)), 3)
     patience = Patience(request.patience_s, request.chosen_threads, run.observer.message)
     write_wait = functools.partial(results.wait, write=run.write)
-    schedule = Schedule(cases, patience, write_wait, held.medians_s)
+    baseline = baseline_or_none(request.baseline, cases)
+    schedule = Schedule(cases, baseline, patience, write_wait, held.processes)
+    measure = functools.partial(side_by_side.measure, run, share_s)
     try:
-        there = {(t.about, t.round) for t in held.tasks if t.line is Process}
-        carry_out(schedule.rounds(rounds, there), measure)
+        carry_out(schedule.rounds(rounds), measure)
         if target:
-            carry_out(schedule.narrow(target, processes - held.beyond(rounds), rounds), measure)
+            carry_out(schedule.narrow(target, rounds), measure)
     finally:
         run.account.add_waiting(patience.waited_s)
     return schedule.well
-
-
-def _measure(run: Context, share_s: float, turn: Turn) -> Measured:
-    case, number, attempt = turn
-    with run.watcher.beside(case, number, attempt) as watch:
-        options = {"scenario": case.scenario, "budget_s": share_s}
-        ended = run.work(STEPS, case, number, watch, **options)
-    process, beside = results.process(case, number, ended, attempt), watch.lines()
-    run.write(process)
-    for sampled in beside:
-        run.write(sampled)
-    return Measured(process, beside, functools.partial(run.watcher.look_at_device, process))
 
 
 def train(run: Context, cases: Sequence[Case]) -> Sequence[Case]:

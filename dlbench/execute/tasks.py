@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dlbench.analyse.disturbance import judge, watched
-from dlbench.analyse.statistics import process_summary
-from dlbench.execute.scheduler import Medians, first, needed
+from dlbench.analyse.speedup import baseline_or_none
+from dlbench.execute.scheduler import Processes, by_batch, rounds_wanted
 from dlbench.record.schema import (
     Case,
     Configuration,
@@ -63,21 +63,17 @@ class Held:
     tasks : what its lines tell.
     out : cases of which no more is to be learned, and configurations: they cannot run, or have gone wrong.
     null_timing_ns : what a timing costs, None where that is not in it.
-    medians_s : the medians of the processes that count.
+    processes : those that count.
     """
 
     tasks: frozenset[Task] = frozenset()
     out: frozenset[Case | Configuration] = frozenset()
     null_timing_ns: float | None = None
-    medians_s: Medians = dataclasses.field(default_factory=dict)
+    processes: Processes = dataclasses.field(default_factory=dict)
 
     def is_out(self, case: Case) -> bool:
         """Whether nothing more is to be learned about a case."""
         return case in self.out or case.configuration in self.out
-
-    def beyond(self, rounds: int) -> int:
-        """How many processes were measured on top of so many rounds, to narrow intervals."""
-        return sum(task.line is Process and task.round > rounds for task in self.tasks)
 
 
 def held_by(record: Record) -> Held:
@@ -95,7 +91,7 @@ def held_by(record: Record) -> Held:
         tasks=frozenset(task for task in map(told, record.lines) if task),
         out=frozenset(out),
         null_timing_ns=record.null_timing_ns,
-        medians_s=_medians_s(record),
+        processes=_processes(record),
     )
 
 
@@ -111,6 +107,24 @@ def missing(record: Record) -> tuple[Case, ...]:
     )
 
 
+def to_run(record: Record) -> tuple[Case, ...]:
+    """The cases of which something is missing, and those that are measured again beside them: a round of which a part
+    is there begins anew, so that its processes run side by side."""
+    lacking, held = missing(record), held_by(record)
+    rounds = record.header.rounds
+    batches = {
+        case.batch
+        for case in lacking
+        if not held.tasks.issuperset(Task(Process, case, n + 1) for n in range(rounds))
+        or record.header.target_interval is not None
+    }
+    return tuple(
+        case
+        for case in record.header.cases
+        if case in lacking or (case.batch in batches and not held.is_out(case))
+    )
+
+
 def is_complete(record: Record) -> bool:
     """Whether a record lacks nothing, its last line included."""
     end = record.end
@@ -118,21 +132,27 @@ def is_complete(record: Record) -> bool:
 
 
 def _narrowing(cases: list[Case], held: Held, header: Header) -> set[Case]:
-    """The cases whose intervals further processes are to narrow."""
+    """The cases that further rounds are to make more certain."""
     target, rounds = header.target_interval, header.rounds
-    if target is None or not rounds or held.beyond(rounds) >= len(cases) * rounds:
+    if target is None or not rounds:
         return set()
-    medians = {case: held.medians_s.get(case, {}) for case in cases}
-    return {c for c, of in medians.items() if len(of) < needed(first(of, rounds), target)}
+    baseline = baseline_or_none(header.baseline, header.cases)
+    found = set()
+    for group in by_batch(cases):
+        wanted = rounds_wanted(group, baseline, held.processes, target, rounds)
+        for case in group:
+            if not all(number in held.processes.get(case, {}) for number in range(1, wanted + 1)):
+                found.add(case)
+    return found
 
 
-def _medians_s(record: Record) -> dict[Case, dict[int, float]]:
+def _processes(record: Record) -> dict[Case, dict[int, Process]]:
     timed: dict[Case, list[Process]] = {}
     for line in record.lines:
         if isinstance(line, Process) and line.status == "ok" and line.timings_ns:
             timed.setdefault(line.case, []).append(line)
     seen = watched(record)
     return {
-        case: {p.round: process_summary(p.timings_ns) for p in judge(processes, seen).kept}
+        case: {process.round: process for process in judge(processes, seen).kept}
         for case, processes in timed.items()
     }

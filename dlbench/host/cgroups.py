@@ -12,6 +12,10 @@ from pathlib import Path
 from dlbench.host.procfs import ROOT, text, words
 
 _THROTTLED_UNITS_S = {"throttled_usec": 1e-6, "throttled_time": 1e-9}
+_MEMORY = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 _CPUSETS = ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus")
 
 
@@ -25,6 +29,19 @@ def quota_cores(root: Path = ROOT) -> float | None:
         if len(found) == 2 and all(word.isdigit() for word in found) and int(found[1]):
             limits.append(int(found[0]) / int(found[1]))
     return min(limits, default=None)
+
+
+def memory_left_bytes(root: Path = ROOT) -> int | None:
+    """What the groups' limits leave of memory, the least on the path to the root, with what their files keep there and
+    give up when it is needed; None without a limit."""
+    left = []
+    for folder in _folders("memory", root):
+        for limit, used, kept in _MEMORY:
+            found = [text(folder / name).strip() for name in (limit, used)]
+            if all(word.isdigit() for word in found):
+                files = dict(line.split() for line in text(folder / "memory.stat").splitlines())
+                left.append(max(int(found[0]) - int(found[1]) + int(files.get(kept, 0)), 0))
+    return min(left, default=None)
 
 
 def granted_cores(root: Path = ROOT) -> int | None:

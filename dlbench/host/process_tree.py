@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from dlbench.host.procfs import ROOT, text, words
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 """In which the kernel counts the processor time of other processes."""
+_SIGNAL_AT_PARENTS_DEATH = 1
 
 
 def descendants(process: int, root: Path = ROOT) -> list[int] | None:
@@ -33,6 +36,16 @@ def processor_s(root: Path = ROOT) -> float | None:
             # its own, and that of those of its children that have ended
             total += sum(map(int, fields[11:15])) * TICK_S
     return total
+
+
+def end_with_parent() -> None:
+    """Has this process killed when the one that started it is gone, also while it is held by SIGSTOP and could not see
+    that (Linux, ``PR_SET_PDEATHSIG``); nothing elsewhere."""
+    if sys.platform == "linux":
+        # not above: most processes have no use for it, and it takes its time
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
 
 
 def preemptions(root: Path = ROOT) -> int | None:

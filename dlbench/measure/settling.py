@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dlbench.contract import Session
-from dlbench.measure.timed_steps import MIN_SLOW_TIMINGS, Clock
+from dlbench.measure.timed_steps import LEAST_STEPS, Clock
 
 _SETTLINGS = 7
 _SETTLING_LONG_NS = 100_000_000
@@ -63,7 +63,7 @@ def time_settling(
         begin = clock()
         session.weights() if trains else session.download(result)
         copies_ns.append(clock() - begin)
-        if sum(steps_ns) > _SETTLING_LONG_NS and len(steps_ns) >= MIN_SLOW_TIMINGS:
+        if sum(steps_ns) > _SETTLING_LONG_NS and len(steps_ns) >= LEAST_STEPS:
             break
     medians = (float(np.median(each)) for each in (steps_ns, reads_ns, copies_ns))
     return Settling(*medians)

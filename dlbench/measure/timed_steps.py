@@ -29,10 +29,20 @@ STEPS_TO_JUDGE = 8
 """The fewest training steps since the initial weights at the end, so that the weights' movement can be judged."""
 BEAT_NS = 5_000_000_000
 MIN_TIMINGS = 10
-MIN_SLOW_TIMINGS = 3
+LEAST_STEPS = 3
+"""Of a block, and of a process whose steps take longer than its time for sampling."""
 WARMUP_SHARE = 0.5
 """Warm-up takes at most this share of the time for sampling on top of it (and at least one step)."""
 _WARMUP_LEAST_SHARE = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """The steps of one turn (ns), and the clock before the first and after the last of them."""
+
+    timings_ns: tuple[int, ...]
+    started_ns: int
+    ended_ns: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,20 +53,94 @@ class Timings:
     ----------
     first_step_ns : the very first step, whatever it compiled or allocated included.
     warmup_ns : the steps from the second to the last before sampling.
-    timings_ns : the sampled steps, in order.
-    started_ns, ended_ns : the clock at the start of the first sampled step and after the last one; what happens
-        between steps off the clock lies between them too.
+    blocks : the sampled steps, turn by turn; what happens between steps off the clock lies between them too.
     steady : whether the warm-up ended as steady; None when there were too few steps to tell.
     steps_since_load : training steps since the session was last at the initial weights.
     """
 
     first_step_ns: int
     warmup_ns: tuple[int, ...]
-    timings_ns: tuple[int, ...]
-    started_ns: int
-    ended_ns: int
+    blocks: tuple[Block, ...]
     steady: bool | None
     steps_since_load: int
+
+    @property
+    def timings_ns(self) -> tuple[int, ...]:
+        """The sampled steps, in order."""
+        return tuple(step for block in self.blocks for step in block.timings_ns)
+
+
+class TimedSteps:
+    """The timing of one scenario of a session: warmed up once, then sampled in blocks.
+
+    Parameters
+    ----------
+    session : at `initial`, with a fresh optimizer.
+    batches : resident batches, taken in turn.
+    scenario : which step to time.
+    initial : what training goes back to, off the clock, every `STEPS_FROM_INITIAL` steps.
+    clock : monotonic, in nanoseconds.
+    beat : called between steps, off the clock, where `BEAT_NS` have passed since it was called last.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        batches: Sequence[Any],
+        scenario: Literal["train", "infer"],
+        initial: Weights,
+        *,
+        clock: Clock = time.perf_counter_ns,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._steps = _Steps(session, batches, scenario == "train", initial, clock, beat)
+        self._clock = clock
+        self._first_ns = 0
+        self._warmup_ns: list[int] = []
+        self._steady: bool | None = None
+        self._blocks: list[Block] = []
+        self._garbage = contextlib.ExitStack()
+
+    @property
+    def typical_s(self) -> float:
+        """The median step of the warm-up (s)."""
+        return float(np.median(self._warmup_ns)) * 1e-9
+
+    def warm_up(self, budget_s: float) -> None:
+        """Takes steps until they are steady, for at most `WARMUP_SHARE` of the time for sampling (s)."""
+        self._first_ns = self._steps.one()
+        self._warmup_ns, self._steady = _warm_up(self._steps, budget_s, self._clock)
+
+    def block(self, seconds: float, least: int = LEAST_STEPS, lead_s: float = 0.0) -> Block:
+        """Samples steps for so many seconds, and `least` steps at any rate, behind `lead_s` seconds of steps that are
+        not sampled."""
+        steps, clock = self._steps, self._clock
+        timings_ns: list[int] = []
+        if not self._blocks:
+            self._garbage.enter_context(_garbage_kept())
+        begin_ns = clock() + int(lead_s * 1e9)
+        while clock() < begin_ns:
+            steps.one()
+        started_ns = clock()
+        end_ns = started_ns + int(seconds * 1e9)
+        while len(timings_ns) < least or clock() < end_ns:
+            timings_ns.append(steps.one())
+        block = Block(tuple(timings_ns), started_ns, clock())
+        self._blocks.append(block)
+        return block
+
+    def finish(self) -> Timings:
+        """What was timed. Training goes on, unsampled, until `STEPS_TO_JUDGE` steps lie behind the last reset."""
+        self._garbage.close()
+        while not self._steps.can_be_judged:
+            self._steps.one()
+        return Timings(
+            first_step_ns=self._first_ns,
+            warmup_ns=tuple(self._warmup_ns),
+            blocks=tuple(self._blocks),
+            steady=self._steady,
+            steps_since_load=self._steps.since_load,
+        )
 
 
 def time_steps(
@@ -68,45 +152,21 @@ def time_steps(
     *,
     clock: Clock = time.perf_counter_ns,
     on_phase: Callable[[str], None] = lambda phase: None,
-    beat: Callable[[], None] = lambda: None,
 ) -> Timings:
-    """Warms a session up, then times its steps until the budget ends.
+    """Warms a session up, then times its steps in one block until the budget ends; see `TimedSteps`.
 
     Parameters
     ----------
-    session : at `initial`, with a fresh optimizer.
-    batches : resident batches, taken in turn.
-    scenario : which step to time.
-    initial : what training goes back to, off the clock, every `STEPS_FROM_INITIAL` steps.
-    budget_s : seconds of sampling. At least ten timings are taken, or three where a step takes longer than the
-        budget; training goes on until `STEPS_TO_JUDGE` steps lie behind the last reset.
-    clock : monotonic, in nanoseconds.
+    budget_s : seconds of sampling. At least `MIN_TIMINGS` are taken, or `LEAST_STEPS` where a step takes longer than
+        the budget.
     on_phase : told ``warm-up`` and ``measure``.
-    beat : called between steps, off the clock, where `BEAT_NS` have passed since it was called last.
     """
-    steps = _Steps(session, batches, scenario == "train", initial, clock, beat)
+    timed = TimedSteps(session, batches, scenario, initial, clock=clock)
     on_phase("warm-up")
-    first_ns = steps.one()
-    warmup_ns, steady = _warm_up(steps, budget_s, clock)
+    timed.warm_up(budget_s)
     on_phase("measure")
-    typical_s = float(np.median(warmup_ns)) * 1e-9
-    least = MIN_TIMINGS if typical_s < budget_s else MIN_SLOW_TIMINGS
-    timings_ns: list[int] = []
-    with _garbage_kept():
-        started_ns = clock()
-        end_ns = started_ns + int(budget_s * 1e9)
-        while len(timings_ns) < least or clock() < end_ns or not steps.can_be_judged:
-            timings_ns.append(steps.one())
-        ended_ns = clock()
-    return Timings(
-        first_step_ns=first_ns,
-        warmup_ns=tuple(warmup_ns),
-        timings_ns=tuple(timings_ns),
-        started_ns=started_ns,
-        ended_ns=ended_ns,
-        steady=steady,
-        steps_since_load=steps.since_load,
-    )
+    timed.block(budget_s, MIN_TIMINGS if timed.typical_s < budget_s else LEAST_STEPS)
+    return timed.finish()
 
 
 class _Steps:

@@ -12,6 +12,9 @@ _ASSUMED_FLOPS_PER_S_AND_THREAD = 20e9
 _STEP_OVERHEAD_S = 1e-3
 _WORKER_S = 0.4
 _VERIFY_S = 3.0
+_CHECK_S = 1.0
+_BESIDE = 1.3
+"""Warm-up and changes of turns, for each second of sampling."""
 
 
 def estimate(
@@ -25,11 +28,12 @@ def estimate(
     runnable = [case for case in cases if case not in problems]
     start_s = {name: seen.seconds + _WORKER_S for name, seen in found.items()}
     total_s = sum(seen.seconds for seen in found.values()) + 2 * _WORKER_S
-    configurations = {(case.backend, case.device, case.batch) for case in runnable}
-    total_s += sum(start_s[backend] + _VERIFY_S for backend, _, _ in configurations)
-    if request.rounds and runnable:
-        total_s += 1.2 * request.budget_s
-        total_s += request.all_rounds * sum(start_s[case.backend] for case in runnable)
+    configurations = {case.configuration: case for case in runnable}.values()
+    total_s += sum(start_s[each.backend] + _VERIFY_S for each in configurations)
+    if request.rounds:
+        # a process of a configuration times all of its scenarios
+        total_s += request.all_rounds * sum(start_s[each.backend] for each in configurations)
+        total_s += len(runnable) * (_BESIDE * request.budget_s + request.all_rounds * _CHECK_S)
     flops = request.epochs * training_samples * request.suite.workload.training_flops
     train_s = flops / (_ASSUMED_FLOPS_PER_S_AND_THREAD * request.chosen_threads)
     for case in runnable:

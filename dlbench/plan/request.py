@@ -36,7 +36,7 @@ class Request:
     rounds : measuring processes a case; 0 verifies only.
     target_interval : measure on until every interval is at most ± this share of its value; None for just the
         rounds.
-    budget_s : time for sampling, shared by all measuring processes.
+    budget_s : time for sampling of each row, shared by its processes.
     patience_s : time to wait in all for a machine that others use.
     epochs : length of trainings from the initial weights; 0 for none.
     data : a data set instead of the suite's.
@@ -63,7 +63,7 @@ class Request:
     seed: int = 0
     rounds: int = 3
     target_interval: float | None = None
-    budget_s: float = 12.0
+    budget_s: float = 6.0
     patience_s: float = 12.0
     epochs: int = 0
     data: str | None = None

@@ -159,14 +159,50 @@ class ConformanceResult(BackendResult):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class OpenResult:
+    """A session that is live: `facts` are what it observed."""
+
+    facts: dict[str, str | int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmUpResult:
+    """A scenario that is warm: its `typical_s` is the median step of the warm-up (s)."""
+
+    typical_s: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RestResult:
+    """What a process did since its last job: `idle_cores` is the processor time a second that it used, None where the
+    system does not tell."""
+
+    idle_cores: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockResult:
+    """How many `steps` were sampled in a turn."""
+
+    steps: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class MeasureResult(BackendResult):
-    """What a process timed; the fields are those of `dlbench.record.schema.Process`."""
+    """What a process timed of a scenario; the fields are those of `dlbench.record.schema.Process`."""
 
     timings_ns: tuple[int, ...]
     warmup_ns: tuple[int, ...]
-    first_step_ns: int
+    first_step_ns: int | None
     started_ns: int
     ended_ns: int
+    block_steps: tuple[int, ...]
+    block_started_ns: tuple[int, ...]
+    block_ended_ns: tuple[int, ...]
+    reentry_steps: int
+    reentry_ns: tuple[int, ...]
+    scenarios_before: int
+    idle_cores: float | None
     upload_ns: tuple[int, ...]
     download_ns: tuple[int, ...]
     device_ns: tuple[int, ...]

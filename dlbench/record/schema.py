@@ -48,7 +48,8 @@ class Data(msgspec.Struct, frozen=True):
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     """First line of a record: what was to be run, and where; by backend `environments`, of those that could be asked,
     and `titles`, what people call them. `budget_s` is the time for sampling in all, `row_budget_s` that of each row,
-    None in records of earlier versions, whose rows shared the whole. `patience_s` and `telemetry_period_s` are None
+    None in records of earlier versions, whose rows shared the whole. `baseline` is the row whose ratios
+    `target_interval` is about, where one was named. `patience_s` and `telemetry_period_s` are None
     where an earlier version did not write them."""
 
     schema: int
@@ -74,6 +75,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     patience_s: float | None = None
     telemetry_period_s: float | None = None
     row_budget_s: float | None = None
+    baseline: str | None = None
 
 
 class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):

@@ -57,6 +57,12 @@ class Watch:
         elif phase == "check":
             self.stop()
 
+    def on_turn(self) -> None:
+        """The worker is about to time a block."""
+
+    def off_turn(self) -> None:
+        """The block is over."""
+
     def stop(self) -> None:
         """Ends the sampling without waiting for it."""
         if self._source is not None:

@@ -1,4 +1,4 @@
-"""The process that a backend runs in: takes one job, does it, answers, and is gone.
+"""The process that a backend runs in: takes a job, does it, answers, and waits for the next.
 
 It imports the standard library and NumPy only, and whatever the job's adapter brings. Whatever the adapter
 raises becomes an answer; what kills the process is the runner's to tell.
@@ -7,6 +7,7 @@ raises becomes an answer; what kills the process is the runner's to tell.
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
 import traceback
@@ -23,17 +24,46 @@ _OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough me
 
 
 def main(channel: int, started_ns: int) -> NoReturn:
-    """Does the job that comes through `channel` (a socket's descriptor); `started_ns` is when this process began."""
+    """Does the jobs that come through `channel` (a socket's descriptor), one after the other, until the runner is gone
+    or one went wrong; `started_ns` is when this process began."""
     os.set_inheritable(channel, False)
-    job = protocol.receive(channel)
-    threading.Thread(target=_end_with_runner, args=(channel,), daemon=True).start()
-    sys.path += [place for place in job["search_path"] if place not in sys.path]
+    jobs: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(channel, jobs), daemon=True).start()
 
     def tell(event: Mapping[str, Any]) -> None:
         protocol.write(channel, protocol.encode(event))
 
+    job = jobs.get()
     phases = Phases(tell, job["spawned_ns"], started_ns)
+    while True:
+        answer, well = _answer(job, phases)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError, AttributeError):
+                continue
+        protocol.write(channel, answer)
+        if not well:
+            # without the teardown of frameworks, which takes long and sometimes crashes
+            os._exit(0)
+        phases.rest()
+        job = jobs.get()
+        phases.work()
+
+
+def _receive(channel: int, jobs: queue.SimpleQueue[Mapping[str, Any]]) -> None:
+    """Takes the jobs, and ends this process when the runner has no more or is gone, which nothing else would tell."""
     try:
+        for job in protocol.messages(channel):
+            jobs.put(job)
+    finally:
+        os._exit(0)
+
+
+def _answer(job: Mapping[str, Any], phases: Phases) -> tuple[bytes, bool]:
+    """The answer to a job as the line that carries it, and whether it is a result."""
+    try:
+        sys.path += [place for place in job["search_path"] if place not in sys.path]
         if "own" in job:
             from dlbench.worker.import_provenance import put_first
 
@@ -42,26 +72,10 @@ def main(channel: int, started_ns: int) -> NoReturn:
         from dlbench.worker.measurements import MEASUREMENTS
 
         result = MEASUREMENTS[job["job"]].load()(job, phases)
-        answer = protocol.encode({"event": "result", "result": result})
+        return protocol.encode({"event": "result", "result": result}), True
     except BaseException as error:
         # also SystemExit and KeyboardInterrupt: an adapter that raises them has failed like any other
-        answer = protocol.encode(_failure(error, phases))
-    protocol.write(channel, answer)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue
-    # without the teardown of frameworks, which takes long and sometimes crashes
-    os._exit(0)
-
-
-def _end_with_runner(channel: int) -> None:
-    """Ends this process when the runner is gone, which nothing else would tell it."""
-    try:
-        os.read(channel, 1)
-    finally:
-        os._exit(1)
+        return protocol.encode(_failure(error, phases)), False
 
 
 def _failure(error: BaseException, phases: Phases) -> dict[str, Any]:

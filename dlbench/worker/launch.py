@@ -1,4 +1,4 @@
-"""Runs one job in a fresh worker process, and turns whatever becomes of it into data.
+"""Runs jobs in fresh worker processes, and turns whatever becomes of them into data.
 
 A backend may raise, exit, crash, hang, print rubbish or run out of memory; each of these is an `Ended` with
 its reason here and nothing worse. The runner sleeps until there is something to read, so that it
@@ -26,7 +26,7 @@ from dlbench import plugins
 from dlbench.worker import protocol
 from dlbench.worker.deadline import PHASE_FACTOR, Deadline, processor_s
 from dlbench.worker.measurements import Job, Measurement
-from dlbench.worker.supervisor import LEAVE_S, Conversation, Ended, OnOpen
+from dlbench.worker.supervisor import LEAVE_S, Conversation, Ended
 
 R = TypeVar("R")
 
@@ -120,83 +120,154 @@ def own_path_only(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in _PATH_VARIABLES}
 
 
+class Worker:
+    """A fresh process that does jobs one after the other, until one goes wrong or the context ends.
+
+    Parameters
+    ----------
+    launch : with what to start it.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._child: subprocess.Popen[bytes] | None = None
+        self._cannot_start = ""
+        self._sleeps = False
+        self._phase = "interpreter"
+        self._output = bytearray()
+        self._began_s = time.perf_counter()
+        self._spawned_ns = time.perf_counter_ns()
+        self._channel, theirs = socket.socketpair()
+        with theirs:
+            command = [launch.python, "-P", "-X", "faulthandler", "-c", _BOOT, str(theirs.fileno())]
+            try:
+                self._child = subprocess.Popen(
+                    [*command, *_folders()],
+                    bufsize=0,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(theirs.fileno(),),
+                    env=launch.environment
+                    if launch.python == sys.executable
+                    else own_path_only(launch.environment),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self._cannot_start = hide_home(
+                    f"{launch.python} cannot be started: {error.strerror}"
+                )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close(leaves=error[0] is None)
+
+    @property
+    def pid(self) -> int | None:
+        """The process, which leads a group of its own; None once it has ended."""
+        return None if self._child is None else self._child.pid
+
+    def ask(
+        self,
+        measurement: Measurement[R],
+        job: Job,
+        on_phase: Callable[[str], None] = lambda phase: None,
+        stop: int | None = None,
+    ) -> Ended[R]:
+        """Has a job done and waits for it. A worker of which one went wrong has ended.
+
+        Parameters
+        ----------
+        measurement : what to do.
+        job : what it needs to know; its name, the worker's search path and the time of its start are added here.
+        on_phase : told each phase that the worker enters, the first being the one that it is in.
+        stop : a descriptor; the worker is ended as soon as there is something to read from it.
+
+        Raises
+        ------
+        KeyboardInterrupt : as it comes; the worker is ended before.
+        """
+        began_s, self._began_s = self._began_s or time.perf_counter(), 0.0
+        child = self._child
+        if child is None:
+            return Ended("failed", self._cannot_start or f"it has ended in {self._phase}")
+        kills_before = _kills_for_memory()
+        message = {
+            "job": measurement.name,
+            "spawned_ns": self._spawned_ns,
+            "search_path": _search_path(self._launch),
+            **job,
+        }
+        assert child.stdout is not None
+        talk = Conversation(
+            self._channel.fileno(),
+            child.stdout.fileno(),
+            measurement.result,
+            _deadline(self._launch, child.pid),
+            on_phase,
+            self._phase,
+            self._output,
+        )
+        leaves = False
+        try:
+            with _exit_descriptor(child) as exited:
+                leaves = talk.hold(protocol.encode(message), exited, stop)
+        finally:
+            self._phase = talk.phase
+            if not talk.has_result:
+                _end(child, leaves)
+        returncode = child.poll()
+        if returncode is not None:
+            talk.take_rest()
+        kills = _kills_for_memory()
+        for_memory = None if None in (kills, kills_before) else kills != kills_before
+        ended = talk.verdict(returncode or 0, for_memory)
+        if ended.result is None:
+            self.close(leaves=False)
+        return dataclasses.replace(
+            ended,
+            reason=hide_home(ended.reason),
+            output=hide_home(ended.output),
+            wall_s=time.perf_counter() - began_s,
+        )
+
+    def sleep(self) -> None:
+        """Has the system hold the process and all of its group, whatever they do, until `wake`."""
+        self._signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Lets it go on, if it was put to sleep."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        if self._child is not None and self._sleeps != (number == signal.SIGSTOP):
+            self._sleeps = number == signal.SIGSTOP
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, number)
+
+    def close(self, leaves: bool = True) -> None:
+        """Ends the process with all that it started; one that `leaves` gets a moment to."""
+        self.wake()
+        child, self._child = self._child, None
+        # which tells it that there are no more jobs
+        self._channel.close()
+        if child is not None:
+            with child.stdout or contextlib.nullcontext():
+                _end(child, leaves)
+
+
 def run_worker(
     measurement: Measurement[R],
     job: Job,
     launch: Launch,
     on_phase: Callable[[str], None] = lambda phase: None,
     stop: int | None = None,
-    on_open: OnOpen = lambda pid, facts: None,
 ) -> Ended[R]:
-    """Runs a job in a fresh process and waits for it.
-
-    Parameters
-    ----------
-    measurement : what to do.
-    job : what it needs to know; its name, the worker's search path and the time of its start are added here.
-    launch : with what to start it.
-    on_phase : told each phase that the worker enters, the first being ``interpreter``.
-    stop : a descriptor; the worker is ended as soon as there is something to read from it.
-    on_open : told the process and the facts of a session that is to be timed, once it is live.
-
-    Raises
-    ------
-    KeyboardInterrupt : as it comes; the worker is ended before.
-    """
-    started = time.perf_counter()
-    kills_before = _kills_for_memory()
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        message = {
-            "job": measurement.name,
-            "spawned_ns": time.perf_counter_ns(),
-            "search_path": _search_path(launch),
-            **job,
-        }
-        command = [launch.python, "-P", "-X", "faulthandler", "-c", _BOOT, str(theirs.fileno())]
-        try:
-            child = subprocess.Popen(
-                [*command, *_folders()],
-                bufsize=0,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                env=launch.environment
-                if launch.python == sys.executable
-                else own_path_only(launch.environment),
-                start_new_session=True,
-            )
-        except OSError as error:
-            reason = hide_home(f"{launch.python} cannot be started: {error.strerror}")
-            return Ended("failed", reason, wall_s=time.perf_counter() - started)
-        assert child.stdout is not None
-        with child.stdout as printed:
-            talk = Conversation(
-                ours.fileno(),
-                printed.fileno(),
-                measurement.result,
-                _deadline(launch, child.pid),
-                on_phase,
-                on_open,
-            )
-            leaves = False
-            try:
-                theirs.close()
-                with _exit_descriptor(child) as exited:
-                    leaves = talk.hold(protocol.encode(message), exited, stop)
-            finally:
-                _end(child, leaves)
-            talk.take_rest()
-    kills = _kills_for_memory()
-    for_memory = None if None in (kills, kills_before) else kills != kills_before
-    ended = talk.verdict(child.returncode, for_memory)
-    return dataclasses.replace(
-        ended,
-        reason=hide_home(ended.reason),
-        output=hide_home(ended.output),
-        wall_s=time.perf_counter() - started,
-    )
+    """Has one job done by a fresh process; see `Worker.ask`."""
+    with Worker(launch) as worker:
+        return worker.ask(measurement, job, on_phase, stop)
 
 
 def _deadline(launch: Launch, pid: int) -> Deadline:

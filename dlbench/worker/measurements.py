@@ -7,20 +7,24 @@ The runner's side and the worker's side read the same declaration, so it imports
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Generic, TypeVar, cast
 
 from dlbench.record.facts import (
+    BlockResult,
     ConformanceResult,
     Declared,
     MeasureResult,
+    OpenResult,
     PeakResult,
     ProbeResult,
+    RestResult,
     TimedResult,
     TimerResult,
     TrainResult,
     VerifyResult,
+    WarmUpResult,
 )
 from dlbench.worker.phases import Phases
 
@@ -64,16 +68,20 @@ LOOK = Measurement("look", "probe:look", ProbeResult)
 ORACLE = Measurement("oracle", "verify:oracle", TimedResult, {"oracle": "verify"})
 VERIFY = Measurement("verify", "verify:verify", VerifyResult, {"verify": "verify"})
 CONFORMANCE = Measurement("conformance", "verify:conformance", ConformanceResult)
-STEPS = Measurement(
-    "measure",
-    "measure:measure",
-    MeasureResult,
-    _SESSION | _STEPS | {"check": "verify", "copy": "measured"},
-)
+_TIMED = _SESSION | _STEPS | {"check": "verify", "copy": "measured"}
+OPEN = Measurement("open", "measure:open_session", OpenResult)
+WARM_UP = Measurement("warm-up", "measure:warm_up", WarmUpResult)
+REST = Measurement("rest", "measure:rest", RestResult)
+BLOCK = Measurement("block", "measure:block", BlockResult)
+FINISH = Measurement("finish", "measure:finish", MeasureResult, _TIMED)
+STEPS = Measurement("measure", "measure:measure", MeasureResult, _TIMED)
 TRAIN = Measurement("train", "train:train_epochs", TrainResult, _SESSION | {"train": "training"})
 PEAK = Measurement("peak", "overhead:peak", PeakResult, {"peak": "measured"})
 TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
-MEASUREMENTS: Mapping[str, Measurement[Any]] = {
-    each.name: each for each in (HOME, LOOK, ORACLE, VERIFY, CONFORMANCE, STEPS, TRAIN, PEAK, TIMER)
-}
+_ALL: Sequence[Measurement[Any]] = (
+    *(HOME, LOOK, ORACLE, VERIFY, CONFORMANCE),
+    *(OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
+    *(TRAIN, PEAK, TIMER),
+)
+MEASUREMENTS: Mapping[str, Measurement[Any]] = {each.name: each for each in _ALL}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,6 +30,7 @@ class Phases:
         self._tell = tell
         self._seconds = {"interpreter": (started_ns - spawned_ns) * 1e-9}
         self._since_ns = self._told_ns = started_ns
+        self._rests = False
         self.current = "interpreter"
         self.out_of_memory: tuple[str, ...] = ()
 
@@ -45,14 +45,21 @@ class Phases:
         if detail or time.perf_counter_ns() - self._told_ns > _BEAT_NS:
             self._say(f"{self.current} ({detail})" if detail else self.current)
 
-    def opened(self, facts: Mapping[str, str | int]) -> None:
-        """Tells the runner that a session is live, in which process and with which facts."""
-        self._tell({"event": "open", "pid": os.getpid(), "facts": dict(facts)})
-
-    def seconds(self) -> dict[str, float]:
-        """How long each phase took until now (s)."""
+    def rest(self) -> None:
+        """The job is done: what passes until `work` is no part of any phase."""
         self._settle()
-        return {phase: round(seconds, 6) for phase, seconds in self._seconds.items()}
+        self._rests = True
+
+    def work(self) -> None:
+        """The next job begins, in the phase that the last one ended in until it enters another."""
+        self._settle()
+        self._rests = False
+
+    def take_seconds(self) -> dict[str, float]:
+        """How long each phase took (s), since this was asked for last."""
+        self._settle()
+        taken, self._seconds = self._seconds, {}
+        return {phase: round(seconds, 6) for phase, seconds in taken.items()}
 
     def _say(self, phase: str) -> None:
         self._told_ns = time.perf_counter_ns()
@@ -60,6 +67,7 @@ class Phases:
 
     def _settle(self) -> None:
         now_ns = time.perf_counter_ns()
-        before = self._seconds.get(self.current, 0.0)
-        self._seconds[self.current] = before + (now_ns - self._since_ns) * 1e-9
+        if not self._rests:
+            before = self._seconds.get(self.current, 0.0)
+            self._seconds[self.current] = before + (now_ns - self._since_ns) * 1e-9
         self._since_ns = now_ns

@@ -1,8 +1,8 @@
 """What runner and worker say to each other: one JSON object a line, over a private socket.
 
-The runner sends one job and the worker answers with events, the last of which is a result or an error. Neither
-side ever reads the worker's standard output, so a framework may print there what it likes. A job and
-its answer are plain data, so that something other than a local process can carry them.
+The runner sends a job and the worker answers with events, the last of which is a result or an error; then the runner
+may send another. Neither side ever reads the worker's standard output, so a framework may print there what it likes. A
+job and its answer are plain data, so that something other than a local process can carry them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_TEXT_CHARS = 2**16
 """No name, fact or reason is longer."""
 _MAX_INTEGER = 2**63 - 1
 
-EVENTS = ("phase", "open", "result", "error")
+EVENTS = ("phase", "result", "error")
 ERROR_KINDS = ("skipped", "failed", "out_of_memory")
 ERROR_TEXTS = ("reason", "remedy", "missing", "trace")
 
@@ -100,12 +100,6 @@ def decode_event(line: bytes) -> dict[str, Any]:
     kind = event.get("event")
     good = (
         (kind == "phase" and isinstance(event.get("phase"), str))
-        or (
-            kind == "open"
-            and type(event.get("pid")) is int
-            and isinstance(event.get("facts"), dict)
-            and all(isinstance(fact, str | int) for fact in event["facts"].values())
-        )
         or (kind == "result" and isinstance(event.get("result"), dict))
         or (
             kind == "error"
@@ -115,8 +109,6 @@ def decode_event(line: bytes) -> dict[str, Any]:
     )
     if not good:
         raise ProtocolError(f"not an event: {line[:80]!r}")
-    if kind == "open":
-        check_size(event["facts"])
     return event
 
 
@@ -154,15 +146,8 @@ def write(descriptor: int, line: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def receive(descriptor: int) -> dict[str, Any]:
-    """Waits for the one message that starts a worker.
-
-    Raises
-    ------
-    ProtocolError : the runner went away before it came.
-    """
+def messages(descriptor: int) -> Iterator[dict[str, Any]]:
+    """The messages that come through a socket, until the other side is gone."""
     lines = Lines()
     while data := os.read(descriptor, 2**16):
-        for line in lines.feed(data):
-            return decode(line)
-    raise ProtocolError("the runner went away before a job came")
+        yield from map(decode, lines.feed(data))

@@ -1,4 +1,4 @@
-"""Supervises one worker: sends the job, receives events, enforces the timeout, classifies the end.
+"""Supervises one job of a worker: sends it, receives events, enforces the timeout, classifies the end.
 
 The runner sleeps in the selector all the while; what a backend does to the channels is data here, never an
 exception.
@@ -25,7 +25,6 @@ LEAVE_S = 10.0
 """How long a worker that has said all may take to go."""
 _READS_AT_END = 4096
 
-OnOpen = Callable[[int, Mapping[str, str | int]], None]
 Status = Literal["ok", "skipped", "failed", "timeout", "out_of_memory"]
 R = TypeVar("R")
 
@@ -41,7 +40,7 @@ class Ended(Generic[R]):
     result : what the job gave; None unless ``ok``.
     missing : the module that a failed worker could not find, or ``module:attribute``; else empty.
     output : a traceback where there is one, then the last of what the worker printed.
-    wall_s : from before its start until its end.
+    wall_s : how long the job took, with the worker's start where it was the first.
     """
 
     status: Status
@@ -54,7 +53,7 @@ class Ended(Generic[R]):
 
 
 class Conversation(Generic[R]):
-    """One talk. Both descriptors stay the caller's, and become non-blocking.
+    """The talk about one job. Both descriptors stay the caller's, and become non-blocking.
 
     Parameters
     ----------
@@ -62,8 +61,9 @@ class Conversation(Generic[R]):
     printed : where the worker's standard output and error come out.
     result : the type of what the job gives.
     deadline : when the worker is killed.
-    on_phase : told each phase that the worker enters, the first being ``interpreter``.
-    on_open : told the process and the facts of a session that is to be timed, once it is live.
+    on_phase : told each phase that the worker enters, the first being `phase`.
+    phase : the one that it is in.
+    output : the end of what it has printed; what it prints is added.
     """
 
     def __init__(
@@ -73,22 +73,27 @@ class Conversation(Generic[R]):
         result: type[R],
         deadline: Deadline,
         on_phase: Callable[[str], None],
-        on_open: OnOpen = lambda pid, facts: None,
+        phase: str,
+        output: bytearray,
     ) -> None:
         self._channel, self._printed = channel, printed
         self._result = result
         self._deadline = deadline
         self._on_phase = on_phase
-        self._on_open = on_open
         self._lines = protocol.Lines()
-        self._output = bytearray()
-        self._phase = ""
+        self._output = output
+        self.phase = phase
         self._last: Mapping[str, Any] | None = None
         self._trouble: Ended[R] | None = None
         self._leaves_by_s: float | None = None
 
+    @property
+    def has_result(self) -> bool:
+        """Whether the job was answered with one, so that the worker waits for the next."""
+        return self._last is not None and self._last["event"] == "result"
+
     def hold(self, job: bytes, exited: int | None, stop: int | None = None) -> bool:
-        """Talks until the worker has ended or has to be ended.
+        """Talks until the job is answered, or the worker has ended or has to be ended.
 
         Parameters
         ----------
@@ -98,12 +103,14 @@ class Conversation(Generic[R]):
 
         Returns
         -------
-        Whether the worker ends by itself.
+        Whether the worker ends by itself, unless it has a result.
         """
-        self._enter("interpreter")
-        rest = memoryview(job)
         os.set_blocking(self._channel, False)
         os.set_blocking(self._printed, False)
+        # nothing that followed the last answer counts
+        self._take_all(lambda: _read(self._channel))
+        self._enter(self.phase)
+        rest = memoryview(job)
         with selectors.DefaultSelector() as selector:
             selector.register(self._channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
             selector.register(self._printed, selectors.EVENT_READ)
@@ -122,32 +129,32 @@ class Conversation(Generic[R]):
                     if key.fd == exited:
                         return True
                     if key.fd == stop:
-                        self._trouble = Ended("failed", f"stopped in {self._phase}")
+                        self._trouble = Ended("failed", f"stopped in {self.phase}")
                         return False
                     if events & selectors.EVENT_WRITE:
                         rest = rest[_write(self._channel, rest) :]
                         if not rest:
                             selector.modify(self._channel, selectors.EVENT_READ)
                     if events & selectors.EVENT_READ:
-                        had_said_all = self._last is not None
                         taken = self._take_events()
                         if self._trouble is not None:
                             return False
+                        if self._last is not None or (taken == b"" and exited is None):
+                            return True
                         if taken == b"":
-                            if exited is None:
-                                return True
                             selector.unregister(self._channel)
-                        if not had_said_all and (taken == b"" or self._last is not None):
                             self._leaves_by_s = time.monotonic() + LEAVE_S
 
     def take_rest(self) -> None:
         """Takes what is still in the channels of a worker that has ended."""
+        self._take_all(lambda: b"" if self._trouble is not None else self._take_events())
+        self._take_all(self._take_output)
+
+    @staticmethod
+    def _take_all(take: Callable[[], bytes | None]) -> None:
         # bounded: something that it left behind may still be writing
         for _ in range(_READS_AT_END):
-            if self._trouble is not None or not self._take_events():
-                break
-        for _ in range(_READS_AT_END):
-            if not self._take_output():
+            if not take():
                 break
 
     def verdict(self, returncode: int, killed_for_memory: bool | None) -> Ended[R]:
@@ -179,8 +186,8 @@ class Conversation(Generic[R]):
         if self._lines.rest:
             return self._protocol_error(f"not a message: {self._lines.rest[:80]!r}")
         if returncode >= 0:
-            return Ended("failed", f"exited with code {returncode} in {self._phase}")
-        reason = f"ended by {_signal_name(-returncode)} in {self._phase}"
+            return Ended("failed", f"exited with code {returncode} in {self.phase}")
+        reason = f"ended by {_signal_name(-returncode)} in {self.phase}"
         if b"bad_alloc" in self._output:
             return Ended("out_of_memory", f"{reason}: an allocation failed")
         if -returncode == signal.SIGKILL and killed_for_memory is not False:
@@ -188,7 +195,7 @@ class Conversation(Generic[R]):
         return Ended("failed", reason)
 
     def _protocol_error(self, what: str) -> Ended[R]:
-        return Ended("failed", f"protocol error: {what} (in phase {self._phase})")
+        return Ended("failed", f"protocol error: {what} (in phase {self.phase})")
 
     def _wait_s(self) -> float:
         if self._leaves_by_s is None:
@@ -200,15 +207,14 @@ class Conversation(Generic[R]):
         if self._leaves_by_s is not None:
             if time.monotonic() < self._leaves_by_s:
                 return False
-            reason = "" if self._last is not None else f"it did not end in phase {self._phase}"
+            reason = f"it did not end in phase {self.phase}"
         elif not (reason := self._deadline.expired()):
             return False
-        if reason:
-            self._trouble = Ended("timeout", f"timed out: {reason}; worker killed")
+        self._trouble = Ended("timeout", f"timed out: {reason}; worker killed")
         return True
 
     def _enter(self, phase: str) -> None:
-        self._phase = phase
+        self.phase = phase
         self._deadline.progress(phase)
         self._on_phase(phase)
 
@@ -226,8 +232,6 @@ class Conversation(Generic[R]):
                 event = protocol.decode_event(line) if self._last is None else None
                 if event is not None and event["event"] == "phase":
                     self._enter(event["phase"])
-                elif event is not None and event["event"] == "open":
-                    self._on_open(event["pid"], event["facts"])
                 elif event is not None:
                     self._last = event
         except protocol.ProtocolError as error:

@@ -1,24 +1,36 @@
-"""Times a case in this process, and asks the session afterwards whether it still computes what is right."""
+"""Times the scenarios of a configuration in this process, turn by turn, and asks the session after each whether it
+still computes what is right.
+
+The jobs of one process: the session is opened; of each scenario it is warmed up, asked what it does while others are on
+turn, times its blocks, and finishes. What passes between jobs is others' turn and no part of any figure but that of
+the idle time.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from dlbench.contract import AdapterBase, Plan, Session, check_batch
+from dlbench.contract import AdapterBase, Plan, check_batch
 from dlbench.host import interference, process_tree
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
+from dlbench.measure.reentry import reentry_steps
 from dlbench.measure.settling import time_settling
-from dlbench.measure.timed_steps import time_steps
-from dlbench.record.facts import Check, MeasureResult
-from dlbench.spec.workload import Weights, Workload
+from dlbench.measure.timed_steps import LEAST_STEPS, MIN_TIMINGS, TimedSteps, Timings
+from dlbench.record.facts import (
+    BlockResult,
+    Check,
+    MeasureResult,
+    OpenResult,
+    RestResult,
+    Surroundings,
+    WarmUpResult,
+)
 from dlbench.worker.jobs.common import (
     import_adapter,
     initial_of,
@@ -29,114 +41,224 @@ from dlbench.worker.jobs.common import (
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
+_LEAD_SHARE = 0.25
+"""Of a block on a device with clocks of its own, how much more runs before it unsampled: the clocks sink while others
+are on turn elsewhere, and come back within moments."""
+
+
+def open_session(job: Job, phases: Phases) -> OpenResult:
+    """Opens the session that this process times."""
+    _live.append(_Live(job, phases))
+    return OpenResult(facts=plain(_there().session.facts))
+
+
+def warm_up(job: Job, phases: Phases) -> WarmUpResult:
+    """Begins a scenario, and takes its steps until they are steady."""
+    return WarmUpResult(typical_s=_there().warm_up(job["scenario"], job["budget_s"], phases))
+
+
+def rest(job: Job, phases: Phases) -> RestResult:
+    """What this process did while others were on turn, since its last job; afterwards it may be put to sleep."""
+    process_tree.end_with_parent()
+    return RestResult(idle_cores=_there().idle_cores())
+
+
+def block(job: Job, phases: Phases) -> BlockResult:
+    """Times a block of the scenario that has begun."""
+    steps = _there().block(job["seconds"], job.get("least", LEAST_STEPS), phases)
+    return BlockResult(steps=steps)
+
+
+def finish(job: Job, phases: Phases) -> MeasureResult:
+    """Ends the scenario, and checks what the timing left behind unless ``check`` is false."""
+    return _there().finish(job, phases)
+
 
 def measure(job: Job, phases: Phases) -> MeasureResult:
-    """Times a case, then checks what the timing left behind, unless ``check`` is false."""
-    readings, canary_ns = [interference.read()], []
-    adapter, info = import_adapter(job, phases)
-    plan, workload = Plan(**job["plan"]), workload_of(job)
-    initial = initial_of(job)
-    _start_device(adapter, plan, phases)
-    phases.enter("open")
-    session = adapter.open(plan, workload, initial)
-    phases.opened(plain(session.facts))
-    phases.enter("upload")
-    with np.load(job["files"]["batches"]) as arrays:
-        inputs, targets = list(arrays["inputs"]), list(arrays["targets"])
-    for batch in zip(inputs, targets, strict=True):
-        check_batch(plan, workload, *batch)
-    batches, upload_ns = upload_all(session, inputs, targets)
-    checks_after = job.get("check", True)
-    # one row of each, another every time
-    rows = [(7 * i + 3) % plan.batch for i in range(len(batches))]
-    held = [samples[row].copy() for row, samples in zip(rows, inputs, strict=True)]
-    del inputs, targets
-
-    def enter(phase: str) -> None:
-        phases.enter(phase)
-        if phase == "measure":
-            canary_ns.append(interference.reference_load_ns())
-            readings.append(interference.read())
-
-    times = time_steps(
-        session,
-        batches,
-        job["scenario"],
-        initial,
-        job["budget_s"],
-        on_phase=enter,
-        beat=phases.beat,
-    )
-    readings.append(interference.read())
-    canary_ns.append(interference.reference_load_ns())
-    # read here, so that neither copies nor checks count
-    peak_memory_bytes = process_tree.peak_memory_bytes()
-    facts = {**plain(session.facts), **interference.threading_facts()}
-    if plan.device != "cpu":
-        facts["idle_synchronize_ns"] = time_idle_synchronize(session)
-    checks: tuple[Check, ...] = ()
-    settling: Check | None = None
-    download_ns: tuple[int, ...] = ()
-    device_ns: tuple[int, ...] = ()
-    if checks_after:
-        phases.enter("check")
-        seen = list(zip(batches, rows, held, strict=True))
-        checks, settling = _checks_after(job, session, plan, workload, initial, seen, phases)
-        phases.enter("copy")
-        download_ns = time_downloads(session, batches[0], job["scenario"])
-        device_ns = time_device_steps(session, batches, job["scenario"], initial)
-    readings.append(interference.read())
-    before, during, after = itertools.starmap(interference.between, itertools.pairwise(readings))
-    return MeasureResult(
-        timings_ns=times.timings_ns,
-        warmup_ns=times.warmup_ns,
-        first_step_ns=times.first_step_ns,
-        started_ns=times.started_ns,
-        ended_ns=times.ended_ns,
-        steady=times.steady,
-        upload_ns=upload_ns,
-        download_ns=download_ns,
-        device_ns=device_ns,
-        before=before,
-        during=during,
-        after=after,
-        canary_ns=tuple(canary_ns),
-        checks=checks,
-        settling=settling,
-        facts=facts,
-        peak_memory_bytes=peak_memory_bytes,
-        seconds=phases.seconds(),
-        **versions(info),
-    )
+    """All of it for one scenario in one block, where nobody else takes turns."""
+    open_session(job, phases)
+    budget_s = job["budget_s"]
+    typical_s = warm_up(job, phases).typical_s
+    least = MIN_TIMINGS if typical_s < budget_s else LEAST_STEPS
+    block({"seconds": budget_s, "least": least}, phases)
+    return finish(job, phases)
 
 
-def _checks_after(
-    job: Job,
-    session: Session,
-    plan: Plan,
-    workload: Workload,
-    initial: Weights,
-    held: Sequence[tuple[Any, int, npt.NDArray[np.float32]]],
-    phases: Phases,
-) -> tuple[tuple[Check, ...], Check]:
-    """What the timing left behind, held against the oracle, and whether steps were finished when they were
-    synchronised; `held` are the timed batches, each with the number and a copy of one of its rows."""
-    from dlbench.verify.after_timing import Witness, check_after, check_settled
+class _Live:
+    """The session that this process times, and what has been found out with it so far."""
 
-    with np.load(job["files"]["held_out"]) as arrays:
-        held_out = arrays["inputs"], arrays["targets"]
-    check_batch(plan, workload, *held_out)
-    witnesses = [Witness(*each) for each in held]
-    witnesses.append(Witness(session.upload(*held_out), plan.batch - 1, held_out[0][-1]))
-    trained = job["scenario"] == "train"
-    cache_dir = Path(job["cache_dir"])
-    checks = check_after(
-        session, plan, workload, initial, trained, witnesses, cache_dir, phases.beat
-    )
-    settling = time_settling(
-        session, held[0][0], lambda: session.upload(*held_out), job["scenario"]
-    )
-    return checks, check_settled(**dataclasses.asdict(settling))
+    def __init__(self, job: Job, phases: Phases) -> None:
+        self._last = interference.read()
+        self._before: list[Surroundings] = []
+        self._idle: list[Surroundings] = []
+        self._during: list[Surroundings] = []
+        self._canary_ns: list[int] = []
+        self._done = 0
+        self._scenario: Literal["train", "infer"] = "train"
+        self._timed: TimedSteps | None = None
+        adapter, self._info = import_adapter(job, phases)
+        self._plan, self._workload = Plan(**job["plan"]), workload_of(job)
+        self._initial = initial_of(job)
+        _start_device(adapter, self._plan, phases)
+        phases.enter("open")
+        self.session = adapter.open(self._plan, self._workload, self._initial)
+        phases.enter("upload")
+        with np.load(job["files"]["batches"]) as arrays:
+            inputs, targets = list(arrays["inputs"]), list(arrays["targets"])
+        for batch in zip(inputs, targets, strict=True):
+            check_batch(self._plan, self._workload, *batch)
+        self._batches, self._upload_ns = upload_all(self.session, inputs, targets)
+        # one row of each, another every time
+        self._rows = [(7 * i + 3) % self._plan.batch for i in range(len(inputs))]
+        self._held = [samples[row].copy() for row, samples in zip(self._rows, inputs, strict=True)]
+        self._before.append(self._window())
+
+    def warm_up(
+        self, scenario: Literal["train", "infer"], budget_s: float, phases: Phases
+    ) -> float:
+        """The typical step (s)."""
+        self._window()
+        phases.enter("warm-up")
+        self._scenario = scenario
+        if self._done and "train" in self._info.scenarios:
+            self.session.load(self._initial)
+        self._timed = TimedSteps(
+            self.session, self._batches, scenario, self._initial, beat=phases.beat
+        )
+        self._timed.warm_up(budget_s)
+        self._before.append(self._window())
+        return self._timed.typical_s
+
+    def idle_cores(self) -> float | None:
+        """Cores that this process has used since its last job."""
+        return self._window().own_cores
+
+    def block(self, seconds: float, least: int, phases: Phases) -> int:
+        """The number of steps."""
+        assert self._timed is not None
+        phases.enter("measure")
+        if self._during:
+            self._idle.append(self._window())
+        else:
+            self._canary_ns.append(interference.reference_load_ns())
+            self._window()
+        lead_s = 0.0 if self.session.device_clock is None else _LEAD_SHARE * seconds
+        timed = self._timed.block(seconds, least, lead_s)
+        self._during.append(self._window())
+        return len(timed.timings_ns)
+
+    def finish(self, job: Job, phases: Phases) -> MeasureResult:
+        """What was timed."""
+        assert self._timed is not None
+        self._canary_ns.append(interference.reference_load_ns())
+        times = self._timed.finish()
+        is_first = not self._done
+        # read here, so that neither copies nor checks count
+        peak_memory_bytes = process_tree.peak_memory_bytes() if is_first else None
+        facts = {**plain(self.session.facts), **interference.threading_facts()}
+        if self._plan.device != "cpu":
+            facts["idle_synchronize_ns"] = time_idle_synchronize(self.session)
+        checks: tuple[Check, ...] = ()
+        settling: Check | None = None
+        download_ns: tuple[int, ...] = ()
+        device_ns: tuple[int, ...] = ()
+        self._window()
+        if job.get("check", True):
+            phases.enter("check")
+            checks, settling = self._checks_after(job, phases)
+            phases.enter("copy")
+            scenario = self._scenario
+            download_ns = time_downloads(self.session, self._batches[0], scenario)
+            device_ns = time_device_steps(self.session, self._batches, scenario, self._initial)
+        before, during = interference.over(self._before), interference.over(self._during)
+        assert before is not None
+        assert during is not None
+        idle = interference.over(self._idle)
+        result = MeasureResult(
+            **_steps(times),
+            first_step_ns=times.first_step_ns if is_first else None,
+            scenarios_before=self._done,
+            idle_cores=None if idle is None else idle.own_cores,
+            upload_ns=self._upload_ns,
+            download_ns=download_ns,
+            device_ns=device_ns,
+            before=before,
+            during=during,
+            after=self._window(),
+            canary_ns=tuple(self._canary_ns),
+            checks=checks,
+            settling=settling,
+            facts=facts,
+            peak_memory_bytes=peak_memory_bytes,
+            seconds=phases.take_seconds(),
+            **versions(self._info),
+        )
+        for each in (self._before, self._idle, self._during, self._canary_ns):
+            each.clear()
+        self._done += 1
+        self._timed = None
+        return result
+
+    def _window(self) -> Surroundings:
+        """What the machine did since this was asked last."""
+        last, self._last = self._last, interference.read()
+        return interference.between(last, self._last)
+
+    def _checks_after(self, job: Job, phases: Phases) -> tuple[tuple[Check, ...], Check]:
+        """What the timing left behind, held against the oracle, and whether steps were finished when they were
+        synchronised."""
+        from dlbench.verify.after_timing import Witness, check_after, check_settled
+
+        plan, session = self._plan, self.session
+        with np.load(job["files"]["held_out"]) as arrays:
+            held_out = arrays["inputs"], arrays["targets"]
+        check_batch(plan, self._workload, *held_out)
+        seen = zip(self._batches, self._rows, self._held, strict=True)
+        witnesses = [Witness(*each) for each in seen]
+        witnesses.append(Witness(session.upload(*held_out), plan.batch - 1, held_out[0][-1]))
+        checks = check_after(
+            session,
+            plan,
+            self._workload,
+            self._initial,
+            self._scenario == "train",
+            witnesses,
+            Path(job["cache_dir"]),
+            phases.beat,
+        )
+        settling = time_settling(
+            session, self._batches[0], lambda: session.upload(*held_out), self._scenario
+        )
+        return checks, check_settled(**dataclasses.asdict(settling))
+
+
+_live: list[_Live] = []
+
+
+def _there() -> _Live:
+    if not _live:
+        raise RuntimeError("no session was opened")
+    return _live[-1]
+
+
+def _steps(times: Timings) -> dict[str, Any]:
+    """The steps as the record has them, without those that a turn begins with and that are unlike the others."""
+    left_out = reentry_steps([block.timings_ns for block in times.blocks])
+    kept = [block.timings_ns[left_out:] for block in times.blocks]
+    return {
+        "timings_ns": tuple(itertools.chain(*kept)),
+        "warmup_ns": times.warmup_ns,
+        "steady": times.steady,
+        "started_ns": times.blocks[0].started_ns,
+        "ended_ns": times.blocks[-1].ended_ns,
+        "block_steps": tuple(map(len, kept)),
+        "block_started_ns": tuple(block.started_ns for block in times.blocks),
+        "block_ended_ns": tuple(block.ended_ns for block in times.blocks),
+        "reentry_steps": left_out,
+        "reentry_ns": tuple(
+            itertools.chain(*(block.timings_ns[:left_out] for block in times.blocks))
+        ),
+    }
 
 
 def _start_device(adapter: AdapterBase, plan: Plan, phases: Phases) -> None:

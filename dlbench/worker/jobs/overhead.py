@@ -31,7 +31,7 @@ def peak(job: Job, phases: Phases) -> PeakResult:
         begin = time.perf_counter()
         np.matmul(left, right, out=product)
         rates.append(flops / (time.perf_counter() - begin))
-    return PeakResult(flops_per_s=tuple(rates), seconds=phases.seconds())
+    return PeakResult(flops_per_s=tuple(rates), seconds=phases.take_seconds())
 
 
 def null(job: Job, phases: Phases) -> TimerResult:
@@ -39,4 +39,4 @@ def null(job: Job, phases: Phases) -> TimerResult:
     session = EmptySession()
     times = time_steps(session, [None] * 8, "train", {}, _NULL_BUDGET_S, on_phase=phases.enter)
     median_ns = float(np.median(times.timings_ns))
-    return TimerResult(null_timing_ns=median_ns, seconds=phases.seconds())
+    return TimerResult(null_timing_ns=median_ns, seconds=phases.take_seconds())

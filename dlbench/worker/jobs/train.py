@@ -27,4 +27,4 @@ def train_epochs(job: Job, phases: Phases) -> TrainResult:
     phases.enter("train")
     recipe = Recipe.from_table(job["recipe"])
     trained = train(session, plan, workload, recipe, parts, job["epochs"], phases.beat)
-    return TrainResult(trained=trained, seconds=phases.seconds(), **versions(info))
+    return TrainResult(trained=trained, seconds=phases.take_seconds(), **versions(info))

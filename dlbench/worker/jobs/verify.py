@@ -29,7 +29,7 @@ def oracle(job: Job, phases: Phases) -> TimedResult:
     if job["seed"] is not None:
         initial = initial_weights(workload, job["seed"])
         prepare_after(workload, batch, initial, cache_dir, precision)
-    return TimedResult(seconds=phases.seconds())
+    return TimedResult(seconds=phases.take_seconds())
 
 
 def verify(job: Job, phases: Phases) -> VerifyResult:
@@ -46,7 +46,7 @@ def verify(job: Job, phases: Phases) -> VerifyResult:
         facts=plain(outcome.facts),
         reason=outcome.reason,
         loaded=import_provenance.look(job["own"], job["adapter"]) if "own" in job else {},
-        seconds=phases.seconds(),
+        seconds=phases.take_seconds(),
         **versions(info),
     )
 
@@ -63,5 +63,5 @@ def conformance(job: Job, phases: Phases) -> ConformanceResult:
     for table in tables:
         # JSON has no infinity
         table["worst"] = table["worst"] if math.isfinite(table["worst"]) else None
-    seconds = phases.seconds()
+    seconds = phases.take_seconds()
     return ConformanceResult(verdicts=tuple(tables), seconds=seconds, **versions(info))
