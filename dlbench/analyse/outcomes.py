@@ -125,6 +125,11 @@ class Outcome:
         return "verified only, not timed" if self.status == "ok" else why(self.reason, self.remedy)
 
     @property
+    def never_first(self) -> bool:
+        """Whether each of its processes had timed another scenario before, so that none tells of a beginning."""
+        return bool(self.processes) and all(each.scenarios_before for each in self.processes)
+
+    @property
     def sampled(self) -> Sampled | None:
         """How much of it was timed; None where there are no figures."""
         steps_ns = sum(sum(process.timings_ns) for process in self.processes)
@@ -338,11 +343,6 @@ def _remarks(case: Case, timed: Sequence[Process]) -> str:
         some = f" in {len(alone)} of {len(timed)} processes" if len(alone) < len(timed) else ""
         told = "; ".join(dict.fromkeys(alone))
         remarks.append(f"took no turns with the others of its round{some}: {told}")
-    if timed and all(line.scenarios_before for line in timed):
-        remarks.append(
-            "first step, cold start and peak memory are unknown, since each of its processes had timed another "
-            "scenario before; further rounds begin with this one"
-        )
     return "; ".join(remarks)
 
 
