@@ -23,6 +23,12 @@ def descendants(process: int, root: Path = ROOT) -> list[int] | None:
     return list(_descendants(process, root))
 
 
+def parent(process: int, root: Path = ROOT) -> int | None:
+    """Who started a process, or has it now; None where there is no such process, or the system does not tell."""
+    fields = text(root / f"proc/{process}/stat").rpartition(")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else None
+
+
 def processor_s(root: Path = ROOT) -> float | None:
     """Processor time (s), of processes that have ended too; None where it cannot be told which this one has started."""
     children = descendants(os.getpid(), root)

@@ -14,7 +14,7 @@ from dlbench.text import one_line
 
 _INDENT = " " * 8
 _AGAIN_AFTER_S = 0.2
-_NOT_NOW = {processes.METRIC: "known only while a case is timed"}
+_NOT_NOW = dict.fromkeys(processes.METRICS, "known only while a case is timed")
 """What a look with no worker on the device cannot tell."""
 
 

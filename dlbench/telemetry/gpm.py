@@ -1,6 +1,7 @@
 """What the device's own counters tell, on Hopper and later: how much of it worked, not only whether something did.
 
-A value is the mean over the time between two samples of the counters, which must not be much less than 0.1 s.
+A value is the mean over the time between two samples of the counters, which must not be less than 0.1 s. It is not
+much more either, so that it fits into the turn of a process.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ METRICS = {
 """NVML_GPM_METRIC_… as shares: time with any kernel, SMs busy, warps active of the most there can be, SMs in
 tensor operations, DRAM bandwidth, SMs in float32 operations."""
 
-_EVERY_NS = 200_000_000
 _LEAST_NS = 100_000_000
 
 
@@ -83,4 +83,4 @@ def probe(nvml: Nvml, device: Device) -> Probe:
             except Refused:
                 continue
 
-    return Probe(tuple(METRICS), read, _EVERY_NS, close)
+    return Probe(tuple(METRICS), read, _LEAST_NS, close)

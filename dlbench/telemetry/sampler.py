@@ -11,6 +11,7 @@ caches since the last one. So a pass does little, waits on a bare lock, and yiel
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -18,18 +19,21 @@ from collections.abc import Callable, Sequence
 
 from dlbench.telemetry.log import Log, Probe, Refused, clock_ns, reason_of
 
+_SOON_NS = 100_000_000
+"""When everything was read at once, what is read seldom is read again so much later: the time that counts begins only
+then, and may be shorter than what lies between two readings."""
 _TRIES = 3
 _PATIENCE_S = 5.0
 _NICENESS = 19
 
 
 class Sampler:
-    """Reads what `connect` gives every `period_ns`, from `start` until `stop`.
+    """Reads what `connect` gives every `period_ns`, from `start` until `stop`, except while it rests.
 
     Parameters
     ----------
     connect : called in the thread; gives the probes, or raises `Refused` when there is nothing to read.
-    period_ns : time between the beginnings of two passes; one that was missed is not made up for.
+    period_ns : time between the beginnings of two passes, at least.
 
     Attributes
     ----------
@@ -43,6 +47,7 @@ class Sampler:
         self._connect = connect
         self._period_ns = period_ns
         self._stopping = False
+        self._resting = False
         self._all_due = False
         # held but for a moment when there is a reason to wake
         self._wake = threading.Lock()
@@ -62,14 +67,24 @@ class Sampler:
     def nudge(self) -> None:
         """Asks for a pass now in which everything is read, and does not wait for it."""
         self._all_due = True
-        with contextlib.suppress(RuntimeError):
-            # it is awake already
-            self._wake.release()
+        self._rouse()
+
+    def rest(self) -> None:
+        """Asks for a pass now in which everything is read, and for no more until `wake` or `stop`."""
+        if not self._resting:
+            self._resting = True
+            self.nudge()
+
+    def wake(self) -> None:
+        """Asks for a pass now in which everything is read, and for more at the period."""
+        self._resting = False
+        self.nudge()
 
     def stop(self) -> None:
-        """Asks for a last pass, in which everything is read once more, and does not wait for it."""
+        """Asks for a last pass, in which everything is read once more, and does not wait for it; one that rests has
+        had its last."""
         self._stopping = True
-        self.nudge()
+        self._rouse()
 
     def join(self) -> bool:
         """Waits until the last pass is over; whether it ended within `_PATIENCE_S` seconds."""
@@ -84,6 +99,11 @@ class Sampler:
                 self.log.lose(metric, reason)
         return False
 
+    def _rouse(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            # it is awake already
+            self._wake.release()
+
     def _run(self) -> None:
         with contextlib.suppress(AttributeError, OSError):
             # a reading some milliseconds late has its own time; a step that was held up has not
@@ -94,22 +114,28 @@ class Sampler:
             # whatever it is, it is this sampler's alone and not the run's
             self.refusal = reason_of(error)
             return
-        due_ns = self.started_ns = clock_ns()
+        self.started_ns = clock_ns()
         while turns:
             # looked at before reading: the last pass begins after the window has ended
-            last = self._stopping
+            last, resting = self._stopping, self._resting
             everything, self._all_due = last or self._all_due, False
             now_ns = clock_ns()
             for turn in turns:
                 if everything or now_ns >= turn.due_ns:
                     self._asked = turn.probe
-                    turn.take(self.log, now_ns)
+                    turn.take(self.log, now_ns, _SOON_NS if everything else math.inf)
             self.ended_ns = clock_ns()
             turns = [turn for turn in turns if turn.tries_left]
             if last:
                 break
-            due_ns = max(due_ns + self._period_ns, self.ended_ns)
-            self._wake.acquire(timeout=max(0.0, (due_ns - clock_ns()) * 1e-9))
+            if resting:
+                while self._resting and not (self._all_due or self._stopping):
+                    self._wake.acquire()
+                if self._resting and not self._all_due:
+                    break
+                continue
+            left_ns = now_ns + self._period_ns - clock_ns()
+            self._wake.acquire(timeout=max(0.0, left_ns * 1e-9))
         # the thread's own, since the runner has others
         self.processor_s = round(time.thread_time(), 6)
         for turn in turns:
@@ -121,14 +147,15 @@ class _Turn:
 
     def __init__(self, probe: Probe) -> None:
         self.probe = probe
-        self.due_ns = 0
+        self.due_ns = 0.0
         self.tries_left = _TRIES
         self._refused = ""
 
-    def take(self, log: Log, now_ns: int) -> None:
-        """Reads the probe; one that is refused for good, or again and again, is given up."""
+    def take(self, log: Log, now_ns: int, soon_ns: float = math.inf) -> None:
+        """Reads the probe, which is due again in its own time, or in `soon_ns` if that is less; one that is refused
+        for good, or again and again, is given up."""
         # a pass is never exactly a period after another
-        self.due_ns = now_ns + self.probe.every_ns * 9 // 10
+        self.due_ns = now_ns + min(soon_ns, self.probe.every_ns) * 9 // 10
         try:
             self.probe.read(log)
             self.tries_left, self._refused = _TRIES, ""

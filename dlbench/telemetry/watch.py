@@ -1,7 +1,8 @@
 """Samples devices beside the measuring processes of a run: from when a session is live until its timings are taken.
 
-The worker tells when its session is open and where it runs; the sampler starts then, which is before its warm-up,
-and stops when it goes on to its checks. What it reads becomes a line of the record.
+The worker tells when its session is open and where it runs; the sampler starts then, which is before its warm-up. Of
+processes that take turns only the one on turn is sampled beside, so a trace has gaps in which its process rested. What
+is read becomes a line of the record.
 """
 
 from __future__ import annotations
@@ -28,19 +29,27 @@ NVML_METRICS = (
     "clock_event_reasons",
     utilization.METRIC,
     *gpm.METRICS,
-    processes.METRIC,
+    *processes.METRICS,
 )
 """What is asked of the driver."""
 
 
 class Watch:
-    """One process; `make` gives what samples its device, by default nothing."""
+    """One process while it times one case.
+
+    Parameters
+    ----------
+    make : gives what samples its device, by default nothing.
+    to_sample : told before sampling begins or goes on.
+    """
 
     def __init__(
         self,
         make: Callable[[int, Mapping[str, str | int]], _Source | None] = lambda pid, facts: None,
+        to_sample: Callable[[Watch], None] = lambda watch: None,
     ) -> None:
         self._make = make
+        self._to_sample = to_sample
         self._source: _Source | None = None
 
     def opened(self, pid: int, facts: Mapping[str, str | int]) -> None:
@@ -48,7 +57,19 @@ class Watch:
         if self._source is None:
             self._source = self._make(pid, facts)
             if self._source is not None:
+                self._to_sample(self)
                 self._source.sampler.start()
+
+    def on_turn(self) -> None:
+        """The worker is about to time a block: everything is read now, and more at the period."""
+        if self._source is not None:
+            self._to_sample(self)
+            self._source.sampler.wake()
+
+    def off_turn(self) -> None:
+        """The block is over: everything is read once more, and nothing until the next one."""
+        if self._source is not None:
+            self._source.sampler.rest()
 
     def phase(self, phase: str) -> None:
         """The worker enters a phase: everything is read as its timings begin and once more as they end."""
@@ -86,11 +107,13 @@ class Watcher:
     def __init__(self, period_s: float, source_of: Callable[[Case], str]) -> None:
         self._period_ns = round(period_s * 1e9)
         self._source_of = source_of
+        self._sampling: Watch | None = None
         self._nvml: Nvml | Refused | None = None
 
     @contextmanager
     def beside(self, case: Case, round: int, attempt: int = 0) -> Iterator[Watch]:
-        """Watches one process as long as the context lasts."""
+        """Watches one process time a case, as long as the context lasts. Where several last at the same time, one
+        samples: the one that was last opened or on turn."""
         name = self._source_of(case) if self._period_ns else ""
         if not name:
             yield Watch()
@@ -106,7 +129,7 @@ class Watcher:
             of, connect = (case, round, attempt), self._connect(name, pid, facts)
             return _Source(name, of, self._period_ns, connect, self._hung)
 
-        watch = Watch(make)
+        watch = Watch(make, self._let_others_rest)
         try:
             yield watch
         finally:
@@ -129,6 +152,11 @@ class Watcher:
             with suppress(Refused):
                 answered(self._nvml.close)
         self._nvml = None
+
+    def _let_others_rest(self, watch: Watch) -> None:
+        if self._sampling not in (None, watch):
+            self._sampling.off_turn()
+        self._sampling = watch
 
     def _hung(self) -> None:
         self._nvml = Refused("the driver stopped answering earlier in this run")
@@ -153,8 +181,9 @@ class Watcher:
 def device_probes(nvml: Nvml, found: device.Device, worker: int) -> list[Probe]:
     """All that is read of a device that the process `worker` uses."""
     return [
-        *gauges.probes(nvml, found),
+        # first, so that two of its readings are never closer than the passes
         gpm.probe(nvml, found),
+        *gauges.probes(nvml, found),
         utilization.probe(nvml, found),
         processes.probe(nvml, found, worker),
     ]

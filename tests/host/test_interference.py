@@ -16,7 +16,7 @@ from dlbench.contract import Plan
 from dlbench.execute.materialise import prepare
 from dlbench.execute.quiet_machine import look
 from dlbench.host.interference import Reading, between, over, read, threading_facts
-from dlbench.host.process_tree import peak_memory_bytes
+from dlbench.host.process_tree import parent, peak_memory_bytes
 from dlbench.record.facts import Surroundings
 from dlbench.worker.measurements import STEPS
 
@@ -248,3 +248,10 @@ def test_a_process_tells_how_its_threads_wait(tmp_path, monkeypatch):
     assert {"openmp": "libgomp"} == threading_facts(tmp_path)
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     assert {"openmp": "libgomp", "omp_wait_policy": "passive"} == threading_facts(tmp_path)
+
+
+def test_a_process_has_a_parent_as_long_as_there_is_one():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert os.getpid() == parent(child.pid)
+    child.communicate(b"\n")
+    assert parent(child.pid) is None

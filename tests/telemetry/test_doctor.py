@@ -49,6 +49,6 @@ def test_each_device_and_each_slice_has_its_metrics_and_the_reasons_of_the_rest(
     has = first.split("GPU-11111111-aaaa:")[1].splitlines()[0]
     assert {"power_average_w", "energy_j", "gpm_sm", "sm_clock_mhz"} <= set(has.strip().split(", "))
     assert "unavailable: power_instant_w (" in first
-    assert "other_processes (known only while a case is timed)" in first
+    assert "other_processes, neighbour_processes (known only while a case is timed)" in first
     slice_has = rest.split("Slice MIG-33333333-cccc:")[1].splitlines()[0]
     assert "memory_used_bytes" == slice_has.strip()

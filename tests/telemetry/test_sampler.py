@@ -1,7 +1,9 @@
 """The sampling thread: what it reads, when, and that nothing a probe does can harm a run."""
 
 import threading
+import time
 
+from dlbench.record.schema import Trace
 from dlbench.telemetry import sampler as module
 from dlbench.telemetry.log import Log, Probe, Refused, clock_ns
 from dlbench.telemetry.sampler import Sampler
@@ -150,3 +152,68 @@ def test_values_that_are_no_numbers_are_no_points():
     log.add("metric", 2, float("inf"))
     log.add("metric", 3, 4.0)
     assert (3,) == log.traces()["metric"].t_ns
+
+
+def reached(sampler, metric, count):
+    """Waits until a metric was read so often, and gives its times."""
+    deadline_s = time.monotonic() + 60
+    while True:
+        trace = sampler.log.traces().get(metric, Trace((), ()))
+        if len(trace.t_ns) >= count:
+            return trace.t_ns
+        assert time.monotonic() < deadline_s
+        time.sleep(1e-3)
+
+
+def test_a_turn_begins_and_ends_with_a_reading_of_everything_and_between_turns_nothing_is_read():
+    probes = [reading("often"), reading("seldom", every_ns=10**12)]
+    sampler = Sampler(lambda: probes, PERIOD_NS)
+    sampler.start()
+    reached(sampler, "often", 3)
+    rested_ns = clock_ns()
+    sampler.rest()
+    before = reached(sampler, "seldom", 2)
+    for _ in range(3):
+        quiet = len(sampler.log.traces()["often"].t_ns)
+        time.sleep(0.1)
+        assert quiet == len(sampler.log.traces()["often"].t_ns)
+        woken_ns = clock_ns()
+        sampler.wake()
+        # at once, and soon again
+        begun = reached(sampler, "seldom", len(before) + 2)
+        assert begun[len(before) - 1] < woken_ns <= begun[len(before)]
+        reached(sampler, "often", quiet + 5)
+        asked_ns = clock_ns()
+        sampler.rest()
+        before = reached(sampler, "seldom", len(begun) + 1)
+        assert asked_ns <= before[-1]
+    assert rested_ns <= reached(sampler, "seldom", 2)[1]
+    sampler.stop()
+    assert sampler.join()
+    # it had been read at the end of the last turn
+    assert before == sampler.log.traces()["seldom"].t_ns
+    assert {} == sampler.log.unavailable
+
+
+def test_one_that_is_stopped_before_it_has_come_to_rest_has_its_last_reading():
+    sampler = Sampler(lambda: [reading("seldom", every_ns=10**12)], PERIOD_NS)
+    sampler.start()
+    reached(sampler, "seldom", 1)
+    sampler.rest()
+    sampler.stop()
+    assert sampler.join()
+    assert (1, 2) == sampler.log.traces()["seldom"].values
+
+
+def test_resting_twice_reads_once_and_a_sampler_that_has_ended_can_be_asked_for_anything():
+    sampler = Sampler(lambda: [reading("seldom", every_ns=10**12)], PERIOD_NS)
+    sampler.start()
+    reached(sampler, "seldom", 1)
+    sampler.rest()
+    reached(sampler, "seldom", 2)
+    sampler.rest()
+    sampler.stop()
+    assert sampler.join()
+    sampler.wake()
+    sampler.rest()
+    assert (1, 2) == sampler.log.traces()["seldom"].values
