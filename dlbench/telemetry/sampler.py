@@ -64,21 +64,16 @@ class Sampler:
         """Starts the thread."""
         self._thread.start()
 
-    def nudge(self) -> None:
-        """Asks for a pass now in which everything is read, and does not wait for it."""
-        self._all_due = True
-        self._rouse()
-
     def rest(self) -> None:
         """Asks for a pass now in which everything is read, and for no more until `wake` or `stop`."""
         if not self._resting:
-            self._resting = True
-            self.nudge()
+            self._resting = self._all_due = True
+            self._rouse()
 
     def wake(self) -> None:
         """Asks for a pass now in which everything is read, and for more at the period."""
-        self._resting = False
-        self.nudge()
+        self._resting, self._all_due = False, True
+        self._rouse()
 
     def stop(self) -> None:
         """Asks for a last pass, in which everything is read once more, and does not wait for it; one that rests has

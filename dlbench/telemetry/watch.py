@@ -71,19 +71,6 @@ class Watch:
         if self._source is not None:
             self._source.sampler.rest()
 
-    def phase(self, phase: str) -> None:
-        """The worker enters a phase: everything is read as its timings begin and once more as they end."""
-        if phase == "measure" and self._source is not None:
-            self._source.sampler.nudge()
-        elif phase == "check":
-            self.stop()
-
-    def on_turn(self) -> None:
-        """The worker is about to time a block."""
-
-    def off_turn(self) -> None:
-        """The block is over."""
-
     def stop(self) -> None:
         """Ends the sampling without waiting for it."""
         if self._source is not None:

@@ -34,7 +34,7 @@ def main(path, facts, seconds, midway):
     with watcher.beside(CASE, 1) as watch:
         watch.opened(os.getpid(), json.loads(facts))
         time.sleep(5 * PERIOD_S)
-        watch.phase("measure")
+        watch.on_turn()
         before = interference.read()
         started_ns = time.perf_counter_ns()
         time.sleep(float(seconds) / 3)
@@ -44,7 +44,7 @@ def main(path, facts, seconds, midway):
         time.sleep(float(seconds) * 2 / 3)
         ended_ns = time.perf_counter_ns()
         during = interference.between(before, interference.read())
-        watch.phase("check")
+        watch.off_turn()
     lines = watch.lines()
     watcher.close()
     steps = round((ended_ns - started_ns) * 1e-9 / 0.01)
