@@ -7,7 +7,7 @@ parameters' gradients in the pass. Semantics are pinned in `dlbench.spec.layers`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,11 @@ def root_mean_square(values: Array, axis: Any = None) -> Any:
     return np.sqrt(np.mean(np.square(values), axis=axis))
 
 
+def norms(matrix: Array, axis: int) -> Array:
+    """√ of the sum of squares of each row (`axis` 0) or column (1), without an array of the squares."""
+    return np.asarray(np.sqrt(np.einsum(f"ij,ij->{'ij'[axis]}", matrix, matrix)))
+
+
 def per_channel(values: Array, ndim: int) -> Array:
     """A vector over channels, shaped to broadcast along axis 1 of `ndim` axes."""
     return values.reshape(1, -1, *[1] * (ndim - 2))
@@ -111,59 +116,62 @@ class Layer:
 
 
 class Conv2d(Layer):
-    """Cross-correlation as a sum over kernel positions of matrix products."""
+    """Cross-correlation as one matrix product a sample, with a column for each output position."""
 
-    def _patches(self, padded: Array) -> Any:
-        layer = self.node.layer
-        assert isinstance(layer, spec.Conv2d)
-        _, height, width = self.node.output_shape
-        for i in range(layer.kernel[0]):
-            for j in range(layer.kernel[1]):
-                top, left = i * layer.dilation[0], j * layer.dilation[1]
-                rows = slice(top, top + (height - 1) * layer.stride[0] + 1, layer.stride[0])
-                columns = slice(left, left + (width - 1) * layer.stride[1] + 1, layer.stride[1])
-                yield i, j, padded[:, :, rows, columns]
+    def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
+        super().__init__(node, weights, run)
+        assert isinstance(node.layer, spec.Conv2d)
+        self.layer = node.layer
+        self.rows = self.weights["weight"].reshape(len(self.weights["weight"]), -1)
+
+    def _positions(self) -> Iterator[tuple[int, int, slice, slice]]:
+        """Each position in the kernel, and the inputs under it: one row and column for each output."""
+        layer, (height, width) = self.layer, self.node.output_shape[1:]
+        for i, j in np.ndindex(*layer.kernel):
+            top, left = i * layer.dilation[0], j * layer.dilation[1]
+            down = slice(top, top + (height - 1) * layer.stride[0] + 1, layer.stride[0])
+            right = slice(left, left + (width - 1) * layer.stride[1] + 1, layer.stride[1])
+            yield i, j, down, right
+
+    def _columns(self, sample: Array) -> Array:
+        """What each output position of a padded sample sees, as a column."""
+        columns = np.empty((len(sample), *self.layer.kernel, *self.node.output_shape[1:]))
+        for i, j, down, right in self._positions():
+            columns[:, i, j] = sample[:, down, right]
+        return columns.reshape(self.rows.shape[1], -1)
 
     def forward(self, x: Array) -> Array:
-        layer = self.node.layer
-        assert isinstance(layer, spec.Conv2d)
-        weight = self.weights["weight"]
-        vertical, horizontal = layer.padding
+        vertical, horizontal = self.layer.padding
         self.padded = np.pad(x, ((0, 0), (0, 0), (vertical,) * 2, (horizontal,) * 2))
-        y = np.zeros((len(x), *self.node.output_shape))
-        flat = y.reshape(len(x), len(weight), -1)
-        for i, j, patch in self._patches(self.padded):
-            flat += weight[:, :, i, j] @ patch.reshape(*patch.shape[:2], -1)
-        size = np.sqrt(np.square(weight).sum((1, 2, 3))) * root_mean_square(x)
+        y = np.empty((len(x), *self.node.output_shape))
+        for sample, flat in zip(self.padded, y.reshape(len(x), len(self.rows), -1), strict=True):
+            np.matmul(self.rows, self._columns(sample), out=flat)
+        size = norms(self.rows, 0) * root_mean_square(x)
         if "bias" in self.weights:
             y += per_channel(self.weights["bias"], 4)
             size = np.hypot(size, self.weights["bias"])
-        length = weight[0].size + 1
-        return self.run.rounding(y, length, per_channel(size, 4))
+        return self.run.rounding(y, self.rows.shape[1] + 1, per_channel(size, 4))
 
     def backward(self, dy: Array) -> Array:
-        layer = self.node.layer
-        assert isinstance(layer, spec.Conv2d)
         weight = self.weights["weight"]
         flat = dy.reshape(*dy.shape[:2], -1)
         total = self.run.weighted(flat)
-        gradient = np.empty_like(weight)
+        gradient = np.zeros_like(self.rows)
         dx = np.zeros_like(self.padded)
-        for (i, j, patch), (_, _, target) in zip(
-            self._patches(self.padded), self._patches(dx), strict=True
-        ):
-            columns = patch.reshape(*patch.shape[:2], -1)
-            gradient[:, :, i, j] = (total @ columns.transpose(0, 2, 1)).sum(0)
+        for sample, weighted, one, target in zip(self.padded, total, flat, dx, strict=True):
+            gradient += weighted @ self._columns(sample).T
             if self.node.needs_input_gradient:
-                target += (weight[:, :, i, j].T @ flat).reshape(target.shape)
+                back = (self.rows.T @ one).reshape(*weight.shape[1:], *dy.shape[2:])
+                for i, j, down, right in self._positions():
+                    target[:, down, right] += back[:, i, j]
         terms = self.run.terms(flat.shape[2])
         strength = np.sqrt((total * flat).sum((0, 2)))
         size = strength.reshape(-1, 1, 1, 1) * root_mean_square(self.padded)
-        self.gradient("weight", self.run.rounding(gradient, terms, size))
+        self.gradient("weight", self.run.rounding(gradient.reshape(weight.shape), terms, size))
         if "bias" in self.weights:
             length = terms * repetition(flat)
             self.gradient("bias", self.run.rounding(total.sum((0, 2)), length, strength))
-        (top, left), (height, width) = layer.padding, self.node.input_shape[1:]
+        (top, left), (height, width) = self.layer.padding, self.node.input_shape[1:]
         inner = dx[:, :, top : top + height, left : left + width]
         sums = np.sqrt(np.square(weight).sum((0, 2, 3))) * root_mean_square(dy)
         return self.run.rounding(inner, weight[:, 0].size, per_channel(sums, 4))
@@ -176,7 +184,7 @@ class Linear(Layer):
         self.x = x
         weight = self.weights["weight"]
         y = x @ weight.T
-        size = np.sqrt(np.square(weight).sum(1)) * root_mean_square(x)
+        size = norms(weight, 0) * root_mean_square(x)
         if "bias" in self.weights:
             y = y + self.weights["bias"]
             size = np.hypot(size, self.weights["bias"])
@@ -191,7 +199,7 @@ class Linear(Layer):
         self.gradient("weight", self.run.rounding(total.T @ self.x, terms, size))
         if "bias" in self.weights:
             self.gradient("bias", self.run.rounding(total.sum(0), terms, strength))
-        sums = np.sqrt(np.square(weight).sum(0)) * root_mean_square(dy)
+        sums = norms(weight, 1) * root_mean_square(dy)
         return self.run.rounding(dy @ weight, len(weight), sums)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from dlbench.oracle import layers, pooling
 from dlbench.oracle.layers import Layer, Pass
+from dlbench.oracle.one_thread import one_thread
 from dlbench.oracle.rounding import Array, Rounding
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
@@ -90,7 +91,8 @@ def forward(
     nodes: tuple[Node, ...], weights: Mapping[str, Array], inputs: Array, run: Pass
 ) -> Array:
     """The network's output for `inputs` (N×C×H×W or N×F)."""
-    return Sequence(nodes, weights, run).forward(inputs)
+    with one_thread():
+        return Sequence(nodes, weights, run).forward(inputs)
 
 
 def forward_backward(
@@ -103,10 +105,11 @@ def forward_backward(
 ) -> tuple[Array, float]:
     """Output and mean loss of a training pass; the gradients of the loss are left in `run.gradients`."""
     network = Sequence(nodes, weights, run)
-    output = network.forward(inputs)
     function = cross_entropy if isinstance(loss, CrossEntropy) else mean_squared_error
-    value, gradient = function(output, targets, run.counts, run.rounding)
-    network.backward(gradient)
+    with one_thread():
+        output = network.forward(inputs)
+        value, gradient = function(output, targets, run.counts, run.rounding)
+        network.backward(gradient)
     return output, value
 
 

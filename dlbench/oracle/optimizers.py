@@ -29,11 +29,11 @@ class Update:
             w, g = weights[name], gradient
             decay = self.rule.weight_decay
             if decay and not isinstance(self.rule, AdamW):
-                g = self._round(g + decay * w, np.hypot(g, decay * w))
+                g = self._round(g + decay * w, g, decay * w)
             change = learning_rate * self._direction(name, g)
             if decay and isinstance(self.rule, AdamW):
                 change = change + learning_rate * decay * w
-            result[name] = self._round(w - change, np.hypot(w, change))
+            result[name] = self._round(w - change, w, change)
         return result
 
     def _direction(self, name: str, g: Array) -> Array:
@@ -44,7 +44,7 @@ class Update:
                 if not rule.momentum:
                     return g
                 v = self._moment("velocity", name, rule.momentum, g)
-                return self._round(g + rule.momentum * v, np.hypot(g, v)) if rule.nesterov else v
+                return self._round(g + rule.momentum * v, g, v) if rule.nesterov else v
             case Adam() | AdamW():
                 m = self._moment("first", name, rule.beta1, (1 - rule.beta1) * g)
                 s = self._moment("second", name, rule.beta2, (1 - rule.beta2) * np.square(g))
@@ -60,9 +60,14 @@ class Update:
     def _moment(self, kind: str, name: str, keep: float, add: Array) -> Array:
         old = self.state.get((kind, name))
         old = np.zeros_like(add) if old is None else keep * old
-        value = self._round(old + add, np.hypot(old, add))
+        value = self._round(old + add, old, add)
         self.state[kind, name] = value
         return value
 
-    def _round(self, value: Array, size: Array) -> Array:
-        return self.rounding(value, 4, size)
+    def _round(self, value: Array, *terms: Array) -> Array:
+        if self.rounding is exact:
+            return value
+        size = np.square(terms[0])
+        for term in terms[1:]:
+            size += np.square(term)
+        return self.rounding(value, 4, np.sqrt(size))

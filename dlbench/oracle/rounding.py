@@ -55,7 +55,10 @@ class Perturbed:
         count = int(np.size(value))
         rolled = self._pool[start : start + count]
         noise = rolled if rolled.size == count else np.resize(np.roll(self._pool, -start), count)
-        scale = np.sqrt(np.square(size) + np.square(value))
+        scale = np.square(value)
+        scale += np.square(size)
+        scale = np.sqrt(scale)
         scale *= self._unit * np.sqrt(length)
         scale *= noise.reshape(np.shape(value))
-        return np.asarray(value + scale)
+        scale += value
+        return np.asarray(scale)
