@@ -73,20 +73,22 @@ class _Gradients:
     def __init__(self, plan: Plan, workload: Workload) -> None:
         self.plan = plan
         self.workload = workload
+        inputs, self.targets, self.counts = distinct_batch(workload, plan.batch, _STEP)
+        self.inputs = oracle_inputs(inputs)
 
     def at(self, weights: Weights) -> list[dict[str, Array]]:
         """The gradients at `weights`, the exact ones first."""
         unit = UNIT_ROUNDOFF[self.plan.precision]
         runs: list[Rounding] = [exact, *(Perturbed(run, unit) for run in range(_RUNS))]
-        return [self._run(weights, rounding, seed) for seed, rounding in enumerate(runs)]
+        there = oracle_weights(weights)
+        return [self._run(there, rounding, seed) for seed, rounding in enumerate(runs)]
 
-    def _run(self, weights: Weights, rounding: Rounding, seed: int) -> dict[str, Array]:
-        workload = self.workload
-        inputs, targets, counts = distinct_batch(workload, self.plan.batch, _STEP)
-        masks = draw_masks(workload, len(inputs), np.random.Generator(np.random.SFC64(seed)))
-        run = Pass(True, counts, rounding, masks=masks)
-        x = oracle_inputs(inputs)
-        forward_backward(workload.nodes, workload.loss, oracle_weights(weights), x, targets, run)
+    def _run(self, weights: dict[str, Array], rounding: Rounding, seed: int) -> dict[str, Array]:
+        nodes, loss = self.workload.nodes, self.workload.loss
+        random = np.random.Generator(np.random.SFC64(seed))
+        masks = draw_masks(self.workload, len(self.inputs), random)
+        run = Pass(True, self.counts, rounding, masks=masks)
+        forward_backward(nodes, loss, weights, self.inputs, self.targets, run)
         return run.gradients
 
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import Adapter, Plan, Session
-from dlbench.oracle.layers import Pass
+from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import forward, forward_backward
-from dlbench.oracle.rounding import UNIT_ROUNDOFF, Perturbed
+from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed
 from dlbench.record.facts import Check
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, walk
@@ -123,14 +123,15 @@ def _check_network(
     point = draw_unbiased_point(workload.without_dropout(), "dropout", plan.precision)
     batch = plan.batch if _keeps_zeros(workload) else 1
     session = adapter.open(dataclasses.replace(plan, batch=batch), plain, point.weights)
-    tallies = {name: Tally() for name in readers}
+    recovery = _Recovery(plain, point, readers)
+    tallies = recovery.tallies
     checks: list[Check] = []
     idle = _check_inference(session, plain, point, batch, plan.precision, note)
     read = 0
     for attempt in range(_MAX_ATTEMPTS):
         row = (0, batch - 1, batch // 2)[attempt % 3]
         gradients, loss = _gradients(session, point, batch, (row,))
-        masks = _recover(plain, point, row, readers, gradients, tallies)
+        masks = recovery.masks(row, gradients)
         if masks is None:
             continue
         read += 1
@@ -193,43 +194,47 @@ def _gradients(
     }, loss
 
 
-def _recover(
-    workload: Workload,
-    point: Point,
-    row: int,
-    readers: dict[str, Node],
-    gradients: dict[str, npt.NDArray[np.float64]],
-    tallies: dict[str, Tally],
-) -> Masks | None:
-    """The masks of one step, from the zero columns; an element that is 0 anyway counts as kept.
+class _Recovery:
+    """Reads the masks of steps at one point; `tallies` has what was seen of each dropout's."""
 
-    None where a step does not show them.
-    """
-    masks: Masks = {}
-    seen = []
-    for name, reader in readers.items():
-        columns = gradients[f"{reader.name}.weight"]
-        visible = np.abs(columns).max(0) > 0
-        if not visible.any():
-            # Nothing came back to the reader (a later mask dropped all of it), so nothing can be read.
-            return None
-        values = _inputs_of(workload, point, name, masks)
-        known = values.ravel() != 0
-        seen.append((tallies[name], visible, known))
-        masks[name] = visible | ~known
-    for tally, visible, known in seen:
-        tally.add(row, visible, known)
-    return masks
+    def __init__(self, workload: Workload, point: Point, readers: dict[str, Node]) -> None:
+        self.readers = readers
+        self.tallies = {name: Tally() for name in readers}
+        self._nodes = workload.nodes
+        self._weights = oracle_weights(point.weights)
+        names = [node.name for node in workload.nodes]
+        self._places = {name: names.index(name) for name in readers}
+        # what goes into the first dropout no mask changes
+        self._begin = min(self._places.values())
+        self._entering = self._on(0, self._begin, oracle_inputs(point.inputs), {})
 
+    def masks(self, row: int, gradients: dict[str, npt.NDArray[np.float64]]) -> Masks | None:
+        """The masks of one step, from the zero columns; an element that is 0 anyway counts as kept.
 
-def _inputs_of(
-    workload: Workload, point: Point, name: str, masks: Masks
-) -> npt.NDArray[np.float64]:
-    """What goes into the dropout `name`, given the masks of those before it."""
-    index = next(i for i, node in enumerate(workload.nodes) if node.name == name)
-    run = Pass(True, np.ones(1), masks=masks)
-    nodes = workload.nodes[:index]
-    return forward(nodes, oracle_weights(point.weights), oracle_inputs(point.inputs), run)
+        None where a step does not show them.
+        """
+        masks: Masks = {}
+        seen = []
+        place, values = self._begin, self._entering
+        for name, reader in self.readers.items():
+            columns = gradients[f"{reader.name}.weight"]
+            visible = np.abs(columns).max(0) > 0
+            if not visible.any():
+                # Nothing came back to the reader (a later mask dropped all of it), so nothing can be read.
+                return None
+            values = self._on(place, self._places[name], values, masks)
+            place = self._places[name]
+            known = values.ravel() != 0
+            seen.append((self.tallies[name], visible, known))
+            masks[name] = visible | ~known
+        for tally, visible, known in seen:
+            tally.add(row, visible, known)
+        return masks
+
+    def _on(self, begin: int, end: int, values: Array, masks: Masks) -> Array:
+        """What comes out of the layers from one place up to another."""
+        run = Pass(True, np.ones(1), masks=masks)
+        return forward(self._nodes[begin:end], self._weights, values, run)
 
 
 def _check_step(
@@ -248,20 +253,23 @@ def _check_step(
     weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
     unit = UNIT_ROUNDOFF[precision]
 
-    def run(draw: int | None, forced: Any) -> tuple[dict[str, Any], Any]:
-        noisy = Pass(True, np.ones(1), masks=masks, forced=forced)
-        if draw is not None:
-            noisy.rounding = Perturbed(draw, unit)
-        _, value = forward_backward(
-            workload.nodes, workload.loss, weights, inputs, point.targets, noisy
-        )
-        return noisy.gradients | {"loss": np.asarray(value)}, noisy.branches
+    def perturbed(draw: int, forced: Mapping[str, Branch]) -> Pass:
+        return Pass(True, np.ones(1), Perturbed(draw, unit), masks, forced)
 
-    want, branches = run(None, {})
-    noisy = [run(draw, branches)[1] for draw in range(2)]
-    ambiguous = ambiguous_branches(branches, noisy, workload.nodes)
+    def outcome(run: Pass) -> dict[str, Array]:
+        _, value = forward_backward(
+            workload.nodes, workload.loss, weights, inputs, point.targets, run
+        )
+        return run.gradients | {"loss": np.asarray(value)}
+
+    exact = Pass(True, np.ones(1), masks=masks)
+    want, branches = outcome(exact), exact.branches
+    noisy = [perturbed(draw, branches) for draw in range(2)]
+    for run in noisy:
+        forward(workload.nodes, weights, inputs, run)
+    ambiguous = ambiguous_branches(branches, [run.branches for run in noisy], workload.nodes)
     taken = turned_branches(branches, ambiguous, 0, _RUNS)
-    draws = [run(draw, forced)[0] for draw, forced in enumerate(taken)]
+    draws = [outcome(perturbed(draw, forced)) for draw, forced in enumerate(taken)]
     checks = []
     for name, value in want.items():
         if loss is None and not name.endswith(".weight"):

@@ -112,8 +112,10 @@ def draw_point(
 ) -> Point:
     """The least ambiguous of a few draws for a batch of `batch` samples; `label` names the draw."""
     best: Point | None = None
+    weights = _draw_weights(workload, label)
     for attempt in range(_DRAWS if batch <= SMALL_BATCH else _LARGE_DRAWS):
-        point = _nudged(_draw(workload, batch, label, attempt, inputs), workload, precision)
+        drawn = _draw(workload, weights, batch, label, attempt, inputs)
+        point = _nudged(drawn, workload, precision)
         if best is None or point.ambiguous < best.ambiguous:
             best = point
         if point.ambiguous == 0:
@@ -129,13 +131,12 @@ def draw_unbiased_point(workload: Workload, label: str, precision: str = "fp32")
     weights' gradients are that sample's alone.
     """
     best: Point | None = None
+    weights = _draw_weights(workload, label)
+    for parameter in workload.parameters:
+        if parameter.role == "bias":
+            weights[parameter.name] = np.zeros_like(weights[parameter.name])
     for attempt in range(_UNBIASED_DRAWS):
-        point = _draw(workload, 1, label, attempt, UNIT_INPUTS)
-        weights = dict(point.weights)
-        for parameter in workload.parameters:
-            if parameter.role == "bias":
-                weights[parameter.name] = np.zeros_like(weights[parameter.name])
-        point = dataclasses.replace(point, weights=weights)
+        point = _draw(workload, weights, 1, label, attempt, UNIT_INPUTS)
         ambiguous = _count_ambiguous(point, workload, precision)
         point = dataclasses.replace(point, ambiguous=ambiguous)
         if best is None or ambiguous < best.ambiguous:
@@ -190,13 +191,24 @@ def ambiguous_branches(
     return result
 
 
-def _draw(workload: Workload, batch: int, label: str, attempt: int, inputs: InputRange) -> Point:
+def _draw_weights(workload: Workload, label: str) -> dict[str, npt.NDArray[np.float32]]:
+    return {p.name: _parameter(p, label) for p in workload.parameters}
+
+
+def _draw(
+    workload: Workload,
+    weights: Weights,
+    batch: int,
+    label: str,
+    attempt: int,
+    inputs: InputRange,
+) -> Point:
     order = arrangement(batch)
     distinct = min(batch, DISTINCT_SAMPLES)
     key = (label, batch, attempt)
     drawn = sample_inputs(workload, distinct, *key)
     return Point(
-        weights={p.name: _parameter(p, label) for p in workload.parameters},
+        weights=weights,
         inputs=(inputs.offset + inputs.scale * drawn).astype(np.float32),
         targets=sample_targets(workload, distinct, *key),
         order=order,

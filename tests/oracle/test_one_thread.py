@@ -32,9 +32,14 @@ def blas(monkeypatch):
 
 
 def test_threads_are_given_back_whatever_happens(blas):
-    with pytest.raises(KeyError), one_thread():
-        assert 1 == blas.threads
+    def fail():
+        seen.append(blas.threads)
         raise KeyError
+
+    seen = []
+    with pytest.raises(KeyError), one_thread():
+        fail()
+    assert [1] == seen
     assert 3 == blas.threads
 
 

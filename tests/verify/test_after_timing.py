@@ -3,8 +3,10 @@ import pytest
 import small
 from faulty import FaultyAdapter
 
+from dlbench.oracle.cache import load_arrays, save_arrays
 from dlbench.spec.workload import initial_weights
-from dlbench.verify.after_timing import check_after
+from dlbench.verify import after_timing
+from dlbench.verify.after_timing import Witness, check_after
 
 
 class Spoilt:
@@ -103,6 +105,57 @@ def test_an_output_that_comes_from_a_cache_is_found(trained, cache_dir):
     else:
         failed = found(cache_dir, **steps)
     assert failed == ["logits after timing, a sample of each resident batch"]
+
+
+@pytest.fixture
+def no_oracle(monkeypatch):
+    """Calling it forbids to compute any expected output from then on."""
+
+    def compute(*_):
+        raise AssertionError("the oracle was asked again")
+
+    return lambda: monkeypatch.setattr(after_timing, "expect_output", compute)
+
+
+def inferred(cache_dir, seed=0, first=0):
+    """What is found of a right session at the weights of `seed`, on two batches from the `first` on."""
+    workload = small.workload("convolution")
+    weights = initial_weights(workload, seed)
+    session = FaultyAdapter(None).open(small.plan(), workload, weights)
+    batches = [small.batch(workload, number) for number in (first, first + 1)]
+    seen = [Witness(session.upload(*batch), 2, batch[0][2]) for batch in batches]
+    arguments = (session, small.plan(), workload, weights, False, seen, cache_dir)
+    return small.failing(check_after(*arguments))
+
+
+def test_the_output_at_the_first_weights_is_computed_once_for_all_processes(tmp_path, no_oracle):
+    assert inferred(tmp_path) == []
+    no_oracle()
+    assert inferred(tmp_path) == []
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"first": 1}])
+def test_other_weights_and_other_samples_have_an_output_of_their_own(other, tmp_path, no_oracle):
+    assert inferred(tmp_path) == []
+    no_oracle()
+    with pytest.raises(AssertionError, match="asked again"):
+        inferred(tmp_path, **other)
+
+
+def test_the_output_at_weights_that_were_trained_is_never_a_kept_one(tmp_path, no_oracle):
+    assert found(tmp_path) == []
+    no_oracle()
+    with pytest.raises(AssertionError, match="asked again"):
+        found(tmp_path)
+
+
+def test_a_kept_output_that_lacks_something_is_computed_again(tmp_path):
+    assert inferred(tmp_path) == []
+    (path,) = tmp_path.rglob("*.npz")
+    whole = load_arrays(path)
+    save_arrays(path, {"value": whole["value"]})
+    assert inferred(tmp_path) == []
+    assert whole.keys() == load_arrays(path).keys()
 
 
 def test_weights_that_are_not_numbers_are_found(cache_dir):

@@ -71,7 +71,7 @@ def test_only_shifts_before_a_relu_are_moved_to_part_its_branches():
     shifts = {"norm": {"norm1.shift"}, "sigmoid": set(), "convolution": {"conv1.bias"}}
     for name, expected in shifts.items():
         workload = small.workload(name)
-        drawn = evaluation_points._draw(workload, 4, "test", 0, InputRange()).weights
+        drawn = evaluation_points._draw_weights(workload, "test")
         point = draw_point(workload, 4, "test")
         moved = {key for key in drawn if np.any(drawn[key] != point.weights[key])}
         assert expected == moved
