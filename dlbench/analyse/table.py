@@ -164,7 +164,9 @@ def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart 
     columns = COLUMNS + ledger.COLUMNS if entries else COLUMNS
     rows = []
     for outcome in sorted(found, key=_rank):
-        sampled = telemetry_columns.cells(outcome.case, outcome.processes, outcome.beside)
+        sampled = telemetry_columns.cells(
+            outcome.case, outcome.processes, outcome.beside, record.header.cases
+        )
         cells = bases.cells(outcome) | device_columns.device_cells(outcome.processes)
         # the driver's own name of a device goes before the framework's
         cells |= {name: cell for name, cell in sampled.items() if cell is not None}

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlbench.analyse.columns import TELEMETRY, Column, Row
+from dlbench.analyse.turns import takes_turns
 from dlbench.host.interference import over
 from dlbench.record.schema import HOST, Case, Process, Telemetry
 from dlbench.telemetry import quantities as q
+from dlbench.telemetry.processes import NEIGHBOURS
 from dlbench.text import digits, one_line, percent, size
 
 TOO_SHORT = "window too short"
@@ -42,7 +44,7 @@ def _throttle(row: Row) -> str:
     """``no``, or in which share of the samples and by what."""
     share = row["throttled"]
     if share is None:
-        return ""
+        return TOO_SHORT if _is_short(row, "throttling") else ""
     return f"{percent(share)}: {row['throttle_reasons']}" if share else "no"
 
 
@@ -93,8 +95,8 @@ COLUMNS: tuple[Column, ...] = (
     _column("tensor_activity", "tensor cores busy", 4, percent),
     _column("dram_activity", "DRAM busy", 11, percent),
     _column("fp32_activity", "FP32 busy", 2, percent),
-    # the peak of the whole device
-    _column("device_memory_bytes", "GPU memory in use", 14, size),
+    # the peak of the whole device, unless neighbours of the run had memory of it
+    _column("device_memory_bytes", "GPU memory in use", 14, size, "device memory"),
     _column("power_instant_w", "power", 18, _watts, "power"),
     _column("power_average_w", "power, 1 s average", 6, _watts, "average power"),
     _column("power_usage_w", "power usage", 7, _watts, "power usage"),
@@ -102,15 +104,17 @@ COLUMNS: tuple[Column, ...] = (
     _column("joules_per_1000", "J per 1,000 samples", 60, show=_joules),
     Column("joules_per_1000_by_power", "float64"),
     Column("energy_resolution_s", "float64"),
-    # the share of the windows that the timed steps take up, the rest being pauses
+    # the share of the windows that steps take up, the rest being pauses
     _column("timed_share", "time in steps", 5, percent),
     _column("sm_clock_mhz", "SM clock", 17, _megahertz, "SM clock"),
     _column("memory_clock_mhz", "memory clock", 1, _megahertz, "memory clock"),
-    _column("temperature_c", "max. temperature", 9, lambda value: f"{value:.0f} °C"),
+    _column("temperature_c", "max. temperature", 9, lambda value: f"{value:.0f} °C", "temperature"),
     # the share of samples in which something held the clocks down
     _column("throttled", "throttled", 20, show=_throttle),
     Column("throttle_reasons"),
-    _column("other_gpu_processes", "other GPU processes", 8, str, dtype="object"),
+    _column(
+        "other_gpu_processes", "other GPU processes", 8, str, "other processes", dtype="object"
+    ),
     _column("worker_cores", "CPU cores used", 16, _cores, "CPU use"),
     _column("other_cores", "by other processes", 15, _cores, "CPU use of others"),
     _column("peak_resident_bytes", "peak host memory", 13, size),
@@ -129,14 +133,19 @@ _GPM = {
 }
 
 
-def cells(case: Case, timed: Sequence[Process], sampled: Sequence[Telemetry]) -> dict[str, Any]:
-    """The values of a case from the processes that its figures are of, and what was sampled beside them: `COLUMNS` or
-    fewer."""
+def cells(
+    case: Case,
+    timed: Sequence[Process],
+    sampled: Sequence[Telemetry],
+    planned: Sequence[Case],
+) -> dict[str, Any]:
+    """The values of a case from the processes that its figures are of, what was sampled beside them, and all cases of
+    the run: `COLUMNS` or fewer."""
     unknown: dict[str, q.Unknown] = {}
     found: dict[str, Any] = _host(timed, sampled, unknown)
     besides = list(q.besides(timed, [line for line in sampled if line.source != HOST]))
     if besides:
-        found |= _device(case, besides, unknown)
+        found |= _device(case, besides, planned, unknown)
     peaks = [p.peak_memory_bytes for p in timed if p.peak_memory_bytes is not None]
     peaks += [found["peak_resident_bytes"]] if found.get("peak_resident_bytes") else []
     found["peak_resident_bytes"] = max(peaks, default=None)
@@ -168,7 +177,9 @@ def _host(
     }
 
 
-def _device(case: Case, besides: q.Besides, unknown: dict[str, q.Unknown]) -> dict[str, Any]:
+def _device(
+    case: Case, besides: q.Besides, planned: Sequence[Case], unknown: dict[str, q.Unknown]
+) -> dict[str, Any]:
     def ask(name: str, call: Callable[[], float]) -> float | None:
         return q.asked(call, unknown, name)
 
@@ -195,7 +206,7 @@ def _device(case: Case, besides: q.Besides, unknown: dict[str, q.Unknown]) -> di
     return (
         found
         | _utilization(besides, unknown)
-        | _memory(besides, unknown)
+        | _memory(case, besides, planned, unknown)
         | _throttled(besides, unknown)
         | _energy(case, besides, found, unknown)
     )
@@ -227,8 +238,14 @@ def _utilization(besides: q.Besides, unknown: dict[str, q.Unknown]) -> dict[str,
     return found
 
 
-def _memory(besides: q.Besides, unknown: dict[str, q.Unknown]) -> dict[str, Any]:
-    """The older way counts the driver's reserve as used, which is said rather than hidden."""
+def _memory(
+    case: Case, besides: q.Besides, planned: Sequence[Case], unknown: dict[str, q.Unknown]
+) -> dict[str, Any]:
+    """What is in use on the whole device is no figure of a process beside others of the run. The older way counts the
+    driver's reserve as used, which is said rather than hidden."""
+    if _had_neighbours(case, besides, planned):
+        unknown["device memory"] = q.Unknown("other processes of the run were on the device too")
+        return {}
     metric = "memory_used_bytes"
     older = "memory_used_and_reserved_bytes"
     if any(older in beside.telemetry.traces for beside in besides):
@@ -238,6 +255,20 @@ def _memory(besides: q.Besides, unknown: dict[str, q.Unknown]) -> dict[str, Any]
         )
     value = q.asked(lambda: q.largest(besides, metric), unknown, "device memory")
     return {"device_memory_bytes": value}
+
+
+def _had_neighbours(case: Case, besides: q.Besides, planned: Sequence[Case]) -> bool:
+    """Whether others of the run were on the device; where the driver did not tell, whether any may have been."""
+    in_turns = [beside for beside in besides if takes_turns(beside.process)]
+    try:
+        return bool(in_turns) and q.largest(in_turns, NEIGHBOURS) > 0
+    except q.Unknown:
+        return any(
+            other.batch == case.batch
+            and not other.on_host
+            and other.configuration != case.configuration
+            for other in planned
+        )
 
 
 def _throttled(besides: q.Besides, unknown: dict[str, q.Unknown]) -> dict[str, Any]:
@@ -253,8 +284,10 @@ def _energy(
     case: Case, besides: q.Besides, found: Mapping[str, Any], unknown: dict[str, q.Unknown]
 ) -> dict[str, Any]:
     """Mean power times the windows' length, over the samples that the steps in them worked on."""
-    steps = sum(len(beside.process.timings_ns) for beside in besides)
-    per_1000 = q.seconds(besides) / (steps * case.batch) * 1000
+    steps_ns = [
+        ns for each in besides for ns in (*each.process.timings_ns, *each.process.reentry_ns)
+    ]
+    per_1000 = q.seconds(besides) / (len(steps_ns) * case.batch) * 1000
     powers = (found.get(f"power_{kind}_w") for kind in ("instant", "average", "usage"))
     watts = next((power for power in powers if power is not None), None)
     energy: dict[str, Any] = {}
@@ -267,8 +300,7 @@ def _energy(
     except q.Unknown as reason:
         unknown["energy counter"] = reason
     if energy:
-        timed_ns = sum(sum(beside.process.timings_ns) for beside in besides)
-        energy["timed_share"] = timed_ns * 1e-9 / q.seconds(besides)
+        energy["timed_share"] = sum(steps_ns) * 1e-9 / q.seconds(besides)
     return energy
 
 

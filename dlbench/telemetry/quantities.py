@@ -1,6 +1,6 @@
 """One quantity each from the traces of a case's processes: a figure, or why there is none.
 
-A figure covers every process of the case or it is none; what a short window cannot tell is `TooShort`.
+A figure covers every process of the case or it is none; what short windows cannot tell is `TooShort`.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Beside:
     """A process that was timed, and what one source sampled beside it."""
 
     process: Process
-    window: w.Window
+    windows: tuple[w.Window, ...]
     telemetry: Telemetry
 
     def trace(self, metric: str) -> Trace:
-        """The trace of a metric, which covers the window.
+        """The trace of a metric, which covers the windows.
 
         Raises
         ------
@@ -62,37 +62,48 @@ class Beside:
         if found is None:
             raise Unknown(self.telemetry.unavailable.get(metric, "nothing was read"))
         spacing_ns = max(self.telemetry.period_ns, int(w.typical_spacing_ns(found)))
-        if not w.reaches_over(found, self.window, spacing_ns):
+        if not w.reaches_over(found, self.windows, spacing_ns):
             whole = "the samples do not cover the measured window"
             raise Unknown(self.telemetry.unavailable.get(metric, whole))
         return found
 
+    def inside(self, metric: str, averaged_over_ns: int = 0) -> list[Part]:
+        """The points of a metric in each window; see `windows.inside`."""
+        trace = self.trace(metric)
+        return [(each, w.inside(trace, each, averaged_over_ns)) for each in self.windows]
 
+    def near(self, metric: str) -> list[Part]:
+        """The same of what is read seldom and changes slowly: the nearest points beside a window too, unless those may
+        be of others' turns."""
+        if self.process.block_steps:
+            return self.inside(metric)
+        trace = self.trace(metric)
+        return [(each, w.in_or_around(trace, each)) for each in self.windows]
+
+    @property
+    def longest_ns(self) -> float:
+        """How far apart two readings may lie to be of one turn."""
+        return w.SLACK_PERIODS * self.telemetry.period_ns if self.process.block_steps else np.inf
+
+
+Part = tuple[w.Window, Trace]
 Besides = Sequence[Beside]
 
 
 def seconds(besides: Besides) -> float:
     """The length of all windows together."""
-    return sum(beside.window.seconds for beside in besides)
+    return sum(window.seconds for beside in besides for window in beside.windows)
 
 
 def typical(besides: Besides, metric: str) -> float:
-    """The mean over time of what changes slowly, the readings just beside the window included."""
-    parts = [w.in_or_around(beside.trace(metric), beside.window) for beside in besides]
-    _enough(sum(len(part.t_ns) for part in parts), besides)
-    weights = [beside.window.seconds for beside in besides]
-    return float(np.average([_over_time(part) for part in parts], weights=weights))
+    """The mean over time of what changes slowly; see `Beside.near`."""
+    return _mean([part for beside in besides for part in beside.near(metric)], besides)
 
 
 def mean(besides: Besides, metric: str, averaged_over_ns: int = 0) -> float:
-    """The mean over time; see `window.inside` for `averaged_over_ns`."""
-    parts = [
-        (beside.window, w.inside(beside.trace(metric), beside.window, averaged_over_ns))
-        for beside in besides
-    ]
-    _enough(sum(len(part.t_ns) for _, part in parts), besides)
-    told = [(window.seconds, _over_time(part)) for window, part in parts if part.t_ns]
-    return float(np.average([value for _, value in told], weights=[long for long, _ in told]))
+    """The mean over time; see `windows.inside` for `averaged_over_ns`."""
+    parts = [part for beside in besides for part in beside.inside(metric, averaged_over_ns)]
+    return _mean(parts, besides)
 
 
 def share(besides: Besides, metric: str) -> tuple[float, int]:
@@ -100,28 +111,29 @@ def share(besides: Besides, metric: str) -> tuple[float, int]:
     windows."""
     valid: list[float] = []
     for beside in besides:
-        trace = beside.telemetry.traces.get(metric, Trace((), ()))
         if metric in beside.telemetry.unavailable:
             beside.trace(metric)
-        valid += w.since_the_last(trace, beside.window).values
+        valid += _valid(beside, metric)
     _enough(len(valid), besides)
     return float(np.mean(valid)), len(valid)
 
 
 def valid_samples(besides: Besides, metric: str) -> int:
     """How many points `share` may use."""
-    return sum(
-        len(w.since_the_last(b.telemetry.traces[metric], b.window).t_ns)
-        for b in besides
-        if metric in b.telemetry.traces
-    )
+    return sum(len(_valid(beside, metric)) for beside in besides)
+
+
+def _valid(beside: Beside, metric: str) -> list[float]:
+    trace = beside.telemetry.traces.get(metric, Trace((), ()))
+    return [value for window in beside.windows for value in w.since_the_last(trace, window).values]
 
 
 def largest(besides: Besides, metric: str) -> float:
-    """The largest value in a window or just beside it."""
-    return max(
-        max(w.in_or_around(beside.trace(metric), beside.window).values) for beside in besides
-    )
+    """The largest value in a window or just beside it; see `Beside.near`."""
+    values = _values(besides, metric)
+    if not values:
+        raise TooShort(f"no sample in {seconds(besides):.2g} s")
+    return max(values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,35 +149,52 @@ def counted_power(besides: Besides, metric: str = "energy_j") -> CountedPower:
 
     A step is seen up to one sampling period late, so the time between two is known to that.
     """
-    joules, between_ns, spacing_ns, steps_ns = 0.0, 0, 0.0, []
+    joules, between_ns, spacing_ns = 0.0, 0, 0.0
+    steps_ns: list[int] = []
     for beside in besides:
-        trace, window = beside.trace(metric), beside.window
-        steps = [i for i in w.changes(trace) if window.start_ns <= trace.t_ns[i] <= window.end_ns]
-        times = [trace.t_ns[i] for i in steps]
-        steps_ns += list(np.diff(times))
-        usual_ns = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-        still_ns = max(np.diff([window.start_ns, *times, window.end_ns]))
-        if still_ns > max(STILL_S * 1e9, 10 * usual_ns):
-            raise Unknown(f"the counter did not move for {still_ns * 1e-9:.1f} s")
-        if len(steps) > 1:
-            joules += trace.values[steps[-1]] - trace.values[steps[0]]
-            between_ns += times[-1] - times[0]
-            spacing_ns += w.typical_spacing_ns(trace)
-            if joules < 0:
-                raise Unknown("the counter went back")
+        trace = beside.trace(metric)
+        changes = w.changes(trace)
+        own_ns: list[int] = []
+        for window in beside.windows:
+            # one that is seen after a rest was taken at any time in it
+            steps = [
+                i
+                for i in changes
+                if window.start_ns <= trace.t_ns[i] <= window.end_ns
+                and window.start_ns - trace.t_ns[i - 1] <= beside.longest_ns
+            ]
+            if len(steps) > 1:
+                first, last = steps[0], steps[-1]
+                own_ns += np.diff([trace.t_ns[i] for i in steps]).tolist()
+                risen = trace.values[last] - trace.values[first]
+                if risen < 0:
+                    raise Unknown("the counter went back")
+                joules += risen
+                between_ns += trace.t_ns[last] - trace.t_ns[first]
+                spacing_ns += w.typical_spacing_ns(trace)
+        _moves(trace, changes, beside.windows, float(np.median(own_ns)) if own_ns else 0.0)
+        steps_ns += own_ns
     if not between_ns or between_ns < LEAST_SPANS * spacing_ns:
         steps_seen = plural(len(steps_ns), "whole step")
         raise TooShort(f"{steps_seen} of the counter in {seconds(besides):.2g} s")
     return CountedPower(joules / (between_ns * 1e-9), float(np.median(steps_ns)) * 1e-9)
 
 
+def _moves(
+    trace: Trace, changes: Sequence[int], windows: Sequence[w.Window], usual_ns: float
+) -> None:
+    """Makes sure that a counter is not stuck, by the time in windows alone; that it has moved between two of them
+    counts."""
+    start_ns, end_ns = windows[0].start_ns, windows[-1].end_ns
+    moved = [trace.t_ns[i] for i in changes if start_ns <= trace.t_ns[i] <= end_ns]
+    still_ns = max(np.diff([w.time_in(windows, t) for t in (start_ns, *moved, end_ns)]))
+    if still_ns > max(STILL_S * 1e9, 10 * usual_ns):
+        raise Unknown(f"the counter did not move for {still_ns * 1e-9:.1f} s")
+
+
 def throttled(besides: Besides, metric: str = "clock_event_reasons") -> tuple[float, list[str]]:
     """The share of samples in which something held the clocks down, and what."""
-    points = [
-        int(value)
-        for beside in besides
-        for value in w.in_or_around(beside.trace(metric), beside.window).values
-    ]
+    points = list(map(int, _values(besides, metric)))
     _enough(len(points), besides)
     return slowing(points)
 
@@ -183,10 +212,12 @@ def cores(besides: Besides, metric: str) -> float:
         raise TooShort(f"{whole_s:.2g} s")
     total = 0.0
     for beside in besides:
-        risen = w.rise(beside.trace(metric), beside.window)
-        if risen is None:
-            raise Unknown("the samples do not cover the measured window")
-        total += risen
+        trace = beside.trace(metric)
+        for window in beside.windows:
+            risen = w.rise(trace, window, beside.longest_ns)
+            if risen is None:
+                raise Unknown("the samples do not cover the measured window")
+            total += risen
     return total / whole_s
 
 
@@ -212,14 +243,28 @@ def besides(processes: Sequence[Process], lines: Sequence[Telemetry]) -> Iterato
     """The processes that were timed, each with the line that was sampled beside it, where there is one."""
     by_process = {(line.round, line.attempt): line for line in lines}
     for process in processes:
-        found, line = w.window_of(process), by_process.get((process.round, process.attempt))
-        if found is not None and line is not None:
-            yield Beside(process, found, line)
+        windows, line = w.windows_of(process), by_process.get((process.round, process.attempt))
+        if windows and line is not None:
+            yield Beside(process, windows, line)
 
 
 def _enough(points: int, besides: Besides) -> None:
     if points < w.LEAST_POINTS:
         raise TooShort(f"{plural(points, 'sample')} in {seconds(besides):.2g} s")
+
+
+def _values(besides: Besides, metric: str) -> list[float]:
+    """All values of `Beside.near`."""
+    return [
+        value for beside in besides for _, points in beside.near(metric) for value in points.values
+    ]
+
+
+def _mean(parts: Sequence[Part], besides: Besides) -> float:
+    """The mean over time, each window that has points counting by its length."""
+    _enough(sum(len(points.t_ns) for _, points in parts), besides)
+    told = [(window.seconds, _over_time(points)) for window, points in parts if points.t_ns]
+    return float(np.average([value for _, value in told], weights=[long for long, _ in told]))
 
 
 def _over_time(trace: Trace) -> float:

@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 
 from dlbench.telemetry.log import Log, Probe, Refused, clock_ns, reason_of
 
-_SOON_NS = 100_000_000
-"""When everything was read at once, what is read seldom is read again so much later: the time that counts begins only
-then, and may be shorter than what lies between two readings."""
+_SOON_NS = 50_000_000
+"""As a turn begins, what is read seldom is read twice so soon after: the window begins somewhat later than the turn,
+and may be shorter than what lies between two such readings."""
 _TRIES = 3
 _PATIENCE_S = 5.0
 _NICENESS = 19
@@ -110,15 +110,19 @@ class Sampler:
             self.refusal = reason_of(error)
             return
         self.started_ns = clock_ns()
+        soon_until_ns = 0
         while turns:
             # looked at before reading: the last pass begins after the window has ended
             last, resting = self._stopping, self._resting
             everything, self._all_due = last or self._all_due, False
             now_ns = clock_ns()
+            if everything:
+                soon_until_ns = now_ns + _SOON_NS * 3 // 2
+            most_ns = _SOON_NS if now_ns < soon_until_ns else math.inf
             for turn in turns:
                 if everything or now_ns >= turn.due_ns:
                     self._asked = turn.probe
-                    turn.take(self.log, now_ns, _SOON_NS if everything else math.inf)
+                    turn.take(self.log, now_ns, most_ns)
             self.ended_ns = clock_ns()
             turns = [turn for turn in turns if turn.tries_left]
             if last:
@@ -146,11 +150,11 @@ class _Turn:
         self.tries_left = _TRIES
         self._refused = ""
 
-    def take(self, log: Log, now_ns: int, soon_ns: float = math.inf) -> None:
-        """Reads the probe, which is due again in its own time, or in `soon_ns` if that is less; one that is refused
+    def take(self, log: Log, now_ns: int, most_ns: float = math.inf) -> None:
+        """Reads the probe, which is due again in its own time, or in `most_ns` if that is less; one that is refused
         for good, or again and again, is given up."""
         # a pass is never exactly a period after another
-        self.due_ns = now_ns + min(soon_ns, self.probe.every_ns) * 9 // 10
+        self.due_ns = now_ns + min(most_ns, self.probe.every_ns) * 9 // 10
         try:
             self.probe.read(log)
             self.tries_left, self._refused = _TRIES, ""

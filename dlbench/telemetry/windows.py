@@ -1,6 +1,8 @@
-"""The measured window of a process, and what a trace says about it: which points count, means, differences, changes.
+"""The measured windows of a process, and what a trace says about them: which points count, means, differences, changes.
 
-Pure functions of the record. A trace that does not reach over the window gives no figure but the reason.
+A process that takes turns with others has a window for each of its blocks, and what lies between them is others' time:
+no value from there counts. Pure functions of the record. A trace that does not reach over the windows gives no figure
+but the reason.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ import numpy as np
 from dlbench.record.schema import Process, Trace
 
 LEAST_POINTS = 3
-"""Fewer points than this in a window are too few for a mean."""
-_SLACK_PERIODS = 2
+"""Fewer points than this in all windows are too few for a mean."""
+SLACK_PERIODS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """From before the first sampled step of a process until after its last, on the monotonic clock."""
+    """From before the first sampled step of a block until after its last, on the monotonic clock."""
 
     start_ns: int
     end_ns: int
@@ -30,22 +32,32 @@ class Window:
         return (self.end_ns - self.start_ns) * 1e-9
 
 
-def window_of(process: Process) -> Window | None:
-    """The window of a process; None where nothing was timed.
+def windows_of(process: Process) -> tuple[Window, ...]:
+    """The windows of a process in order, one for each of its blocks; none where nothing was timed.
 
-    Steps only are added up where the record does not say when the last one ended.
+    A process that took no turns has one window. Steps only are added up where the record does not say when the last one
+    ended.
     """
     if process.started_ns is None or not process.timings_ns:
-        return None
+        return ()
+    if process.block_steps:
+        return tuple(map(Window, process.block_started_ns, process.block_ended_ns))
     end_ns = process.ended_ns or process.started_ns + sum(process.timings_ns)
-    return Window(process.started_ns, end_ns)
+    return (Window(process.started_ns, end_ns),)
 
 
-def reaches_over(trace: Trace, window: Window, spacing_ns: int) -> bool:
-    """Whether the points cover the window, the first and the last within two `spacing_ns` of its ends."""
-    slack_ns = _SLACK_PERIODS * spacing_ns
+def time_in(windows: Sequence[Window], t_ns: int) -> int:
+    """How much of the windows (ns) lies before a time."""
+    return sum(max(0, min(t_ns, each.end_ns) - each.start_ns) for each in windows)
+
+
+def reaches_over(trace: Trace, windows: Sequence[Window], spacing_ns: int) -> bool:
+    """Whether sampling went on from the first window to the last: the first and the last point lie within two
+    `spacing_ns` of their ends."""
+    slack_ns = SLACK_PERIODS * spacing_ns
     return bool(trace.t_ns) and (
-        trace.t_ns[0] <= window.start_ns + slack_ns and trace.t_ns[-1] >= window.end_ns - slack_ns
+        trace.t_ns[0] <= windows[0].start_ns + slack_ns
+        and trace.t_ns[-1] >= windows[-1].end_ns - slack_ns
     )
 
 
@@ -80,13 +92,18 @@ def in_or_around(trace: Trace, window: Window) -> Trace:
     return Trace(trace.t_ns[first:last], trace.values[first:last])
 
 
-def rise(trace: Trace, window: Window) -> float | None:
-    """How much a steadily rising counter rose in the window, between points by proportion; None where the points
-    do not enclose it."""
-    if len(trace.t_ns) < 2 or trace.t_ns[0] > window.start_ns or trace.t_ns[-1] < window.end_ns:
+def rise(trace: Trace, window: Window, longest_ns: float = np.inf) -> float | None:
+    """How much a steadily rising counter rose in the window, between points by proportion; None where the points do
+    not enclose it, or those that do lie more than `longest_ns` away."""
+    times = np.array(trace.t_ns, np.int64)
+    first = int(np.searchsorted(times, window.start_ns, "right")) - 1
+    last = int(np.searchsorted(times, window.end_ns, "left"))
+    if first < 0 or last == len(times):
         return None
-    ends_ns = np.array([window.start_ns, window.end_ns]) - trace.t_ns[0]
-    before, after = np.interp(ends_ns, np.array(trace.t_ns) - trace.t_ns[0], trace.values)
+    if max(window.start_ns - times[first], times[last] - window.end_ns) > longest_ns:
+        return None
+    ends_ns = np.array([window.start_ns, window.end_ns]) - times[0]
+    before, after = np.interp(ends_ns, times - times[0], trace.values)
     return float(after - before)
 
 

@@ -23,7 +23,7 @@ from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import Process, Telemetry, Verification
 from dlbench.spec.suite import load_suite
 from dlbench.telemetry.device import gpu_names
-from dlbench.telemetry.windows import window_of
+from dlbench.telemetry.windows import windows_of
 
 pytestmark = pytest.mark.gpu
 
@@ -146,13 +146,13 @@ def test_telemetry_covers_the_measured_window(timed):
     lines = [line for line in of(timed, Telemetry) if line.source == "nvml"]
     assert len(of(timed, Process)) == len(lines)
     for process, line in zip(of(timed, Process), lines, strict=True):
-        window = window_of(process)
+        windows = windows_of(process)
         power = {"power_instant_w", "power_average_w", "power_usage_w"} & line.traces.keys()
         assert power, line.unavailable
         for metric in ("memory_used_bytes", *power):
             times = line.traces[metric].t_ns
-            assert times[0] <= window.start_ns
-            assert window.end_ns <= times[-1]
+            assert times[0] <= windows[0].start_ns
+            assert windows[-1].end_ns <= times[-1]
             assert min(line.traces[metric].values) > 0
 
 

@@ -41,9 +41,9 @@ def case(device="cuda", backend="torch"):
     return Case("tiny", "train", backend, device, 100, 1, "fp32", "")
 
 
-def record(*lines, step_ms=10, during=None):
+def record(*lines, step_ms=10, during=None, planned=(), **turns):
     """A record of the cases of these lines, timed from 1 to 3 s on the clock, 200 steps each."""
-    cases = tuple(dict.fromkeys(line.case for line in lines))
+    cases = tuple(dict.fromkeys([*(line.case for line in lines), *planned]))
     machine = Machine(None, None, None, 1, None, (), "test", "3", {})
     data = Data("noise", "noise", "00", False)
     header = Header(SCHEMA, "", "0", "tiny", "", {}, "00", 1, 1, 3, data, 0, 1, 1.0, machine, cases)
@@ -59,6 +59,7 @@ def record(*lines, step_ms=10, during=None):
             ended_ns=3000 * MS,
             during=during,
             checks=(CHECK,),
+            **turns,
         )
         measured += [Verification(each, "ok", "", (CHECK,), 0.0, 0, "1", {}, {}), process]
     end = End("complete", 1.0, {}, None)
@@ -138,6 +139,51 @@ def test_cells_have_units_and_the_number_of_valid_samples():
 def test_the_share_of_the_window_that_steps_take_up_stands_beside_the_energy_of_all_of_it():
     assert "80 %" == cells(line(energy_j=energy(300)), step_ms=8)["time in steps"]
     assert "time in steps" not in cells(line(sm_clock_mhz=1980))
+
+
+IN_TURNS = {
+    "block_steps": (100, 100),
+    "block_started_ns": (1000 * MS, 2200 * MS),
+    "block_ended_ns": (1900 * MS, 3000 * MS),
+}
+
+
+def memory(*lines, **options):
+    """The cell of the device's memory in the row of torch, and why it is empty."""
+    rows = build([("run.jsonl", record(*lines, **options))]).rows
+    (row,) = [row for row in rows if row["backend"] == "torch"]
+    return row["device_memory_bytes"], row["telemetry_unknown"] or ""
+
+
+def test_memory_of_a_device_that_neighbours_of_the_run_used_too_is_not_told_as_a_rows_own():
+    used = {"memory_used_bytes": 3 * 2**30}
+    beside_one = line(**used, neighbour_processes=1)
+    other = case(backend="cupy")
+    value, reason = memory(beside_one, planned=(other,), **IN_TURNS)
+    assert (None, True) == (value, "other processes of the run were on the device" in reason)
+    # where the driver tells that there was none, where the run took no turns, and where none was planned
+    nobody = line(**used, neighbour_processes=0)
+    assert 3 * 2**30 == memory(nobody, planned=(other,), **IN_TURNS)[0]
+    assert 3 * 2**30 == memory(beside_one, planned=(other,))[0]
+    assert 3 * 2**30 == memory(beside_one, **IN_TURNS, alone="it does not fit")[0]
+    assert 3 * 2**30 == memory(line(**used), planned=(case("cpu", "cupy"),), **IN_TURNS)[0]
+    # where it does not tell, who may have been there was
+    assert memory(line(**used), planned=(other,), **IN_TURNS)[0] is None
+
+
+def test_energy_is_over_all_steps_in_the_windows_and_what_others_drew_is_not_in_it():
+    found = cells(
+        line(
+            power_instant_w=lambda s: 300 if 0.99 < s < 1.91 or 2.19 < s < 3.01 else 700,
+            energy_j=energy(300),
+        ),
+        reentry_steps=4,
+        reentry_ns=(10 * MS,) * 8,
+        **IN_TURNS,
+    )
+    # 208 steps of 100 samples in 1.7 s
+    assert "24.5 J" == found["J per 1,000 samples"]
+    assert "300 W" == found["power"]
 
 
 def test_energies_that_differ_by_more_than_a_tenth_are_both_shown():

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from dlbench.record.schema import Telemetry
-from dlbench.telemetry.windows import window_of
+from dlbench.telemetry.windows import windows_of
 
 FIRST, SECOND = "GPU-11111111-aaaa", "GPU-22222222-bbbb"
 WARM = {f"{FIRST}.temperature": 70, f"{SECOND}.temperature": 41}
@@ -44,6 +44,8 @@ def test_telemetry_is_of_the_device_that_cuda_chose_whatever_the_drivers_order(r
         if process.case.device != "cpu"
     ]
     assert 6 == len(found.processes)
+    # each of the two on a GPU has the other for a neighbour, who has memory of the device too
+    assert all(row["device_memory_bytes"] is None for row in found.rows)
     idle = {p.case.device: p.facts.get("idle_synchronize_ns") for p in found.processes}
     assert idle["cuda:0"] >= 0 <= idle["cuda:1"]
     assert idle["cpu"] is None
@@ -80,7 +82,7 @@ def test_traces_line_up_with_the_timings_to_one_period(run_dlbench, tmp_path):
         STAND_IN_STEP_S="0.01",
     )
     (process,), line = found.processes, found.line()
-    window, trace = window_of(process), line.traces["power_instant_w"]
+    windows, trace = windows_of(process), line.traces["power_instant_w"]
     ends_ns = np.fromfile(tmp_path / "ends", "<i8")
 
     # what was read while the session worked is what it had done by then
@@ -90,17 +92,18 @@ def test_traces_line_up_with_the_timings_to_one_period(run_dlbench, tmp_path):
         assert ends_ns[count - 1] - line.period_ns <= t_ns
         assert count == len(ends_ns) or t_ns <= ends_ns[count] + line.period_ns
 
-    # and the window is that of the sampled steps, all of it between the first reading and the last
+    # and the windows are those of the sampled steps, all of them between the first reading and the last
     before = 1 + len(process.warmup_ns)
-    assert ends_ns[before - 1] <= window.start_ns <= ends_ns[before]
-    last = before + len(process.timings_ns) - 1
-    assert ends_ns[last] <= window.end_ns <= ends_ns[last] + line.period_ns
-    assert line.started_ns <= window.start_ns
-    assert window.end_ns <= line.ended_ns
+    assert ends_ns[before - 1] <= windows[0].start_ns <= ends_ns[before]
+    assert len(windows) > 1
+    last = before + len(process.timings_ns) + len(process.reentry_ns) - 1
+    assert ends_ns[last] <= windows[-1].end_ns <= ends_ns[last] + line.period_ns
+    assert line.started_ns <= windows[0].start_ns
+    assert windows[-1].end_ns <= line.ended_ns
     read = ("power_instant_w", "energy_j", "memory_used_bytes", "temperature_c")
     traces = [line.traces[metric] for metric in read]
-    assert all(each.t_ns[0] <= window.start_ns for each in traces)
-    assert all(each.t_ns[-1] >= window.end_ns for each in traces)
+    assert all(each.t_ns[0] <= windows[0].start_ns for each in traces)
+    assert all(each.t_ns[-1] >= windows[-1].end_ns for each in traces)
 
 
 def test_a_gpu_that_is_lost_in_the_middle_leaves_the_timing_and_the_reason(run_dlbench):

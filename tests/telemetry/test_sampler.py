@@ -179,8 +179,8 @@ def test_a_turn_begins_and_ends_with_a_reading_of_everything_and_between_turns_n
         assert quiet == len(sampler.log.traces()["often"].t_ns)
         woken_ns = clock_ns()
         sampler.wake()
-        # at once, and soon again
-        begun = reached(sampler, "seldom", len(before) + 2)
+        # at once, and twice soon after
+        begun = reached(sampler, "seldom", len(before) + 3)
         assert begun[len(before) - 1] < woken_ns <= begun[len(before)]
         reached(sampler, "often", quiet + 5)
         asked_ns = clock_ns()

@@ -221,9 +221,9 @@ def test_counters_that_are_refused_at_first_are_there_when_asked_again(sample, r
 
 
 def test_throttling_is_told_with_its_reason_and_idling_is_none(sample):
-    capped = sample({"*.reasons": 0x4 | 0x2}).row
+    capped = sample({"*.reasons": 0x4 | 0x2}, seconds=1.0).row
     assert (1.0, "power cap") == (capped["throttled"], capped["throttle_reasons"])
-    idle = sample({"*.reasons": 0x1}).row
+    idle = sample({"*.reasons": 0x1}, seconds=1.0).row
     assert (0.0, None) == (idle["throttled"], idle["throttle_reasons"])
 
 
