@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from typing import Any, TypeVar
@@ -35,6 +36,7 @@ class Context:
     held : what an earlier part of the run has found out.
     watcher : samples devices beside measuring processes; nothing until the plan is known.
     null_timing_ns : what a timing costs, once that is measured.
+    looked, living : by backend, the process in which it was looked at and is verified; and what ends these.
     crowded : by batch size, why the processes of a round do not fit beside each other.
     """
 
@@ -47,6 +49,8 @@ class Context:
     held: Held
     watcher: Watcher = dataclasses.field(default_factory=lambda: Watcher(0.0, lambda case: ""))
     null_timing_ns: float | None = None
+    looked: dict[str, Worker] = dataclasses.field(default_factory=dict)
+    living: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
     crowded: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def write(self, line: Line) -> None:

@@ -19,7 +19,7 @@ from dlbench.execute.context import Context
 from dlbench.execute.events import Observer
 from dlbench.execute.materialise import Material, prepare
 from dlbench.execute.oracle_jobs import started_references
-from dlbench.execute.probe import look
+from dlbench.execute.probe import look_and_stay, look_at
 from dlbench.execute.resume import backend_differences, refuse
 from dlbench.execute.stages import STAGES
 from dlbench.execute.tasks import Held, held_by, to_run
@@ -104,7 +104,15 @@ def plan_run(request: Request, observer: Observer | None = None) -> Planned:
     check(request)
     observer = observer or Observer()
     with _material(request, observer) as material:
-        return plan(request, _look(request, observer, Account()), material.training_samples)
+        found = look_at(
+            request.chosen_backends,
+            threads=request.chosen_threads,
+            open_session=False,
+            limit_s=request.limit_s,
+            pythons=request.pythons,
+            on_look=lambda name: observer.phase(None, None, f"look at {name}"),
+        )
+        return plan(request, found, material.training_samples)
 
 
 @contextmanager
@@ -113,7 +121,9 @@ def _context(
 ) -> Iterator[Context]:
     observer, account = observer or Observer(), Account()
     with started_references(request) as references, _material(request, observer) as material:
-        yield Context(request, material, references, observer, account, writer, held or Held())
+        context = Context(request, material, references, observer, account, writer, held or Held())
+        with context.living:
+            yield context
 
 
 @contextmanager
@@ -123,18 +133,23 @@ def _material(request: Request, observer: Observer) -> Iterator[Material]:
         yield prepare(request, Path(folder))
 
 
-def _look(request: Request, observer: Observer, account: Account) -> dict[str, Found]:
+def _look(run: Context) -> dict[str, Found]:
+    """Looks at the backends, in processes that stay for their verification."""
     found: dict[str, Found] = {}
+    request = run.request
     for backend in request.chosen_backends:
-        observer.phase(None, None, f"look at {backend}")
+        run.observer.phase(None, None, f"look at {backend}")
+        asked = (backend, request.chosen_threads, False, request.limit_s)
         python = request.pythons.get(backend)
-        found[backend] = look(backend, request.chosen_threads, False, request.limit_s, python)
-        account.add_seconds("import", found[backend].seconds)
+        found[backend], worker = look_and_stay(*asked, python, run.living)
+        if worker is not None:
+            run.looked[backend] = worker
+        run.account.add_seconds("import", found[backend].seconds)
     return found
 
 
 def _plan(run: Context) -> Planned:
-    found = _look(run.request, run.observer, run.account)
+    found = _look(run)
     planned = plan(run.request, found, run.material.training_samples)
     run.observer.planned(planned.cases, planned.estimate_s)
     return planned
@@ -142,7 +157,7 @@ def _plan(run: Context) -> Planned:
 
 def _plan_rest(run: Context, record: Record, cases: tuple[Case, ...]) -> Planned:
     """The record's cases, and what is known to be wrong with those of which something is missing."""
-    found = _look(run.request, run.observer, run.account)
+    found = _look(run)
     refuse(backend_differences(record, cases, found))
     problems = {case: found[case.backend] for case in cases if found[case.backend].status != "ok"}
     estimate_s = estimate(run.request, cases, problems, found, run.material.training_samples)

@@ -13,8 +13,10 @@ from dlbench.execute.context import Context
 from dlbench.execute.quiet_machine import Patience
 from dlbench.execute.scheduler import Schedule, carry_out
 from dlbench.execute.tasks import Task
+from dlbench.record.facts import VerifyResult
 from dlbench.record.schema import Case, Peak, Process, Skip, Training, Verification
-from dlbench.worker.measurements import PEAK, TIMER, TRAIN, VERIFY
+from dlbench.worker.measurements import FITS, PEAK, TIMER, TRAIN, VERIFY
+from dlbench.worker.supervisor import Ended
 
 Stage = Callable[[Context, Sequence[Case]], Sequence[Case]]
 
@@ -31,12 +33,14 @@ def verify(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
         sharing = [case for case in cases if case.configuration == configuration]
         if Task(Verification, configuration) in run.held.tasks or _agrees(run, sharing):
             well += sharing
+    # nothing else lives where something is timed
+    run.living.close()
     return [case for case in cases if case in well]
 
 
 def _agrees(run: Context, sharing: Sequence[Case]) -> bool:
     case = sharing[0]
-    ended = run.references.failure((case.batch, case.precision)) or run.work(VERIFY, case)
+    ended = run.references.failure((case.batch, case.precision)) or _verified(run, case)
     if ended.status == "skipped":
         for each in sharing:
             run.write(Skip(each, ended.reason, ended.remedy))
@@ -44,6 +48,15 @@ def _agrees(run: Context, sharing: Sequence[Case]) -> bool:
     verification = results.verification(case, ended)
     run.write(verification)
     return verification.status == "ok"
+
+
+def _verified(run: Context, case: Case) -> Ended[VerifyResult]:
+    """What verification found, in the process that looked at the backend where that is well and fits."""
+    worker, job = run.looked.get(case.backend), run.job(case)
+    fits = worker and run.ask(worker, FITS, job, case).result
+    if worker is None or not (fits and fits.fits):
+        worker = run.looked[case.backend] = run.living.enter_context(run.start(case))
+    return run.ask(worker, VERIFY, job, case)
 
 
 def measure_overheads(run: Context, cases: Sequence[Case]) -> Sequence[Case]:

@@ -122,6 +122,13 @@ class ProbeResult:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FitsResult:
+    """Whether a process that looked at a backend can go on with it by a plan."""
+
+    fits: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TimedResult:
     """The result of a worker that says where its time went: `seconds` by phase."""
 

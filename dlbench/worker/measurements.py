@@ -15,6 +15,7 @@ from dlbench.record.facts import (
     BlockResult,
     ConformanceResult,
     Declared,
+    FitsResult,
     MeasureResult,
     OpenResult,
     PeakResult,
@@ -65,6 +66,7 @@ _SESSION = {"device": "set-up", "open": "set-up", "upload": "set-up"}
 
 HOME = Measurement("home", "probe:home", Declared)
 LOOK = Measurement("look", "probe:look", ProbeResult)
+FITS = Measurement("fits", "probe:fits", FitsResult)
 ORACLE = Measurement("oracle", "verify:oracle", TimedResult, {"oracle": "verify"})
 VERIFY = Measurement("verify", "verify:verify", VerifyResult, {"verify": "verify"})
 CONFORMANCE = Measurement("conformance", "verify:conformance", ConformanceResult)
@@ -80,7 +82,7 @@ PEAK = Measurement("peak", "overhead:peak", PeakResult, {"peak": "measured"})
 TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
 _ALL: Sequence[Measurement[Any]] = (
-    *(HOME, LOOK, ORACLE, VERIFY, CONFORMANCE),
+    *(HOME, LOOK, FITS, ORACLE, VERIFY, CONFORMANCE),
     *(OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
     *(TRAIN, PEAK, TIMER),
 )

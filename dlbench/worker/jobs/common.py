@@ -16,14 +16,24 @@ from dlbench.spec.workload import Weights, Workload, read_workload
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
+_set: dict[str, str] = {}
+"""What adapters have set in the environment of this process."""
+
 
 def load_adapter(job: Job, plan: Plan, phases: Phases) -> AdapterBase:
     """The adapter that a job names, with the environment set that it wants before its framework is imported."""
     phases.enter("import")
     adapter = plugins.load_adapter(job["adapter"])
     phases.out_of_memory = adapter.out_of_memory
-    os.environ.update(adapter.environment(plan))
+    _set.update(adapter.environment(plan))
+    os.environ.update(_set)
     return adapter
+
+
+def fits(job: Job) -> bool:
+    """Whether this process, in which a backend is imported, may go on with the plan of a job: whether no other
+    environment is wanted for it."""
+    return dict(plugins.load_adapter(job["adapter"]).environment(Plan(**job["plan"]))) == _set
 
 
 def import_adapter(job: Job, phases: Phases) -> tuple[AdapterBase, BackendInfo]:

@@ -8,8 +8,9 @@ from dlbench import plugins
 from dlbench.contract import AdapterBase, BackendInfo, Plan
 from dlbench.errors import BackendUnavailable
 from dlbench.host import environment
-from dlbench.record.facts import Declared, ProbeResult
+from dlbench.record.facts import Declared, FitsResult, ProbeResult
 from dlbench.spec.workload import initial_weights, read_workload
+from dlbench.worker.jobs import common
 from dlbench.worker.jobs.common import load_adapter, plain, versions
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
@@ -34,6 +35,13 @@ def look(job: Job, phases: Phases) -> ProbeResult:
         return ProbeResult(declared=known, environment=seen, unavailable=why)
     info = dataclasses.replace(info, **versions(info))
     return ProbeResult(declared=known, environment=seen, info=info, facts=facts)
+
+
+def fits(job: Job, phases: Phases) -> FitsResult:
+    """Whether this process can be asked to verify by a plan too."""
+    # what the look took is not part of what follows
+    phases.take_seconds()
+    return FitsResult(fits=common.fits(job))
 
 
 def _declared(adapter: AdapterBase) -> Declared:
