@@ -23,7 +23,7 @@ def record(request, make):
     draw = np.random.default_rng(0)
     cases = [make.case(backend, scenario="infer") for backend in request.param]
     lines = [make.verification(case) for case in cases]
-    for number, case in interleaved(cases, 3):
+    for number, case in interleaved(cases, range(1, 4)):
         length_s = (5e-3 if case.backend == FIVE else 6e-3) * np.exp(draw.normal(0, 1e-3))
         lines.append(make.process(case, number, length_s))
     return make.measured(cases, lines)
@@ -61,7 +61,7 @@ def test_the_same_processes_have_the_same_ratios_whatever_was_named_and_measured
 
 
 def test_a_case_is_measured_once_a_round_and_as_often_before_another_as_behind_it():
-    rounds = {order: list(interleaved(list(order), 4)) for order in ("AB", "BA")}
+    rounds = {order: list(interleaved(list(order), range(1, 5))) for order in ("AB", "BA")}
     assert sorted(rounds["AB"]) == sorted(rounds["BA"])
     for measured in rounds.values():
         places = {
@@ -77,7 +77,7 @@ def test_real_backends_in_two_orders(tmp_path, capsys):
     for order in (backends, backends[::-1]):
         output = tmp_path / f"{order[0]}.jsonl"
         command = [Path(sys.executable).with_name("dlbench"), "run", "--suite", "smoke", "--quiet"]
-        command += ["--rounds", "6", "--budget", "36", "--patience", "20", "--output", output]
+        command += ["--rounds", "6", "--budget", "6", "--patience", "20", "--output", output]
         command += [word for name in order for word in ("--backend", name)]
         done = subprocess.run(
             list(map(str, [*command, "--format", "json"])),

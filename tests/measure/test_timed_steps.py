@@ -7,11 +7,13 @@ from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
 from dlbench.measure.empty_session import EmptySession
 from dlbench.measure.timed_steps import (
-    MIN_SLOW_TIMINGS,
+    BEAT_NS,
+    LEAST_STEPS,
     MIN_TIMINGS,
     STEPS_FROM_INITIAL,
     STEPS_TO_JUDGE,
     WARMUP_SHARE,
+    TimedSteps,
     time_steps,
 )
 
@@ -81,7 +83,9 @@ def test_sampling_lasts_as_long_as_the_budget():
 def test_sampling_starts_where_the_record_says():
     session = FakeSession(10 * MS)
     times = timed(session, scenario="infer")
-    assert times.started_ns == times.first_step_ns + sum(times.warmup_ns)
+    (block,) = times.blocks
+    assert block.started_ns == times.first_step_ns + sum(times.warmup_ns)
+    assert block.ended_ns == block.started_ns + sum(block.timings_ns)
 
 
 def test_warm_up_that_never_gets_steady_ends_with_its_share_and_says_so():
@@ -92,7 +96,7 @@ def test_warm_up_that_never_gets_steady_ends_with_its_share_and_says_so():
 
 @pytest.mark.parametrize(
     ("step_s", "at_least"),
-    [(0.2, MIN_TIMINGS), (5, MIN_SLOW_TIMINGS)],
+    [(0.2, MIN_TIMINGS), (5, LEAST_STEPS)],
 )
 def test_slow_steps_are_timed_often_enough(step_s, at_least):
     times = timed(FakeSession(round(step_s * 1e9)), scenario="infer", budget_s=1.0)
@@ -145,6 +149,126 @@ def test_garbage_is_not_collected_while_sampling_and_is_again_after():
     assert (True, False) in seen
     assert (True, True) not in seen
     assert gc.isenabled()
+
+
+def warm(session, scenario="train", budget_s=1.0, **options):
+    """The timing of a scenario that is warmed up."""
+    steps = TimedSteps(session, list(range(8)), scenario, {}, clock=session.clock, **options)
+    steps.warm_up(budget_s)
+    return steps
+
+
+def test_a_block_lasts_for_its_time_by_the_clock():
+    session = FakeSession(10 * MS)
+    steps = warm(session, "infer")
+    began_ns = session.now_ns
+    block = steps.block(0.2)
+    assert (began_ns, began_ns + 200 * MS) == (block.started_ns, block.ended_ns)
+    assert (10 * MS,) * 20 == block.timings_ns
+
+
+@pytest.mark.parametrize(("least", "steps"), [({}, LEAST_STEPS), ({"least": 7}, 7)])
+def test_a_block_of_slow_steps_has_as_many_as_are_asked_for(least, steps):
+    block = warm(FakeSession(10 * MS), "infer").block(0.001, **least)
+    assert (10 * MS,) * steps == block.timings_ns
+    assert block.ended_ns == block.started_ns + 10 * MS * steps
+
+
+def test_what_happens_between_blocks_is_in_none_of_them():
+    session = FakeSession(10 * MS)
+    steps = warm(session, "infer")
+    first = steps.block(0.1)
+    session.now_ns += 5000 * MS
+    second = steps.block(0.1)
+    times = steps.finish()
+    assert (first, second) == times.blocks
+    assert first.timings_ns + second.timings_ns == times.timings_ns == (10 * MS,) * 20
+    assert 5000 * MS == second.started_ns - first.ended_ns
+
+
+def test_steps_that_lead_a_block_are_taken_and_not_sampled():
+    session = FakeSession(lambda step: (90 if led_from <= step < led_from + 2 else 10) * MS)
+    led_from = 10**9
+    steps = warm(session, "infer")
+    led_from, began_ns = session.steps, session.now_ns
+    block = steps.block(0.1, lead_s=0.1)
+    # the second begins within the time to lead, and ends behind it
+    assert began_ns + 180 * MS == block.started_ns
+    assert (10 * MS,) * 10 == block.timings_ns
+    assert led_from + 12 == session.steps
+
+
+def test_blocks_go_on_over_the_batches_and_back_to_the_initial_weights_as_one_block_does():
+    session = FakeSession(1 * MS, load_ns=70 * MS)
+    steps = warm(session)
+    for _ in range(7):
+        assert {1 * MS} == set(steps.block(0.011, lead_s=0.004).timings_ns)
+    times = steps.finish()
+    assert session.batches == [n % 8 for n in range(len(session.batches))]
+    runs = "".join(
+        "L" if call == "load" else "s" for call in session.calls if call != "synchronize"
+    )
+    assert {STEPS_FROM_INITIAL} == {len(run) for run in runs.split("L")[:-1]}
+    assert times.steps_since_load == len(runs.split("L")[-1]) >= STEPS_TO_JUDGE
+
+
+def test_training_goes_on_behind_the_last_block_until_it_can_be_judged_and_inference_does_not():
+    for scenario, further in (("train", 6), ("infer", 0)):
+        session = FakeSession(1 * MS)
+        steps = warm(session, scenario)
+        # two steps behind a reset
+        steps.block(0, (2 - session.steps) % STEPS_FROM_INITIAL + STEPS_FROM_INITIAL)
+        taken = session.steps
+        times = steps.finish()
+        assert taken + further == session.steps
+        assert taken == 1 + len(times.warmup_ns) + len(times.timings_ns)
+        if scenario == "train":
+            assert STEPS_TO_JUDGE == times.steps_since_load
+
+
+def test_garbage_is_collected_between_timings_alone_from_the_first_block_to_the_end(monkeypatch):
+    session = FakeSession(1 * MS)
+    collected = []
+
+    def collect():
+        collected.append(session.steps)
+        session.now_ns += 70 * MS
+
+    monkeypatch.setattr(gc, "collect", collect)
+    steps = warm(session, "infer")
+    assert gc.isenabled()
+    blocks = []
+    for _ in range(3):
+        blocks.append(steps.block(0.2, 20))
+        # also while others are on turn
+        assert not gc.isenabled()
+    times = steps.finish()
+    assert gc.isenabled()
+    assert {1 * MS} == set(times.timings_ns)
+    # before the first block, off its clock, and from then on wherever training would be set back
+    warmed = 1 + len(times.warmup_ns)
+    pauses = [n for n in range(1, session.steps) if n % STEPS_FROM_INITIAL == 0]
+    assert sorted([warmed, *pauses]) == collected
+    before = sum(n <= warmed for n in collected)
+    assert (warmed + 70 * before) * MS == blocks[0].started_ns
+
+
+def test_the_typical_step_is_the_median_of_the_warm_up():
+    session = FakeSession(lambda step: {0: 900, 3: 400}.get(step, 10) * MS)
+    assert pytest.approx(0.01) == warm(session).typical_s
+
+
+def test_a_beat_is_told_off_the_clock_and_not_more_often_than_needed():
+    session, beats = FakeSession(1000 * MS), []
+
+    def beat():
+        beats.append(session.now_ns)
+        session.now_ns += 7 * MS
+
+    steps = warm(session, "infer", beat=beat)
+    block = steps.block(60.0)
+    assert {1000 * MS} == set(block.timings_ns)
+    assert {BEAT_NS + 7 * MS} == {b - a for a, b in itertools.pairwise(beats[1:])}
 
 
 def test_the_phases_are_told_as_they_begin():

@@ -165,9 +165,11 @@ def test_what_was_chosen_stands_in_for_a_suites_mistake(request_for, tiny):
 
 def test_rounds_go_to_and_fro_over_the_cases():
     assert [(1, "a"), (1, "b"), (2, "b"), (2, "a"), (3, "a"), (3, "b")] == list(
-        interleaved(["a", "b"], 3)
+        interleaved(["a", "b"], range(1, 4))
     )
-    assert [] == list(interleaved(["a"], 0))
+    # a round has its direction from its number, whatever there is of the ones before
+    assert [(4, "b"), (4, "a")] == list(interleaved(["a", "b"], [4]))
+    assert [] == list(interleaved(["a"], []))
 
 
 def test_a_backend_with_several_modes_has_rows_for_each(wide):

@@ -72,12 +72,22 @@ def test_an_endless_line_is_refused(monkeypatch):
         list(protocol.Lines().feed(b"x" * 101))
 
 
-def test_a_job_is_received_whole_and_its_lack_is_told():
+def test_jobs_are_received_whole_until_the_other_side_is_gone():
     ours, theirs = socket.socketpair()
     with ours, theirs:
+        received = protocol.messages(theirs.fileno())
         os.write(ours.fileno(), b'{"job":')
-        os.write(ours.fileno(), b'"look"}\n')
-        assert {"job": "look"} == protocol.receive(theirs.fileno())
+        os.write(ours.fileno(), b'"look"}\n{"job":"open"}\n{"job":')
+        assert {"job": "look"} == next(received)
+        assert {"job": "open"} == next(received)
         ours.close()
+        # what was cut off is no job
+        assert [] == list(received)
+
+
+def test_what_is_no_message_is_no_job():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        os.write(ours.fileno(), b"rubbish\n")
         with pytest.raises(protocol.ProtocolError):
-            protocol.receive(theirs.fileno())
+            next(protocol.messages(theirs.fileno()))
