@@ -46,11 +46,11 @@ def main() -> None:
     begin, end = (round(share * len(stream)) for share in PARTS[chosen.part])
     part = stream[begin:end]
     planted = [percent / 100 for percent in chosen.slowdown or ()] or SLOWDOWNS
-    print(f"{chosen.file.name}, processes {begin:,} to {end - 1:,}; {design}\n")
+    print(f"{chosen.file.name}, pairs {begin:,} to {end - 1:,}; {design}\n")
     for title, run in (
-        ("Trials one after the other (no process twice)", consecutive),
+        ("Trials one after the other (no pair twice)", consecutive),
         (
-            "Trials that begin at every fourth process, either arm first (not independent)",
+            "Trials that begin at every second pair, either arm first (not independent)",
             overlapping,
         ),
     ):
@@ -69,14 +69,14 @@ def overlapping(
     design: Design,
     slowdown: float = 0.0,
     cases: int = 1,
-    step: int = 4,
+    step: int = 2,
 ) -> Tally:
-    """Trials that begin at every `step`-th process, with either arm first.
+    """Trials that begin at every `step`-th pair, with either arm first.
 
-    They share processes, so they are many but not independent: the shares are good estimates, their
+    They share pairs, so they are many but not independent: the shares are good estimates, their
     intervals are too narrow.
     """
-    needed = 2 * design.most_pairs * cases
+    needed = design.most_pairs * cases
     return tally(
         slowdown,
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from dlbench.errors import DlbenchError
 from dlbench.gate import schema
+from dlbench.gate.calibration import stream_of
 from dlbench.gate.pairs import summary
 
 
@@ -45,5 +47,20 @@ def read_timings(path: Path) -> list[npt.NDArray[np.float64]]:
 
 
 def read_stream(path: Path) -> npt.NDArray[np.float64]:
-    """The summaries of a recording's processes; see `read_timings`."""
-    return np.array([summary(timings) for timings in read_timings(path)])
+    """ln(second / first) of a recording's pairs: those that lived side by side in a calibration, and of a CSV file each
+    process and the next.
+
+    Raises
+    ------
+    DlbenchError : the file is not of either form.
+    """
+    if schema.is_one(path):
+        return stream_of(schema.read(path))
+    return paired([summary(timings) for timings in read_timings(path)])
+
+
+def paired(summaries: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """ln(second / first) of processes that ran one after the other, two by two."""
+    logs = np.log(np.asarray(summaries, np.float64))[: len(summaries) // 2 * 2]
+    differences: npt.NDArray[np.float64] = logs[1::2] - logs[::2]
+    return differences

@@ -70,11 +70,11 @@ def measure(run: Context, share_s: float, turn: Turn) -> list[Measured]:
     return [round_.measured[case] for case in cases]
 
 
-def blocks_of(share_s: float, slowest_s: float) -> int:
-    """In how many blocks each process times its share, the slowest of them having steps of so many seconds."""
+def blocks_of(share_s: float, slowest_s: float, block_s: float = BLOCK_S) -> int:
+    """In how many blocks of about `block_s` each process times its share, the slowest having steps of `slowest_s`."""
     if slowest_s >= share_s:
         return 1
-    return max(LEAST_BLOCKS, int(share_s / max(BLOCK_S, STEPS_A_BLOCK * slowest_s)))
+    return max(LEAST_BLOCKS, int(share_s / max(block_s, STEPS_A_BLOCK * slowest_s)))
 
 
 @dataclasses.dataclass

@@ -67,7 +67,7 @@ class Calibration:
 
 
 def stream_of(record: Record) -> npt.NDArray[np.float64]:
-    """The summaries of a calibration's processes in the order in which they ran.
+    """ln(second / first) of a calibration's pairs in the order in which they ran.
 
     Raises
     ------
@@ -78,12 +78,14 @@ def stream_of(record: Record) -> npt.NDArray[np.float64]:
     wrong = [line.reason for line in record.lines if isinstance(line, Beside)]
     if trouble := pairs.trouble or next(iter(wrong), ""):
         raise DlbenchError(f"no calibration of {case.label}: {trouble}")
-    if not pairs.base_s:
+    if not pairs.differences:
         raise DlbenchError("no calibration: no pair was measured; a larger --budget gives more")
-    times = []
-    for number, (base_s, new_s) in enumerate(zip(pairs.base_s, pairs.new_s, strict=True)):
-        times += [base_s, new_s] if order(number)[0] == "base" else [new_s, base_s]
-    return np.array(times)
+    return np.array(
+        [
+            one if order(number)[0] == "base" else -one
+            for number, one in enumerate(pairs.differences)
+        ]
+    )
 
 
 def calibrate(record: Record) -> Calibration:
@@ -103,10 +105,10 @@ def calibrate(record: Record) -> Calibration:
             f" {plural(design.looks[1], 'pair')} that a gate needs to call anything slower; use a smaller --batch, or"
             " gate this case with a larger --budget"
         )
-    if len(stream) < 2 * looks[-1]:
+    if len(stream) < looks[-1]:
         raise DlbenchError(
-            f"the recording is too short for one trial: {plural(len(stream), 'process')} at"
-            f" {pair_s / 2:.2g} s each; give a --budget of {_ENOUGH_TRIALS * looks[1] * pair_s:.0f} s or more"
+            f"the recording is too short for one trial: {plural(len(stream), 'pair')} at"
+            f" {pair_s:.2g} s each; give a --budget of {_ENOUGH_TRIALS * looks[1] * pair_s:.0f} s or more"
         )
     wanted = design.threshold
     promise = next(
@@ -119,7 +121,7 @@ def calibrate(record: Record) -> Calibration:
         for slowdown in (0.0, threshold, SLOWDOWN_FACTOR * threshold)
     )
     label = record.header.cases[0].label
-    return Calibration(label, len(stream), pair_s, looks, rows, promise)
+    return Calibration(label, 2 * len(stream), pair_s, looks, rows, promise)
 
 
 def _pair_s(record: Record) -> float:

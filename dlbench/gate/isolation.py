@@ -10,6 +10,7 @@ from typing import Any
 from dlbench.errors import DlbenchError
 from dlbench.gate.pairs import Arm
 from dlbench.gate.versions import TARGET_VARIABLE, Sources, Version
+from dlbench.spec.suite import Suite
 from dlbench.text import plural
 from dlbench.worker.launch import hide_home
 from dlbench.worker.supervisor import Ended
@@ -171,3 +172,15 @@ def _alike(versions: Mapping[Arm, Version], path: str) -> bool:
     files = [version.file(Path(path)) for version in versions.values()]
     contents = [file.read_bytes() for file in files if file is not None and file.is_file()]
     return len(contents) < 2 or contents[0] == contents[1]
+
+
+def unlike_suites(suites: Mapping[Arm, Suite]) -> str:
+    """Why two versions' suites say nothing about the code, empty where they do."""
+    base, new = suites["base"], suites["new"]
+    for what, unlike in (
+        ("network, loss or optimizer", base.workload.digest != new.workload.digest),
+        ("data", base.data != new.data),
+    ):
+        if unlike:
+            return f"the suite's {what} changed, so its times say nothing about the code"
+    return ""

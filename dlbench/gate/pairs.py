@@ -9,6 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from dlbench.analyse.statistics import median
+from dlbench.record.schema import Process
+
 Arm = Literal["base", "new"]
 
 QUANTILE = 0.25
@@ -35,6 +38,17 @@ def summary(timings: Sequence[float] | npt.NDArray[np.float64]) -> float:
     return value
 
 
-def difference(base: float, new: float) -> float:
-    """ln(new / base) of two process summaries: above 0 where the new one is slower."""
-    return math.log(new / base)
+def difference(base: Process, new: Process) -> float:
+    """ln(new / base) of two processes: above 0 where the new one is slower.
+
+    It is the median over their blocks, each summarised and held against the one that lay beside it; of processes that
+    took no turns, that of the two summaries.
+
+    Raises
+    ------
+    ValueError : as for `summary`.
+    """
+    blocks = [pair for pair in zip(base.blocks_ns, new.blocks_ns, strict=False) if all(pair)]
+    if base.alone or new.alone or not (base.block_steps and new.block_steps and blocks):
+        blocks = [(base.timings_ns, new.timings_ns)]
+    return median([math.log(summary(its) / summary(own)) for own, its in blocks])

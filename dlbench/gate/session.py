@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -24,11 +25,18 @@ from dlbench.execute import results
 from dlbench.execute.materialise import Material, prepare
 from dlbench.execute.oracle_jobs import References, started_references
 from dlbench.execute.scheduler import ATTEMPTS
-from dlbench.gate import schema
+from dlbench.gate import living_pair, schema
 from dlbench.gate.decision import Verdict, judge
 from dlbench.gate.design import Design
-from dlbench.gate.isolation import Seen, absent, differing, refuse_same, remedy
-from dlbench.gate.pairs import Arm, difference, order, summary
+from dlbench.gate.isolation import (
+    Seen,
+    absent,
+    differing,
+    refuse_same,
+    remedy,
+    unlike_suites,
+)
+from dlbench.gate.pairs import Arm, difference, order
 from dlbench.gate.versions import Sources, Version, targets
 from dlbench.gate.waivers import waived_by
 from dlbench.plan.cases import check
@@ -40,8 +48,7 @@ from dlbench.record.schema import Case, Process
 from dlbench.spec.suite import Suite
 from dlbench.text import why
 from dlbench.worker.launch import Launch, launch_of, run_worker
-from dlbench.worker.measurements import STEPS, VERIFY
-from dlbench.worker.supervisor import Ended
+from dlbench.worker.measurements import STEPS, VERIFY, Job
 
 SHARE_S = 0.15
 """Sampling time of a process. What a process differs in from the next is not made smaller by more steps in each, so
@@ -136,6 +143,7 @@ class _Gate:
         self._observer = observer
         self._deadline_s = request.started_s + request.budget_s
         self._failed: set[Case] = set()
+        self._crowded: dict[Case, str] = {}
         self._ran_out = False
 
     def run(self, cases: Mapping[Arm, Sequence[Case]]) -> schema.End:
@@ -162,7 +170,7 @@ class _Gate:
 
     def _verified(self, shared: Sequence[Case]) -> list[Case]:
         """The cases that both versions have and compute rightly."""
-        if problem := self._unlike_suites():
+        if problem := unlike_suites(self._request.suites):
             for case in shared:
                 self._beside(case, "inconclusive", problem)
             return []
@@ -172,16 +180,6 @@ class _Gate:
             if alike[0] == case and self._agree(case, alike):
                 well += alike
         return [case for case in shared if case in well]
-
-    def _unlike_suites(self) -> str:
-        base, new = (self._request.suites[arm] for arm in ARMS)
-        for what, unlike in (
-            ("network, loss or optimizer", base.workload.digest != new.workload.digest),
-            ("data", base.data != new.data),
-        ):
-            if unlike:
-                return f"the suite's {what} changed, so its times say nothing about the code"
-        return ""
 
     def _agree(self, case: Case, alike: Sequence[Case]) -> bool:
         """Whether both versions have a backend of their own and compute what is right with it."""
@@ -198,8 +196,8 @@ class _Gate:
                 seen[arm] = Seen(adapter="", absent=True)
                 continue
             self._observer.doing(f"verifying {case.backend} of {self._label(arm)}")
-            ended = self._references.failure((case.batch, case.precision)) or self._verify(
-                case, arm, adapter
+            ended = self._references.failure((case.batch, case.precision)) or run_worker(
+                VERIFY, self._job(case, arm), self._launch(case, arm)
             )
             verification = results.verification(case, ended)
             self._writer.write(schema.Verified(arm, verification))
@@ -286,18 +284,41 @@ class _Gate:
 
     def _pair(self, case: Case, number: int) -> float | None:
         """ln(new / base) of a pair; None when one of its processes failed."""
-        summaries: dict[Arm, float] = {}
-        for arm in order(number):
-            process = self._process(case, arm, number)
+        halves: dict[Arm, Process] = {}
+        for arm, process in self._living(case, number) or self._alone(case, number):
+            halves[arm] = process = self._proven(case, arm, number, process)
             self._writer.write(schema.Half(arm, process))
             if process.status != "ok":
                 self._failed.add(case)
                 return None
-            summaries[arm] = summary(process.timings_ns)
-        return difference(**summaries)
+        return difference(**halves)
 
-    def _process(self, case: Case, arm: Arm, number: int) -> Process:
-        process = self._timed(case, arm, number)
+    def _living(self, case: Case, number: int) -> list[tuple[Arm, Process]]:
+        """The pair of processes that live side by side; none where they do not fit."""
+        if case in self._crowded:
+            return []
+        launches = {arm: self._launch(case, arm) for arm in ARMS}
+        jobs = {arm: self._timing_job(case, arm, number) for arm in ARMS}
+        try:
+            ended = living_pair.measure(order(number), launches, jobs, SHARE_S)
+        except living_pair.Crowded as crowded:
+            self._crowded[case] = str(crowded)
+            self._writer.write(schema.Note(f"{case.label}: one version after the other: {crowded}"))
+            return []
+        checked = jobs["base"]["check"]
+        return [
+            (arm, results.process(case, number, each, checked=checked))
+            for arm, each in ended.items()
+        ]
+
+    def _alone(self, case: Case, number: int) -> Iterator[tuple[Arm, Process]]:
+        """The same one after the other."""
+        for arm in order(number):
+            process = self._timed(case, arm, number)
+            yield arm, msgspec.structs.replace(process, alone=self._crowded[case])
+
+    def _proven(self, case: Case, arm: Arm, number: int, process: Process) -> Process:
+        """A process, and that its timings are not to be believed where others like it prove that."""
         attempts = [process]
         while attempts[-1].late and len(attempts) < ATTEMPTS:
             attempts.append(self._timed(case, arm, number))
@@ -309,23 +330,18 @@ class _Gate:
         )
 
     def _timed(self, case: Case, arm: Arm, number: int) -> Process:
-        checked = number % CHECK_EVERY == 0
-        job = self._material.job(
-            case.plan(self._request.plan.seed),
-            self._adapters(case)[arm],
-            own=self._request.versions[arm].own(),
-            scenario=case.scenario,
-            budget_s=SHARE_S,
-            check=checked,
-        )
+        job = self._timing_job(case, arm, number)
         ended = run_worker(STEPS, job, self._launch(case, arm))
-        return results.process(case, number, ended, checked=checked)
+        return results.process(case, number, ended, checked=job["check"])
 
-    def _verify(self, case: Case, arm: Arm, adapter: str) -> Ended[VerifyResult]:
-        own = self._request.versions[arm].own()
-        made = case.plan(self._request.plan.seed)
-        job = self._material.job(made, adapter, own=own)
-        return run_worker(VERIFY, job, self._launch(case, arm))
+    def _timing_job(self, case: Case, arm: Arm, number: int) -> Job:
+        checked = number % CHECK_EVERY == 0
+        options = {"scenario": case.scenario, "budget_s": SHARE_S, "check": checked}
+        return self._job(case, arm, **options)
+
+    def _job(self, case: Case, arm: Arm, **options: Any) -> Job:
+        plan, own = case.plan(self._request.plan.seed), self._request.versions[arm].own()
+        return self._material.job(plan, self._adapters(case)[arm], own=own, **options)
 
     def _launch(self, case: Case, arm: Arm) -> Launch:
         limit_s, python = self._request.plan.limit_s, self._request.versions[arm].python

@@ -1,4 +1,4 @@
-"""Tries a gate's design on a stream of processes that all ran the same code.
+"""Tries a gate's design on a stream of pairs of processes that all ran the same code.
 
 Whatever a gate says about such a stream is known to be right or wrong: every "slower" is false, and
 with the new arm's times made longer by a known share, every "passed" is. The trials call the very
@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 
 from dlbench.gate.decision import Verdict, judge
 from dlbench.gate.design import Design
-from dlbench.gate.pairs import difference, order
+from dlbench.gate.pairs import order
 
 Array = npt.NDArray[np.float64]
 
@@ -78,12 +78,12 @@ class Tally:
 
 
 def consecutive(stream: Array, design: Design, slowdown: float = 0.0, cases: int = 1) -> Tally:
-    """Trials one after the other, as a gate would have met them: each begins at the process after
-    the last one's end, so no process is in two trials.
+    """Trials one after the other, as a gate would have met them: each begins at the pair after
+    the last one's end, so no pair is in two trials.
 
     Parameters
     ----------
-    stream : process summaries in time order. With several cases, they take turns pair by pair.
+    stream : ln(second / first) of pairs in time order. With several cases, they take turns pair by pair.
     slowdown : what the new arm's times are made longer by in one of the cases. One among several is
         the hardest to find, since the others' noise is guarded against.
     """
@@ -93,11 +93,11 @@ def consecutive(stream: Array, design: Design, slowdown: float = 0.0, cases: int
 def _one_after_the_other(
     stream: Array, design: Design, slowdown: float, cases: int
 ) -> Iterator[list[Verdict]]:
-    begin, needed = 0, 2 * design.most_pairs * cases
+    begin, needed = 0, design.most_pairs * cases
     while begin + needed <= len(stream):
         verdicts = trial(stream[begin : begin + needed], design, slowdown, cases, False)
         yield verdicts
-        begin += 2 * cases * max(verdict.pairs for verdict in verdicts)
+        begin += cases * max(verdict.pairs for verdict in verdicts)
 
 
 def trial(
@@ -105,13 +105,11 @@ def trial(
 ) -> list[Verdict]:
     """The verdicts on one stretch of a stream, by case; `swapped` makes the other arm the first."""
     found: dict[str, list[float]] = {str(case): [] for case in range(cases)}
-    for number in range(len(stream) // 2):
-        pair = stream[2 * number : 2 * number + 2]
+    for number, second_over_first in enumerate(stream):
         rank, case = divmod(number, cases)
-        first, _ = order(rank)
-        base, new = pair if (first == "base") != swapped else pair[::-1]
+        is_base_first = (order(rank)[0] == "base") != swapped
         planted = math.log1p(slowdown) if case == 0 else 0.0
-        found[str(case)].append(difference(base, new) + planted)
+        found[str(case)].append((1 if is_base_first else -1) * float(second_over_first) + planted)
     return list(judge(found, design, ended=True).values())
 
 

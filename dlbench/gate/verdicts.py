@@ -26,16 +26,12 @@ TIMES = (
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """The complete pairs of a case, in order: summaries (s), and what ended them early, empty when nothing did."""
+    """The complete pairs of a case, in order: the base's summaries (s), ln(new / base), and what ended them early,
+    empty when nothing did."""
 
     base_s: tuple[float, ...]
-    new_s: tuple[float, ...]
+    differences: tuple[float, ...]
     trouble: str
-
-    @property
-    def differences(self) -> list[float]:
-        """ln(new / base) of each."""
-        return [difference(*pair) for pair in zip(self.base_s, self.new_s, strict=True)]
 
 
 def pairs_of(record: Record, case: Case) -> Pairs:
@@ -49,10 +45,9 @@ def pairs_of(record: Record, case: Case) -> Pairs:
                 status = process.status.replace("_", " ")
                 return Pairs((), (), f"{label}, pair {number + 1}: {status}: {one_line(reason)}")
     whole = sorted(halves["base"].keys() & halves["new"].keys())
-    base_s, new_s = (
-        tuple(summary(halves[arm][number].timings_ns) * 1e-9 for number in whole) for arm in labels
-    )
-    return Pairs(base_s, new_s, "")
+    base, new = ([halves[arm][number] for number in whole] for arm in labels)
+    base_s = tuple(summary(process.timings_ns) * 1e-9 for process in base)
+    return Pairs(base_s, tuple(map(difference, base, new)), "")
 
 
 def verdicts(

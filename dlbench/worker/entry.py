@@ -27,7 +27,7 @@ def main(channel: int, started_ns: int) -> NoReturn:
     """Does the jobs that come through `channel` (a socket's descriptor), one after the other, until the runner is gone
     or one went wrong; `started_ns` is when this process began."""
     os.set_inheritable(channel, False)
-    jobs: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(channel, jobs), daemon=True).start()
 
     def tell(event: Mapping[str, Any]) -> None:
@@ -48,10 +48,12 @@ def main(channel: int, started_ns: int) -> NoReturn:
             os._exit(0)
         phases.rest()
         job = jobs.get()
+        # that is for the whole process, and done once
+        job.pop("own", None)
         phases.work()
 
 
-def _receive(channel: int, jobs: queue.SimpleQueue[Mapping[str, Any]]) -> None:
+def _receive(channel: int, jobs: queue.SimpleQueue[dict[str, Any]]) -> None:
     """Takes the jobs, and ends this process when the runner has no more or is gone, which nothing else would tell."""
     try:
         for job in protocol.messages(channel):

@@ -42,7 +42,7 @@ def test_a_case_fails_by_the_pair_that_went_wrong_and_the_other_keeps_its_verdic
 ):
     record = recorded(Half(arm, r.Process(CASES[0], 8, status, reason)))
     pairs = pairs_of(record, CASES[0])
-    assert ((), ()) == (pairs.base_s, pairs.new_s)
+    assert ((), ()) == (pairs.base_s, pairs.differences)
     assert told in pairs.trouble
     found = {case.case: case for case in verdicts(record).cases}
     assert ("failed", pairs.trouble) == (found[CASES[0].label].status, found[CASES[0].label].reason)
