@@ -47,7 +47,7 @@ class Settings:
     seed: int = 0
     data: str | None = None
     rounds: int = 3
-    budget_s: float = 12.0
+    budget_s: float = 6.0
 
 
 @dataclasses.dataclass(frozen=True)

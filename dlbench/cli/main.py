@@ -44,9 +44,9 @@ def cli() -> None:
     metavar="SECONDS",
     type=float,
     callback=options.positive,
-    default=12.0,
+    default=6.0,
     show_default=True,
-    help="Time for sampling, in all.",
+    help="Time for sampling of each row.",
 )
 @click.option(
     "--rounds",

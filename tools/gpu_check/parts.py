@@ -147,7 +147,6 @@ def planned(
         if len(whole.cases) > left:
             continue
         left -= len(whole.cases)
-        processes = extent.rounds * (len(whole.cases) - len(whole.problems))
-        budget_s = extent.seconds * max(processes, 1)
+        budget_s = extent.seconds * extent.rounds
         chosen.append(Planned(part, dataclasses.replace(request, budget_s=budget_s), whole.cases))
     return chosen
