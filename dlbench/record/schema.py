@@ -203,9 +203,9 @@ class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
 
     `source` is what was asked: ``nvml`` is NVIDIA's driver; in records of earlier versions also `HOST`, CPU and memory.
     `device_uuid` is the driver's own, looked up from what the session said it ran on. `period_ns` is the time between
-    samples that was asked for, `started_ns` to `ended_ns` when sampling went on. A metric is in `traces`, in
-    `unavailable` with the reason, or, where it stopped on the way, in both. `processor_s` is what the sampling itself
-    used.
+    samples that was asked for, `started_ns` to `ended_ns` when sampling went on, with rests between the turns of its
+    process. A metric is in `traces`, in `unavailable` with the reason, or, where it stopped on the way, in both.
+    `processor_s` is what the sampling itself used.
     """
 
     case: Case

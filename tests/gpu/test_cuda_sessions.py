@@ -89,6 +89,8 @@ def carry_out(tmp_path_factory):
 def timed(backend, carry_out):
     """A record of training, each case timed for some seconds in one process."""
     options = {"scenarios": ("train",), "batches": (TRIAL["batch"],)}
+    # so short that the energy counter tells something in a turn
+    options["telemetry_period_s"] = 0.005
     record = carry_out(backend, TRIAL["timed"], seconds=TRIAL["seconds"], **options)
     assert of(record, Process)
     return record

@@ -156,7 +156,7 @@ def test_sampling_that_ended_before_the_last_window_gives_no_figure():
             figure(beside(windows, {"m": read}))
 
 
-def energy(windows, own_w, others_w, step_ms=100):
+def energy(windows, own_w, others_w, step_ms=100, **options):
     """The counter of a device that draws one power in windows and another beside them, read as a sampler does."""
 
     def joules(ms):
@@ -164,7 +164,7 @@ def energy(windows, own_w, others_w, step_ms=100):
         own_ms = w.time_in([w.Window(*each) for each in windows], stepped)
         return (own_ms * own_w + (stepped - own_ms) * others_w) * 1e-3
 
-    return trace(windows, joules)
+    return trace(windows, joules, **options)
 
 
 @given(turns(1, 4000), st.floats(50, 700), st.floats(0, 700), st.integers(20, 110))
@@ -190,6 +190,13 @@ def test_turns_of_a_fifth_of_a_second_are_too_short_for_the_counter_however_many
     windows = [(1000 * i, 1000 * i + 200) for i in range(1, 100)]
     with pytest.raises(q.TooShort, match="of the counter in 20 s"):
         q.counted_power([beside(windows, {"energy_j": energy(windows, 300, 80)})])
+
+
+def test_with_a_shorter_period_the_counter_tells_of_turns_of_a_fifth_of_a_second():
+    windows = [(1003 * i, 1003 * i + 200) for i in range(1, 20)]
+    read = energy(windows, 300, 80, period_ms=5)
+    found = q.counted_power([beside(windows, {"energy_j": read}, period_ms=5)])
+    assert pytest.approx(300, rel=0.1) == found.watts
 
 
 def test_a_step_that_is_seen_after_a_rest_was_taken_at_any_time_in_it():
