@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dlbench.host.cause import Cause, Kind
 from dlbench.record.schema import Process
 
-IDLE_CORES = 0.05
-"""What a process may use while others are on turn: a framework's housekeeping stays below a hundredth, and of a few
-neighbours with this together a process is not yet disturbed."""
+IDLE_CORES = 0.15
+"""What a process may use while others are on turn: as much as anybody else may on the machine. Threads that spin for
+some milliseconds behind the last step of a turn stay below a half of that, and the first steps of the next turn, which
+they meet, do not count."""
 _STEP_S = 0.01
 """In which processor time is told."""
 

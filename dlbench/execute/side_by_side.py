@@ -35,9 +35,9 @@ BLOCK_S = 0.2
 LEAST_BLOCKS = 4
 """Of each process, unless a step takes longer than its time for sampling: then one block has to do."""
 STEPS_A_BLOCK = 3
-SPINNING_CORES = 0.25
+SPINNING_CORES = 0.5
 """Who uses more while nobody is on turn does not wait but computes; counting by ticks adds less by chance."""
-_REST_S = 0.1
+_REST_S = 0.2
 _ROOM = 1.25
 """How much more memory has to be there than the largest of the living has, for another to be started beside them."""
 
@@ -125,6 +125,7 @@ class _Round:
         left = [case for case in seat.cases.values() if case not in self.measured]
         if not left:
             return
+        seat.watch = Watch()
         others = [each.worker for each in self._seats if each.worker]
         self._make_sure_of_room(others)
         seat.worker = self._living.enter_context(self._run.start(left[0], self._share_s))

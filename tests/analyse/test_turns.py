@@ -28,8 +28,8 @@ def by_backend(make: Any, *lines: Process) -> dict[str, Outcome]:
     [
         ({"idle_cores": None}, False),
         ({"idle_cores": 0.0}, False),
-        ({"idle_cores": 0.05}, False),
-        ({"idle_cores": 0.07}, True),
+        ({"idle_cores": 0.15}, False),
+        ({"idle_cores": 0.17}, True),
         ({"idle_cores": 0.98}, True),
         ({"idle_cores": 0.98, "stopped": True}, False),
         ({"idle_cores": 0.98, "alone": "the others do not fit beside it"}, False),
