@@ -9,6 +9,12 @@ import numpy as np
 from dlbench.oracle.rounding import Array, Rounding, exact
 from dlbench.spec.training import Adagrad, Adam, AdamW, Optimizer, Sgd
 
+_PIECE = 2**15
+"""Elements that are updated at a time: what they need on the way fits into a core's own cache."""
+
+Piece = tuple[str, int]
+"""A parameter's name, and the number of the first of its elements that are meant."""
+
 
 class Update:
     """An optimizer with its state (momentum, moments, step count) for all parameters."""
@@ -17,7 +23,7 @@ class Update:
         self.rule = rule
         self.rounding = rounding
         self.steps = 0
-        self.state: dict[tuple[str, str], Array] = {}
+        self.state: dict[tuple[str, Piece], Array] = {}
 
     def step(
         self, weights: Mapping[str, Array], gradients: Mapping[str, Array], learning_rate: float
@@ -26,17 +32,25 @@ class Update:
         self.steps += 1
         result = dict(weights)
         for name, gradient in gradients.items():
-            w, g = weights[name], gradient
-            decay = self.rule.weight_decay
-            if decay and not isinstance(self.rule, AdamW):
-                g = self._round(g + decay * w, g, decay * w)
-            change = learning_rate * self._direction(name, g)
-            if decay and isinstance(self.rule, AdamW):
-                change = change + learning_rate * decay * w
-            result[name] = self._round(w - change, w, change)
+            before, g = weights[name].reshape(-1), gradient.reshape(-1)
+            after = np.empty(before.shape)
+            for begin in range(0, before.size, _PIECE):
+                piece = slice(begin, begin + _PIECE)
+                after[piece] = self._moved((name, begin), before[piece], g[piece], learning_rate)
+            result[name] = after.reshape(weights[name].shape)
         return result
 
-    def _direction(self, name: str, g: Array) -> Array:
+    def _moved(self, name: Piece, w: Array, g: Array, learning_rate: float) -> Array:
+        """Where a piece of a parameter goes from `w`."""
+        decay = self.rule.weight_decay
+        if decay and not isinstance(self.rule, AdamW):
+            g = self._round(g + decay * w, g, decay * w)
+        change = learning_rate * self._direction(name, g)
+        if decay and isinstance(self.rule, AdamW):
+            change = change + learning_rate * decay * w
+        return self._round(w - change, w, change)
+
+    def _direction(self, name: Piece, g: Array) -> Array:
         """What the learning rate is multiplied with."""
         rule = self.rule
         match rule:
@@ -57,7 +71,7 @@ class Update:
                 change = g / (np.sqrt(a) + rule.eps)
                 return self._round(change, change)
 
-    def _moment(self, kind: str, name: str, keep: float, add: Array) -> Array:
+    def _moment(self, kind: str, name: Piece, keep: float, add: Array) -> Array:
         old = self.state.get((kind, name))
         old = np.zeros_like(add) if old is None else keep * old
         value = self._round(old + add, old, add)

@@ -21,7 +21,7 @@ from dlbench.spec.network import walk
 from dlbench.spec.training import Adagrad, Adam, AdamW, CrossEntropy, Sgd
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange
-from dlbench.verify.reference import load_steps
+from dlbench.verify.reference import Stop, load_steps
 from dlbench.verify.steps import check_gradients, check_outputs, check_steps
 
 _HEAD: tuple[dict[str, Any], ...] = ({"type": "flatten"}, {"type": "linear", "out_features": 3})
@@ -54,6 +54,10 @@ class Probe:
             return workload
         calm = dataclasses.replace(workload.optimizer, weight_decay=0.0)
         return dataclasses.replace(workload, optimizer=calm)
+
+    def stops(self, of: Workload, cache_dir: Path, precision: str) -> tuple[Stop, ...]:
+        """The steps that a backend is held against, from the cache or computed now."""
+        return load_steps(self.workload(of), self.batch, self.inputs, cache_dir, precision)
 
 
 def _has(*kinds: type[spec.Layer]) -> Callable[[Workload], bool]:
@@ -186,6 +190,12 @@ def probes_for(workload: Workload) -> list[Probe]:
     return [probe for probe in PROBES if probe.needed(workload)]
 
 
+def prepare_probes(workload: Workload, cache_dir: Path, precision: str = "fp32") -> None:
+    """Makes sure that what `check_probes` holds a backend against is in the cache."""
+    for probe in probes_for(workload):
+        probe.stops(workload, cache_dir, precision)
+
+
 def check_probes(
     adapter: Adapter, plan: Plan, workload: Workload, cache_dir: Path, trains: bool = True
 ) -> list[Check]:
@@ -194,7 +204,7 @@ def check_probes(
     for probe in probes_for(workload):
         small = probe.workload(workload)
         probe_plan = dataclasses.replace(plan, batch=probe.batch)
-        stops = load_steps(small, probe.batch, probe.inputs, cache_dir, plan.precision)
+        stops = probe.stops(workload, cache_dir, plan.precision)
         if trains:
             found = check_gradients(adapter, probe_plan, small, stops)
             found += check_steps(adapter, probe_plan, small, stops)

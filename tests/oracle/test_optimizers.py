@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from dlbench.oracle import optimizers
 from dlbench.oracle.optimizers import Update
 from dlbench.spec.training import Adagrad, Adam, AdamW, Sgd
 
@@ -36,8 +37,12 @@ def rival(rule, leaves):
             return torch.optim.Adagrad(leaves, eps=rule.eps, **shared)
 
 
+@pytest.mark.parametrize("piece", [3, 2**15])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_five_steps_at_changing_learning_rates_agree_with_pytorch_in_float64(name):
+def test_five_steps_at_changing_learning_rates_agree_with_pytorch_in_float64(
+    name, piece, monkeypatch
+):
+    monkeypatch.setattr(optimizers, "_PIECE", piece)
     rule, random = OPTIMIZERS[name], np.random.default_rng(0)
     weights = {key: random.normal(size=shape) for key, shape in SHAPES.items()}
     leaves = {key: torch.tensor(value, requires_grad=True) for key, value in weights.items()}

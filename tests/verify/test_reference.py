@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import small
+from faulty import FaultyAdapter
 
 from dlbench.verify import reference
+from dlbench.verify.probes import check_probes, prepare_probes
 from dlbench.verify.reference import load_reference, prepare_reference
 
 
@@ -47,6 +49,12 @@ def test_preparing_fills_the_cache_that_loading_reads(workload, tmp_path, no_ora
     prepare_reference(workload, 6, tmp_path)
     no_oracle()
     assert load_reference(workload, 6, tmp_path).small
+
+
+def test_what_the_probes_need_is_prepared_too(workload, tmp_path, no_oracle):
+    prepare_probes(workload, tmp_path)
+    no_oracle()
+    assert check_probes(FaultyAdapter(None), small.plan(), workload, tmp_path)
 
 
 @pytest.mark.parametrize("change", ["batch", "precision", "workload", "source"])
