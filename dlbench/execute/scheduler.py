@@ -116,10 +116,12 @@ class Schedule:
         """A round, and again when it was disturbed and the disturbance has passed, or when steps were not finished; a
         backend whose steps never are has failed. A round of which only a part is there is measured anew, so that its
         processes run side by side."""
-        there = [self._kept[case][number] for case in cases if number in self._kept.get(case, {})]
-        if len(there) >= len(self._left(cases)):
+        there = {
+            case: self._kept[case][number] for case in cases if number in self._kept.get(case, {})
+        }
+        if there.keys() >= set(self._left(cases)):
             return
-        first = 1 + max((process.attempt for process in there), default=-1)
+        first = 1 + max((process.attempt for process in there.values()), default=-1)
         tried: dict[Case, list[tuple[Process, Sequence[Cause]]]] = {}
         for attempt in range(first, first + ATTEMPTS):
             left = self._left(cases)

@@ -1,4 +1,5 @@
-"""A run that was cut off and gone on with has what an uninterrupted one has, each line once."""
+"""A run that was cut off and gone on with has what an uninterrupted one has, each line once, but for a round that was
+cut off: it is measured anew as a whole, one attempt further."""
 
 import collections
 import dataclasses
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from record_makers import make_header
-from windows import BURNING, CASE, QUIET
+from windows import BURNING, CASE, OTHER, QUIET
 
 from dlbench.contract import Device
 from dlbench.errors import DlbenchError, UsageError
@@ -35,11 +36,12 @@ from dlbench.record.schema import (
     Verification,
 )
 
+FAR = msgspec.structs.replace(CASE, batch=64)
 BACKENDS = ("numpy", "broken_adapters:FailsWhenTimed", "broken_adapters:NeedsAnotherMachine")
 
 
 def facts(record):
-    """How often each thing that a run finds out stands in a record."""
+    """How often each thing that a run finds out stands in a record; what a process found, once for all attempts."""
     found = collections.Counter()
     for line in record.lines:
         match line:
@@ -48,12 +50,33 @@ def facts(record):
             case Verification():
                 found[("verification", line.case.configuration, line.status)] += 1
             case Process():
-                found[("process", line.case, line.round, line.status)] += 1
+                found[("process", line.case, line.round, line.status)] = 1
             case Training():
                 found[("training", line.case)] += 1
             case Peak():
                 found[("peak", line.threads)] += 1
     return found
+
+
+def check_attempts(before, after):
+    """Holds the rounds of a record that was gone on with against what there was of them: nothing is measured again
+    but what was cut off, and that together."""
+    rounds = collections.defaultdict(lambda: collections.defaultdict(list))
+    for line in after.lines:
+        if isinstance(line, Process):
+            rounds[line.round][line.attempt].append(line)
+    there = collections.Counter(line.round for line in before.lines if isinstance(line, Process))
+    for number, attempts in rounds.items():
+        measured = [line for attempt in sorted(attempts) for line in attempts[attempt]]
+        assert list(range(len(attempts))) == sorted(attempts)
+        assert len(attempts) <= (2 if there[number] else 1)
+        assert len({(line.case, line.attempt) for line in measured}) == len(measured)
+        last = attempts[max(attempts)]
+        told = [line for line in after.lines if isinstance(line, Process | Verification)]
+        failed = {line.case for line in told if line.status != "ok"}
+        # all that were still well, side by side
+        well = {line.case for line in measured} - failed
+        assert well <= {line.case for line in last}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +134,7 @@ def test_a_record_cut_off_at_any_byte_is_completed_and_loses_nothing(
     assert facts(read_record(path_of_whole)) == facts(after)
     assert before.lines == after.lines[: len(before.lines)]
     assert tasks.is_complete(after)
+    check_attempts(before, after)
 
 
 @given(data=st.data())
@@ -359,6 +383,8 @@ def test_a_run_killed_at_any_point_is_completed_and_so_is_a_resumed_one(
     (tmp_path / "whole.jsonl").write_bytes(whole)
     assert facts(read_record(tmp_path / "whole.jsonl")) == facts(after)
     assert before.lines == after.lines[: len(before.lines)]
+    if not again:
+        check_attempts(before, after)
 
 
 def target_record(rounds, *, target=0.01, end=None):
@@ -374,7 +400,10 @@ def target_record(rounds, *, target=0.01, end=None):
 
 def test_of_a_round_that_was_measured_again_the_process_that_counts_is_gone_on_from():
     record = target_record([[(9.0, BURNING), (1.0, QUIET)], [(2.0, QUIET)], [(7.0, BURNING)]])
-    assert {1: 1e-3, 2: 2e-3, 3: 7e-3} == pytest.approx(held_by(record).medians_s[CASE])
+    kept = held_by(record).processes[CASE]
+    assert {1: (1_000_000,), 2: (2_000_000,), 3: (7_000_000,)} == {
+        number: line.timings_ns for number, line in kept.items()
+    }
     lacking = set(tasks.planned(CASE, 6, 0)) - held_by(record).tasks
     assert {Task(Process, CASE, number) for number in (4, 5, 6)} == lacking
 
@@ -388,3 +417,38 @@ def test_a_record_whose_intervals_are_still_wide_lacks_processes_until_their_num
     # six rounds, and as many processes more
     assert (CASE,) == missing(target_record([wide, wider] * 5))
     assert () == missing(target_record([wide, wider] * 6))
+
+
+def cut_record(*there, rounds=3, **header):
+    """A record of these processes, each a case, a round and how it ended, of a run of two cases side by side and of one
+    of another batch size."""
+    lines = [
+        Process(case, number, status, "", timings_ns=(1_000_000,) * (status == "ok"))
+        for case, number, status in there
+    ]
+    verified = [Verification(case, "ok", "", (), None, 0, "", {}, {}) for case in (CASE, FAR)]
+    return Record(make_header([CASE, OTHER, FAR], rounds=rounds, **header), (*verified, *lines))
+
+
+def rounds_of(case, count):
+    """All is well in these rounds of a case."""
+    return [(case, number + 1, "ok") for number in range(count)]
+
+
+def test_what_is_measured_beside_something_that_is_missing_runs_again():
+    all_of_far = rounds_of(FAR, 3)
+    cut = cut_record(*rounds_of(CASE, 3), *rounds_of(OTHER, 2), *all_of_far)
+    assert (OTHER,) == missing(cut)
+    assert (CASE, OTHER) == tasks.to_run(cut)
+    whole = cut_record(*rounds_of(CASE, 3), *rounds_of(OTHER, 3), *all_of_far)
+    assert () == tasks.to_run(whole)
+
+
+def test_what_went_wrong_is_not_run_again_beside_others():
+    there = [*rounds_of(CASE, 1), (CASE, 2, "failed"), *rounds_of(OTHER, 2), *rounds_of(FAR, 3)]
+    assert (OTHER,) == tasks.to_run(cut_record(*there))
+
+
+def test_a_training_that_is_missing_has_no_round_measured_again():
+    there = [*rounds_of(CASE, 3), *rounds_of(OTHER, 3), *rounds_of(FAR, 3)]
+    assert (CASE, FAR) == tasks.to_run(cut_record(*there, epochs=1))

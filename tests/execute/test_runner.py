@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import subprocess
@@ -10,8 +11,8 @@ from disturbers import burner
 
 from dlbench.analyse.outcomes import outcomes
 from dlbench.errors import UsageError
+from dlbench.execute import side_by_side
 from dlbench.execute.runner import plan_run, run
-from dlbench.measure import timed_steps
 from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import End, Peak, Process, Skip, Training, Verification
 
@@ -89,18 +90,37 @@ def test_a_process_leaves_everything_that_it_measured(whole):
         assert "ok" == process.status
         assert len(process.timings_ns) >= 10
         assert 8 == len(process.upload_ns)
-        assert process.first_step_ns > 0
-        assert process.peak_memory_bytes > 1e6
-        assert {"interpreter", "import", "open", "measure", "check"} <= set(process.seconds)
+        assert {"warm-up", "measure", "check", "copy"} <= set(process.seconds)
         assert process.checks
         assert process.version
         assert 1 == process.facts["threads"]
 
 
-def test_a_process_tells_what_was_watched_beside_it(whole):
+def test_a_process_tells_of_its_beginning_with_the_scenario_that_it_timed_first(whole):
+    start = {"interpreter", "import", "open"}
+    for process in whole.of(Process):
+        if process.scenarios_before == 0:
+            assert process.first_step_ns > 0
+            assert process.peak_memory_bytes > 1e6
+            assert start <= set(process.seconds)
+        else:
+            assert (None, None) == (process.first_step_ns, process.peak_memory_bytes)
+            assert not start & set(process.seconds)
+    # each is the first in every other round
+    before = {"train": [0, 1, 0], "infer": [1, 0, 1]}
+    assert before == {
+        scenario: [p.scenarios_before for p in whole.of(Process) if p.case.scenario == scenario]
+        for scenario in before
+    }
+
+
+def test_a_process_tells_what_was_watched_beside_its_blocks(whole):
     for process in whole.of(Process):
         assert all(seen.window_s > 0 for seen in (process.before, process.during, process.after))
-        assert process.during.window_s >= (process.ended_ns - process.started_ns) * 1e-9
+        assert process.during.window_s >= 1e-9 * sum(
+            ended - started
+            for started, ended in zip(process.block_started_ns, process.block_ended_ns, strict=True)
+        )
         assert 2 == len(process.canary_ns)
 
 
@@ -128,8 +148,11 @@ def test_the_observer_hears_every_line_once_it_is_written(whole):
 
 
 def test_the_observer_hears_the_phases_of_every_worker(whole):
-    wanted = ["interpreter", "import", "open", "upload", "warm-up", "measure", "check", "copy"]
-    assert wanted == [phase for _, number, phase in whole.observer.phases if number][:8]
+    start, steps = ["interpreter", "import", "open", "upload"], ["warm-up", "measure", "check"]
+    told = [phase for _, number, phase in whole.observer.phases if number == 1]
+    # a job begins in the phase that the one before it ended in
+    wanted = [*start, *steps, "copy", *steps, "copy"]
+    assert wanted == [phase for phase, _ in itertools.groupby(told)]
     assert {"numpy"} == {backend for backend, number, _ in whole.observer.phases if number}
     assert whole.observer.estimate_s > 0
 
@@ -143,11 +166,13 @@ def test_the_account_of_the_wall_time_adds_up(whole):
     assert 0 < end.null_timing_ns
 
 
-def test_the_sampling_time_is_shared_by_all_processes(whole):
+def test_the_sampling_time_of_a_row_is_shared_by_its_processes_and_theirs_by_their_blocks(whole):
     for process in whole.of(Process):
-        # after the process' share of 0.9 s come only the steps up to where the weights can be judged
-        in_time = process.timings_ns[: -timed_steps.STEPS_TO_JUDGE]
-        assert sum(in_time) <= 0.9e9 / 6 or len(in_time) <= timed_steps.MIN_TIMINGS
+        blocks = process.blocks_ns
+        assert len(blocks) >= side_by_side.LEAST_BLOCKS
+        for block in blocks:
+            # the last step is the one that the time ends in
+            assert sum(block[:-1]) <= 0.9e9 / 3 / len(blocks)
 
 
 def test_no_rounds_verify_and_time_nothing(request_for, carry_out):
