@@ -87,6 +87,12 @@ class Context:
         with self.start(case, epochs=options.get("epochs", 1)) as worker:
             return self.ask(worker, measurement, self.job(case, **options), case)
 
+    def end_look(self, backend: str) -> None:
+        """Ends the process in which a backend was looked at, if it still lives."""
+        worker = self.looked.pop(backend, None)
+        if worker is not None:
+            worker.close()
+
     def work_without_backend(self, measurement: Measurement[R]) -> Ended[R]:
         """Has a fresh worker measure something of the harness or the machine, with the run's threads."""
         threads, limit_s = self.request.chosen_threads, self.request.limit_s

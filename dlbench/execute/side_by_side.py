@@ -35,7 +35,7 @@ BLOCK_S = 0.2
 LEAST_BLOCKS = 4
 """Of each process, unless a step takes longer than its time for sampling: then one block has to do."""
 STEPS_A_BLOCK = 3
-SPINNING_CORES = 0.5
+SPINNING_CORES = 0.3
 """Who uses more while nobody is on turn does not wait but computes; counting by ticks adds less by chance."""
 _REST_S = 0.2
 _ROOM = 1.25
@@ -68,6 +68,12 @@ def measure(run: Context, share_s: float, turn: Turn) -> list[Measured]:
             sharing = [case for case in rest if case.configuration == configuration]
             round_.together(sharing, reason)
     return [round_.measured[case] for case in cases]
+
+
+def is_crowded(ended: Ended[Any], case: Case) -> bool:
+    """Whether a process may have gone wrong because others live beside it: there was no memory, or a device was for one
+    process alone."""
+    return ended.status == "out_of_memory" or (ended.status == "failed" and not case.on_host)
 
 
 def blocks_of(share_s: float, slowest_s: float, block_s: float = BLOCK_S) -> int:
@@ -220,9 +226,7 @@ class _Round:
         if ended.result is not None:
             return ended.result
         seat.worker = None
-        # a device may be for one process alone
-        exclusive = ended.status == "failed" and not cases[0].on_host
-        if crowds and (ended.status == "out_of_memory" or exclusive):
+        if crowds and is_crowded(ended, cases[0]):
             raise Crowded(f"{cases[0].row_name} does not fit beside the others: {ended.reason}")
         for case in cases:
             self._told(seat, case, ended)

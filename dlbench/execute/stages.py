@@ -12,6 +12,7 @@ from dlbench.execute import results, side_by_side
 from dlbench.execute.context import Context
 from dlbench.execute.quiet_machine import Patience
 from dlbench.execute.scheduler import Schedule, carry_out
+from dlbench.execute.side_by_side import is_crowded
 from dlbench.execute.tasks import Task
 from dlbench.record.facts import VerifyResult
 from dlbench.record.schema import Case, Peak, Process, Skip, Training, Verification
@@ -29,10 +30,14 @@ def verify(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
         run.observer.message(reason)
     run.account.add_seconds("verify", time.monotonic() - began_s)
     well: list[Case] = []
-    for configuration in dict.fromkeys(case.configuration for case in cases):
-        sharing = [case for case in cases if case.configuration == configuration]
-        if Task(Verification, configuration) in run.held.tasks or _agrees(run, sharing):
-            well += sharing
+    for backend in dict.fromkeys(case.backend for case in cases):
+        own = [case for case in cases if case.backend == backend]
+        for configuration in dict.fromkeys(case.configuration for case in own):
+            sharing = [case for case in own if case.configuration == configuration]
+            if Task(Verification, configuration) in run.held.tasks or _agrees(run, sharing):
+                well += sharing
+        # the next one has the memory and the device for itself
+        run.end_look(backend)
     # nothing else lives where something is timed
     run.living.close()
     return [case for case in cases if case in well]
@@ -55,8 +60,15 @@ def _verified(run: Context, case: Case) -> Ended[VerifyResult]:
     worker, job = run.looked.get(case.backend), run.job(case)
     fits = worker and run.ask(worker, FITS, job, case).result
     if worker is None or not (fits and fits.fits):
+        run.end_look(case.backend)
         worker = run.looked[case.backend] = run.living.enter_context(run.start(case))
-    return run.ask(worker, VERIFY, job, case)
+    ended = run.ask(worker, VERIFY, job, case)
+    others = [name for name in run.looked if name != case.backend]
+    if others and is_crowded(ended, case):
+        for name in others:
+            run.end_look(name)
+        return run.work(VERIFY, case)
+    return ended
 
 
 def measure_overheads(run: Context, cases: Sequence[Case]) -> Sequence[Case]:

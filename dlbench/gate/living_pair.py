@@ -10,9 +10,15 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlbench.execute.side_by_side import SPINNING_CORES, STEPS_A_BLOCK, blocks_of
+from dlbench.execute.side_by_side import (
+    SPINNING_CORES,
+    STEPS_A_BLOCK,
+    blocks_of,
+    is_crowded,
+)
 from dlbench.gate.pairs import Arm
 from dlbench.record.facts import MeasureResult
+from dlbench.record.schema import Case
 from dlbench.worker.launch import Launch, Worker
 from dlbench.worker.measurements import BLOCK, FINISH, OPEN, REST, WARM_UP, Job
 from dlbench.worker.supervisor import Ended
@@ -26,12 +32,17 @@ class Crowded(Exception):
 
 
 def measure(
-    arms: Sequence[Arm], launches: Mapping[Arm, Launch], jobs: Mapping[Arm, Job], share_s: float
+    case: Case,
+    arms: Sequence[Arm],
+    launches: Mapping[Arm, Launch],
+    jobs: Mapping[Arm, Job],
+    share_s: float,
 ) -> dict[Arm, Ended[MeasureResult]]:
     """Times both.
 
     Parameters
     ----------
+    case : what is timed.
     arms : which is started first.
     launches, jobs : what to start, and what it needs to know.
     share_s : time for sampling of each (s).
@@ -53,7 +64,7 @@ def measure(
             warm = workers[arm].ask(WARM_UP, {**jobs[arm], "budget_s": share_s})
             if warm.result is None:
                 found: Ended[MeasureResult] = _wrong(opened if opened.result is None else warm)
-                if len(workers) > 1 and _may_be_crowded(found, jobs[arm]):
+                if len(workers) > 1 and is_crowded(found, case):
                     raise Crowded(found.reason)
                 return {arm: found}
             typical_s = max(typical_s, warm.result.typical_s)
@@ -82,8 +93,3 @@ def _wrong(ended: Ended[Any]) -> Ended[MeasureResult]:
     """How something on the way went wrong, as the outcome of it all."""
     told = ended.status, ended.reason, ended.remedy
     return Ended(*told, output=ended.output, wall_s=ended.wall_s, missing=ended.missing)
-
-
-def _may_be_crowded(ended: Ended[MeasureResult], job: Job) -> bool:
-    exclusive = ended.status == "failed" and job["plan"]["device"] != "cpu"
-    return ended.status == "out_of_memory" or exclusive

@@ -300,7 +300,7 @@ class _Gate:
         launches = {arm: self._launch(case, arm) for arm in ARMS}
         jobs = {arm: self._timing_job(case, arm, number) for arm in ARMS}
         try:
-            ended = living_pair.measure(order(number), launches, jobs, SHARE_S)
+            ended = living_pair.measure(case, order(number), launches, jobs, SHARE_S)
         except living_pair.Crowded as crowded:
             self._crowded[case] = str(crowded)
             self._writer.write(schema.Note(f"{case.label}: one version after the other: {crowded}"))
