@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from disturbers import burner
@@ -322,3 +323,75 @@ def test_an_interrupt_keeps_what_was_measured_and_ends_the_worker(tmp_path, cach
     while os.path.exists(f"/proc/{worker}") and time.monotonic() < end:
         time.sleep(0.05)
     assert not os.path.exists(f"/proc/{worker}")
+
+
+TELL_THEIR_PIDS = """
+import os, threading
+from dlbench.backends.numpy.adapter import Adapter as Numpy
+
+def spin():
+    while True:
+        pass
+
+class Rests(Numpy):
+    def open(self, plan, workload, weights):
+        with open("pids", "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        return super().open(plan, workload, weights)
+
+class Spins(Rests):
+    def open(self, plan, workload, weights):
+        threading.Thread(target=spin, daemon=True).start()
+        return super().open(plan, workload, weights)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_ended_in_a_block_leaves_no_process_behind(
+    tmp_path, cache_dir, tiny_file, number
+):
+    """Neither the one on turn, nor one that waits for its turn, nor one that was put to sleep until then."""
+    script = textwrap.dedent(f"""
+        from pathlib import Path
+        from dlbench.plan.request import Request
+        from dlbench.record.schema import Machine
+        from dlbench.record.file import Writer
+        from dlbench.execute.runner import Observer, run
+        from dlbench.spec.suite import load_suite
+
+        class Tell(Observer):
+            def phase(self, case, round, phase):
+                if round and phase == "measure":
+                    print(case.backend, flush=True)
+
+        request = Request(
+            suite=load_suite({str(tiny_file)!r}), machine=Machine("", None, None, 1, None, (), "", "", {{}}),
+            cache_dir=Path({str(cache_dir)!r}), scenarios=("infer",), rounds=1, budget_s=20.0,
+            backends=("tell:Rests", "tell:Spins"), patience_s=0.0,
+        )
+        run(request, Writer(Path("record.jsonl")), Tell())
+    """)
+    (tmp_path / "tell.py").write_text(TELL_THEIR_PIDS)
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        for turn in iter(process.stdout.readline, ""):
+            pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+            living = [pid for pid in pids if state(pid)]
+            if turn == "tell:Rests\n" and "T" in map(state, living):
+                break
+        process.send_signal(number)
+    assert 2 == len(living)
+    end = time.monotonic() + 30
+    while any(map(state, living)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert [] == list(filter(state, living))
+
+
+def state(pid):
+    """What a process does, as the system's letter; empty for one that has ended."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return status.rpartition(")")[2].split()[0].strip("ZX")

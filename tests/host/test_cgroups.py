@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbench.host.cgroups import granted_cores, quota_cores, throttled_s
+from dlbench.host.cgroups import granted_cores, memory_left_bytes, quota_cores, throttled_s
 
 
 @pytest.fixture
@@ -84,6 +84,55 @@ def test_the_cores_that_are_granted_are_those_of_the_nearest_cpuset(
 )
 def test_the_time_held_back_is_read_in_its_unit(system, groups, files, expected):
     assert expected == throttled_s(system(groups, files))
+
+
+MIB = 2**20
+
+
+def memory_of(group, limit, used, files=0):
+    """The files of a group with a limit of version 2."""
+    limits = {
+        "memory.max": limit,
+        "memory.current": used,
+        "memory.stat": f"anon 1\ninactive_file {files}",
+    }
+    return {f"{group}{name}": f"{value}\n" for name, value in limits.items()}
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        (["0::/a"], memory_of("a/", 300 * MIB, 100 * MIB), 200 * MIB),
+        # what files keep is given up when it is needed
+        (["0::/a"], memory_of("a/", 300 * MIB, 300 * MIB, 20 * MIB), 20 * MIB),
+        (["0::/a"], memory_of("a/", "max", 100 * MIB), None),
+        (["0::/a"], memory_of("a/", 300 * MIB, 310 * MIB), 0),
+        # the least on the way to the root counts
+        (
+            ["0::/a/b"],
+            memory_of("a/b/", 500 * MIB, 0) | memory_of("a/", 300 * MIB, 250 * MIB),
+            50 * MIB,
+        ),
+        (
+            ["0::/a/b"],
+            memory_of("a/b/", 100 * MIB, 90 * MIB) | memory_of("a/", 300 * MIB, 250 * MIB),
+            10 * MIB,
+        ),
+        # limits of a group beside it are none of its own
+        (["0::/a"], memory_of("b/", 1, 0), None),
+        (
+            ["4:memory:/a", "3:cpu:/c", "0::/"],
+            {
+                "memory/a/memory.limit_in_bytes": f"{300 * MIB}\n",
+                "memory/a/memory.usage_in_bytes": f"{200 * MIB}\n",
+                "memory/a/memory.stat": f"inactive_file 7\ntotal_inactive_file {MIB}\n",
+            },
+            101 * MIB,
+        ),
+    ],
+)
+def test_the_memory_that_is_left_is_the_least_of_all_groups_around(system, groups, files, expected):
+    assert expected == memory_left_bytes(system(groups, files))
 
 
 def test_a_system_without_control_groups_tells_nothing(tmp_path: Path):

@@ -32,6 +32,12 @@ def test_never_more_than_a_third_of_the_shortest_block_is_left_out(blocks):
         assert 0 <= found <= MOST_SHARE * min(map(len, blocks))
 
 
+@given(st.integers(4, 12), st.integers(1, 30))
+def test_of_blocks_that_get_faster_from_step_to_step_a_third_is_left_out(blocks, steps):
+    falling = [float(2 * steps - place) for place in range(steps)]
+    assert steps // 3 == reentry_steps([falling] * blocks)
+
+
 @pytest.mark.parametrize(("blocks", "at_most"), [(4, 1 / 3), (10, 0.06)])
 def test_where_no_step_is_slow_few_are_left_out_by_chance(blocks, at_most):
     random = np.random.default_rng(11)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlbench.worker import launch as process
-from dlbench.worker.launch import Launch, run_worker, worker_environment
+from dlbench.worker.launch import Launch, Worker, run_worker, worker_environment
 from dlbench.worker.measurements import LOOK, STEPS, VERIFY
 
 
@@ -204,6 +204,18 @@ def test_a_worker_ends_when_its_runner_is_killed(tmp_path):
         assert is_alive(worker)
         runner.send_signal(signal.SIGKILL)
     assert wait_for(lambda: not is_alive(worker))
+
+
+def test_a_worker_that_is_closed_asleep_ends_by_itself_and_is_not_waited_for_until_it_is_killed(
+    job,
+):
+    worker = Worker(Launch(worker_environment(1), 60.0))
+    assert "ok" == worker.ask(LOOK, job("Good", open=False, threads=1)).status
+    child = worker._child
+    worker.sleep()
+    worker.close()
+    assert worker.pid is None
+    assert 0 == child.returncode
 
 
 def test_an_interrupt_ends_the_worker_and_passes_on(job):
