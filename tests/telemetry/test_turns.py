@@ -71,8 +71,8 @@ def test_only_the_one_on_turn_is_sampled_beside(told):
             if name == on_turn:
                 own += within
             else:
-                # its last reading may be late
-                assert within <= 1
+                # a pass may be under way when its turn ends, and its last reading may be late
+                assert within <= 2
                 others += within
     assert own > others
     # who has no more turns is not read any more
