@@ -43,7 +43,7 @@ _ROOM = 1.25
 
 
 class Crowded(Exception):
-    """The processes of a round do not fit beside each other, and why."""
+    """Processes do not fit beside each other, and why."""
 
 
 def measure(run: Context, share_s: float, turn: Turn) -> list[Measured]:

@@ -13,6 +13,7 @@ from typing import Any
 from dlbench.execute.side_by_side import (
     SPINNING_CORES,
     STEPS_A_BLOCK,
+    Crowded,
     blocks_of,
     is_crowded,
 )
@@ -25,10 +26,6 @@ from dlbench.worker.supervisor import Ended
 
 BLOCK_S = 0.03
 """A turn; of steps that take longer, the fewest that a block has."""
-
-
-class Crowded(Exception):
-    """The two do not fit beside each other, as far as can be told."""
 
 
 def measure(

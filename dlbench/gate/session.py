@@ -25,6 +25,7 @@ from dlbench.execute import results
 from dlbench.execute.materialise import Material, prepare
 from dlbench.execute.oracle_jobs import References, started_references
 from dlbench.execute.scheduler import ATTEMPTS
+from dlbench.execute.side_by_side import Crowded
 from dlbench.gate import living_pair, schema
 from dlbench.gate.decision import Verdict, judge
 from dlbench.gate.design import Design
@@ -301,7 +302,7 @@ class _Gate:
         jobs = {arm: self._timing_job(case, arm, number) for arm in ARMS}
         try:
             ended = living_pair.measure(case, order(number), launches, jobs, SHARE_S)
-        except living_pair.Crowded as crowded:
+        except Crowded as crowded:
             self._crowded[case] = str(crowded)
             self._writer.write(schema.Note(f"{case.label}: one version after the other: {crowded}"))
             return []
