@@ -10,12 +10,9 @@ from collections.abc import Callable, Sequence
 
 from dlbench.analyse.columns import COPIES, Column, Row
 from dlbench.analyse.statistics import median, process_summary
+from dlbench.record.facts import PEAK_MEMORY
 from dlbench.record.schema import Process
 from dlbench.text import seconds, size
-
-PEAK_MEMORY = "peak_device_memory_bytes"
-"""The fact by which a session tells its allocator's peak (bytes)."""
-
 
 FACTS = ("tf32", "cudnn", "cudnn_benchmark")
 """What sessions say of the arithmetic and the libraries behind it."""
@@ -60,8 +57,7 @@ def device_cells(processes: Sequence[Process]) -> dict[str, str | float]:
     medians_s = [process_summary(line.device_ns) for line in processes if line.device_ns]
     if medians_s:
         cells["device_s"] = median(medians_s)
-    # what another scenario needed before is not this one's
-    peaks = [line.facts.get(PEAK_MEMORY) for line in processes if not line.scenarios_before]
+    peaks = [line.facts.get(PEAK_MEMORY) for line in processes]
     known = [peak for peak in peaks if isinstance(peak, int)]
     if known:
         cells[PEAK_MEMORY] = float(max(known))

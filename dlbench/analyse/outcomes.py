@@ -126,7 +126,7 @@ class Outcome:
 
     @property
     def never_first(self) -> bool:
-        """Whether each of its processes had timed another scenario before, so that none tells of a beginning."""
+        """Whether each of its processes had timed another scenario before."""
         return bool(self.processes) and all(each.scenarios_before for each in self.processes)
 
     @property

@@ -15,8 +15,8 @@ from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.measurements import ORACLE, Job
 from dlbench.worker.supervisor import Ended
 
-Key = tuple[int, str]
-"""A batch size and a precision."""
+Key = tuple[int, str] | tuple[int, str, int]
+"""A batch size and a precision; with the seed of initial weights, what a session that trained is held against."""
 
 
 class References:
@@ -45,13 +45,15 @@ def started_references(request: Request) -> contextlib.AbstractContextManager[Re
     job = {
         "workload": request.suite.workload.to_table(),
         "cache_dir": str(request.cache_dir),
-        "seed": request.seed if request.rounds and "train" in request.chosen_scenarios else None,
     }
-    jobs = {
-        (batch, precision): job | {"batch": batch, "precision": precision}
-        for batch in request.chosen_batches
-        for precision in request.chosen_precisions
-    }
+    sizes = [(b, p) for b in request.chosen_batches for p in request.chosen_precisions]
+    trains = request.rounds > 0 and "train" in request.chosen_scenarios
+    jobs: dict[Key, Job] = {}
+    # what a trained session is held against comes last, since a verification does not wait for it
+    for seed in (None, request.seed) if trains else (None,):
+        for batch, precision in sizes:
+            key = (batch, precision) if seed is None else (batch, precision, seed)
+            jobs[key] = {**job, "batch": batch, "precision": precision, "seed": seed}
     return started(jobs, launch)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dlbench import plugins
+from dlbench.host.machine import usable_cores
 from dlbench.plan.backend_status import Found
 from dlbench.record.facts import ProbeResult
 from dlbench.worker import interpreters
@@ -25,7 +26,7 @@ def look_at(
     pythons: Mapping[str, str] | None = None,
     on_look: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Found]:
-    """Looks at backends one after the other.
+    """Looks at backends.
 
     Parameters
     ----------
@@ -43,9 +44,12 @@ def look_at(
     own = pythons or {}
     names = dict.fromkeys((*plugins.adapter_names(), *own)) if backends is None else backends
     found = {}
-    for name in names:
-        on_look(name)
-        found[name] = look(name, threads, open_session, limit_s, own.get(name))
+    with contextlib.ExitStack() as living:
+        looks = look_and_stay(tuple(names), threads, open_session, limit_s, own, living, on_look)
+        for name, seen, worker in looks:
+            found[name] = seen
+            if worker is not None:
+                worker.close()
     return found
 
 
@@ -53,34 +57,72 @@ def look(
     name: str, threads: int, open_session: bool, limit_s: float, python: str | None = None
 ) -> Found:
     """Looks at one backend, under an interpreter of its own if there is one; see `look_at`."""
-    with contextlib.ExitStack() as living:
-        return look_and_stay(name, threads, open_session, limit_s, python, living)[0]
+    return look_at(
+        [name],
+        threads=threads,
+        open_session=open_session,
+        limit_s=limit_s,
+        pythons={} if python is None else {name: python},
+    )[name]
 
 
 def look_and_stay(
-    name: str,
+    names: Sequence[str],
     threads: int,
     open_session: bool,
     limit_s: float,
-    python: str | None,
+    pythons: Mapping[str, str],
     living: contextlib.ExitStack,
-) -> tuple[Found, Worker | None]:
-    """The same, and the process that has imported the backend, which lives on in `living`; None where it cannot be
-    used."""
-    target = plugins.adapter_target(name)
-    if python is not None and (trouble := interpreters.trouble(name, python)):
-        launch = launch_of(name, threads, limit_s)
-        home = run_worker(HOME, {"adapter": target}, launch).result
-        absent = Found("skipped", trouble.reason, trouble.remedy)
-        return (dataclasses.replace(absent, **dataclasses.asdict(home)) if home else absent), None
-    with contextlib.ExitStack() as own:
-        worker = own.enter_context(Worker(launch_of(name, threads, limit_s, python)))
-        asked = {"adapter": target, "open": open_session, "threads": threads}
-        found = _found(worker.ask(LOOK, asked), name, python)
+    on_look: Callable[[str], None],
+) -> Iterator[tuple[str, Found, Worker | None]]:
+    """The same, with the process that has imported each backend, which lives on in `living`; None where it cannot be
+    used. As many start at once as there are cores: a start keeps one busy."""
+    cores = max(1, usable_cores())
+    begun: dict[str, _Look] = {}
+    for place, name in enumerate(names):
+        for each in names[place : place + cores]:
+            if each not in begun:
+                python = pythons.get(each)
+                begun[each] = _Look(each, threads, open_session, limit_s, python, living)
+        on_look(name)
+        yield name, *begun[name].outcome()
+
+
+class _Look:
+    """A look that has begun."""
+
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        open_session: bool,
+        limit_s: float,
+        python: str | None,
+        living: contextlib.ExitStack,
+    ) -> None:
+        self._name, self._python = name, python
+        target = plugins.adapter_target(name)
+        self._asked = {"adapter": target, "open": open_session, "threads": threads}
+        self._without = launch_of(name, threads, limit_s)
+        self._trouble = None if python is None else interpreters.trouble(name, python)
+        if self._trouble is None:
+            launch = launch_of(name, threads, limit_s, python)
+            self._worker = living.enter_context(Worker(launch))
+            self._worker.send(LOOK, self._asked)
+
+    def outcome(self) -> tuple[Found, Worker | None]:
+        """What was seen, and the process; waits for it."""
+        if self._trouble:
+            home = run_worker(HOME, self._asked, self._without).result
+            absent = Found("skipped", self._trouble.reason, self._trouble.remedy)
+            return (
+                dataclasses.replace(absent, **dataclasses.asdict(home)) if home else absent
+            ), None
+        found = _found(self._worker.ask(LOOK, self._asked), self._name, self._python)
         if found.status != "ok":
+            self._worker.close()
             return found, None
-        living.push(own.pop_all())
-        return found, worker
+        return found, self._worker
 
 
 def _found(ended: Ended[ProbeResult], name: str, python: str | None) -> Found:

@@ -49,10 +49,16 @@ def verification(case: Case, ended: Ended[VerifyResult]) -> Verification:
 
 
 def process(
-    case: Case, round: int, ended: Ended[MeasureResult], attempt: int = 0, *, checked: bool = True
+    case: Case,
+    round: int,
+    ended: Ended[MeasureResult],
+    attempt: int = 0,
+    *,
+    checked: bool = True,
+    tells_start: bool = True,
 ) -> Process:
     """What a process measured; its timings do not count when a check after them failed, or was
-    to be made (`checked`) and was not."""
+    to be made (`checked`) and was not. What its start took is told if it `tells_start`."""
     result = ended.result
     if result is None:
         return Process(
@@ -66,6 +72,10 @@ def process(
         )
     unchecked = checked and not result.checks
     agrees = not unchecked and all(check.passed for check in result.checks)
+    fields = _fields(result)
+    start_seconds = fields.pop("start_seconds")
+    if tells_start:
+        fields["seconds"] = start_seconds | result.seconds
     return Process(
         case=case,
         round=round,
@@ -73,7 +83,7 @@ def process(
         reason="nothing was checked after the timing" if unchecked else "",
         attempt=attempt,
         output="" if agrees else ended.output,
-        **_fields(result),
+        **fields,
     )
 
 

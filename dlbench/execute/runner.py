@@ -137,14 +137,21 @@ def _look(run: Context) -> dict[str, Found]:
     """Looks at the backends, in processes that stay for their verification."""
     found: dict[str, Found] = {}
     request = run.request
-    for backend in request.chosen_backends:
-        run.observer.phase(None, None, f"look at {backend}")
-        asked = (backend, request.chosen_threads, False, request.limit_s)
-        python = request.pythons.get(backend)
-        found[backend], worker = look_and_stay(*asked, python, run.living)
-        if worker is not None:
-            run.looked[backend] = worker
-        run.account.add_seconds("import", found[backend].seconds)
+    looks = look_and_stay(
+        tuple(dict.fromkeys(request.chosen_backends)),
+        request.chosen_threads,
+        False,
+        request.limit_s,
+        request.pythons,
+        run.living,
+        lambda name: run.observer.phase(None, None, f"look at {name}"),
+    )
+    with run.account.overlapping():
+        for backend, seen, worker in looks:
+            found[backend] = seen
+            if worker is not None:
+                run.looked[backend] = worker
+            run.account.add_seconds("import", seen.seconds)
     return found
 
 

@@ -1,8 +1,8 @@
 """Measures a round: fresh processes that live side by side and take turns in blocks of steps.
 
 What a machine does to one block it does to its neighbour, so the ratio of blocks that lie close together scatters less
-than that of whole processes. Each process times all scenarios of its configuration, one after the other; within one,
-all are warmed up in turn, then each times a block (A B C, C B A, …). Who is not on turn waits for a message; one that
+than that of whole processes. Each process times all scenarios of its configuration, inference first; within one, all
+are warmed up in turn, then each times a block (A B C, C B A, …). Who is not on turn waits for a message; one that
 computes all the same is put to sleep by the system until its turn.
 """
 
@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -38,6 +38,9 @@ STEPS_A_BLOCK = 3
 SPINNING_CORES = 0.3
 """Who uses more while nobody is on turn does not wait but computes; counting by ticks adds less by chance."""
 _REST_S = 0.2
+_ORDER: Sequence[Scenario] = ("infer", "train")
+"""Training does all that inference does and more, so it finds nothing new where inference has been. The other way round
+inference would find memory that training has made the allocator keep, and not be what it is by itself."""
 _ROOM = 1.25
 """How much more memory has to be there than the largest of the living has, for another to be started beside them."""
 
@@ -83,7 +86,7 @@ def blocks_of(share_s: float, slowest_s: float, block_s: float = BLOCK_S) -> int
     return max(LEAST_BLOCKS, int(share_s / max(block_s, STEPS_A_BLOCK * slowest_s)))
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Seat:
     """A configuration of a round: its cases by scenario, the process that times it while it lives, and who samples its
     device."""
@@ -94,6 +97,11 @@ class _Seat:
     watch: Watch = dataclasses.field(default_factory=Watch)
     typical_s: float = 0.0
     spins: bool = False
+    tells_start: bool = True
+
+    def left(self, measured: Mapping[Case, Measured]) -> list[Case]:
+        """What is to be timed of it still."""
+        return [case for case in self.cases.values() if case not in measured]
 
 
 class _Round:
@@ -117,26 +125,36 @@ class _Round:
         seats: dict[Configuration, _Seat] = {}
         for case in cases:
             seats.setdefault(case.configuration, _Seat({})).cases[case.scenario] = case
-        scenarios = list(dict.fromkeys(case.scenario for case in cases))
-        backwards = self._turn.number % 2 == 0
-        self._seats = list(seats.values())[:: -1 if backwards else 1]
+        scenarios = {case.scenario for case in cases}
+        self._seats = list(seats.values())[:: -1 if self._turn.number % 2 == 0 else 1]
         with self._living:
-            for seat in self._seats:
-                self._open(seat)
-            for scenario in scenarios[:: -1 if backwards else 1]:
+            cores = self._run.request.machine.usable_cores
+            self._open(self._seats, at_once=1 if self._turn.number == 1 else max(1, cores))
+            for scenario in sorted(scenarios, key=_ORDER.index):
                 self._scenario(scenario)
 
-    def _open(self, seat: _Seat) -> None:
-        """Starts a process for what is left of a configuration."""
-        left = [case for case in seat.cases.values() if case not in self.measured]
-        if not left:
-            return
-        seat.watch = Watch()
-        others = [each.worker for each in self._seats if each.worker]
-        self._make_sure_of_room(others)
-        seat.worker = self._living.enter_context(self._run.start(left[0], self._share_s))
-        opened = self._ask(seat, OPEN, left, self._run.job(left[0]), crowds=bool(others))
-        seat.facts = opened.facts if opened else {}
+    def _open(self, seats: Sequence[_Seat], at_once: int) -> None:
+        """Starts processes for what is left of configurations, so many `at_once`; one by itself tells what its start
+        takes."""
+        wanted = [seat for seat in seats if seat.left(self.measured)]
+        starting: list[_Seat] = []
+        with self._run.account.overlapping():
+            for place, seat in enumerate(wanted):
+                for each in wanted[place : place + at_once]:
+                    if each not in starting:
+                        starting.append(each)
+                        self._start(each, tells_start=1 in (at_once, len(wanted)))
+                left = seat.left(self.measured)
+                crowds = sum(each.worker is not None for each in self._seats) > 1
+                opened = self._ask(seat, OPEN, left, self._run.job(left[0]), crowds=crowds)
+                seat.facts = opened.facts if opened else {}
+
+    def _start(self, seat: _Seat, tells_start: bool) -> None:
+        seat.watch, seat.tells_start = Watch(), tells_start
+        case = seat.left(self.measured)[0]
+        self._make_sure_of_room([each.worker for each in self._seats if each.worker])
+        seat.worker = self._living.enter_context(self._run.start(case, self._share_s))
+        seat.worker.send(OPEN, self._run.job(case))
 
     def _make_sure_of_room(self, others: Sequence[Worker]) -> None:
         taken = [memory.resident_bytes(each.pid) for each in others if each.pid]
@@ -151,7 +169,7 @@ class _Round:
         for seat in taking:
             if seat.worker is None:
                 # its process went wrong in the other scenario
-                self._open(seat)
+                self._open([seat], at_once=1)
         with contextlib.ExitStack() as watches:
             for seat in taking:
                 if seat.worker is not None:
@@ -234,7 +252,9 @@ class _Round:
 
     def _told(self, seat: _Seat, case: Case, ended: Ended[Any]) -> None:
         """Writes down what became of a case."""
-        found = results.process(case, self._turn.number, ended, self._turn.attempt)
+        found = results.process(
+            case, self._turn.number, ended, self._turn.attempt, tells_start=seat.tells_start
+        )
         process = msgspec.structs.replace(found, stopped=seat.spins, alone=self._alone)
         self._run.write(process)
         beside = seat.watch.lines()

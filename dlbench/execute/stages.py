@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from dlbench.analyse.speedup import baseline_or_none
 from dlbench.execute import results, side_by_side
@@ -19,16 +20,14 @@ from dlbench.record.schema import Case, Peak, Process, Skip, Training, Verificat
 from dlbench.worker.measurements import FITS, PEAK, TIMER, TRAIN, VERIFY
 from dlbench.worker.supervisor import Ended
 
+R = TypeVar("R")
+
 Stage = Callable[[Context, Sequence[Case]], Sequence[Case]]
 
 
 def verify(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
-    """Holds each configuration against the oracle, once for all of its scenarios."""
-    began_s = time.monotonic()
-    run.observer.phase(None, None, "oracle")
-    for reason in run.references.failures():
-        run.observer.message(reason)
-    run.account.add_seconds("verify", time.monotonic() - began_s)
+    """Holds each configuration against the oracle, once for all of its scenarios, one after the other: frameworks whose
+    threads spin at barriers take three times as long beside another."""
     well: list[Case] = []
     for backend in dict.fromkeys(case.backend for case in cases):
         own = [case for case in cases if case.backend == backend]
@@ -38,14 +37,17 @@ def verify(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
                 well += sharing
         # the next one has the memory and the device for itself
         run.end_look(backend)
-    # nothing else lives where something is timed
+    # nothing of the oracle's goes on where something is timed, and nothing else lives there
+    for reason in _waited(run, run.references.failures):
+        run.observer.message(reason)
     run.living.close()
     return [case for case in cases if case in well]
 
 
 def _agrees(run: Context, sharing: Sequence[Case]) -> bool:
     case = sharing[0]
-    ended = run.references.failure((case.batch, case.precision)) or _verified(run, case)
+    failure = _waited(run, lambda: run.references.failure((case.batch, case.precision)))
+    ended = failure or _verified(run, case)
     if ended.status == "skipped":
         for each in sharing:
             run.write(Skip(each, ended.reason, ended.remedy))
@@ -53,6 +55,15 @@ def _agrees(run: Context, sharing: Sequence[Case]) -> bool:
     verification = results.verification(case, ended)
     run.write(verification)
     return verification.status == "ok"
+
+
+def _waited(run: Context, wait: Callable[[], R]) -> R:
+    """What the oracle's work has come to."""
+    began_s = time.monotonic()
+    run.observer.phase(None, None, "oracle")
+    found = wait()
+    run.account.add_seconds("verify", time.monotonic() - began_s)
+    return found
 
 
 def _verified(run: Context, case: Case) -> Ended[VerifyResult]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from dlbench.record.facts import TimedResult
@@ -31,6 +33,16 @@ class Account:
     def add_seconds(self, part: str, seconds: float) -> None:
         """Adds what the runner itself spent on a part."""
         self._seconds[part] += seconds
+
+    @contextlib.contextmanager
+    def overlapping(self) -> Iterator[None]:
+        """What is added within went on side by side: all of it together counts as the time that passed."""
+        before, began_s = dict(self._seconds), time.monotonic()
+        yield
+        passed_s = time.monotonic() - began_s
+        added = {part: spent_s - before[part] for part, spent_s in self._seconds.items()}
+        share = min(1.0, passed_s / max(sum(added.values()), passed_s))
+        self._seconds = {part: before[part] + share * added[part] for part in added}
 
     def add_waiting(self, seconds: float) -> None:
         """Adds time in which the run waited for a quiet machine."""

@@ -40,7 +40,7 @@ def measure(
     Parameters
     ----------
     case : what is timed.
-    arms : which is started first.
+    arms : which warms up first, and has the first block.
     launches, jobs : what to start, and what it needs to know.
     share_s : time for sampling of each (s).
 
@@ -57,15 +57,18 @@ def measure(
         typical_s = 0.0
         for arm in arms:
             workers[arm] = living.enter_context(Worker(launches[arm]))
-            opened = workers[arm].ask(OPEN, jobs[arm])
+            # both start at once: what a start takes is nobody's figure here
+            workers[arm].send(OPEN, jobs[arm])
+        opened = {arm: workers[arm].ask(OPEN, jobs[arm]) for arm in arms}
+        for arm in arms:
             warm = workers[arm].ask(WARM_UP, {**jobs[arm], "budget_s": share_s})
             if warm.result is None:
-                found: Ended[MeasureResult] = _wrong(opened if opened.result is None else warm)
-                if len(workers) > 1 and is_crowded(found, case):
+                found = _wrong(warm if opened[arm].result else opened[arm])
+                if is_crowded(found, case):
                     raise Crowded(found.reason)
                 return {arm: found}
             typical_s = max(typical_s, warm.result.typical_s)
-        # the one that was first has waited while the other started
+        # the one that was first has waited while the other warmed up
         rested = workers[arms[0]].ask(REST, jobs[arms[0]])
         workers[arms[1]].ask(REST, jobs[arms[1]])
         spins = bool(rested.result and (rested.result.idle_cores or 0.0) > SPINNING_CORES)

@@ -158,12 +158,13 @@ class _Gate:
                     if case not in shared:
                         label = self._request.versions[other].label
                         self._beside(case, word, f"the suite of {label} has no such case")
-            status = self._pairs(self._verified(shared))
+            well = self._verified(shared)
+            self._references.failures()  # nothing of it may go on where something is timed
+            status = self._pairs(well)
             if self._ran_out:
                 status = "budget"
         except KeyboardInterrupt:
-            # the last line says so, and whoever called tells it
-            pass
+            pass  # the last line says so, and whoever called tells it
         wall_s = results.round_s(time.monotonic() - self._request.started_s)
         end = schema.End(status, wall_s)
         self._writer.write(end)
@@ -279,9 +280,8 @@ class _Gate:
             self._writer.write(schema.Note(told))
 
     def _goes_on(self, case: Case, standing: Mapping[str, Verdict]) -> bool:
-        if case in self._failed:
-            return False
-        return self._request.calibration or standing[case.label].status == "undecided"
+        undecided = self._request.calibration or standing[case.label].status == "undecided"
+        return undecided and case not in self._failed
 
     def _pair(self, case: Case, number: int) -> float | None:
         """ln(new / base) of a pair; None when one of its processes failed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +11,8 @@ import numpy as np
 from dlbench.contract import Session
 from dlbench.measure.timed_steps import LEAST_STEPS, Clock
 
-_SETTLINGS = 7
-_SETTLING_LONG_NS = 100_000_000
+_READ_STEPS = 7
+_LONG_NS = 100_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,41 +28,58 @@ class Settling:
     copy_ns: float
 
 
-def time_settling(
-    session: Session,
-    resident: Any,
-    fresh: Callable[[], Any],
-    scenario: Literal["train", "infer"],
-    *,
-    clock: Clock = time.perf_counter_ns,
-) -> Settling:
-    """Times steps whose outcome is read against steps that are only synchronised, in turn.
+class ReadSteps:
+    """Takes steps whose outcome is read at once, for as many as it takes to know how long that is.
 
     Parameters
     ----------
-    resident : a batch of the timed loop.
-    fresh : uploads a batch that the session has not seen.
+    step_ns : a synchronised step of the timed loop.
     """
-    trains = scenario == "train"
-    step = session.train_step if trains else session.infer
-    steps_ns: list[int] = []
-    reads_ns: list[int] = []
-    copies_ns: list[int] = []
-    while len(steps_ns) < _SETTLINGS:
-        begin = clock()
-        step(resident)
+
+    def __init__(
+        self,
+        session: Session,
+        scenario: Literal["train", "infer"],
+        step_ns: float,
+        *,
+        clock: Clock = time.perf_counter_ns,
+    ) -> None:
+        self._session, self._trains = session, scenario == "train"
+        self._step = session.train_step if self._trains else session.infer
+        self._step_ns = step_ns
+        self._clock = clock
+        self._reads_ns: list[int] = []
+        self._copies_ns: list[int] = []
+
+    @property
+    def are_enough(self) -> bool:
+        """Whether those that were read suffice; fewer do where they are long."""
+        count = len(self._reads_ns)
+        is_long = sum(self._reads_ns) > _LONG_NS and count >= LEAST_STEPS
+        return is_long or count >= _READ_STEPS
+
+    def take(self, batch: Any) -> None:
+        """A step on a batch that the session has not seen; once there are enough, nobody reads what it gives."""
+        session, clock = self._session, self._clock
+        if self.are_enough:
+            self._step(batch)
+            return
         session.synchronize()
-        steps_ns.append(clock() - begin)
-        batch = fresh()
-        session.synchronize()
         begin = clock()
-        result = step(batch)
-        session.weights() if trains else session.download(result)
-        reads_ns.append(clock() - begin)
+        result = self._step(batch)
+        self._read(result)
+        self._reads_ns.append(clock() - begin)
         begin = clock()
-        session.weights() if trains else session.download(result)
-        copies_ns.append(clock() - begin)
-        if sum(steps_ns) > _SETTLING_LONG_NS and len(steps_ns) >= LEAST_STEPS:
-            break
-    medians = (float(np.median(each)) for each in (steps_ns, reads_ns, copies_ns))
-    return Settling(*medians)
+        self._read(result)
+        self._copies_ns.append(clock() - begin)
+
+    def settling(self) -> Settling:
+        """What they took."""
+        reads_ns, copies_ns = map(float, map(np.median, (self._reads_ns, self._copies_ns)))
+        return Settling(self._step_ns, reads_ns, copies_ns)
+
+    def _read(self, result: Any) -> None:
+        if self._trains:
+            self._session.weights()
+        else:
+            self._session.download(result)

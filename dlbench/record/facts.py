@@ -12,6 +12,9 @@ from typing import Any
 
 from dlbench.contract import BackendInfo
 
+PEAK_MEMORY = "peak_device_memory_bytes"
+"""The fact by which a session tells its allocator's peak (bytes)."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Check:
@@ -166,7 +169,7 @@ class ConformanceResult(BackendResult):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OpenResult:
+class OpenResult(TimedResult):
     """A session that is live: `facts` are what it observed."""
 
     facts: dict[str, str | int]
@@ -196,11 +199,13 @@ class BlockResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeasureResult(BackendResult):
-    """What a process timed of a scenario; the fields are those of `dlbench.record.schema.Process`."""
+    """What a process timed of a scenario; the fields are those of `dlbench.record.schema.Process`, whose `seconds` have
+    `start_seconds` too: what the process' start took, told with each of its scenarios."""
 
     timings_ns: tuple[int, ...]
     warmup_ns: tuple[int, ...]
-    first_step_ns: int | None
+    start_seconds: dict[str, float]
+    first_step_ns: int
     started_ns: int
     ended_ns: int
     block_steps: tuple[int, ...]

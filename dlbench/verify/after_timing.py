@@ -64,6 +64,7 @@ def check_after(
     witnesses: Sequence[Witness],
     cache_dir: Path,
     beat: Callable[[], None] = lambda: None,
+    step: Callable[[Any], object] | None = None,
 ) -> tuple[Check, ...]:
     """Holds a session that has just been timed against the oracle.
 
@@ -73,6 +74,7 @@ def check_after(
     trained : whether the loop trained, at least `STEPS` steps since it was last set back.
     witnesses : samples of the timed resident batches, and of one that the loop has not seen.
     beat : called between the parts, and between the steps of the last.
+    step : takes the training steps of the last; the session itself by default.
     """
     # inference changes nothing
     final = session.weights() if trained else initial
@@ -91,14 +93,15 @@ def check_after(
                 checks.append(_moved(name, final[name], initial[name], expected))
         beat()
         checks += check_going_on(session, plan, workload, final)
-        checks += _replay(session, plan, workload, initial, movement, beat)
+        steps = step or session.train_step
+        checks += _replay(session, plan, workload, initial, movement, beat, steps)
     return tuple(checks)
 
 
 def check_settled(step_ns: float, read_ns: float, copy_ns: float) -> Check:
     """A synchronised step is a finished one, on a batch seen before as on a new one.
 
-    See `dlbench.measure.settling.Settling`. A session that puts its work off until the outcome is read, or keeps the
+    See `dlbench.measure.settling`. A session that puts its work off until the outcome is read, or keeps the
     outcome of a batch, would be timed at nothing.
     """
     allowed_s = 3 * step_ns * 1e-9 + _UNNOTICED_S
@@ -215,11 +218,12 @@ def _replay(
     initial: Weights,
     movement: dict[str, _Movement],
     beat: Callable[[], None],
+    step: Callable[[Any], object],
 ) -> list[Check]:
     """Eight steps from the initial weights: every parameter's movement against the oracle's."""
     session.load(initial)
-    for step in range(STEPS):
-        session.train_step(session.upload(*whole_batch(workload, plan.batch, step)))
+    for number in range(STEPS):
+        step(session.upload(*whole_batch(workload, plan.batch, number)))
         beat()
     after = session.weights()
     checks = []

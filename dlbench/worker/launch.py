@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dlbench import plugins
 from dlbench.worker import protocol
@@ -133,6 +133,8 @@ class Worker:
         self._child: subprocess.Popen[bytes] | None = None
         self._cannot_start = ""
         self._sleeps = False
+        self._is_sent = False
+        self._kills_before: int | None = None
         self._phase = "interpreter"
         self._output = bytearray()
         self._began_s = time.perf_counter()
@@ -169,6 +171,27 @@ class Worker:
         """The process, which leads a group of its own; None once it has ended."""
         return None if self._child is None else self._child.pid
 
+    def send(self, measurement: Measurement[Any], job: Job) -> None:
+        """Has a job begun; `ask` with the same one waits for it. Meanwhile others may be sent theirs."""
+        if self._child is None:
+            return
+        self._kills_before = _kills_for_memory()
+        self._channel.setblocking(True)
+        # what has become of a process that is gone, `ask` tells
+        with contextlib.suppress(OSError):
+            self._channel.sendall(self._message(measurement, job))
+        self._is_sent = True
+
+    def _message(self, measurement: Measurement[Any], job: Job) -> bytes:
+        return protocol.encode(
+            {
+                "job": measurement.name,
+                "spawned_ns": self._spawned_ns,
+                "search_path": _search_path(self._launch),
+                **job,
+            }
+        )
+
     def ask(
         self,
         measurement: Measurement[R],
@@ -193,13 +216,9 @@ class Worker:
         child = self._child
         if child is None:
             return Ended("failed", self._cannot_start or f"it has ended in {self._phase}")
-        kills_before = _kills_for_memory()
-        message = {
-            "job": measurement.name,
-            "spawned_ns": self._spawned_ns,
-            "search_path": _search_path(self._launch),
-            **job,
-        }
+        is_sent, self._is_sent = self._is_sent, False
+        kills_before = self._kills_before if is_sent else _kills_for_memory()
+        message = None if is_sent else self._message(measurement, job)
         assert child.stdout is not None
         talk = Conversation(
             self._channel.fileno(),
@@ -213,7 +232,7 @@ class Worker:
         leaves = False
         try:
             with _exit_descriptor(child) as exited:
-                leaves = talk.hold(protocol.encode(message), exited, stop)
+                leaves = talk.hold(message, exited, stop)
         finally:
             self._phase = talk.phase
             if not talk.has_result:

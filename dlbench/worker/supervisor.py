@@ -92,12 +92,12 @@ class Conversation(Generic[R]):
         """Whether the job was answered with one, so that the worker waits for the next."""
         return self._last is not None and self._last["event"] == "result"
 
-    def hold(self, job: bytes, exited: int | None, stop: int | None = None) -> bool:
+    def hold(self, job: bytes | None, exited: int | None, stop: int | None = None) -> bool:
         """Talks until the job is answered, or the worker has ended or has to be ended.
 
         Parameters
         ----------
-        job : the encoded job.
+        job : the encoded job; None where it was sent already.
         exited : a descriptor that becomes readable when the worker ends; None where there is none.
         stop : a descriptor that becomes readable when the talk is to be broken off.
 
@@ -107,12 +107,14 @@ class Conversation(Generic[R]):
         """
         os.set_blocking(self._channel, False)
         os.set_blocking(self._printed, False)
-        # nothing that followed the last answer counts
-        self._take_all(lambda: _read(self._channel))
+        if job is not None:
+            # nothing that followed the last answer counts
+            self._take_all(lambda: _read(self._channel))
         self._enter(self.phase)
-        rest = memoryview(job)
+        rest = memoryview(job or b"")
+        writes = selectors.EVENT_WRITE if rest else 0
         with selectors.DefaultSelector() as selector:
-            selector.register(self._channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            selector.register(self._channel, selectors.EVENT_READ | writes)
             selector.register(self._printed, selectors.EVENT_READ)
             for descriptor in (exited, stop):
                 if descriptor is not None:

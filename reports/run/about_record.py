@@ -43,12 +43,6 @@ def machine(run: Run) -> str:
     return " · ".join(parts)
 
 
-_NEVER_FIRST = (
-    "no first step, cold start or peak memory, since every process had timed another scenario before; a further round "
-    "begins with this one"
-)
-
-
 def closing(run: Run) -> tuple[str, ...]:
     """What stands beneath the tables of a record."""
     return (*_devices(run.rows), *_environments(run), *_remarks(run.rows), accounting(run))
@@ -101,8 +95,6 @@ def _remarks(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if row["status"] == "ok" and row["reason"]:
             said.setdefault(one_line(row["reason"]), []).append(row.case.label)
-        if row.outcome.never_first:
-            said.setdefault(_NEVER_FIRST, []).append(row.case.label)
         if row["disturbance"]:
             kind = (
                 "disturbed"

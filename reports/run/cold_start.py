@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from dlbench.analyse.columns import Row
 from dlbench.text import one_line, plural
 
+_BEHIND = (
+    "began behind another scenario of the same process, which had readied the libraries; --scenario times it in a "
+    "process of its own"
+)
+
 
 def breaks_even(rows: Sequence[Row]) -> list[str]:
     """A sentence for each row that is held against another; how to ask where none is."""
@@ -17,6 +22,12 @@ def breaks_even(rows: Sequence[Row]) -> list[str]:
     return [
         "→ no row in another mode of the same backend: name one with --cold-start-baseline BACKEND:DEVICE"
     ]
+
+
+def behind_others(rows: Sequence[Row]) -> list[str]:
+    """Who began in a process that had timed another scenario before."""
+    labels = [row.case.label for row in rows if row.outcome.never_first]
+    return [f"! {', '.join(labels)}: {_BEHIND}"] if labels else []
 
 
 def _sentence(row: Row) -> str:

@@ -10,7 +10,7 @@ from dlbench.record.case import HOST
 
 from ..tables.model import Column, Line, Section
 from . import about_record, sweep, words
-from .cold_start import breaks_even
+from .cold_start import behind_others, breaks_even
 from .conclusions import conclusions
 from .names import names
 
@@ -44,7 +44,8 @@ def _run(run: Run, report: Report) -> Iterator[Section]:
     yield from sweep.sections(run, report.baseline)
     yield from _table(run, TRAINING, measured, report)
     if report.cold_start:
-        yield from _table(run, COLD_START, measured, report, breaks_even(measured))
+        notes = [*behind_others(measured), *breaks_even(measured)]
+        yield from _table(run, COLD_START, measured, report, notes)
     yield Section(notes=about_record.closing(run))
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from dlbench.analyse.device_columns import PEAK_MEMORY, device_cells
 from dlbench.analyse.disturbance import passes, watched
 from dlbench.analyse.outcomes import Outcome, outcomes
 from dlbench.analyse.turns import computes_idle
@@ -120,24 +119,10 @@ def test_who_was_timed_alone_says_why_and_in_how_many_processes(make: Any) -> No
     assert by_backend(make, *lines)["numpy"].reason == told
 
 
-def test_what_only_the_first_scenario_of_a_process_can_tell_is_unknown_of_another(
-    make: Any,
-) -> None:
+def test_who_never_came_first_in_a_process_is_told_from_who_did(make: Any) -> None:
     case = make.case("torch", "cuda")
-    second = make.turns(case, 1, [0.01], scenarios_before=1, first_step_ns=None)
+    second = make.turns(case, 1, [0.01], scenarios_before=1)
     (found,) = outcomes(record(make, second))
-    assert found.first_step_s is None
     assert found.never_first
     (found,) = outcomes(record(make, second, make.turns(case, 2, [0.01])))
-    assert found.first_step_s is not None
     assert not found.never_first
-
-
-def test_a_peak_of_device_memory_that_another_scenario_made_is_not_told_as_this_ones(
-    make: Any,
-) -> None:
-    case = make.case("torch", "cuda")
-    first = make.turns(case, 1, [0.01], facts={PEAK_MEMORY: 100})
-    second = make.turns(case, 2, [0.01], facts={PEAK_MEMORY: 700}, scenarios_before=1)
-    assert device_cells([first, second])[PEAK_MEMORY] == 100
-    assert PEAK_MEMORY not in device_cells([second])

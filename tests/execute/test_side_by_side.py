@@ -1,7 +1,9 @@
 """Rounds of real processes that live side by side and take turns."""
 
+import dataclasses
 import itertools
 
+import msgspec
 import neighbours
 import pytest
 
@@ -12,10 +14,12 @@ from dlbench.record.schema import Process
 
 @pytest.fixture(scope="module")
 def two(request_for, carry_out):
-    """Two well-behaved backends, two rounds."""
-    return carry_out(
-        request_for(backends=("numpy", "broken_adapters:Good"), rounds=2, budget_s=0.3, epochs=0)
+    """Two well-behaved backends, two rounds, on two cores."""
+    request = request_for(
+        backends=("numpy", "broken_adapters:Good"), rounds=2, budget_s=0.3, epochs=0, threads=1
     )
+    machine = msgspec.structs.replace(request.machine, usable_cores=2)
+    return carry_out(dataclasses.replace(request, machine=machine))
 
 
 def turns_of(processes):
@@ -40,13 +44,18 @@ def test_the_processes_of_a_round_take_turns_to_and_fro(two, number, scenario):
         assert ended <= started
 
 
-def test_every_round_has_another_scenario_first_and_each_line_says_so(two):
+def test_inference_comes_first_and_each_line_says_so(two):
     for process in two.of(Process):
-        is_first = (process.case.scenario == "train") == (process.round == 1)
-        assert process.scenarios_before == (0 if is_first else 1)
-        assert (process.first_step_ns is not None) == is_first
+        assert process.scenarios_before == (0 if process.case.scenario == "infer" else 1)
+        assert process.first_step_ns > 0
         assert "" == process.alone
         assert sum(process.block_steps) == len(process.timings_ns)
+
+
+def test_the_first_round_tells_what_a_start_takes_since_each_starts_by_itself_there(two):
+    start = {"interpreter", "import", "open"}
+    for process in two.of(Process):
+        assert start & set(process.seconds) == (start if process.round == 1 else set())
 
 
 def test_who_computes_while_others_are_on_turn_is_put_to_sleep(request_for, carry_out):
@@ -95,19 +104,19 @@ def test_what_goes_wrong_in_one_scenario_leaves_the_other_and_the_neighbours_alo
 ):
     ran = carry_out(
         request_for(
-            backends=("numpy", "neighbours:CrashesInTraining"), rounds=2, budget_s=0.3, epochs=0
+            backends=("numpy", "neighbours:CrashesInInference"), rounds=2, budget_s=0.3, epochs=0
         )
     )
     assert {"ok"} == {process.status for process in ran.of(Process, "numpy")}
     assert 4 == len(ran.of(Process, "numpy"))
     crashed = {
-        (p.case.scenario, p.round): p for p in ran.of(Process, "neighbours:CrashesInTraining")
+        (p.case.scenario, p.round): p for p in ran.of(Process, "neighbours:CrashesInInference")
     }
-    assert "exited with code 7" in crashed["train", 1].reason
+    assert "exited with code 7" in crashed["infer", 1].reason
     # in a fresh process, which had not timed anything before
-    assert ("ok", 0) == (crashed["infer", 1].status, crashed["infer", 1].scenarios_before)
-    assert "ok" == crashed["infer", 2].status
-    assert ("train", 2) not in crashed
+    assert ("ok", 0) == (crashed["train", 1].status, crashed["train", 1].scenarios_before)
+    assert "ok" == crashed["train", 2].status
+    assert ("infer", 2) not in crashed
 
 
 @pytest.mark.parametrize(

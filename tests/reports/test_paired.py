@@ -75,13 +75,13 @@ def test_a_cold_start_pays_off_by_the_steps_saved_side_by_side(make: Any) -> Non
     assert row["payback"] == "after"
 
 
-def test_who_was_never_the_first_scenario_of_a_process_is_told_why_cells_are_empty(
-    make: Any,
-) -> None:
-    cases = [make.case(backend, scenario="infer") for backend in ("numpy", "torch")]
-    second = {"scenarios_before": 1, "first_step_ns": None}
-    lines = [make.turns(case, 1, [0.01], **second) for case in cases]
-    shown = text(make.measured(cases, [*map(make.verification, cases), *lines]))
-    assert (
-        "numpy:cpu/infer/64, torch:cpu/eager/infer/64: no first step, cold start or peak" in shown
-    )
+def test_a_start_behind_another_scenario_says_so(make: Any) -> None:
+    cases = [make.case(backend, scenario="train") for backend in ("numpy", "torch")]
+    seconds = {"interpreter": 0.1, "import": 1.0, "open": 0.2}
+    lines = [
+        make.turns(case, 1, [0.01], seconds=seconds, scenarios_before=before)
+        for before, case in enumerate(cases)
+    ]
+    whole = make.measured(cases, [*map(make.verification, cases), *lines])
+    shown = load_reporter("markdown")(build([("a.jsonl", whole)], None, ColdStart()))
+    assert "! torch:cpu/eager/train/64: began behind another scenario of the same process" in shown

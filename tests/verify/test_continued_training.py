@@ -9,7 +9,7 @@ from dlbench.backends.numpy import adapter
 from test_after_timing import found
 
 from dlbench.contract import Plan
-from dlbench.measure.settling import time_settling
+from dlbench.measure.settling import ReadSteps
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights
 from dlbench.verify.after_timing import check_settled
@@ -108,21 +108,31 @@ def test_a_synchronised_step_must_be_a_finished_one_on_a_new_batch_too(scenario,
     batches = [session.upload() for _ in range(40)]
     resident = batches.pop()
     session._do(resident)
-    settling = time_settling(session, resident, batches.pop, scenario, clock=lambda: session.now_ns)
-    assert check_settled(**dataclasses.asdict(settling)).passed is passes
+    began_ns = session.now_ns
+    session._do(resident)
+    reads = ReadSteps(session, scenario, session.now_ns - began_ns, clock=lambda: session.now_ns)
+    while not reads.are_enough:
+        reads.take(batches.pop())
+    assert check_settled(**dataclasses.asdict(reads.settling())).passed is passes
 
 
 def test_the_settling_of_a_slow_step_is_judged_from_three_of_them():
     session = Clocked("right", 50_000_000)
-    uploads = []
-    time_settling(
-        session,
-        object(),
-        lambda: uploads.append(0) or object(),
-        "infer",
-        clock=lambda: session.now_ns,
-    )
-    assert len(uploads) == 3
+    reads = ReadSteps(session, "infer", 50_000_000, clock=lambda: session.now_ns)
+    taken = 0
+    while not reads.are_enough:
+        reads.take(object())
+        taken += 1
+    assert taken == 3
+
+
+def test_steps_beyond_those_that_are_read_are_taken_all_the_same():
+    session = Clocked("right")
+    reads = ReadSteps(session, "train", 4_000_000, clock=lambda: session.now_ns)
+    for _ in range(8):
+        reads.take(object())
+    assert session.now_ns == 8 * 4_000_000
+    assert reads.settling().read_ns == 4_000_000
 
 
 def test_a_right_session_passes_with_dropout_and_one_sample_a_batch():

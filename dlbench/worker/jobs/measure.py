@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,10 @@ from dlbench.host import interference, process_tree
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
 from dlbench.measure.reentry import reentry_steps
-from dlbench.measure.settling import time_settling
+from dlbench.measure.settling import ReadSteps
 from dlbench.measure.timed_steps import LEAST_STEPS, MIN_TIMINGS, TimedSteps, Timings
 from dlbench.record.facts import (
+    PEAK_MEMORY,
     BlockResult,
     Check,
     MeasureResult,
@@ -49,7 +51,7 @@ are on turn elsewhere, and come back within moments."""
 def open_session(job: Job, phases: Phases) -> OpenResult:
     """Opens the session that this process times."""
     _live.append(_Live(job, phases))
-    return OpenResult(facts=plain(_there().session.facts))
+    return OpenResult(facts=plain(_there().session.facts), seconds=_there().start_seconds)
 
 
 def warm_up(job: Job, phases: Phases) -> WarmUpResult:
@@ -94,6 +96,7 @@ class _Live:
         self._during: list[Surroundings] = []
         self._canary_ns: list[int] = []
         self._done = 0
+        self._peaks_bytes: tuple[int | None, int | None] = None, None
         self._scenario: Literal["train", "infer"] = "train"
         self._timed: TimedSteps | None = None
         adapter, self._info = import_adapter(job, phases)
@@ -112,6 +115,7 @@ class _Live:
         self._rows = [(7 * i + 3) % self._plan.batch for i in range(len(inputs))]
         self._held = [samples[row].copy() for row, samples in zip(self._rows, inputs, strict=True)]
         self._before.append(self._window())
+        self.start_seconds = phases.take_seconds()
 
     def warm_up(
         self, scenario: Literal["train", "infer"], budget_s: float, phases: Phases
@@ -152,10 +156,11 @@ class _Live:
         assert self._timed is not None
         self._canary_ns.append(interference.reference_load_ns())
         times = self._timed.finish()
-        is_first = not self._done
         # read here, so that neither copies nor checks count
-        peak_memory_bytes = process_tree.peak_memory_bytes() if is_first else None
         facts = {**plain(self.session.facts), **interference.threading_facts()}
+        peak_memory_bytes = self._own_peak(process_tree.peak_memory_bytes(), 0)
+        if self._own_peak(_peak_on_device(facts), 1) is None:
+            facts.pop(PEAK_MEMORY, None)
         if self._plan.device != "cpu":
             facts["idle_synchronize_ns"] = time_idle_synchronize(self.session)
         checks: tuple[Check, ...] = ()
@@ -165,10 +170,11 @@ class _Live:
         self._window()
         if job.get("check", True):
             phases.enter("check")
-            checks, settling = self._checks_after(job, phases)
+            checks, settling = self._checks_after(job, phases, times)
             phases.enter("copy")
             scenario = self._scenario
-            download_ns = time_downloads(self.session, self._batches[0], scenario)
+            if self._plan.device != "cpu":
+                download_ns = time_downloads(self.session, self._batches[0], scenario)
             device_ns = time_device_steps(self.session, self._batches, scenario, self._initial)
         before, during = interference.over(self._before), interference.over(self._during)
         assert before is not None
@@ -176,7 +182,7 @@ class _Live:
         idle = interference.over(self._idle)
         result = MeasureResult(
             **_steps(times),
-            first_step_ns=times.first_step_ns if is_first else None,
+            first_step_ns=times.first_step_ns,
             scenarios_before=self._done,
             idle_cores=None if idle is None else idle.own_cores,
             upload_ns=self._upload_ns,
@@ -191,20 +197,31 @@ class _Live:
             facts=facts,
             peak_memory_bytes=peak_memory_bytes,
             seconds=phases.take_seconds(),
+            start_seconds=self.start_seconds,
             **versions(self._info),
         )
         for each in (self._before, self._idle, self._during, self._canary_ns):
             each.clear()
         self._done += 1
         self._timed = None
+        self._peaks_bytes = process_tree.peak_memory_bytes(), _peak_on_device(self.session.facts)
         return result
+
+    def _own_peak(self, peak_bytes: int | None, place: int) -> int | None:
+        """A peak, if this scenario made it: if it was not reached before it began."""
+        before_bytes = self._peaks_bytes[place]
+        if peak_bytes is None or (before_bytes is not None and peak_bytes <= before_bytes):
+            return None
+        return peak_bytes
 
     def _window(self) -> Surroundings:
         """What the machine did since this was asked last."""
         last, self._last = self._last, interference.read()
         return interference.between(last, self._last)
 
-    def _checks_after(self, job: Job, phases: Phases) -> tuple[tuple[Check, ...], Check]:
+    def _checks_after(
+        self, job: Job, phases: Phases, times: Timings
+    ) -> tuple[tuple[Check, ...], Check]:
         """What the timing left behind, held against the oracle, and whether steps were finished when they were
         synchronised."""
         from dlbench.verify.after_timing import Witness, check_after, check_settled
@@ -216,6 +233,7 @@ class _Live:
         seen = zip(self._batches, self._rows, self._held, strict=True)
         witnesses = [Witness(*each) for each in seen]
         witnesses.append(Witness(session.upload(*held_out), plan.batch - 1, held_out[0][-1]))
+        reads = ReadSteps(session, self._scenario, float(np.median(times.blocks[-1].timings_ns)))
         checks = check_after(
             session,
             plan,
@@ -225,11 +243,16 @@ class _Live:
             witnesses,
             Path(job["cache_dir"]),
             phases.beat,
+            reads.take,
         )
-        settling = time_settling(
-            session, self._batches[0], lambda: session.upload(*held_out), self._scenario
-        )
-        return checks, check_settled(**dataclasses.asdict(settling))
+        while not reads.are_enough:
+            reads.take(session.upload(*held_out))
+        return checks, check_settled(**dataclasses.asdict(reads.settling()))
+
+
+def _peak_on_device(facts: Mapping[str, str | int]) -> int | None:
+    peak_bytes = facts.get(PEAK_MEMORY)
+    return peak_bytes if isinstance(peak_bytes, int) else None
 
 
 _live: list[_Live] = []
