@@ -45,7 +45,7 @@ class Run:
     outcomes : what became of its cases, in the order of the header.
     rows : the same as rows of the table, ranked.
     columns : those that the rows have.
-    peak_flops_per_s : the best matrix-product rate by number of threads.
+    peak_flops_per_s : the median matrix-product rate by number of threads.
     end : how it ended; None when it was cut off.
     parts : in how many runs it was written; more than one when it was resumed.
     record : all of it, for formats that show more than the rows.
@@ -207,12 +207,12 @@ def _rank(outcome: Outcome) -> tuple[str, bool, str, bool, int, int, float, str]
 
 
 def _peaks(record: Record) -> dict[int, float]:
-    """The best of all matrix-product rates (FLOP/s) by number of threads."""
+    """Median of all matrix-product rates (FLOP/s) by number of threads."""
     rates: dict[int, list[float]] = {}
     for line in record.lines:
         if isinstance(line, Peak):
             rates.setdefault(line.threads, []).extend(line.flops_per_s)
-    return {threads: max(found) for threads, found in rates.items() if found}
+    return {threads: median(found) for threads, found in rates.items() if found}
 
 
 def _notes(runs: Sequence[Run]) -> Iterator[str]:
