@@ -37,7 +37,7 @@ LEAST_BLOCKS = 4
 STEPS_A_BLOCK = 3
 SPINNING_CORES = 0.3
 """Who uses more while nobody is on turn does not wait but computes; counting by ticks adds less by chance."""
-_REST_S = 0.2
+_REST_S = 0.1
 _ORDER: Sequence[Scenario] = ("infer", "train")
 """Training does all that inference does and more, so it finds nothing new where inference has been. The other way round
 inference would find memory that training has made the allocator keep, and not be what it is by itself."""

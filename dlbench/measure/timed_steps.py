@@ -122,7 +122,8 @@ class TimedSteps:
         while clock() < begin_ns:
             steps.one()
         started_ns = clock()
-        end_ns = started_ns + int(seconds * 1e9)
+        # so that blocks are as long as that on average, and not half a step longer
+        end_ns = started_ns + int((seconds - self.typical_s / 2) * 1e9)
         while len(timings_ns) < least or clock() < end_ns:
             timings_ns.append(steps.one())
         block = Block(tuple(timings_ns), started_ns, clock())

@@ -347,3 +347,10 @@ def test_of_an_empty_session_only_the_clock_is_timed():
     times = time_steps(session, [None] * 8, "train", {}, 1e-6, clock=lambda: next(looks))
     assert len(times.timings_ns) > 100
     assert {1} == set(times.timings_ns)
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.084, 8), (0.086, 9), (0.1, 10), (0.104, 10)])
+def test_a_block_ends_where_a_further_step_would_lie_beyond_its_time_by_more_than_half(
+    seconds, steps
+):
+    assert steps == len(warm(FakeSession(10 * MS), "infer").block(seconds).timings_ns)

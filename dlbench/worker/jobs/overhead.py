@@ -16,8 +16,8 @@ from dlbench.worker.phases import Phases
 _PEAK_SIDE = 2048
 _PEAK_REPETITIONS = 3
 _PEAK_MOST_S = 0.4
-_PEAK_SPELLS = 3
-_PEAK_PAUSE_S = 0.1
+_PEAK_SPELLS = 2
+_PEAK_PAUSE_S = 0.05
 _NULL_BUDGET_S = 0.1
 
 
