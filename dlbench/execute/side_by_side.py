@@ -145,8 +145,9 @@ class _Round:
                         starting.append(each)
                         self._start(each, tells_start=1 in (at_once, len(wanted)))
                 left = seat.left(self.measured)
+                job = self._run.job(left[0], by_itself=seat.tells_start)
                 crowds = sum(each.worker is not None for each in self._seats) > 1
-                opened = self._ask(seat, OPEN, left, self._run.job(left[0]), crowds=crowds)
+                opened = self._ask(seat, OPEN, left, job, crowds=crowds)
                 seat.facts = opened.facts if opened else {}
 
     def _start(self, seat: _Seat, tells_start: bool) -> None:
@@ -154,7 +155,7 @@ class _Round:
         case = seat.left(self.measured)[0]
         self._make_sure_of_room([each.worker for each in self._seats if each.worker])
         seat.worker = self._living.enter_context(self._run.start(case, self._share_s))
-        seat.worker.send(OPEN, self._run.job(case))
+        seat.worker.send(OPEN, self._run.job(case, by_itself=tells_start))
 
     def _make_sure_of_room(self, others: Sequence[Worker]) -> None:
         taken = [memory.resident_bytes(each.pid) for each in others if each.pid]

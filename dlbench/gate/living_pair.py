@@ -58,7 +58,7 @@ def measure(
         for arm in arms:
             workers[arm] = living.enter_context(Worker(launches[arm]))
             # both start at once: what a start takes is nobody's figure here
-            workers[arm].send(OPEN, jobs[arm])
+            workers[arm].send(OPEN, {**jobs[arm], "by_itself": False})
         opened = {arm: workers[arm].ask(OPEN, jobs[arm]) for arm in arms}
         for arm in arms:
             warm = workers[arm].ask(WARM_UP, {**jobs[arm], "budget_s": share_s})
