@@ -6,6 +6,7 @@ import datetime
 import itertools
 import math
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,16 +27,25 @@ def cache_dir() -> Path:
     """Where fetched data and the oracle's results are kept: ``$DLBENCH_CACHE_DIR``, else the user's
     cache folder."""
     if chosen := os.environ.get("DLBENCH_CACHE_DIR"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "dlbench"
+        return Path(os.path.expanduser(chosen))
+    return _users("XDG_CACHE_HOME", ".cache") / "dlbench"
 
 
 def history_file() -> Path:
     """Where the history is kept unless an option says otherwise: in the user's data folder."""
-    base = os.environ.get("XDG_DATA_HOME")
-    chosen = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local" / "share"
-    return chosen / "dlbench" / "history.sqlite"
+    return _users("XDG_DATA_HOME", ".local/share") / "dlbench" / "history.sqlite"
+
+
+def _users(variable: str, folder: str) -> Path:
+    """A folder of the user's: what a variable says, as the XDG Base Directory Specification has it, else one in the
+    home; of a user who has none, in the temporary folder."""
+    base = os.environ.get(variable)
+    if base and Path(base).is_absolute():
+        return Path(base)
+    home = os.path.expanduser("~")
+    if Path(home).is_absolute():
+        return Path(home) / folder
+    return Path(tempfile.gettempdir()) / f"dlbench-{os.getuid()}" / folder
 
 
 def default_outputs(name: str, now: datetime.datetime | None = None) -> Iterator[Path]:

@@ -16,6 +16,14 @@ def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+def in_spreadsheet(value: object) -> object:
+    """A value as a cell of CSV: text on one line, and none that a spreadsheet would take for a formula."""
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
 def why(reason: str, remedy: str) -> str:
     """Why something cannot be used and what would change that, on one line; the remedy not
     twice."""

@@ -25,7 +25,8 @@ from dlbench.worker.supervisor import Ended
 @dataclasses.dataclass(frozen=True)
 class Request:
     """Which backend to hold against the oracle: on `networks` random networks from `seed` on, besides every
-    layer, loss and optimizer; `pythons` may have an interpreter for it."""
+    layer, loss and optimizer, or on those of them that `only` names, up to the first that fails with `fail_fast`;
+    `pythons` may have an interpreter for it."""
 
     backend: str
     device: str
@@ -37,6 +38,8 @@ class Request:
     mode: str = ""
     pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limit_s: float = TIMEOUT_S
+    only: Sequence[str] = ()
+    fail_fast: bool = False
 
 
 def hold(
@@ -48,6 +51,9 @@ def hold(
     ------
     UsageError : no such backend, or it has no such mode or precision.
     """
+    from dlbench.verify.conformance import chosen_trials
+
+    chosen_trials(request.networks, request.seed, request.only)
     check_pythons(request.pythons, [request.backend])
     python = request.pythons.get(request.backend)
     found = look(request.backend, request.threads, False, request.limit_s, python)
@@ -73,14 +79,19 @@ def hold(
         "plan": dataclasses.asdict(plan),
         "networks": request.networks,
         "seed": request.seed,
+        "only": list(request.only),
+        "fail_fast": request.fail_fast,
         "cache_dir": str(request.cache_dir),
     }
     launch = launch_of(request.backend, request.threads, request.limit_s, python)
     return run_worker(CONFORMANCE, job, launch, on_phase)
 
 
-def describe(request: Request, verdicts: Iterable[Mapping[str, Any]]) -> str:
-    """The report: a line for each group, then every trial that failed with what was wrong and where."""
+def describe(
+    request: Request, verdicts: Iterable[Mapping[str, Any]], *, verbose: bool = False
+) -> str:
+    """The report: a line for each group, then every trial that failed with what was wrong and where, and each place
+    where the backend raised something once; if `verbose`, also the largest error of every trial."""
     found = list(verdicts)
     groups = dict.fromkeys(str(verdict["group"]) for verdict in found)
     width = max(len(group) for group in groups)
@@ -89,7 +100,12 @@ def describe(request: Request, verdicts: Iterable[Mapping[str, Any]]) -> str:
         _group(group.ljust(width), [v for v in found if v["group"] == group]) for group in groups
     ]
     lines.append("")
+    if verbose:
+        lines += [f"  {v['group']}, {v['name']}: {_told(v)}" for v in found if not failed(v)]
     lines += [f"✗ {v['group']}, {v['name']}: {v['reason']}" for v in found if failed(v)]
+    traces = Counter(str(verdict["trace"]) for verdict in found if verdict["trace"])
+    for trace, count in traces.items():
+        lines += [f"  raised in {plural(count, 'trial')}:", trace.rstrip()]
     refusals = Counter(str(verdict["reason"]) for verdict in found if verdict["refused"])
     lines += [f"– {reason} ({plural(count, 'trial')})" for reason, count in refusals.items()]
     checks = sum(int(verdict["checks"]) for verdict in found)
@@ -121,6 +137,13 @@ def _group(name: str, members: Sequence[Mapping[str, Any]]) -> str:
     worst = max((_share(verdict["worst"]) for verdict in tried), default=math.inf)
     share = f"; largest error {worst:.0%} of its tolerance" if math.isfinite(worst) else ""
     return f"{mark} {name}  {len(tried) - bad} of {len(members)} agree{refused}{share}"
+
+
+def _told(verdict: Mapping[str, Any]) -> str:
+    if verdict["refused"]:
+        return "refused"
+    worst = _share(verdict["worst"])
+    return f"largest error {worst:.1%} of its tolerance" if math.isfinite(worst) else "no error"
 
 
 def _share(worst: float | None) -> float:

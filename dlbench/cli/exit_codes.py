@@ -72,10 +72,6 @@ class Root(click.Group):
         except click.Abort:
             tell("interrupted")
             return INTERRUPTED
-        except BrokenPipeError:
-            # the reader of a pipe has seen enough; Python would complain once more when it flushes
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return FAILED
         except OSError as error:
             tell(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
             return NOTHING

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dlbench.gate.schema import Record
     from dlbench.record.file import Writer
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = options.Place(exists=True, dir_okay=False)
 _HOW_TOLD = {"report", "waive", "inconclusive", "form", "quiet"}
 
 
@@ -31,13 +31,13 @@ _HOW_TOLD = {"report", "waive", "inconclusive", "form", "quiet"}
 @click.option("--base", metavar="COMMIT", help="Compare this commit with the working tree.")
 @click.option(
     "--base-python",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.Place(dir_okay=False),
     metavar="PATH",
     help="Compare what this interpreter has installed …",
 )
 @click.option(
     "--new-python",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.Place(dir_okay=False),
     metavar="PATH",
     help="… with what this one has; the code is the same.",
 )
@@ -117,6 +117,7 @@ def gate_command(
     Exits with 0 passed, 1 slower, 2 usage, 3 it cannot be told, 4 a case failed or nothing was measured.
     """
     from dlbench.cli.gate_progress import progress
+    from dlbench.gate.build import leave_hook
     from dlbench.gate.request import Options, earlier, gate
     from dlbench.gate.schema import Beside
     from dlbench.gate.verdicts import verdicts
@@ -131,6 +132,7 @@ def gate_command(
         beside = (line.case for line in found.lines if isinstance(line, Beside))
         waived = waived_by(read_waived(words["waive"]), found.header.cases, beside)
     else:
+        leave_hook()
         wanted = Options(cache_dir=paths.cache_dir(), folder=Path.cwd(), **words)
         observe = functools.partial(progress, sys.stderr, quiet=quiet)
         refuse_existing(output)

@@ -7,8 +7,7 @@ Nothing here measures or judges. What is heavy is imported by the command that n
 
 from __future__ import annotations
 
-import contextlib
-import signal
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import click
 
 import dlbench
 from dlbench import paths, plugins
-from dlbench.cli import options
+from dlbench.cli import options, signals, streams
 from dlbench.cli.exit_codes import Root, exit_code, tell
 from dlbench.cli.gate import gate_command
 from dlbench.cli.output import answer, read_all, show, show_history, show_verdicts
@@ -79,7 +78,7 @@ def cli() -> None:
 @click.option(
     "--resume",
     "resumed",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=options.Place(exists=True, dir_okay=False),
     metavar="FILE.jsonl",
     help="Measure only what this record lacks; everything else is as it says.",
 )
@@ -148,10 +147,25 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
     help="Random networks, besides every layer, loss and optimizer.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="First random network.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="GROUP[:TRIAL]",
+    help="Only these trials, like layer:max_pool or optimizer (repeatable, * stands for anything).",
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails.")
+@click.option("--verbose", is_flag=True, help="The largest error of each trial too.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+)
 @options.pythons
 @options.timeout
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def conformance_command(quiet: bool, **chosen: Any) -> int:
+def conformance_command(quiet: bool, verbose: bool, form: str, **chosen: Any) -> int:
     """Hold an adapter, NAME or module:Class, against the oracle in everything the spec has."""
     from dlbench.cli.conformance import Request, describe, failed, hold
     from dlbench.text import why
@@ -162,16 +176,19 @@ def conformance_command(quiet: bool, **chosen: Any) -> int:
         tell(f"{request.backend}: {why(ended.reason, ended.remedy)}\n{ended.output}".rstrip())
         return exit_code([ended.status])
     verdicts = ended.result.verdicts
-    answer(describe(request, verdicts))
+    if ended.output:
+        tell(ended.output)
+    if form == "json":
+        answer(json.dumps({"backend": request.backend, "trials": verdicts}, indent=2))
+    else:
+        answer(describe(request, verdicts, verbose=verbose))
     if any(failed(verdict) for verdict in verdicts):
         return exit_code(["unverified"])
     return exit_code(["skipped" if all(v["refused"] for v in verdicts) else "ok"])
 
 
 @cli.command("report")
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("files", nargs=-1, required=True, type=options.Place(exists=True, dir_okay=False))
 @options.against
 @options.cold_start
 @options.how_shown()
@@ -189,8 +206,8 @@ def report_command(
 
 
 @cli.command("compare")
-@click.argument("base", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("new", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("base", type=options.Place(exists=True, dir_okay=False))
+@click.argument("new", type=options.Place(exists=True, dir_okay=False))
 @click.option(
     "--threshold",
     callback=options.percent,
@@ -220,9 +237,7 @@ def history_group() -> None:
 
 
 @history_group.command("add")
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("files", nargs=-1, required=True, type=options.Place(exists=True, dir_okay=False))
 @options.database
 def history_add_command(files: Sequence[Path], database: Path) -> int:
     """Put records into the history; one that is there already changes nothing."""
@@ -251,7 +266,7 @@ def history_show_command(words: Sequence[str], last: int | None, form: str, data
 @click.argument("words", nargs=-1)
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.Place(dir_okay=False),
     default=Path("history.svg"),
     show_default=True,
     metavar="FILE.svg|png|pdf",
@@ -336,11 +351,6 @@ def fetch_command(name: str) -> None:
 
 def main() -> None:
     """The program ``dlbench``."""
-    for stream in (sys.stdout, sys.stderr):
-        # a terminal without the marks ✓ and × shows ? for them, which is better than no answer
-        with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # a job that is cancelled, or a terminal that is closed, ends a run like Ctrl-C: nothing is lost
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    streams.outlive_readers()
+    signals.take()
     cli()

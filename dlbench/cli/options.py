@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,17 @@ SWEPT = {axis.name: axis.plural for axis in SELECTED if axis.type is int}
 
 TABLE = "table"
 """The word of ``--format`` for the terminal's own reporter."""
+
+
+class Place(click.Path):
+    """A file or folder; ``~`` is the user's home, which a shell expands only where it begins a word."""
+
+    def __init__(self, **choices: bool) -> None:
+        super().__init__(path_type=Path, **choices)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        return super().convert(os.path.expanduser(value), param, ctx)
 
 
 class Format(_ParamType):
@@ -228,7 +240,7 @@ source = _together(
     click.option("--data", type=click.Choice(DATA), help="Data set in place of the suite's own."),
     click.option(
         "--data-dir",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        type=Place(exists=True, file_okay=False),
         help="Folder with the data set's files.",
     ),
     click.option(
@@ -328,7 +340,7 @@ max_wait = click.option(
 where = _together(
     click.option(
         "--output",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=Place(dir_okay=False),
         metavar="FILE.jsonl",
         help="Record to write; a new file.  [default: results/<time>-<suite>.jsonl]",
     ),
@@ -338,7 +350,7 @@ database = _together(
     click.option(
         "--database",
         envvar="DLBENCH_HISTORY",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=Place(dir_okay=False),
         default=paths.history_file,
         metavar="FILE",
         help="The history's file.  [default: $DLBENCH_HISTORY, or history.sqlite in your data folder]",

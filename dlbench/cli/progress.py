@@ -97,6 +97,10 @@ class _TimeLeft:
     def start(self, estimate_s: float) -> None:
         self._started_s, self._estimate_s = self._clock(), estimate_s
 
+    def go_on(self, left_s: float) -> None:
+        """What was estimated so far was a guess; from here on it is so long."""
+        self._estimate_s = self._clock() - self._started_s + left_s
+
     @property
     def words(self) -> str:
         if self._estimate_s is None:
@@ -123,6 +127,10 @@ class PlainProgress(Lines, Observer):
         """Says how much there is to do."""
         self._left.start(estimate_s)
         self.say(f"{plural(len(cases), 'case')}, about {duration(estimate_s)}")
+
+    def time_left(self, seconds: float) -> None:
+        """Has the lines that follow say so."""
+        self._left.go_on(seconds)
 
     def phase(self, case: Case | None, round: int | None, phase: str) -> None:
         """Says what the run does for all cases together; a case has a line when something ended."""
@@ -152,6 +160,10 @@ class LiveProgress(Redrawn, Observer):
     def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
         """Starts the clock of the estimate."""
         self._left.start(estimate_s)
+
+    def time_left(self, seconds: float) -> None:
+        """Moves the bar with the next redraw."""
+        self._left.go_on(seconds)
 
     def phase(self, case: Case | None, round: int | None, phase: str) -> None:
         """Redraws the line."""

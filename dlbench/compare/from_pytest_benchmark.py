@@ -6,6 +6,9 @@ replication. Files that dlbench wrote carry the medians of all processes and are
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 from typing import Any
 
 import msgspec
@@ -81,14 +84,14 @@ def side_of_pytest_benchmark(name: str, raw: bytes) -> Side:
     UsageError : not such a file.
     """
     try:
-        found = msgspec.json.decode(raw, type=_File)
+        found = _decoded(raw)
         ours = [
             msgspec.convert(benchmark.extra_info[OURS], _Ours)
             if OURS in benchmark.extra_info
             else None
             for benchmark in found.benchmarks
         ]
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{name}: neither a dlbench record nor a file of pytest-benchmark: {error}"
         ) from None
@@ -100,10 +103,26 @@ def side_of_pytest_benchmark(name: str, raw: bytes) -> Side:
     return Side(name, cases, _facts(machine), _words({"python": machine.get("python_version")}))
 
 
+def _decoded(raw: bytes) -> _File:
+    """A file's content, also with the words for numbers that JSON has not got: Python writes a standard deviation of a
+    single round as NaN."""
+    try:
+        return msgspec.json.decode(raw, type=_File)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(raw.decode("utf-8-sig")), _File)
+
+
 def _measured(benchmark: _Benchmark, ours: _Ours | None) -> Measured:
     if ours is None:
-        return Measured(benchmark.fullname, benchmark.fullname, (benchmark.stats.median,))
-    return Measured(ours.key, ours.label, ours.processes_s, ours.conditions)
+        one = Measured(benchmark.fullname, benchmark.fullname, (benchmark.stats.median,))
+    else:
+        one = Measured(ours.key, ours.label, ours.processes_s, ours.conditions)
+    wrong = next((each for each in one.processes_s if not 0 < each < math.inf), None)
+    if wrong is None:
+        return one
+    return dataclasses.replace(one, processes_s=(), problem=f"a median of {wrong:g} s is no time")
 
 
 def _facts(machine: dict[str, Any]) -> dict[str, str]:
@@ -113,7 +132,8 @@ def _facts(machine: dict[str, Any]) -> dict[str, str]:
     cpu = cpu if isinstance(cpu, dict) else {}
     return _words(
         {
-            "cpu": cpu.get("brand_raw"),
+            # older files of that tool say it without "raw"
+            "cpu": cpu.get("brand_raw") or cpu.get("brand"),
             "logical cores": cpu.get("count"),
             "architecture": machine.get("machine"),
             "system": machine.get("system"),

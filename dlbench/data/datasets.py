@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class _Kind:
     """
 
     title: str
+    find: Callable[[Sequence[Path]], Sequence[Path]]
     find_and_read: Callable[[Sequence[Path]], tuple[Samples, Samples] | None]
     missing: Callable[[Sequence[Path]], str]
     subfolders: tuple[str, ...]
@@ -45,6 +47,15 @@ def _read_mnist(folders: Sequence[Path]) -> tuple[Samples, Samples] | None:
     return None if files is None else mnist.read_mnist(files)
 
 
+def _find_mnist(folders: Sequence[Path]) -> Sequence[Path]:
+    return mnist.find_mnist(folders) or ()
+
+
+def _find_cifar10(folders: Sequence[Path]) -> Sequence[Path]:
+    place = cifar10.find_cifar10(folders)
+    return () if place is None else (place,)
+
+
 def _read_cifar10(folders: Sequence[Path]) -> tuple[Samples, Samples] | None:
     place = cifar10.find_cifar10(folders)
     return None if place is None else cifar10.read_cifar10(place)
@@ -53,6 +64,7 @@ def _read_cifar10(folders: Sequence[Path]) -> tuple[Samples, Samples] | None:
 _KINDS = {
     "mnist": _Kind(
         title="MNIST",
+        find=_find_mnist,
         find_and_read=_read_mnist,
         missing=mnist.missing_mnist,
         subfolders=("mnist", "MNIST/raw"),
@@ -63,6 +75,7 @@ _KINDS = {
     ),
     "cifar10": _Kind(
         title="CIFAR-10",
+        find=_find_cifar10,
         find_and_read=_read_cifar10,
         missing=cifar10.missing_cifar10,
         subfolders=("cifar10",),
@@ -136,14 +149,31 @@ def _load_real(name: str, kind: _Kind, data_dir: Path | None, cache_dir: Path) -
             f"{kind.title}, {origin}: found {len(images)} training and {len(test_images)} test "
             f"images, expected at least {kind.validation_share} and 1"
         )
+    title = kind.title
+    if data_dir is not None and not _are_known(name, kind.find(folders)):
+        # Fashion-MNIST and others have the names and shapes of MNIST's files
+        title = f"images in the format of {title}"
     counts = f"{len(images):,} training and {len(test_images):,} test images"
     chosen, held = _held_out(kind, len(images))
     (images, labels), test = samples
     return _dataset(
         name,
-        f"{kind.title}, {origin}: {counts}",
+        f"{title}, {origin}: {counts}",
         (Split(images[chosen], labels[chosen]), Split(images[held], labels[held]), Split(*test)),
     )
+
+
+def _are_known(name: str, files: Sequence[Path]) -> bool:
+    """Whether these are the files that a fetch would get, by their SHA-256."""
+    from dlbench.data.fetch import COLLECTIONS
+
+    known = set(COLLECTIONS[name].files.values())
+    return all(path.is_file() and _sha256(path) in known for path in files)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_fetched(name: str, kind: _Kind, folder: Path) -> tuple[Samples, Samples] | None:

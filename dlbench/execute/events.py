@@ -11,6 +11,9 @@ class Observer:
     def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
         """The cases are known, and about how long they will take."""
 
+    def time_left(self, seconds: float) -> None:
+        """By what was measured so far, the rest takes about so long."""
+
     def phase(self, case: Case | None, round: int | None, phase: str) -> None:
         """A worker, or the runner itself (no case), enters a phase; `round` is None outside rounds."""
 

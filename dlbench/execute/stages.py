@@ -4,6 +4,7 @@ writes that down at once, and gives back those that are still well."""
 from __future__ import annotations
 
 import functools
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -12,7 +13,7 @@ from dlbench.analyse.speedup import baseline_or_none
 from dlbench.execute import results, side_by_side
 from dlbench.execute.context import Context
 from dlbench.execute.quiet_machine import Patience
-from dlbench.execute.scheduler import Schedule, carry_out
+from dlbench.execute.scheduler import Measured, Schedule, Turn, carry_out
 from dlbench.execute.side_by_side import is_crowded
 from dlbench.execute.tasks import Task
 from dlbench.record.facts import VerifyResult
@@ -116,7 +117,16 @@ def time_steps(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     write_wait = functools.partial(results.wait, write=run.write)
     baseline = baseline_or_none(request.baseline, cases)
     schedule = Schedule(cases, baseline, patience, write_wait, held.processes)
-    measure = functools.partial(side_by_side.measure, run, share_s)
+    outlook = _Outlook(cases, rounds)
+
+    def measure(turn: Turn) -> Sequence[Measured]:
+        began_s = time.monotonic()
+        measured = side_by_side.measure(run, share_s, turn)
+        left_s = outlook.after(turn, time.monotonic() - began_s)
+        if not request.epochs:
+            run.observer.time_left(left_s)
+        return measured
+
     try:
         carry_out(schedule.rounds(rounds), measure)
         if target:
@@ -124,6 +134,26 @@ def time_steps(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     finally:
         run.account.add_waiting(patience.waited_s)
     return schedule.well
+
+
+class _Outlook:
+    """How long the rounds that are left will take, by those that were measured."""
+
+    def __init__(self, cases: Sequence[Case], rounds: int) -> None:
+        self._rounds = rounds
+        self._left = dict.fromkeys((case.batch for case in cases), rounds)
+        self._took_s: dict[int, list[float]] = {}
+
+    def after(self, turn: Turn, took_s: float) -> float:
+        """What is left (s) behind a turn; what will have to be measured again is not foreseen."""
+        batch = turn.cases[0].batch
+        self._left[batch] = max(0, self._rounds - turn.number)
+        self._took_s.setdefault(batch, []).append(took_s)
+        known = [each for took in self._took_s.values() for each in took]
+        return sum(
+            left * statistics.fmean(self._took_s.get(each, known))
+            for each, left in self._left.items()
+        )
 
 
 def train(run: Context, cases: Sequence[Case]) -> Sequence[Case]:

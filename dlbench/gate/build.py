@@ -9,8 +9,10 @@ from __future__ import annotations
 import configparser
 import contextlib
 import errno
+import importlib.metadata
 import itertools
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -20,6 +22,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from dlbench.errors import DlbenchError, UsageError
@@ -31,6 +34,14 @@ _PREFIX = "dlbench-gate-"
 _FOLDERS: Mapping[Arm, str] = {"base": "base", "new": "head"}
 _FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _TOLD = 1500
+_GIT = {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+"""Git must not refresh the user's index in passing, and says in English what is wrong."""
+_OF_A_HOOK = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH"),
+    *("GIT_IMPLICIT_WORK_TREE", "GIT_SHALLOW_FILE", "GIT_NAMESPACE", "GIT_GRAFT_FILE"),
+)
+"""Where git says which repository and which index a hook is about (``git rev-parse --local-env-vars``)."""
 
 
 class BuildError(DlbenchError):
@@ -46,6 +57,12 @@ class BuildError(DlbenchError):
         self.broken = frozenset(broken)
 
 
+def leave_hook() -> None:
+    """Forgets what git tells its hooks of the repository and the index at work, so that no child writes there."""
+    for name in _OF_A_HOOK:
+        os.environ.pop(name, None)
+
+
 def root_of(folder: Path) -> Path:
     """The root of the repository that a folder lies in.
 
@@ -55,10 +72,13 @@ def root_of(folder: Path) -> Path:
     """
     try:
         return Path(_git(folder, "rev-parse", "--show-toplevel").strip())
-    except BuildError:
+    except BuildError as error:
+        reason = str(error)
+        if "not a git repository" in reason:
+            reason = "this folder is in no git repository"
         raise UsageError(
-            "--base compares with a commit, and this folder is in no git repository; compare two"
-            " interpreters with --base-python and --new-python"
+            f"--base compares with a commit, and {reason}; compare two interpreters with"
+            " --base-python and --new-python"
         ) from None
 
 
@@ -219,6 +239,7 @@ def _install(
             if code := running.pop(arm).returncode:
                 wrong[arm] = (
                     f"{labels[arm]} does not build (exit code {code}): {_end(printed)}{_room(printed)}"
+                    + (_lacking(checkouts[arm]) if setup is None else "")
                 )
     finally:
         for process in running.values():
@@ -242,9 +263,43 @@ def _command(checkout: Path, target: Path, setup: str | None) -> list[str] | Non
         return ["/bin/sh", "-c", setup]
     if not _is_project(checkout):
         return None
-    # without -P a file of the checkout could stand in for a module of pip's
-    pip = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    return [*pip, "--no-deps", "--no-build-isolation", "--target", str(target), str(checkout)]
+    where = ["--no-deps", "--no-build-isolation", "--target", str(target), str(checkout)]
+    if find_spec("pip") is not None:
+        # without -P a file of the checkout could stand in for a module of pip's
+        python = [sys.executable, "-P", "-m"]
+        return [*python, "pip", "--disable-pip-version-check", "--quiet", "install", *where]
+    if uv := shutil.which("uv"):
+        return [uv, "pip", "install", "--quiet", "--offline", "--python", sys.executable, *where]
+    raise BuildError(
+        "a checkout is built with pip or uv, and this environment has neither: python -m ensurepip, or build in"
+        f" another way: --setup 'COMMAND', which installs into ${TARGET_VARIABLE}"
+    )
+
+
+def _lacking(checkout: Path) -> str:
+    """What would help where something that a checkout is built with is not installed."""
+    names = " ".join(name for name in _tools(checkout) if not _is_installed(name))
+    told = "it is built without a network, and this environment lacks"
+    return f"; {told} {names}: pip install {names}" if names else ""
+
+
+def _tools(checkout: Path) -> list[str]:
+    """What a checkout is built with, by the names of packages: what it says itself, else setuptools."""
+    try:
+        table = tomllib.loads((checkout / "pyproject.toml").read_text("utf-8"))
+        wanted = table["build-system"]["requires"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ["setuptools"]
+    found = [re.match(r"[\w.-]+", each) for each in wanted if isinstance(each, str)]
+    return [match[0] for match in found if match]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _is_project(checkout: Path) -> bool:
@@ -316,6 +371,7 @@ def _git(folder: Path, *words: str) -> str:
             capture_output=True,
             text=True,
             errors="surrogateescape",
+            env={**os.environ, **_GIT},
             check=False,
         )
     except OSError as error:

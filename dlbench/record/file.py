@@ -10,14 +10,15 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from dlbench.errors import DlbenchError
-from dlbench.record.schema import SCHEMA, Header, Line, Record
+from dlbench.record import door
+from dlbench.record.schema import SCHEMA, Damaged, Header, Line, Record
 
 _RETIRED_KINDS = frozenset({"gpu_tests"})
 """Lines that earlier versions wrote and this one ignores."""
@@ -123,17 +124,24 @@ def create(paths: Iterable[Path]) -> Writer:
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """The lines of a record; a last line that was cut off in writing is left out.
+    """The lines of a record; a last line that was cut off in writing is left out, and in the place of another that
+    cannot be read is a `Damaged` one.
 
     Raises
     ------
     DlbenchError : the file is not a record, or of another schema.
     """
-    return decoded_lines(path, Line, "a dlbench record")
+    return decoded_lines(path, Line, "a dlbench record", Damaged)
 
 
-def decoded_lines(path: Path, kinds: Any, what: str) -> Iterator[Any]:
+def decoded_lines(
+    path: Path, kinds: Any, what: str, damaged: Callable[[int], Any] | None = None
+) -> Iterator[Any]:
     """The lines of a file, each of one of these kinds of struct; what is cut off at its end is left out.
+
+    Parameters
+    ----------
+    damaged : makes of the number of a line that cannot be read what stands in its place; None refuses it.
 
     Raises
     ------
@@ -146,16 +154,29 @@ def decoded_lines(path: Path, kinds: Any, what: str) -> Iterator[Any]:
                 if line == b"\n":
                     continue
                 try:
-                    yield decoder.decode(line)
-                except msgspec.MsgspecError as error:
+                    found = decoder.decode(door.clean(line))
+                    door.check(found)
+                    yield found
+                except (msgspec.MsgspecError, ValueError, RecursionError) as error:
                     if not line.endswith(b"\n"):
                         return
                     if _is_retired(line):
+                        continue
+                    if damaged is not None and number > 1 and not _is_json(line):
+                        yield damaged(number)
                         continue
                     told = f"{path}, line {number}: not a line of {what}: {error}"
                     raise DlbenchError(told) from None
     except OSError as error:
         raise DlbenchError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return True
 
 
 class _Kind(msgspec.Struct):

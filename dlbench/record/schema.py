@@ -281,8 +281,14 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     null_timing_ns: float | None
 
 
+class Damaged(msgspec.Struct, frozen=True, tag="damaged", tag_field="kind"):
+    """In the place of a line that cannot be read: bytes were lost or changed. `number` counts from 1."""
+
+    number: int
+
+
 Measured = Process | Wait | Telemetry | Sampling | Peak | Training
-Line = Header | Resumed | Skip | Verification | Measured | End
+Line = Header | Resumed | Skip | Verification | Measured | End | Damaged
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -295,6 +301,11 @@ class Record(msgspec.Struct, frozen=True):
     def parts(self) -> int:
         """In how many runs it was written: one, and one more for each time it was resumed."""
         return 1 + sum(isinstance(line, Resumed) for line in self.lines)
+
+    @property
+    def damaged(self) -> tuple[int, ...]:
+        """The numbers of its lines that cannot be read."""
+        return tuple(line.number for line in self.lines if isinstance(line, Damaged))
 
     @property
     def end(self) -> End | None:

@@ -6,8 +6,10 @@ environment; every mistake is refused with the file, the field, the value, and w
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import math
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -22,6 +24,7 @@ from dlbench.spec.network import format_shape, walk
 from dlbench.spec.workload import Workload, read_workload
 
 SCENARIOS = ("train", "infer")
+_UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 _SECTIONS = {
     "network": {"input", "layers"},
     "training": {"loss", "optimizer", "schedule", "epochs"},
@@ -83,8 +86,9 @@ def load_suite(name: str) -> Suite:
     ------
     SuiteError : no such suite, or a mistake in it.
     """
-    if name.endswith(".toml"):
-        return _read(Path(name), Path(name).name)
+    if name.lower().endswith(".toml"):
+        path = Path(os.path.expanduser(name))
+        return _read(path, path.name)
     path = _folder() / f"{name}.toml"
     if not path.is_file():
         known = [suite for suite, _ in list_suites()]
@@ -117,9 +121,14 @@ def _folder() -> Path:
 
 def _read(path: Path, shown: str) -> Suite:
     try:
-        text = path.read_text("utf-8")
+        encoded = path.read_bytes()
     except OSError as error:
         raise SuiteError(f"{shown}: cannot be read: {error.strerror}") from None
+    if encoded.startswith(_UTF_16):
+        raise SuiteError(f"{shown}: this is UTF-16 text, and TOML is UTF-8: save it as UTF-8")
+    try:
+        # Windows' editors begin a file with a mark
+        text = encoded.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SuiteError(f"{shown}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     return parse_suite(text, path)

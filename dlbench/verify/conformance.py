@@ -6,13 +6,16 @@ A suite proves what that suite needs; this proves the backend.
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlbench.contract import Adapter, Plan
-from dlbench.errors import BackendUnavailable, PlanRefused
+from dlbench.errors import BackendUnavailable, PlanRefused, UsageError
+from dlbench.spec.decode import nearest
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.check import verify
 from dlbench.verify.random_networks import draw_workload
@@ -98,6 +101,8 @@ class Verdict:
     checks: int
     worst: float
     """The largest error, as a share of its tolerance."""
+    trace: str = ""
+    """Where the backend raised something: its own frames, the innermost last."""
 
 
 def trials(networks: int, seed: int) -> Iterator[Trial]:
@@ -116,47 +121,85 @@ def trials(networks: int, seed: int) -> Iterator[Trial]:
         yield Trial("random network", f"seed {number}", workload, batch)
 
 
+def chosen_trials(networks: int, seed: int, only: Sequence[str]) -> list[Trial]:
+    """The trials that one of these words names, all where there are none: a group (``layer``), a trial
+    (``layer:max_pool``), or a pattern of either (``layer:conv2d*``).
+
+    Raises
+    ------
+    UsageError : a word that names none.
+    """
+    every = list(trials(networks, seed))
+    names = {trial: f"{trial.group}:{trial.name}" for trial in every}
+    for word in only:
+        if not any(_names(word, name) for name in names.values()):
+            raise UsageError(f"--only {word}: no such trial; {nearest(word, list(names.values()))}")
+    return [t for t in every if not only or any(_names(word, names[t]) for word in only)]
+
+
+def _names(word: str, name: str) -> bool:
+    return word == name.partition(":")[0] or fnmatch.fnmatchcase(name, word)
+
+
 def hold(
     adapter: Adapter,
     plan: Plan,
-    networks: int,
-    seed: int,
+    tried: Sequence[Trial],
     cache_dir: Path,
     progress: Callable[[str], None] = lambda name: None,
+    *,
+    fail_fast: bool = False,
 ) -> list[Verdict]:
     """Holds a backend against the oracle in every trial; the plan's batch is each trial's own.
+
+    Parameters
+    ----------
+    progress : told each trial as it begins, and one that failed at once.
+    fail_fast : whether the first trial that fails is the last.
 
     Raises
     ------
     BackendUnavailable : from the adapter. Anything else that it raises is the verdict of that trial.
     """
-    verdicts = []
+    verdicts: list[Verdict] = []
     trains = "train" in adapter.info().scenarios
-    for trial in trials(networks, seed):
-        if trial.group in ("loss", "optimizer") and not trains:
-            continue
-        progress(f"{trial.group}: {trial.name}")
-        one = dataclasses.replace(plan, batch=trial.batch)
-        try:
-            outcome = verify(adapter, one, trial.workload, cache_dir)
-        except BackendUnavailable:
-            raise
-        except PlanRefused as error:
-            verdicts.append(Verdict(trial.group, trial.name, str(error), True, 0, 0.0))
-            continue
-        except Exception as error:
-            line = traceback.format_exception_only(error)[-1].strip()
-            verdicts.append(
-                Verdict(trial.group, trial.name, f"raised {line}", False, 0, float("inf"))
-            )
-            continue
-        shares = [
-            c.error / c.tolerance for c in outcome.checks if c.error is not None and c.tolerance
-        ]
-        worst = max(shares, default=0.0)
-        count = len(outcome.checks)
-        verdicts.append(Verdict(trial.group, trial.name, outcome.reason, False, count, worst))
+    tried = [trial for trial in tried if trains or trial.group not in ("loss", "optimizer")]
+    for number, trial in enumerate(tried, 1):
+        progress(f"{number} of {len(tried)}, {trial.group}: {trial.name}")
+        verdict = _verdict(adapter, dataclasses.replace(plan, batch=trial.batch), trial, cache_dir)
+        verdicts.append(verdict)
+        if verdict.reason and not verdict.refused:
+            progress(f"✗ {trial.group}, {trial.name}: {verdict.reason}")
+            if fail_fast:
+                break
     return verdicts
+
+
+def _verdict(adapter: Adapter, plan: Plan, trial: Trial, cache_dir: Path) -> Verdict:
+    told = trial.group, trial.name
+    try:
+        outcome = verify(adapter, plan, trial.workload, cache_dir)
+    except BackendUnavailable:
+        raise
+    except PlanRefused as error:
+        return Verdict(*told, str(error), True, 0, 0.0)
+    except Exception as error:
+        line = traceback.format_exception_only(error)[-1].strip()
+        frames = _own_frames(error)
+        called = f" (in {frames[0].name})" if frames else ""
+        trace = "".join(traceback.format_list(frames))
+        return Verdict(*told, f"raised {line}{called}", False, 0, math.inf, trace)
+    shares = [c.error / c.tolerance for c in outcome.checks if c.error is not None and c.tolerance]
+    worst = max(shares, default=0.0)
+    return Verdict(*told, outcome.reason, False, len(outcome.checks), worst)
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames of an error from the adapter's member that was called on."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [Path(frame.filename).parent == Path(__file__).parent for frame in frames]
+    last = max((place for place, is_ours in enumerate(ours) if is_ours), default=-1)
+    return list(frames[last + 1 :])
 
 
 def _workload(layers: list[Table], loss: str, optimizer: Table) -> Workload:

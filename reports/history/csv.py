@@ -9,7 +9,7 @@ import json
 
 from dlbench.history.series import History
 from dlbench.record.case import AXES, values
-from dlbench.text import one_line
+from dlbench.text import in_spreadsheet
 
 COLUMNS = (
     *(axis.name for axis in AXES),
@@ -47,24 +47,23 @@ def render(history: History, *, width: int = 80, colour: bool = False) -> str:
         for point in series.points:
             row = point.row
             verified = "" if row.verified is None else str(row.verified)
-            writer.writerow(
-                [
-                    *same,
-                    point.created,
-                    row.version,
-                    row.status,
-                    verified,
-                    point.counts,
-                    row.median_s,
-                    row.low_s,
-                    row.high_s,
-                    " ".join(map(repr, row.processes_s)),
-                    ratios.get(point.record, ""),
-                    one_line(row.problem),
-                    row.disturbance,
-                    json.dumps(point.versions, ensure_ascii=False),
-                    one_line(point.name),
-                    point.digest,
-                ]
-            )
+            cells = [
+                *same,
+                point.created,
+                row.version,
+                row.status,
+                verified,
+                point.counts,
+                row.median_s,
+                row.low_s,
+                row.high_s,
+                " ".join(map(repr, row.processes_s)),
+                ratios.get(point.record, ""),
+                row.problem,
+                row.disturbance,
+                json.dumps(point.versions, ensure_ascii=False),
+                point.name,
+                point.digest,
+            ]
+            writer.writerow(map(in_spreadsheet, cells))
     return target.getvalue()

@@ -45,7 +45,21 @@ def machine(run: Run) -> str:
 
 def closing(run: Run) -> tuple[str, ...]:
     """What stands beneath the tables of a record."""
-    return (*_devices(run.rows), *_environments(run), *_remarks(run.rows), accounting(run))
+    return (
+        *_devices(run.rows),
+        *_environments(run),
+        *_remarks(run.rows),
+        *_damage(run),
+        accounting(run),
+    )
+
+
+def _damage(run: Run) -> Iterator[str]:
+    numbers = run.record.damaged
+    if numbers:
+        lines = plural(len(numbers), "line")
+        which = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
+        yield f"! {lines} of this record cannot be read and {'is' if len(numbers) == 1 else 'are'} left out: {which}"
 
 
 def telemetry_unknown(rows: Sequence[Row]) -> list[str]:

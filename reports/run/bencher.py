@@ -10,18 +10,13 @@ import json
 from dlbench.analyse.columns import Row
 from dlbench.analyse.table import Report
 
-from .github_action_benchmark import series
+from .github_action_benchmark import series_of
 
 
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     """An object with an entry for each row with a figure; the bounds are those of the interval and
     are left out where there is none."""
-    several = len(report.runs) > 1
-    whole = {
-        series(row, several): {"latency": _metric(row)}
-        for row in report.rows
-        if row["median_s"] is not None
-    }
+    whole = {name: {"latency": _metric(row)} for name, row in series_of(report).items()}
     return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

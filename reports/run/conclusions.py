@@ -1,7 +1,7 @@
 """What a table says, in sentences: who is the fastest, by how much, and from which batch size on.
 
 A difference is only stated where intervals that hold for all rows compared together exclude 1
-(`dlbench.analyse.ranking`).
+(`dlbench.analyse.ranking`), and nothing at all where one of these rows was disturbed or rests on a single process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dlbench.analyse.columns import Row
-from dlbench.analyse.crossover import crossovers
+from dlbench.analyse.crossover import Crossover, crossovers
 from dlbench.analyse.ranking import rank, simultaneous
 from dlbench.analyse.statistics import Estimate, ratio
 from dlbench.analyse.table import Report, Run
@@ -19,6 +19,7 @@ from dlbench.text import factor, listed, plural, times
 
 from . import sweep
 
+_SCENARIOS = {"train": "training", "infer": "inference"}
 _SAME = tuple(axis for axis in AXES if axis.baseline != "any")
 """In which rows that are compared are alike."""
 
@@ -42,6 +43,15 @@ def _crossovers(run: Run) -> Iterator[str]:
     base = run.baseline.cases[0]
     chosen = [each for each in found if each.case.device_kind != base.device_kind] or found
     told = _Told([each.case for each in found], run)
+    for scenario in dict.fromkeys(each.case.scenario for each in chosen):
+        rows = [row for row in run.rows if row["speedup"] is not None]
+        rows = [row for row in rows if row.case.scenario == scenario]
+        of = [each for each in chosen if each.case.scenario == scenario]
+        doubt = told.doubt(rows, f"a batch size in {_SCENARIOS[scenario]}")
+        yield from [doubt] if doubt else _of_sweep(of, told, base)
+
+
+def _of_sweep(chosen: Sequence[Crossover], told: _Told, base: Case) -> Iterator[str]:
     for each in chosen:
         ours, theirs = (f"{told.who(case)} on {told.where(case)}" for case in (each.case, base))
         what = f"{ours} {_verb(each.case.scenario)} faster than {theirs}"
@@ -61,6 +71,9 @@ def _fastest(run: Run) -> Iterator[str]:
 
 def _of_group(group: Sequence[Row], base: Row, told: _Told) -> Iterator[str]:
     """Rows on one kind of device under the same circumstances, of which the baseline may be one."""
+    if doubt := told.doubt(list({row.case: row for row in (base, *group)}.values())):
+        yield doubt
+        return
     ranking = rank([row.outcome.timed for row in group])
     contenders = [group[index] for index in ranking.contenders]
     if len(contenders) > 1:
@@ -105,6 +118,26 @@ class _Told:
             return f"no significant difference between {names}{fastest} ({where})."
         shown = times(estimate.value, estimate.interval.low, estimate.interval.high)
         return f"no significant difference between {names}{fastest} ({where}): {shown}."
+
+    def doubt(self, rows: Sequence[Row], what: str = "") -> str:
+        """Why nothing is concluded from rows, and what would help; empty where something may be."""
+        disturbed = [row for row in rows if row["disturbed"]]
+        single = [row for row in rows if len(row.outcome.timed) < 2]
+        if not disturbed and not single:
+            return ""
+        first = rows[-1]
+        about = what or " ".join(
+            [_SCENARIOS[first["scenario"]], *self._which(first.case), "on", self.where(first.case)]
+        )
+        if disturbed:
+            names = listed(list(dict.fromkeys(self.who(row.case) for row in disturbed)))
+            reason = f"others were at work beside {names}"
+            remedy = "run again when `dlbench doctor` says that the machine is quiet"
+        else:
+            names = listed(list(dict.fromkeys(self.who(row.case) for row in single)))
+            reason = f"there is a single process of {names}"
+            remedy = "run with --rounds 3"
+        return f"nothing is concluded about {about}: {reason}; {remedy}."
 
     def against(self, faster: Row, slower: Row, seen: Estimate, remark: str = "") -> str:
         """How two rows compare; on the same device that is named once."""

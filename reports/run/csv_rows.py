@@ -7,7 +7,7 @@ import csv
 import io
 
 from dlbench.analyse.table import Report
-from dlbench.text import one_line
+from dlbench.text import in_spreadsheet
 
 
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
@@ -20,6 +20,5 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     names = [column.name for column in report.columns]
     writer.writerow(names)
     for row in report.rows:
-        values = (row[name] for name in names)
-        writer.writerow([one_line(v) if isinstance(v, str) else v for v in values])
+        writer.writerow([in_spreadsheet(row[name]) for name in names])
     return text.getvalue()

@@ -10,35 +10,48 @@ import json
 
 from dlbench.analyse.columns import Row
 from dlbench.analyse.table import Report
+from dlbench.errors import UsageError
 from dlbench.record.case import AXES
-from dlbench.text import plural
+from dlbench.text import one_line, plural
 
 
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     """One entry for each row with a figure, in milliseconds a step."""
-    several = len(report.runs) > 1
     entries = [
         {
-            "name": series(row, several),
+            "name": name,
             "unit": "ms",
             "value": 1e3 * row["median_s"],
             "range": _range(row),
             "extra": _extra(row),
         }
-        for row in report.rows
-        if row["median_s"] is not None
+        for name, row in series_of(report).items()
     ]
     return json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def series(row: Row, several: bool = False) -> str:
-    """What a row is called in a series over time: everything that tells it from its neighbours, and
-    nothing that changes from run to run."""
+def series_of(report: Report) -> dict[str, Row]:
+    """The rows with a figure by what each is called in a series over time: everything that tells it from its
+    neighbours, and nothing that changes from run to run.
+
+    Raises
+    ------
+    UsageError : two records have the same case.
+    """
+    found: dict[str, Row] = {}
+    for row in report.rows:
+        if row["median_s"] is not None and found.setdefault(_series(row), row) is not row:
+            places = " and ".join(one_line(each["record"]) for each in (found[_series(row)], row))
+            told = f"{_series(row)} is in {places}, which one series cannot tell apart"
+            raise UsageError(f"{told}: report them one after the other")
+    return found
+
+
+def _series(row: Row) -> str:
     case = row.case
     others = (str(getattr(case, axis.name)) for axis in AXES if axis.default is not None)
     told = [case.suite, case.bare_label, *others, plural(case.threads, "thread")]
-    name = " ".join(filter(None, told))
-    return f"{row['record']}: {name}" if several else name
+    return " ".join(filter(None, told))
 
 
 def _range(row: Row) -> str:

@@ -8,7 +8,7 @@ import dataclasses
 import io
 
 from dlbench.compare.verdicts import CaseVerdict, Verdicts
-from dlbench.text import one_line
+from dlbench.text import in_spreadsheet
 
 _FIELDS = [field.name for field in dataclasses.fields(CaseVerdict)]
 
@@ -20,9 +20,6 @@ def render(verdicts: Verdicts, *, width: int = 80, colour: bool = False) -> str:
     writer.writerow([*_FIELDS, "threshold", "advisory", "exit_code", "base", "new"])
     for case in verdicts.cases:
         values = [getattr(case, field) for field in _FIELDS]
-        writer.writerow(
-            [one_line(value) if isinstance(value, str) else value for value in values]
-            + [verdicts.threshold, verdicts.advisory, verdicts.exit_code]
-            + [one_line(verdicts.base), one_line(verdicts.new)]
-        )
+        values += [verdicts.threshold, verdicts.advisory, verdicts.exit_code]
+        writer.writerow(map(in_spreadsheet, [*values, verdicts.base, verdicts.new]))
     return text.getvalue()

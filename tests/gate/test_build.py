@@ -4,11 +4,13 @@ import json
 import os
 import resource
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from dlbench.gate.build import BuildError, built, sources
+from dlbench.errors import UsageError
+from dlbench.gate.build import BuildError, built, root_of, sources
 
 
 def contents(folder):
@@ -161,3 +163,89 @@ def test_a_full_disk_while_building_says_where_room_is_needed(repository, progra
     assert 4 == process.returncode
     assert "error: the two versions cannot be checked out: File too large; free space in " in said
     assert "or name another folder as TMPDIR" in said
+
+
+HOOK = """\
+#!/bin/sh
+{python} -c 'from dlbench.cli.main import main; main()' gate --base HEAD --suite tiny.toml \\
+    --backend mine:Adapter --quiet --output ../hook.jsonl >../hook.txt 2>&1
+true
+"""
+
+
+@pytest.mark.parametrize("words", [["-a"], ["only.txt"]], ids=["all", "a path"])
+def test_a_gate_in_a_hook_leaves_what_is_committed_alone(repository, words):
+    for name in ("only.txt", "other.txt"):
+        repository.write(name, "before")
+    repository.commit()
+    hook = repository.folder / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(HOOK.format(python=sys.executable))
+    hook.chmod(0o755)
+    repository.write("only.txt", "after")
+    before = repository.git("for-each-ref"), repository.git("stash", "list")
+    repository.git("commit", "-q", "-m", "changed", *words)
+    assert "only.txt\n" == repository.git("show", "--format=", "--name-only", "HEAD")
+    assert "" == repository.git("status", "--porcelain")
+    assert before[1] == repository.git("stash", "list")
+    assert len(before[0].splitlines()) == len(repository.git("for-each-ref").splitlines())
+    told = (repository.folder.parent / "hook.txt").read_text()
+    assert "mine:Adapter" in told
+
+
+def test_the_index_of_the_user_is_not_even_refreshed(repository):
+    path = repository.folder / "mine.py"
+    path.write_bytes(path.read_bytes())
+    os.utime(path, (1, 1))
+    index = repository.folder / ".git" / "index"
+    before = index.read_bytes()
+    with built(repository.folder, "main"):
+        pass
+    assert before == index.read_bytes()
+
+
+def test_what_git_says_of_a_repository_of_somebody_elses_reaches_the_user(repository, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(UsageError) as raised:
+        root_of(repository.folder)
+    assert "dubious ownership" in str(raised.value)
+    assert "safe.directory" in str(raised.value)
+
+
+def test_a_git_that_is_missing_is_called_that(repository, monkeypatch):
+    monkeypatch.setenv("PATH", str(repository.folder))
+    with pytest.raises(UsageError, match="git cannot be run: No such file"):
+        root_of(repository.folder)
+
+
+def test_a_folder_outside_of_any_repository_is_called_that(tmp_path):
+    with pytest.raises(UsageError, match="this folder is in no git repository"):
+        root_of(tmp_path)
+
+
+PROJECT = """
+[build-system]
+requires = ["{tool} >= 1"]
+build-backend = "{tool}.build"
+[project]
+name = "mine"
+version = "1"
+"""
+
+
+def test_a_tool_for_building_that_is_not_there_is_named_with_what_installs_it(repository):
+    repository.write("pyproject.toml", PROJECT.format(tool="nowhere-tool"))
+    repository.commit()
+    with pytest.raises(BuildError, match="this environment lacks nowhere-tool: pip install nowhere-tool"):
+        with built(repository.folder, "main"):
+            pass
+
+
+def test_an_environment_without_pip_and_uv_says_so(repository, monkeypatch):
+    repository.write("pyproject.toml", PROJECT.format(tool="pytest"))
+    repository.commit()
+    monkeypatch.setattr("dlbench.gate.build.find_spec", lambda name: None)
+    monkeypatch.setattr("dlbench.gate.build.shutil.which", lambda name: None)
+    with pytest.raises(BuildError, match="this environment has neither"):
+        with built(repository.folder, "main"):
+            pass

@@ -90,6 +90,11 @@ def run(step, folder, inputs, tmp_path):
     return done, outputs
 
 
+def event(**known):
+    """What the step that finds the base gets of an event."""
+    return {"base": "", "event": "", "pulled": ""} | known
+
+
 def inputs_of(action, **given):
     defaults = {name: about["default"] for name, about in action["inputs"].items()}
     return defaults | {"python": sys.executable} | given
@@ -116,9 +121,43 @@ def test_the_base_of_a_shallow_clone_is_fetched(action, repository, tmp_path):
         ["git", "clone", "-q", "--depth=1", f"file://{repository}", str(clone)], check=True
     )
     step = next(step for step in action["runs"]["steps"] if step.get("id") == "base")
-    done, outputs = run(step, clone, {"base": commit}, tmp_path)
+    done, outputs = run(step, clone, event(base=commit), tmp_path)
     assert 0 == done.returncode, done.stderr
     assert {"commit": commit} == outputs
+
+
+def git(folder, *words):
+    who = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
+    done = subprocess.run(
+        ["git", *who, *words], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("depth", [[], ["--depth=1"]], ids=["whole", "shallow"])
+def test_a_pull_request_is_compared_with_what_it_was_merged_with(
+    action, repository, tmp_path, depth
+):
+    old = git(repository, "rev-parse", "HEAD")
+    git(repository, "switch", "-q", "-c", "pulled")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "mine")
+    pulled = git(repository, "rev-parse", "HEAD")
+    git(repository, "switch", "-q", "main")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "another's")
+    latest = git(repository, "rev-parse", "HEAD")
+    git(repository, "merge", "-q", "--no-ff", "-m", "merged", "pulled")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", *depth, f"file://{repository}", str(clone))
+    step = next(step for step in action["runs"]["steps"] if step.get("id") == "base")
+    for known, wanted in (
+        (event(event=old, pulled=pulled), latest),
+        # another merge than that of the event
+        (event(event=old, pulled=old), old),
+        (event(base=old, event=latest, pulled=pulled), old),
+    ):
+        (tmp_path / "output").unlink(missing_ok=True)
+        done, outputs = run(step, clone, known, tmp_path)
+        assert (0, {"commit": wanted}) == (done.returncode, outputs), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -130,7 +169,7 @@ def test_an_event_without_a_commit_to_compare_with_is_an_error_and_nothing_else(
     git = ["git", "remote", "add", "origin", f"file://{repository}"]
     subprocess.run(git, cwd=repository, check=True)
     step = next(step for step in action["runs"]["steps"] if step.get("id") == "base")
-    done, outputs = run(step, repository, {"base": base}, tmp_path)
+    done, outputs = run(step, repository, event(base=base), tmp_path)
     assert (2, {}) == (done.returncode, outputs)
     assert "::error::dlbench gate: this event names no commit" in done.stdout
     assert "give the action's input 'base'" in done.stdout
@@ -141,7 +180,7 @@ def test_a_base_that_nobody_has_is_an_error_that_names_it(action, repository, tm
     git = ["git", "remote", "add", "origin", f"file://{repository}"]
     subprocess.run(git, cwd=repository, check=True)
     step = next(step for step in action["runs"]["steps"] if step.get("id") == "base")
-    done, outputs = run(step, repository, {"base": "nowhere"}, tmp_path)
+    done, outputs = run(step, repository, event(base="nowhere"), tmp_path)
     assert (2, {}) == (done.returncode, outputs)
     assert "::error::dlbench gate: origin has no commit or branch nowhere" in done.stdout
 
@@ -158,7 +197,7 @@ def test_the_gate_passes_and_fails_by_the_users_own_backend(
     subprocess.run([*git, "commit", "-q", "-m", "two"], cwd=repository, check=True)
     (repository / "mine.py").write_text(MINE.format(slowdown) + "# changed\n")
     steps = {step.get("id"): step for step in action["runs"]["steps"]}
-    done, outputs = run(steps["base"], repository, {"base": "HEAD"}, tmp_path)
+    done, outputs = run(steps["base"], repository, event(base="HEAD"), tmp_path)
     assert 0 == done.returncode, done.stderr
     given = inputs_of(
         action,

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from windows import BURNING
 
 from dlbench.analyse.case_columns import COLUMNS
 from dlbench.analyse.table import Report, build
@@ -191,7 +192,25 @@ def test_a_difference_is_only_stated_when_the_interval_excludes_one(make: Any) -
         "no significant difference between NumPy and PyTorch (train, this CPU): 1.00× ["
         in reading([0.04, 0.03, 0.02], [0.02, 0.03, 0.05])
     )
-    assert "no interval from a single process each, 2.00×" in reading([0.04], [0.02])
+    assert "nothing is concluded about training on this CPU: there is a single process of NumPy" in (
+        reading([0.04], [0.02])
+    )
+
+
+@pytest.mark.parametrize("disturbed", [("numpy",), ("torch",), ("numpy", "torch")])
+def test_nothing_is_concluded_from_a_disturbed_row(make: Any, disturbed: tuple[str, ...]) -> None:
+    cases = [make.case("numpy"), make.case("torch")]
+    lines: list[Any] = []
+    for case, value in zip(cases, (0.04, 0.02), strict=True):
+        lines += [make.verification(case)]
+        busy = {"during": BURNING} if case.backend in disturbed else {}
+        lines += [make.process(case, number, value, **busy) for number in range(3)]
+    (reading,) = json.loads(shown("json", make.measured(cases, lines)))["readings"]
+    names = " and ".join({"numpy": "NumPy", "torch": "PyTorch"}[name] for name in disturbed)
+    assert f"nothing is concluded about training on this CPU: others were at work beside {names};" in (
+        reading
+    )
+    assert "dlbench doctor" in reading
 
 
 @pytest.mark.parametrize(

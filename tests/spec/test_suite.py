@@ -328,3 +328,24 @@ def test_any_text_is_refused_or_right(text):
 
 def test_brackets_without_end_are_refused():
     refused_or_right("a = " + "[" * 5000 + "]" * 5000)
+
+
+@pytest.mark.parametrize("name", ["mine.toml", "Mine.TOML"])
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+    assert load_suite(str(path)).description == "a test"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_text_in_utf_16_is_called_that(tmp_path, encoding):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(("" if encoding == "utf-16" else "\ufeff").encode(encoding) + TEXT.encode(encoding))
+    with pytest.raises(SuiteError, match=r"mine\.toml: this is UTF-16 text, .* save it as UTF-8"):
+        load_suite(str(path))
+
+
+def test_a_suite_in_the_users_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.toml").write_text(TEXT)
+    assert load_suite("~/mine.toml").name == "mine"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ import click
 
 from dlbench import paths, plugins
 from dlbench.analyse.outcomes import outcomes
-from dlbench.cli import options
+from dlbench.cli import options, signals, streams
 from dlbench.cli.exit_codes import FAILED, INTERRUPTED, NOTHING, Root, exit_code, tell
 from dlbench.cli.progress import progress
 from dlbench.errors import UsageError
@@ -153,8 +152,8 @@ def command(
 
 def main() -> None:
     """The program."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    streams.outlive_readers()
+    signals.take()
     command(prog_name="make gpu-check")
 
 

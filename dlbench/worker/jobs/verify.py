@@ -55,12 +55,14 @@ def verify(job: Job, phases: Phases) -> VerifyResult:
 
 def conformance(job: Job, phases: Phases) -> ConformanceResult:
     """Holds a backend against the oracle in all that the spec has."""
-    from dlbench.verify.conformance import hold
+    from dlbench.verify.conformance import chosen_trials, hold
 
     adapter, info = import_adapter(job, phases)
     phases.enter("verify")
     plan, cache_dir = Plan(**job["plan"]), Path(job["cache_dir"])
-    verdicts = hold(adapter, plan, job["networks"], job["seed"], cache_dir, phases.beat)
+    tried = chosen_trials(job["networks"], job["seed"], job["only"])
+    fail_fast = job["fail_fast"]
+    verdicts = hold(adapter, plan, tried, cache_dir, phases.beat, fail_fast=fail_fast)
     tables = [dataclasses.asdict(verdict) for verdict in verdicts]
     for table in tables:
         # JSON has no infinity

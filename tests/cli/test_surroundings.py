@@ -1,0 +1,158 @@
+"""What shells, batch systems and pipes do to the program: how it is ended, and what becomes of what it prints."""
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlbench import paths
+from dlbench.record.file import read_record
+from dlbench.record.schema import End
+
+PROGRAM = [sys.executable, "-c", "from dlbench.cli.main import main; main()"]
+LONG = ["run", "--suite", "smoke", "--backend", "numpy", "--budget", "60", "--rounds", "9"]
+LONG += ["--output", "cut.jsonl"]
+SHORT = ["run", "--suite", "smoke", "--backend", "numpy", "--budget", "0.2", "--rounds", "1"]
+SHORT += ["--output", "whole.jsonl"]
+
+
+def started(words, folder, **options):
+    environment = os.environ | {"DLBENCH_CACHE_DIR": str(folder / "cache")}
+    return subprocess.Popen([*PROGRAM, *words], cwd=folder, env=environment, **options)
+
+
+def until_measured(stderr):
+    assert any(b" round 1: " in line for line in stderr)
+
+
+def alive(group):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(group, 0)
+        return True
+    return False
+
+
+def descendants(process):
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(each) for each in listed]
+
+
+def ignoring(*numbers):
+    """What a shell (``&``) or ``nohup`` does before it starts a program."""
+    return lambda: [signal.signal(number, signal.SIG_IGN) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("ignored", "sent"),
+    [
+        ((), signal.SIGTERM),
+        ((signal.SIGINT, signal.SIGQUIT), signal.SIGTERM),
+        ((signal.SIGINT,), signal.SIGHUP),
+        ((signal.SIGHUP,), signal.SIGINT),
+    ],
+    ids=["cancelled", "in the background", "closed in the background", "nohup and Ctrl-C"],
+)
+def test_who_is_told_to_end_ends_with_130_and_a_record(tmp_path, ignored, sent):
+    with started(
+        LONG, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignoring(*ignored)
+    ) as process:
+        until_measured(process.stderr)
+        workers = descendants(process)
+        process.send_signal(sent)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert workers
+    assert not any(map(alive, workers))
+    end = read_record(tmp_path / "cut.jsonl").lines[-1]
+    assert isinstance(end, End)
+    assert end.status == "interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_what_was_ignored_when_it_began_stays_ignored(tmp_path, number):
+    with started(
+        SHORT, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignoring(number)
+    ) as process:
+        process.stderr.readline()
+        process.send_signal(number)
+        process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_run_whose_reader_has_gone_goes_on_and_ends_with_its_own_code(tmp_path, lines):
+    with started(
+        SHORT, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        process.wait(120)
+    assert process.returncode == 0
+    assert read_record(tmp_path / "whole.jsonl").lines[-1].status == "complete"
+
+
+def test_a_run_whose_terminal_is_closed_goes_on(tmp_path):
+    ours, theirs = pty.openpty()
+    with started(
+        SHORT, tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        os.read(ours, 10)
+        os.close(ours)
+        process.wait(120)
+    assert process.returncode == 0
+    assert read_record(tmp_path / "whole.jsonl").lines[-1].status == "complete"
+
+
+@pytest.mark.parametrize("words", [["list", "suites"], ["--help"], ["run", "--help"]])
+def test_an_answer_of_which_one_line_was_enough_is_no_failure(tmp_path, words):
+    command = " ".join(f"'{word}'" for word in [*PROGRAM, *words])
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} | (read -r line; exec <&-; sleep 0.2)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_is_still_an_error(tmp_path):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, "list", "suites"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode != 0
+
+
+def test_the_users_home_is_meant_by_a_tilde_wherever_it_stands(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DLBENCH_CACHE_DIR", "~/mine")
+    assert paths.cache_dir() == tmp_path / "mine"
+    done = subprocess.run(
+        [*PROGRAM, *SHORT[:-1], "~/whole.jsonl", "--quiet"],
+        cwd=tmp_path,
+        env=os.environ | {"DLBENCH_CACHE_DIR": "~/cache"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "whole.jsonl").exists()
+    assert (tmp_path / "cache").is_dir()
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_user_without_a_home_has_a_cache_in_the_temporary_folder(tmp_path, monkeypatch):
+    for name in ("DLBENCH_CACHE_DIR", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    # what `expanduser` gives where neither HOME nor the password file has one
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    for place in (paths.cache_dir(), paths.history_file()):
+        assert place.is_relative_to(tmp_path)
