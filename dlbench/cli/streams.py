@@ -34,7 +34,7 @@ def _outliving(stream: io.TextIOWrapper) -> io.TextIOWrapper:
 class _Raw(io.FileIO):
     """A descriptor that takes everything once its reader is gone."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError as error:

@@ -3,6 +3,7 @@ not fit, no arrays that belong together and differ in length. Whoever wrote the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -88,12 +89,9 @@ def _check_all(values: Iterable[Any]) -> None:
 
 
 def _check_sequence(values: tuple[Any, ...] | list[Any]) -> None:
-    try:
-        # most are long arrays of numbers, of which the largest tell all
-        ends = (min(values, default=0), max(values, default=0))
-    except TypeError:
-        ends = ()
-    if ends and isinstance(ends[0], int | float):
-        _check_all(ends)
-    else:
-        _check_all(values)
+    ends: Iterable[Any] = values
+    # most are long arrays of numbers, of which the ends tell all
+    if values and isinstance(values[0], int | float):
+        with contextlib.suppress(TypeError):
+            ends = min(values), max(values)
+    _check_all(ends)

@@ -59,7 +59,11 @@ def ignoring(*numbers):
 )
 def test_who_is_told_to_end_ends_with_130_and_a_record(tmp_path, ignored, sent):
     with started(
-        LONG, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignoring(*ignored)
+        LONG,
+        tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=ignoring(*ignored),
     ) as process:
         until_measured(process.stderr)
         workers = descendants(process)
@@ -86,9 +90,7 @@ def test_what_was_ignored_when_it_began_stays_ignored(tmp_path, number):
 
 @pytest.mark.parametrize("lines", [0, 1])
 def test_a_run_whose_reader_has_gone_goes_on_and_ends_with_its_own_code(tmp_path, lines):
-    with started(
-        SHORT, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
+    with started(SHORT, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         for _ in range(lines):
             process.stdout.readline()
         process.stdout.close()

@@ -96,7 +96,10 @@ def test_the_users_own_files_are_read(folder: str, tmp_path: Path) -> None:
     write_mnist(tmp_path / "mine" / folder)
     dataset = load_dataset("mnist", data_dir=tmp_path / "mine", cache_dir=tmp_path / "cache")
     assert not dataset.is_stand_in
-    assert dataset.source == "images in the format of MNIST, from --data-dir: 48 training and 6 test images"
+    assert (
+        dataset.source
+        == "images in the format of MNIST, from --data-dir: 48 training and 6 test images"
+    )
     assert sizes(dataset) == (44, 4, 6)
     assert dataset.classes == 10
 

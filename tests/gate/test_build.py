@@ -236,9 +236,9 @@ version = "1"
 def test_a_tool_for_building_that_is_not_there_is_named_with_what_installs_it(repository):
     repository.write("pyproject.toml", PROJECT.format(tool="nowhere-tool"))
     repository.commit()
-    with pytest.raises(BuildError, match="this environment lacks nowhere-tool: pip install nowhere-tool"):
-        with built(repository.folder, "main"):
-            pass
+    told = "this environment lacks nowhere-tool: pip install nowhere-tool"
+    with pytest.raises(BuildError, match=told), built(repository.folder, "main"):
+        pass
 
 
 def test_an_environment_without_pip_and_uv_says_so(repository, monkeypatch):
@@ -246,6 +246,6 @@ def test_an_environment_without_pip_and_uv_says_so(repository, monkeypatch):
     repository.commit()
     monkeypatch.setattr("dlbench.gate.build.find_spec", lambda name: None)
     monkeypatch.setattr("dlbench.gate.build.shutil.which", lambda name: None)
-    with pytest.raises(BuildError, match="this environment has neither"):
-        with built(repository.folder, "main"):
-            pass
+    told = "this environment has neither"
+    with pytest.raises(BuildError, match=told), built(repository.folder, "main"):
+        pass

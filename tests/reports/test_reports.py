@@ -192,8 +192,9 @@ def test_a_difference_is_only_stated_when_the_interval_excludes_one(make: Any) -
         "no significant difference between NumPy and PyTorch (train, this CPU): 1.00× ["
         in reading([0.04, 0.03, 0.02], [0.02, 0.03, 0.05])
     )
-    assert "nothing is concluded about training on this CPU: there is a single process of NumPy" in (
-        reading([0.04], [0.02])
+    assert (
+        "nothing is concluded about training on this CPU: there is a single process of NumPy"
+        in (reading([0.04], [0.02]))
     )
 
 
@@ -207,8 +208,9 @@ def test_nothing_is_concluded_from_a_disturbed_row(make: Any, disturbed: tuple[s
         lines += [make.process(case, number, value, **busy) for number in range(3)]
     (reading,) = json.loads(shown("json", make.measured(cases, lines)))["readings"]
     names = " and ".join({"numpy": "NumPy", "torch": "PyTorch"}[name] for name in disturbed)
-    assert f"nothing is concluded about training on this CPU: others were at work beside {names};" in (
-        reading
+    assert (
+        f"nothing is concluded about training on this CPU: others were at work beside {names};"
+        in (reading)
     )
     assert "dlbench doctor" in reading
 

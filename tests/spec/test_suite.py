@@ -340,7 +340,9 @@ def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path, name):
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_text_in_utf_16_is_called_that(tmp_path, encoding):
     path = tmp_path / "mine.toml"
-    path.write_bytes(("" if encoding == "utf-16" else "\ufeff").encode(encoding) + TEXT.encode(encoding))
+    path.write_bytes(
+        ("" if encoding == "utf-16" else "\ufeff").encode(encoding) + TEXT.encode(encoding)
+    )
     with pytest.raises(SuiteError, match=r"mine\.toml: this is UTF-16 text, .* save it as UTF-8"):
         load_suite(str(path))
 
