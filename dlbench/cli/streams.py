@@ -14,8 +14,11 @@ def outlive_readers() -> None:
     """From here on, what nobody is left to read is dropped, and what is at work goes on and ends with its own code."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        buffer = getattr(stream, "buffer", None)
         # a file that a test or another program has put there is theirs
-        if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter):
+        if isinstance(stream, io.TextIOWrapper) and isinstance(
+            buffer, io.BufferedWriter | io.FileIO
+        ):
             setattr(sys, name, _outliving(stream))
 
 

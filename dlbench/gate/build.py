@@ -363,7 +363,8 @@ def _names(listed: str) -> list[str]:
 
 def _git(folder: Path, *words: str) -> str:
     # a hook of the user's is for the user's own checkouts
-    command = ["git", "-C", str(folder), "-c", "core.hooksPath=/dev/null", *words]
+    settings = ["-c", "core.hooksPath=/dev/null", "-c", "diff.autoRefreshIndex=false"]
+    command = ["git", "-C", str(folder), *settings, *words]
     try:
         done = subprocess.run(
             command,

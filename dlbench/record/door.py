@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from dlbench.record.case import values
+from dlbench.record.case import Case, values
 from dlbench.record.schema import Header, Process, Telemetry
 
 _MOST = 2**63 - 1
@@ -39,7 +39,7 @@ def check(line: Any) -> None:
     """
     _check_numbers(line)
     for case in line.cases if isinstance(line, Header) else (getattr(line, "case", None),):
-        if case is not None and not all(str(value).isprintable() for value in values(case)):
+        if isinstance(case, Case) and not all(str(part).isprintable() for part in values(case)):
             raise ValueError("a case has a name that cannot be printed")
     if isinstance(line, Process):
         _check_process(line)

@@ -125,7 +125,7 @@ def _read(path: Path, shown: str) -> Suite:
     except OSError as error:
         raise SuiteError(f"{shown}: cannot be read: {error.strerror}") from None
     if encoded.startswith(_UTF_16):
-        raise SuiteError(f"{shown}: this is UTF-16 text, and TOML is UTF-8: save it as UTF-8")
+        raise SuiteError(f"{shown}: not UTF-8 text, as TOML is, but UTF-16: save it as UTF-8")
     try:
         # Windows' editors begin a file with a mark
         text = encoded.decode("utf-8-sig")

@@ -205,17 +205,20 @@ def test_the_index_of_the_user_is_not_even_refreshed(repository):
 
 
 def test_what_git_says_of_a_repository_of_somebody_elses_reaches_the_user(repository, monkeypatch):
-    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    with pytest.raises(UsageError) as raised:
-        root_of(repository.folder)
+    with monkeypatch.context() as changed:
+        changed.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        with pytest.raises(UsageError) as raised:
+            root_of(repository.folder)
     assert "dubious ownership" in str(raised.value)
     assert "safe.directory" in str(raised.value)
 
 
 def test_a_git_that_is_missing_is_called_that(repository, monkeypatch):
-    monkeypatch.setenv("PATH", str(repository.folder))
-    with pytest.raises(UsageError, match="git cannot be run: No such file"):
-        root_of(repository.folder)
+    told = "git cannot be run: No such file"
+    with monkeypatch.context() as changed:
+        changed.setenv("PATH", str(repository.folder))
+        with pytest.raises(UsageError, match=told):
+            root_of(repository.folder)
 
 
 def test_a_folder_outside_of_any_repository_is_called_that(tmp_path):

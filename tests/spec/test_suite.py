@@ -343,7 +343,9 @@ def test_text_in_utf_16_is_called_that(tmp_path, encoding):
     path.write_bytes(
         ("" if encoding == "utf-16" else "\ufeff").encode(encoding) + TEXT.encode(encoding)
     )
-    with pytest.raises(SuiteError, match=r"mine\.toml: this is UTF-16 text, .* save it as UTF-8"):
+    with pytest.raises(
+        SuiteError, match=r"mine\.toml: not UTF-8 text, .* UTF-16: save it as UTF-8"
+    ):
         load_suite(str(path))
 
 
