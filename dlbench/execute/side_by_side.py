@@ -2,8 +2,9 @@
 
 What a machine does to one block it does to its neighbour, so the ratio of blocks that lie close together scatters less
 than that of whole processes. Each process times all scenarios of its configuration, inference first; within one, all
-are warmed up in turn, then each times a block (A B C, C B A, …). Who is not on turn waits for a message; one that
-computes all the same is put to sleep by the system until its turn.
+are warmed up in turn, then each times a block (A B C, A B C, …, in the next round C B A), so that nobody follows upon
+itself and all come from the same rest. Who is not on turn waits for a message; one that computes all the same is put to
+sleep by the system until its turn.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ BLOCK_S = 0.2
 LEAST_BLOCKS = 4
 """Of each process, unless a step takes longer than its time for sampling: then one block has to do."""
 STEPS_A_BLOCK = 3
+_LEAD_S = 0.05
+"""Of steps that are short against it, how much runs unsampled at the beginning of a turn: threads that have rested
+begin on whatever cores are free, now and then several on one, and are spread again within some 30 ms."""
+_SHORT_SHARE = 0.2
 SPINNING_CORES = 0.3
 """Who uses more while nobody is on turn does not wait but computes; counting by ticks adds less by chance."""
 _REST_S = 0.1
@@ -204,9 +209,11 @@ class _Round:
         slowest_s = max((seat.typical_s for seat in seats), default=0.0)
         blocks = blocks_of(self._share_s, slowest_s)
         job = {"seconds": self._share_s / blocks, "least": STEPS_A_BLOCK}
-        for number in range(blocks):
-            for seat in seats[:: -1 if number % 2 else 1]:
+        for _ in range(blocks):
+            for seat in seats:
                 if seat.worker is not None:
+                    is_short = seat.typical_s < _SHORT_SHARE * _LEAD_S
+                    job["lead_s"] = _LEAD_S if is_short and len(seats) > 1 else 0.0
                     seat.worker.wake()
                     seat.watch.on_turn()
                     self._ask(seat, BLOCK, [seat.cases[scenario]], job)

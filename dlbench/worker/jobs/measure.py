@@ -67,8 +67,8 @@ def rest(job: Job, phases: Phases) -> RestResult:
 
 def block(job: Job, phases: Phases) -> BlockResult:
     """Times a block of the scenario that has begun."""
-    steps = _there().block(job["seconds"], job.get("least", LEAST_STEPS), phases)
-    return BlockResult(steps=steps)
+    least, lead_s = job.get("least", LEAST_STEPS), job.get("lead_s", 0.0)
+    return BlockResult(steps=_there().block(job["seconds"], least, lead_s, phases))
 
 
 def finish(job: Job, phases: Phases) -> MeasureResult:
@@ -140,8 +140,8 @@ class _Live:
         """Cores that this process has used since its last job."""
         return self._window().own_cores
 
-    def block(self, seconds: float, least: int, phases: Phases) -> int:
-        """The number of steps."""
+    def block(self, seconds: float, least: int, lead_s: float, phases: Phases) -> int:
+        """The number of steps, behind so many seconds that do not count."""
         assert self._timed is not None
         phases.enter("measure")
         if self._during:
@@ -149,7 +149,8 @@ class _Live:
         else:
             self._canary_ns.append(interference.reference_load_ns())
             self._window()
-        lead_s = 0.0 if self.session.device_clock is None else _LEAD_SHARE * seconds
+        if self.session.device_clock is not None:
+            lead_s = max(lead_s, _LEAD_SHARE * seconds)
         timed = self._timed.block(seconds, least, lead_s)
         self._during.append(self._window())
         return len(timed.timings_ns)
