@@ -33,18 +33,13 @@ class _Kind:
 
     title: str
     find: Callable[[Sequence[Path]], Sequence[Path]]
-    find_and_read: Callable[[Sequence[Path]], tuple[Samples, Samples] | None]
+    read: Callable[[Sequence[Path]], tuple[Samples, Samples]]
     missing: Callable[[Sequence[Path]], str]
     subfolders: tuple[str, ...]
     validation_share: int
     stand_in: synthetic.StandIn
     sizes: tuple[int, int]
     fingerprint: str
-
-
-def _read_mnist(folders: Sequence[Path]) -> tuple[Samples, Samples] | None:
-    files = mnist.find_mnist(folders)
-    return None if files is None else mnist.read_mnist(files)
 
 
 def _find_mnist(folders: Sequence[Path]) -> Sequence[Path]:
@@ -56,16 +51,11 @@ def _find_cifar10(folders: Sequence[Path]) -> Sequence[Path]:
     return () if place is None else (place,)
 
 
-def _read_cifar10(folders: Sequence[Path]) -> tuple[Samples, Samples] | None:
-    place = cifar10.find_cifar10(folders)
-    return None if place is None else cifar10.read_cifar10(place)
-
-
 _KINDS = {
     "mnist": _Kind(
         title="MNIST",
         find=_find_mnist,
-        find_and_read=_read_mnist,
+        read=lambda files: mnist.read_mnist((files[0], files[1], files[2], files[3])),
         missing=mnist.missing_mnist,
         subfolders=("mnist", "MNIST/raw"),
         validation_share=12,
@@ -76,7 +66,7 @@ _KINDS = {
     "cifar10": _Kind(
         title="CIFAR-10",
         find=_find_cifar10,
-        find_and_read=_read_cifar10,
+        read=lambda files: cifar10.read_cifar10(files[0]),
         missing=cifar10.missing_cifar10,
         subfolders=("cifar10",),
         validation_share=10,
@@ -134,13 +124,14 @@ def _load_real(name: str, kind: _Kind, data_dir: Path | None, cache_dir: Path) -
         origin = "fetched"
     else:
         folders = [data_dir, *(data_dir / subfolder for subfolder in kind.subfolders)]
-        samples = kind.find_and_read(folders)
+        files = kind.find(folders)
         origin = "from --data-dir"
-        if samples is None:
+        if not files:
             raise DataError(
                 f"--data-dir has no {kind.title}: {kind.missing(folders)}; give the folder that "
                 f"holds it, or leave --data-dir out and run: dlbench data fetch {name}"
             )
+        samples = kind.read(files)
     if samples is None:
         return None
     (images, _), (test_images, _) = samples
@@ -150,7 +141,7 @@ def _load_real(name: str, kind: _Kind, data_dir: Path | None, cache_dir: Path) -
             f"images, expected at least {kind.validation_share} and 1"
         )
     title = kind.title
-    if data_dir is not None and not _are_known(name, kind.find(folders)):
+    if data_dir is not None and not _are_known(name, files):
         # Fashion-MNIST and others have the names and shapes of MNIST's files
         title = f"images in the format of {title}"
     counts = f"{len(images):,} training and {len(test_images):,} test images"
@@ -178,7 +169,8 @@ def _sha256(path: Path) -> str:
 
 def _read_fetched(name: str, kind: _Kind, folder: Path) -> tuple[Samples, Samples] | None:
     try:
-        return kind.find_and_read([folder])
+        files = kind.find([folder])
+        return kind.read(files) if files else None
     except DataError as error:
         # A damaged download is no reason to carry on with other data than the user fetched.
         raise DataError(f"{error}; to get it again: dlbench data fetch {name}") from error

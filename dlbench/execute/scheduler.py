@@ -27,6 +27,7 @@ from dlbench.record.schema import Case, Process, Telemetry
 
 ATTEMPTS = 3
 """How often a round is measured when the machine is disturbed each time."""
+_START = ("interpreter", "import", "device", "open", "upload")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Schedule:
                 break
             measured = yield Turn(left, number, attempt)
             if attempt > first:
-                self._patience.spend(sum(sum(each.process.seconds.values()) for each in measured))
+                self._patience.spend(sum(_took_s(each.process) for each in measured))
             disturbed = [each for each in map(self._judged, measured) if each is not None]
             for process, _, by in disturbed:
                 tried.setdefault(process.case, []).append((process, by))
@@ -167,6 +168,12 @@ class Schedule:
         known = [*process.canary_ns, *self._loads_ns.get(backend, ())]
         self._loads_ns[backend] = known = [min(known)] if known else []
         return known[0] if known else None
+
+
+def _took_s(process: Process) -> float:
+    """What a scenario took; the start of a process, which all of its scenarios tell, with the first alone."""
+    start = _START if process.scenarios_before else ()
+    return sum(spent for phase, spent in process.seconds.items() if phase not in start)
 
 
 def by_batch(cases: Sequence[Case]) -> list[tuple[Case, ...]]:

@@ -36,10 +36,9 @@ BLOCK_S = 0.2
 LEAST_BLOCKS = 4
 """Of each process, unless a step takes longer than its time for sampling: then one block has to do."""
 STEPS_A_BLOCK = 3
-_LEAD_S = 0.05
-"""Of steps that are short against it, how much runs unsampled at the beginning of a turn: threads that have rested
-begin on whatever cores are free, now and then several on one, and are spread again within some 30 ms."""
-_SHORT_SHARE = 0.2
+_SHORT_S, _LEAD_S = 0.01, 0.05
+"""Of shorter steps, how much runs unsampled at the beginning of a turn: threads that have rested begin on whatever
+cores are free, now and then several on one, and are spread again within some 30 ms."""
 SPINNING_CORES = 0.3
 """Who uses more while nobody is on turn does not wait but computes; counting by ticks adds less by chance."""
 _REST_S = 0.1
@@ -212,7 +211,7 @@ class _Round:
         for _ in range(blocks):
             for seat in seats:
                 if seat.worker is not None:
-                    is_short = seat.typical_s < _SHORT_SHARE * _LEAD_S
+                    is_short = seat.typical_s < _SHORT_S
                     job["lead_s"] = _LEAD_S if is_short and len(seats) > 1 else 0.0
                     seat.worker.wake()
                     seat.watch.on_turn()

@@ -156,7 +156,6 @@ def decoded_lines(
                 try:
                     found = decoder.decode(door.clean(line))
                     door.check(found)
-                    yield found
                 except (msgspec.MsgspecError, ValueError, RecursionError) as error:
                     if not line.endswith(b"\n"):
                         return
@@ -167,6 +166,7 @@ def decoded_lines(
                         continue
                     told = f"{path}, line {number}: not a line of {what}: {error}"
                     raise DlbenchError(told) from None
+                yield found
     except OSError as error:
         raise DlbenchError(f"{path}: cannot be read: {error.strerror}") from None
 

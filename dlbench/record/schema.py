@@ -127,11 +127,11 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     alone; all are empty in records of earlier versions, whose timings are one block. `reentry_ns` are the first
     `reentry_steps` of every block, one block after the other: they found caches or clocks that others had changed, and
     are not among the timings. A process times every scenario of its configuration, each a line:
-    `scenarios_before` counts those that it had timed already; where that is not 0, `first_step_ns` and
-    `peak_memory_bytes` are None and what the process' start took is not in `seconds`. `idle_cores` is the processor
-    time a second that it used while others were on turn, None where that could not be read; `stopped` says that it was
-    put to sleep meanwhile, since it computed. `alone` says why it did not take turns with the others of its round;
-    empty where it did.
+    `scenarios_before` counts those that it had timed already. What the process' start took is in the `seconds` of each,
+    unless others started beside it; `peak_memory_bytes` is None where an earlier one had reached it. `idle_cores` is
+    the processor time a second that it used while others were on turn, None where that could not be read; `stopped`
+    says that it was put to sleep meanwhile, since it computed. `alone` says why it did not take turns with the others
+    of its round; empty where it did.
     """
 
     case: Case

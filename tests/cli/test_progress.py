@@ -79,6 +79,17 @@ def test_an_estimate_that_has_run_out_says_so_and_never_counts_below_zero(make: 
     assert stream.getvalue().splitlines()[-1].endswith("longer than estimated")
 
 
+def test_what_was_measured_takes_the_place_of_the_estimate(make: Any) -> None:
+    stream, clock = io.StringIO(), Clock()
+    observer = PlainProgress(stream, clock)
+    observer.planned((make.case(),), 5.0)
+    clock.now_s = 60.0
+    observer.time_left(120.0)
+    clock.now_s = 90.0
+    observer.line(make.verification(make.case()))
+    assert stream.getvalue().splitlines()[-1].endswith("about 90 s left")
+
+
 def test_quiet_says_nothing(make: Any) -> None:
     stream = io.StringIO()
     with progress(stream, quiet=True) as observer:

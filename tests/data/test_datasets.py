@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import struct
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from dlbench.data import datasets, digits
 from dlbench.data.datasets import load_dataset
+from dlbench.data.fetch import COLLECTIONS, Collection
 from dlbench.data.synthetic import StandIn
 from dlbench.data.types import Dataset, Split, fingerprint
 from dlbench.errors import DataError, UsageError
@@ -228,3 +230,15 @@ def test_a_split_whose_counts_differ_is_refused() -> None:
 
 def test_every_known_name_is_listed_once() -> None:
     assert len(set(datasets.NAMES)) == len(datasets.NAMES)
+
+
+def test_the_users_own_files_are_mnist_if_they_are_what_a_fetch_would_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mnist(tmp_path / "mine")
+    sums = {
+        path.name: sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "mine").iterdir()
+    }
+    monkeypatch.setitem(COLLECTIONS, "mnist", Collection(files=sums, mirrors=()))
+    dataset = load_dataset("mnist", data_dir=tmp_path / "mine", cache_dir=tmp_path / "cache")
+    assert dataset.source == "MNIST, from --data-dir: 48 training and 6 test images"

@@ -1,6 +1,6 @@
 """How often intervals of measured ratios hold the ratio that was planted: 200 runs of three rounds each, live.
 
-Runs for half an hour, prints the counts, and needs a machine that nobody else uses.
+Runs for most of an hour, prints the counts, and needs a machine that nobody else uses.
 """
 
 import csv
