@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.spec.training import Adam, AdamW, Optimizer, Sgd
+from dlbench.spec.training import Adadelta, Adam, AdamW, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Weights
 
 from ..shared.optimizers import state_vectors
@@ -241,14 +241,19 @@ class Update:
         defines: Defines = {
             "RULE": type(rule).__name__.upper(),
             "NESTEROV": int(isinstance(rule, Sgd) and rule.nesterov),
-            "MOMENTUM": int(isinstance(rule, Sgd) and rule.momentum > 0),
+            "MOMENTUM": int(_momentum(rule) > 0),
         }
         program.launch(("optimizer.cu",), defines, "update", (len(places),), _THREADS, args)
 
     def _numbers(self) -> tuple[float, ...]:
-        """The kernel's momentum, weight decay, beta1, 1 - beta1, beta2, 1 - beta2, eps."""
+        """The kernel's momentum, weight decay, beta1, 1 - beta1, beta2, 1 - beta2, eps; rho takes the place of beta1."""
         rule = self._rule
         beta1, beta2 = betas_of(rule)
-        momentum = rule.momentum if isinstance(rule, Sgd) else 0.0
+        if isinstance(rule, RMSprop | Adadelta):
+            beta1 = rule.rho
         eps = 0.0 if isinstance(rule, Sgd) else rule.eps
-        return momentum, rule.weight_decay, beta1, 1 - beta1, beta2, 1 - beta2, eps
+        return _momentum(rule), rule.weight_decay, beta1, 1 - beta1, beta2, 1 - beta2, eps
+
+
+def _momentum(rule: Optimizer) -> float:
+    return rule.momentum if isinstance(rule, Sgd | RMSprop) else 0.0

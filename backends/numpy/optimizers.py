@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.spec.training import Adagrad, Adam, AdamW, Optimizer, Sgd
+from dlbench.spec.training import Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, Sgd
 
 from ..shared.optimizers import state_vectors
 
@@ -51,6 +51,10 @@ class Rule:
                 _adam(rule, w, g, moment, scratch, *state)
             case Adagrad() as rule:
                 _adagrad(rule, w, g, moment, scratch, *state)
+            case RMSprop() as rule:
+                _rmsprop(rule, w, g, moment, scratch, *state)
+            case Adadelta() as rule:
+                _adadelta(rule, w, g, moment, scratch, *state)
 
 
 def _add_decay(g: Array, w: Array, decay: float, scratch: Array) -> None:
@@ -111,3 +115,45 @@ def _adagrad(
     np.divide(g, scratch, out=scratch)
     scratch *= np.float32(moment.learning_rate)
     w -= scratch
+
+
+def _average_squares(s: Array, g: Array, rho: float, scratch: Array) -> None:
+    """s ← rho·s + (1 − rho)·g²."""
+    s *= np.float32(rho)
+    np.multiply(g, g, out=scratch)
+    scratch *= np.float32(1 - rho)
+    s += scratch
+
+
+def _rmsprop(
+    rule: RMSprop, w: Array, g: Array, moment: Moment, scratch: Array, s: Array, *velocity: Array
+) -> None:
+    _add_decay(g, w, rule.weight_decay, scratch)
+    _average_squares(s, g, rule.rho, scratch)
+    np.sqrt(s, out=scratch)
+    scratch += np.float32(rule.eps)
+    np.divide(g, scratch, out=scratch)
+    for v in velocity:
+        v *= np.float32(rule.momentum)
+        v += scratch
+        scratch[...] = v
+    scratch *= np.float32(moment.learning_rate)
+    w -= scratch
+
+
+def _adadelta(
+    rule: Adadelta, w: Array, g: Array, moment: Moment, scratch: Array, s: Array, u: Array
+) -> None:
+    _add_decay(g, w, rule.weight_decay, scratch)
+    _average_squares(s, g, rule.rho, scratch)
+    eps = np.float32(rule.eps)
+    # Two roots: a root of the quotient would leave float32's range earlier.
+    np.add(s, eps, out=scratch)
+    np.sqrt(scratch, out=scratch)
+    g /= scratch
+    np.add(u, eps, out=scratch)
+    np.sqrt(scratch, out=scratch)
+    g *= scratch
+    _average_squares(u, g, rule.rho, scratch)
+    g *= np.float32(moment.learning_rate)
+    w -= g

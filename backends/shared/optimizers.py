@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dlbench.spec.training import Adagrad, Optimizer, Sgd
+from dlbench.spec.training import Adagrad, Optimizer, RMSprop, Sgd
 
 
 def state_vectors(optimizer: Optimizer) -> int:
-    """How many numbers it keeps for each weight: a velocity, a sum of squares, or two moments."""
+    """How many numbers it keeps for each weight: a velocity, a sum of squares, both, or two moments."""
     if isinstance(optimizer, Sgd):
         return int(optimizer.momentum > 0)
+    if isinstance(optimizer, RMSprop):
+        return 1 + int(optimizer.momentum > 0)
     return 1 if isinstance(optimizer, Adagrad) else 2

@@ -44,23 +44,32 @@ class Rule:
                 self._adam(rule, gradients)
             case training.Adagrad() as rule:
                 self._adagrad(rule, gradients)
+            case training.RMSprop() as rule:
+                self._rmsprop(rule, gradients)
+            case training.Adadelta() as rule:
+                self._adadelta(rule, gradients)
 
     def _sgd(self, rule: training.Sgd, gradients: Sequence[Any]) -> None:
         for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
             gradient = _decayed(gradient, variable, rule.weight_decay)
-            if not slots:
-                tf.raw_ops.ResourceApplyGradientDescent(
-                    var=variable.handle, alpha=self._rate, delta=gradient
-                )
+            if slots:
+                self._apply_momentum(variable, slots[0], gradient, rule)
                 continue
-            tf.raw_ops.ResourceApplyMomentum(
-                var=variable.handle,
-                accum=slots[0].handle,
-                lr=self._rate,
-                grad=gradient,
-                momentum=rule.momentum,
-                use_nesterov=rule.nesterov,
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=variable.handle, alpha=self._rate, delta=gradient
             )
+
+    def _apply_momentum(
+        self, variable: Any, velocity: Any, gradient: Any, rule: training.Sgd | training.RMSprop
+    ) -> None:
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=velocity.handle,
+            lr=self._rate,
+            grad=gradient,
+            momentum=rule.momentum,
+            use_nesterov=isinstance(rule, training.Sgd) and rule.nesterov,
+        )
 
     def _adam(self, rule: training.Adam | training.AdamW, gradients: Sequence[Any]) -> None:
         """The op scales eps along with the second moment's correction, so both go in beforehand.
@@ -100,6 +109,39 @@ class Rule:
                 var=variable.handle,
                 accum=slots[0].handle,
                 lr=self._rate,
+                epsilon=rule.eps,
+                grad=_decayed(gradient, variable, rule.weight_decay),
+            )
+
+    def _rmsprop(self, rule: training.RMSprop, gradients: Sequence[Any]) -> None:
+        """Not by the op of that name, which adds eps inside the root and has the learning rate inside the velocity."""
+        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
+            squares, *velocity = slots
+            gradient = _decayed(gradient, variable, rule.weight_decay)
+            fresh = (1 - rule.rho) * tf.square(gradient)
+            mean = squares.assign(rule.rho * squares + fresh, read_value=True)
+            if velocity:
+                step = gradient / (tf.sqrt(mean) + rule.eps)
+                self._apply_momentum(variable, velocity[0], step, rule)
+                continue
+            # Adagrad's op, whose sum is not moved, is the rest of the rule.
+            tf.raw_ops.ResourceApplyAdagradV2(
+                var=variable.handle,
+                accum=squares.handle,
+                lr=self._rate,
+                epsilon=rule.eps,
+                grad=gradient,
+                update_slots=False,
+            )
+
+    def _adadelta(self, rule: training.Adadelta, gradients: Sequence[Any]) -> None:
+        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
+            tf.raw_ops.ResourceApplyAdadelta(
+                var=variable.handle,
+                accum=slots[0].handle,
+                accum_update=slots[1].handle,
+                lr=self._rate,
+                rho=rule.rho,
                 epsilon=rule.eps,
                 grad=_decayed(gradient, variable, rule.weight_decay),
             )

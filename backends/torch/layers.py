@@ -31,6 +31,8 @@ _OPTIMIZERS: dict[type[training.Optimizer], type[torch.optim.Optimizer]] = {
     training.Adam: torch.optim.Adam,
     training.AdamW: torch.optim.AdamW,
     training.Adagrad: torch.optim.Adagrad,
+    training.RMSprop: torch.optim.RMSprop,
+    training.Adadelta: torch.optim.Adadelta,
 }
 
 
@@ -143,6 +145,8 @@ def make_optimizer(optimizer: training.Optimizer, network: nn.Module) -> torch.o
     options["lr"] = options.pop("learning_rate")
     if isinstance(optimizer, training.Adam | training.AdamW):
         options["betas"] = options.pop("beta1"), options.pop("beta2")
+    if isinstance(optimizer, training.RMSprop):
+        options["alpha"] = options.pop("rho")
     # As a group, since the bare list must not be empty: networks of pools alone can still infer.
     parameters = [{"params": list(network.parameters())}]
     return _OPTIMIZERS[type(optimizer)](parameters, **options)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dlbench.oracle.rounding import Array, Rounding, exact
-from dlbench.spec.training import Adagrad, Adam, AdamW, Optimizer, Sgd
+from dlbench.spec.training import Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, Sgd
 
 _PIECE = 2**15
 """Elements that are updated at a time: what they need on the way fits into a core's own cache."""
@@ -70,6 +70,20 @@ class Update:
                 a = np.abs(self._moment("sum", name, 1.0, np.square(g)))
                 change = g / (np.sqrt(a) + rule.eps)
                 return self._round(change, change)
+            case RMSprop():
+                s = np.abs(self._moment("squares", name, rule.rho, (1 - rule.rho) * np.square(g)))
+                change = g / (np.sqrt(s) + rule.eps)
+                change = self._round(change, change)
+                if not rule.momentum:
+                    return change
+                return self._moment("velocity", name, rule.momentum, change)
+            case Adadelta():
+                s = np.abs(self._moment("squares", name, rule.rho, (1 - rule.rho) * np.square(g)))
+                u = np.abs(self.state.get(("changes", name), np.zeros_like(g)))
+                change = np.sqrt(u + rule.eps) / np.sqrt(s + rule.eps) * g
+                change = self._round(change, change)
+                self._moment("changes", name, rule.rho, (1 - rule.rho) * np.square(change))
+                return change
 
     def _moment(self, kind: str, name: Piece, keep: float, add: Array) -> Array:
         old = self.state.get((kind, name))

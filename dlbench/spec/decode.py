@@ -72,7 +72,8 @@ def choose(kinds: Mapping[str, T], value: Mapping[str, Any], path: str) -> tuple
 
 
 def decode(cls: type[T], value: Any, path: str) -> T:
-    """An instance of the dataclass `cls` from a table.
+    """An instance of the dataclass `cls` from a table. Its `hints`, if it has any, say what to write in place of words
+    that people know from elsewhere.
 
     Raises
     ------
@@ -82,9 +83,8 @@ def decode(cls: type[T], value: Any, path: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in given:
         if key not in fields:
-            raise WorkloadError(
-                f"{path}.{key}", f" is not a known key; {nearest(key, list(fields))}"
-            )
+            told = getattr(cls, "hints", {}).get(key) or nearest(key, list(fields))
+            raise WorkloadError(f"{path}.{key}", f" is not a known key; {told}")
     hints = typing.get_type_hints(cls)
     arguments = {}
     for name, field in fields.items():

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 from dlbench.spec.decode import at_least, fraction, positive
 
@@ -79,6 +81,43 @@ class Adagrad:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RMSprop:
+    """s ← rho·s + (1−rho)g²; d = g / (√s + eps); w ← w − lr·d, with momentum v ← momentum·v + d; w ← w − lr·v.
+
+    s and v start at 0, s is not corrected for that, and lr is not part of v. Weight decay is coupled. The centered
+    rule is not offered. Source: `torch.optim.RMSprop`, whose alpha is this rho (Tieleman and Hinton 2012, lecture
+    6e); Keras adds eps inside the root and has lr inside v.
+    """
+
+    learning_rate: float = positive()
+    rho: float = fraction(0.99)
+    eps: float = positive(1e-8)
+    momentum: float = fraction(0.0)
+    weight_decay: float = at_least(0, 0.0)
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "alpha": "PyTorch's alpha is rho here",
+        "centered": "the centered rule is not offered",
+    }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adadelta:
+    """s ← rho·s + (1−rho)g²; d = √(u + eps) / √(s + eps) · g; u ← rho·u + (1−rho)d²; w ← w − lr·d.
+
+    eps is inside both roots; s and u start at 0. Weight decay is coupled. Source: Zeiler 2012, algorithm 1, which
+    has no lr (it is 1 there); `torch.optim.Adadelta` and Keras have the same rule.
+    """
+
+    learning_rate: float = positive()
+    rho: float = fraction(0.9)
+    eps: float = positive(1e-6)
+    weight_decay: float = at_least(0, 0.0)
+
+    hints: ClassVar[Mapping[str, str]] = {"momentum": "Adadelta has none"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Constant:
     """The learning rate stays as it is."""
 
@@ -112,7 +151,7 @@ class CosineDecay:
 
 
 Loss = CrossEntropy | MeanSquaredError
-Optimizer = Sgd | Adam | AdamW | Adagrad
+Optimizer = Sgd | Adam | AdamW | Adagrad | RMSprop | Adadelta
 Schedule = Constant | StepDecay | CosineDecay
 
 LOSSES: dict[str, type[Loss]] = {
@@ -124,6 +163,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
     "adagrad": Adagrad,
+    "rmsprop": RMSprop,
+    "adadelta": Adadelta,
 }
 SCHEDULES: dict[str, type[Schedule]] = {
     "constant": Constant,

@@ -73,6 +73,9 @@ OPTIMIZERS: dict[str, Table] = {
     "adam with weight decay": {"type": "adam", "learning_rate": 0.01, "weight_decay": 0.1},
     "adamw": {"type": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
     "adagrad": {"type": "adagrad", "learning_rate": 0.01, "weight_decay": 0.01},
+    "rmsprop": {"type": "rmsprop", "learning_rate": 0.001, "weight_decay": 0.01},
+    "rmsprop with momentum": {"type": "rmsprop", "learning_rate": 0.001, "momentum": 0.9},
+    "adadelta": {"type": "adadelta", "learning_rate": 1.0, "weight_decay": 0.01},
 }
 
 

@@ -2,8 +2,8 @@
 
 With momentum μ and the updates d₁, d₂ of two successive steps, (d₂ − μ·d₁) / lr is the second step's
 gradient, whatever the velocity was; so it can be held against the oracle's gradient at the weights
-between the two. Where dropout changes the gradient much, only its size is. The moments of Adam and
-Adagrad cannot be told from two steps; there both must move the weights, by like amounts.
+between the two. Where dropout changes the gradient much, only its size is. The moments of the other
+optimizers cannot be told from two steps; there both must move the weights, by like amounts.
 """
 
 from __future__ import annotations

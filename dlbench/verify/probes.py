@@ -3,13 +3,14 @@
 A tolerance that covers rounding also covers conventions that hardly matter on an ordinary network:
 a running variance that is biased over 50,176 values differs by 2e-5, an eps outside the root by
 5e-6. A probe makes such a difference large: four elements per channel, a variance near eps,
-gradients near Adam's eps. A workload is held against the probes of the conventions that its own
+gradients near the optimizer's eps. A workload is held against the probes of the conventions that its own
 layers and optimizer involve.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from dlbench.contract import Adapter, Plan
 from dlbench.record.facts import Check
 from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
-from dlbench.spec.training import Adagrad, Adam, AdamW, CrossEntropy, Sgd
+from dlbench.spec.training import Adadelta, CrossEntropy, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange
 from dlbench.verify.reference import Stop, load_steps
@@ -41,7 +42,7 @@ class Probe:
     input_shape: tuple[int, ...]
     layers: tuple[dict[str, Any], ...]
     needed: Callable[[Workload], bool]
-    inputs: InputRange = UNIT_INPUTS
+    inputs: Callable[[Workload], InputRange] = lambda workload: UNIT_INPUTS
     loss: str = "cross_entropy"
     decays: bool = True
 
@@ -57,15 +58,30 @@ class Probe:
 
     def stops(self, of: Workload, cache_dir: Path, precision: str) -> tuple[Stop, ...]:
         """The steps that a backend is held against, from the cache or computed now."""
-        return load_steps(self.workload(of), self.batch, self.inputs, cache_dir, precision)
+        return load_steps(self.workload(of), self.batch, self.inputs(of), cache_dir, precision)
 
 
 def _has(*kinds: type[spec.Layer]) -> Callable[[Workload], bool]:
     return lambda workload: any(isinstance(n.layer, kinds) for n in walk(workload.nodes))
 
 
-def _optimizer(*kinds: type[Any]) -> Callable[[Workload], bool]:
-    return lambda workload: isinstance(workload.optimizer, kinds)
+def _like(inputs: InputRange) -> Callable[[Workload], InputRange]:
+    return lambda workload: inputs
+
+
+def _near_eps(rule: Optimizer) -> float:
+    """The size of a gradient that counts as much as eps does, in the first step; within what squares well and does not
+    outgrow the weights."""
+    match rule:
+        case Sgd():
+            return 1.0
+        case RMSprop():
+            size = rule.eps / math.sqrt(1 - rule.rho)
+        case Adadelta():
+            size = math.sqrt(rule.eps / (1 - rule.rho))
+        case _:
+            size = rule.eps
+    return min(max(size, 1e-15), 1.0)
 
 
 def _large(kind: type[spec.Layer], scale: float) -> Probe:
@@ -78,7 +94,7 @@ def _large(kind: type[spec.Layer], scale: float) -> Probe:
         input_shape=(4,),
         layers=(*layers, {"type": "linear", "out_features": 3}),
         needed=_has(kind),
-        inputs=InputRange(scale=scale),
+        inputs=_like(InputRange(scale=scale)),
     )
 
 
@@ -102,7 +118,7 @@ PROBES = (
         input_shape=(3, 3, 3),
         layers=({"type": "batch_norm", "momentum": 1.0}, *_HEAD),
         needed=_has(spec.BatchNorm),
-        inputs=InputRange(scale=3e-3),
+        inputs=_like(InputRange(scale=3e-3)),
     ),
     Probe(
         name="pooling of negative values with padding",
@@ -115,7 +131,7 @@ PROBES = (
             *_HEAD,
         ),
         needed=_has(spec.MaxPool),
-        inputs=InputRange(offset=-4.0),
+        inputs=_like(InputRange(offset=-4.0)),
     ),
     Probe(
         name="average pooling at the border",
@@ -152,24 +168,13 @@ PROBES = (
         loss="mean_squared_error",
     ),
     Probe(
-        name="gradients near the optimizer's eps of 1e-8",
-        guards="eps outside the root and after the bias correction",
+        name="gradients near the optimizer's eps",
+        guards="eps inside or outside the root, before or after a correction, and what the state starts at",
         batch=3,
         input_shape=(4,),
         layers=({"type": "linear", "out_features": 5},),
-        needed=_optimizer(Adam, AdamW),
-        inputs=InputRange(scale=1e-8),
-        loss="mean_squared_error",
-        decays=False,
-    ),
-    Probe(
-        name="gradients near the optimizer's eps of 1e-10",
-        guards="eps outside the root, an accumulator that starts at 0",
-        batch=3,
-        input_shape=(4,),
-        layers=({"type": "linear", "out_features": 5},),
-        needed=_optimizer(Adagrad),
-        inputs=InputRange(scale=1e-10),
+        needed=lambda workload: not isinstance(workload.optimizer, Sgd),
+        inputs=lambda workload: InputRange(scale=_near_eps(workload.optimizer)),
         loss="mean_squared_error",
         decays=False,
     ),
@@ -179,7 +184,7 @@ PROBES = (
         batch=3,
         input_shape=(4,),
         layers=({"type": "linear", "out_features": 5},),
-        needed=_optimizer(Sgd, Adam, AdamW, Adagrad),
+        needed=lambda workload: True,
         loss="mean_squared_error",
     ),
 )

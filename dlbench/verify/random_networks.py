@@ -149,11 +149,13 @@ def _concat(random_: random.Random, shape: Shape) -> Table:
 
 def _optimizer(random_: random.Random) -> Table:
     decay = random_.choice((0.0, 0.0, 0.01))
-    kind = random_.choice(("sgd", "sgd", "adam", "adamw", "adagrad"))
+    kind = random_.choice(("sgd", "sgd", "adam", "adamw", "adagrad", "rmsprop", "adadelta"))
     table: Table = {"type": kind, "learning_rate": random_.choice((0.1, 0.01, 0.001))}
     if kind == "sgd":
         momentum = random_.choice((0.0, 0.5, 0.9))
         table |= {"momentum": momentum, "nesterov": momentum > 0 and random_.random() < 0.4}
+    if kind == "rmsprop":
+        table |= {"momentum": random_.choice((0.0, 0.9)), "rho": random_.choice((0.9, 0.99))}
     return table | {"weight_decay": decay}
 
 

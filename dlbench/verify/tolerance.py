@@ -18,7 +18,7 @@ from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import forward, forward_backward
 from dlbench.oracle.optimizers import Update
 from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
-from dlbench.spec.training import Adagrad, AdamW, Optimizer, Sgd
+from dlbench.spec.training import Adadelta, Adagrad, AdamW, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Workload
 from dlbench.verify.evaluation_points import (
     SAFETY,
@@ -152,12 +152,12 @@ def _room_for_noise(
 ) -> dict[str, Array]:
     """What a weight may differ by where its gradient is nothing but rounding.
 
-    Adam and Adagrad divide the gradient by its own size and so turn noise into a full step either way, which a
+    All rules but SGD divide the gradient by its own size and so turn noise into a full step either way, which a
     few perturbed runs need not show. `noisy` remembers such elements, since the moments do.
     """
     if isinstance(rule, Sgd):
         return {}
-    largest = 1.0 if isinstance(rule, Adagrad) else (1 - rule.beta1) / np.sqrt(1 - rule.beta2)
+    largest = _largest_step(rule)
     decay = 0.0 if isinstance(rule, AdamW) else rule.weight_decay
     room = {}
     for name, weights in point.weights.items():
@@ -167,8 +167,26 @@ def _room_for_noise(
         spread = SAFETY * np.sqrt(mean_squares[key])
         now = (spread >= np.abs(want[key] + decay * weights)) & (spread > 0)
         noisy[name] = noisy.get(name, np.zeros_like(now)) | now
-        room[name] = noisy[name] * (2 * max(largest, 1.0) * rule.learning_rate * factor)
+        room[name] = noisy[name] * np.float64(2 * largest * rule.learning_rate * factor)
     return room
+
+
+def _largest_step(rule: Optimizer) -> float:
+    """What the learning rate is multiplied with at the most, whatever the gradients."""
+    match rule:
+        case Sgd():
+            return np.inf
+        case Adagrad():
+            return 1.0
+        case RMSprop():
+            # all of the first squares are the gradient's own; the same again for each step that the velocity keeps
+            return float(1 / np.sqrt(1 - rule.rho) / (1 - rule.momentum))
+        case Adadelta():
+            # the mean of squared changes grows from eps by 1 + rho a step at the most
+            steps = 5
+            return float(np.sqrt(rule.eps * (1 + rule.rho) ** steps / (1 - rule.rho)))
+        case _:
+            return max(float((1 - rule.beta1) / np.sqrt(1 - rule.beta2)), 1.0)
 
 
 def _turned(

@@ -71,6 +71,16 @@ def by_formula(optimizer, weights, batches, rates):
             elif kind == "adagrad":
                 a[...] = a + g**2
                 w[name] = w[name] - lr * g / (np.sqrt(a) + 1e-10)
+            elif kind == "rmsprop":
+                a[...] = 0.99 * a + 0.01 * g**2
+                b[...] = mu * b + g / (np.sqrt(a) + optimizer.get("eps", 1e-8))
+                w[name] = w[name] - lr * b
+            elif kind == "adadelta":
+                eps = optimizer.get("eps", 1e-6)
+                a[...] = 0.9 * a + 0.1 * g**2
+                change = np.sqrt((b + eps) / (a + eps)) * g
+                b[...] = 0.9 * b + 0.1 * change**2
+                w[name] = w[name] - lr * change
             else:
                 a[...] = 0.9 * a + 0.1 * g
                 b[...] = 0.999 * b + 0.001 * g**2
@@ -93,6 +103,11 @@ OPTIMIZERS = [
     {"type": "adamw", "learning_rate": 0.01, "weight_decay": 0.3},
     {"type": "adagrad", "learning_rate": 0.01},
     {"type": "adagrad", "learning_rate": 0.01, "weight_decay": 0.1},
+    {"type": "rmsprop", "learning_rate": 0.01, "eps": 0.1},
+    {"type": "rmsprop", "learning_rate": 0.01, "weight_decay": 0.1},
+    {"type": "rmsprop", "learning_rate": 0.01, "weight_decay": 0.1, "momentum": 0.9},
+    {"type": "adadelta", "learning_rate": 1.0, "weight_decay": 0.1},
+    {"type": "adadelta", "learning_rate": 1.0, "eps": 0.1},
 ]
 
 
@@ -128,7 +143,7 @@ def test_loading_starts_the_optimizer_afresh_unless_told_to_keep_it(optimizer):
     kept = step_from_start(keep=True)
     fresh = step_from_start(keep=False)
     np.testing.assert_array_equal(first, fresh)
-    if optimizer.get("momentum") or optimizer["type"] == "adagrad":
+    if optimizer.get("momentum") or optimizer["type"] in ("adagrad", "rmsprop", "adadelta"):
         assert not np.array_equal(first, kept)
 
 

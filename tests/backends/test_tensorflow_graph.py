@@ -42,7 +42,7 @@ def upload(session, batch=4, seed=0):
     return session.upload(inputs, random.integers(0, 3, batch))
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "adagrad"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "adagrad", "rmsprop", "adadelta"])
 def test_steps_rates_and_weights_change_without_tracing_again(kind):
     traced = []
 

@@ -50,6 +50,10 @@ OPTIMIZERS = [
     {"type": "adamw", "learning_rate": 0.01, "eps": 1e-3, "weight_decay": 0.5},
     {"type": "adagrad", "learning_rate": 0.1, "weight_decay": 0.05},
     {"type": "adagrad", "learning_rate": 0.1, "eps": 0.2},
+    {"type": "rmsprop", "learning_rate": 0.01, "eps": 0.1, "weight_decay": 0.05},
+    {"type": "rmsprop", "learning_rate": 0.01, "rho": 0.9, "momentum": 0.9},
+    {"type": "adadelta", "learning_rate": 1.0, "weight_decay": 0.05},
+    {"type": "adadelta", "learning_rate": 1.0, "rho": 0.8, "eps": 0.1},
 ]
 
 
@@ -67,6 +71,18 @@ def updated(rule, weight, gradient, state, step, rate):
     if kind == "adagrad":
         state["a"] = state.get("a", 0) + gradient**2
         return weight - rate * gradient / (np.sqrt(state["a"]) + rule.get("eps", 1e-10))
+    if kind == "rmsprop":
+        rho = rule.get("rho", 0.99)
+        state["s"] = rho * state.get("s", 0) + (1 - rho) * gradient**2
+        change = gradient / (np.sqrt(state["s"]) + rule.get("eps", 1e-8))
+        state["v"] = rule.get("momentum", 0.0) * state.get("v", 0) + change
+        return weight - rate * state["v"]
+    if kind == "adadelta":
+        rho, eps, u = rule.get("rho", 0.9), rule.get("eps", 1e-6), state.get("u", 0)
+        state["s"] = rho * state.get("s", 0) + (1 - rho) * gradient**2
+        change = np.sqrt((u + eps) / (state["s"] + eps)) * gradient
+        state["u"] = rho * u + (1 - rho) * change**2
+        return weight - rate * change
     beta1, beta2 = rule.get("beta1", 0.9), rule.get("beta2", 0.999)
     state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * gradient
     state["s"] = beta2 * state.get("s", 0) + (1 - beta2) * gradient**2
@@ -102,7 +118,7 @@ def test_three_steps_follow_the_pinned_update_rule_with_a_rate_that_changes(lab,
         np.testing.assert_allclose(after["linear1.bias"], bias, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("rule", OPTIMIZERS[2:8:2], ids=lambda r: r["type"])
+@pytest.mark.parametrize("rule", OPTIMIZERS[2::2], ids=lambda r: r["type"])
 def test_loading_forgets_the_optimizers_state_unless_it_is_kept(lab, rule):
     workload = lab.workload([{"type": "linear", "out_features": 3}], (4,), optimizer=rule)
     weights = lab.weights(workload)

@@ -101,6 +101,14 @@ _NETWORKS: tuple[tuple[list[int], list[dict[str, Any]], str, dict[str, Any]], ..
         "mean_squared_error",
         {"type": "adagrad", "learning_rate": 0.1},
     ),
+    *(
+        ([5], [{"type": "linear", "out_features": 7}], "mean_squared_error", optimizer)
+        for optimizer in (
+            {"type": "rmsprop", "learning_rate": 0.01, "weight_decay": 0.1},
+            {"type": "rmsprop", "learning_rate": 0.01, "momentum": 0.9},
+            {"type": "adadelta", "learning_rate": 1.0},
+        )
+    ),
 )
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from dlbench.oracle import optimizers
 from dlbench.oracle.optimizers import Update
-from dlbench.spec.training import Adagrad, Adam, AdamW, Sgd
+from dlbench.spec.training import Adadelta, Adagrad, Adam, AdamW, RMSprop, Sgd
 
 torch = pytest.importorskip("torch")
 
@@ -21,6 +21,11 @@ OPTIMIZERS = {
     "adamw, decay": AdamW(learning_rate=0.05, beta1=0.8, beta2=0.95, eps=0.1, weight_decay=0.3),
     "adagrad": Adagrad(learning_rate=0.1),
     "adagrad, decay": Adagrad(learning_rate=0.1, eps=0.2, weight_decay=0.1),
+    "rmsprop": RMSprop(learning_rate=0.01),
+    "rmsprop, decay": RMSprop(learning_rate=0.01, rho=0.8, eps=0.1, weight_decay=0.1),
+    "rmsprop, momentum": RMSprop(learning_rate=0.01, momentum=0.9, weight_decay=0.1),
+    "adadelta": Adadelta(learning_rate=1.0),
+    "adadelta, decay": Adadelta(learning_rate=0.5, rho=0.8, eps=0.1, weight_decay=0.1),
 }
 
 
@@ -35,6 +40,11 @@ def rival(rule, leaves):
             return kind(leaves, betas=(rule.beta1, rule.beta2), eps=rule.eps, **shared)
         case Adagrad():
             return torch.optim.Adagrad(leaves, eps=rule.eps, **shared)
+        case RMSprop():
+            more = {"alpha": rule.rho, "momentum": rule.momentum}
+            return torch.optim.RMSprop(leaves, eps=rule.eps, **more, **shared)
+        case Adadelta():
+            return torch.optim.Adadelta(leaves, rho=rule.rho, eps=rule.eps, **shared)
 
 
 @pytest.mark.parametrize("piece", [3, 2**15])

@@ -5,7 +5,15 @@ import math
 import torch
 from torch.nn import functional as F
 
-from dlbench.spec.training import Adagrad, Adam, AdamW, CrossEntropy, Sgd
+from dlbench.spec.training import (
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    CrossEntropy,
+    RMSprop,
+    Sgd,
+)
 
 
 class Rules:
@@ -76,17 +84,11 @@ class Rules:
             case Sgd():
                 return self.sgd(name, g)
             case Adagrad():
-                start = torch.zeros_like(g)
-                if self.fault == "Adagrad's accumulator starts at 0.1":
-                    start = start + 0.1
-                total = self.moment("sum", name, 1.0, g.square(), start)
-                if self.fault == "Adagrad's eps inside the root":
-                    return g / torch.sqrt(total + self.rule.eps)
-                if self.fault == "Adagrad's accumulator decays":
-                    self.state["sum", name] = 0.9 * total
-                if self.fault == "Adagrad's accumulator one step late":
-                    total = total - g.square() + start
-                return g / (torch.sqrt(total) + self.rule.eps)
+                return self.adagrad(name, g)
+            case RMSprop():
+                return self.rmsprop(name, g)
+            case Adadelta():
+                return self.adadelta(name, g)
         return self.adam(name, g)
 
     def sgd(self, name, g):
@@ -109,6 +111,62 @@ class Rules:
             add = (1 - momentum) * g
         v = self.moment("velocity", name, momentum, add)
         return g + momentum * v if nesterov else v
+
+    def adagrad(self, name, g):
+        start = torch.zeros_like(g)
+        if self.fault == "Adagrad's accumulator starts at 0.1":
+            start = start + 0.1
+        total = self.moment("sum", name, 1.0, g.square(), start)
+        if self.fault == "Adagrad's eps inside the root":
+            return g / torch.sqrt(total + self.rule.eps)
+        if self.fault == "Adagrad's accumulator decays":
+            self.state["sum", name] = 0.9 * total
+        if self.fault == "Adagrad's accumulator one step late":
+            total = total - g.square() + start
+        return g / (torch.sqrt(total) + self.rule.eps)
+
+    def rmsprop(self, name, g):
+        rho, eps, momentum = self.rule.rho, self.rule.eps, self.rule.momentum
+        start = torch.zeros_like(g)
+        if self.fault == "RMSprop's squares start at 1":
+            start = start + 1
+        if self.fault == "RMSprop's rho exchanged with the rest":
+            rho = 1 - rho
+        s = self.moment("squares", name, rho, (1 - rho) * g.square(), start)
+        if self.fault == "RMSprop centered":
+            s = s - self.moment("mean", name, rho, (1 - rho) * g).square()
+        if self.fault == "RMSprop corrected for its start":
+            s = s / (1 - rho**self.steps)
+        step = g / (torch.sqrt(s) + eps)
+        if self.fault == "RMSprop's eps inside the root":
+            step = g / torch.sqrt(s + eps)
+        if not momentum or self.fault == "RMSprop's momentum forgotten":
+            return step
+        if self.fault == "learning rate inside RMSprop's velocity":
+            return self.moment("velocity", name, momentum, self.rate * step) / self.rate
+        v = self.moment("velocity", name, momentum, step)
+        return step + momentum * v if self.fault == "RMSprop with Nesterov's momentum" else v
+
+    def adadelta(self, name, g):
+        rho, eps, inside = self.rule.rho, self.rule.eps, True
+        if self.fault == "Adadelta's eps outside the roots":
+            inside = False
+
+        def root(value):
+            return torch.sqrt(value + eps) if inside else torch.sqrt(value) + eps
+
+        s = self.moment("squares", name, rho, (1 - rho) * g.square())
+        u = self.state.get(("changes", name), torch.zeros_like(g))
+        if self.fault == "Adadelta's changes are never kept":
+            u = torch.zeros_like(g)
+        step = root(u) / root(s) * g
+        if self.fault == "Adadelta's changes without a root":
+            step = (u + eps) / root(s) * g
+        change = step
+        if self.fault == "learning rate inside Adadelta's changes":
+            change = self.rate * step
+        self.moment("changes", name, rho, (1 - rho) * change.square())
+        return step
 
     def adam(self, name, g):
         rule, t = self.rule, self.steps

@@ -88,6 +88,11 @@ TABLES = {
     "Adam": _features({"type": "adam"} | SLOW | DECAY),
     "AdamW": _features({"type": "adamw"} | SLOW | DECAY, loss="cross_entropy"),
     "Adagrad": _features({"type": "adagrad"} | SLOW | DECAY),
+    "RMSprop": _features({"type": "rmsprop", "learning_rate": 0.001} | DECAY),
+    "RMSprop with momentum": _features(
+        {"type": "rmsprop", "learning_rate": 0.001, "rho": 0.9, "momentum": 0.9}
+    ),
+    "Adadelta": _features({"type": "adadelta", "learning_rate": 1.0} | DECAY),
 }
 
 

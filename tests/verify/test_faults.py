@@ -168,6 +168,24 @@ BEFORE_TIMING = {
         "Adagrad's accumulator one step late": "after the step, step 1",
         "Adagrad's eps inside the root": "after the step, step 1",
     },
+    "RMSprop": {
+        "RMSprop's eps inside the root": "after the step, step 1",
+        "RMSprop's squares start at 1": "after the step, step 1",
+        "RMSprop's rho exchanged with the rest": "after the step, step 1",
+        "RMSprop centered": "after the step, step 1",
+        "RMSprop corrected for its start": "after the step, step 1",
+    },
+    "RMSprop with momentum": {
+        "RMSprop's momentum forgotten": "after the step, step 2",
+        "RMSprop with Nesterov's momentum": "after the step, step 1",
+        "learning rate inside RMSprop's velocity": "after the step, step 2",
+    },
+    "Adadelta": {
+        "Adadelta's eps outside the roots": "after the step, step 1",
+        "Adadelta's changes are never kept": "after the step, step 2",
+        "Adadelta's changes without a root": "after the step, step 1",
+        "learning rate inside Adadelta's changes": "after the step, step 3",
+    },
 }
 
 # what a session only does wrong once it is being timed: (workload, part of the check's name)
@@ -207,14 +225,6 @@ PROBES = {
         ["padding behind only", "padding of TensorFlow's SAME", "kernel flipped"],
     ),
     "several outputs": ("squared error", ["squared error summed over features"]),
-    "eps of 1e-8": (
-        "Adam",
-        ["Adam's eps before the correction", "Adam's eps inside the root", "Adam's eps is 1e-7"],
-    ),
-    "eps of 1e-10": (
-        "Adagrad",
-        ["Adagrad's eps inside the root", "Adagrad's accumulator starts at 0.1"],
-    ),
     "smooth network": (
         "squared error",
         [
@@ -225,10 +235,30 @@ PROBES = {
         ],
     ),
 }
+EPS_PROBE = {
+    "Adam": [
+        "Adam's eps before the correction",
+        "Adam's eps inside the root",
+        "Adam's eps is 1e-7",
+    ],
+    "Adagrad": ["Adagrad's eps inside the root", "Adagrad's accumulator starts at 0.1"],
+    "RMSprop": [
+        "RMSprop's eps inside the root",
+        "RMSprop's squares start at 1",
+        "RMSprop corrected for its start",
+    ],
+    "Adadelta": ["Adadelta's eps outside the roots", "Adadelta's changes without a root"],
+}
 DECAY_PROBE = {
     "AdamW": ["weight decay of AdamW coupled", "decoupled decay after the update"],
     "Adam": ["weight decay of Adam decoupled", "no bias correction"],
     "convolution": ["weight decay of SGD decoupled", "no weight decay on biases"],
+    "RMSprop with momentum": [
+        "RMSprop with Nesterov's momentum",
+        "RMSprop's momentum forgotten",
+        "learning rate inside RMSprop's velocity",
+    ],
+    "Adadelta": ["Adadelta's changes are never kept", "Adadelta's eps outside the roots"],
 }
 
 
@@ -238,7 +268,9 @@ def _rows(table):
 
 def _probe_rows():
     rows = [(f, name, part) for part, (name, faults) in PROBES.items() for f in faults]
-    return rows + [(f, name, "smooth network") for name, fs in DECAY_PROBE.items() for f in fs]
+    for part, table in (("near the optimizer's eps", EPS_PROBE), ("smooth network", DECAY_PROBE)):
+        rows += [(fault, name, part) for name, faults in table.items() for fault in faults]
+    return rows
 
 
 def _ids(row):

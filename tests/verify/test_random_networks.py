@@ -53,7 +53,7 @@ def test_the_networks_drawn_hold_every_kind_of_layer_loss_and_optimizer():
     }
     assert {table["loss"] for table in drawn} == {"cross_entropy", "mean_squared_error"}
     kinds = {table["optimizer"]["type"] for table in drawn}
-    assert kinds == {"sgd", "adam", "adamw", "adagrad"}
+    assert kinds == {"sgd", "adam", "adamw", "adagrad", "rmsprop", "adadelta"}
 
 
 def _words(tables):

@@ -7,6 +7,11 @@
 #define ADAM 1
 #define ADAMW 2
 #define ADAGRAD 3
+#define RMSPROP 4
+#define ADADELTA 5
+
+#define FIRST (RULE != SGD || MOMENTUM)
+#define SECOND (RULE == ADAM || RULE == ADAMW || RULE == ADADELTA || (RULE == RMSPROP && MOMENTUM))
 
 // Where the gradient of a block's parameter is: `first` float of it in the array of parts, and how many parts there
 // are, `apart` floats from each other.
@@ -19,7 +24,7 @@ __device__ __forceinline__ float4 plus(float4 a, float4 b)
     return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
-// The rule for one element; the moments are changed in place.
+// The rule for one element; the moments are changed in place. rho of RMSprop and Adadelta is beta1.
 __device__ __forceinline__ float updated(float value, float gradient, float& first, float& second, float rate,
                                          float correction1, float correction2, float momentum, float weight_decay,
                                          float beta1, float rest1, float beta2, float rest2, float eps)
@@ -33,6 +38,18 @@ __device__ __forceinline__ float updated(float value, float gradient, float& fir
     if (RULE == ADAGRAD) {
         first = fmaf(gradient, gradient, first);
         return value - rate * gradient / (sqrtf(first) + eps);
+    }
+    if (RULE == RMSPROP) {
+        first = fmaf(beta1, first, rest1 * gradient * gradient);
+        float step = gradient / (sqrtf(first) + eps);
+        if (MOMENTUM) second = fmaf(momentum, second, step);
+        return value - rate * (MOMENTUM ? second : step);
+    }
+    if (RULE == ADADELTA) {
+        first = fmaf(beta1, first, rest1 * gradient * gradient);
+        float step = sqrtf(second + eps) / sqrtf(first + eps) * gradient;
+        second = fmaf(beta1, second, rest1 * step * step);
+        return value - rate * step;
     }
     first = fmaf(beta1, first, rest1 * gradient);
     second = fmaf(beta2, second, rest2 * gradient * gradient);
@@ -55,9 +72,9 @@ update(float* __restrict__ values, const float* __restrict__ parts, const Place*
 #pragma unroll 8
     for (int share = 1; share < place.shares; ++share)
         gradient = plus(gradient, *(const float4*)(part + (long long)share * place.apart));
-    if (RULE != SGD || MOMENTUM) first = *(float4*)(first_moments + i);
+    if (FIRST) first = *(float4*)(first_moments + i);
+    if (SECOND) second = *(float4*)(second_moments + i);
     if (RULE == ADAM || RULE == ADAMW) {
-        second = *(float4*)(second_moments + i);
         // In double: 1 - beta2^t is a thousandth at first, and float would leave four digits of it.
         correction1 = (float)(1.0 / (1.0 - progress->beta1_power));
         correction2 = (float)(1.0 / (1.0 - progress->beta2_power));
@@ -70,8 +87,8 @@ update(float* __restrict__ values, const float* __restrict__ parts, const Place*
     UPDATE(z);
     UPDATE(w);
     *(float4*)(values + i) = value;
-    if (RULE != SGD || MOMENTUM) *(float4*)(first_moments + i) = first;
-    if (RULE == ADAM || RULE == ADAMW) *(float4*)(second_moments + i) = second;
+    if (FIRST) *(float4*)(first_moments + i) = first;
+    if (SECOND) *(float4*)(second_moments + i) = second;
     // Nobody reads this number in the same launch.
     if (blockIdx.x == 0 && threadIdx.x == 0) progress->draw += 1;
 }
