@@ -135,8 +135,9 @@ class Session(SessionBase):
     def _update(self, name: str, gradient: torch.Tensor) -> None:
         """The rule of `dlbench.spec.training.Sgd`."""
         rule, weight = self._rule, self._weights[name]
-        if rule.weight_decay:
-            gradient = gradient + rule.weight_decay * weight
+        decay = rule.decay_of(name)
+        if decay:
+            gradient = gradient + decay * weight
         if rule.momentum:
             if name in self._velocity:
                 self._velocity[name].mul_(rule.momentum).add_(gradient)

@@ -223,8 +223,10 @@ class Update:
         device, places, total = self._device, [], 0
         for block in self._blocks:
             block.first_part = total
+            # A weight lies before its bias, so what decays comes first.
+            decayed = sum(m.size for m in block.members if self._rule.decay_of(m.name))
             for start in range(0, block.padded, _PER_BLOCK):
-                places.append((total + start, block.shares, block.padded, 0))
+                places.append((total + start, block.shares, block.padded, decayed - start))
             total += block.shares * block.padded
         if total > 2**31 - 1:
             raise MemoryError(f"the parts of the gradients are {total} elements, over 2³¹")
@@ -246,7 +248,7 @@ class Update:
         program.launch(("optimizer.cu",), defines, "update", (len(places),), _THREADS, args)
 
     def _numbers(self) -> tuple[float, ...]:
-        """The kernel's momentum, weight decay, beta1, 1 - beta1, beta2, 1 - beta2, eps; rho takes the place of beta1."""
+        """The kernel's momentum, weight decay, beta1 (or rho), 1 - beta1, beta2, 1 - beta2, eps."""
         rule = self._rule
         beta1, beta2 = betas_of(rule)
         if isinstance(rule, RMSprop | Adadelta):

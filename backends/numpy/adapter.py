@@ -97,7 +97,7 @@ class Session(SessionBase):
         self._stores: list[npt.NDArray[Any]] = []
         self._training, self._logits = self._program(training=True)
         self._inference, self._output = self._program(training=False)
-        self._parameters.allocate(self._team)
+        self._parameters.allocate(self._team, workload.optimizer.decay_of)
         self._rule = Rule(workload.optimizer, self._parameters.trained_size, self._team.shared)
         self._moment = self._team.shared((2,), np.float64)
         """What all workers have to know of a step: the learning rate, and its number for the optimizer."""

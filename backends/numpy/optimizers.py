@@ -21,10 +21,12 @@ Array = npt.NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """The step that is being taken: its learning rate, and its number since the optimizer began, from 1."""
+    """The step that is being taken: its learning rate, its number since the optimizer began, from 1, and the decay of
+    the weights that take it."""
 
     learning_rate: float
     step: int
+    decay: float
 
 
 class Rule:
@@ -65,7 +67,7 @@ def _add_decay(g: Array, w: Array, decay: float, scratch: Array) -> None:
 
 
 def _sgd(rule: Sgd, w: Array, g: Array, moment: Moment, scratch: Array, *state: Array) -> None:
-    _add_decay(g, w, rule.weight_decay, scratch)
+    _add_decay(g, w, moment.decay, scratch)
     step = g
     for v in state:
         v *= np.float32(rule.momentum)
@@ -86,9 +88,9 @@ def _adam(
     rate = np.float32(moment.learning_rate / (1 - rule.beta1**moment.step))
     root = np.float32((1 - rule.beta2**moment.step) ** -0.5)
     if isinstance(rule, Adam):
-        _add_decay(g, w, rule.weight_decay, scratch)
+        _add_decay(g, w, moment.decay, scratch)
     else:
-        w *= np.float32(1 - moment.learning_rate * rule.weight_decay)
+        w *= np.float32(1 - moment.learning_rate * moment.decay)
     m *= np.float32(rule.beta1)
     np.multiply(g, np.float32(1 - rule.beta1), out=scratch)
     m += scratch
@@ -107,7 +109,7 @@ def _adam(
 def _adagrad(
     rule: Adagrad, w: Array, g: Array, moment: Moment, scratch: Array, total: Array
 ) -> None:
-    _add_decay(g, w, rule.weight_decay, scratch)
+    _add_decay(g, w, moment.decay, scratch)
     np.multiply(g, g, out=scratch)
     total += scratch
     np.sqrt(total, out=scratch)
@@ -128,7 +130,7 @@ def _average_squares(s: Array, g: Array, rho: float, scratch: Array) -> None:
 def _rmsprop(
     rule: RMSprop, w: Array, g: Array, moment: Moment, scratch: Array, s: Array, *velocity: Array
 ) -> None:
-    _add_decay(g, w, rule.weight_decay, scratch)
+    _add_decay(g, w, moment.decay, scratch)
     _average_squares(s, g, rule.rho, scratch)
     np.sqrt(s, out=scratch)
     scratch += np.float32(rule.eps)
@@ -144,7 +146,7 @@ def _rmsprop(
 def _adadelta(
     rule: Adadelta, w: Array, g: Array, moment: Moment, scratch: Array, s: Array, u: Array
 ) -> None:
-    _add_decay(g, w, rule.weight_decay, scratch)
+    _add_decay(g, w, moment.decay, scratch)
     _average_squares(s, g, rule.rho, scratch)
     eps = np.float32(rule.eps)
     # Two roots: a root of the quotient would leave float32's range earlier.

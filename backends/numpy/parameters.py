@@ -7,8 +7,9 @@ are added up block by block in the update, while the block is in the cache.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,8 @@ class Parameters:
 
     def __init__(self) -> None:
         self._named: dict[str, Parameter] = {}
+        self._decays: list[tuple[int, int, float]] = []
+        """Ranges of the vector, and the weight decay of each."""
         self._values: Array
         self._gradients: list[Array]
 
@@ -65,10 +68,13 @@ class Parameters:
             self._named[name] = Parameter(shape, canonical, trainable, summed)
         return self._named[name]
 
-    def allocate(self, team: Team) -> None:
-        """Gives all parameters their memory."""
-        ordered = sorted(self._named.values(), key=lambda p: not p.summed)
-        trained = [p for p in ordered if p.trainable]
+    def allocate(self, team: Team, decay_of: Callable[[str], float]) -> None:
+        """Gives all parameters their memory; `decay_of` tells the weight decay of each by name.
+
+        Those that are summed come first, and those of one decay lie together, so that the update's blocks are long.
+        """
+        ordered = sorted(self._named.items(), key=lambda p: (not p[1].summed, not decay_of(p[0])))
+        trained = [p for _, p in ordered if p.trainable]
         total = sum(p.size for p in trained)
         summed = sum(p.size for p in trained if p.summed)
         self._values = team.shared((total,))
@@ -80,7 +86,12 @@ class Parameters:
             for gradients in self._gradients[: None if parameter.summed else 1]:
                 parameter.gradients.append(gradients[start:stop].reshape(parameter.shape))
             start = stop
-        for parameter in ordered:
+        decays = ((decay_of(name), p.size) for name, p in ordered if p.trainable)
+        stop = 0
+        for decay, alike in itertools.groupby(decays, lambda pair: pair[0]):
+            start, stop = stop, stop + sum(size for _, size in alike)
+            self._decays.append((start, stop, decay))
+        for _, parameter in ordered:
             if not parameter.trainable:
                 parameter.value = team.shared(parameter.shape)
 
@@ -106,19 +117,15 @@ class Parameters:
 
     def update(self, rule: Rule, told: npt.NDArray[np.float64], worker: Worker) -> None:
         """The worker's part of an optimizer step; `told` are its learning rate and its number."""
-        moment = Moment(float(told[0]), int(told[1]))
         first, *others = self._gradients
         begin, end = split(0, len(self._values), len(self._gradients))[worker.index]
-        for start in range(begin, end, _BLOCK):
-            block = slice(start, min(start + _BLOCK, end))
-            gradient = first[block]
-            for other in others:
-                part = other[block]
-                gradient[: len(part)] += part
-            rule.update(
-                self._values[block],
-                gradient,
-                block,
-                moment,
-                worker.buffer("update", gradient.shape),
-            )
+        for low, high, decay in self._decays:
+            moment = Moment(float(told[0]), int(told[1]), decay)
+            for start in range(max(begin, low), min(end, high), _BLOCK):
+                block = slice(start, min(start + _BLOCK, end, high))
+                gradient = first[block]
+                for other in others:
+                    part = other[block]
+                    gradient[: len(part)] += part
+                scratch = worker.buffer("update", gradient.shape)
+                rule.update(self._values[block], gradient, block, moment, scratch)

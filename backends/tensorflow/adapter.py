@@ -182,7 +182,7 @@ class Session(SessionBase):
 
     def _trace_step(self, inputs: Any, targets: Any) -> Any:
         tf = self._tf
-        variables = self._network.trainable
+        variables = list(self._network.trainable.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             outputs = self._network(inputs, training=True)

@@ -51,9 +51,9 @@ class Network:
         self._direct = dilated and ops.dilated_gradients()
 
     @property
-    def trainable(self) -> list[Any]:
-        """The variables that the optimizer updates."""
-        return [self.variables[p.name] for p in self._parameters if p.trainable]
+    def trainable(self) -> dict[str, Any]:
+        """The variables that the optimizer updates, by canonical name."""
+        return {p.name: self.variables[p.name] for p in self._parameters if p.trainable}
 
     def __call__(self, x: Any, *, training: bool) -> Any:
         """Outputs for inputs N×H×W×C (or N×F), as ops of the graph being traced."""

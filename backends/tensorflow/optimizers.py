@@ -6,7 +6,7 @@ with a learning rate that changes). Where an op's rule differs too, its argument
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,14 @@ from ..shared.optimizers import state_vectors
 
 
 class Rule:
-    """Updates `variables` by one optimizer's rule; `rate` is the learning rate's variable."""
+    """Updates `variables`, by canonical name, by one optimizer's rule; `rate` is the learning rate's variable."""
 
-    def __init__(self, optimizer: training.Optimizer, variables: Sequence[Any], rate: Any) -> None:
+    def __init__(
+        self, optimizer: training.Optimizer, variables: Mapping[str, Any], rate: Any
+    ) -> None:
         self._optimizer = optimizer
-        self._variables = list(variables)
+        self._variables = list(variables.values())
+        self._decays = [optimizer.decay_of(name) for name in variables]
         self._rate = rate
         slots = range(state_vectors(optimizer))
         self._slots = [[_zeros_like(v) for _ in slots] for v in self._variables]
@@ -49,9 +52,19 @@ class Rule:
             case training.Adadelta() as rule:
                 self._adadelta(rule, gradients)
 
+    def _decayed(self, gradients: Sequence[Any]) -> Iterator[tuple[Any, list[Any], Any]]:
+        """Each variable with its slots and its gradient, coupled weight decay in it. Decoupled decay is done here: from
+        the weight before the step, as the moments' part does not read the weight."""
+        parts = zip(self._variables, self._decays, self._slots, gradients, strict=True)
+        for variable, decay, slots, gradient in parts:
+            if decay and isinstance(self._optimizer, training.AdamW):
+                variable.assign_sub(self._rate * decay * variable)
+            elif decay:
+                gradient = gradient + decay * variable
+            yield variable, slots, gradient
+
     def _sgd(self, rule: training.Sgd, gradients: Sequence[Any]) -> None:
-        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
-            gradient = _decayed(gradient, variable, rule.weight_decay)
+        for variable, slots, gradient in self._decayed(gradients):
             if slots:
                 self._apply_momentum(variable, slots[0], gradient, rule)
                 continue
@@ -83,13 +96,7 @@ class Rule:
         rate = tf.cast(self._rate, tf.float64) * correction / (1 - beta1**step)
         eps = tf.cast(rule.eps * correction, tf.float32)
         rate = tf.cast(rate, tf.float32)
-        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
-            if isinstance(rule, training.AdamW):
-                # From the weight before the step, as the moments' part does not read the weight.
-                if rule.weight_decay:
-                    variable.assign_sub(self._rate * rule.weight_decay * variable)
-            else:
-                gradient = _decayed(gradient, variable, rule.weight_decay)
+        for variable, slots, gradient in self._decayed(gradients):
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=slots[0].handle,
@@ -104,20 +111,18 @@ class Rule:
             )
 
     def _adagrad(self, rule: training.Adagrad, gradients: Sequence[Any]) -> None:
-        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
+        for variable, slots, gradient in self._decayed(gradients):
             tf.raw_ops.ResourceApplyAdagradV2(
                 var=variable.handle,
                 accum=slots[0].handle,
                 lr=self._rate,
                 epsilon=rule.eps,
-                grad=_decayed(gradient, variable, rule.weight_decay),
+                grad=gradient,
             )
 
     def _rmsprop(self, rule: training.RMSprop, gradients: Sequence[Any]) -> None:
         """Not by the op of that name, which adds eps inside the root and has the learning rate inside the velocity."""
-        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
-            squares, *velocity = slots
-            gradient = _decayed(gradient, variable, rule.weight_decay)
+        for variable, (squares, *velocity), gradient in self._decayed(gradients):
             fresh = (1 - rule.rho) * tf.square(gradient)
             mean = squares.assign(rule.rho * squares + fresh, read_value=True)
             if velocity:
@@ -135,7 +140,7 @@ class Rule:
             )
 
     def _adadelta(self, rule: training.Adadelta, gradients: Sequence[Any]) -> None:
-        for variable, slots, gradient in zip(self._variables, self._slots, gradients, strict=True):
+        for variable, slots, gradient in self._decayed(gradients):
             tf.raw_ops.ResourceApplyAdadelta(
                 var=variable.handle,
                 accum=slots[0].handle,
@@ -143,14 +148,9 @@ class Rule:
                 lr=self._rate,
                 rho=rule.rho,
                 epsilon=rule.eps,
-                grad=_decayed(gradient, variable, rule.weight_decay),
+                grad=gradient,
             )
 
 
 def _zeros_like(variable: Any) -> Any:
     return tf.Variable(tf.zeros_like(variable), trainable=False)
-
-
-def _decayed(gradient: Any, variable: Any, weight_decay: float) -> Any:
-    """The gradient with coupled weight decay."""
-    return gradient + weight_decay * variable if weight_decay else gradient

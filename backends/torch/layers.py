@@ -139,14 +139,19 @@ def make_loss(loss: training.Loss) -> Callable[[torch.Tensor, torch.Tensor], tor
             return nn.MSELoss()
 
 
-def make_optimizer(optimizer: training.Optimizer, network: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(optimizer: training.Optimizer, network: Network) -> torch.optim.Optimizer:
     """PyTorch's own optimizer; the specification's rules are its rules."""
     options: dict[str, Any] = dataclasses.asdict(optimizer)
+    del options["weight_decay"], options["decay_biases_and_norms"]
     options["lr"] = options.pop("learning_rate")
     if isinstance(optimizer, training.Adam | training.AdamW):
         options["betas"] = options.pop("beta1"), options.pop("beta2")
     if isinstance(optimizer, training.RMSprop):
         options["alpha"] = options.pop("rho")
-    # As a group, since the bare list must not be empty: networks of pools alone can still infer.
-    parameters = [{"params": list(network.parameters())}]
-    return _OPTIMIZERS[type(optimizer)](parameters, **options)
+    alike: dict[float, list[torch.Tensor]] = {}
+    for name, tensor in network.arrays.items():
+        if isinstance(tensor, nn.Parameter):
+            alike.setdefault(optimizer.decay_of(name), []).append(tensor)
+    groups = [{"params": params, "weight_decay": decay} for decay, params in alike.items()]
+    # An empty group, since there must be one: networks of pools alone can still infer.
+    return _OPTIMIZERS[type(optimizer)](groups or [{"params": []}], **options)

@@ -42,7 +42,7 @@ class Update:
 
     def _moved(self, name: Piece, w: Array, g: Array, learning_rate: float) -> Array:
         """Where a piece of a parameter goes from `w`."""
-        decay = self.rule.weight_decay
+        decay = self.rule.decay_of(name[0])
         if decay and not isinstance(self.rule, AdamW):
             g = self._round(g + decay * w, g, decay * w)
         change = learning_rate * self._direction(name, g)

@@ -28,40 +28,56 @@ class MeanSquaredError:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sgd:
+class UpdateRule:
+    """What all optimizers have: a learning rate, and a weight decay.
+
+    Without `decay_biases_and_norms` the decay leaves biases and the scale and shift of batch normalisation alone, as
+    is usual (Goyal et al. 2017, section 5.1, for norms; He et al. 2019, section 3.1, for both).
+    """
+
+    learning_rate: float = positive()
+    weight_decay: float = at_least(0, 0.0)
+    decay_biases_and_norms: bool = True
+
+    hints: ClassVar[Mapping[str, str]] = {}
+    """What to write in place of words that people know from elsewhere."""
+
+    def decay_of(self, parameter: str) -> float:
+        """The weight decay of a parameter by its name, which ends in its role (``conv1.weight``, ``norm1.scale``)."""
+        decays = self.decay_biases_and_norms or parameter.endswith(".weight")
+        return self.weight_decay if decays else 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sgd(UpdateRule):
     """v ← momentum·v + g; w ← w − lr·v, no dampening (v starts at 0). Nesterov: w ← w − lr·(g + momentum·v).
 
     Weight decay is coupled: g ← g + weight_decay·w before all else. Source: `torch.optim.SGD`
     (Sutskever et al. 2013 put lr inside v, which differs as soon as lr changes).
     """
 
-    learning_rate: float = positive()
     momentum: float = fraction(0.0)
     nesterov: bool = False
-    weight_decay: float = at_least(0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Adam:
+class Adam(UpdateRule):
     """m ← β₁m + (1−β₁)g; s ← β₂s + (1−β₂)g²; w ← w − lr·(m/(1−β₁ᵗ)) / (√(s/(1−β₂ᵗ)) + eps).
 
     eps is added after the root of the bias-corrected moment (Kingma and Ba 2015, algorithm 1;
     `torch.optim.Adam`; Keras adds it before the correction). Weight decay is coupled.
     """
 
-    learning_rate: float = positive()
     beta1: float = fraction(0.9)
     beta2: float = fraction(0.999)
     eps: float = positive(1e-8)
-    weight_decay: float = at_least(0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AdamW:
+class AdamW(UpdateRule):
     """Adam on the bare gradient, with w ← w − lr·weight_decay·w beside it, both from the weight
     before the step (Loshchilov and Hutter 2019, algorithm 2; `torch.optim.AdamW`)."""
 
-    learning_rate: float = positive()
     beta1: float = fraction(0.9)
     beta2: float = fraction(0.999)
     eps: float = positive(1e-8)
@@ -69,19 +85,17 @@ class AdamW:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Adagrad:
+class Adagrad(UpdateRule):
     """a ← a + g² (a starts at 0); w ← w − lr·g / (√a + eps). Weight decay is coupled.
 
     Source: Duchi et al. 2011; `torch.optim.Adagrad` with its default accumulator (Keras starts at 0.1).
     """
 
-    learning_rate: float = positive()
     eps: float = positive(1e-10)
-    weight_decay: float = at_least(0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RMSprop:
+class RMSprop(UpdateRule):
     """s ← rho·s + (1−rho)g²; d = g / (√s + eps); w ← w − lr·d, with momentum v ← momentum·v + d; w ← w − lr·v.
 
     s and v start at 0, s is not corrected for that, and lr is not part of v. Weight decay is coupled. The centered
@@ -89,11 +103,9 @@ class RMSprop:
     6e); Keras adds eps inside the root and has lr inside v.
     """
 
-    learning_rate: float = positive()
     rho: float = fraction(0.99)
     eps: float = positive(1e-8)
     momentum: float = fraction(0.0)
-    weight_decay: float = at_least(0, 0.0)
 
     hints: ClassVar[Mapping[str, str]] = {
         "alpha": "PyTorch's alpha is rho here",
@@ -102,17 +114,15 @@ class RMSprop:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Adadelta:
+class Adadelta(UpdateRule):
     """s ← rho·s + (1−rho)g²; d = √(u + eps) / √(s + eps) · g; u ← rho·u + (1−rho)d²; w ← w − lr·d.
 
     eps is inside both roots; s and u start at 0. Weight decay is coupled. Source: Zeiler 2012, algorithm 1, which
     has no lr (it is 1 there); `torch.optim.Adadelta` and Keras have the same rule.
     """
 
-    learning_rate: float = positive()
     rho: float = fraction(0.9)
     eps: float = positive(1e-6)
-    weight_decay: float = at_least(0, 0.0)
 
     hints: ClassVar[Mapping[str, str]] = {"momentum": "Adadelta has none"}
 

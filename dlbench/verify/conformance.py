@@ -64,6 +64,7 @@ LAYERS: dict[str, list[Table]] = {
     "residual, projection": [_CONV, {"type": "residual", "shortcut": "projection", "body": _BODY}],
     "concat": [{"type": "concat", "body": [_CONV | {"padding": 1}, {"type": "relu"}]}, _CONV],
 }
+_WEIGHTS_ALONE: Table = {"weight_decay": 0.1, "decay_biases_and_norms": False}
 
 OPTIMIZERS: dict[str, Table] = {
     "sgd": {"type": "sgd", "learning_rate": 0.1},
@@ -76,6 +77,9 @@ OPTIMIZERS: dict[str, Table] = {
     "rmsprop": {"type": "rmsprop", "learning_rate": 0.001, "weight_decay": 0.01},
     "rmsprop with momentum": {"type": "rmsprop", "learning_rate": 0.001, "momentum": 0.9},
     "adadelta": {"type": "adadelta", "learning_rate": 1.0, "weight_decay": 0.01},
+    "sgd, biases and norms without decay": _SGD | _WEIGHTS_ALONE,
+    "adamw, biases and norms without decay": {"type": "adamw", "learning_rate": 0.01}
+    | _WEIGHTS_ALONE,
 }
 
 
@@ -118,6 +122,8 @@ def trials(networks: int, seed: int) -> Iterator[Trial]:
         yield Trial("loss", loss, _workload([*_END], loss, _SGD), 5)
     for name, optimizer in OPTIMIZERS.items():
         layers = [_CONV, {"type": "tanh"}, *_END]
+        if not optimizer.get("decay_biases_and_norms", True):
+            layers.insert(2, {"type": "batch_norm"})
         yield Trial("optimizer", name, _workload(layers, "cross_entropy", optimizer), 3)
     for number in range(seed, seed + networks):
         workload, batch = draw_workload(number)

@@ -49,9 +49,10 @@ def check_going_on(session: Session, plan: Plan, workload: Workload, final: Weig
     gradients = _Gradients(plan, workload)
     here = gradients.at(between)
     back = gradients.at(final) if rule.nesterov else here
-    rate, decay = session.learning_rate, rule.weight_decay
+    rate = session.learning_rate
     checks = []
     for name in names:
+        decay = rule.decay_of(name)
         wanted = here[0][name] + decay * between[name]
         got = (second[name] - rule.momentum * first[name]) / rate
         if rule.nesterov:

@@ -156,7 +156,7 @@ def _optimizer(random_: random.Random) -> Table:
         table |= {"momentum": momentum, "nesterov": momentum > 0 and random_.random() < 0.4}
     if kind == "rmsprop":
         table |= {"momentum": random_.choice((0.0, 0.9)), "rho": random_.choice((0.9, 0.99))}
-    return table | {"weight_decay": decay}
+    return table | {"weight_decay": decay, "decay_biases_and_norms": random_.random() < 0.7}
 
 
 def _trains(workload: Workload, batch: int) -> bool:

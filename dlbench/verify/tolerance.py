@@ -158,9 +158,9 @@ def _room_for_noise(
     if isinstance(rule, Sgd):
         return {}
     largest = _largest_step(rule)
-    decay = 0.0 if isinstance(rule, AdamW) else rule.weight_decay
     room = {}
     for name, weights in point.weights.items():
+        decay = 0.0 if isinstance(rule, AdamW) else rule.decay_of(name)
         key = f"gradient of {name}"
         if key not in want:
             continue

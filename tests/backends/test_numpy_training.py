@@ -59,12 +59,16 @@ def by_formula(optimizer, weights, batches, rates):
         optimizer.get("weight_decay", 0.01 if optimizer["type"] == "adamw" else 0),
     )
     mu = optimizer.get("momentum", 0)
+    decays = {
+        "linear1.weight": decay,
+        "linear1.bias": decay if optimizer.get("decay_biases_and_norms", True) else 0,
+    }
     for t, ((x, y), lr) in enumerate(zip(batches, rates, strict=True), 1):
         gradients = gradients_of(w, x.astype(np.float64), y.astype(np.float64))
         for name, g in gradients.items():
             a, b = state[name]
             if kind != "adamw":
-                g = g + decay * w[name]
+                g = g + decays[name] * w[name]
             if kind == "sgd":
                 a[...] = mu * a + g
                 w[name] = w[name] - lr * (g + mu * a if optimizer.get("nesterov") else a)
@@ -87,7 +91,9 @@ def by_formula(optimizer, weights, batches, rates):
                 update = (a / (1 - 0.9**t)) / (
                     np.sqrt(b / (1 - 0.999**t)) + optimizer.get("eps", 1e-8)
                 )
-                w[name] = w[name] - lr * update - (lr * decay * w[name] if kind == "adamw" else 0)
+                w[name] = (
+                    w[name] - lr * update - (lr * decays[name] * w[name] if kind == "adamw" else 0)
+                )
     return w
 
 
@@ -108,6 +114,8 @@ OPTIMIZERS = [
     {"type": "rmsprop", "learning_rate": 0.01, "weight_decay": 0.1, "momentum": 0.9},
     {"type": "adadelta", "learning_rate": 1.0, "weight_decay": 0.1},
     {"type": "adadelta", "learning_rate": 1.0, "eps": 0.1},
+    {**SGD, "momentum": 0.9, "weight_decay": 0.1, "decay_biases_and_norms": False},
+    {"type": "adamw", "learning_rate": 0.01, "weight_decay": 0.3, "decay_biases_and_norms": False},
 ]
 
 

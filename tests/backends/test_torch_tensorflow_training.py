@@ -54,6 +54,8 @@ OPTIMIZERS = [
     {"type": "rmsprop", "learning_rate": 0.01, "rho": 0.9, "momentum": 0.9},
     {"type": "adadelta", "learning_rate": 1.0, "weight_decay": 0.05},
     {"type": "adadelta", "learning_rate": 1.0, "rho": 0.8, "eps": 0.1},
+    {"type": "adam", "learning_rate": 0.01, "weight_decay": 0.5, "decay_biases_and_norms": False},
+    {"type": "adamw", "learning_rate": 0.01, "weight_decay": 0.5, "decay_biases_and_norms": False},
 ]
 
 
@@ -111,7 +113,14 @@ def test_three_steps_follow_the_pinned_update_rule_with_a_rate_that_changes(lab,
         error = 2 * (inputs.astype(np.float64) @ matrix.T + bias - targets) / targets.size
         matrix, bias = (
             updated(rule, matrix, error.T @ inputs, states[0], step, rate),
-            updated(rule, bias, error.sum(0), states[1], step, rate),
+            updated(
+                rule if rule.get("decay_biases_and_norms", True) else rule | {"weight_decay": 0.0},
+                bias,
+                error.sum(0),
+                states[1],
+                step,
+                rate,
+            ),
         )
         after = session.weights()
         np.testing.assert_allclose(after["linear1.weight"], matrix, rtol=1e-5, atol=1e-6)

@@ -48,7 +48,9 @@ _NETWORKS: tuple[tuple[list[int], list[dict[str, Any]], str, dict[str, Any]], ..
             {"type": "linear", "out_features": 7},
         ],
         "cross_entropy",
-        _SGD | {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+        _SGD
+        | {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}
+        | {"decay_biases_and_norms": False},
     ),
     (  # multiples of four: loads of four; a pool in the convolution's kernel; parts of wider arrays
         [4, 12, 10],

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,24 @@ def test_five_steps_at_changing_learning_rates_agree_with_pytorch_in_float64(
             np.testing.assert_allclose(
                 weights[key], leaf.detach().numpy(), rtol=1e-12, atol=1e-13, err_msg=f"step {step}"
             )
+
+
+@pytest.mark.parametrize("name", ["momentum, decay", "adamw, decay", "rmsprop, decay"])
+def test_a_decay_of_weights_alone_leaves_biases_and_norms_to_their_gradients(name):
+    names = ("conv1.weight", "conv1.bias", "norm1.scale", "norm1.shift")
+    weights = {key: np.full(3, 2.0) for key in names}
+    gradients = {key: np.full(3, 0.5) for key in names}
+
+    def after(**changes):
+        rule = dataclasses.replace(OPTIMIZERS[name], **changes)
+        return Update(rule).step(weights, gradients, rule.learning_rate)
+
+    left_alone, with_decay = after(decay_biases_and_norms=False), after()
+    without = after(weight_decay=0.0)
+    np.testing.assert_array_equal(left_alone["conv1.weight"], with_decay["conv1.weight"])
+    for key in names[1:]:
+        np.testing.assert_array_equal(left_alone[key], without[key])
+        assert np.all(left_alone[key] != with_decay[key])
 
 
 def test_arrays_without_a_gradient_stay_as_they_are():

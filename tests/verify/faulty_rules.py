@@ -53,7 +53,7 @@ class Rules:
 
     def update(self, parameter, w, g):
         """The weight after a step."""
-        rule, rate, decay = self.rule, self.rate, self.rule.weight_decay
+        rule, rate, decay = self.rule, self.rate, self.rule.decay_of(parameter.name)
         decoupled = isinstance(rule, AdamW)
         if self.fault == "weight decay of AdamW coupled" and decoupled:
             decoupled = False
@@ -65,6 +65,12 @@ class Rules:
             decay = 0.0
         if self.fault == "no weight decay on biases" and parameter.role in ("bias", "shift"):
             decay = 0.0
+        if self.fault == "biases decay all the same" and parameter.role == "bias":
+            decay = rule.weight_decay
+        if self.fault == "norms decay all the same" and parameter.role in ("scale", "shift"):
+            decay = rule.weight_decay
+        if self.fault == "weights do not decay either":
+            decay = decay if rule.decay_biases_and_norms else 0.0
         if self.fault == "no weight decay on scales" and parameter.role == "scale":
             decay = 0.0
         if not decoupled:

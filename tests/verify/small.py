@@ -46,6 +46,10 @@ TABLES = {
         [{**CONV, "bias": False}, {"type": "batch_norm"}, {"type": "leaky_relu"}],
         optimizer=SGD | DECAY,
     ),
+    "weights alone decay": _image(
+        [CONV, {"type": "tanh"}, {"type": "batch_norm"}],
+        optimizer=SGD | DECAY | {"decay_biases_and_norms": False},
+    ),
     "sigmoid": _image([CONV, {"type": "sigmoid"}]),
     "max pool": _image([CONV, {"type": "max_pool", "kernel": 3, "stride": 2, "padding": 1}], MEAN),
     "average pool": _image(

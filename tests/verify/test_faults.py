@@ -99,6 +99,11 @@ BEFORE_TIMING = {
         "batch norm's eps outside the root": "step 1",
         "no weight decay on scales": "norm1.scale after the step, step 1",
     },
+    "weights alone decay": {
+        "biases decay all the same": "conv1.bias after the step, step 1",
+        "norms decay all the same": "norm1.scale after the step, step 1",
+        "weights do not decay either": "conv1.weight after the step, step 1",
+    },
     "sigmoid": {"hard sigmoid": "logits, step 1"},
     "max pool": {
         "max pool's padding is zeros": "logits, step 1",

@@ -14,9 +14,9 @@
 #define SECOND (RULE == ADAM || RULE == ADAMW || RULE == ADADELTA || (RULE == RMSPROP && MOMENTUM))
 
 // Where the gradient of a block's parameter is: `first` float of it in the array of parts, and how many parts there
-// are, `apart` floats from each other.
+// are, `apart` floats from each other. Of the block's elements the first `decayed` decay.
 struct Place {
-    int first, shares, apart, unused;
+    int first, shares, apart, decayed;
 };
 
 __device__ __forceinline__ float4 plus(float4 a, float4 b)
@@ -79,13 +79,14 @@ update(float* __restrict__ values, const float* __restrict__ parts, const Place*
         correction1 = (float)(1.0 / (1.0 - progress->beta1_power));
         correction2 = (float)(1.0 / (1.0 - progress->beta2_power));
     }
-#define UPDATE(e) \
-    value.e = updated(value.e, gradient.e, first.e, second.e, rate, correction1, correction2, momentum, weight_decay, \
-                      beta1, rest1, beta2, rest2, eps)
-    UPDATE(x);
-    UPDATE(y);
-    UPDATE(z);
-    UPDATE(w);
+    int decayed = place.decayed - (int)threadIdx.x * 4;
+#define UPDATE(e, number) \
+    value.e = updated(value.e, gradient.e, first.e, second.e, rate, correction1, correction2, momentum, \
+                      decayed > number ? weight_decay : 0.0f, beta1, rest1, beta2, rest2, eps)
+    UPDATE(x, 0);
+    UPDATE(y, 1);
+    UPDATE(z, 2);
+    UPDATE(w, 3);
     *(float4*)(values + i) = value;
     if (FIRST) *(float4*)(first_moments + i) = first;
     if (SECOND) *(float4*)(second_moments + i) = second;
