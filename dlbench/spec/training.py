@@ -108,7 +108,7 @@ class RMSprop(UpdateRule):
     momentum: float = fraction(0.0)
 
     hints: ClassVar[Mapping[str, str]] = {
-        "alpha": "PyTorch's alpha is rho here",
+        "alpha": "it is called rho here",
         "centered": "the centered rule is not offered",
     }
 

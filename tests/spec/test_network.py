@@ -97,6 +97,11 @@ def test_workloads_that_differ_have_digests_that_differ():
     assert len({workload.digest for workload in workloads}) == len(workloads)
 
 
+def test_an_option_that_came_later_leaves_the_digests_of_earlier_records_as_they_are():
+    known = {"linear-mse": "874f7cd0f8b0bba4", "resnet-cifar10": "7577ff40c51c43da"}
+    assert {name: load_suite(name).workload.digest[:16] for name in known} == known
+
+
 def test_initial_weights_are_the_same_bits_everywhere():
     golden = {
         "smoke": "b8a34f720870e1b9a271c78f4d1b1801a1a7c70636aea2892a6afcab01d46c70",
