@@ -13,8 +13,8 @@ import numpy.typing as npt
 from dlbench.record.facts import Check
 from dlbench.verify.comparison import compare
 
-_SIGMAS = 6.0
-"""A right generator leaves a bound of six standard deviations once in 500 million looks."""
+_DOUBT = 21.0
+"""−log of the probability that a right generator leaves its bounds, 2 in a billion, halved for each side."""
 
 _MANY = 200
 _ALIKE = 0.97
@@ -92,9 +92,12 @@ def check_masks(name: str, tally: Tally, rate: float) -> list[Check]:
 
 
 def fraction(name: str, hits: int, of: int, expected: float, inflation: float = 1.0) -> Check:
-    """A frequency held against its probability; `inflation` is that of the binomial variance."""
-    sigma = math.sqrt(inflation * expected * (1 - expected) / of)
-    return compare(name, np.float64(hits / of), np.float64(expected), _SIGMAS * sigma + 1e-12, 0.0)
+    """A frequency held against its probability, within Bernstein's bound, which holds for few and rare hits too
+    (Boucheron, Lugosi and Massart 2013, "Concentration Inequalities", section 2.8); `inflation` is that of the
+    binomial variance."""
+    variance = inflation * expected * (1 - expected) * of
+    allowed = _DOUBT / 3 + math.sqrt((_DOUBT / 3) ** 2 + 2 * _DOUBT * variance)
+    return compare(name, np.float64(hits / of), np.float64(expected), allowed / of, 0.0)
 
 
 def check_layers(tallies: Mapping[str, Tally], rates: Mapping[str, float]) -> list[Check]:

@@ -149,5 +149,5 @@ def test_a_right_session_passes_with_dropout_and_one_sample_a_batch():
                     random.integers(0, 10, 1),
                 )
             )
-        checks = check_going_on(session, plan, workload, session.weights())
+        checks = check_going_on(session, plan, workload)
         assert [check.name for check in checks if not check.passed] == []
