@@ -83,11 +83,14 @@ def is_crowded(ended: Ended[Any], case: Case) -> bool:
     return ended.status == "out_of_memory" or (ended.status == "failed" and not case.on_host)
 
 
-def blocks_of(share_s: float, slowest_s: float, block_s: float = BLOCK_S) -> int:
-    """In how many blocks of about `block_s` each process times its share, the slowest having steps of `slowest_s`."""
+def blocks_of(
+    share_s: float, slowest_s: float, block_s: float = BLOCK_S, steps: int = STEPS_A_BLOCK
+) -> int:
+    """In how many blocks of about `block_s`, and of so many `steps` at least, each process times its share, the slowest
+    having steps of `slowest_s`."""
     if slowest_s >= share_s:
         return 1
-    return max(LEAST_BLOCKS, int(share_s / max(block_s, STEPS_A_BLOCK * slowest_s)))
+    return max(LEAST_BLOCKS, int(share_s / max(block_s, steps * slowest_s)))
 
 
 @dataclasses.dataclass(eq=False)

@@ -36,8 +36,8 @@ class Verdict:
 
     Attributes
     ----------
-    status : ``slower`` is confirmed and at least the threshold; ``passed`` is below the threshold
-        with confidence; ``inconclusive`` is neither, and more pairs will not be run; ``undecided``
+    status : ``slower`` is confirmed, and its estimate reaches the design's `suspicion`; ``passed`` is below the
+        threshold with confidence; ``inconclusive`` is neither, and more pairs will not be run; ``undecided``
         asks for more pairs.
     pairs : how many pairs the verdict rests on.
     change : estimated slowdown as a share, 0.05 for 5 % slower; None without a pair.
@@ -102,7 +102,7 @@ def judge(
         already = sum(verdict.status == "slower" for verdict in decided.values())
         found = _rejected(here, design.alpha, len(differences) - already)
         flagged = waiting | {
-            case: pairs for case in found if here[case].estimate > design.log_threshold
+            case: pairs for case in found if here[case].estimate > design.log_suspicion
         }
         for case, standing in here.items():
             if case not in flagged and (ending := _ending(standing, design)):
@@ -161,7 +161,7 @@ def _hope(standing: _Standing, design: Design) -> float:
     if not 0 < still_to_come < math.inf:
         return 1.0
     to_pass = design.log_threshold + float(ndtri(design.last_pass_level)) * last_error
-    to_fail = max(design.log_threshold, -float(ndtri(design.alpha)) * last_error)
+    to_fail = max(design.log_suspicion, -float(ndtri(design.alpha)) * last_error)
     return float(
         ndtr((to_pass - standing.estimate) / still_to_come)
         + ndtr((standing.estimate - to_fail) / still_to_come)

@@ -29,6 +29,8 @@ class Design:
     pass_level, last_pass_level : the upper bound that must lie below the threshold may be wrong so
         often at a look; the last look can afford more. Not corrected for the number of looks: a
         slowdown of exactly the threshold passes about 1 time in 10 over all of them.
+    suspicion : the estimate must reach this share of the threshold for a case to be suspected. With the whole of it, a
+        slowdown of just the threshold would be missed as often as it is found.
     confirmation : the pairs between a look that found a slowdown and the next look, by themselves,
         must show at least this share of the threshold.
     futility : a case is given up when the chance of any verdict at the last look, were the present
@@ -41,6 +43,7 @@ class Design:
     alpha: float = 0.005
     pass_level: float = 0.025
     last_pass_level: float = 0.05
+    suspicion: float = 0.75
     confirmation: float = 0.5
     futility: float = 0.02
 
@@ -52,6 +55,8 @@ class Design:
         rising = all(before < after for before, after in itertools.pairwise(self.looks))
         if not (rising and all(n > 0 and n % 2 == 0 for n in self.looks)):
             raise UsageError(f"looks {self.looks} are not even numbers of pairs in rising order")
+        if not 0 < self.suspicion <= 1:
+            raise UsageError(f"suspicion {self.suspicion} is not a share above 0 and up to 1")
         for name in ("alpha", "pass_level", "last_pass_level"):
             if not 0 < getattr(self, name) < 0.5:
                 raise UsageError(f"{name} {getattr(self, name)} is not between 0 and 0.5")
@@ -65,6 +70,11 @@ class Design:
     def log_threshold(self) -> float:
         """The threshold as a difference of logarithms."""
         return math.log1p(self.threshold)
+
+    @property
+    def log_suspicion(self) -> float:
+        """What the estimate of a suspected case exceeds, as a difference of logarithms."""
+        return self.suspicion * self.log_threshold
 
     def outlook(self, pairs: int, budget_s: float, pair_s: float) -> tuple[str, bool]:
         """What a budget allows, in words, and whether that is enough to call anything slower.

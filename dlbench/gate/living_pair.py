@@ -10,13 +10,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlbench.execute.side_by_side import (
-    SPINNING_CORES,
-    STEPS_A_BLOCK,
-    Crowded,
-    blocks_of,
-    is_crowded,
-)
+from dlbench.execute.side_by_side import SPINNING_CORES, Crowded, blocks_of, is_crowded
 from dlbench.gate.pairs import Arm
 from dlbench.record.facts import MeasureResult
 from dlbench.record.schema import Case
@@ -24,8 +18,10 @@ from dlbench.worker.launch import Launch, Worker
 from dlbench.worker.measurements import BLOCK, FINISH, OPEN, REST, WARM_UP, Job
 from dlbench.worker.supervisor import Ended
 
-BLOCK_S = 0.03
-"""A turn; of steps that take longer, the fewest that a block has."""
+BLOCK_S = 0.005
+"""A turn, or a single step where that takes longer. What other guests of a machine do comes and goes within tens of
+milliseconds, so the shorter the turns, the more alike is what two neighbours meet."""
+_STEPS_A_BLOCK = 1
 
 
 def measure(
@@ -72,8 +68,8 @@ def measure(
         rested = workers[arms[0]].ask(REST, jobs[arms[0]])
         workers[arms[1]].ask(REST, jobs[arms[1]])
         spins = bool(rested.result and (rested.result.idle_cores or 0.0) > SPINNING_CORES)
-        blocks = blocks_of(share_s, typical_s, BLOCK_S)
-        job = {"seconds": share_s / blocks, "least": STEPS_A_BLOCK}
+        blocks = blocks_of(share_s, typical_s, BLOCK_S, _STEPS_A_BLOCK)
+        job = {"seconds": share_s / blocks, "least": _STEPS_A_BLOCK}
         for number in range(blocks):
             for arm in arms if number % 2 == 0 else arms[::-1]:
                 workers[arm].wake()

@@ -6,6 +6,7 @@ and no statistic is in it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,8 @@ from dlbench.gate.pairs import Arm
 from dlbench.record.file import decoded_lines
 from dlbench.record.schema import Case, Data, Machine, Process, Verification
 
-SCHEMA = 1
+SCHEMA = 2
+"""In the first, the whole threshold was what an estimate had to exceed."""
 Aside = Literal["new", "missing", "failed", "inconclusive"]
 Ending = Literal["decided", "budget", "interrupted"]
 
@@ -141,8 +143,12 @@ def read(path: Path) -> Record:
     lines: tuple[Line, ...] = tuple(decoded_lines(path, Line, "a gate's record"))
     if not lines or not isinstance(lines[0], Header):
         raise DlbenchError(f"{path}: not a gate's record: its first line is no header of one")
-    if lines[0].schema != SCHEMA:
+    header = lines[0]
+    if header.schema == 1:
+        design = dataclasses.replace(header.design, suspicion=1.0)
+        header = msgspec.structs.replace(header, design=design)
+    elif header.schema != SCHEMA:
         raise DlbenchError(
-            f"{path}: has schema {lines[0].schema}, this version of dlbench reads schema {SCHEMA}"
+            f"{path}: has schema {header.schema}, this version of dlbench reads schemas 1 to {SCHEMA}"
         )
-    return Record(lines[0], lines[1:])
+    return Record(header, lines[1:])

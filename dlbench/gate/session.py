@@ -51,9 +51,9 @@ from dlbench.text import why
 from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.measurements import STEPS, VERIFY, Job
 
-SHARE_S = 0.15
-"""Sampling time of a process. What a process differs in from the next is not made smaller by more steps in each, so
-short processes and many of them tell more in the same time."""
+SHARE_S = 0.3
+"""Sampling time of a process (s): about what the start of a pair takes. A longer one leaves time for fewer pairs, whose
+differences from process to process more steps do not make smaller."""
 CHECK_EVERY = 8
 """Of so many pairs one is checked once more after its timing; all of them come from files that are verified."""
 ARMS: tuple[Arm, Arm] = ("base", "new")

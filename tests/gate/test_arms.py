@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from dlbench.backends.numpy import adapter
+from record_makers import make_gate_header
 
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.gate import request, schema
@@ -13,6 +14,7 @@ from dlbench.gate.build import built
 from dlbench.gate.isolation import absent
 from dlbench.gate.versions import Version
 from dlbench.gate.waivers import read_waived
+from dlbench.record.file import Writer
 from dlbench.spec.suite import load_suite
 from dlbench.worker.launch import Launch, run_worker, worker_environment
 from dlbench.worker.measurements import LOOK
@@ -78,6 +80,21 @@ def test_what_is_not_the_record_of_a_gate_is_refused(tmp_path):
     path.write_text("{}\n\n")
     with pytest.raises(DlbenchError, match="line 1"):
         schema.read(path)
+
+
+def test_a_record_of_before_is_judged_by_the_rule_of_then(tmp_path):
+    writer = Writer(tmp_path / "old.jsonl")
+    writer.write(make_gate_header([], schema=1))
+    writer.close()
+    old = writer.path.read_text().replace('"suspicion":0.75,', "")
+    writer.path.write_text(old)
+    assert "suspicion" not in old
+    assert 1.0 == schema.read(writer.path).header.design.suspicion
+    writer.path.write_text(old.replace('"schema":1', '"schema":2'))
+    assert 0.75 == schema.read(writer.path).header.design.suspicion
+    writer.path.write_text(old.replace('"schema":1', '"schema":3'))
+    with pytest.raises(DlbenchError, match="schemas 1 to 2"):
+        schema.read(writer.path)
 
 
 def test_an_interpreter_has_no_folder_of_its_own():

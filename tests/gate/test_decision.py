@@ -207,6 +207,16 @@ def test_a_process_counts_with_the_quarter_quantile_of_its_timings():
             summary(wrong)
 
 
+@pytest.mark.parametrize(("spread", "least"), [(0.016, 0.9), (0.024, 0.8)])
+def test_a_slowdown_of_just_the_threshold_is_found_more_often_than_not(spread, least):
+    design = Design(threshold=0.02, looks=DESIGN.looks[:7])
+    at_threshold = [drawn(seed, 32, spread, design.log_threshold) for seed in range(300)]
+    same_code = [drawn(seed, 32, spread) for seed in range(300)]
+    found = [only(values, design, ended=True).status == "slower" for values in at_threshold]
+    assert np.mean(found) >= least
+    assert "slower" not in {only(values, design, ended=True).status for values in same_code}
+
+
 def test_a_slowdown_of_exactly_the_threshold_passes_about_one_time_in_ten():
     at_threshold = [drawn(seed, 40, 0.05, DESIGN.log_threshold) for seed in range(400)]
     passed = [only(values, ended=True).status == "passed" for values in at_threshold]

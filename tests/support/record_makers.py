@@ -84,7 +84,7 @@ def make_header(cases: Sequence[r.Case] = (), **changes: Any) -> r.Header:
 def make_gate_header(cases: Sequence[r.Case], **changes: Any) -> gate.Header:
     """The header of a gate of the suite ci."""
     fields: dict[str, Any] = {
-        "schema": 1,
+        "schema": gate.SCHEMA,
         "created": "2026-11-20T12:00:00Z",
         "dlbench": "0.1.0",
         "base": "main (abc)",
