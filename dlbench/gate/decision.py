@@ -99,10 +99,10 @@ def judge(
                 decided[case] = _verdict(
                     "slower", here.pop(case), "regression confirmed by further pairs"
                 )
-        already = sum(verdict.status == "slower" for verdict in decided.values())
-        found = _rejected(here, design.alpha, len(differences) - already)
+        family = len(differences) - sum(one.status == "slower" for one in decided.values())
+        found = _rejected(here, design.alpha, family)
         flagged = waiting | {
-            case: pairs for case in found if here[case].estimate > design.log_suspicion
+            case: pairs for case in found if here[case].estimate > design.log_suspicion(family)
         }
         for case, standing in here.items():
             if case not in flagged and (ending := _ending(standing, design)):
@@ -161,7 +161,7 @@ def _hope(standing: _Standing, design: Design) -> float:
     if not 0 < still_to_come < math.inf:
         return 1.0
     to_pass = design.log_threshold + float(ndtri(design.last_pass_level)) * last_error
-    to_fail = max(design.log_suspicion, -float(ndtri(design.alpha)) * last_error)
+    to_fail = max(design.log_suspicion(1), -float(ndtri(design.alpha)) * last_error)
     return float(
         ndtr((to_pass - standing.estimate) / still_to_come)
         + ndtr((standing.estimate - to_fail) / still_to_come)

@@ -29,8 +29,8 @@ class Design:
     pass_level, last_pass_level : the upper bound that must lie below the threshold may be wrong so
         often at a look; the last look can afford more. Not corrected for the number of looks: a
         slowdown of exactly the threshold passes about 1 time in 10 over all of them.
-    suspicion : the estimate must reach this share of the threshold for a case to be suspected. With the whole of it, a
-        slowdown of just the threshold would be missed as often as it is found.
+    suspicion : the estimate must reach this share of the threshold for a case to be suspected, if it is judged by
+        itself. With the whole of it, a slowdown of just the threshold would be missed as often as it is found.
     confirmation : the pairs between a look that found a slowdown and the next look, by themselves,
         must show at least this share of the threshold.
     futility : a case is given up when the chance of any verdict at the last look, were the present
@@ -71,10 +71,10 @@ class Design:
         """The threshold as a difference of logarithms."""
         return math.log1p(self.threshold)
 
-    @property
-    def log_suspicion(self) -> float:
-        """What the estimate of a suspected case exceeds, as a difference of logarithms."""
-        return self.suspicion * self.log_threshold
+    def log_suspicion(self, family: int) -> float:
+        """What the estimate of a suspected case exceeds, one of a `family` that is judged together, as a difference of
+        logarithms. What one case may lack to the threshold is shared out among them, as the level is."""
+        return (1 - (1 - self.suspicion) / family) * self.log_threshold
 
     def outlook(self, pairs: int, budget_s: float, pair_s: float) -> tuple[str, bool]:
         """What a budget allows, in words, and whether that is enough to call anything slower.

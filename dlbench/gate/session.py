@@ -51,7 +51,7 @@ from dlbench.text import why
 from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.measurements import STEPS, VERIFY, Job
 
-SHARE_S = 0.3
+SHARE_S = 0.45
 """Sampling time of a process (s): about what the start of a pair takes. A longer one leaves time for fewer pairs, whose
 differences from process to process more steps do not make smaller."""
 CHECK_EVERY = 8
