@@ -8,6 +8,8 @@ library only.
 
 from __future__ import annotations
 
+from dlbench.text import one_line, shortened
+
 
 class DlbenchError(Exception):
     """Base of every error that a user can cause and mend."""
@@ -31,9 +33,9 @@ class WorkloadError(UsageError):
     """
 
     def __init__(self, path: str, problem: str) -> None:
-        super().__init__(
-            f"{path}{problem}" if problem.startswith((" ", ":")) else f"{path}: {problem}"
-        )
+        text = f"{path}{problem}" if problem.startswith((" ", ":")) else f"{path}: {problem}"
+        # names and values are the file's, and may be anything
+        super().__init__(shortened(one_line(text)))
         self.path = path
 
 

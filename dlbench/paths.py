@@ -23,6 +23,10 @@ TIMEOUT_S, TIMEOUT_VARIABLE = 180.0, "DLBENCH_TIMEOUT"
 """The longest a worker may show no progress, and the variable that says otherwise."""
 
 
+MOST_S = 1_000_000
+"""The longest that anything may be told to take or wait, some days; the system's own clocks end soon after."""
+
+
 def cache_dir() -> Path:
     """Where fetched data and the oracle's results are kept: ``$DLBENCH_CACHE_DIR``, else the user's
     cache folder."""
@@ -85,7 +89,9 @@ def _seconds(variables: tuple[str, ...], default_s: float, least_s: float) -> fl
         seconds = float(os.environ[variable])
     except ValueError:
         seconds = math.nan
-    if not least_s <= seconds < math.inf:
+    if not least_s <= seconds <= MOST_S:
         said = os.environ[variable]
-        raise UsageError(f"{variable}={said} is not a number of seconds of {least_s:.0f} or more")
+        raise UsageError(
+            f"{variable}={said} is not a number of seconds of {least_s:.0f} to {MOST_S:,}"
+        )
     return seconds

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 _WORD = 2**64
 _MAX_BELOW = 2**32
+_PIECE = 2**20
+"""Words that are drawn at a time: an array is not to need several times its own size on its way."""
 
 
 def raw_bits(count: int, seed: int, *stream: str | int, start: int = 0) -> NDArray[np.uint64]:
@@ -66,7 +68,7 @@ def bits_at(positions: NDArray[np.integer], seed: int, *stream: str | int) -> ND
 
 
 def uniform(
-    shape: tuple[int, ...], bound: float, seed: int, *stream: str | int
+    shape: tuple[int, ...], bound: float, seed: int, *stream: str | int, start: int = 0
 ) -> NDArray[np.float32]:
     """Draw float32 values from [-bound, bound).
 
@@ -77,7 +79,7 @@ def uniform(
     ----------
     shape : shape of the result.
     bound : half the width of the range, finite, 0 or more.
-    seed, stream : as for `raw_bits`.
+    seed, stream, start : as for `raw_bits`.
 
     Returns
     -------
@@ -89,13 +91,18 @@ def uniform(
     """
     if not (math.isfinite(bound) and bound >= 0.0):
         raise ValueError(f"bound is {bound}, expected a finite number of 0 or more")
-    words = raw_bits(math.prod(shape), seed, *stream)
-    signed = (words >> np.uint64(40)).astype(np.int64) - 2**23
-    scaled = signed.astype(np.float64) * 2.0**-23 * np.float64(bound)
-    return scaled.astype(np.float32).reshape(shape)
+    result = np.empty(math.prod(shape), np.float32)
+    for first in range(0, len(result), _PIECE):
+        piece = result[first : first + _PIECE]
+        words = raw_bits(len(piece), seed, *stream, start=start + first)
+        signed = (words >> np.uint64(40)).astype(np.int64) - 2**23
+        piece[:] = signed.astype(np.float64) * 2.0**-23 * np.float64(bound)
+    return result.reshape(shape)
 
 
-def integers(count: int, below: int, seed: int, *stream: str | int) -> NDArray[np.int64]:
+def integers(
+    count: int, below: int, seed: int, *stream: str | int, start: int = 0
+) -> NDArray[np.int64]:
     """Draw integers from 0 to ``below - 1``.
 
     The upper 32 bits of a word are scaled by multiply and shift, so that probabilities differ
@@ -105,7 +112,7 @@ def integers(count: int, below: int, seed: int, *stream: str | int) -> NDArray[n
     ----------
     count : how many.
     below : exclusive upper end, 1 to 2**32.
-    seed, stream : as for `raw_bits`.
+    seed, stream, start : as for `raw_bits`.
 
     Returns
     -------
@@ -117,8 +124,12 @@ def integers(count: int, below: int, seed: int, *stream: str | int) -> NDArray[n
     """
     if not 1 <= below <= _MAX_BELOW:
         raise ValueError(f"below is {below}, expected 1 to {_MAX_BELOW}")
-    upper = raw_bits(count, seed, *stream) >> np.uint64(32)
-    return ((upper * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
+    result = np.empty(count, np.int64)
+    for first in range(0, count, _PIECE):
+        piece = result[first : first + _PIECE]
+        upper = raw_bits(len(piece), seed, *stream, start=start + first) >> np.uint64(32)
+        piece[:] = (upper * np.uint64(below)) >> np.uint64(32)
+    return result
 
 
 def permutation(n: int, seed: int, *stream: str | int) -> NDArray[np.int64]:

@@ -16,6 +16,14 @@ def one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+def shortened(text: str, most: int = 500) -> str:
+    """Text of at most so many characters; of a longer one its beginning and its end."""
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 3]} … {text[-end:]}"
+
+
 def in_spreadsheet(value: object) -> object:
     """A value as a cell of CSV: text on one line, and none that a spreadsheet would take for a formula."""
     if not isinstance(value, str):

@@ -75,6 +75,9 @@ class Root(click.Group):
         except OSError as error:
             tell(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
             return NOTHING
+        except MemoryError as error:
+            tell(f"error: not enough memory{f': {error}' if str(error) else ''}")
+            return NOTHING
         except Exception as error:
             return _defect(error)
 

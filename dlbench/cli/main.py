@@ -138,15 +138,21 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
 @click.option("--device", default="cpu", metavar="KIND[:N|:UUID]", show_default=True)
 @click.option("--mode", default="", metavar="WORD", help="[default: the backend's own]")
 @click.option("--precision", default="fp32", metavar="WORD", show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 65_536), default=1, show_default=True)
 @click.option(
     "--networks",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 10_000),
     default=20,
     show_default=True,
     help="Random networks, besides every layer, loss and optimizer.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="First random network.")
+@click.option(
+    "--seed",
+    type=click.IntRange(-(2**63), 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="First random network.",
+)
 @click.option(
     "--only",
     multiple=True,
@@ -250,7 +256,7 @@ def history_add_command(files: Sequence[Path], database: Path) -> int:
 @click.argument("words", nargs=-1)
 @click.option(
     "--last",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 2**31),
     help="Rows a series.  [default: 20, in CSV all]",
 )
 @options.how_shown(plugins.HISTORIES)
@@ -272,7 +278,7 @@ def history_show_command(words: Sequence[str], last: int | None, form: str, data
     metavar="FILE.svg|png|pdf",
     help="Picture to write.",
 )
-@click.option("--last", type=click.IntRange(min=1), help="Rows a series.  [default: all]")
+@click.option("--last", type=click.IntRange(1, 2**31), help="Rows a series.  [default: all]")
 @options.database
 def history_plot_command(
     words: Sequence[str], output: Path, last: int | None, database: Path

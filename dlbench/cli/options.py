@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import click
 from dlbench import paths, plugins
 from dlbench.errors import UsageError
 from dlbench.record.case import SELECTED, Axis
+from dlbench.text import shortened
 
 SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.005, 10.0
 """Bounds of ``--telemetry-period``: sampling more often would disturb what is timed."""
@@ -100,9 +100,20 @@ class Renamed(click.Option):
 def positive(
     context: click.Context, parameter: click.Parameter, value: float | None
 ) -> float | None:
-    """Refuses a number that is not finite and above 0; for options of type float."""
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise click.BadParameter(f"{value} is not a number greater than 0", context, parameter)
+    """Refuses seconds that are not above 0, or more than anything may take; for options of type float."""
+    if value is not None and not 0 < value <= paths.MOST_S:
+        raise click.BadParameter(
+            f"{value} is not a number greater than 0, at most {paths.MOST_S:,}", context, parameter
+        )
+    return value
+
+
+def not_negative(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    """Refuses seconds below 0, or more than anything may take; for options of type float."""
+    if not 0 <= value <= paths.MOST_S:
+        raise click.BadParameter(
+            f"{value} is not a number from 0 to {paths.MOST_S:,}", context, parameter
+        )
     return value
 
 
@@ -152,10 +163,12 @@ def sweep(
             f"{name!r} cannot be swept; only {', '.join(SWEPT)} can", context, parameter
         )
     values = [value.strip() for value in listed.split(",")]
-    wrong = [value for value in values if not value.isdecimal() or int(value) < 1]
+    wrong = [value for value in values if not re.fullmatch(r"0*[1-9]\d{0,15}", value, re.ASCII)]
     if wrong:
         raise click.BadParameter(
-            f"{wrong[0]!r} in {word!r} is not a whole number of 1 or more", context, parameter
+            f"{shortened(wrong[0], 40)!r} in {shortened(word, 80)!r} is not a whole number of 1 or more",
+            context,
+            parameter,
         )
     return {SWEPT[name]: tuple(sorted({int(value) for value in values}))}
 
@@ -331,7 +344,8 @@ max_wait = click.option(
     cls=Renamed,
     former=("--patience",),
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=float,
+    callback=not_negative,
     default=paths.MAX_WAIT_S,
     show_default=True,
     envvar=list(paths.MAX_WAIT_VARIABLES),

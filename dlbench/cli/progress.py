@@ -134,7 +134,7 @@ class PlainProgress(Lines, Observer):
 
     def phase(self, case: Case | None, round: int | None, phase: str) -> None:
         """Says what the run does for all cases together; a case has a line when something ended."""
-        said = _WORDS.get(phase, "")
+        said = _WORDS.get(phase.partition(" (")[0], "")
         if case is None and said and said != self._said:
             self.say(said)
             self._said = said
@@ -167,7 +167,8 @@ class LiveProgress(Redrawn, Observer):
 
     def phase(self, case: Case | None, round: int | None, phase: str) -> None:
         """Redraws the line."""
-        what = [_WORDS.get(phase, phase)] if case is None else [case.label, phase]
+        name, bracket, detail = phase.partition(" (")
+        what = [_WORDS.get(name, name) + bracket + detail] if case is None else [case.label, phase]
         if round is not None:
             what.insert(1, f"round {round}")
         if self._left.words:

@@ -7,11 +7,13 @@ is not believed: memory grows with the bytes that are really there, up to a limi
 from __future__ import annotations
 
 import gzip
+import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from dlbench.errors import DataError
 
@@ -27,6 +29,27 @@ class Readable(Protocol):
 
 
 @contextmanager
+def open_regular(path: Path) -> Iterator[IO[bytes]]:
+    """Open a regular file to read; reading from another kind may wait for ever.
+
+    Raises
+    ------
+    DataError : there is none, or it cannot be read; also for errors of that kind that come up
+        while the caller reads.
+    """
+    try:
+        # without waiting for whoever writes into a pipe
+        with open(
+            path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        ) as raw:
+            if not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+                raise DataError(f"{path}: is no regular file")
+            yield raw
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+@contextmanager
 def open_plain_or_gzip(path: Path) -> Iterator[Readable]:
     """Open a file to read, decompressed where its content (not its name) says gzip.
 
@@ -35,21 +58,19 @@ def open_plain_or_gzip(path: Path) -> Iterator[Readable]:
     DataError : the file cannot be read, or its compression is damaged; also for errors of that
         kind that come up while the caller reads.
     """
-    try:
-        with path.open("rb") as raw:
-            compressed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-            raw.seek(0)
-            if compressed:
-                with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
-                    yield unpacked
-            else:
-                yield raw
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: damaged gzip data ({error}), expected a complete gzip file: get it again"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    with open_regular(path) as raw:
+        compressed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        raw.seek(0)
+        if not compressed:
+            yield raw
+            return
+        try:
+            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
+                yield unpacked
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(
+                f"{path}: damaged gzip data ({error}), expected a complete gzip file: get it again"
+            ) from error
 
 
 def read_at_most(stream: Readable, limit_bytes: int) -> bytes:

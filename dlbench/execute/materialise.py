@@ -6,7 +6,8 @@ All workers read the same files, so all backends get the same numbers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,30 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import Plan
+from dlbench.data import npz
 from dlbench.data.datasets import load_dataset
 from dlbench.data.noise import NAME as NOISE
 from dlbench.data.noise import draw_noise
 from dlbench.data.order import epoch_order
 from dlbench.data.preprocessing import Recipe, input_shape
-from dlbench.data.types import Dataset
+from dlbench.data.types import Dataset, Drawn
 from dlbench.errors import UsageError
+from dlbench.host import memory
 from dlbench.plan.request import Request
+from dlbench.plan.sizes import RESIDENT_BATCHES
 from dlbench.plugins import adapter_target
 from dlbench.record import schema
 from dlbench.spec.network import format_shape
 from dlbench.spec.training import CrossEntropy
-from dlbench.spec.workload import Workload, initial_weights
+from dlbench.spec.workload import Workload, initial_value
+from dlbench.text import size
 
-RESIDENT_BATCHES = 8
-"""One batch repeated would drive the loss to zero and the data to denormals."""
+_ROWS = 256
+"""Samples that are written at a time."""
+
+
+def _silent(what: str) -> None:
+    """What is made is told to nobody."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,32 +79,58 @@ class Material:
         }
 
 
-def prepare(request: Request, folder: Path) -> Material:
-    """Loads the data and writes what workers need into `folder`.
+def load(request: Request) -> tuple[Dataset, Recipe]:
+    """The data of a request and what becomes of it, once it is known to fit the network and the batches.
 
     Raises
     ------
-    UsageError : an unknown data set, or one that does not fit the network or the batch.
+    UsageError : an unknown data set, or one that does not fit.
     DataError : files that are missing or damaged.
     """
-    suite, workload = request.suite, request.suite.workload
-    dataset = _load(request)
+    suite = request.suite
+    with _making(f"{suite.path.name}: data.name: the data set"):
+        dataset = _load(request)
     recipe = Recipe(suite.data.padding, suite.data.mean, suite.data.std, suite.data.augment)
-    _check_fit(workload, recipe, dataset, suite.name)
+    _check_fit(suite.workload, recipe, dataset, suite.name)
     for batch in request.chosen_batches:
         if batch > len(dataset.train):
             raise UsageError(
                 f"batch {batch} is larger than the training part of {dataset.name},"
                 f" {len(dataset.train):,} samples"
             )
-        _write_batches(folder, dataset, recipe, batch, request.seed)
+    return dataset, recipe
+
+
+def prepare(request: Request, folder: Path, tell: Callable[[str], None] = _silent) -> Material:
+    """Loads the data and writes what workers need into `folder`.
+
+    Parameters
+    ----------
+    tell : called with what is made, as it is begun.
+
+    Raises
+    ------
+    UsageError : as for `load`, or there is not enough memory.
+    DataError : files that are missing or damaged.
+    """
+    workload, file = request.suite.workload, request.suite.path.name
+    dataset, recipe = load(request)
+    for batch in request.chosen_batches:
+        tell(f"batch {batch}")
+        with _making(f"{file}: network.input: a batch of {batch}"):
+            _write_batches(folder, dataset, recipe, batch, request.seed)
     files = {"weights": str(folder / "weights.npz")}
-    # the names are the parameters' own, which may be any text
-    arrays: dict[str, Any] = dict(initial_weights(workload, request.seed))
-    np.savez(files["weights"], **arrays)
+    with npz.writing(Path(files["weights"])) as written:
+        for parameter in workload.parameters:
+            tell(parameter.name)
+            with _making(f"{file}: network.layers: {parameter.name}"):
+                value = initial_value(parameter, request.seed)
+                written.add(parameter.name, parameter.shape, np.float32, [value])
     if request.epochs:
+        tell("parts")
         files["parts"] = str(folder / "parts.npz")
-        _write_parts(Path(files["parts"]), dataset)
+        with _making(f"{file}: data.name: the samples of whole epochs"):
+            _write_parts(Path(files["parts"]), dataset)
     return Material(
         workload=workload,
         recipe=recipe,
@@ -110,6 +145,17 @@ def prepare(request: Request, folder: Path) -> Material:
         _folder=folder,
         _files=files,
     )
+
+
+@contextmanager
+def _making(what: str) -> Iterator[None]:
+    """Says what there is not enough memory for."""
+    try:
+        yield
+    except MemoryError as error:
+        found = memory.available_bytes()
+        left = "" if found is None else f", {size(found)} are left"
+        raise UsageError(f"{what} does not fit in memory{left} ({error})") from None
 
 
 def _load(request: Request) -> Dataset:
@@ -154,19 +200,18 @@ def _check_fit(workload: Workload, recipe: Recipe, dataset: Dataset, suite: str)
 
 
 def _write_batches(folder: Path, dataset: Dataset, recipe: Recipe, batch: int, seed: int) -> None:
-    indices = _resident_indices(len(dataset.train), batch, seed)
-    training = dataset.train
-    inputs = np.stack([recipe.training_inputs(training.inputs, i, seed, 0) for i in indices])
-    file = _batch_file(folder, "batches", batch)
-    np.savez(file, inputs=inputs, targets=training.targets[indices])
-    held_out = dataset.validation
+    training, held_out = dataset.train, dataset.validation
+    shape = (batch, *input_shape(recipe, training.inputs.shape))
+    indices = _resident_indices(len(training), batch, seed)
+    inputs = (recipe.training_inputs(training.inputs, each, seed, 0) for each in indices)
+    with npz.writing(_batch_file(folder, "batches", batch)) as written:
+        written.add("inputs", (len(indices), *shape), np.float32, inputs)
+        _add_rows(written, "targets", training.targets, indices.shape, indices)
     # an array of the plan's size even where the part is smaller
     some = np.arange(batch) % len(held_out)
-    np.savez(
-        _batch_file(folder, "held_out", batch),
-        inputs=recipe.inputs(held_out.inputs[some]),
-        targets=held_out.targets[some],
-    )
+    with npz.writing(_batch_file(folder, "held_out", batch)) as written:
+        written.add("inputs", shape, np.float32, [recipe.inputs(held_out.inputs[some])])
+        _add_rows(written, "targets", held_out.targets, (batch,), [some])
 
 
 def _resident_indices(samples: int, batch: int, seed: int) -> npt.NDArray[np.int64]:
@@ -180,10 +225,23 @@ def _resident_indices(samples: int, batch: int, seed: int) -> npt.NDArray[np.int
 
 def _write_parts(file: Path, dataset: Dataset) -> None:
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    arrays: dict[str, Any] = {}
-    for name, part in parts.items():
-        arrays |= {f"{name}_samples": part.inputs, f"{name}_targets": part.targets}
-    np.savez(file, **arrays)
+    with npz.writing(file) as written:
+        for name, part in parts.items():
+            rows = np.array_split(np.arange(len(part)), -(-len(part) // _ROWS))
+            _add_rows(written, f"{name}_samples", part.inputs, (len(part),), rows)
+            _add_rows(written, f"{name}_targets", part.targets, (len(part),), rows)
+
+
+def _add_rows(
+    written: npz.Writer,
+    name: str,
+    array: npt.NDArray[Any] | Drawn,
+    places: tuple[int, ...],
+    rows: Iterable[npt.NDArray[np.int64]],
+) -> None:
+    """Writes the rows of an array that each piece of `rows` names, which fill these `places`."""
+    pieces = (array[each] for each in rows)
+    written.add(name, (*places, *array.shape[1:]), array.dtype, pieces)
 
 
 def _batch_file(folder: Path, name: str, batch: int) -> Path:

@@ -17,7 +17,7 @@ import dlbench
 from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.events import Observer
-from dlbench.execute.materialise import Material, prepare
+from dlbench.execute.materialise import Material, load, prepare
 from dlbench.execute.oracle_jobs import started_references
 from dlbench.execute.probe import look_and_stay, look_at
 from dlbench.execute.resume import backend_differences, refuse
@@ -103,16 +103,17 @@ def plan_run(request: Request, observer: Observer | None = None) -> Planned:
     """
     check(request)
     observer = observer or Observer()
-    with _material(request, observer) as material:
-        found = look_at(
-            request.chosen_backends,
-            threads=request.chosen_threads,
-            open_session=False,
-            limit_s=request.limit_s,
-            pythons=request.pythons,
-            on_look=lambda name: observer.phase(None, None, f"look at {name}"),
-        )
-        return plan(request, found, material.training_samples)
+    observer.phase(None, None, "prepare")
+    dataset, _ = load(request)
+    found = look_at(
+        request.chosen_backends,
+        threads=request.chosen_threads,
+        open_session=False,
+        limit_s=request.limit_s,
+        pythons=request.pythons,
+        on_look=lambda name: observer.phase(None, None, f"look at {name}"),
+    )
+    return plan(request, found, len(dataset.train))
 
 
 @contextmanager
@@ -130,7 +131,11 @@ def _context(
 def _material(request: Request, observer: Observer) -> Iterator[Material]:
     with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
         observer.phase(None, None, "prepare")
-        yield prepare(request, Path(folder))
+        yield prepare(
+            request,
+            Path(folder),
+            lambda what: observer.phase(None, None, f"prepare ({what})"),
+        )
 
 
 def _look(run: Context) -> dict[str, Found]:

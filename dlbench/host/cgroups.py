@@ -14,6 +14,8 @@ from dlbench.host.procfs import ROOT, text, words
 _THROTTLED_UNITS_S = {"throttled_usec": 1e-6, "throttled_time": 1e-9}
 _MEMORY = (
     ("memory.max", "memory.current", "inactive_file"),
+    # above which the kernel takes back what it can, and slows down who asks for more
+    ("memory.high", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 _CPUSETS = ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus")
@@ -28,6 +30,17 @@ def quota_cores(root: Path = ROOT) -> float | None:
         ]
         if len(found) == 2 and all(word.isdigit() for word in found) and int(found[1]):
             limits.append(int(found[0]) / int(found[1]))
+    return min(limits, default=None)
+
+
+def memory_limit_bytes(root: Path = ROOT) -> int | None:
+    """The memory that the groups grant in all, the least on the path to the root; None without a limit."""
+    limits = [
+        int(word)
+        for folder in _folders("memory", root)
+        for name, _, _ in _MEMORY
+        if (word := text(folder / name).strip()).isdigit()
+    ]
     return min(limits, default=None)
 
 

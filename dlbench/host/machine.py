@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from dlbench.host import memory
 from dlbench.host.cgroups import quota_cores
 from dlbench.host.environment import PACKAGES
 from dlbench.host.procfs import text
@@ -29,7 +30,7 @@ def look(gpus: Sequence[str] = ()) -> Machine:
         physical_cores=psutil.cpu_count(logical=False),
         logical_cores=psutil.cpu_count(logical=True),
         usable_cores=usable_cores(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory.total_bytes(),
         gpus=tuple(gpus),
         system=f"{platform.system()} {platform.release()}".strip(),
         python=platform.python_version(),
@@ -53,15 +54,6 @@ def _cpu_model() -> str | None:
         if key.strip() in ("model name", "Model") and value.strip():
             return " ".join(value.split())
     return platform.processor() or None
-
-
-def _memory_bytes() -> int | None:
-    total = int(psutil.virtual_memory().total)
-    groups = Path("/sys/fs/cgroup")
-    limits = [
-        text(groups / name).strip() for name in ("memory.max", "memory/memory.limit_in_bytes")
-    ]
-    return min([total, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def _version(name: str) -> str | None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
 from dlbench import plugins
 from dlbench.errors import SuiteError, UsageError
+from dlbench.paths import MOST_S
 from dlbench.plan.backend_status import Found
 from dlbench.plan.estimate import estimate
 from dlbench.plan.request import Request
+from dlbench.plan.sizes import check_sizes
 from dlbench.record.case import (
     HOST,
     SCENARIOS,
@@ -24,10 +25,11 @@ from dlbench.record.case import (
     product,
 )
 from dlbench.record.facts import Environment
-from dlbench.spec.decode import nearest
-from dlbench.spec.suite import check_memory, check_training
+from dlbench.spec.decode import nearest, shown
+from dlbench.spec.suite import MOST_EPOCHS, check_training
 from dlbench.worker.interpreters import check_pythons
 
+MOST_THREADS, MOST_ROUNDS, MOST_BATCHES, MOST_SAMPLES = 65_536, 10_000, 1_000, 2**31
 DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(:[A-Za-z0-9][\w./-]*)?")
 """A device as it is asked for: its kind, and which of that kind by index or by the UUID that the driver writes."""
 
@@ -84,23 +86,29 @@ def check(request: Request) -> None:
         if scenario not in SCENARIOS:
             raise UsageError(f"scenario {scenario!r} is unknown; {nearest(scenario, SCENARIOS)}")
     for batch in request.batches:
-        if batch < 1:
-            raise UsageError(f"batch {batch} must be 1 or more")
-        check_memory(request.suite.workload, batch)
+        if not 1 <= batch <= MOST_SAMPLES:
+            raise UsageError(f"batch {shown(batch)} must be 1 to {MOST_SAMPLES:,}")
     for batch in request.chosen_batches if "train" in request.chosen_scenarios else ():
         check_training(request.suite.workload, batch)
-    for name, number, least in (
-        ("threads", request.chosen_threads, 1),
-        ("rounds", request.rounds, 0),
-        ("epochs", request.epochs, 0),
+    for name, number, least, most in (
+        ("threads", request.chosen_threads, 1, MOST_THREADS),
+        ("rounds", request.rounds, 0, MOST_ROUNDS),
+        ("epochs", request.epochs, 0, MOST_EPOCHS),
+        ("the number of batch sizes", len(request.chosen_batches), 1, MOST_BATCHES),
     ):
         if number < least or (name == "threads" and request.threads == 0):
             raise UsageError(f"{name} must be {least} or more")
+        if number > most:
+            raise UsageError(f"{name} must be at most {most:,}")
     target = request.target_interval
     if target is not None and not 0 < target < 1:
         raise UsageError(f"target-interval {target} must be a share between 0 and 1, such as 1%")
-    if not (math.isfinite(request.budget_s) and request.budget_s > 0):
-        raise UsageError(f"budget {request.budget_s} must be a number of seconds greater than 0")
+    for name, seconds in (("budget", request.budget_s), ("timeout", request.limit_s)):
+        if not 0 < seconds <= MOST_S:
+            raise UsageError(
+                f"{name} {seconds} must be a number of seconds greater than 0, at most {MOST_S:,}"
+            )
+    check_sizes(request)
 
 
 def plan(request: Request, found: Mapping[str, Found], training_samples: int) -> Planned:

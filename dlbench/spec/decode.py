@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -38,23 +39,39 @@ def positive(default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"above": 0})
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
+class _Shown(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write very long ones at all
+        return repr(x) if abs(x) < 10**40 else f"an integer of {x.bit_length():,} bits"
+
+
+_SHOWN = _Shown()
+_SHOWN.maxlist = _SHOWN.maxtuple = _SHOWN.maxdict = 8
+_SHOWN.maxstring = _SHOWN.maxother = 80
+
+
+def shown(value: Any) -> str:
+    """A value from a file as an error says it: as it is written, the middle left out where it is long."""
+    return _SHOWN.repr(value)
+
+
+def nearest(word: Any, known: Sequence[str]) -> str:
     """The hint of an error about `word`: the nearest known one, or all of them."""
-    close = difflib.get_close_matches(word, known, n=1)
+    close = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 
 
 def table(value: Any, path: str) -> Mapping[str, Any]:
     """`value`, when it is a table."""
     if not isinstance(value, Mapping):
-        raise WorkloadError(path, f" = {value!r} is not a table")
+        raise WorkloadError(path, f" = {shown(value)} is not a table")
     return value
 
 
 def array(value: Any, path: str) -> Sequence[Any]:
     """`value`, when it is an array."""
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise WorkloadError(path, f" = {value!r} is not an array")
+        raise WorkloadError(path, f" = {shown(value)} is not an array")
     return value
 
 
@@ -66,7 +83,7 @@ def choose(kinds: Mapping[str, T], value: Mapping[str, Any], path: str) -> tuple
         raise WorkloadError(path, f": 'type' is missing; one of {', '.join(sorted(kinds))}")
     if not isinstance(kind, str) or kind not in kinds:
         raise WorkloadError(
-            f"{path}.type", f" = {kind!r} is unknown; {nearest(str(kind), list(kinds))}"
+            f"{path}.type", f" = {shown(kind)} is unknown; {nearest(kind, list(kinds))}"
         )
     return kinds[kind], rest
 
@@ -111,7 +128,7 @@ def _converted(value: Any, kind: Any, path: str) -> Any:
             or any(abs(item) > _LARGEST for item in both)
         ):
             raise WorkloadError(
-                path, f" = {value!r} must be an integer, or two of them: [height, width]"
+                path, f" = {shown(value)} must be an integer, or two of them: [height, width]"
             )
         return (both[0], both[1])
     if typing.get_origin(kind) is tuple:
@@ -123,9 +140,9 @@ def _converted(value: Any, kind: Any, path: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise WorkloadError(path, f" = {value!r} must be {_WORDS[kind]}")
+        raise WorkloadError(path, f" = {shown(value)} must be {_WORDS[kind]}")
     if kind is float and not math.isfinite(value):
-        raise WorkloadError(path, f" = {value!r} must be finite")
+        raise WorkloadError(path, f" = {shown(value)} must be finite")
     return value
 
 
@@ -136,8 +153,8 @@ def _check_range(value: Any, limits: Mapping[str, float], path: str) -> None:
     numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
     for number in numbers:
         if "minimum" in limits and number < limits["minimum"]:
-            raise WorkloadError(path, f" = {value!r} must be {limits['minimum']} or more")
+            raise WorkloadError(path, f" = {shown(value)} must be {limits['minimum']} or more")
         if "above" in limits and number <= limits["above"]:
-            raise WorkloadError(path, f" = {value!r} must be greater than {limits['above']}")
+            raise WorkloadError(path, f" = {shown(value)} must be greater than {limits['above']}")
         if "below" in limits and number >= limits["below"]:
-            raise WorkloadError(path, f" = {value!r} must be less than {limits['below']}")
+            raise WorkloadError(path, f" = {shown(value)} must be less than {limits['below']}")

@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 from dlbench.errors import WorkloadError
 from dlbench.spec import layers as spec
-from dlbench.spec.decode import array, choose, decode, table
+from dlbench.spec.decode import array, choose, decode, shown, table
 from dlbench.spec.layers import KINDS, Layer
 
 Shape = tuple[int, ...]
 _MOST_REPEATS = 1_000
+_MOST_NODES = 10_000
 _DEEPEST = 20
+_LONGEST_NAME = 100
 
 Role = Literal["weight", "bias", "scale", "shift", "running_mean", "running_variance"]
 
@@ -157,17 +159,23 @@ class _Builder:
         return Node(layer, name, path, shape, output, parameters, has_parameters)
 
     def name(self, kind: str, rest: dict[str, Any], path: str) -> str:
+        if len(self.names) == _MOST_NODES:
+            raise WorkloadError(path, f": with this layer there are more than {_MOST_NODES:,}")
         name = rest.pop("name", "")
         if not isinstance(name, str) or (name and not name.replace("_", "a").isalnum()):
             raise WorkloadError(
-                f"{path}.name", f" = {name!r} must be letters, digits and underscores"
+                f"{path}.name", f" = {shown(name)} must be letters, digits and underscores"
             )
         if not name:
             word = _NAMES.get(kind, kind)
             self.counts[word] = self.counts.get(word, 0) + 1
             name = f"{word}{self.counts[word]}"
+        if len(name) > _LONGEST_NAME:
+            raise WorkloadError(
+                f"{path}.name", f" = {shown(name)} must be at most {_LONGEST_NAME} letters long"
+            )
         if name in self.names:
-            raise WorkloadError(f"{path}.name", f" = {name!r} is taken by an earlier layer")
+            raise WorkloadError(f"{path}.name", f" = {shown(name)} is taken by an earlier layer")
         self.names.add(name)
         return name
 
@@ -213,7 +221,7 @@ def _only(rest: Mapping[str, Any], known: set[str], path: str) -> None:
 def _repeated(given: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
     count = given.get("repeat", 1)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_REPEATS:
-        raise WorkloadError(f"{path}.repeat", f" = {count!r} must be 1 to {_MOST_REPEATS}")
+        raise WorkloadError(f"{path}.repeat", f" = {shown(count)} must be 1 to {_MOST_REPEATS}")
     return [{key: value for key, value in given.items() if key != "repeat"}] * count
 
 
@@ -224,7 +232,7 @@ def _shortcut_tables(word: str, shape: Shape, output: Shape, path: str) -> list[
     if word not in ("option_a", "projection"):
         raise WorkloadError(
             f"{path}.shortcut",
-            f" = {word!r} is unknown; identity, option_a, projection, or an array of layers",
+            f" = {shown(word)} is unknown; identity, option_a, projection, or an array of layers",
         )
     if len(shape) != 3 or len(output) != 3:
         raise WorkloadError(

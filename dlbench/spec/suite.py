@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
-import math
 import os
+import re
+import stat
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from dlbench.errors import SuiteError, WorkloadError
-from dlbench.spec.decode import array, at_least, decode, nearest, table
-from dlbench.spec.network import format_shape, walk
+from dlbench.spec.decode import array, at_least, decode, nearest, shown, table
+from dlbench.spec.network import format_shape
 from dlbench.spec.workload import Workload, read_workload
+from dlbench.text import one_line, shortened
 
 SCENARIOS = ("train", "infer")
+MOST_EPOCHS = 1_000_000
+_MOST_BYTES = 1 << 20
 _UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 _SECTIONS = {
     "network": {"input", "layers"},
@@ -88,13 +91,13 @@ def load_suite(name: str) -> Suite:
     """
     if name.lower().endswith(".toml"):
         path = Path(os.path.expanduser(name))
-        return _read(path, path.name)
-    path = _folder() / f"{name}.toml"
-    if not path.is_file():
-        known = [suite for suite, _ in list_suites()]
+        return _read(path, shortened(path.name))
+    known = [file.stem for file in _folder().glob("*.toml")]
+    if name not in known:
         raise SuiteError(
-            f"suite {name!r} is unknown; {nearest(name, known)} (a file's name ends in .toml)"
+            f"suite {shown(name)} is unknown; {nearest(name, known)} (a file's name ends in .toml)"
         )
+    path = _folder() / f"{name}.toml"
     return _read(path, path.name)
 
 
@@ -105,33 +108,59 @@ def parse_suite(text: str, path: Path) -> Suite:
     ------
     SuiteError : the text is no TOML, or says something that cannot be carried out.
     """
+    name = shortened(path.name)
     try:
         given = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SuiteError(f"{path.name}: not valid TOML: {error}") from None
+        raise SuiteError(f"{name}: not valid TOML: {shortened(one_line(str(error)))}") from None
+    except ValueError:
+        # Python reads no longer numbers, and its error says neither where nor in words of TOML
+        where = re.search(rf"[0-9_]{{{sys.get_int_max_str_digits()}}}", text)
+        line = text.count("\n", 0, where.start()) + 1 if where else "?"
+        raise SuiteError(f"{name}: line {line}: a number of too many digits") from None
     try:
         return _suite(given, path)
     except WorkloadError as error:
-        raise SuiteError(f"{path.name}: {error}") from None
+        raise SuiteError(f"{name}: {error}") from None
 
 
 def _folder() -> Path:
     return Path(str(resources.files("dlbench.suites")))
 
 
-def _read(path: Path, shown: str) -> Suite:
+def _read(path: Path, name: str) -> Suite:
     try:
-        encoded = path.read_bytes()
+        encoded = _bytes(path)
     except OSError as error:
-        raise SuiteError(f"{shown}: cannot be read: {error.strerror}") from None
+        raise SuiteError(f"{name}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise SuiteError(f"{name}: {error}") from None
     if encoded.startswith(_UTF_16):
-        raise SuiteError(f"{shown}: not UTF-8 text, as TOML is, but UTF-16: save it as UTF-8")
+        raise SuiteError(f"{name}: not UTF-8 text, as TOML is, but UTF-16: save it as UTF-8")
     try:
         # Windows' editors begin a file with a mark
         text = encoded.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SuiteError(f"{shown}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+        raise SuiteError(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     return parse_suite(text, path)
+
+
+def _bytes(path: Path) -> bytes:
+    """What a regular file holds.
+
+    Raises
+    ------
+    OSError : it cannot be read.
+    ValueError : it is no regular file, reading from which may wait for ever, or is too large to be a suite.
+    """
+    # without waiting for whoever writes into a pipe
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("is no regular file")
+        encoded = file.read(_MOST_BYTES + 1)
+    if len(encoded) > _MOST_BYTES:
+        raise ValueError(f"is larger than {_MOST_BYTES // 2**10:,} KiB; a suite has a few")
+    return encoded
 
 
 def _suite(given: Mapping[str, Any], path: Path) -> Suite:
@@ -160,18 +189,18 @@ def _suite(given: Mapping[str, Any], path: Path) -> Suite:
         },
     )
     epochs = training.get("epochs", 1)
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise WorkloadError("training.epochs", f" = {epochs!r} must be an integer of 1 or more")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or not 1 <= epochs <= MOST_EPOCHS:
+        raise WorkloadError(
+            "training.epochs", f" = {shown(epochs)} must be an integer of 1 to {MOST_EPOCHS:,}"
+        )
     data = decode(DataChoice, given["data"], "data")
     chosen = given.get("matrix", {})
     matrix = decode(Matrix, chosen, "matrix")
     _check_data(data, workload)
     _check_matrix(matrix, chosen)
-    for batch in matrix.batches:
-        check_memory(workload, batch)
     description = given.get("description", "")
     if not isinstance(description, str):
-        raise WorkloadError("description", f" = {description!r} must be a string")
+        raise WorkloadError("description", f" = {shown(description)} must be a string")
     return Suite(
         name=path.stem,
         description=description,
@@ -181,28 +210,6 @@ def _suite(given: Mapping[str, Any], path: Path) -> Suite:
         matrix=matrix,
         epochs=epochs,
     )
-
-
-def check_memory(workload: Workload, batch: int, available_bytes: int | None = None) -> None:
-    """Refuses a workload of which a single tensor would not fit in this machine's memory.
-
-    Raises
-    ------
-    WorkloadError : naming the layer, its tensor's size, and the memory there is.
-    """
-    limit = psutil.virtual_memory().total if available_bytes is None else available_bytes
-    for node in walk(workload.nodes):
-        arrays = [(f"{p.name} ({format_shape(p.shape)})", p.size) for p in node.parameters]
-        shape = format_shape((batch, *node.output_shape))
-        arrays.append(
-            (f"its output at batch {batch} ({shape})", batch * math.prod(node.output_shape))
-        )
-        for what, elements in arrays:
-            if 4 * elements > limit:
-                raise WorkloadError(
-                    node.path,
-                    f": {what} takes {4 * elements // 2**20:,} MiB, this machine has {limit // 2**20:,} MiB",
-                )
 
 
 def check_training(workload: Workload, batch: int) -> None:
@@ -235,10 +242,10 @@ def _check_data(data: DataChoice, workload: Workload) -> None:
         if values and (len(shape) != 3 or len(values) != shape[0]):
             raise WorkloadError(
                 f"data.{key}",
-                f" = {list(values)} needs one number for each of the input's channels ({shape[0]})",
+                f" = {shown(list(values))} needs one number for each of the input's channels ({shape[0]})",
             )
     if any(value <= 0 for value in data.std):
-        raise WorkloadError("data.std", f" = {list(data.std)} must be greater than 0")
+        raise WorkloadError("data.std", f" = {shown(list(data.std))} must be greater than 0")
     if bool(data.mean) != bool(data.std):
         raise WorkloadError("data", ": mean and std belong together; one of them is missing")
     if len(shape) == 3 and 2 * data.padding >= min(shape[1:]):
@@ -253,9 +260,10 @@ def _check_matrix(matrix: Matrix, given: Mapping[str, Any]) -> None:
         if not values and (key in given or key != "backends"):
             raise WorkloadError(f"matrix.{key}", " is empty: the suite has nothing to run")
         if len(set(values)) < len(values):
-            raise WorkloadError(f"matrix.{key}", f" = {list(values)} names one twice")
+            raise WorkloadError(f"matrix.{key}", f" = {shown(list(values))} names one twice")
     for scenario in matrix.scenarios:
         if scenario not in SCENARIOS:
             raise WorkloadError(
-                "matrix.scenarios", f" = {scenario!r} is unknown; {nearest(scenario, SCENARIOS)}"
+                "matrix.scenarios",
+                f" = {shown(scenario)} is unknown; {nearest(scenario, SCENARIOS)}",
             )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dlbench.errors import WorkloadError
 from dlbench.rng import uniform
 from dlbench.spec import layers as spec
-from dlbench.spec.decode import array, choose, decode, nearest, table
+from dlbench.spec.decode import array, choose, decode, nearest, shown, table
 from dlbench.spec.network import Node, Parameter, Shape, read_network, walk
 from dlbench.spec.training import (
     LOSSES,
@@ -147,7 +147,7 @@ def read_workload(given: Mapping[str, Any], paths: Mapping[str, str] | None = No
     word = given.get("loss", "cross_entropy")
     if not isinstance(word, str) or word not in LOSSES:
         raise WorkloadError(
-            where["loss"], f" = {word!r} is unknown; {nearest(str(word), list(LOSSES))}"
+            where["loss"], f" = {shown(word)} is unknown; {nearest(word, list(LOSSES))}"
         )
     optimizer_kind, optimizer = choose(
         OPTIMIZERS, table(given.get("optimizer"), where["optimizer"]), where["optimizer"]
@@ -183,10 +183,11 @@ def initial_weights(workload: Workload, seed: int) -> Weights:
     counter-based generator keyed by (seed, parameter name): the same bits on every machine. Biases,
     shifts and running means are 0, scales and running variances 1.
     """
-    return {p.name: _initial(p, seed) for p in workload.parameters}
+    return {p.name: initial_value(p, seed) for p in workload.parameters}
 
 
-def _initial(parameter: Parameter, seed: int) -> npt.NDArray[np.float32]:
+def initial_value(parameter: Parameter, seed: int) -> npt.NDArray[np.float32]:
+    """What one parameter is in `initial_weights`."""
     if parameter.role == "weight":
         return uniform(
             parameter.shape, math.sqrt(6 / parameter.fan_in), seed, "weights", parameter.name
@@ -199,9 +200,11 @@ def _shape(given: Any, path: str) -> Shape:
     shape = tuple(array(given, path))
     for size in shape:
         if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 2**53:
-            raise WorkloadError(path, f" = {given!r} must be integers of 1 or more")
+            raise WorkloadError(path, f" = {shown(given)} must be integers of 1 or more")
     if len(shape) not in (1, 3):
-        raise WorkloadError(path, f" = {given!r} must be [channels, height, width] or [features]")
+        raise WorkloadError(
+            path, f" = {shown(given)} must be [channels, height, width] or [features]"
+        )
     return shape
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlbench.errors import SuiteError, WorkloadError
-from dlbench.spec.suite import check_memory, list_suites, load_suite, parse_suite
+from dlbench.errors import SuiteError
+from dlbench.spec.suite import list_suites, load_suite, parse_suite
 
 PATH = Path("somewhere/mine.toml")
 TEXT = """
@@ -85,7 +85,7 @@ REFUSED = {
     "rate that is not finite": ("rate = 0.25", "rate = nan", "layers[2].rate = nan", "finite"),
     "rate of 1": ("rate = 0.25", "rate = 1", "network.layers[2].rate = 1", "less than 1"),
     "negative rate": ("rate = 0.25", "rate = -0.1", "layers[2].rate = -0.1", "0 or more"),
-    "epochs of 0": ("epochs = 3", "epochs = 0", "training.epochs = 0", "1 or more"),
+    "epochs of 0": ("epochs = 3", "epochs = 0", "training.epochs = 0", "1 to"),
     "no learning rate": (
         "learning_rate = 0.1, ",
         "",
@@ -122,12 +122,6 @@ REFUSED = {
     "no backend": ('["numpy", "torch"]', "[]", "matrix.backends", "nothing to run"),
     "no scenario": ('["train", "infer"]', "[]", "matrix.scenarios", "nothing to run"),
     "no device": ('["cpu"]', "[]", "matrix.devices", "nothing to run"),
-    "more than fits memory": (
-        "out_features = 10",
-        "out_features = 4000000000",
-        "network.layers[5]",
-        "MiB",
-    ),
     "an integer no float can hold": (
         "out_channels = 4",
         "out_channels = 1" + 400 * "0",
@@ -190,15 +184,6 @@ def test_the_matrix_may_be_left_out():
 def test_a_kernel_that_does_not_fit_is_told_both_remedies():
     with pytest.raises(SuiteError, match=r"padding 0\); at most 12, or padding ≥ 1"):
         parse_suite(TEXT.replace("kernel = 3", "kernel = 13"), PATH)
-
-
-def test_a_tensor_that_does_not_fit_memory_is_named_with_its_size_and_what_there_is():
-    workload = parse_suite(TEXT, PATH).workload
-    check_memory(workload, 8, available_bytes=4 * 8 * 4 * 100)
-    with pytest.raises(WorkloadError, match=r"network.layers\[0\]: its output at batch 9"):
-        check_memory(workload, 9, available_bytes=4 * 8 * 4 * 100)
-    with pytest.raises(WorkloadError, match=r"linear1.weight \(10 × 100\)"):
-        check_memory(workload, 1, available_bytes=3999)
 
 
 def test_an_unknown_suite_gets_the_nearest_name():

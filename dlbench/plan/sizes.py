@@ -1,0 +1,125 @@
+"""What a request takes of memory at the least, added up before any of it is made.
+
+Everything that is counted is certain to be there at once in some process; what a backend needs beyond that, it tells
+itself when it fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from dlbench.data import noise
+from dlbench.errors import SuiteError, UsageError, WorkloadError
+from dlbench.host import memory
+from dlbench.plan.request import Request
+from dlbench.spec.network import format_shape, walk
+from dlbench.spec.training import CrossEntropy
+from dlbench.spec.workload import Workload
+from dlbench.text import size
+
+RESIDENT_BATCHES = 8
+"""Batches that a session is given in turn: one alone would drive the loss to zero and the data to denormals."""
+_VALUE_BYTES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """Something that takes memory: the field of the suite that says so, and what it is."""
+
+    field: str
+    what: str
+    size_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.what} {size(self.size_bytes)}"
+
+
+def check_sizes(request: Request) -> None:
+    """Refuses what cannot fit in this machine's memory: tensors one by one, and all that is held at once.
+
+    Raises
+    ------
+    SuiteError : with the suite's file and field, what it takes and what there is.
+    """
+    limit_bytes = limit_of(request)
+    if limit_bytes is None:
+        return
+    workload, file = request.suite.workload, request.suite.path.name
+    try:
+        for batch in request.chosen_batches:
+            check_tensors(workload, batch, limit_bytes)
+            check_sum(needs(workload, batch), limit_bytes)
+    except WorkloadError as error:
+        raise SuiteError(f"{file}: {error}") from None
+    if (request.data or request.suite.data.name) == noise.NAME and request.epochs:
+        shape = format_shape(workload.input_shape)
+        parts = _VALUE_BYTES if len(workload.input_shape) == 1 else 1
+        samples_bytes = sum(noise.SIZES.values()) * math.prod(workload.input_shape) * parts
+        if samples_bytes > limit_bytes:
+            raise UsageError(
+                f"data {noise.NAME}: {sum(noise.SIZES.values()):,} samples of {shape} to train whole epochs on"
+                f" take {size(samples_bytes)}, and this machine has {size(limit_bytes)}; leave out --epochs"
+            )
+
+
+def limit_of(request: Request) -> int | None:
+    """The memory that a process of a request may have at the most; None where nothing tells."""
+    known = (request.machine.memory_bytes, memory.address_limit_bytes())
+    return min((each for each in known if each is not None), default=None)
+
+
+def needs(workload: Workload, batch: int) -> list[Need]:
+    """What a process that runs a workload has in memory at once, at the least."""
+    nodes = list(walk(workload.nodes))
+    weights = sum(parameter.size for node in nodes for parameter in node.parameters)
+    largest = max(nodes, key=lambda node: math.prod(node.output_shape))
+    output = math.prod(largest.output_shape)
+    targets = 2 if isinstance(workload.loss, CrossEntropy) else math.prod(workload.output_shape)
+    sample = math.prod(workload.input_shape) + targets
+    return [
+        Need("network.layers", f"weights of {len(nodes):,} layers", _VALUE_BYTES * weights),
+        Need(
+            "network.input",
+            f"{RESIDENT_BATCHES} batches of {batch:,}",
+            RESIDENT_BATCHES * batch * _VALUE_BYTES * sample,
+        ),
+        Need(largest.path, f"the output of {largest.name}", batch * _VALUE_BYTES * output),
+    ]
+
+
+def check_sum(found: list[Need], limit_bytes: int) -> None:
+    """Refuses what does not fit together.
+
+    Raises
+    ------
+    WorkloadError : naming the field that takes most, and each part.
+    """
+    total = sum(each.size_bytes for each in found)
+    if total > limit_bytes:
+        most = max(found, key=lambda each: each.size_bytes)
+        raise WorkloadError(
+            most.field,
+            f": {', '.join(map(str, found))}: together {size(total)}, and this machine has {size(limit_bytes)}",
+        )
+
+
+def check_tensors(workload: Workload, batch: int, limit_bytes: int) -> None:
+    """Refuses a workload of which a single tensor would not fit.
+
+    Raises
+    ------
+    WorkloadError : naming the layer, its tensor's size, and the memory there is.
+    """
+    for node in walk(workload.nodes):
+        arrays = [(f"{p.name} ({format_shape(p.shape)})", p.size) for p in node.parameters]
+        shape = format_shape((batch, *node.output_shape))
+        arrays.append(
+            (f"its output at batch {batch} ({shape})", batch * math.prod(node.output_shape))
+        )
+        for what, elements in arrays:
+            if _VALUE_BYTES * elements > limit_bytes:
+                raise WorkloadError(
+                    node.path,
+                    f": {what} takes {size(_VALUE_BYTES * elements)}, this machine has {size(limit_bytes)}",
+                )
