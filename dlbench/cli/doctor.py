@@ -11,8 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlbench.data.cifar10 import find_cifar10
-from dlbench.data.mnist import find_mnist
+from dlbench.data.datasets import find_words
 from dlbench.record.comparability import package_list
 from dlbench.record.schema import Case, Machine
 from dlbench.spec.suite import list_suites, load_suite
@@ -96,15 +95,10 @@ def describe_machine(machine: Machine) -> str:
 
 def describe_data(cache_dir: Path) -> str:
     """Which data sets are at hand."""
-    mnist = "found" if find_mnist([cache_dir / "mnist"]) else "not found: dlbench data fetch mnist"
-    cifar10 = (
-        "found"
-        if find_cifar10([cache_dir / "cifar10"])
-        else "not found: dlbench data fetch cifar10"
-    )
+    real = "; ".join(f"{name} {find_words(name, cache_dir)}" for name in ("mnist", "cifar10"))
     has_digits = importlib.util.find_spec("sklearn") is not None
     digits = "found" if has_digits else "needs scikit-learn: pip install 'dlbench[data]'"
-    return f"data    mnist {mnist}; cifar10 {cifar10}; digits {digits}; a stand-in always"
+    return f"data    {real}; digits {digits}; a stand-in always"
 
 
 def describe_plan(cases: Sequence[Case], problems: Mapping[Case, Found], estimate_s: float) -> str:

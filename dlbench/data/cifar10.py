@@ -13,7 +13,7 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dlbench.data.files import Readable, open_plain_or_gzip, read_at_most
+from dlbench.data.files import OTHERWISE, PICKLED, Readable, open_plain_or_gzip, read_at_most
 from dlbench.errors import DataError
 
 ARCHIVE = "cifar-10-binary.tar.gz"
@@ -23,6 +23,17 @@ _FOLDER = "cifar-10-batches-bin"
 _TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST = "test_batch.bin"
 _NAMES = (*_TRAIN, _TEST)
+EXPECTED = (ARCHIVE, *_NAMES)
+"""Names of files that are read."""
+UNREAD = {
+    "cifar-10-batches-py": PICKLED,
+    "cifar-10-python.tar.gz": PICKLED,
+    "data_batch_1": PICKLED,
+    "cifar-10-batches-mat": OTHERWISE,
+    "cifar-10-matlab.tar.gz": OTHERWISE,
+    "train-*.parquet": OTHERWISE,
+}
+"""Other forms that people have it in, and why they are not read."""
 _CLASSES = 10
 _IMAGE_SHAPE = (3, 32, 32)
 _RECORD_BYTES = 1 + 3 * 32 * 32
@@ -58,7 +69,7 @@ def missing_cifar10(folders: Sequence[Path]) -> str:
     """Say what `find_cifar10` looked for and where, for an error message."""
     return (
         f"{folders[0]}: neither {ARCHIVE} nor {_NAMES[0]} to {_TRAIN[-1]} with {_TEST} found "
-        "(the binary version; the Python one is not read)"
+        "(the binary version)"
     )
 
 

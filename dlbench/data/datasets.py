@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from dlbench.data import cifar10, mnist, synthetic
 from dlbench.data.digits import read_digits, stratified_parts
+from dlbench.data.fetch import COLLECTIONS
+from dlbench.data.files import seen
 from dlbench.data.types import Dataset, Drawn, Split, fingerprint
 from dlbench.errors import DataError, UsageError
 from dlbench.rng import permutation
@@ -20,6 +23,11 @@ from dlbench.rng import permutation
 Samples = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 _STAND_IN = "stand-in-"
+_FETCHED = "fetched"
+_BESIDE = (Path("data"), Path("..", "data"))
+"""Where torchvision's users keep their data."""
+_ELSEWHERE = ".*/datasets"
+"""Where in a home libraries keep data, as Keras does in ``~/.keras/datasets``; it is used when it is asked for."""
 _CLASSES = 10
 _LINEAR_TRAIN, _LINEAR_HELD_OUT = 1_000, 200
 
@@ -28,6 +36,8 @@ _LINEAR_TRAIN, _LINEAR_HELD_OUT = 1_000, 200
 class _Kind:
     """How one real data set is called, found, read, split, and what stands in for it.
 
+    `seen` says what lies there and cannot be used; `known` are SHA-256 of files that are the data set too, besides
+    those of a fetch;
     `fingerprint` is the one of the stand-in's contents, as a test computes it: a run draws only what it uses.
     """
 
@@ -35,15 +45,13 @@ class _Kind:
     find: Callable[[Sequence[Path]], Sequence[Path]]
     read: Callable[[Sequence[Path]], tuple[Samples, Samples]]
     missing: Callable[[Sequence[Path]], str]
+    seen: Callable[[Sequence[Path]], tuple[Path, str] | None]
+    known: frozenset[str]
     subfolders: tuple[str, ...]
     validation_share: int
     stand_in: synthetic.StandIn
     sizes: tuple[int, int]
     fingerprint: str
-
-
-def _find_mnist(folders: Sequence[Path]) -> Sequence[Path]:
-    return mnist.find_mnist(folders) or ()
 
 
 def _find_cifar10(folders: Sequence[Path]) -> Sequence[Path]:
@@ -54,10 +62,12 @@ def _find_cifar10(folders: Sequence[Path]) -> Sequence[Path]:
 _KINDS = {
     "mnist": _Kind(
         title="MNIST",
-        find=_find_mnist,
-        read=lambda files: mnist.read_mnist((files[0], files[1], files[2], files[3])),
+        find=mnist.find_mnist,
+        read=mnist.read_mnist,
         missing=mnist.missing_mnist,
-        subfolders=("mnist", "MNIST/raw"),
+        seen=lambda folders: seen(folders, mnist.EXPECTED, mnist.UNREAD),
+        known=mnist.KNOWN,
+        subfolders=("mnist", "MNIST", "MNIST/raw", "raw"),
         validation_share=12,
         stand_in=synthetic.MNIST,
         sizes=(60_000, 10_000),
@@ -68,7 +78,9 @@ _KINDS = {
         find=_find_cifar10,
         read=lambda files: cifar10.read_cifar10(files[0]),
         missing=cifar10.missing_cifar10,
-        subfolders=("cifar10",),
+        seen=lambda folders: seen(folders, cifar10.EXPECTED, cifar10.UNREAD),
+        known=frozenset(),
+        subfolders=("cifar10", "CIFAR10", "cifar-10-batches-bin"),
         validation_share=10,
         stand_in=synthetic.CIFAR10,
         sizes=(50_000, 10_000),
@@ -84,7 +96,8 @@ def load_dataset(name: str, *, data_dir: Path | None, cache_dir: Path) -> Datase
     """Load a data set in its three parts.
 
     `mnist` and `cifar10` are taken from `data_dir` where one is given, which must then hold them;
-    else from `cache_dir`/<name>, where a fetch puts them; else a stand-in takes their place, each
+    else from `cache_dir`/<name>, where a fetch puts them; else from a folder `data` in the current
+    folder or beside it; else a stand-in takes their place, each
     sample drawn where it is used, and the result's `source` says so. The parts of a data set are
     fixed: no seed moves a sample.
 
@@ -96,17 +109,16 @@ def load_dataset(name: str, *, data_dir: Path | None, cache_dir: Path) -> Datase
 
     Raises
     ------
-    UsageError : the name is unknown.
-    DataError : files are damaged, or missing where they are required; `digits` without
-        scikit-learn.
+    UsageError : the name is unknown, or `data_dir` has no such data.
+    DataError : files are damaged; `digits` without scikit-learn.
     """
     if name in _KINDS:
         kind = _KINDS[name]
         dataset = _load_real(name, kind, data_dir, cache_dir)
         if dataset is not None:
             return dataset
-        missing = f"no {kind.title} found: dlbench data fetch {name}"
-        return _stand_in(name, kind, f"stand-in ({missing})")
+        missing = f"no {kind.title} found{_hint(name, kind, cache_dir)}"
+        return _stand_in(name, kind, f"stand-in ({missing}: dlbench data fetch {name})")
     if name == "digits":
         return _load_digits()
     if name == "linear":
@@ -119,34 +131,38 @@ def load_dataset(name: str, *, data_dir: Path | None, cache_dir: Path) -> Datase
 
 
 def _load_real(name: str, kind: _Kind, data_dir: Path | None, cache_dir: Path) -> Dataset | None:
+    """The real data, None where there is none and none is demanded."""
     if data_dir is None:
-        samples = _read_fetched(name, kind, cache_dir / name)
-        origin = "fetched"
+        files, origin = _find(name, kind, cache_dir)
+        remedy = _remedy(name, origin)
     else:
-        folders = [data_dir, *(data_dir / subfolder for subfolder in kind.subfolders)]
-        files = kind.find(folders)
-        origin = "from --data-dir"
+        folders = _below(kind, data_dir)
+        files, origin, remedy = kind.find(folders), "from --data-dir", ""
         if not files:
-            raise DataError(
-                f"--data-dir has no {kind.title}: {kind.missing(folders)}; give the folder that "
+            found = kind.seen(folders)
+            but = f"; {found[0]} {found[1]}" if found else ""
+            raise UsageError(
+                f"--data-dir has no {kind.title}: {kind.missing(folders)}{but}; give the folder that "
                 f"holds it, or leave --data-dir out and run: dlbench data fetch {name}"
             )
-        samples = kind.read(files)
-    if samples is None:
+    if not files:
         return None
-    (images, _), (test_images, _) = samples
-    if len(images) < kind.validation_share or len(test_images) == 0:
+    try:
+        samples = kind.read(files)
+    except DataError as error:
+        # Damaged files are no reason to carry on with other data than the user has.
+        raise DataError(f"{error}{remedy}") from error
+    (images, labels), test = samples
+    if len(images) < kind.validation_share or len(test[0]) == 0:
         raise DataError(
-            f"{kind.title}, {origin}: found {len(images)} training and {len(test_images)} test "
+            f"{kind.title}, {origin}: found {len(images)} training and {len(test[0])} test "
             f"images, expected at least {kind.validation_share} and 1"
         )
-    title = kind.title
-    if data_dir is not None and not _are_known(name, files):
-        # Fashion-MNIST and others have the names and shapes of MNIST's files
-        title = f"images in the format of {title}"
-    counts = f"{len(images):,} training and {len(test_images):,} test images"
+    # Fashion-MNIST and others have the names and shapes of MNIST's files
+    is_it = origin == _FETCHED or _are_known(name, kind, files)
+    title = kind.title if is_it else f"images in the format of {kind.title}"
+    counts = f"{len(images):,} training and {len(test[0]):,} test images"
     chosen, held = _held_out(kind, len(images))
-    (images, labels), test = samples
     return _dataset(
         name,
         f"{title}, {origin}: {counts}",
@@ -154,26 +170,63 @@ def _load_real(name: str, kind: _Kind, data_dir: Path | None, cache_dir: Path) -
     )
 
 
-def _are_known(name: str, files: Sequence[Path]) -> bool:
-    """Whether these are the files that a fetch would get, by their SHA-256."""
-    from dlbench.data.fetch import COLLECTIONS
+def _find(name: str, kind: _Kind, cache_dir: Path) -> tuple[Sequence[Path], str]:
+    """The files that are used when no folder is named, and where they are from."""
+    if files := kind.find([cache_dir / name]):
+        return files, _FETCHED
+    for place in _BESIDE:
+        if files := kind.find(_below(kind, place)):
+            # an archive or a folder is one of its own
+            return files, f"from {files[0] if len(files) == 1 else files[0].parent}"
+    return (), ""
 
-    known = set(COLLECTIONS[name].files.values())
+
+def _remedy(name: str, origin: str) -> str:
+    if origin == _FETCHED:
+        return f"; to get it again: dlbench data fetch {name}"
+    return "; it is used because no --data-dir is given and nothing was fetched; or give --data"
+
+
+def _below(kind: _Kind, folder: Path) -> list[Path]:
+    return [folder, *(folder / subfolder for subfolder in kind.subfolders)]
+
+
+def find_words(name: str, cache_dir: Path) -> str:
+    """Whether a data set is at hand, and what would change that: ``found``, ``found in …``, or ``not found: …``.
+
+    Parameters
+    ----------
+    name : ``mnist`` or ``cifar10``.
+    cache_dir : as for `load_dataset`.
+    """
+    kind = _KINDS[name]
+    files, origin = _find(name, kind, cache_dir)
+    if files:
+        return "found" if origin == _FETCHED else f"found, {origin}"
+    return f"not found{_hint(name, kind, cache_dir)}: dlbench data fetch {name}"
+
+
+def _hint(name: str, kind: _Kind, cache_dir: Path) -> str:
+    """What there is instead, without the names of folders that may tell who the user is."""
+    home = Path(os.path.expanduser("~"))
+    elsewhere = sorted(home.glob(_ELSEWHERE))
+    for place in elsewhere:
+        if kind.find([place]):
+            return f", but --data-dir ~/{place.relative_to(home)} has it; or"
+    folders = [cache_dir / name, *(each for place in _BESIDE for each in _below(kind, place))]
+    found = kind.seen([*folders, *elsewhere])
+    return f", but {found[0].parent.name}/{found[0].name}, which {found[1]}" if found else ""
+
+
+def _are_known(name: str, kind: _Kind, files: Sequence[Path]) -> bool:
+    """Whether these files are the data set itself, by their SHA-256."""
+    known = kind.known.union(COLLECTIONS[name].files.values())
     return all(path.is_file() and _sha256(path) in known for path in files)
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_fetched(name: str, kind: _Kind, folder: Path) -> tuple[Samples, Samples] | None:
-    try:
-        files = kind.find([folder])
-        return kind.read(files) if files else None
-    except DataError as error:
-        # A damaged download is no reason to carry on with other data than the user fetched.
-        raise DataError(f"{error}; to get it again: dlbench data fetch {name}") from error
 
 
 def _stand_in(name: str, kind: _Kind, source: str) -> Dataset:

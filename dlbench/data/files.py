@@ -10,13 +10,15 @@ import gzip
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
 from dlbench.errors import DataError
 
+PICKLED = "is pickled, and reading that would run whatever code it holds"
+OTHERWISE = "is in a form that is not read"
 _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 1 << 20
 
@@ -26,6 +28,28 @@ class Readable(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Return at most `size` bytes, and none at the end."""
+
+
+def seen(
+    folders: Iterable[Path], expected: Iterable[str], unread: Mapping[str, str]
+) -> tuple[Path, str] | None:
+    """What lies in folders and cannot be used, and why, where nothing was found; None where nothing does.
+
+    Parameters
+    ----------
+    folders : where to look, not below them.
+    expected : names, or patterns of them, of regular files that could be used together.
+    unread : names, or patterns of them, and why each is not read.
+    """
+    for folder in folders:
+        for pattern in expected:
+            for path in sorted(folder.glob(pattern)):
+                if not path.is_dir():
+                    return path, "is not all of it" if path.is_file() else "is no regular file"
+        for pattern, why in unread.items():
+            for path in sorted(folder.glob(pattern)):
+                return path, why
+    return None
 
 
 @contextmanager

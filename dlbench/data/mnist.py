@@ -1,15 +1,17 @@
-"""MNIST's four files in the IDX format, read without believing their headers."""
+"""MNIST's four files in the IDX format, or Keras' one ``mnist.npz``, read without believing their headers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlbench.data.files import open_plain_or_gzip, read_at_most
+from dlbench.data import npz
+from dlbench.data.files import OTHERWISE, PICKLED, open_plain_or_gzip, read_at_most
 from dlbench.errors import DataError
 
 MAX_BYTES = 1 << 28
@@ -18,6 +20,37 @@ _UNSIGNED_BYTES = 0x08
 _SIDE = 28
 _CLASSES = 10
 _STEMS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+_ONE_FILE = "mnist.npz"
+_ARRAYS = {"x_train": 3, "y_train": 1, "x_test": 3, "y_test": 1}
+EXPECTED = (
+    _ONE_FILE,
+    "train-*-ubyte*",
+    "train-*.idx?-ubyte*",
+    "t10k-*-ubyte*",
+    "t10k-*.idx?-ubyte*",
+)
+"""Names of files that are read, as patterns."""
+UNREAD = {
+    "mnist.pkl*": PICKLED,
+    "processed/training.pt": PICKLED,
+    "training.pt": PICKLED,
+    "mnist_train.csv*": OTHERWISE,
+    "mnist*.mat": OTHERWISE,
+    "train-*.parquet": OTHERWISE,
+    "mnist_784*": OTHERWISE,
+}
+"""Other forms that people have it in, and why they are not read."""
+KNOWN = frozenset(
+    {
+        # the four files unpacked, and what Keras downloads
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
+    }
+)
+"""SHA-256 of files that are MNIST itself, besides those that a fetch gets."""
 
 Samples = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -64,8 +97,8 @@ def read_idx(path: Path, dimensions: int, *, max_bytes: int = MAX_BYTES) -> NDAr
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
-def find_mnist(folders: Sequence[Path]) -> tuple[Path, Path, Path, Path] | None:
-    """Find MNIST's four files, under either of their usual names, plain or gzip.
+def find_mnist(folders: Sequence[Path]) -> Sequence[Path]:
+    """Find MNIST's four files, under either of their usual names, plain or gzip, or Keras' one.
 
     Parameters
     ----------
@@ -73,14 +106,16 @@ def find_mnist(folders: Sequence[Path]) -> tuple[Path, Path, Path, Path] | None:
 
     Returns
     -------
-    training images, training labels, test images, test labels; None where no folder has all.
+    training images, training labels, test images, test labels, or the one file with all of them;
+    nothing where no folder has all.
     """
     for folder in folders:
-        found = [_find(folder, stem) for stem in _STEMS]
-        if None not in found:
-            images, labels, test_images, test_labels = (path for path in found if path)
-            return images, labels, test_images, test_labels
-    return None
+        found = [path for stem in _STEMS if (path := _find(folder, stem))]
+        if len(found) == len(_STEMS):
+            return found
+        if (folder / _ONE_FILE).is_file():
+            return [folder / _ONE_FILE]
+    return ()
 
 
 def missing_mnist(folders: Sequence[Path]) -> str:
@@ -90,12 +125,12 @@ def missing_mnist(folders: Sequence[Path]) -> str:
     return f"{best}: {', '.join(absent)} not found"
 
 
-def read_mnist(files: tuple[Path, Path, Path, Path]) -> tuple[Samples, Samples]:
+def read_mnist(files: Sequence[Path]) -> tuple[Samples, Samples]:
     """Read MNIST's training and test samples.
 
     Parameters
     ----------
-    files : training images, training labels, test images, test labels.
+    files : as `find_mnist` gives them.
 
     Returns
     -------
@@ -106,23 +141,31 @@ def read_mnist(files: tuple[Path, Path, Path, Path]) -> tuple[Samples, Samples]:
     DataError : a file is damaged, images are not 28 x 28, a label is above 9, or the numbers of
         images and labels differ.
     """
-    return _read_part(files[0], files[1]), _read_part(files[2], files[3])
+    if len(files) == 1:
+        arrays = npz.read_npz(files[0], _ARRAYS, MAX_BYTES)
+        named = [(f"{files[0]}: {name}", array) for name, array in arrays.items()]
+    else:
+        named = [
+            (str(path), read_idx(path, dimensions))
+            for path, dimensions in zip(files, _ARRAYS.values(), strict=True)
+        ]
+    return _part(*named[0], *named[1]), _part(*named[2], *named[3])
 
 
-def _read_part(images_path: Path, labels_path: Path) -> Samples:
-    images = read_idx(images_path, 3)
-    if images.shape[1:] != (_SIDE, _SIDE):
-        raise DataError(f"{images_path}: found images {_by(images.shape[1:])}, expected 28 x 28")
-    labels = read_idx(labels_path, 1)
+def _part(
+    images_from: str, images: NDArray[Any], labels_from: str, labels: NDArray[Any]
+) -> Samples:
+    if images.shape[1:] != (_SIDE, _SIDE) or images.dtype != np.uint8:
+        found = f"{_by(images.shape[1:])} of {images.dtype}"
+        raise DataError(f"{images_from}: found images {found}, expected 28 x 28 of uint8")
     if len(labels) != len(images):
         raise DataError(
-            f"{labels_path}: found {len(labels)} labels, expected {len(images)}, one for each "
-            f"image of {images_path.name}"
+            f"{labels_from}: found {len(labels)} labels, expected {len(images)}, one for each image"
         )
-    if len(labels) and labels.max() >= _CLASSES:
-        raise DataError(
-            f"{labels_path}: found label {labels.max()} at {labels.argmax()}, expected 0 to 9"
-        )
+    wrong = (labels < 0) | (labels >= _CLASSES)
+    if wrong.any():
+        place = int(wrong.argmax())
+        raise DataError(f"{labels_from}: found label {labels[place]} at {place}, expected 0 to 9")
     return images.reshape(-1, 1, _SIDE, _SIDE), labels.astype(np.int64)
 
 
@@ -144,7 +187,8 @@ def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
 def _find(folder: Path, stem: str) -> Path | None:
     dotted = stem[::-1].replace("-", ".", 1)[::-1]
     for name in (f"{stem}-ubyte", f"{dotted}-ubyte"):
-        for candidate in (folder / f"{name}.gz", folder / name):
+        # archives are unpacked into folders of the same name
+        for candidate in (folder / f"{name}.gz", folder / name, folder / name / name):
             if candidate.is_file():
                 return candidate
     return None

@@ -120,7 +120,7 @@ def test_a_folder_without_the_files_is_an_error_even_where_fetched_ones_exist(
 ) -> None:
     write_mnist(tmp_path / "cache" / "mnist")
     write_cifar(tmp_path / "cache" / "cifar10")
-    with pytest.raises(DataError, match="--data-dir has no") as caught:
+    with pytest.raises(UsageError, match="--data-dir has no") as caught:
         load_dataset(name, data_dir=tmp_path / "mine", cache_dir=tmp_path / "cache")
     assert str(tmp_path / "mine") in str(caught.value)
 

@@ -167,7 +167,6 @@ def test_mnist_is_found_under_both_names_plain_or_packed(
 ) -> None:
     write_mnist(tmp_path, dotted=dotted, packed=packed)
     found = find_mnist([tmp_path / "absent", tmp_path])
-    assert found is not None
     (images, labels), (test_images, test_labels) = read_mnist(found)
     assert images.shape == (24, 1, 28, 28)
     assert images.dtype == np.uint8
@@ -180,7 +179,7 @@ def test_mnist_is_found_under_both_names_plain_or_packed(
 def test_an_incomplete_mnist_is_not_found_and_what_lacks_is_named(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte").unlink()
-    assert find_mnist([tmp_path]) is None
+    assert not find_mnist([tmp_path])
     assert missing_mnist([tmp_path / "absent", tmp_path]) == (
         f"{tmp_path}: t10k-labels-idx1-ubyte[.gz] not found"
     )
@@ -191,7 +190,7 @@ def test_an_incomplete_mnist_is_not_found_and_what_lacks_is_named(tmp_path: Path
     [
         ("train-images-idx3-ubyte", np.zeros((24, 28, 27)), "found images 28 x 27"),
         ("train-labels-idx1-ubyte", np.zeros(23), "found 23 labels, expected 24"),
-        ("train-labels-idx1-ubyte", np.arange(24), "found label 23 at 23, expected 0 to 9"),
+        ("train-labels-idx1-ubyte", np.arange(24), "found label 10 at 10, expected 0 to 9"),
     ],
 )
 def test_idx_files_that_are_no_mnist_are_refused(
@@ -200,7 +199,6 @@ def test_idx_files_that_are_no_mnist_are_refused(
     write_mnist(tmp_path)
     (tmp_path / name).write_bytes(idx_bytes(array))
     found = find_mnist([tmp_path])
-    assert found is not None
     with pytest.raises(DataError, match=message):
         read_mnist(found)
 
