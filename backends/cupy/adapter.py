@@ -12,10 +12,11 @@ from typing import Any
 
 from dlbench.contract import AdapterBase, BackendInfo, Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
+from dlbench.helpers.refusals import refuse_unless, require
 from dlbench.spec.workload import Weights, Workload
 
 from ..shared.cuda_index import NEEDS_GPU, cuda_index
-from ..shared.framework import check_arithmetic, cuda_devices, cuda_uuids, require
+from ..shared.framework import cuda_devices, cuda_uuids
 from .device import cuda_device
 from .session import Session
 
@@ -69,7 +70,7 @@ class Adapter(AdapterBase):
         PlanRefused : another precision than ``fp32`` and ``tf32``, or one that the device has not got; another
             mode than ``eager`` and ``graph``; another device than a CUDA one.
         """
-        mode = check_arithmetic(plan, "cupy", MODES, PRECISIONS)
+        mode = refuse_unless("cupy", plan, modes=MODES, precisions=PRECISIONS)
         if plan.device == "cpu":
             raise PlanRefused("cupy has no CPU; cuda, cuda:N or cuda:GPU-UUID")
         index = cuda_index(plan.device, lambda: _uuids(_require_cupy())) or 0

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from dlbench.helpers.update_rules import moments_of
 from dlbench.spec.training import Adadelta, Adam, AdamW, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Weights
 
-from ..shared.optimizers import state_vectors
 from .device import Buffer, Defines, Device
 from .program import Placed, Program
 
@@ -209,7 +209,7 @@ class Update:
         self._blocks = parameters.trained
         self._values = parameters.trained_values
         size = sum(block.padded for block in self._blocks)
-        state = state_vectors(optimizer)
+        state = moments_of(optimizer)
         self._moments = [device.zeros(size if number < state else 1) for number in range(2)]
 
     def reset(self, progress: Buffer) -> None:

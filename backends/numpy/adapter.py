@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
-from dlbench.errors import PlanRefused
+from dlbench.helpers.refusals import refuse_unless
 from dlbench.spec.training import Loss
 from dlbench.spec.workload import Weights, Workload
 
-from ..shared.framework import check_arithmetic
 from ..shared.lent import Lent
 from .blas import blas_facts
 from .layers import Canonical, Flatten, inner_shape
@@ -52,9 +51,7 @@ class Adapter(AdapterBase):
         PlanRefused : a device other than ``cpu``, a precision other than ``fp32``, a mode that
             does not exist.
         """
-        if plan.device != "cpu":
-            raise PlanRefused(f"numpy runs on cpu, not on {plan.device!r}")
-        check_arithmetic(plan, "numpy", ("eager",))
+        refuse_unless("numpy", plan, devices=("cpu",), modes=("eager",))
         return Session(plan, workload, weights)
 
 

@@ -12,9 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from dlbench.helpers.update_rules import moments_of
 from dlbench.spec.training import Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, Sgd
-
-from ..shared.optimizers import state_vectors
 
 Array = npt.NDArray[np.float32]
 
@@ -36,7 +35,7 @@ class Rule:
         self, optimizer: Optimizer, size: int, allocate: Callable[[tuple[int, ...]], Array]
     ) -> None:
         self._optimizer = optimizer
-        self._state = [allocate((size,)) for _ in range(state_vectors(optimizer))]
+        self._state = [allocate((size,)) for _ in range(moments_of(optimizer))]
 
     def reset(self) -> None:
         """Back to the state before the first step."""

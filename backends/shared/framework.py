@@ -1,57 +1,17 @@
-"""What the adapters of frameworks share: importing one, its CUDA devices, what it wants of the environment, and whether
-it rounds."""
+"""What the adapters of frameworks share: CUDA devices, what they want of the environment, and whether a framework
+rounds."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from dlbench.contract import Device, Plan
-from dlbench.errors import BackendUnavailable, PlanRefused
 
 from .cuda_driver import device_uuids, driver_is_here
 
 VALUE = 1 + 2.0**-12
 """Becomes 1 in TF32 and bfloat16; summed `TERMS` times, which float32 does exactly, it shows."""
 TERMS = 256
-
-
-def require(module: str, title: str, remedy: str) -> Any:
-    """A framework's module.
-
-    Raises
-    ------
-    BackendUnavailable : it is not installed, or cannot be imported.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        reason = f"{title} is not installed"
-        if error.name != module:
-            reason = f"{title} cannot be imported ({error})"
-        raise BackendUnavailable(reason, remedy) from error
-    except (ImportError, OSError) as error:
-        raise BackendUnavailable(f"{title} cannot be imported ({error})", remedy) from error
-
-
-def check_arithmetic(
-    plan: Plan, backend: str, modes: Sequence[str], precisions: Sequence[str] = ("fp32",)
-) -> str:
-    """The plan's mode, the first one where it names none.
-
-    Raises
-    ------
-    PlanRefused : a precision or mode that the backend has not got, with what it has instead.
-    """
-    if plan.precision not in precisions:
-        known = " or ".join(precisions)
-        raise PlanRefused(f"{backend} computes in {known}, not in {plan.precision!r}")
-    mode = plan.mode or modes[0]
-    if mode not in modes:
-        have = "one mode, " if len(modes) == 1 else "the modes "
-        raise PlanRefused(f"{backend} has {have}{' and '.join(modes)}; it has no {mode!r}")
-    return mode
 
 
 def cuda_devices(names: Iterable[str], uuids: Iterable[str | None]) -> tuple[Device, ...]:

@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
 from dlbench.errors import BackendUnavailable
+from dlbench.helpers.refusals import refuse_unless, require
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
 from ..shared.cuda_driver import device_uuids
 from ..shared.cuda_index import NEEDS_GPU, cuda_index
-from ..shared.framework import check_arithmetic, cuda_devices, require, without_cuda
+from ..shared.framework import cuda_devices, without_cuda
 
 Batch = tuple[Any, Any]
 MODES = ("graph",)
@@ -227,7 +228,7 @@ def _cuda_devices() -> list[str | None]:
 
 def _start(plan: Plan) -> Mapping[str, str | int]:
     """Starts the runtime, if it does not run yet, as the plan wants it; a session's facts."""
-    check_arithmetic(plan, "tensorflow", MODES)
+    refuse_unless("tensorflow", plan, modes=MODES)
     index = cuda_index(plan.device, _cuda_devices)
     _require_tensorflow()
     from . import runtime

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from dlbench.helpers.update_rules import moments_of
 from dlbench.spec import training
-
-from ..shared.optimizers import state_vectors
 
 
 class Rule:
@@ -27,7 +26,7 @@ class Rule:
         self._variables = list(variables.values())
         self._decays = [optimizer.decay_of(name) for name in variables]
         self._rate = rate
-        slots = range(state_vectors(optimizer))
+        slots = range(moments_of(optimizer))
         self._slots = [[_zeros_like(v) for _ in slots] for v in self._variables]
         self._step = tf.Variable(0.0, dtype=tf.float64, trainable=False)
 

@@ -11,12 +11,12 @@ import functools
 import importlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from dlbench.errors import PlanRefused
+from dlbench.helpers.threads import thread_names
 
 from ..shared.cuda_driver import loaded_cudnn
 from ..shared.framework import TERMS, VALUE, cuda_uuids, rounds
@@ -116,11 +116,7 @@ def _start_pool() -> int:
 
 
 def _unnamed_threads() -> int:
-    names = []
-    for task in Path("/proc/self/task").glob("*/comm"):
-        with contextlib.suppress(OSError):  # a thread that ended meanwhile
-            names.append(task.read_text())
-    return sum(not name.startswith("tf_") for name in names)
+    return sum(not name.startswith("tf_") for name in thread_names())
 
 
 def _asked(pool: str) -> int:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
 from dlbench.errors import BackendUnavailable
+from dlbench.helpers.refusals import refuse_unless, require
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
@@ -24,9 +25,7 @@ from ..shared.cuda_index import NEEDS_GPU, cuda_index
 from ..shared.framework import (
     TERMS,
     VALUE,
-    check_arithmetic,
     cuda_devices,
-    require,
     rounds,
     without_cuda,
 )
@@ -266,7 +265,7 @@ def _require_torch() -> Any:
 
 def _device(plan: Plan) -> torch.device:
     """The plan's device, with this process' settings as the plan wants them."""
-    check_arithmetic(plan, "torch", MODES)
+    refuse_unless("torch", plan, modes=MODES)
     index = cuda_index(plan.device, _cuda_devices)
     _require_torch()
     import torch
