@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
-from dlbench.errors import BackendUnavailable, PlanRefused
+from dlbench.helpers.refusals import refuse_unless, require
 from dlbench.spec import layers as spec
 from dlbench.spec import training
 from dlbench.spec.network import Node
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     Batch = tuple[torch.Tensor, torch.Tensor]
     Step = Callable[[torch.Tensor, Tensors, bool], torch.Tensor]
     """A layer: from its input, all weights, and whether this is training, to its output."""
+
+MODES = ("functional",)
+HAS = (
+    *(spec.Conv2d, spec.Linear, spec.BatchNorm, spec.MaxPool, spec.Dropout, spec.Flatten),
+    *(spec.Relu, spec.Tanh, training.CrossEntropy, training.MeanSquaredError, training.Sgd),
+)
+"""What is not here is refused when a session is opened."""
 
 
 class Adapter(AdapterBase):
@@ -42,7 +49,7 @@ class Adapter(AdapterBase):
         BackendUnavailable : PyTorch is not installed.
         """
         torch = _torch()
-        return BackendInfo(torch.__version__, (Device("cpu", "CPU"),), modes=("functional",))
+        return BackendInfo(torch.__version__, (Device("cpu", "CPU"),), modes=MODES)
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """A session at `weights`.
@@ -53,14 +60,8 @@ class Adapter(AdapterBase):
         PlanRefused : what this backend has not got: a device, a precision, a mode, a layer, an optimizer.
         """
         torch = _torch()
-        if (plan.device, plan.precision) != ("cpu", "fp32"):
-            raise PlanRefused(
-                f"example computes in fp32 on cpu, not {plan.precision} {plan.device}"
-            )
-        if plan.mode not in ("", "functional"):
-            raise PlanRefused(f"example has one mode, functional; it has no {plan.mode!r}")
-        if not isinstance(workload.optimizer, training.Sgd):
-            raise PlanRefused(f"example has no {type(workload.optimizer).__name__} optimizer")
+        refuse_unless("example", plan, workload, devices=("cpu",), modes=MODES, has=HAS)
+        assert isinstance(workload.optimizer, training.Sgd)
         torch.set_num_threads(plan.threads)
         return Session(plan, workload, workload.optimizer, weights)
 
@@ -149,15 +150,11 @@ class Session(SessionBase):
 
 
 def _torch() -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise BackendUnavailable("PyTorch is not installed", "pip install torch") from error
-    return torch
+    return require("torch", "PyTorch", "pip install torch")
 
 
 def _layer(node: Node) -> Step:
-    """The function of one layer. What is not here is refused when a session is opened."""
+    """The function of one layer."""
     from torch.nn import functional as F
 
     # names of the layer's parameters by role: "weight", "bias", …
@@ -198,7 +195,7 @@ def _layer(node: Node) -> Step:
             return lambda x, w, _: x.tanh()
         case spec.Flatten():
             return lambda x, w, _: x.flatten(1)
-    raise PlanRefused(f"example has no {spec.WORDS[type(node.layer)]}")
+    raise AssertionError(f"{node.name} is in HAS, but not here")
 
 
 def _loss(loss: training.Loss) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

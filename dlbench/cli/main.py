@@ -193,6 +193,17 @@ def conformance_command(quiet: bool, verbose: bool, form: str, **chosen: Any) ->
     return exit_code(["skipped" if all(v["refused"] for v in verdicts) else "ok"])
 
 
+@cli.command("new-backend")
+@click.argument("name")
+@click.option("--functional", is_flag=True, help="In functional style: pure functions, compiled.")
+def new_backend_command(name: str, functional: bool) -> None:
+    """Write NAME.py here, to begin a backend of your own with: it runs, and refuses what it lacks."""
+    from dlbench.cli.new_backend import write_start
+
+    answer(str(write_start(name, functional, Path())))
+    tell(f"next: dlbench conformance {name}:Adapter --networks 0")
+
+
 @cli.command("report")
 @click.argument("files", nargs=-1, required=True, type=options.Place(exists=True, dir_okay=False))
 @options.against

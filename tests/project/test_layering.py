@@ -9,7 +9,7 @@ import pytest
 
 # From low to high: a room imports those before it only, within functions too.
 ROOMS = (
-    *("text", "errors", "rng", "paths", "spec", "contract", "plugins", "record", "host"),
+    *("text", "errors", "rng", "paths", "spec", "contract", "helpers", "plugins", "record", "host"),
     *("telemetry", "data", "oracle", "analyse", "verify", "measure", "worker", "plan"),
     *("execute", "compare", "gate", "history", "cli", "pytest_plugin"),
 )
@@ -42,6 +42,7 @@ FRAMEWORKS = {
     "torch": ("torch", "torchvision"),
     "tensorflow": ("tensorflow", "keras"),
     "cupy": ("cupy", "cupyx"),
+    "starts": ("jax", "jaxlib"),
 }
 MAPPED = ("dlbench.backends", "dlbench.reports", "dlbench.suites", "backends", "reports", "suites")
 SPEAKS = {"print", "exit", "quit", "sys.exit", "click.echo", "click.secho", "SystemExit"}
@@ -88,7 +89,7 @@ def test_a_room_imports_only_the_rooms_below_it(modules):
 def test_what_adapters_and_reports_import_of_the_core_is_known(modules):
     """An adapter sees the contract and the specification, a report what was analysed."""
     allowed = {
-        "dlbench.backends": {"text", "errors", "rng", "contract", "spec"},
+        "dlbench.backends": {"text", "errors", "rng", "contract", "spec", "helpers"},
         "dlbench.reports": {"text", "errors", "record", "telemetry", "analyse", "plan", "compare"}
         | {"gate", "history", "contract", "spec"},
     }

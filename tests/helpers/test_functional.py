@@ -1,0 +1,139 @@
+"""The base for functional frameworks, under the example of the documents."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlbench.contract import Plan
+from dlbench.errors import PlanRefused
+from dlbench.spec.workload import initial_weights, read_workload
+
+pytest.importorskip("jax")
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example_jax_backend.py"
+PLAN = Plan("jax", "cpu", 4, 1, seed=7)
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("example_jax_backend", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def adapter(example):
+    """One for all tests here that need not see it compile."""
+    return example.Adapter()
+
+
+def workload(**more):
+    table = {
+        "input_shape": [2, 5, 4],
+        "layers": [
+            {"type": "conv2d", "out_channels": 3, "kernel": 3},
+            {"type": "batch_norm"},
+            {"type": "dropout", "rate": 0.5},
+            {"type": "flatten"},
+            {"type": "linear", "out_features": 3},
+        ],
+        "optimizer": {"type": "sgd", "learning_rate": 0.1, "momentum": 0.9},
+    }
+    return read_workload(table | more)
+
+
+def opened(adapter, **more):
+    chosen = workload(**more)
+    session = adapter.open(PLAN, chosen, initial_weights(chosen, 0))
+    inputs = np.random.default_rng(0).standard_normal((4, 2, 5, 4), np.float32)
+    return session, session.upload(inputs, np.arange(4) % 3)
+
+
+def test_functions_are_compiled_once_for_all_sessions_that_differ_in_weights_and_rate(example):
+    adapter = example.Adapter()
+    traced = []
+    real = adapter.layer
+    adapter.layer = lambda node, x, run: traced.append(node.name) or real(node, x, run)
+    small = {"layers": [{"type": "flatten"}, {"type": "linear", "out_features": 3}]}
+    first, batch = opened(adapter, **small)
+    first.train_step(batch)
+    assert traced
+    traced.clear()
+    second, batch = opened(
+        adapter, **small, optimizer={"type": "sgd", "learning_rate": 0.5, "momentum": 0.9}
+    )
+    second.train_step(batch)
+    assert [] == traced
+    third, batch = opened(adapter, **small, optimizer={"type": "adam", "learning_rate": 0.5})
+    third.train_step(batch)
+    assert traced
+
+
+def test_sessions_that_share_functions_share_no_state(adapter):
+    one, batch = opened(adapter)
+    other, _ = opened(adapter)
+    before = other.weights()
+    for _ in range(3):
+        one.train_step(batch)
+    one.learning_rate = 0.0
+    for name, value in other.weights().items():
+        np.testing.assert_array_equal(before[name], value)
+    assert 0.1 == other.learning_rate
+
+
+def test_a_step_gives_its_old_state_away(adapter):
+    """Its memory is used again: the arrays of the state before are gone."""
+    session, batch = opened(adapter)
+    before = session._state["trained"]["conv1.weight"]
+    session.train_step(batch)
+    session.synchronize()
+    assert before.is_deleted()
+
+
+def test_results_and_weights_outlive_the_steps_behind_them(adapter):
+    session, batch = opened(adapter)
+    logits, loss, weights = session.infer(batch), session.train_step(batch), session.weights()
+    kept = {name: value.copy() for name, value in weights.items()}
+    first = session.download(logits).copy(), session.download(loss).copy()
+    for _ in range(3):
+        session.train_step(batch)
+    session.synchronize()
+    np.testing.assert_array_equal(first[0], session.download(logits))
+    np.testing.assert_array_equal(first[1], session.download(loss))
+    for name, value in kept.items():
+        np.testing.assert_array_equal(value, weights[name])
+    assert all((session.weights()[name] != kept[name]).any() for name in kept)
+
+
+def test_masks_differ_from_step_to_step_also_behind_a_load(adapter):
+    session, batch = opened(adapter)
+    start = session.weights()
+    losses = []
+    for _ in range(4):
+        session.load(start)
+        losses.append(float(session.download(session.train_step(batch))))
+    assert 4 == len(set(losses))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"device": "cuda"}, "JAX computes on cpu, not on 'cuda'"),
+        ({"precision": "tf32"}, "JAX computes in fp32, not in 'tf32'"),
+        ({"mode": "eager"}, "JAX has one way of executing; it has no 'eager'"),
+    ],
+)
+def test_what_info_does_not_name_is_refused(adapter, changes, message):
+    chosen = workload()
+    with pytest.raises(PlanRefused) as refused:
+        adapter.open(Plan(**{**vars(PLAN), **changes}), chosen, initial_weights(chosen, 0))
+    assert message == str(refused.value)
+
+
+def test_what_the_author_lacks_is_refused(example):
+    kind = type("Smaller", (example.Adapter,), {"has": [], "title": "smaller"})
+    chosen = workload()
+    with pytest.raises(PlanRefused, match=r"^smaller has no conv2d$"):
+        kind().open(PLAN, chosen, initial_weights(chosen, 0))
