@@ -61,20 +61,31 @@ class BatchNorm(Layer):
     def __init__(self, node: Node, layer: spec.BatchNorm, parameters: Parameters) -> None:
         super().__init__(node)
         self.layer = layer
-        channels = node.input_shape[:1]
-        self.block, new = parameters.block(node.name)
-        running, _ = parameters.block(f"{node.name} running", trainable=False)
+        self.parameters = parameters
+
+    def _add_parameters(self, x: Value) -> None:
+        """In the order of the features, which need not be the canonical one."""
+        shape: tuple[int, ...] = self.node.input_shape[:1]
+        axes: tuple[int, ...] = (0,)
+        if x.canonical is not None:
+            channels, height, width = x.canonical
+            shape, axes = (height, width, channels), (2, 0, 1)
+        name = self.node.name
+        self.block, new = self.parameters.block(name)
+        running, _ = self.parameters.block(f"{name} running", trainable=False)
         if new:
             for role in ("scale", "shift"):
-                self.block.add(f"{node.name}.{role}", channels)
+                self.block.add(f"{name}.{role}", shape, axes)
             for role in ("running_mean", "running_variance"):
-                running.add(f"{node.name}.{role}", channels)
+                running.add(f"{name}.{role}", shape, axes)
         self.scale, self.shift = (Current(self.block, m) for m in self.block.members)
         self.running = tuple(Current(running, member) for member in running.members)
 
     def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """Training: sums, then the result. Inference: the result."""
+        self._add_parameters(x)
         y, addend = self.output(program, ending), ending.addend
+        y.canonical = x.canonical
         processors = program.device.multiprocessors
         rows, channels = x.rows, x.channels
         shares = _grid(rows, channels, processors, _MOST_SHARES)

@@ -7,38 +7,33 @@ same two halves the other way round.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dlbench.spec import layers as spec
-from dlbench.spec.network import Node
+from dlbench.spec.network import Node, Role
 
-from .layers import Array, Back, Layer
-from .parameters import Parameters
+from .layers import Array, Back, Layer, scope_of
+from .parameters import Parameter, Parameters
 from .schedule import Calls, Program, Value
 from .workers import Chunk, Team
 
 
 class BatchNorm(Layer):
     """Batch normalisation with running estimates. Per-channel factors are kept as whole rows W×C, because
-    NumPy's loops over a single pixel's channels would be too short to be fast."""
+    NumPy's loops over a single pixel's channels would be too short to be fast. Features are a row of their own."""
 
     def __init__(
         self, node: Node, layer: spec.BatchNorm, parameters: Parameters, team: Team
     ) -> None:
         super().__init__(node)
         self.layer = layer
-        channels, height, width = node.input_shape
-        self.count = team.batch * height * width
-        name = node.name
-        self.scale = parameters.add(f"{name}.scale", (channels,))
-        self.shift = parameters.add(f"{name}.shift", (channels,))
-        self.running_mean = parameters.add(f"{name}.running_mean", (channels,), trainable=False)
-        self.running_variance = parameters.add(
-            f"{name}.running_variance", (channels,), trainable=False
-        )
+        self.parameters = parameters
+        channels, width = node.input_shape[0], node.input_shape[-1] if self.of_images else 1
+        self.count = team.batch * math.prod(node.input_shape[1:])
         # What each chunk adds up, at the number of its first image, and over how many pixels.
         self.sums = team.shared((team.batch, 2, channels))
         self.pixels = team.shared((team.batch,), np.int64)
@@ -48,26 +43,49 @@ class BatchNorm(Layer):
         rows = team.shared((6, width, channels))
         self.factor, self.offset, self.mean_row, self.from_dy, self.from_x, self.constant = rows
 
+    @property
+    def of_images(self) -> bool:
+        """Whether it normalises channels of images, and not features."""
+        return len(self.node.input_shape) == 3
+
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """Training: statistics, a barrier, the normalisation. Inference: the normalisation."""
-        y = Value(x.shape)
+        self._add_parameters(x)
+        y, scope = Value(x.shape), scope_of(x)
+        y.canonical = x.canonical
         if not program.training:
             program.starts.append(self._use_running)
-            program.add(self.normalise, [x], [y], in_place=True)
+            program.add(self.normalise, [x], [y], scope=scope, in_place=True)
             return y, lambda dy: None
         kept = Value(x.shape)
-        program.add(self.collect, [x], [kept], settle=self._settle_forward)
-        program.add(self.normalise, [kept], [y])
+        program.add(self.collect, [x], [kept], scope=scope, settle=self._settle_forward)
+        program.add(self.normalise, [kept], [y], scope=scope)
 
         def back(dy: Value) -> Value | None:
-            program.add(self.collect_gradients, [dy, kept], [], settle=self._settle_backward)
+            settle = self._settle_backward
+            program.add(self.collect_gradients, [dy, kept], [], scope=scope, settle=settle)
             if not self.node.needs_input_gradient:
                 return None
             dx = Value(x.shape)
-            program.add(self.spread, [dy, kept], [dx])
+            program.add(self.spread, [dy, kept], [dx], scope=scope)
             return dx
 
         return y, back
+
+    def _add_parameters(self, x: Value) -> None:
+        """In the order of the features, which need not be the canonical one."""
+        shape: tuple[int, ...] = self.node.input_shape[:1]
+        axes: tuple[int, ...] = (0,)
+        if x.canonical is not None:
+            channels, height, width = x.canonical
+            shape, axes = (height, width, channels), (2, 0, 1)
+
+        def add(role: Role, trainable: bool = True) -> Parameter:
+            return self.parameters.add(f"{self.node.name}.{role}", shape, axes, trainable=trainable)
+
+        self.scale, self.shift = add("scale"), add("shift")
+        self.running_mean = add("running_mean", trainable=False)
+        self.running_variance = add("running_variance", trainable=False)
 
     def collect(self, chunk: Chunk, x: Array, kept: Array) -> Calls:
         """Mean and sum of squared distances from it of each channel of the chunk; keeps `x`."""
@@ -106,16 +124,18 @@ class BatchNorm(Layer):
             (self.running_mean, mean),
             (self.running_variance, squares / max(total - 1, 1)),
         ):
-            running.value[...] = (1 - momentum) * running.value + momentum * batch
+            old = running.value.reshape(-1)
+            old[...] = (1 - momentum) * old + momentum * batch
 
     def _use_running(self) -> None:
-        self._set_factors(self.running_mean.value.astype(np.float64), self.running_variance.value)
+        mean, variance = (p.value.reshape(-1) for p in (self.running_mean, self.running_variance))
+        self._set_factors(mean.astype(np.float64), variance)
 
     def _set_factors(self, mean: npt.NDArray[np.float64], variance: npt.NDArray[Any]) -> None:
         self.inverse = 1 / np.sqrt(variance + self.layer.eps)
-        factor = self.scale.value * self.inverse
+        factor = self.scale.value.reshape(-1) * self.inverse
         self.factor[...] = factor
-        self.offset[...] = self.shift.value - mean * factor
+        self.offset[...] = self.shift.value.reshape(-1) - mean * factor
         self.mean_row[...] = mean
 
     def normalise(self, chunk: Chunk, x: Array, y: Array) -> Calls:
@@ -142,9 +162,9 @@ class BatchNorm(Layer):
     def _settle_backward(self) -> None:
         total, along = self._added()[1].sum(axis=0, dtype=np.float64)
         along *= self.inverse
-        self.shift.gradients[0][...] = total
-        self.scale.gradients[0][...] = along
-        factor = self.scale.value * self.inverse
+        self.shift.gradients[0].reshape(-1)[...] = total
+        self.scale.gradients[0].reshape(-1)[...] = along
+        factor = self.scale.value.reshape(-1) * self.inverse
         slope = -factor * self.inverse * along / self.count
         self.from_dy[...] = factor
         self.from_x[...] = slope

@@ -192,14 +192,14 @@ class Program:
             for function, arguments in bound[key]:
                 function(*arguments)
 
-        if scope is Scope.ONCE:
-            return functools.partial(work, team.workers[0])
-        task = team.task(work)
+        alone = functools.partial(work, team.workers[0])
+        everyone = alone if scope is Scope.ONCE else functools.partial(team.run, team.task(work))
+        if settle is None:
+            return everyone
 
         def run() -> None:
-            team.run(task)
-            if settle is not None:
-                settle()
+            everyone()
+            settle()
 
         return run
 

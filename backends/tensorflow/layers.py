@@ -81,17 +81,17 @@ def batch_norm(
     """Batch norm; in training the running statistics `mean` and `variance` (variables) are updated.
 
     The raw op, because the public wrapper raises eps to at least 1.001e-5. It moves the running
-    statistics itself, with the unbiased variance.
+    statistics itself, with the unbiased variance. Features are images of one pixel to it.
 
     Raises
     ------
-    ValueError : training on one value per channel.
+    ValueError : training on one value per channel or feature.
     """
     assert isinstance(node.layer, spec.BatchNorm)
-    if training and np.prod(x.shape[:3]) == 1:
+    if training and np.prod(x.shape[:-1]) == 1:
         raise ValueError(f"{node.name}: batch norm cannot be trained on one value per channel")
     result = tf.raw_ops.FusedBatchNormV3(
-        x=x,
+        x=tf.reshape(x, (x.shape[0], 1, 1, x.shape[1])) if len(x.shape) == 2 else x,
         scale=scale,
         offset=shift,
         mean=mean,
@@ -103,7 +103,7 @@ def batch_norm(
     if training:
         mean.assign(result.batch_mean)
         variance.assign(result.batch_variance)
-    return result.y
+    return tf.reshape(result.y, x.shape) if len(x.shape) == 2 else result.y
 
 
 def option_a(node: Node, x: Any) -> Any:

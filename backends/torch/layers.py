@@ -101,7 +101,8 @@ def _module(node: Node, arrays: dict[str, torch.Tensor]) -> nn.Module:
         case spec.Linear() as layer:
             return nn.Linear(node.input_shape[0], layer.out_features, bias=layer.bias)
         case spec.BatchNorm() as layer:
-            return nn.BatchNorm2d(node.input_shape[0], eps=layer.eps, momentum=layer.momentum)
+            norm = nn.BatchNorm2d if len(node.input_shape) == 3 else nn.BatchNorm1d
+            return norm(node.input_shape[0], eps=layer.eps, momentum=layer.momentum)
         case spec.Relu():
             return nn.ReLU()
         case spec.LeakyRelu() as layer:

@@ -7,6 +7,7 @@ parameters' gradients in the pass. Semantics are pinned in `dlbench.spec.layers`
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -204,33 +205,35 @@ class Linear(Layer):
 
 
 class BatchNorm(Layer):
-    """Normalisation over batch, height and width; see `dlbench.spec.layers.BatchNorm`."""
+    """Normalisation over batch, height and width, or over the batch; see `dlbench.spec.layers.BatchNorm`."""
 
     def forward(self, x: Array) -> Array:
         layer = self.node.layer
         assert isinstance(layer, spec.BatchNorm)
         run, weights = self.run, self.weights
+        self.axes = (0, *range(2, x.ndim))
+        positions = math.prod(x.shape[2:])
         if run.training:
-            shares = run.counts.reshape(-1, 1, 1, 1) / (run.counts.sum() * x.shape[2] * x.shape[3])
-            self.shares = shares
-            self.values = int(run.counts.sum()) * x.shape[2] * x.shape[3]
-            size = root_mean_square(x, (0, 2, 3)) / np.sqrt(self.values)
-            terms = run.terms(x.shape[2] * x.shape[3])
-            mean = run.rounding((x * shares).sum((0, 2, 3)), terms, size)
-            squares = np.square(x - per_channel(mean, 4))
-            size = np.sqrt(np.mean(np.square(np.square(x)), (0, 2, 3)) / self.values)
-            variance = run.rounding((squares * shares).sum((0, 2, 3)), terms, size)
+            self.values = int(run.counts.sum()) * positions
+            size = root_mean_square(x, self.axes) / np.sqrt(self.values)
+            terms = run.terms(positions)
+            mean = run.rounding(run.weighted(x).sum(self.axes) / self.values, terms, size)
+            squares = np.square(x - per_channel(mean, x.ndim))
+            size = np.sqrt(np.mean(np.square(np.square(x)), self.axes) / self.values)
+            total = run.weighted(squares).sum(self.axes)
+            variance = run.rounding(total / self.values, terms, size)
             unbiased = variance * self.values / max(self.values - 1, 1)
             self._move("running_mean", mean, layer.momentum)
             self._move("running_variance", unbiased, layer.momentum)
         else:
             mean, variance = weights["running_mean"], weights["running_variance"]
         self.inverse = 1 / np.sqrt(variance + layer.eps)
-        self.normal = (x - per_channel(mean, 4)) * per_channel(self.inverse, 4)
-        y = self.normal * per_channel(weights["scale"], 4) + per_channel(weights["shift"], 4)
+        self.normal = (x - per_channel(mean, x.ndim)) * per_channel(self.inverse, x.ndim)
+        scale, shift = (per_channel(weights[role], x.ndim) for role in ("scale", "shift"))
+        y = self.normal * scale + shift
         slope = np.abs(weights["scale"]) * self.inverse
-        size = np.hypot(slope * (root_mean_square(x, (0, 2, 3)) + np.abs(mean)), weights["shift"])
-        return run.rounding(y, 4, per_channel(size, 4))
+        reach = slope * (root_mean_square(x, self.axes) + np.abs(mean))
+        return run.rounding(y, 4, per_channel(np.hypot(reach, weights["shift"]), x.ndim))
 
     def _move(self, role: Role, batch: Array, momentum: float) -> None:
         old = self.weights[role]
@@ -239,11 +242,10 @@ class BatchNorm(Layer):
         self.run.state[f"{self.node.name}.{role}"] = self.run.rounding(new, 4, size)
 
     def backward(self, dy: Array) -> Array:
-        run = self.run
+        run, axes = self.run, self.axes
         total = run.weighted(dy)
         product = total * self.normal
-        axes = (0, 2, 3)
-        terms = run.terms(dy.shape[2] * dy.shape[3])
+        terms = run.terms(math.prod(dy.shape[2:]))
         length = terms * repetition(dy.reshape(*dy.shape[:2], -1))
         shift = run.rounding(total.sum(axes), length, np.sqrt((total * dy).sum(axes)))
         size = np.sqrt((product * dy * self.normal).sum(axes))
@@ -251,12 +253,13 @@ class BatchNorm(Layer):
         self.gradient("shift", shift)
         self.gradient("scale", scale)
         slope = self.weights["scale"] * self.inverse
-        back = self.normal * per_channel(scale / self.values, 4)
-        dx = per_channel(slope, 4) * (dy - per_channel(shift / self.values, 4) - back)
+        back = self.normal * per_channel(scale / self.values, dy.ndim)
+        mean = per_channel(shift / self.values, dy.ndim)
+        dx = per_channel(slope, dy.ndim) * (dy - mean - back)
         size = np.abs(slope) * (
             root_mean_square(dy, axes) + np.abs(shift / self.values) + root_mean_square(back, axes)
         )
-        return run.rounding(dx, 8, per_channel(size, 4))
+        return run.rounding(dx, 8, per_channel(size, dy.ndim))
 
 
 class Relu(Layer):

@@ -31,12 +31,13 @@ class Conv2d:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchNorm:
-    """Batch normalisation over batch, height and width (Ioffe and Szegedy 2015, algorithm 1).
+    """Batch normalisation over batch, height and width, or of features over the batch (Ioffe and Szegedy 2015,
+    algorithm 1).
 
     Training: (x − mean) / √(var + eps) · scale + shift with the biased variance (÷ m); running ←
     (1 − momentum)·running + momentum·batch, where the variance that enters is the unbiased one
-    (÷ (m − 1)). Inference uses the running estimates. One value per channel cannot be trained on.
-    Source: `torch.nn.BatchNorm2d`; Keras' momentum 0.9 is this momentum 0.1.
+    (÷ (m − 1)). Inference uses the running estimates. One value per channel or feature cannot be trained on.
+    Source: `torch.nn.BatchNorm2d` and `BatchNorm1d`; Keras' momentum 0.9 is this momentum 0.1.
     """
 
     eps: float = positive(1e-5)

@@ -301,11 +301,10 @@ def _infer(layer: Layer, name: str, shape: Shape, path: str) -> tuple[Shape, tup
             bias = Parameter(f"{name}.bias", "bias", (layer.out_features,), shape[0])
             return (layer.out_features,), (weight, bias) if layer.bias else (weight,)
         case spec.BatchNorm():
-            channels = _image(layer, shape, path)[0]
             if layer.momentum > 1:
                 raise WorkloadError(f"{path}.momentum", f" = {layer.momentum} must be at most 1")
             roles: tuple[Role, ...] = ("scale", "shift", "running_mean", "running_variance")
-            return shape, tuple(Parameter(f"{name}.{role}", role, (channels,), 1) for role in roles)
+            return shape, tuple(Parameter(f"{name}.{role}", role, shape[:1], 1) for role in roles)
         case spec.MaxPool() | spec.AvgPool():
             channels, height, width = _image(layer, shape, path)
             for axis in range(2):

@@ -217,13 +217,14 @@ def check_training(workload: Workload, batch: int) -> None:
 
     Raises
     ------
-    WorkloadError : naming the layer that would have one value per channel to normalise.
+    WorkloadError : naming the layer that would have one value per channel or feature to normalise.
     """
     node = workload.untrainable(batch)
     if node is not None:
+        kind = "channel" if len(node.input_shape) == 3 else "feature"
         raise WorkloadError(
             node.path,
-            f": at batch {batch} batch_norm gets one value per channel, on which it cannot be trained;"
+            f": at batch {batch} batch_norm gets one value per {kind}, on which it cannot be trained;"
             " a larger batch, or scenario infer alone",
         )
 

@@ -72,8 +72,8 @@ class Workload:
         return any(isinstance(n.layer, spec.Dropout) and n.layer.rate > 0 for n in walk(self.nodes))
 
     def untrainable(self, batch: int) -> Node | None:
-        """The first batch normalisation that a batch of this size gives one value per channel, on which it cannot be
-        trained; None where there is none."""
+        """The first batch normalisation that a batch of this size gives one value per channel or feature, on which it
+        cannot be trained; None where there is none."""
         return next(
             (
                 node

@@ -43,6 +43,13 @@ LAYERS: dict[str, list[Table]] = {
     "conv2d with dilation": [_CONV | {"dilation": [2, 3], "padding": 1}],
     "conv2d without bias": [_CONV | {"bias": False}],
     "batch_norm": [_CONV, {"type": "batch_norm"}],
+    "batch_norm of features": [
+        *_END[:1],
+        {"type": "linear", "out_features": 5},
+        {"type": "tanh"},
+        {"type": "batch_norm"},
+    ],
+    "batch_norm behind a flatten": [_CONV, *_END[:1], {"type": "batch_norm"}],
     "relu": [_CONV, {"type": "relu"}],
     "leaky_relu": [_CONV, {"type": "leaky_relu"}],
     "sigmoid": [_CONV, {"type": "sigmoid"}],

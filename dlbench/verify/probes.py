@@ -18,7 +18,7 @@ from typing import Any
 from dlbench.contract import Adapter, Plan
 from dlbench.record.facts import Check
 from dlbench.spec import layers as spec
-from dlbench.spec.network import walk
+from dlbench.spec.network import Shape, walk
 from dlbench.spec.training import Adadelta, CrossEntropy, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange
@@ -98,28 +98,42 @@ def _large(kind: type[spec.Layer], scale: float) -> Probe:
     )
 
 
+def _norm(of: str, few: Shape, more: Shape, batches: tuple[int, int]) -> tuple[Probe, Probe]:
+    """The probes of batch normalisation `of` channels or features: one on `few` values of each, one on `more`."""
+    axes = len(few)
+
+    def needed(workload: Workload) -> bool:
+        norms = [n for n in walk(workload.nodes) if isinstance(n.layer, spec.BatchNorm)]
+        return any(len(norm.input_shape) == axes for norm in norms)
+
+    return (
+        Probe(
+            name=f"batch norm, four values a {of}",
+            guards="unbiased variance into the running estimate, momentum, biased variance to normalise",
+            batch=batches[0],
+            input_shape=few,
+            layers=({"type": "batch_norm"}, *_HEAD),
+            needed=needed,
+        ),
+        Probe(
+            name=f"batch norm, variance of a {of} near eps",
+            guards="eps inside the root, its value, none of it in the running variance",
+            batch=batches[1],
+            input_shape=more,
+            layers=({"type": "batch_norm", "momentum": 1.0}, *_HEAD),
+            needed=needed,
+            inputs=_like(InputRange(scale=3e-3)),
+        ),
+    )
+
+
 PROBES = (
     _large(spec.Relu, 20.0),
     _large(spec.LeakyRelu, 20.0),
     _large(spec.Sigmoid, 5.0),
     _large(spec.Tanh, 5.0),
-    Probe(
-        name="batch norm, four values a channel",
-        guards="unbiased variance into the running estimate, momentum, biased variance to normalise",
-        batch=2,
-        input_shape=(3, 1, 2),
-        layers=({"type": "batch_norm"}, *_HEAD),
-        needed=_has(spec.BatchNorm),
-    ),
-    Probe(
-        name="batch norm, variance near eps",
-        guards="eps inside the root, its value, none of it in the running variance",
-        batch=2,
-        input_shape=(3, 3, 3),
-        layers=({"type": "batch_norm", "momentum": 1.0}, *_HEAD),
-        needed=_has(spec.BatchNorm),
-        inputs=_like(InputRange(scale=3e-3)),
-    ),
+    *_norm("channel", (3, 1, 2), (3, 3, 3), (2, 2)),
+    *_norm("feature", (3,), (3,), (4, 16)),
     Probe(
         name="pooling of negative values with padding",
         guards="padding never wins a maximum",

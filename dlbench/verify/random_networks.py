@@ -49,6 +49,8 @@ def _draw(random_: random.Random) -> tuple[Table, int]:
     squared = random_.random() < 0.2
     if len(shape) == 3:
         layers.append({"type": random_.choice(("flatten", "global_avg_pool"))})
+        if random_.random() < 0.2:
+            layers.append({"type": "batch_norm"})
     if random_.random() < 0.7 or not squared:
         layers.append(_linear(random_))
         if random_.random() < 0.3:
@@ -66,7 +68,7 @@ def _layer(random_: random.Random, shape: Shape) -> tuple[Table, Shape] | None:
     kinds: tuple[Callable[[random.Random, Shape], Table], ...] = (
         (_conv, _conv, _conv, _pool, _norm, _plain, _plain, _residual, _concat)
         if len(shape) == 3
-        else (_any_linear, _plain)
+        else (_any_linear, _any_linear, _plain, _plain, _norm)
     )
     for _ in range(20):
         layer = random_.choice(kinds)(random_, shape)

@@ -48,7 +48,10 @@ class Lab:
         {"type": "max_pool", "kernel": 2, "stride": 1, "padding": 1},
         {"type": "flatten"},
         {"type": "tanh"},
-        {"type": "linear", "out_features": 7},
+        {"type": "batch_norm"},
+        {"type": "tanh"},
+        {"type": "linear", "out_features": 7, "bias": False},
+        {"type": "batch_norm"},
         {"type": "relu"},
         {"type": "linear", "out_features": 4, "bias": False},
     )

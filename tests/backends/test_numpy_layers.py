@@ -251,6 +251,30 @@ def test_linear_layers_agree(bias):
     check(layers, (10,))
 
 
+NORM = {"type": "batch_norm"}
+FLAT = {"type": "flatten"}
+FIVE = {"type": "linear", "out_features": 5}
+OF_FEATURES = {
+    "first": ((7,), [NORM, FIVE]),
+    "behind a linear layer": ((7,), [FIVE, {"type": "tanh"}, NORM, {"type": "relu"}, FIVE]),
+    "last": ((7,), [FIVE, {"type": "tanh"}, NORM]),
+    "behind a flatten": ((3, 4, 5), [CONV, FLAT, NORM, {"type": "relu"}, FIVE]),
+    "behind a flatten, last": ((3, 4, 5), [CONV, {"type": "tanh"}, FLAT, NORM]),
+    "in one branch of a sum": (
+        (3, 4, 5),
+        [CONV, FLAT, {"type": "residual", "body": [NORM, {"type": "tanh"}]}, FIVE],
+    ),
+    "behind a mean": ((3, 4, 5), [CONV, {"type": "global_avg_pool"}, NORM, FIVE]),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", OF_FEATURES)
+def test_batch_norm_of_features_agrees(case, threads):
+    shape, layers = OF_FEATURES[case]
+    check(layers, shape, threads=threads)
+
+
 @pytest.mark.parametrize("shortcut", ["identity", "option_a", "projection"])
 def test_residual_sums_agree(shortcut):
     stride = 1 if shortcut == "identity" else 2

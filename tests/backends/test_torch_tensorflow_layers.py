@@ -169,9 +169,34 @@ def test_batch_norm_moves_its_running_statistics_with_the_unbiased_variance(lab,
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_batch_norm_refuses_to_train_on_one_value_per_channel(lab):
+def test_batch_norm_of_features_is_over_the_batch(lab):
+    layers = [{"type": "batch_norm", "eps": 1e-3, "momentum": 0.3}]
+    workload = lab.workload(layers, (6,), loss="mean_squared_error")
+    weights, (inputs, targets) = lab.weights(workload), lab.batch(workload)
+    session = lab.open(workload, weights)
+    session.learning_rate = 0.0
+    batch = session.upload(inputs, targets)
+    loss = session.download(session.train_step(batch))
+    after, x = session.weights(), inputs.astype(np.float64)
+
+    def output(mean, variance):
+        normal = (x - mean) / np.sqrt(variance + 1e-3)
+        return normal * weights["norm1.scale"] + weights["norm1.shift"]
+
+    of_batch = output(x.mean(0), x.var(0))
+    np.testing.assert_allclose(loss, ((of_batch - targets) ** 2).mean(), rtol=1e-5)
+    running = {"mean": x.mean(0), "variance": x.var(0, ddof=1)}
+    for name, value in running.items():
+        expected = 0.7 * weights[f"norm1.running_{name}"] + 0.3 * value
+        np.testing.assert_allclose(after[f"norm1.running_{name}"], expected, rtol=1e-5, atol=1e-6)
+    expected = output(after["norm1.running_mean"], after["norm1.running_variance"])
+    np.testing.assert_allclose(session.download(session.infer(batch)), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (3,)])
+def test_batch_norm_refuses_to_train_on_one_value_per_channel(lab, shape):
     layers = [{"type": "batch_norm"}, {"type": "flatten"}, {"type": "linear", "out_features": 2}]
-    workload = lab.workload(layers, (3, 1, 1))
+    workload = lab.workload(layers, shape)
     session = lab.open(workload, batch=1)
     batch = session.upload(*lab.batch(workload, 1))
     session.infer(batch)

@@ -103,6 +103,21 @@ _NETWORKS: tuple[tuple[list[int], list[dict[str, Any]], str, dict[str, Any]], ..
         "mean_squared_error",
         {"type": "adagrad", "learning_rate": 0.1},
     ),
+    (  # features that are normalised, in the order of the images that they were
+        [3, 2, 3],
+        [
+            _CONV | {"kernel": 1},
+            {"type": "flatten"},
+            {"type": "batch_norm"},
+            {"type": "leaky_relu"},
+            {"type": "linear", "out_features": 33},
+            {"type": "batch_norm"},
+            {"type": "dropout", "rate": 0.25},
+            {"type": "linear", "out_features": 3},
+        ],
+        "cross_entropy",
+        _SGD,
+    ),
     *(
         ([5], [{"type": "linear", "out_features": 7}], "mean_squared_error", optimizer)
         for optimizer in (

@@ -12,6 +12,13 @@ PIECES = {
     "conv2d, dilated": [{**CONV, "kernel": [2, 3], "dilation": [3, 2], "padding": [1, 2]}],
     "conv2d without bias": [{**CONV, "bias": False, "stride": 3}],
     "batch_norm": [{"type": "batch_norm", "eps": 1e-3, "momentum": 0.3}],
+    "batch_norm of features": [
+        {"type": "flatten"},
+        {"type": "batch_norm", "eps": 1e-3, "momentum": 0.3},
+        {"type": "linear", "out_features": 5},
+        {"type": "tanh"},
+        {"type": "batch_norm"},
+    ],
     "relu": [{"type": "relu"}],
     "leaky_relu": [{"type": "leaky_relu", "slope": 0.2}],
     "sigmoid": [{"type": "sigmoid"}],
@@ -52,7 +59,9 @@ def network(name, loss="cross_entropy"):
     """A 1×1 convolution, the piece of that name, and a linear layer."""
     piece = PIECES[name]
     first = {**CONV, "kernel": 1, "padding": 0}
-    flat = [] if piece[-1]["type"] == "global_avg_pool" else [{"type": "flatten"}]
+    flat = [{"type": "flatten"}]
+    if any(layer["type"] in ("global_avg_pool", "flatten") for layer in piece):
+        flat = []
     layers = [first, *piece, *flat, {"type": "linear", "out_features": 3}]
     return read_workload(
         {"input_shape": [2, 6, 7], "layers": layers, "loss": loss, "optimizer": SGD}

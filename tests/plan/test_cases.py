@@ -239,15 +239,19 @@ def test_every_precision_that_is_asked_for_gives_a_row_and_fp32_is_the_default(w
     assert ["fp32", "tf32"] == [case.precision for case in both.cases]
 
 
-def test_training_on_one_value_per_channel_is_refused_and_inference_is_not(request_for, tiny):
+@pytest.mark.parametrize(("shape", "kind"), [([3, 1, 1], "channel"), ([3], "feature")])
+def test_training_on_one_value_per_channel_is_refused_and_inference_is_not(
+    request_for, tiny, shape, kind
+):
     image = {
-        "input_shape": [3, 1, 1],
+        "input_shape": shape,
         "layers": [{"type": "batch_norm"}, {"type": "flatten"}],
         "loss": "mean_squared_error",
         "optimizer": {"type": "sgd", "learning_rate": 0.1},
     }
     suite = dataclasses.replace(tiny, workload=read_workload(image))
-    with pytest.raises(UsageError, match=r"layers\[0\]: at batch 1 batch_norm gets one value"):
+    said = rf"layers\[0\]: at batch 1 batch_norm gets one value per {kind}"
+    with pytest.raises(UsageError, match=said):
         check(request_for(suite=suite, scenarios=("train", "infer"), batches=(2, 1)))
     check(request_for(suite=suite, scenarios=("infer",), batches=(1,)))
     check(request_for(suite=suite, scenarios=("train",), batches=(2,)))

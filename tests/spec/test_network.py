@@ -1,5 +1,6 @@
 import hashlib
 import json
+import math
 
 import numpy as np
 import pytest
@@ -140,6 +141,17 @@ def test_batch_norm_starts_at_the_identity():
             assert np.all(value == 1)
         if name.endswith((".shift", ".running_mean")):
             assert np.all(value == 0)
+
+
+def test_batch_norm_has_a_value_of_each_kind_for_a_channel_or_a_feature():
+    layers = [CONV, {"type": "batch_norm"}, {"type": "flatten"}, {"type": "batch_norm"}]
+    nodes = read_network(layers, (1, 5, 5))
+    for node, count in zip(
+        (nodes[1], nodes[3]), (4, math.prod(nodes[2].output_shape)), strict=True
+    ):
+        assert node.output_shape == node.input_shape
+        assert {p.shape for p in node.parameters} == {(count,)}
+        assert [p.trainable for p in node.parameters] == [True, True, False, False]
 
 
 def test_layers_are_named_in_order_and_no_name_is_given_twice():

@@ -103,6 +103,14 @@ class Layers:
         return F.conv2d(F.pad(x, pads), weight, bias, stride, 0, dilation)
 
     def batch_norm(self, node, layer, x, roles, training):
+        of_features = x.ndim == 2
+        if of_features and self.fault == "features normalised within each sample":
+            return F.layer_norm(x, x.shape[1:], roles["scale"], roles["shift"], layer.eps)
+        x = x[:, :, None, None] if of_features else x
+        y = self.normalised(node, layer, x, roles, training)
+        return y[:, :, 0, 0] if of_features else y
+
+    def normalised(self, node, layer, x, roles, training):
         eps, momentum, axes = layer.eps, layer.momentum, (0, 2, 3)
         if self.fault == "batch norm's momentum read the Keras way":
             momentum = 1 - momentum
@@ -112,8 +120,12 @@ class Layers:
             eps = 0.0
         if self.fault == "statistics of each sample":
             axes = (2, 3)
+        if self.fault == "all features share their statistics" and x[0, 0].numel() == 1:
+            axes = (0, 1, 2, 3)
         mean = x.mean(axes, keepdim=True)
         count = x.numel() // mean.numel()
+        if self.fault == "statistics of features over half of the batch" and x[0, 0].numel() == 1:
+            mean = x[: (len(x) + 1) // 2].mean(axes, keepdim=True)
         biased = (x - mean).square().mean(axes, keepdim=True)
         unbiased = biased * count / max(count - 1, 1)
         used, moved = training, training
@@ -138,6 +150,8 @@ class Layers:
         if moved:
             entering = unbiased
             if self.fault == "biased running variance":
+                entering = biased
+            if self.fault == "biased running variance of features" and x[0, 0].numel() == 1:
                 entering = biased
             if self.fault == "running standard deviation":
                 entering = entering.sqrt()

@@ -46,6 +46,16 @@ TABLES = {
         [{**CONV, "bias": False}, {"type": "batch_norm"}, {"type": "leaky_relu"}],
         optimizer=SGD | DECAY,
     ),
+    "norm of features": {
+        "input_shape": [5],
+        "layers": [
+            {"type": "linear", "out_features": 6, "bias": False},
+            {"type": "batch_norm"},
+            {"type": "relu"},
+            {"type": "linear", "out_features": 3},
+        ],
+        "optimizer": SGD | DECAY,
+    },
     "weights alone decay": _image(
         [CONV, {"type": "tanh"}, {"type": "batch_norm"}],
         optimizer=SGD | DECAY | {"decay_biases_and_norms": False},

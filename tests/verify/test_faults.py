@@ -99,6 +99,12 @@ BEFORE_TIMING = {
         "batch norm's eps outside the root": "step 1",
         "no weight decay on scales": "norm1.scale after the step, step 1",
     },
+    "norm of features": {
+        "features normalised within each sample": "logits, step 1",
+        "all features share their statistics": "loss, step 1",
+        "statistics of features over half of the batch": "loss, step 1",
+        "biased running variance of features": "running_variance after the step, step 1",
+    },
     "weights alone decay": {
         "biases decay all the same": "conv1.bias after the step, step 1",
         "norms decay all the same": "norm1.scale after the step, step 1",
@@ -211,7 +217,19 @@ PROBES = {
             "running standard deviation",
         ],
     ),
-    "variance near eps": (
+    "four values a feature": (
+        "norm of features",
+        [
+            "biased running variance of features",
+            "unbiased variance to normalise",
+            "batch norm's momentum read the Keras way",
+        ],
+    ),
+    "variance of a feature near eps": (
+        "norm of features",
+        ["batch norm's eps outside the root", "batch norm's eps is 1e-3"],
+    ),
+    "variance of a channel near eps": (
         "norm",
         [
             "batch norm's eps outside the root",

@@ -9,6 +9,8 @@ import random
 import pytest
 
 from dlbench.cli.conformance import Request, hold
+from dlbench.spec.layers import BatchNorm
+from dlbench.spec.network import walk
 from dlbench.verify.random_networks import draw_workload
 
 FEW = {"numpy": 25, "torch": 25, "tensorflow": 6}
@@ -45,12 +47,15 @@ def test_a_seed_gives_the_same_network_again_and_another_seed_another():
 
 
 def test_the_networks_drawn_hold_every_kind_of_layer_loss_and_optimizer():
-    drawn = [draw_workload(seed)[0].to_table() for seed in range(300)]
+    workloads = [draw_workload(seed)[0] for seed in range(300)]
+    drawn = [workload.to_table() for workload in workloads]
     words = {word for table in drawn for word in _words(table["layers"])}
     assert words >= {
         *("conv2d", "batch_norm", "relu", "leaky_relu", "sigmoid", "tanh", "max_pool", "avg_pool"),
         *("global_avg_pool", "flatten", "linear", "residual", "option_a", "concat"),
     }
+    norms = [n for w in workloads for n in walk(w.nodes) if isinstance(n.layer, BatchNorm)]
+    assert {len(norm.input_shape) for norm in norms} == {1, 3}
     assert {table["loss"] for table in drawn} == {"cross_entropy", "mean_squared_error"}
     kinds = {table["optimizer"]["type"] for table in drawn}
     assert kinds == {"sgd", "adam", "adamw", "adagrad", "rmsprop", "adadelta"}
