@@ -34,7 +34,7 @@ class Framework:
 
     Attributes
     ----------
-    xp : its array namespace, with NumPy's names: `array`, `sqrt` and `expm1`.
+    xp : its array namespace, with NumPy's names: `sqrt` and `expm1`, and `array` unless the adapter has its own `put`.
     compile : from a pure function and the places of the arguments that may be overwritten, the compiled function.
     differentiate : from a function that gives a scalar and something else (``loss, aux``), one that gives ``(loss,
         aux), gradients`` of its first argument, a dictionary of arrays.
@@ -123,13 +123,13 @@ class FunctionalAdapter(AdapterBase):
         return {"device": plan.device}
 
     def put(self, array: npt.NDArray[Any], role: str) -> Array:
-        """A copy on the device, in the layout that `layer` wants: of ``inputs``, of ``targets``, or of a parameter or
-        running statistic by its role."""
+        """A copy on the device, in the layout that `layer` wants: of ``inputs``, of ``targets``, of a parameter or
+        running statistic by its role, or of a ``scalar`` (step counts, the learning rate)."""
         return self.framework().xp.array(array)
 
     def get(self, array: Array, role: str) -> npt.NDArray[np.float32]:
         """The way back, a copy in the canonical layout: of ``outputs``, a loss among them, or by a role."""
-        return np.array(array, np.float32)
+        return np.array(np.asarray(array), np.float32)
 
     def sequence(self, nodes: Iterable[Node], x: Array, run: Pass) -> Array:
         """The output of layers one after the other."""
@@ -222,7 +222,7 @@ class FunctionalSession(SessionBase):
         self._train = adapter.training(plan, workload)
         self._facts = dict(adapter.facts(plan))
         self._last: Array = None
-        self._state: dict[str, Any] = {"step": self._framework.xp.array(np.int32(0))}
+        self._state: dict[str, Any] = {"step": adapter.put(np.array(0, np.int32), "scalar")}
         self.learning_rate = workload.optimizer.learning_rate
         self.load(weights)
 
@@ -239,7 +239,7 @@ class FunctionalSession(SessionBase):
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         self._learning_rate = value
-        self._rate = self._framework.xp.array(np.float32(value))
+        self._rate = self._adapter.put(np.array(value, np.float32), "scalar")
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
         """Copies on the device."""
@@ -276,7 +276,7 @@ class FunctionalSession(SessionBase):
                 name: tuple(self._adapter.put(zeros, self._roles[name]) for zeros in of)
                 for name, of in begun["moments"].items()
             }
-            steps = self._framework.xp.array(begun["steps"])
+            steps = self._adapter.put(begun["steps"], "scalar")
             self._state["moments"] = {"steps": steps, "moments": moments}
 
     def synchronize(self) -> None:

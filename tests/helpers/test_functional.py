@@ -1,4 +1,4 @@
-"""The base for functional frameworks, under the example of the documents."""
+"""The base for functional frameworks, under the example of the documents and under another framework."""
 
 import importlib.util
 from pathlib import Path
@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlbench.contract import Plan
+from dlbench.contract import BackendInfo, Device, Plan
 from dlbench.errors import PlanRefused
+from dlbench.helpers.functional import Framework, FunctionalAdapter
+from dlbench.spec import layers as spec
+from dlbench.spec import training
 from dlbench.spec.workload import initial_weights, read_workload
+from dlbench.verify.check import verify
 
 pytest.importorskip("jax")
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example_jax_backend.py"
@@ -137,3 +141,77 @@ def test_what_the_author_lacks_is_refused(example):
     chosen = workload()
     with pytest.raises(PlanRefused, match=r"^smaller has no conv2d$"):
         kind().open(PLAN, chosen, initial_weights(chosen, 0))
+
+
+def functional_torch(moves=True):
+    """An adapter of a second framework: arrays of another kind, made otherwise, gradients in another order, nothing
+    compiled; running statistics move only where `moves`."""
+    torch = pytest.importorskip("torch")
+
+    class Adapter(FunctionalAdapter):
+        title = "torch.func"
+        has = (spec.Conv2d, spec.BatchNorm, spec.Flatten, spec.Linear, *training.LOSSES.values())
+        has = (*has, spec.Tanh, training.Adam, training.Sgd)
+
+        def info(self):
+            return BackendInfo(torch.__version__, (Device("cpu", "CPU"),))
+
+        def framework(self):
+            def differentiate(function):
+                gradients_first = torch.func.grad_and_value(function, has_aux=True)
+                return lambda *arguments: gradients_first(*arguments)[::-1]
+
+            return Framework(torch, lambda function, _: function, differentiate, lambda _: None)
+
+        def put(self, array, role):
+            return torch.tensor(array)
+
+        def layer(self, node, x, run):
+            own = run.own(node)
+            match node.layer:
+                case spec.Conv2d() as conv:
+                    return torch.conv2d(
+                        x, own["weight"], own.get("bias"), conv.stride, conv.padding
+                    )
+                case spec.Linear():
+                    return torch.nn.functional.linear(x, own["weight"], own.get("bias"))
+                case spec.Tanh():
+                    return torch.tanh(x)
+                case spec.Flatten():
+                    return x.reshape(len(x), -1)
+                case spec.BatchNorm() as norm:
+                    mean, variance = own["running_mean"], own["running_variance"]
+                    if run.training:
+                        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+                        if moves:
+                            values = x.numel() // x.shape[1]
+                            run.move(node, mean, variance, values, norm.momentum)
+                    x = (x - mean[:, None, None]) / torch.sqrt(variance + norm.eps)[:, None, None]
+                    return x * own["scale"][:, None, None] + own["shift"][:, None, None]
+
+        def loss(self, loss, outputs, targets):
+            if isinstance(loss, training.CrossEntropy):
+                return torch.nn.functional.cross_entropy(outputs, targets)
+            return torch.square(outputs - targets).mean()
+
+    return Adapter()
+
+
+NORMED = {
+    "layers": [
+        {"type": "conv2d", "out_channels": 2, "kernel": 3},
+        {"type": "batch_norm"},
+        {"type": "flatten"},
+        {"type": "linear", "out_features": 3},
+    ],
+    "optimizer": {"type": "adam", "learning_rate": 0.01},
+}
+
+
+def test_the_base_serves_another_framework(cache_dir):
+    assert "" == verify(functional_torch(), PLAN, workload(**NORMED), cache_dir).reason
+
+
+def test_running_statistics_that_an_author_forgets_are_named(cache_dir):
+    reason = verify(functional_torch(moves=False), PLAN, workload(**NORMED), cache_dir).reason
+    assert "norm1.running_mean after the step" in reason
