@@ -12,9 +12,7 @@ it.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -271,10 +269,11 @@ def _run(cases: list[Case], settings: Settings, timed: bool) -> Iterator[tuple[C
     from dlbench.compare.from_pytest_benchmark import extra_info
     from dlbench.errors import DlbenchError
     from dlbench.execute.runner import run
+    from dlbench.host.scratch import scratch
     from dlbench.record.file import Writer, read_record
 
-    with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
-        path = Path(folder) / "record.jsonl"
+    with scratch() as folder:
+        path = folder / "record.jsonl"
         writer = Writer(path)
         try:
             end = run(_request(cases, settings, timed), writer)

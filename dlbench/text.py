@@ -9,11 +9,21 @@ import math
 
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 _HUGE = 1e12
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with; where full-width signs are written, with those too."""
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Text from elsewhere with spaces for all that is no sign to be seen (control characters, line separators, signs
+    that turn the direction of writing) but those in `kept`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else " " for c in text)
 
 
 def one_line(text: str) -> str:
     """Text from elsewhere made harmless: on one line, without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return " ".join(printable(text).split())
 
 
 def shortened(text: str, most: int = 500) -> str:
@@ -29,7 +39,7 @@ def in_spreadsheet(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = one_line(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def why(reason: str, remedy: str) -> str:

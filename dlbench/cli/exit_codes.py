@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dlbench.errors import DlbenchError, UsageError
+from dlbench.text import printable, shortened
 
 if TYPE_CHECKING:
     from dlbench.record.schema import Status
+
+_TOLD = 4_000
+"""Characters of an error at most, which may quote what somebody else wrote."""
 
 FAILED, USAGE, NOTHING, INTERRUPTED = 1, 2, 4, 130
 
@@ -32,8 +36,8 @@ def exit_code(statuses: Iterable[Status]) -> int:
 
 
 def tell(text: str) -> None:
-    """Words for people, on stderr."""
-    click.echo(text, err=True)
+    """Words for people, on stderr; what they quote acts on no terminal."""
+    click.echo(printable(text, "\n\t"), err=True)
 
 
 class Root(click.Group):
@@ -67,13 +71,14 @@ class Root(click.Group):
             tell(_usage(error))
             return USAGE
         except DlbenchError as error:
-            tell(f"error: {error}")
+            tell(f"error: {shortened(str(error), _TOLD)}")
             return USAGE if isinstance(error, UsageError) else NOTHING
         except click.Abort:
             tell("interrupted")
             return INTERRUPTED
         except OSError as error:
-            tell(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
+            told = f"{error.filename or 'input or output'}: {error.strerror or error}"
+            tell(f"error: {shortened(told, _TOLD)}")
             return NOTHING
         except MemoryError as error:
             tell(f"error: not enough memory{f': {error}' if str(error) else ''}")
@@ -86,7 +91,8 @@ def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     if context is None or type(error).__name__ == "NoArgsIsHelpError":
         return error.format_message()
-    return f"error: {error.format_message().rstrip('.')}; see: {context.command_path} --help"
+    said = shortened(error.format_message().rstrip("."), _TOLD)
+    return f"error: {said}; see: {context.command_path} --help"
 
 
 def _defect(error: Exception) -> int:
@@ -94,7 +100,7 @@ def _defect(error: Exception) -> int:
         tell("".join(traceback.format_exception(error)).rstrip())
     place = traceback.extract_tb(error.__traceback__)[-1]
     tell(
-        f"error: dlbench itself failed: {type(error).__name__}: {error}"
+        f"error: dlbench itself failed: {type(error).__name__}: {shortened(str(error), _TOLD)}"
         f" ({Path(place.filename).name}, line {place.lineno});"
         " DLBENCH_DEBUG=1 in the environment shows the traceback"
     )

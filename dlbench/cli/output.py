@@ -15,6 +15,7 @@ from dlbench import plugins
 from dlbench.cli import options
 from dlbench.cli.exit_codes import tell
 from dlbench.errors import DlbenchError, UsageError
+from dlbench.text import printable
 
 if TYPE_CHECKING:
     from dlbench.analyse.table import ColdStart
@@ -96,5 +97,5 @@ def _print(group: str, form: str, what: Any) -> None:
 
 
 def answer(text: str) -> None:
-    """What was asked for, on stdout."""
-    click.echo(text)
+    """What was asked for, on stdout; what it quotes acts on no terminal."""
+    click.echo(printable(text, "\n\t"))

@@ -146,12 +146,14 @@ def _carry_out(
             end = work(observer)
     finally:
         writer.close()
-        empty = path.stat().st_size == 0
-        if empty:
-            path.unlink()
-    if empty:
+        if not writer.wrote:
+            path.unlink(missing_ok=True)
+    if not writer.wrote:
         tell("interrupted before anything was measured")
         return INTERRUPTED
+    if rescued := writer.rescued():
+        tell(f"! {path} was taken away or changed while it was written; all of it is in {rescued}")
+        path = rescued
     record = read_record(path)
     found = outcomes(record)
     if end.status == "interrupted":

@@ -1,9 +1,11 @@
-"""Standard output and error that outlive their readers: a pipe whose reader has gone, a terminal that is closed."""
+"""Standard output and error that outlive their readers: a pipe whose reader has gone, a terminal that is closed, a
+descriptor that was closed before the program began."""
 
 from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 from typing import Any
 
@@ -12,6 +14,7 @@ _GONE = (errno.EPIPE, errno.EIO)
 
 def outlive_readers() -> None:
     """From here on, what nobody is left to read is dropped, and what is at work goes on and ends with its own code."""
+    _reopen_closed()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         buffer = getattr(stream, "buffer", None)
@@ -20,6 +23,18 @@ def outlive_readers() -> None:
             buffer, io.BufferedWriter | io.FileIO
         ):
             setattr(sys, name, _outliving(stream))
+
+
+def _reopen_closed() -> None:
+    """Gives descriptors 0 to 2 that are closed to nothing, lest the next file that is opened be one of them."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # the lowest that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
 def _outliving(stream: io.TextIOWrapper) -> io.TextIOWrapper:
@@ -35,12 +50,19 @@ def _outliving(stream: io.TextIOWrapper) -> io.TextIOWrapper:
 
 
 class _Raw(io.FileIO):
-    """A descriptor that takes everything once its reader is gone."""
+    """A descriptor that takes everything once its reader is gone, or once it has failed."""
+
+    failed = False
 
     def write(self, data: Any, /) -> int:
+        if self.failed:
+            return memoryview(data).nbytes
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in _GONE:
-                raise
-            return memoryview(data).nbytes
+            # there is nobody left to tell that errors cannot be told
+            if error.errno in _GONE or self.fileno() == 2:
+                return memoryview(data).nbytes
+            # what is left in buffers would fail again when the program ends
+            self.failed = True
+            raise OSError(error.errno, error.strerror, "standard output") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from typing import Any
 
 import msgspec
@@ -17,9 +16,13 @@ from dlbench.analyse.outcomes import Outcome
 from dlbench.analyse.statistics import case_estimate
 from dlbench.compare.sides import Measured, Side
 from dlbench.errors import UsageError
+from dlbench.record import door
 from dlbench.record.comparability import facts_of, versions_of
+from dlbench.record.file import UNREADABLE
 from dlbench.record.schema import Header
-from dlbench.text import one_line
+from dlbench.text import one_line, shortened
+
+_SHORTEST_S, _LONGEST_S = 1e-12, 1e8
 
 OURS = "dlbench"
 """The key under which dlbench's own files keep what the format has no place for."""
@@ -84,16 +87,17 @@ def side_of_pytest_benchmark(name: str, raw: bytes) -> Side:
     UsageError : not such a file.
     """
     try:
-        found = _decoded(raw)
+        found = _decoded(door.clean(raw))
         ours = [
             msgspec.convert(benchmark.extra_info[OURS], _Ours)
             if OURS in benchmark.extra_info
             else None
             for benchmark in found.benchmarks
         ]
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
+        why = shortened(one_line(str(error)), 300)
         raise UsageError(
-            f"{name}: neither a dlbench record nor a file of pytest-benchmark: {error}"
+            f"{name}: neither a dlbench record nor a file of pytest-benchmark: {why}"
         ) from None
     cases = tuple(map(_measured, found.benchmarks, ours))
     whose = next(filter(None, ours), None)
@@ -119,7 +123,7 @@ def _measured(benchmark: _Benchmark, ours: _Ours | None) -> Measured:
         one = Measured(benchmark.fullname, benchmark.fullname, (benchmark.stats.median,))
     else:
         one = Measured(ours.key, ours.label, ours.processes_s, ours.conditions)
-    wrong = next((each for each in one.processes_s if not 0 < each < math.inf), None)
+    wrong = next((each for each in one.processes_s if not _SHORTEST_S <= each <= _LONGEST_S), None)
     if wrong is None:
         return one
     return dataclasses.replace(one, processes_s=(), problem=f"a median of {wrong:g} s is no time")

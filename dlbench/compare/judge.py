@@ -19,6 +19,7 @@ from dlbench.compare.verdicts import CaseVerdict, Status, Verdicts, ordered
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.record.collection import read_records
 from dlbench.record.comparability import LISTED, MACHINE, Difference, differing, sampling_note
+from dlbench.record.file import UNREADABLE
 from dlbench.text import plural
 
 DRIFT = "intervals are over processes; how the machine drifted between the two files is not in them"
@@ -87,7 +88,7 @@ def _is_one_object(raw: bytes) -> bool:
     first = raw.split(b"\n", 1)[0]
     try:
         found = msgspec.json.decode(first)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return raw.lstrip().startswith(b"{")
     return not (isinstance(found, dict) and "kind" in found)
 

@@ -6,11 +6,9 @@ not gone on with; the others are.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 import dlbench
@@ -24,6 +22,7 @@ from dlbench.execute.resume import backend_differences, refuse
 from dlbench.execute.stages import STAGES
 from dlbench.execute.tasks import Held, held_by, to_run
 from dlbench.execute.wall_time import Account
+from dlbench.host.scratch import scratch
 from dlbench.plan.backend_status import Found
 from dlbench.plan.cases import Planned, check, plan
 from dlbench.plan.estimate import estimate
@@ -129,11 +128,11 @@ def _context(
 
 @contextmanager
 def _material(request: Request, observer: Observer) -> Iterator[Material]:
-    with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
+    with scratch() as folder:
         observer.phase(None, None, "prepare")
         yield prepare(
             request,
-            Path(folder),
+            folder,
             lambda what: observer.phase(None, None, f"prepare ({what})"),
         )
 

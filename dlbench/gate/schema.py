@@ -16,8 +16,8 @@ import msgspec
 from dlbench.errors import DlbenchError
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import Arm
-from dlbench.record.file import decoded_lines
-from dlbench.record.schema import Case, Data, Machine, Process, Verification
+from dlbench.record.file import UNREADABLE, decoded_lines
+from dlbench.record.schema import Case, Count, Data, Machine, Process, Seconds, Verification
 
 SCHEMA = 2
 """In the first, the whole threshold was what an estimate had to exceed."""
@@ -41,9 +41,9 @@ class Header(msgspec.Struct, frozen=True, tag="gate", tag_field="kind"):
     workload_digest: str
     data: Data
     seed: int
-    threads: int
-    budget_s: float
-    share_s: float
+    threads: Count
+    budget_s: Seconds
+    share_s: Seconds
     design: Design
     machine: Machine
     cases: tuple[Case, ...]
@@ -96,7 +96,7 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     """Last line: how it ended, and after how long (s)."""
 
     status: Ending
-    wall_s: float
+    wall_s: Seconds
 
 
 Line = Header | Beside | Loaded | Verified | Half | Note | End
@@ -128,7 +128,7 @@ def is_one(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             msgspec.json.decode(file.readline(), type=Header)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return False
     return True
 

@@ -8,11 +8,9 @@ to do, and by which files, is the same for both versions but for what the versio
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -40,6 +38,7 @@ from dlbench.gate.isolation import (
 from dlbench.gate.pairs import Arm, difference, order
 from dlbench.gate.versions import Sources, Version, targets
 from dlbench.gate.waivers import waived_by
+from dlbench.host.scratch import scratch
 from dlbench.plan.cases import check
 from dlbench.plan.request import Request as PlanRequest
 from dlbench.record.case import product
@@ -120,9 +119,9 @@ def run(request: Request, writer: Writer, observer: Observer | None = None) -> s
         request,
         waived=waived_by(request.waived, [case for arm in ARMS for case in cases[arm]]),
     )
-    with tempfile.TemporaryDirectory(prefix="dlbench-") as folder:
+    with scratch() as folder:
         observer.doing("preparing data and weights")
-        material = prepare(request.plan, Path(folder))
+        material = prepare(request.plan, folder)
         with started_references(request.plan) as references:
             gate = _Gate(request, material, references, writer, observer)
             return gate.run(cases)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.errors import DlbenchError
-from dlbench.history.store import Change, Point
+from dlbench.history.stored import Change, Point
 
 SHORTEST = 3
 """Rows that make a level: one or two that stand out do not."""

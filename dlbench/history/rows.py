@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from dlbench.analyse.outcomes import Outcome, outcomes
 from dlbench.analyse.statistics import case_estimate
-from dlbench.errors import DlbenchError
 from dlbench.record.case import Case, values
 from dlbench.record.collection import read_records
 from dlbench.record.comparability import facts_of, versions_of
+from dlbench.record.door import moment
 from dlbench.record.schema import Process, Record, Verification
 from dlbench.text import one_line
+
+Figure = Annotated[float, msgspec.Meta(gt=0, le=1e8)]
+"""A time (s)."""
+Bound = Annotated[float, msgspec.Meta(ge=0)]
+"""One end of an interval (s), which is wide where it rests on two processes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +67,10 @@ class Row:
     verified: bool | None
     problem: str
     disturbance: str
-    processes_s: tuple[float, ...]
-    median_s: float | None
-    low_s: float | None
-    high_s: float | None
+    processes_s: tuple[Figure, ...]
+    median_s: Figure | None
+    low_s: Bound | None
+    high_s: Bound | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +106,10 @@ def read_entries(path: Path) -> Iterator[Entry]:
     for number, record in enumerate(records, 1):
         name = path.name if len(records) == 1 else f"{path.name}#{number}"
         own = itertools.islice(raw, 1 + len(record.lines))
-        yield _entry(path, name, record, _identity(record, own))
+        yield _entry(name, record, _identity(record, own))
 
 
-def _entry(path: Path, name: str, record: Record, identity: tuple[str, str]) -> Entry:
+def _entry(name: str, record: Record, identity: tuple[str, str]) -> Entry:
     run, digest = identity
     header = record.header
     facts = json.dumps(facts_of(header), ensure_ascii=False)
@@ -117,7 +123,7 @@ def _entry(path: Path, name: str, record: Record, identity: tuple[str, str]) -> 
         digest=digest,
         lines=1 + len(record.lines),
         name=name,
-        created=_utc(header.created, path),
+        created=moment(header.created).isoformat(timespec="seconds"),
         versions={"dlbench": header.dlbench} | versions_of(header),
         rows=rows,
     )
@@ -168,13 +174,3 @@ def _identity(record: Record, raw: Iterator[bytes]) -> tuple[str, str]:
 def _raw_lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         yield from (line.rstrip(b"\n") for line in file if line != b"\n")
-
-
-def _utc(created: str, path: Path) -> str:
-    try:
-        moment = datetime.datetime.fromisoformat(created)
-    except ValueError:
-        raise DlbenchError(f"{path}: was created at {created!r}, which is no time") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return moment.astimezone(datetime.UTC).isoformat(timespec="seconds")

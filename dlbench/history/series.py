@@ -11,7 +11,8 @@ from typing import Protocol
 from dlbench.errors import UsageError
 from dlbench.history import change_points as changes
 from dlbench.history.rows import Key
-from dlbench.history.store import Change, Point, Store, Stored
+from dlbench.history.store import Store
+from dlbench.history.stored import Change, Point, Stored
 from dlbench.record.case import spellings, values
 from dlbench.text import plural
 

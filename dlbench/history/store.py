@@ -8,7 +8,6 @@ write-ahead log, so that the history stays one file that can be copied, cached a
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlbench.errors import DlbenchError
-from dlbench.history.rows import Entry, Key, Row
-from dlbench.record.case import AXES, case_of, values
+from dlbench.history.rows import Entry, Key
+from dlbench.history.stored import KEY, Change, Point, Stored, change_of, harmless, key_of, point_of
+from dlbench.record.case import values
+from dlbench.record.file import UNREADABLE
+from dlbench.text import one_line, shortened
 
 APPLICATION = 0x646C6268
 """SQLite's field for the application that a file belongs to: the letters ``dlbh``."""
@@ -81,64 +83,9 @@ MIGRATIONS = (
 
 SCHEMA = len(MIGRATIONS)
 
-_KEY = (*(axis.name for axis in AXES), "device_name", "facts")
-"""The columns that tell series apart, as in `Key`."""
-
 Outcome = Literal["added", "there", "grown", "shorter"]
 """What became of a record: new, there already, there in a shorter state that it replaced, or itself a shorter
 state of what is there."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """A row of a series with the record it comes from."""
-
-    record: int
-    name: str
-    digest: str
-    created: str
-    versions: Mapping[str, str]
-    row: Row
-
-    @property
-    def counts(self) -> bool:
-        """Whether it enters statistics: a verified figure from a machine that was not seen to be disturbed."""
-        row = self.row
-        timed = row.status == "ok" and row.median_s is not None
-        return timed and row.verified is True and not row.disturbance
-
-
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """From the row of `record` on, a series has another level.
-
-    Attributes
-    ----------
-    record, created : the record that it begins with, and when that was begun.
-    before_s, after_s : the medians of the two levels' rows.
-    versions : what is another version there than in the row before, as ``torch 2.12.0 → 2.13.0``.
-    """
-
-    record: int
-    created: str
-    before_s: float
-    after_s: float
-    versions: tuple[str, ...] = ()
-
-    @property
-    def ratio(self) -> float:
-        """How many times as long a step takes."""
-        return self.after_s / self.before_s
-
-
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """A series in the database: `rows` in all, and whether its change points are those of these rows."""
-
-    id: int
-    key: Key
-    rows: int
-    searched: bool
 
 
 class Store:
@@ -164,6 +111,7 @@ class Store:
         with self._told():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+            self._base.text_factory = harmless
             try:
                 self._base.execute("PRAGMA foreign_keys = ON")
                 self._migrate()
@@ -196,11 +144,12 @@ class Store:
     def series(self) -> list[Stored]:
         """Every series, in the order of its key."""
         found = self._all(
-            f"SELECT id, {', '.join(_KEY)}, count, searched"
+            f"SELECT id, {', '.join(KEY)}, count, searched"
             " FROM (SELECT series, count(*) AS count FROM rows GROUP BY series)"
             " JOIN series ON series.id = series"
         )
-        every = [Stored(id_, _key(key), n, bool(done)) for id_, *key, n, done in found]
+        with self._told():
+            every = [Stored(id_, key_of(key), n, bool(done)) for id_, *key, n, done in found]
         return sorted(every, key=lambda one: one.key)
 
     def points(self, series: int, last: int | None = None) -> list[Point]:
@@ -213,7 +162,8 @@ class Store:
             (series, -1 if last is None else last),
         )
         known: dict[str, Mapping[str, str]] = {}
-        return [_point(values, known) for values in reversed(found)]
+        with self._told():
+            return [point_of(values, known) for values in reversed(found)]
 
     def changes(self, series: int) -> list[Change]:
         """The change points that were found, in the order of time."""
@@ -222,10 +172,8 @@ class Store:
             " ORDER BY created, record",
             (series,),
         )
-        return [
-            Change(record, created, before_s, after_s, tuple(json.loads(versions)))
-            for record, created, before_s, after_s, versions in found
-        ]
+        with self._told():
+            return [change_of(values) for values in found]
 
     def keep_changes(self, series: int, rows: int, changes: Sequence[Change]) -> None:
         """Keeps the change points of a series of so many `rows`, unless more came meanwhile."""
@@ -281,7 +229,7 @@ class Store:
 
     def _series(self, key: Key) -> int:
         """The series of that key, made if need be; its change points are no longer those of its rows."""
-        names, marks = ", ".join(_KEY), ", ".join("?" * len(_KEY))
+        names, marks = ", ".join(KEY), ", ".join("?" * len(KEY))
         own = (*values(key.case), key.device_name, key.facts)
         self._base.execute(
             f"INSERT INTO series ({names}) VALUES ({marks}) ON CONFLICT DO UPDATE SET searched = 0",
@@ -353,25 +301,11 @@ class Store:
             else:
                 message = f"cannot be used: {error}"
             raise DlbenchError(f"{self.path}: {message}") from None
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, *UNREADABLE) as error:
+            why = shortened(one_line(str(error)), 300)
             raise DlbenchError(
-                f"{self.path}: is damaged, or no history ({error}); move it away and add the records"
+                f"{self.path}: is damaged, or no history ({why}); move it away and add the records"
                 " again, from which a history can always be made"
             ) from None
         except OSError as error:
             raise DlbenchError(f"{self.path}: cannot be made: {error.strerror}") from None
-
-
-def _point(values: tuple[Any, ...], known: dict[str, Mapping[str, str]]) -> Point:
-    record, name, digest, created, versions, *rest = values
-    version, status, verified, problem, disturbance, processes_s, *figures = rest
-    if versions not in known:
-        known[versions] = json.loads(versions)
-    was_verified = None if verified is None else bool(verified)
-    times = tuple(json.loads(processes_s))
-    row = Row(version, status, was_verified, problem, disturbance, times, *figures)
-    return Point(record, name, digest, created, known[versions], row)
-
-
-def _key(row: Sequence[Any]) -> Key:
-    return Key(case_of(dict(zip(_KEY, row, strict=False))), *row[-2:])

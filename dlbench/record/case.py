@@ -122,8 +122,9 @@ class Case(msgspec.Struct, frozen=True, order=True):
             label="behind",
             help="Samples a step (repeatable).",
         ),
+        msgspec.Meta(ge=1),
     ]
-    threads: Annotated[int, Axis(order=7, title="threads", condition=True)]
+    threads: Annotated[int, Axis(order=7, title="threads", condition=True), msgspec.Meta(ge=1)]
     precision: Annotated[
         str,
         Axis(
@@ -205,7 +206,7 @@ def _declared() -> tuple[Axis, ...]:
     hints = typing.get_type_hints(Case, include_extras=True)
     found = []
     for field in msgspec.structs.fields(Case):
-        (axis,) = hints[field.name].__metadata__
+        axis = next(each for each in hints[field.name].__metadata__ if isinstance(each, Axis))
         found.append(
             dataclasses.replace(
                 axis,

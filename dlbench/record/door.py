@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -13,9 +14,12 @@ from typing import Any
 import msgspec
 
 from dlbench.record.case import Case, values
-from dlbench.record.schema import Header, Process, Telemetry
+from dlbench.record.facts import Surroundings
+from dlbench.record.schema import Header, Process, Resumed, Telemetry, Verification
+from dlbench.text import shortened
 
 _MOST = 2**63 - 1
+_LONGEST_NAME = 300
 _ACTING = re.compile(
     rb"\\(?:\\|[bfr]|u00(?:[01][0-9a-fA-F]|7[fF]|[89][0-9a-fA-F])|u20(?:2[8-9a-eA-E]|6[6-9]))"
     rb"|\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]"
@@ -30,43 +34,28 @@ def clean(line: bytes) -> bytes:
     return _ACTING.sub(lambda found: found[0] if found[0] in _KEPT else b" ", line)
 
 
-def check(line: Any) -> None:
-    """Refuses what a line cannot mean.
+def moment(text: str) -> datetime.datetime:
+    """A time as records write it, in UTC.
+
+    Raises
+    ------
+    ValueError : it is none.
+    """
+    try:
+        found = datetime.datetime.fromisoformat(text)
+        aware = found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+        return aware.astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"was created at {shortened(text, 40)!r}, which is no time") from None
+
+
+def check(value: Any) -> None:
+    """Refuses what a line, or anything in it, cannot mean.
 
     Raises
     ------
     ValueError : what is wrong with it.
     """
-    _check_numbers(line)
-    for case in line.cases if isinstance(line, Header) else (getattr(line, "case", None),):
-        if isinstance(case, Case) and not all(str(part).isprintable() for part in values(case)):
-            raise ValueError("a case has a name that cannot be printed")
-    if isinstance(line, Process):
-        _check_process(line)
-    elif isinstance(line, Telemetry):
-        for name, trace in line.traces.items():
-            if not 0 < len(trace.t_ns) == len(trace.values):
-                times, found = len(trace.t_ns), len(trace.values)
-                raise ValueError(f"trace {name} has {times} times and {found} values")
-            if list(trace.t_ns) != sorted(trace.t_ns):
-                raise ValueError(f"trace {name} goes back in time")
-
-
-def _check_process(line: Process) -> None:
-    blocks = line.block_steps
-    if blocks and not (
-        len(blocks) == len(line.block_started_ns) == len(line.block_ended_ns)
-        and min(blocks) >= 0
-        and sum(blocks) == len(line.timings_ns)
-    ):
-        raise ValueError("its blocks do not add up to its timings")
-    for name in ("timings_ns", "warmup_ns", "upload_ns", "download_ns", "device_ns", "canary_ns"):
-        durations_ns = getattr(line, name)
-        if durations_ns and min(durations_ns) < (1 if name == "timings_ns" else 0):
-            raise ValueError(f"{name} has a duration of {min(durations_ns)}")
-
-
-def _check_numbers(value: Any) -> None:
     if isinstance(value, bool | str | None):
         return
     if isinstance(value, int | float):
@@ -77,15 +66,78 @@ def _check_numbers(value: Any) -> None:
     elif isinstance(value, Mapping):
         _check_all(value.values())
     elif isinstance(value, msgspec.Struct):
+        _check_struct(value)
         # most of a large record are checks, which have no integers, and JSON has no infinity
         _check_all(getattr(value, name) for name in value.__struct_fields__ if name != "checks")
     elif dataclasses.is_dataclass(value):
+        if isinstance(value, Surroundings):
+            _check_surroundings(value)
         _check_all(getattr(value, field.name) for field in dataclasses.fields(value))
+
+
+def _check_struct(value: msgspec.Struct) -> None:
+    match value:
+        case Case():
+            names = list(map(str, values(value)))
+            if not all(name.isprintable() for name in names):
+                raise ValueError("a case has a name that cannot be printed")
+            if max(map(len, names)) > _LONGEST_NAME:
+                raise ValueError(f"a case has a name of more than {_LONGEST_NAME} characters")
+        case Header() | Resumed():
+            moment(value.created)
+        case Process():
+            _check_process(value)
+        case Verification():
+            _check_facts(value.facts)
+        case Telemetry():
+            _check_telemetry(value)
+
+
+def _check_surroundings(seen: Surroundings) -> None:
+    for field in dataclasses.fields(seen):
+        if (getattr(seen, field.name) or 0) < 0:
+            raise ValueError(f"{field.name} is negative")
+
+
+def _check_facts(facts: Mapping[str, str | int]) -> None:
+    for name, fact in facts.items():
+        if isinstance(fact, int) and fact < 0:
+            raise ValueError(f"the fact {shortened(name, 40)!r} is negative")
+
+
+def _check_telemetry(line: Telemetry) -> None:
+    _check_window(line.started_ns, line.ended_ns)
+    for name, trace in line.traces.items():
+        if not 0 < len(trace.t_ns) == len(trace.values):
+            times, found = len(trace.t_ns), len(trace.values)
+            raise ValueError(f"trace {shortened(name, 40)} has {times} times and {found} values")
+        if list(trace.t_ns) != sorted(trace.t_ns):
+            raise ValueError(f"trace {shortened(name, 40)} goes back in time")
+
+
+def _check_window(started_ns: int | None, ended_ns: int | None) -> None:
+    if started_ns is not None and ended_ns is not None and ended_ns < started_ns:
+        raise ValueError("it ended before it started")
+
+
+def _check_process(line: Process) -> None:
+    _check_facts(line.facts)
+    _check_window(line.started_ns, line.ended_ns)
+    blocks = line.block_steps
+    if blocks and not (
+        len(blocks) == len(line.block_started_ns) == len(line.block_ended_ns)
+        and sum(blocks) == len(line.timings_ns)
+    ):
+        raise ValueError("its blocks do not add up to its timings")
+    for window in zip(line.block_started_ns, line.block_ended_ns, strict=False):
+        _check_window(*window)
+    if line.timings_ns and min(line.timings_ns) < 1:
+        raise ValueError("timings_ns has a duration of 0")
 
 
 def _check_all(values: Iterable[Any]) -> None:
     for each in values:
-        _check_numbers(each)
+        check(each)
 
 
 def _check_sequence(values: tuple[Any, ...] | list[Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,11 +20,17 @@ import msgspec
 from dlbench.errors import DlbenchError
 from dlbench.record import door
 from dlbench.record.schema import SCHEMA, Damaged, Header, Line, Record
+from dlbench.text import one_line, shortened
 
 _RETIRED_KINDS = frozenset({"gpu_tests"})
 """Lines that earlier versions wrote and this one ignores."""
 
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What bytes raise that are no JSON, no text, nested too deeply, or of another type."""
+
 _LOCK_S = 3.0
+_TOLD = 300
+"""Characters of what is wrong with a line that are told: it may quote all of it."""
 
 
 class Writer:
@@ -47,6 +54,7 @@ class Writer:
         self._file = path.open("r+b" if append or (path.exists() and not alone) else "xb")
         self._mended = not append
         self._encoder = msgspec.json.Encoder()
+        self._whole = bytearray()
         if not _lock(self._file):
             self._file.close()
             raise DlbenchError(f"{path}: another run is writing this record")
@@ -59,7 +67,9 @@ class Writer:
         try:
             if not self._mended:
                 self._mend()
-            self._file.write(self._encoder.encode(line) + b"\n")
+            encoded = self._encoder.encode(line) + b"\n"
+            self._whole += encoded
+            self._file.write(encoded)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -68,6 +78,30 @@ class Writer:
                 " free space there, or name another place with --output"
             )
             raise DlbenchError(message) from None
+
+    @property
+    def wrote(self) -> bool:
+        """Whether a line has been written."""
+        return bool(self._whole)
+
+    def rescued(self) -> Path | None:
+        """Where what was written has been put once more, after somebody took the file away or changed it; None where
+        it is as it was left.
+
+        Raises
+        ------
+        OSError : there is no room for it.
+        """
+        with contextlib.suppress(OSError):
+            if self.path.read_bytes() == self._whole:
+                return None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(2):
+            place = self.path.with_name(f"{self.path.stem}-{number}{self.path.suffix}")
+            with contextlib.suppress(FileExistsError), place.open("xb") as file:
+                file.write(self._whole)
+                return place
+        raise AssertionError
 
     def close(self) -> None:
         """Closes the file."""
@@ -78,14 +112,18 @@ class Writer:
     def _mend(self) -> None:
         """Ends the last line, or takes away the beginning of one that was cut off."""
         whole = self._file.read()
+        self._whole += whole
         kept, _, last = whole.rpartition(b"\n")
         self._file.seek(0, os.SEEK_END)
         if last:
             try:
                 msgspec.json.decode(last, type=Line)
                 self._file.write(b"\n")
-            except msgspec.MsgspecError:
-                self._file.truncate(self._file.seek(len(kept) + (b"\n" in whole)))
+                self._whole += b"\n"
+            except UNREADABLE:
+                length = len(kept) + (b"\n" in whole)
+                self._file.truncate(self._file.seek(length))
+                del self._whole[length:]
         self._mended = True
 
 
@@ -156,7 +194,7 @@ def decoded_lines(
                 try:
                     found = decoder.decode(door.clean(line))
                     door.check(found)
-                except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                except UNREADABLE as error:
                     if not line.endswith(b"\n"):
                         return
                     if _is_retired(line):
@@ -164,7 +202,8 @@ def decoded_lines(
                     if damaged is not None and number > 1 and not _is_json(line):
                         yield damaged(number)
                         continue
-                    told = f"{path}, line {number}: not a line of {what}: {error}"
+                    why = shortened(one_line(str(error)), _TOLD)
+                    told = f"{path}, line {number}: not a line of {what}: {why}"
                     raise DlbenchError(told) from None
                 yield found
     except OSError as error:
@@ -174,7 +213,7 @@ def decoded_lines(
 def _is_json(line: bytes) -> bool:
     try:
         msgspec.json.decode(line)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except UNREADABLE:
         return False
     return True
 
@@ -186,7 +225,7 @@ class _Kind(msgspec.Struct):
 def _is_retired(line: bytes) -> bool:
     try:
         return msgspec.json.decode(line, type=_Kind).kind in _RETIRED_KINDS
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
 
 

@@ -8,7 +8,7 @@ names or home folders.
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -19,6 +19,13 @@ __all__ = ["Case", "Configuration", "Scenario"]
 
 SCHEMA = 1
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=10**17)]
+"""A duration of three years at most; a moment on the monotonic clock."""
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
 Status = Literal["ok", "unverified", "skipped", "failed", "timeout", "out_of_memory"]
 
 
@@ -26,10 +33,10 @@ class Machine(msgspec.Struct, frozen=True):
     """Where it ran. A field that could not be read is None, never 0."""
 
     cpu: str | None
-    physical_cores: int | None
-    logical_cores: int | None
-    usable_cores: int
-    memory_bytes: int | None
+    physical_cores: Count | None
+    logical_cores: Count | None
+    usable_cores: Count
+    memory_bytes: Count | None
     gpus: tuple[str, ...]
     system: str
     python: str
@@ -59,22 +66,22 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     description: str
     workload: dict[str, Any]
     workload_digest: str
-    parameter_count: int
-    forward_flops: int
-    training_flops: int
+    parameter_count: Count
+    forward_flops: Count
+    training_flops: Count
     data: Data
     seed: int
-    rounds: int
-    budget_s: float
+    rounds: Count
+    budget_s: Seconds
     machine: Machine
     cases: tuple[Case, ...]
-    epochs: int = 0
-    target_interval: float | None = None
+    epochs: Count = 0
+    target_interval: Amount | None = None
     environments: dict[str, Environment] = {}
     titles: dict[str, str] = {}
-    patience_s: float | None = None
-    telemetry_period_s: float | None = None
-    row_budget_s: float | None = None
+    patience_s: Seconds | None = None
+    telemetry_period_s: Seconds | None = None
+    row_budget_s: Seconds | None = None
     baseline: str | None = None
 
 
@@ -100,11 +107,11 @@ class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="k
     status: Status
     reason: str
     checks: tuple[Check, ...]
-    max_relative_error: float | None
-    ambiguous_branches: int
+    max_relative_error: Annotated[float, msgspec.Meta(ge=0)] | None
+    ambiguous_branches: Count
     version: str
     facts: dict[str, str | int]
-    seconds: dict[str, float]
+    seconds: dict[str, Seconds]
     output: str = ""
 
 
@@ -135,38 +142,38 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     """
 
     case: Case
-    round: int
+    round: Count
     status: Status
     reason: str
-    timings_ns: tuple[int, ...] = ()
-    warmup_ns: tuple[int, ...] = ()
-    first_step_ns: int | None = None
-    started_ns: int | None = None
-    ended_ns: int | None = None
-    upload_ns: tuple[int, ...] = ()
-    download_ns: tuple[int, ...] = ()
-    device_ns: tuple[int, ...] = ()
+    timings_ns: tuple[Nanoseconds, ...] = ()
+    warmup_ns: tuple[Nanoseconds, ...] = ()
+    first_step_ns: Nanoseconds | None = None
+    started_ns: Nanoseconds | None = None
+    ended_ns: Nanoseconds | None = None
+    upload_ns: tuple[Nanoseconds, ...] = ()
+    download_ns: tuple[Nanoseconds, ...] = ()
+    device_ns: tuple[Nanoseconds, ...] = ()
     steady: bool | None = None
-    attempt: int = 0
+    attempt: Count = 0
     before: Surroundings | None = None
     during: Surroundings | None = None
     after: Surroundings | None = None
-    canary_ns: tuple[int, ...] = ()
+    canary_ns: tuple[Nanoseconds, ...] = ()
     checks: tuple[Check, ...] = ()
     settling: Check | None = None
     version: str = ""
     facts: dict[str, str | int] = {}
     libraries: dict[str, str] = {}
-    peak_memory_bytes: int | None = None
-    seconds: dict[str, float] = {}
+    peak_memory_bytes: Count | None = None
+    seconds: dict[str, Seconds] = {}
     output: str = ""
-    block_steps: tuple[int, ...] = ()
-    block_started_ns: tuple[int, ...] = ()
-    block_ended_ns: tuple[int, ...] = ()
-    reentry_steps: int = 0
-    reentry_ns: tuple[int, ...] = ()
-    scenarios_before: int = 0
-    idle_cores: float | None = None
+    block_steps: tuple[Count, ...] = ()
+    block_started_ns: tuple[Nanoseconds, ...] = ()
+    block_ended_ns: tuple[Nanoseconds, ...] = ()
+    reentry_steps: Count = 0
+    reentry_ns: tuple[Nanoseconds, ...] = ()
+    scenarios_before: Count = 0
+    idle_cores: Amount | None = None
     stopped: bool = False
     alone: str = ""
 
@@ -194,7 +201,7 @@ HOST = "host"
 class Trace(msgspec.Struct, frozen=True):
     """One metric, named with its unit: `values` at the times `t_ns` on the monotonic clock of the timings."""
 
-    t_ns: tuple[int, ...]
+    t_ns: tuple[Nanoseconds, ...]
     values: tuple[float, ...]
 
 
@@ -209,24 +216,24 @@ class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
     """
 
     case: Case
-    round: int
+    round: Count
     source: str
-    period_ns: int
-    attempt: int = 0
-    started_ns: int | None = None
-    ended_ns: int | None = None
+    period_ns: Nanoseconds
+    attempt: Count = 0
+    started_ns: Nanoseconds | None = None
+    ended_ns: Nanoseconds | None = None
     device_uuid: str = ""
     device_name: str = ""
     traces: dict[str, Trace] = {}
     unavailable: dict[str, str] = {}
-    processor_s: float | None = None
+    processor_s: Seconds | None = None
 
 
 class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
     """A wait after a disturbed process: what the machine did meanwhile, and whether it came to rest."""
 
     case: Case
-    round: int
+    round: Count
     disturbed_by: tuple[str, ...]
     seen: Surroundings
     quiet: bool
@@ -240,19 +247,19 @@ class Sampling(msgspec.Struct, frozen=True, tag="sampling", tag_field="kind"):
     whose passes fell between the blocks.
     """
 
-    threads: int
-    block_ns: int
-    with_ns: tuple[float, ...]
-    without_ns: tuple[float, ...]
-    passes: int | None = None
+    threads: Count
+    block_ns: Nanoseconds
+    with_ns: tuple[Annotated[float, msgspec.Meta(gt=0, le=1e17)], ...]
+    without_ns: tuple[Annotated[float, msgspec.Meta(gt=0, le=1e17)], ...]
+    passes: Count | None = None
 
 
 class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
     """This machine's matrix-product rate: `numpy.matmul` of two 2048² float32 matrices, all threads of the run."""
 
-    round: int
-    threads: int
-    flops_per_s: tuple[float, ...]
+    round: Count
+    threads: Count
+    flops_per_s: tuple[Amount, ...]
 
 
 class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
@@ -261,12 +268,12 @@ class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
     case: Case
     status: Status
     reason: str
-    epochs: int
+    epochs: Count
     losses: tuple[float, ...] = ()
-    validation_accuracy: tuple[float, ...] = ()
-    test_accuracy: float | None = None
+    validation_accuracy: tuple[Share, ...] = ()
+    test_accuracy: Share | None = None
     test_loss: float | None = None
-    seconds: float | None = None
+    seconds: Seconds | None = None
 
 
 class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
@@ -276,9 +283,9 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     """
 
     status: Literal["complete", "interrupted"]
-    wall_s: float
-    seconds: dict[str, float]
-    null_timing_ns: float | None
+    wall_s: Seconds
+    seconds: dict[str, Seconds]
+    null_timing_ns: Amount | None
 
 
 class Damaged(msgspec.Struct, frozen=True, tag="damaged", tag_field="kind"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlbench.history.series import Series
-from dlbench.history.store import Change, Point
+from dlbench.history.stored import Change, Point
 from dlbench.text import seconds, signed
 
 from ..run import words

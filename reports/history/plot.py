@@ -100,6 +100,7 @@ def _draw(axes: Any, series: Series) -> None:
         ),
         loc="left",
         fontsize=8,
+        parse_math=False,
     )
     # matplotlib's dates have no types
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]
@@ -137,6 +138,7 @@ def _levels(axes: Any, series: Series) -> None:
             va="top",
             fontsize=7,
             color=_LEVEL,
+            parse_math=False,
         )
 
 

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from dlbench.text import one_line
 
 from .model import Line, Section
 
+_MARKUP = str.maketrans({character: f"\\{character}" for character in "\\|*_`<[&~$"})
+_BLOCK = re.compile(r"^(\d*)([-+=#>.)])")
+"""With what a line may begin a list, a heading or a quotation."""
+
 
 def render(sections: Sequence[Section]) -> str:
     """A heading for each section, its table, and its sentences."""
-    return "\n\n".join(part for section in sections for part in _section(section)) + "\n"
+    safe = (section.mapped(_text) for section in sections)
+    return "\n\n".join(part for section in safe for part in _section(section)) + "\n"
 
 
 def _section(section: Section) -> Iterator[str]:
     if section.title:
-        yield f"{'###' if section.top else '####'} {_text(section.title)}"
-    yield from map(_text, section.intro)
+        yield f"{'###' if section.top else '####'} {section.title}"
+    yield from map(_paragraph, section.intro)
     told = [line for line in section.lines if line.text and not section.texts_title]
     shown = [number for number, line in enumerate(section.lines) if line not in told]
     if shown:
         yield _table(section, shown)
     if told:
         yield "\n".join(map(_item, told))
-    yield from map(_text, section.notes)
+    yield from map(_paragraph, section.notes)
 
 
 def _item(line: Line) -> str:
-    return f"- {line.mark} {_text(line.label)}: {_text(line.text)}"
+    return f"- {line.mark} {line.label}: {line.text}"
 
 
 def _table(section: Section, shown: Sequence[int]) -> str:
@@ -39,7 +45,7 @@ def _table(section: Section, shown: Sequence[int]) -> str:
     lines = [
         _row(title for title, _, _ in columns),
         _row("---:" if right else "---" for _, right, _ in columns),
-        *(_row(_text(cells[number]) for _, _, cells in columns) for number in shown),
+        *(_row(cells[number] for _, _, cells in columns) for number in shown),
     ]
     return "\n".join(lines)
 
@@ -50,7 +56,9 @@ def _row(cells: Iterable[str]) -> str:
 
 def _text(text: str) -> str:
     """Text on one line that cannot end a cell or start markup."""
-    flat = one_line(text)
-    for character in "\\|*_`<[":
-        flat = flat.replace(character, f"\\{character}")
-    return flat
+    return one_line(text).translate(_MARKUP)
+
+
+def _paragraph(text: str) -> str:
+    """The same where it stands at the beginning of a line."""
+    return _BLOCK.sub(r"\1\\\2", text)

@@ -10,6 +10,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from dlbench.text import printable
+
 from .model import ALWAYS, Column, Line, Section
 
 _GAP = "  "
@@ -33,7 +35,7 @@ def render(sections: Sequence[Section], width: int, colour: bool) -> str:
     for section in sections:
         if section.top and last:
             console.print()
-        for last in _section(section, max(width, 40)):
+        for last in _section(section.mapped(printable), max(width, 40)):
             console.print(last, soft_wrap=True)
     return target.getvalue()
 

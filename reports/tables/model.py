@@ -6,7 +6,7 @@ A format is a function of sections: `dlbench.reports.tables.as_text`, `dlbench.r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 ALWAYS = 100
 """The priority of a column that is never hidden."""
@@ -75,6 +75,27 @@ class Section:
     marks_title: str = ""
     texts_title: str = ""
     notes: tuple[str, ...] = ()
+
+    def mapped(self, change: Callable[[str], str]) -> Section:
+        """The section with all its text changed, as a format needs it; marks are dlbench's own."""
+
+        def all_of(texts: Iterable[str]) -> tuple[str, ...]:
+            return tuple(map(change, texts))
+
+        return dataclasses.replace(
+            self,
+            title=change(self.title),
+            intro=all_of(self.intro),
+            columns=tuple(
+                dataclasses.replace(each, title=change(each.title), cells=all_of(each.cells))
+                for each in self.columns
+            ),
+            lines=tuple(
+                dataclasses.replace(each, text=change(each.text), label=change(each.label))
+                for each in self.lines
+            ),
+            notes=all_of(self.notes),
+        )
 
 
 def table(

@@ -1,16 +1,20 @@
 """What shells, batch systems and pipes do to the program: how it is ended, and what becomes of what it prints."""
 
 import contextlib
+import errno
 import os
 import pty
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from dlbench import paths
+from dlbench.errors import DlbenchError
+from dlbench.host.scratch import scratch
 from dlbench.record.file import read_record
 from dlbench.record.schema import End
 
@@ -21,8 +25,9 @@ SHORT = ["run", "--suite", "smoke", "--backend", "numpy", "--budget", "0.2", "--
 SHORT += ["--output", "whole.jsonl"]
 
 
-def started(words, folder, **options):
+def started(words, folder, *, temporary=None, **options):
     environment = os.environ | {"DLBENCH_CACHE_DIR": str(folder / "cache")}
+    environment |= {"TMPDIR": temporary} if temporary else {}
     return subprocess.Popen([*PROGRAM, *words], cwd=folder, env=environment, **options)
 
 
@@ -129,7 +134,8 @@ def test_a_full_disk_is_still_an_error(tmp_path):
         done = subprocess.run(
             [*PROGRAM, "list", "suites"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE
         )
-    assert done.returncode != 0
+    assert done.returncode == 4
+    assert done.stderr == b"error: standard output: No space left on device\n"
 
 
 def test_the_users_home_is_meant_by_a_tilde_wherever_it_stands(tmp_path, monkeypatch):
@@ -158,3 +164,70 @@ def test_a_user_without_a_home_has_a_cache_in_the_temporary_folder(tmp_path, mon
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     for place in (paths.cache_dir(), paths.history_file()):
         assert place.is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_who_closes_its_streams_wants_no_answer(tmp_path, closed):
+    command = " ".join(f"'{word}'" for word in [*PROGRAM, "list", "suites"])
+    done = subprocess.run(["bash", "-c", f"{command} {closed}"], cwd=tmp_path, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_run_with_closed_streams_writes_nothing_but_lines_into_its_record(tmp_path):
+    command = " ".join(f"'{word}'" for word in [*PROGRAM, *SHORT])
+    environment = os.environ | {"DLBENCH_CACHE_DIR": str(tmp_path / "cache")}
+    shell = ["bash", "-c", f"{command} <&- >&- 2>&-"]
+    assert subprocess.run(shell, cwd=tmp_path, env=environment, timeout=120).returncode == 0
+    record = read_record(tmp_path / "whole.jsonl")
+    assert record.damaged == ()
+    assert record.lines[-1].status == "complete"
+
+
+@contextlib.contextmanager
+def scratch_in(folder):
+    """The folder of a run, in a folder for temporary ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        with scratch() as made:
+            yield made
+
+
+def test_a_full_temporary_folder_is_named(tmp_path):
+    told = f"^{tmp_path}: No space left on device; .* TMPDIR"
+    with pytest.raises(DlbenchError, match=told), scratch_in(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def left_of_runs(folder):
+    return sorted(path.name for path in folder.glob("dlbench-run-*"))
+
+
+def test_the_next_run_clears_up_behind_one_that_was_killed(tmp_path):
+    with started(LONG, tmp_path, stderr=subprocess.PIPE, temporary=str(tmp_path)) as process:
+        until_measured(process.stderr)
+        (theirs,) = left_of_runs(tmp_path)
+        with scratch_in(tmp_path) as ours:
+            # one that lives is left alone
+            assert left_of_runs(tmp_path) == sorted([theirs, ours.name])
+        process.kill()
+        process.wait(60)
+    assert left_of_runs(tmp_path) == [theirs]
+    with scratch_in(tmp_path) as ours:
+        assert left_of_runs(tmp_path) == [ours.name]
+    assert left_of_runs(tmp_path) == []
+
+
+@pytest.mark.parametrize("how", ["deleted", "truncated"])
+def test_what_was_measured_is_shown_though_somebody_took_the_record_away(tmp_path, how):
+    path = tmp_path / "whole.jsonl"
+    with started(SHORT, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        until_measured(process.stderr)
+        if how == "deleted":
+            path.unlink()
+        else:
+            os.truncate(path, 10)
+        shown, told = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert b"numpy" in shown
+    assert b"was taken away or changed while it was written; all of it is in" in told
+    assert read_record(tmp_path / "whole-2.jsonl").lines[-1].status == "complete"

@@ -108,6 +108,16 @@ def test_every_input_is_used_and_none_reaches_a_script_other_than_by_its_environ
     assert all(step["shell"] == "bash" for step in steps)
 
 
+def test_a_fork_that_may_only_read_is_judged_like_any_other(action, root):
+    text = (root / "action.yml").read_text("utf-8")
+    assert not re.search(r"token|secrets\.|gh api|actions/github-script|comment", text)
+    recipe = re.search(
+        r"```yaml\n(on: pull_request\n.*?)```", (root / "README.md").read_text("utf-8"), re.S
+    )
+    assert recipe
+    assert yaml.safe_load(recipe[1])["permissions"] == {"contents": "read"}
+
+
 def test_the_base_of_a_shallow_clone_is_fetched(action, repository, tmp_path):
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True
