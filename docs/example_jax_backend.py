@@ -6,7 +6,6 @@ State, optimizers, gradients and results are `dlbench.helpers.functional`'s; her
 from __future__ import annotations
 
 import functools
-import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -134,14 +133,14 @@ def _windows(pool: spec.MaxPool | spec.AvgPool, x: Array, start: float, joined: 
 def _batch_norm(norm: spec.BatchNorm, node: Node, x: Array, run: Pass) -> Array:
     """Over all axes but the channels'; in training the running statistics are moved too."""
     jnp, own = _jax().numpy, run.own(node)
-    axes = (0, 2, 3)
+    axes = (0, *range(2, x.ndim))
     mean, variance = own["running_mean"], own["running_variance"]
     if run.training:
         mean, variance = x.mean(axes), x.var(axes)
-        run.move(node, mean, variance, math.prod(x.shape) // x.shape[1], norm.momentum)
+        run.move(node, mean, variance, x.size // x.shape[1], norm.momentum)
 
     def wide(values: Array) -> Array:
-        return values[:, None, None]
+        return values.reshape(-1, *[1] * (x.ndim - 2))
 
     normal = (x - wide(mean)) / jnp.sqrt(wide(variance) + norm.eps)
     return normal * wide(own["scale"]) + wide(own["shift"])
