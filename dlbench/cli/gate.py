@@ -52,7 +52,7 @@ _HOW_TOLD = {"report", "waive", "inconclusive", "form", "quiet"}
 @options.selection(modes="its own", backends=("numpy",), devices=("cpu",))
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 65_536),
     default=1,
     show_default=True,
     help="CPU threads; one is the least noisy.",

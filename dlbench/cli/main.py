@@ -333,8 +333,8 @@ def doctor_command(pythons: dict[str, str]) -> None:
     """Examine backends, machine and data: what can be used, and what would change that."""
     from dlbench.cli.doctor import describe_backends, describe_data, describe_machine
     from dlbench.execute.probe import look_at
-    from dlbench.execute.readiness import describe, examine
-    from dlbench.host.machine import look
+    from dlbench.execute.readiness import describe, examine, sharing
+    from dlbench.host.machine import look, usable_physical_cores
     from dlbench.telemetry.device import gpu_names
     from dlbench.telemetry.doctor import describe_telemetry
     from dlbench.telemetry.idle_check import disturbed_devices
@@ -343,6 +343,8 @@ def doctor_command(pythons: dict[str, str]) -> None:
     answer(describe_machine(machine))
     # before the workers that look at the backends, which are load themselves
     answer(describe(examine(devices=disturbed_devices), machine.usable_cores))
+    if note := sharing(machine.usable_cores, usable_physical_cores()):
+        answer(f"threads {note}")
     answer(describe_telemetry())
     answer(describe_data(paths.cache_dir()))
     answer(describe_backends(look_at(pythons=pythons), detailed=True))

@@ -275,7 +275,7 @@ what = _together(
     selection(modes="all that it has"),
     click.option(
         "--threads",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 65_536),
         help="CPU threads of every backend.  [default: all cores]",
     ),
     source,

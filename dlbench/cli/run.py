@@ -124,9 +124,14 @@ def resume_record(
 
 
 def _warn(request: Request, quiet: bool) -> None:
-    """Says so when others use the machine."""
-    from dlbench.execute.readiness import warn
+    """Says so when others use the machine, or threads that nobody chose share its cores."""
+    from dlbench.execute.readiness import sharing, warn
+    from dlbench.host.machine import usable_physical_cores
 
+    if not quiet and request.threads is None:
+        note = sharing(request.chosen_threads, usable_physical_cores())
+        if note:
+            tell(note)
     if not quiet and (warning := warn(request.chosen_threads)):
         tell(warning)
 

@@ -4,6 +4,7 @@ while frameworks load. Nothing that is timed may run then."""
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,7 +42,9 @@ class References:
 def started_references(request: Request) -> contextlib.AbstractContextManager[References]:
     """Starts the work on all that a request needs; what is not done at the end of the context is stopped."""
     # half of the cores are left to what goes on meanwhile
-    launch = launch_of(None, max(1, request.chosen_threads // 2), request.limit_s)
+    threads = max(1, request.chosen_threads // 2)
+    # it tells of every layer, and of large networks each pass takes minutes: no limit but that of silence
+    launch = launch_of(None, threads, request.limit_s, phase_s=math.inf)
     job = {
         "workload": request.suite.workload.to_table(),
         "cache_dir": str(request.cache_dir),

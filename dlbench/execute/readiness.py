@@ -60,6 +60,16 @@ def warn(threads: int) -> str:
     return f"! {told(disturbed_by)}: timings are disturbed" if disturbed_by else ""
 
 
+def sharing(threads: int, physical_cores: int | None) -> str:
+    """That `threads`, which nobody chose, are more than the physical cores for them, and what to try; else empty."""
+    if physical_cores is None or threads <= physical_cores:
+        return ""
+    return (
+        f"{plural(threads, 'thread')} for {plural(physical_cores, 'physical core')}: two that share one are seldom"
+        f" faster; try --threads {physical_cores} too"
+    )
+
+
 def describe(found: Examination, threads: int) -> str:
     """What was seen, and whether `threads` threads can be timed now."""
     seen = found.seen

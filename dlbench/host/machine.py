@@ -18,7 +18,7 @@ import psutil
 from dlbench.host import memory
 from dlbench.host.cgroups import quota_cores
 from dlbench.host.environment import PACKAGES
-from dlbench.host.procfs import text
+from dlbench.host.procfs import ROOT, text
 from dlbench.record.schema import Machine
 
 
@@ -46,6 +46,21 @@ def usable_cores() -> int:
     )
     quota = quota_cores()
     return affinity if quota is None else max(1, min(affinity, math.floor(quota + 0.5)))
+
+
+def usable_physical_cores(root: Path = ROOT) -> int | None:
+    """Physical cores among the logical ones that this process may use; None where the system does not tell.
+
+    The kernel's documentation, ``ABI/stable/sysfs-devices-system-cpu``, says what its files hold.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    folder = root / "sys/devices/system/cpu"
+    siblings = {
+        text(folder / f"cpu{core}" / "topology/thread_siblings_list").strip()
+        for core in os.sched_getaffinity(0)
+    }
+    return None if "" in siblings else len(siblings)
 
 
 def _cpu_model() -> str | None:

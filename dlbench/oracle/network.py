@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,18 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 from dlbench.spec.training import CrossEntropy, Loss
 
+_beat: ContextVar[Callable[[], None]] = ContextVar("beat", default=lambda: None)
+
+
+@contextlib.contextmanager
+def beating(beat: Callable[[], None]) -> Iterator[None]:
+    """Has `beat` called before each layer's pass inside the ``with`` block, whatever computes there: a sign of life."""
+    token = _beat.set(beat)
+    try:
+        yield
+    finally:
+        _beat.reset(token)
+
 
 class Sequence(Layer):
     """Layers one after the other."""
@@ -26,11 +40,13 @@ class Sequence(Layer):
 
     def forward(self, x: Array) -> Array:
         for layer in self.layers:
+            _beat.get()()
             x = layer.forward(x)
         return x
 
     def backward(self, dy: Array) -> Array:
         for layer in reversed(self.layers):
+            _beat.get()()
             dy = layer.backward(dy)
         return dy
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from dlbench.execute.readiness import Examination, describe, examine, verdict, warn
+from dlbench.execute.readiness import Examination, describe, examine, sharing, verdict, warn
 from dlbench.record.facts import Surroundings
 
 QUIET = Surroundings(2.0, 0.02, 0.0, 0.01, 0.0, 0.0, 3.0, 4, 4, None, 2.5e9)
@@ -65,3 +65,12 @@ def test_this_machine_is_examined_in_about_the_time_that_was_asked_for() -> None
 def test_a_warning_names_what_disturbs() -> None:
     # a hundred thousand threads are more than any machine has cores for
     assert "for 100,000 threads: timings are disturbed" in warn(100_000)
+
+
+def test_threads_that_share_physical_cores_are_told_with_the_count_to_try() -> None:
+    told = (
+        "8 threads for 4 physical cores: two that share one are seldom faster; try --threads 4 too"
+    )
+    assert told == sharing(8, 4)
+    for threads, cores in ((4, 4), (1, 4), (8, None)):
+        assert "" == sharing(threads, cores)

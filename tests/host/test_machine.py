@@ -10,8 +10,9 @@ from pathlib import Path
 
 import msgspec
 import psutil
+import pytest
 
-from dlbench.host.machine import look, usable_cores
+from dlbench.host.machine import look, usable_cores, usable_physical_cores
 
 
 def test_the_machine_is_described_without_names_of_host_user_or_home() -> None:
@@ -41,3 +42,25 @@ def test_only_installed_packages_have_a_version() -> None:
     packages = look().packages
     assert packages["numpy"]
     assert all(packages.values())
+
+
+@pytest.mark.parametrize(
+    ("siblings", "expected"),
+    [
+        (["0-1", "0-1", "2-3", "2-3"], 2),
+        (["0,2", "1,3", "0,2", "1,3"], 2),
+        (["0", "1", "2", "3"], 4),
+        (["0-1", "0-1", "2-3"], None),
+    ],
+)
+def test_hyper_threads_of_one_core_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, siblings: list[str], expected: int | None
+) -> None:
+    for core, shared in enumerate(siblings):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu{core}/topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{shared}\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3})
+    assert expected == usable_physical_cores(tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    assert usable_physical_cores(tmp_path) == 1

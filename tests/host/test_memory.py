@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dlbench.host.memory import available_bytes, resident_bytes
+from dlbench.host.memory import available_bytes, resident_bytes, total_bytes
 
 
 @pytest.fixture
@@ -48,3 +48,37 @@ def test_where_nothing_tells_it_is_unknown(tmp_path):
 def test_a_process_holds_something_and_one_that_is_gone_nothing():
     assert resident_bytes(os.getpid()) > 2**20
     assert resident_bytes(2**22 + 1) is None
+
+
+def test_the_memory_there_is_in_all_is_what_the_groups_up_to_the_root_grant(root):
+    assert 9_000_000 * 1024 == total_bytes(root)
+    inner = root / "sys/fs/cgroup/job/step"
+    inner.mkdir()
+    (root / "proc/self/cgroup").write_text("0::/job/step\n")
+    (inner / "memory.max").write_text("max\n")
+    limit(root, 3 * 2**30, 0)
+    assert 3 * 2**30 == total_bytes(root)
+    # from which on the kernel slows down who asks for more
+    (inner / "memory.high").write_text(f"{2**30}\n")
+    assert 2**30 == total_bytes(root)
+    (inner / "memory.high").write_text("max\n")
+    limit(root, 100 * 2**30, 0)
+    assert 9_000_000 * 1024 == total_bytes(root)
+
+
+def test_limits_of_the_first_version_count_too(tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/slurm/job_7\n3:cpu:/\n")
+    for group, limit_bytes in (
+        ("slurm/job_7", 2**63 - 4096),
+        ("slurm", 5 * 2**30),
+        ("", 2**63 - 4096),
+    ):
+        folder = tmp_path / "sys/fs/cgroup/memory" / group
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "memory.limit_in_bytes").write_text(f"{limit_bytes}\n")
+    assert 5 * 2**30 == total_bytes(tmp_path)
+
+
+def test_a_machine_that_tells_nothing_has_an_unknown_amount(tmp_path):
+    assert total_bytes(tmp_path) is None

@@ -18,6 +18,7 @@ from dlbench.worker.phases import Phases
 def oracle(job: Job, phases: Phases) -> TimedResult:
     """Computes what backends are held against, into the cache: before the timing, and with a ``seed`` of
     initial weights also after it."""
+    from dlbench.oracle.network import beating
     from dlbench.verify.after_timing import prepare_after
     from dlbench.verify.probes import prepare_probes
     from dlbench.verify.reference import prepare_reference
@@ -25,12 +26,12 @@ def oracle(job: Job, phases: Phases) -> TimedResult:
     phases.enter("oracle")
     workload, cache_dir = workload_of(job), Path(job["cache_dir"])
     batch, precision = job["batch"], job["precision"]
-    prepare_reference(workload, batch, cache_dir, precision)
-    prepare_probes(workload, cache_dir, precision)
-    phases.beat()
-    if job["seed"] is not None:
-        initial = initial_weights(workload, job["seed"])
-        prepare_after(workload, batch, initial, cache_dir, precision)
+    with beating(phases.beat):
+        prepare_reference(workload, batch, cache_dir, precision)
+        prepare_probes(workload, cache_dir, precision)
+        if job["seed"] is not None:
+            initial = initial_weights(workload, job["seed"])
+            prepare_after(workload, batch, initial, cache_dir, precision)
     return TimedResult(seconds=phases.take_seconds())
 
 
