@@ -64,15 +64,15 @@ class Update:
                 s = self._moment("second", name, rule.beta2, (1 - rule.beta2) * np.square(g))
                 m = m / (1 - rule.beta1**self.steps)
                 s = np.abs(s / (1 - rule.beta2**self.steps))
-                change = m / (np.sqrt(s) + rule.eps)
+                change = m / self._root(s, rule.eps)
                 return self._round(change, change)
             case Adagrad():
                 a = np.abs(self._moment("sum", name, 1.0, np.square(g)))
-                change = g / (np.sqrt(a) + rule.eps)
+                change = g / self._root(a, rule.eps)
                 return self._round(change, change)
             case RMSprop():
                 s = np.abs(self._moment("squares", name, rule.rho, (1 - rule.rho) * np.square(g)))
-                change = g / (np.sqrt(s) + rule.eps)
+                change = g / self._root(s, rule.eps)
                 change = self._round(change, change)
                 if not rule.momentum:
                     return change
@@ -80,10 +80,15 @@ class Update:
             case Adadelta():
                 s = np.abs(self._moment("squares", name, rule.rho, (1 - rule.rho) * np.square(g)))
                 u = np.abs(self.state.get(("changes", name), np.zeros_like(g)))
-                change = np.sqrt(u + rule.eps) / np.sqrt(s + rule.eps) * g
+                above, below = (self._root(mean, rule.eps, inside=True) for mean in (u, s))
+                change = above / below * g
                 change = self._round(change, change)
                 self._moment("changes", name, rule.rho, (1 - rule.rho) * np.square(change))
                 return change
+
+    def _root(self, squares: Array, eps: float, *, inside: bool = False) -> Array:
+        """The root of squares, kept from 0 by eps."""
+        return np.sqrt(squares + eps) if inside else np.sqrt(squares) + eps
 
     def _moment(self, kind: str, name: Piece, keep: float, add: Array) -> Array:
         old = self.state.get((kind, name))

@@ -12,7 +12,8 @@ computes.
 Of a backend that only infers, the outputs are held against the oracle in each of these places, and nothing else.
 
 The first stage that fails ends the verification, with the first layer and the first parameter that
-are wrong (`dlbench.verify.first_divergence`).
+are wrong (`dlbench.verify.first_divergence`), or with what the optimizer's rule was taken for
+(`dlbench.verify.misreadings`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from dlbench.spec.workload import Workload
 from dlbench.verify.dropout import check_dropout
 from dlbench.verify.evaluation_points import Point
 from dlbench.verify.first_divergence import first_activation, first_gradient
+from dlbench.verify.misreadings import explained
 from dlbench.verify.probes import check_probes
 from dlbench.verify.reference import load_reference
 from dlbench.verify.steps import check_gradients, check_outputs, check_resident, check_steps
@@ -117,11 +119,27 @@ def verify(
         checks += stage()
         if all(check.passed for check in checks):
             continue
-        reason = next(check for check in checks if not check.passed).sentence()
+        reason = _failed(checks)[0].sentence()
         if stage in (gradients, steps, timed_batch):
             reason = _located(adapter, small, calm, reference.small[0].point, checks) or reason
+        if all("after the step" in c.name or "logits after" in c.name for c in _failed(checks)):
+            reason += _read_as(adapter, plan, workload, cache_dir)
         return Outcome(tuple(checks), reference.ambiguous_branches, facts, reason)
     return Outcome(tuple(checks), reference.ambiguous_branches, facts, "")
+
+
+def _failed(checks: Sequence[Check]) -> list[Check]:
+    return [check for check in checks if not check.passed]
+
+
+def _read_as(adapter: Adapter, plan: Plan, workload: Workload, cache_dir: Path) -> str:
+    """What the optimizer's rule was taken for, as the end of a sentence; empty where that is not known."""
+    try:
+        words = explained(adapter, plan, workload, cache_dir)
+    except Exception:
+        # What failed is told all the same.
+        words = ""
+    return f"; the optimizer steps as with {words}" if words else ""
 
 
 def _located(

@@ -33,7 +33,7 @@ class Probe:
     """A small workload and inputs on which the conventions in `guards` are gross.
 
     The optimizer is the workload's own, without its weight decay unless `decays`: a decay would drown gradients
-    near eps.
+    near eps. `of_optimizer` says that it guards nothing else.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Probe:
     inputs: Callable[[Workload], InputRange] = lambda workload: UNIT_INPUTS
     loss: str = "cross_entropy"
     decays: bool = True
+    of_optimizer: bool = False
 
     def workload(self, of: Workload) -> Workload:
         """The probe's network with the loss it needs and the optimizer of the workload it stands for."""
@@ -191,6 +192,7 @@ PROBES = (
         inputs=lambda workload: InputRange(scale=_near_eps(workload.optimizer)),
         loss="mean_squared_error",
         decays=False,
+        of_optimizer=True,
     ),
     Probe(
         name="five steps of the optimizer on a smooth network",
@@ -200,6 +202,7 @@ PROBES = (
         layers=({"type": "linear", "out_features": 5},),
         needed=lambda workload: True,
         loss="mean_squared_error",
+        of_optimizer=True,
     ),
 )
 

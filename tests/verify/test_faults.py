@@ -285,6 +285,39 @@ DECAY_PROBE = {
 }
 
 
+# workload: fault: what the reason says that the optimizer's rule was taken for
+MISREADINGS = {
+    "convolution": {
+        "momentum forgotten": "momentum forgotten",
+        "momentum with dampening": "a velocity with dampening",
+        "velocity is an average": "a velocity that is an average",
+        "learning rate inside the velocity": "the learning rate inside the velocity",
+        "Nesterov though not asked for": "Nesterov's momentum",
+        "no weight decay": "no weight decay",
+        "no weight decay on biases": "no weight decay of biases",
+    },
+    "weights alone decay": {"biases decay all the same": "a weight decay of biases too"},
+    "Adam": {
+        "Adam's eps inside the root": "eps inside the root",
+        "Adam's eps before the correction": "eps added before the bias correction",
+        "no bias correction": "no bias correction",
+        "weight decay of Adam decoupled": "a decoupled weight decay",
+    },
+    "AdamW": {"weight decay of AdamW coupled": "a coupled weight decay"},
+    "Adagrad": {
+        "Adagrad's eps inside the root": "eps inside the root",
+        "Adagrad's accumulator starts at 0.1": "an accumulator that starts at 0.1",
+        "Adagrad's accumulator decays": "",
+    },
+    "RMSprop": {"RMSprop's eps inside the root": "eps inside the root", "RMSprop centered": ""},
+    "RMSprop with momentum": {
+        "learning rate inside RMSprop's velocity": "the learning rate inside the velocity",
+        "RMSprop's momentum forgotten": "momentum forgotten",
+    },
+    "Adadelta": {"Adadelta's eps outside the roots": "eps outside the roots"},
+}
+
+
 def _rows(table):
     return [(fault, name, part) for name, faults in table.items() for fault, part in faults.items()]
 
@@ -332,6 +365,13 @@ def test_the_adapter_without_a_fault_is_verified_before_and_after_timing(name, c
     of, adapter = small.workload(name), FaultyAdapter(None)
     assert verify(adapter, small.plan(), of, cache_dir).reason == ""
     assert small.failing(small.check_after_timing(adapter, of, cache_dir)) == []
+
+
+@pytest.mark.parametrize("row", _rows(MISREADINGS), ids=_ids)
+def test_the_reason_says_what_the_optimizers_rule_was_taken_for(row, cache_dir):
+    fault, name, words = row
+    reason = verify(FaultyAdapter(fault), small.plan(), small.workload(name), cache_dir).reason
+    assert reason.partition("; the optimizer steps as with ")[2] == words
 
 
 def test_every_fault_of_the_adapter_is_put_to_the_test_once():
