@@ -95,6 +95,9 @@ def test_a_dampened_velocity_is_named_as_the_page_says(cache_dir):
     source = source.replace("gradient.clone()", "gradient * (1 - rule.momentum)")
     reason = verdict(source, "optimizer", "sgd with momentum", cache_dir)
     assert reason.startswith("conv1.weight after the step, step 1[")
+    told = "; the optimizer steps as with a velocity that is an average"
+    assert reason.endswith(told)
+    assert told in PAGE
     assert "✗ optimizer, sgd with momentum: conv1.weight after the step, step 1[" in PAGE
     assert "" == verdict(source, "optimizer", "sgd", cache_dir)
 
