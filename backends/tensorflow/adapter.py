@@ -1,4 +1,4 @@
-"""The TensorFlow backend: one plain `tf.function` a step, XLA off, no Keras.
+"""The TensorFlow backend: one plain `tf.function` a step, compiled by XLA or not at all in two further modes, no Keras.
 
 This file holds the session; ops, variables, update rules and the process-wide runtime are in the
 ``tensorflow_….py`` files beside it, which are imported when a session is opened.
@@ -23,7 +23,7 @@ from ..shared.cuda_index import NEEDS_GPU, cuda_index
 from ..shared.framework import cuda_devices, without_cuda
 
 Batch = tuple[Any, Any]
-MODES = ("graph",)
+MODES = ("graph", "xla", "eager")
 _THREAD_VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 _ONLY_GPU = "GPU:0"
 """What TensorFlow calls the one GPU that is visible to it."""
@@ -83,7 +83,7 @@ class Adapter(AdapterBase):
         Raises
         ------
         BackendUnavailable : TensorFlow or the CUDA device is not there.
-        PlanRefused : a precision other than ``fp32``, a mode other than ``graph``, an unknown
+        PlanRefused : a precision other than ``fp32``, an unknown mode or
             device, or another device than an earlier session of this process had.
         """
         return Session(plan, workload, weights, _start(plan))
@@ -113,8 +113,12 @@ class Session(SessionBase):
         self._rule = Rule(workload.optimizer, self._network.trainable, self._rate)
         # Without an input signature, which would be checked at each call (13 µs): shapes never change, so nothing is
         # traced twice.
-        self._step = tf.function(self._trace_step, autograph=False, jit_compile=False)
-        self._logits = tf.function(self._trace_logits, autograph=False, jit_compile=False)
+        self._step, self._logits = self._trace_step, self._trace_logits
+        mode = plan.mode or MODES[0]
+        if mode != "eager":
+            compiled = mode == "xla"
+            self._step = tf.function(self._step, autograph=False, jit_compile=compiled)
+            self._logits = tf.function(self._logits, autograph=False, jit_compile=compiled)
         self.load(weights)
         if self._facts["device"] != "cpu":
             # what the set-up needed is not the workload's

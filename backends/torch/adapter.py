@@ -1,7 +1,8 @@
-"""The PyTorch backend in eager mode: a module, `loss.backward()`, `optimizer.step()`.
+"""The PyTorch backend: a module, `loss.backward()`, `optimizer.step()`, in the modes in which people run it.
 
-This file holds the session; the modules are built in `layers`, which is imported when a
-session is opened. Inputs keep PyTorch's default memory format (contiguous N×C×H×W), on CPU and GPU alike.
+This file holds the session; the modules are built in `layers`, what a mode makes of them stands in `modes`, and both
+are imported when a session is opened. Inputs keep PyTorch's default memory format (contiguous N×C×H×W), on CPU and GPU
+alike, but in the mode that is called after another one.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     Batch = tuple[torch.Tensor, torch.Tensor]
 
-MODES = ("eager",)
+MODES = ("eager", "channels-last", "compile", "compile-max-autotune")
 
 
 class Adapter(AdapterBase):
@@ -87,9 +88,8 @@ class Adapter(AdapterBase):
 
         Raises
         ------
-        BackendUnavailable : PyTorch or the CUDA device is not there.
-        PlanRefused : a precision other than ``fp32``, a mode other than ``eager``, an unknown
-            device.
+        BackendUnavailable : PyTorch, the CUDA device or the compiler that a mode needs is not there.
+        PlanRefused : a precision other than ``fp32``, an unknown mode or device.
         """
         return Session(plan, workload, weights, _device(plan))
 
@@ -102,16 +102,19 @@ class Session(SessionBase):
     ) -> None:
         import torch
 
-        from . import layers
+        from . import layers, modes
 
+        mode = modes.find(plan.mode or MODES[0], device)
         # An import statement in `infer` would be 3 % of the smallest network's time.
         self._inference_mode = torch.inference_mode
         self._device = device
         self._takes_labels = isinstance(workload.loss, CrossEntropy)
         self._target_shape = workload.output_shape
         self._network = layers.Network(workload.nodes)
-        self._network.to(device)
+        self._layout = mode.layout
+        self._network.to(device, memory_format=self._layout)  # type: ignore[call-overload]
         self._network.train()
+        self._forward = mode.forward(self._network)
         self._loss = layers.make_loss(workload.loss)
         self._optimizer = layers.make_optimizer(workload.optimizer, self._network)
         self.load(weights)
@@ -155,14 +158,17 @@ class Session(SessionBase):
             wanted = torch.tensor(shaped, dtype=torch.float32, device=self._device)
         # Else `torch.tensor` keeps the strides of a transposed array, and the layers compute in them.
         contiguous = np.ascontiguousarray(inputs)
-        return torch.tensor(contiguous, dtype=torch.float32, device=self._device), wanted
+        images = torch.tensor(contiguous, dtype=torch.float32, device=self._device)
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=self._layout)
+        return images, wanted
 
     def infer(self, batch: Batch) -> torch.Tensor:
         """Logits in inference mode, left on the device."""
         if self._network.training:
             self._network.eval()
         with self._inference_mode():
-            logits: torch.Tensor = self._network(batch[0])
+            logits = self._forward(batch[0])
         return logits
 
     def train_step(self, batch: Batch) -> torch.Tensor:
@@ -171,19 +177,22 @@ class Session(SessionBase):
             self._network.train()
         inputs, targets = batch
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(self._network(inputs), targets)
+        loss = self._loss(self._forward(inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         return loss.detach()
 
     def download(self, result: torch.Tensor) -> npt.NDArray[np.float32]:
         """A copy of the result."""
-        return np.array(result.cpu().numpy(), np.float32)
+        return np.array(result.cpu().numpy(), np.float32, order="C")
 
     def weights(self) -> Weights:
         """Copies of all parameters and running statistics."""
         arrays = self._network.arrays
-        return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in arrays.items()}
+        return {
+            name: np.array(tensor.detach().cpu().numpy(), order="C")
+            for name, tensor in arrays.items()
+        }
 
     def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
         """Replaces all parameters and running statistics."""

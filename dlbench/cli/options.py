@@ -272,7 +272,7 @@ what = _together(
         show_default=True,
         help="What to run.",
     ),
-    selection(modes="all that it has"),
+    selection(modes="each backend's first; all for all that it has"),
     click.option(
         "--threads",
         type=click.IntRange(1, 65_536),

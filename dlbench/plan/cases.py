@@ -33,6 +33,9 @@ MOST_THREADS, MOST_ROUNDS, MOST_BATCHES, MOST_SAMPLES = 65_536, 10_000, 1_000, 2
 DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(:[A-Za-z0-9][\w./-]*)?")
 """A device as it is asked for: its kind, and which of that kind by index or by the UUID that the driver writes."""
 
+ALL_MODES = "all"
+"""Asks for every mode of each backend."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
@@ -154,8 +157,11 @@ def _devices(request: Request, seen: Found) -> Sequence[str]:
 
 
 def _modes(request: Request, seen: Found) -> Sequence[str]:
-    """Those that were asked for, or all that a backend has; one with no modes at all has its only row."""
-    return (seen.modes and request.modes) or seen.modes or ("",)
+    """Those that were asked for, all of them by that word, or the first, which is what a backend's users get; one with
+    no modes at all has its only row."""
+    if ALL_MODES in request.modes:
+        return seen.modes or ("",)
+    return (seen.modes and request.modes) or (seen.mode,)
 
 
 def _check_declared(request: Request, found: Mapping[str, Found]) -> None:
@@ -179,6 +185,8 @@ def _check_declared(request: Request, found: Mapping[str, Found]) -> None:
                 itertools.chain(*elsewhere, map(device_kind, request.suite.matrix.devices))
             )
         for word in getattr(request, axis.plural) if known and axis.type is str else ():
+            if axis.name == "mode" and word == ALL_MODES:
+                continue
             if (device_kind(word) if axis.name == "device" else word) not in known:
                 each = "; ".join(
                     f"{name} has {', '.join(words) or 'none'}" for name, words in there.items()

@@ -181,13 +181,15 @@ def test_modes_that_are_chosen_are_cases_of_their_own(tmp_path):
     assert one["processes_s"] != other["processes_s"]
 
 
-def test_a_backend_with_several_modes_of_which_none_is_chosen_fails_with_their_names(tmp_path):
+def test_a_backend_with_several_modes_of_which_none_is_chosen_runs_in_its_first(tmp_path):
     source = OF_MODES.format(more="")
-    words = ("test_modes.py", "--benchmark-disable")
-    done = session(tmp_path, *words, test_modes=source, of_modes=MODES)
-    assert 1 == done.returncode, done.stdout
-    assert "choose with modes=" in done.stdout
-    assert "of_modes:Both:cpu/lazy/infer/16, of_modes:Both:cpu/keen/infer/16" in done.stdout
+    done = session(
+        tmp_path, "test_modes.py", "--benchmark-json=a.json", test_modes=source, of_modes=MODES
+    )
+    assert 0 == done.returncode, done.stdout
+    [found] = json.loads((tmp_path / "a.json").read_text())["benchmarks"]
+    assert "of_modes:Both:cpu/infer/16" == found["params"]["dlbench_case"]
+    assert "of_modes:Both:cpu/lazy/infer/16" == found["extra_info"]["dlbench"]["case"]
 
 
 def test_processes_of_pytest_xdist_time_nothing_beside_each_other(tmp_path):

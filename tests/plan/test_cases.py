@@ -172,11 +172,16 @@ def test_rounds_go_to_and_fro_over_the_cases():
     assert [] == list(interleaved(["a"], []))
 
 
-def test_a_backend_with_several_modes_has_rows_for_each(wide):
+@pytest.mark.parametrize(
+    ("modes", "of_torch"),
+    [((), ["eager"]), (("all",), ["eager", "graph"]), (("graph",), ["graph"])],
+)
+def test_a_backend_has_a_row_in_its_first_mode_and_in_each_of_all(wide, modes, of_torch):
     several = dataclasses.replace(BOTH, modes=("eager", "graph"))
-    request = wide(devices=("cuda",), batches=(8,), scenarios=("train",))
-    planned = plan(request, {"numpy": CPU, "torch": several}, 800)
-    assert [("numpy", "eager"), ("torch", "eager"), ("torch", "graph")] == [
+    plain = dataclasses.replace(CPU, modes=())
+    request = wide(devices=("cuda",), batches=(8,), scenarios=("train",), modes=modes)
+    planned = plan(request, {"numpy": plain, "torch": several}, 800)
+    assert [("numpy", ""), *(("torch", mode) for mode in of_torch)] == [
         (case.backend, case.mode) for case in planned.cases
     ]
 
