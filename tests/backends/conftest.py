@@ -122,3 +122,9 @@ def lab(request):
 def labs():
     """Both frameworks, to be held against each other."""
     return [Lab(name) for name in MODULES]
+
+
+@pytest.fixture
+def lab_of():
+    """Makes the workbench of a framework, by name."""
+    return Lab

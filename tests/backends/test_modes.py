@@ -4,13 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import Lab
 
 from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable
 from dlbench.verify.check import verify
 
-DROPPING = (*Lab.EVERYTHING[:3], {"type": "dropout", "rate": 0.4}, *Lab.EVERYTHING[3:])
+DROPOUT = {"type": "dropout", "rate": 0.4}
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
 
 
@@ -24,18 +23,19 @@ needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="there is no
         pytest.param("torch", "compile-max-autotune", marks=[pytest.mark.soak, needs_compiler]),
     ],
 )
-def test_a_mode_computes_what_the_oracle_does(name, mode, cache_dir):
-    lab = Lab(name)
+def test_a_mode_computes_what_the_oracle_does(name, mode, lab_of, cache_dir):
+    lab = lab_of(name)
     assert mode in lab.adapter.info().modes
-    workload = lab.workload(DROPPING, optimizer={"type": "adam", "learning_rate": 0.001})
+    layers = (*lab.EVERYTHING[:3], DROPOUT, *lab.EVERYTHING[3:])
+    workload = lab.workload(layers, optimizer={"type": "adam", "learning_rate": 0.001})
     found = verify(lab.adapter, Plan(name, "cpu", 8, 2, mode=mode), workload, cache_dir)
     assert "" == found.reason
 
 
 @needs_compiler
-def test_a_compiled_network_trains_and_infers_as_the_plain_one():
-    lab = Lab("torch")
-    workload = lab.workload(Lab.EVERYTHING[:3] + Lab.EVERYTHING[9:11])
+def test_a_compiled_network_trains_and_infers_as_the_plain_one(lab_of):
+    lab = lab_of("torch")
+    workload = lab.workload(lab.EVERYTHING[:3] + lab.EVERYTHING[9:11])
     weights, arrays = lab.weights(workload), lab.batch(workload)
     found = {}
     for mode in ("eager", "compile"):
@@ -48,8 +48,8 @@ def test_a_compiled_network_trains_and_infers_as_the_plain_one():
         np.testing.assert_allclose(found["compile"][what], array, 1e-4, 1e-5, err_msg=what)
 
 
-def test_a_network_in_channels_last_hands_out_its_arrays_in_the_canonical_layout():
-    lab = Lab("torch")
+def test_a_network_in_channels_last_hands_out_its_arrays_in_the_canonical_layout(lab_of):
+    lab = lab_of("torch")
     workload = lab.workload(
         [{"type": "conv2d", "out_channels": 4, "kernel": 3}], loss="mean_squared_error"
     )
@@ -58,8 +58,8 @@ def test_a_network_in_channels_last_hands_out_its_arrays_in_the_canonical_layout
     assert all(array.flags.c_contiguous for array in (outputs, *session.weights().values()))
 
 
-def test_without_a_compiler_the_row_says_what_would_help(monkeypatch):
-    lab = Lab("torch")
+def test_without_a_compiler_the_row_says_what_would_help(lab_of, monkeypatch):
+    lab = lab_of("torch")
     workload = lab.workload([{"type": "flatten"}], loss="mean_squared_error")
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("PATH", "")
