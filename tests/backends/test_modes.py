@@ -33,6 +33,7 @@ def test_a_mode_computes_what_the_oracle_does(name, mode, lab_of, cache_dir):
 
 
 @needs_compiler
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_compiled_network_trains_and_infers_as_the_plain_one(lab_of):
     lab = lab_of("torch")
     workload = lab.workload(lab.EVERYTHING[:3] + lab.EVERYTHING[9:11])
