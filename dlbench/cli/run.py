@@ -151,12 +151,14 @@ def _carry_out(
             end = work(observer)
     finally:
         writer.close()
-        if not writer.wrote:
-            path.unlink(missing_ok=True)
-    if not writer.wrote:
+        # a record that was to be gone on with is not empty, though nothing was added
+        empty = not writer.wrote and path.exists() and path.stat().st_size == 0
+        if empty:
+            path.unlink()
+    if empty:
         tell("interrupted before anything was measured")
         return INTERRUPTED
-    if rescued := writer.rescued():
+    if writer.wrote and (rescued := writer.rescued()):
         tell(f"! {path} was taken away or changed while it was written; all of it is in {rescued}")
         path = rescued
     record = read_record(path)

@@ -13,8 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dlbench.cli import main
+from dlbench.cli import run as run_commands
+from dlbench.cli.exit_codes import INTERRUPTED
 from dlbench.errors import DataError
-from dlbench.record.file import read_record
+from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import End, Process, Resumed
 
 
@@ -195,3 +197,14 @@ def test_a_framework_without_a_gpu_has_one_skipped_row_with_the_reason(tmp_path:
     assert row["remedy"].startswith("this row needs an NVIDIA GPU")
     # nothing was measured
     assert (process.returncode, err) == (4, "")
+
+
+def test_a_resumed_record_to_which_nothing_was_added_stays(make, tmp_path, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    writer = Writer(path)
+    writer.write(make.record().header)
+    writer.close()
+    before = path.read_bytes()
+    end = End("interrupted", 0.0, {}, None)
+    code = run_commands._carry_out(lambda _: end, Writer(path, append=True), "table", True, None)
+    assert (code, path.read_bytes()) == (INTERRUPTED, before)

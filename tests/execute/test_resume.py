@@ -147,9 +147,9 @@ def test_cutting_a_record_at_any_byte_leaves_what_was_whole_and_appending_mends_
     assert len(before.lines) == sum(at >= end for end in ends_of_lines(whole) if end > header)
     writer = Writer(path, append=True)
     assert whole[:at] == path.read_bytes()
-    writer.write(Resumed("now", "0"))
+    writer.write(Resumed("2026-11-20T14:05:00Z", "0"))
     writer.close()
-    assert (*before.lines, Resumed("now", "0")) == read_record(path).lines
+    assert (*before.lines, Resumed("2026-11-20T14:05:00Z", "0")) == read_record(path).lines
     assert path.read_bytes().endswith(b"}\n")
 
 
