@@ -22,14 +22,14 @@ def dlbench(cache_dir):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"DLBENCH_CACHE_DIR": str(cache_dir), "COLUMNS": "200"}
 
-    def dlbench(*words, cwd, **more):
+    def dlbench(*words, cwd, timeout_s=300, **more):
         return subprocess.run(
             [script, *words],
             cwd=cwd,
             env=environment | more,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout_s,
         )
 
     return dlbench

@@ -31,10 +31,10 @@ def test_the_example_agrees_where_running_statistics_moments_and_windows_count(d
 
 @pytest.mark.soak
 def test_the_whole_example_is_conformant(dlbench):
-    conformant(dlbench)
+    conformant(dlbench, timeout_s=1200)
 
 
-def conformant(dlbench, *more):
-    ran = dlbench("conformance", BACKEND, "--quiet", *more, cwd=DOCS)
+def conformant(dlbench, *more, timeout_s=300):
+    ran = dlbench("conformance", BACKEND, "--quiet", *more, cwd=DOCS, timeout_s=timeout_s)
     assert 0 == ran.returncode, ran.stdout + ran.stderr
     assert re.search(r"^conformant: \d+ trials, [\d,]+ comparisons$", ran.stdout, re.MULTILINE)
