@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
+from dlbench.errors import PlanRefused
 from dlbench.helpers.refusals import refuse_unless, require
 from dlbench.spec import layers as spec
 from dlbench.spec import training
@@ -161,12 +162,13 @@ def _layer(node: Node) -> Step:
     name = {parameter.role: parameter.name for parameter in node.parameters}
     match node.layer:
         case spec.Conv2d() as conv:
+            around = _even_padding(node, conv)
             return lambda x, w, _: F.conv2d(
                 x,
                 w[name["weight"]],
                 w[name["bias"]] if conv.bias else None,
                 conv.stride,
-                conv.padding,
+                around,
                 conv.dilation,
             )
         case spec.Linear() as linear:
@@ -186,7 +188,10 @@ def _layer(node: Node) -> Step:
                 norm.eps,
             )
         case spec.MaxPool() as pool:
-            return lambda x, w, _: F.max_pool2d(x, pool.kernel, pool.step, pool.padding)
+            padding = _even_padding(node, pool)
+            return lambda x, w, _: F.max_pool2d(
+                x, pool.kernel, pool.step, padding, ceil_mode=pool.ceil_mode
+            )
         case spec.Dropout() as dropout:
             return lambda x, w, training_mode: F.dropout(x, dropout.rate, training_mode)
         case spec.Relu():
@@ -196,6 +201,13 @@ def _layer(node: Node) -> Step:
         case spec.Flatten():
             return lambda x, w, _: x.flatten(1)
     raise AssertionError(f"{node.name} is in HAS, but not here")
+
+
+def _even_padding(node: Node, layer: spec.Conv2d | spec.MaxPool) -> tuple[int, int]:
+    """The padding of both sides alike, all that PyTorch's functions take."""
+    if layer.even_padding is None:
+        raise PlanRefused(f"example has no padding that differs from side to side ({node.name})")
+    return layer.even_padding
 
 
 def _loss(loss: training.Loss) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

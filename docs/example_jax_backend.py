@@ -75,7 +75,7 @@ class Adapter(FunctionalAdapter):
                     x,
                     own["weight"],
                     conv.stride,
-                    [(edge, edge) for edge in conv.padding],
+                    conv.edges,
                     rhs_dilation=conv.dilation,
                 )
                 return y + own["bias"][:, None, None] if conv.bias else y
@@ -93,10 +93,10 @@ class Adapter(FunctionalAdapter):
             case spec.Tanh():
                 return jnp.tanh(x)
             case spec.MaxPool() as pool:
-                return _windows(pool, x, -np.inf, jax.lax.max)
+                return _windows(node, pool, x, -np.inf, jax.lax.max)
             case spec.AvgPool() as pool:
-                inside = _windows(pool, jnp.ones_like(x[:1, :1]), 0.0, jax.lax.add)
-                return _windows(pool, x, 0.0, jax.lax.add) / inside
+                sums = _windows(node, pool, x, 0.0, jax.lax.add)
+                return sums / np.multiply.outer(*node.divisors).astype(np.float32)
             case spec.GlobalAvgPool():
                 return x.mean((2, 3))
             case spec.Dropout() as dropout:
@@ -115,16 +115,18 @@ class Adapter(FunctionalAdapter):
             case spec.Residual():
                 return self.sequence(node.body, x, run) + self.sequence(node.shortcut, x, run)
             case spec.Concat():
-                return jnp.concatenate((x, self.sequence(node.body, x, run)), 1)
+                return jnp.concatenate([self.sequence(body, x, run) for body in node.bodies], 1)
 
 
 def _jax() -> Any:
     return require("jax", "JAX", "pip install jax")
 
 
-def _windows(pool: spec.MaxPool | spec.AvgPool, x: Array, start: float, joined: Any) -> Array:
+def _windows(
+    node: Node, pool: spec.MaxPool | spec.AvgPool, x: Array, start: float, joined: Any
+) -> Array:
     """What is left of each window."""
-    edges = [(0, 0), (0, 0), *((edge, edge) for edge in pool.padding)]
+    edges = [(0, 0), (0, 0), *node.window_edges]
     return _jax().lax.reduce_window(
         x, start, joined, (1, 1, *pool.kernel), (1, 1, *pool.step), edges
     )

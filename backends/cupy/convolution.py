@@ -34,10 +34,13 @@ class Convolution(Layer):
         self.parameters = parameters
         self.bias = layer.bias
         self.kernel = self.stride = self.dilation = (1, 1)
-        self.padding = (0, 0)
+        self.padding = (
+            0,
+            0,
+        )  # above and on the left; how much lies on the other sides follows from the sizes
         if isinstance(layer, spec.Conv2d):
             self.kernel, self.stride = layer.kernel, layer.stride
-            self.padding, self.dilation = layer.padding, layer.dilation
+            self.padding, self.dilation = layer.before, layer.dilation
         self.taps = self.kernel[0] * self.kernel[1]
 
     def _block(self, x: Value, outputs: int) -> Block:
@@ -186,7 +189,9 @@ class Convolution(Layer):
 
     @property
     def _geometry(self) -> dict[str, int]:
-        pointwise = self.taps == 1 and self.stride == (1, 1) and self.padding == (0, 0)
+        layer = self.node.layer
+        padded = isinstance(layer, spec.Conv2d) and layer.even_padding != (0, 0)
+        pointwise = self.taps == 1 and self.stride == (1, 1) and not padded
         sizes = (*self.kernel, *self.stride, *self.dilation, int(pointwise))
         return dict(zip(("KH", "KW", "SH", "SW", "DH", "DW", "POINTWISE"), sizes, strict=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from dlbench.spec import layers as spec
@@ -143,18 +144,19 @@ class Chain:
 
 
 def _places(program: Program, stages: Sequence[Stage], out: Value | None) -> list[Value | None]:
-    """Where each stage's output goes: a row of concatenations, and what comes before it, into one value."""
+    """Where each stage's output goes: a row of concatenations behind their inputs, and what comes before it, into one
+    value."""
     places: list[Value | None] = [None] * len(stages)
     if stages:
         places[-1] = out
     for number in reversed(range(len(stages))):
         layer = stages[number].layer
-        if not isinstance(layer, Concat):
+        if not isinstance(layer, Concat) or layer.bodies[0].stages:
             continue
         whole = places[number] or program.value(inner_shape(layer.node.output_shape))
         places[number] = whole
         if number and not isinstance(stages[number - 1].layer, Flatten):
-            places[number - 1] = whole.part(0, layer.channels)
+            places[number - 1] = whole.part(0, layer.node.input_shape[0])
     return places
 
 
@@ -208,33 +210,60 @@ def _copy(program: Program, value: Value) -> Value:
 
 
 class Concat(Layer):
-    """The channels of x, then those of body(x), in one wide value: x is copied only where it lies elsewhere."""
+    """The channels of each body in one wide value; the input as a body is copied only where it lies elsewhere."""
 
     def __init__(self, node: Node, context: Context) -> None:
         super().__init__(node)
-        self.body = Chain(node.body, context, branch=True)
-        self.channels = node.input_shape[0]
+        self.bodies = [Chain(body, context, branch=True) for body in node.bodies]
+        self.ends = list(itertools.accumulate(_channels(node, body) for body in node.bodies))
 
     def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
-        """The gradient of x is made in the place of the gradient of the channels that are x."""
+        """What flows back through one body is added to by the next. That of the input itself comes first: its place
+        is where the others add to it."""
         y = self.output(program, ending)
-        beside = y.part(0, self.channels)
-        if x.root is not y.root or x.offset != y.offset or x.stride != y.stride:
-            emit_apply(program, x, beside, PLAIN)
-        made, body_back = self.body.emit(
-            program, x, Ending(out=y.part(self.channels, y.channels - self.channels))
+        made, backs = zip(
+            *(
+                body.emit(program, x, Ending(out=part))
+                if body.stages
+                else _copied(program, x, part)
+                for body, part in zip(self.bodies, self._parts(y), strict=True)
+            ),
+            strict=True,
         )
+        order = sorted(range(len(made)), key=lambda number: bool(self.bodies[number].stages))
 
         def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
-            side = dy.part(0, self.channels)
-            through = dy.part(self.channels, y.channels - self.channels)
-            if not made.finish.is_identity:
-                through = emit_gradient(program, made, through)
-            if other is not None:
-                side = emit_gradient(program, x, side, other, undo=False)
-            return body_back(through, side, undo)
+            parts, gradient = self._parts(dy), other
+            for number in order:
+                part = parts[number]
+                if not made[number].finish.is_identity:
+                    part = emit_gradient(program, made[number], part)
+                gradient = backs[number](part, gradient, undo and number == order[-1])
+            return gradient
 
         return y, back
+
+    def _parts(self, whole: Value) -> list[Value]:
+        starts = [0, *self.ends[:-1]]
+        return [whole.part(a, b - a) for a, b in zip(starts, self.ends, strict=True)]
+
+
+def _channels(node: Node, body: tuple[Node, ...]) -> int:
+    """Of what a body makes of its concatenation's input."""
+    return (body[-1].output_shape if body else node.input_shape)[0]
+
+
+def _copied(program: Program, x: Value, part: Value) -> tuple[Value, Back]:
+    """The input in its part of a wider value, and the way back to it."""
+    if (x.root, x.offset, x.stride) != (part.root, part.offset, part.stride):
+        emit_apply(program, x, part, PLAIN)
+
+    def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+        if other is None and (not undo or x.finish.is_identity):
+            return dy
+        return emit_gradient(program, x, dy, other, undo)
+
+    return part, back
 
 
 def _finish(node: Node, context: Context) -> Finish | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from dlbench.errors import PlanRefused
@@ -24,9 +26,12 @@ class Pool(Layer):
         self.padding, window = None, (1, 1, 1, 1)
         self.kernel = "global_avg_pool"
         if not isinstance(layer, spec.GlobalAvgPool):
-            self.padding, window = layer.padding, (*layer.kernel, *layer.step)
+            self.padding, window = layer.before, (*layer.kernel, *layer.step)
             self.kernel = "max_pool" if isinstance(layer, spec.MaxPool) else "avg_pool"
         self.defines = dict(zip(("KH", "KW", "SH", "SW"), window, strict=True))
+        if isinstance(layer, spec.AvgPool) and layer.count_include_pad:
+            sides = itertools.chain(*layer.edges)
+            self.defines |= dict(zip(("TOP", "BOTTOM", "LEFT", "RIGHT"), sides, strict=True))
         self.largest = isinstance(layer, spec.MaxPool)
         if self.largest and window[0] * window[1] > _PLACES:
             raise PlanRefused(f"cupy has no max_pool over more than {_PLACES} places")
@@ -34,7 +39,8 @@ class Pool(Layer):
     @property
     def is_quarter(self) -> bool:
         """Whether it is the maximum of 2×2, side by side, which a convolution can take itself."""
-        return self.largest and self.padding == (0, 0) and set(self.defines.values()) == {2}
+        outside = self.padding is None or self.node.window_edges != ((0, 0), (0, 0))
+        return self.largest and not outside and set(self.defines.values()) == {2}
 
     def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """A maximum also leaves which place of its window it came from, for the way back."""

@@ -43,7 +43,7 @@ class Conv2d(Layer):
             (out_size[0], out_size[1]),
             layer.kernel,
             layer.stride,
-            layer.padding,
+            layer.before,
             layer.dilation,
         )
         self.weight = parameters.add(
@@ -64,7 +64,11 @@ class Conv2d(Layer):
         g = self.geometry
         if g.stride != (1, 1) or g.size != g.out_size or g.out_channels > _FEW_CHANNELS:
             return None
-        return dataclasses.replace(g, channels=g.out_channels, out_channels=g.channels)
+        # What a window reached before the image, its mirror image reaches behind it.
+        behind = self.node.window_edges[0][1], self.node.window_edges[1][1]
+        return dataclasses.replace(
+            g, channels=g.out_channels, out_channels=g.channels, padding=behind
+        )
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """As every layer; before each run, what depends on the parameters only is brought up to date."""

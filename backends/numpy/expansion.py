@@ -43,7 +43,8 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """The sizes of a convolution; pairs are (rows, columns)."""
+    """The sizes of a convolution; pairs are (rows, columns). `padding` is that before the image: how much there is
+    behind follows from the sizes."""
 
     channels: int
     out_channels: int
@@ -71,7 +72,8 @@ class Geometry:
     @functools.cached_property
     def height(self) -> int:
         """Rows of the expansion."""
-        return self.size[0] + 2 * self.padding[0] if self.by_rows else self.out_size[0]
+        reach = (self.kernel[0] - 1) * self.dilation[0] if self.by_rows else 0
+        return self.out_size[0] + reach
 
     @functools.cached_property
     def runs(self) -> list[Run]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -82,38 +82,49 @@ class Residual(Layer):
 
 
 class Concat(Layer):
-    """The channels of x, then those of body(x)."""
+    """The channels of each body, in their order."""
 
     def __init__(self, node: Node, parameters: Parameters, team: Team) -> None:
         super().__init__(node)
-        self.body = Chain(node.body, parameters, team)
-        self.channels = node.input_shape[0]
+        self.bodies = [Chain(body, parameters, team) for body in node.bodies]
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
-        """The gradient's channels are parted again; those of x and what flows back through body are added."""
-        made, body_back = self.body.emit(program, x)
+        """The gradient's channels are parted again; what flows back through the bodies is added."""
+        emitted = [body.emit(program, x) for body in self.bodies]
         y = Value(inner_shape(self.node.output_shape))
-        program.add(self.join, [x, made], [y])
+        program.add(self.join, [made for made, _ in emitted], [y])
 
         def back(dy: Value) -> Value | None:
-            side, through = Value(x.shape), Value(made.shape)
-            program.add(self.part, [dy], [side, through])
-            main = body_back(through)
-            if main is None or not self.node.needs_input_gradient:
-                return None
-            return _add(program, main, side)
+            parts = [Value(made.shape) for made, _ in emitted]
+            program.add(self.part, [dy], [*parts])
+            found = [back(part) for (_, back), part in zip(emitted, parts, strict=True)]
+            total, *others = reversed(found)
+            for other in others:
+                if total is None or other is None or not self.node.needs_input_gradient:
+                    return None
+                total = _add(program, total, other)
+            return total
 
         return y, back
 
-    def join(self, chunk: Chunk, x: Array, made: Array, y: Array) -> Calls:
-        """Writes both beside each other."""
-        yield np.copyto, y[..., : self.channels], x
-        yield np.copyto, y[..., self.channels :], made
+    def join(self, chunk: Chunk, *arrays: Array) -> Calls:
+        """Writes all but the last beside each other into the last."""
+        *made, y = arrays
+        for part, each in zip(_beside(y, made), made, strict=True):
+            yield np.copyto, part, each
 
-    def part(self, chunk: Chunk, dy: Array, side: Array, through: Array) -> Calls:
+    def part(self, chunk: Chunk, dy: Array, *parts: Array) -> Calls:
         """The reverse of `join`."""
-        yield np.copyto, side, dy[..., : self.channels]
-        yield np.copyto, through, dy[..., self.channels :]
+        for part, each in zip(_beside(dy, parts), parts, strict=True):
+            yield np.copyto, each, part
+
+
+def _beside(whole: Array, parts: Sequence[Array]) -> Iterator[Array]:
+    """The channels of `whole` that belong to each of `parts`, one after the other."""
+    start = 0
+    for part in parts:
+        yield whole[..., start : start + part.shape[-1]]
+        start += part.shape[-1]
 
 
 def _same(dy: Value) -> Value | None:

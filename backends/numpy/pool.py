@@ -36,7 +36,7 @@ class MaxPool(Layer):
         self.channels, *size = node.input_shape
         _, *out_size = node.output_shape
         self.rows, self.columns = axes(
-            (size[0], size[1]), (out_size[0], out_size[1]), layer.kernel, layer.step, layer.padding
+            (size[0], size[1]), (out_size[0], out_size[1]), layer.kernel, layer.step, layer.before
         )
         self.taps = taps(self.rows, self.columns)
 
@@ -152,7 +152,7 @@ def _maximum(
 
 
 class AvgPool(Layer):
-    """Mean over the part of each window that lies inside the input."""
+    """Mean over the part of each window that lies inside the input, or the input and its padding."""
 
     in_place = False
 
@@ -160,13 +160,11 @@ class AvgPool(Layer):
         super().__init__(node)
         size, out_size = node.input_shape[1:], node.output_shape[1:]
         rows, columns = axes(
-            (size[0], size[1]), (out_size[0], out_size[1]), layer.kernel, layer.step, layer.padding
+            (size[0], size[1]), (out_size[0], out_size[1]), layer.kernel, layer.step, layer.before
         )
         self.taps = taps(rows, columns)
-        inside = np.zeros((node.output_shape[1], 1, node.output_shape[2], 1), np.float32)
-        for tap in self.taps:
-            _part(inside, tap.out)[...] += 1
-        self.factor = 1 / inside
+        counted = np.multiply.outer(*node.divisors).astype(np.float32)
+        self.factor = 1 / counted[:, None, :, None]
 
     def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
         yield y.fill, 0

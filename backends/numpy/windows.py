@@ -14,7 +14,8 @@ Pair = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """The windows of one axis of an image: `out` of them, `stride` apart on an input of `size`."""
+    """The windows of one axis of an image: `out` of them, `stride` apart on an input of `size`. The first begins
+    `padding` before it, and the last may reach beyond its end."""
 
     size: int
     out: int

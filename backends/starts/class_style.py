@@ -147,8 +147,8 @@ def _conv2d(
 ) -> tuple[Array, Back]:
     """A convolution as a sum over the positions of its kernel: plain, and slow."""
     weight = own["weight"]
-    (vertical, horizontal), (height, width) = conv.padding, node.output_shape[1:]
-    padded = np.pad(x, ((0, 0), (0, 0), (vertical, vertical), (horizontal, horizontal)))
+    (above, before), (height, width) = conv.before, node.output_shape[1:]
+    padded = np.pad(x, ((0, 0), (0, 0), *conv.edges))
 
     def under(array: Array, i: int, j: int) -> Array:
         """The inputs under a position of the kernel, one for each output."""
@@ -168,7 +168,7 @@ def _conv2d(
         for i, j in np.ndindex(*conv.kernel):
             dweight[:, :, i, j] = np.einsum("nohw,nchw->oc", dy, under(padded, i, j))
             under(dx, i, j)[...] += np.einsum("nohw,oc->nchw", dy, weight[:, :, i, j])
-        inner = dx[:, :, vertical : vertical + x.shape[2], horizontal : horizontal + x.shape[3]]
+        inner = dx[:, :, above : above + x.shape[2], before : before + x.shape[3]]
         return inner, {"weight": dweight, **({"bias": dy.sum((0, 2, 3))} if conv.bias else {})}
 
     return y, back

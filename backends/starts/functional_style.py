@@ -61,9 +61,8 @@ class Adapter(FunctionalAdapter):
         jax, own = _jax(), run.own(node)
         match node.layer:
             case spec.Conv2d() as conv:
-                edges = [(edge, edge) for edge in conv.padding]
                 y = jax.lax.conv_general_dilated(
-                    x, own["weight"], conv.stride, edges, rhs_dilation=conv.dilation
+                    x, own["weight"], conv.stride, conv.edges, rhs_dilation=conv.dilation
                 )
                 return y + own["bias"][:, None, None] if conv.bias else y
             case spec.Linear() as linear:

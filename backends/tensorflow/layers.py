@@ -27,7 +27,7 @@ def conv2d(node: Node, x: Any, weight: Any, bias: Any | None, *, direct: bool) -
     assert isinstance(node.layer, spec.Conv2d)
     layer = node.layer
     dilation = layer.dilation
-    word, edges = _padding(node, layer.kernel, layer.stride, layer.padding, dilation)
+    word, edges = _padding(node)
     if edges:
         x = tf.pad(x, edges)
     if dilation != _UNIT and not direct:
@@ -58,21 +58,25 @@ def max_pool(node: Node, x: Any) -> Any:
     """Maximum over windows; padding is minus infinity, so it never wins."""
     assert isinstance(node.layer, spec.MaxPool)
     layer = node.layer
-    word, edges = _padding(node, layer.kernel, layer.step, layer.padding, _UNIT)
+    word, edges = _padding(node)
     if edges:
         x = tf.pad(x, edges, constant_values=-np.inf)
     return tf.nn.max_pool2d(x, layer.kernel, layer.step, word)
 
 
 def avg_pool(node: Node, x: Any) -> Any:
-    """Mean over the elements of each window that lie inside the input."""
+    """Mean over the elements of each window that lie inside the input, or the input and its padding."""
     assert isinstance(node.layer, spec.AvgPool)
     layer = node.layer
-    word, edges = _padding(node, layer.kernel, layer.step, layer.padding, _UNIT)
-    if not edges:
-        return tf.nn.avg_pool2d(x, layer.kernel, layer.step, word)
-    means = tf.nn.avg_pool2d(tf.pad(x, edges), layer.kernel, layer.step, word)
-    return means * tf.constant(_padded_share(node, layer), tf.float32)
+    # a window that is SAME is divided by what lies inside
+    word, edges = _padding(node, same=not layer.count_include_pad)
+    if edges:
+        x = tf.pad(x, edges)
+    means = tf.nn.avg_pool2d(x, layer.kernel, layer.step, word)
+    if word == "SAME":
+        return means
+    shares = layer.kernel[0] * layer.kernel[1] / np.multiply.outer(*node.divisors)[..., None]
+    return means if (shares == 1).all() else means * tf.constant(shares, tf.float32)
 
 
 def batch_norm(
@@ -119,35 +123,22 @@ def option_a(node: Node, x: Any) -> Any:
     return tf.concat((thinned, zeros), -1)
 
 
-def _padding(
-    node: Node, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[str, list[list[int]] | None]:
+def _padding(node: Node, *, same: bool = True) -> tuple[str, list[list[int]] | None]:
     """TensorFlow's word for a padding, and the edges to add before where no word means it.
 
-    ``SAME`` wherever it happens to be the symmetric padding asked for, else edges and ``VALID``.
+    ``SAME`` wherever it happens to be the padding asked for, unless not `same`, else edges and ``VALID``.
     Explicit padding is not used: its kernels bypass oneDNN (a 3×3 convolution took twice as long, a
     pool three times).
     """
-    if padding == (0, 0):
+    assert isinstance(node.layer, spec.Conv2d | spec.MaxPool | spec.AvgPool)
+    layer, edges = node.layer, node.window_edges
+    if edges == ((0, 0), (0, 0)):
         return "VALID", None
-    edges, same = [], True
-    for axis in range(2):
+    for axis, (before, _) in enumerate(edges):
         size, count = node.input_shape[1 + axis], node.output_shape[1 + axis]
-        span = dilation[axis] * (kernel[axis] - 1) + 1
-        reach = max((count - 1) * stride[axis] + span - size, 0)
-        edges.append([padding[axis], max(reach - padding[axis], 0)])
-        same &= count == -(-size // stride[axis]) and padding[axis] == reach // 2
-    return ("SAME", None) if same else ("VALID", [[0, 0], *edges, [0, 0]])
-
-
-def _padded_share(node: Node, layer: spec.AvgPool) -> Any:
-    """Window size ÷ elements inside, H'×W'×1: turns a mean with padding into one without."""
-    shares = []
-    for axis in range(2):
-        starts = np.arange(node.output_shape[1 + axis]) * layer.step[axis] - layer.padding[axis]
-        ends = np.minimum(starts + layer.kernel[axis], node.input_shape[1 + axis])
-        shares.append(layer.kernel[axis] / (ends - np.maximum(starts, 0)))
-    return np.multiply.outer(*shares)[..., None]
+        reach = max((count - 1) * layer.step[axis] + layer.span[axis] - size, 0)
+        same &= count == -(-size // layer.step[axis]) and before == reach // 2
+    return ("SAME", None) if same else ("VALID", [[0, 0], *map(list, edges), [0, 0]])
 
 
 def _spread(weight: Any, dilation: Pair) -> Any:

@@ -127,7 +127,7 @@ class Network:
                 body = self._sequence(node.body, x, training)
                 return body + self._sequence(node.shortcut, x, training)
             case spec.Concat():
-                return tf.concat((x, self._sequence(node.body, x, training)), -1)
+                return tf.concat([self._sequence(body, x, training) for body in node.bodies], -1)
 
     def _flatten(self, node: Node, x: Any) -> Any:
         if len(node.input_shape) == 3 and node.name not in self._flattened:
@@ -139,7 +139,8 @@ def _flattened_inputs(nodes: tuple[Node, ...]) -> dict[str, Shape]:
     """C×H×W by name, of each flatten that need not transpose and of the linear that reads it."""
     found: dict[str, Shape] = {}
     for index, node in enumerate(nodes):
-        found |= _flattened_inputs(node.body) | _flattened_inputs(node.shortcut)
+        for body in node.bodies:
+            found |= _flattened_inputs(body)
         if isinstance(node.layer, spec.Flatten) and len(node.input_shape) == 3:
             following = (n for n in nodes[index + 1 :] if not isinstance(n.layer, _ELEMENTWISE))
             reader = next(following, None)

@@ -1,12 +1,13 @@
 """Builds the PyTorch network that a user would write by hand: plain modules in one `nn.Sequential`.
 
-Only the three layers that PyTorch has no module for are written out here. Imported by the adapter
+Only what PyTorch has no module for is written out here. Imported by the adapter
 once a session is opened, because it needs PyTorch to define classes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -59,12 +60,45 @@ class _Residual(nn.Module):
 
 
 class _Concat(nn.Module):
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, bodies: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.body = body
+        self.bodies = nn.ModuleList(bodies)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat((x, self.body(x)), 1)
+        return torch.cat([body(x) for body in self.bodies], 1)
+
+
+class _PaddedConv2d(nn.Conv2d):
+    """With zeros put around its input first, where they differ from side to side."""
+
+    edges: spec.Edges
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.pad(x, _around(self.edges)))
+
+
+class _PaddedAvgPool(nn.Module):
+    """A mean with padding that differs from side to side: of zeros around the input, over what counts."""
+
+    share: torch.Tensor
+
+    def __init__(self, node: Node, layer: spec.AvgPool) -> None:
+        super().__init__()
+        self.edges = node.window_edges
+        # dividing by 1 leaves sums
+        self.pool = nn.AvgPool2d(layer.kernel, layer.step, divisor_override=1)
+        rows, columns = (torch.tensor(each, dtype=torch.float32) for each in node.divisors)
+        self.register_buffer("share", 1 / torch.outer(rows, columns), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sums: torch.Tensor = self.pool(F.pad(x, _around(self.edges)))
+        return sums * self.share
+
+
+def _around(edges: spec.Edges) -> tuple[int, int, int, int]:
+    """((top, bottom), (left, right)) as PyTorch takes them."""
+    rows, columns = edges
+    return *columns, *rows
 
 
 class _OptionA(nn.Module):
@@ -89,15 +123,7 @@ def _modules(nodes: Iterable[Node], arrays: dict[str, torch.Tensor]) -> Iterator
 def _module(node: Node, arrays: dict[str, torch.Tensor]) -> nn.Module:
     match node.layer:
         case spec.Conv2d() as layer:
-            return nn.Conv2d(
-                node.input_shape[0],
-                layer.out_channels,
-                layer.kernel,
-                stride=layer.stride,
-                padding=layer.padding,
-                dilation=layer.dilation,
-                bias=layer.bias,
-            )
+            return _conv2d(node, layer)
         case spec.Linear() as layer:
             return nn.Linear(node.input_shape[0], layer.out_features, bias=layer.bias)
         case spec.BatchNorm() as layer:
@@ -112,9 +138,22 @@ def _module(node: Node, arrays: dict[str, torch.Tensor]) -> nn.Module:
         case spec.Tanh():
             return nn.Tanh()
         case spec.MaxPool() as layer:
-            return nn.MaxPool2d(layer.kernel, layer.step, layer.padding)
+            if layer.even_padding is None:
+                pad = nn.ConstantPad2d(_around(node.window_edges), -math.inf)
+                return nn.Sequential(pad, nn.MaxPool2d(layer.kernel, layer.step))
+            return nn.MaxPool2d(
+                layer.kernel, layer.step, layer.even_padding, ceil_mode=layer.ceil_mode
+            )
         case spec.AvgPool() as layer:
-            return nn.AvgPool2d(layer.kernel, layer.step, layer.padding, count_include_pad=False)
+            if layer.even_padding is None:
+                return _PaddedAvgPool(node, layer)
+            return nn.AvgPool2d(
+                layer.kernel,
+                layer.step,
+                layer.even_padding,
+                ceil_mode=layer.ceil_mode,
+                count_include_pad=layer.count_include_pad,
+            )
         case spec.GlobalAvgPool():
             return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         case spec.Dropout() as layer:
@@ -124,11 +163,30 @@ def _module(node: Node, arrays: dict[str, torch.Tensor]) -> nn.Module:
         case spec.OptionA() as layer:
             return _OptionA(layer)
         case spec.Residual():
-            body = nn.Sequential(*_modules(node.body, arrays))
-            shortcut = list(_modules(node.shortcut, arrays))
-            return _Residual(body, nn.Sequential(*shortcut) if shortcut else nn.Identity())
+            return _Residual(_body(node.body, arrays), _body(node.shortcut, arrays))
         case spec.Concat():
-            return _Concat(nn.Sequential(*_modules(node.body, arrays)))
+            return _Concat(_body(body, arrays) for body in node.bodies)
+
+
+def _body(nodes: Iterable[Node], arrays: dict[str, torch.Tensor]) -> nn.Module:
+    modules = list(_modules(nodes, arrays))
+    return nn.Sequential(*modules) if modules else nn.Identity()
+
+
+def _conv2d(node: Node, layer: spec.Conv2d) -> nn.Conv2d:
+    kind = nn.Conv2d if layer.even_padding is not None else _PaddedConv2d
+    conv = kind(
+        node.input_shape[0],
+        layer.out_channels,
+        layer.kernel,
+        stride=layer.stride,
+        padding=layer.even_padding or 0,
+        dilation=layer.dilation,
+        bias=layer.bias,
+    )
+    if isinstance(conv, _PaddedConv2d):
+        conv.edges = layer.edges
+    return conv
 
 
 def make_loss(loss: training.Loss) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

@@ -142,8 +142,7 @@ class Conv2d(Layer):
         return columns.reshape(self.rows.shape[1], -1)
 
     def forward(self, x: Array) -> Array:
-        vertical, horizontal = self.layer.padding
-        self.padded = np.pad(x, ((0, 0), (0, 0), (vertical,) * 2, (horizontal,) * 2))
+        self.padded = np.pad(x, ((0, 0), (0, 0), *self.layer.edges))
         y = np.empty((len(x), *self.node.output_shape))
         for sample, flat in zip(self.padded, y.reshape(len(x), len(self.rows), -1), strict=True):
             np.matmul(self.rows, self._columns(sample), out=flat)
@@ -172,7 +171,7 @@ class Conv2d(Layer):
         if "bias" in self.weights:
             length = terms * repetition(flat)
             self.gradient("bias", self.run.rounding(total.sum((0, 2)), length, strength))
-        (top, left), (height, width) = self.layer.padding, self.node.input_shape[1:]
+        ((top, _), (left, _)), (height, width) = self.layer.edges, self.node.input_shape[1:]
         inner = dx[:, :, top : top + height, left : left + width]
         sums = np.sqrt(np.square(weight).sum((0, 2, 3))) * root_mean_square(dy)
         return self.run.rounding(inner, weight[:, 0].size, per_channel(sums, 4))

@@ -69,19 +69,27 @@ class Residual(Layer):
 
 
 class Concat(Layer):
-    """The channels of x, then those of body(x)."""
+    """The channels of each body, in their order."""
 
     def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
         super().__init__(node, weights, run)
-        self.body = Sequence(node.body, weights, run)
+        self.bodies = [Sequence(body, weights, run) for body in node.bodies]
 
     def forward(self, x: Array) -> Array:
-        return np.concatenate([x, self.body.forward(x)], axis=1)
+        parts = [body.forward(x) for body in self.bodies]
+        self.ends = np.cumsum([part.shape[1] for part in parts])
+        return np.concatenate(parts, axis=1)
 
     def backward(self, dy: Array) -> Array:
-        channels = self.node.input_shape[0]
-        dx = dy[:, :channels] + self.body.backward(dy[:, channels:])
-        return self.run.rounding(dx, 1, dx)
+        first, *others = (
+            body.backward(part)
+            for body, part in zip(self.bodies, np.split(dy, self.ends[:-1], axis=1), strict=True)
+        )
+        dx = first
+        for other in others:
+            dx = dx + other
+            dx = self.run.rounding(dx, 1, dx)
+        return dx
 
 
 KINDS: dict[type[spec.Layer], type[Layer]] = {

@@ -12,20 +12,29 @@ from dlbench.spec import layers as spec
 
 
 class _Pool(Layer):
-    """Windows as an extra axis: N×C×H×W → N×C×H'×W'×(kH·kW), padding filled with `fill`."""
+    """Windows as an extra axis: N×C×H×W → N×C×H'×W'×(kH·kW), padding and what lies beyond filled with `fill`."""
 
     fill: ClassVar[float]
 
-    def windows(self, x: Array) -> Array:
-        layer = self.node.layer
+    def windows(self, x: Array, padding: float | None = None) -> Array:
+        """`padding` fills the padding in the place of `fill`, but not what the last windows of ceil mode reach
+        beyond it."""
+        layer, (rows, columns) = self.node.layer, self.node.output_shape[1:]
         assert isinstance(layer, spec.MaxPool | spec.AvgPool)
-        vertical, horizontal = layer.padding
-        padded = np.pad(
-            x, ((0, 0), (0, 0), (vertical,) * 2, (horizontal,) * 2), constant_values=self.fill
+        inner = self.fill if padding is None else padding
+        padded = np.pad(x, ((0, 0), (0, 0), *layer.edges), constant_values=inner)
+        beyond = (
+            max((count - 1) * step + kernel - size, 0)
+            for count, step, kernel, size in zip(
+                (rows, columns), layer.step, layer.kernel, padded.shape[2:], strict=True
+            )
         )
-        view = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, (2, 3))
-        view = view[:, :, :: layer.step[0], :: layer.step[1]]
-        self.padded_shape = padded.shape
+        whole = np.pad(
+            padded, ((0, 0), (0, 0), *((0, more) for more in beyond)), constant_values=self.fill
+        )
+        view = np.lib.stride_tricks.sliding_window_view(whole, layer.kernel, (2, 3))
+        view = view[:, :, :: layer.step[0], :: layer.step[1]][:, :, :rows, :columns]
+        self.padded_shape = whole.shape
         return view.reshape(*view.shape[:4], -1)
 
     def scatter(self, parts: Array) -> Array:
@@ -39,7 +48,7 @@ class _Pool(Layer):
                 down = slice(i, i + (rows - 1) * layer.step[0] + 1, layer.step[0])
                 right = slice(j, j + (columns - 1) * layer.step[1] + 1, layer.step[1])
                 dx[:, :, down, right] += parts[..., i * layer.kernel[1] + j]
-        (top, left), (height, width) = layer.padding, self.node.input_shape[1:]
+        ((top, _), (left, _)), (height, width) = layer.edges, self.node.input_shape[1:]
         return dx[:, :, top : top + height, left : left + width]
 
 
@@ -77,13 +86,15 @@ class MaxPool(_Pool):
 
 
 class AvgPool(_Pool):
-    """The mean of each window's elements that lie inside the input."""
+    """The mean of each window's elements that lie inside the input, or the input and its padding."""
 
     fill = 0.0
 
     def forward(self, x: Array) -> Array:
-        inside = self.windows(np.ones_like(x[:1, :1]))
-        self.share = inside / inside.sum(-1, keepdims=True)
+        layer = self.node.layer
+        assert isinstance(layer, spec.AvgPool)
+        counted = self.windows(np.ones_like(x[:1, :1]), padding=float(layer.count_include_pad))
+        self.share = counted / counted.sum(-1, keepdims=True)
         windows = self.windows(x)
         y = (windows * self.share).sum(-1)
         size = np.sqrt(np.square(windows * self.share).sum(-1))

@@ -13,13 +13,15 @@ import math
 import reprlib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dlbench.errors import WorkloadError
 
 T = TypeVar("T")
 Pair = tuple[int, int]
+Padding = Pair | tuple[Pair, Pair]
+"""Rows and columns: of each a number for both sides, or where they differ the two of all four."""
 
 _LARGEST = 2**53
 
@@ -27,6 +29,12 @@ _LARGEST = 2**53
 def at_least(minimum: float, default: Any = dataclasses.MISSING) -> Any:
     """A dataclass field whose numbers must be `minimum` or more."""
     return dataclasses.field(default=default, metadata={"minimum": minimum})
+
+
+def later(default: Any) -> Any:
+    """A dataclass field that came after the others: a table leaves it out where it is `default`, so that the digest of
+    what does not use it stays what it was."""
+    return dataclasses.field(default=default, metadata={"later": True})
 
 
 def fraction(default: Any = dataclasses.MISSING) -> Any:
@@ -115,22 +123,18 @@ def decode(cls: type[T], value: Any, path: str) -> T:
 
 
 def _converted(value: Any, kind: Any, path: str) -> Any:
+    if kind == Padding:
+        return _padding(value, path)
     if isinstance(kind, types.UnionType):
         options = [option for option in typing.get_args(kind) if option is not type(None)]
         return _converted(value, options[0], path)
     if kind == Pair:
-        both = (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
-        if (
-            isinstance(both, str)
-            or not isinstance(both, Sequence)
-            or len(both) != 2
-            or any(isinstance(item, bool) or not isinstance(item, int) for item in both)
-            or any(abs(item) > _LARGEST for item in both)
-        ):
+        both = _pair(value)
+        if both is None:
             raise WorkloadError(
                 path, f" = {shown(value)} must be an integer, or two of them: [height, width]"
             )
-        return (both[0], both[1])
+        return both
     if typing.get_origin(kind) is tuple:
         item_kind = typing.get_args(kind)[0]
         items = array(value, path)
@@ -146,15 +150,52 @@ def _converted(value: Any, kind: Any, path: str) -> Any:
     return value
 
 
+def _pair(value: Any) -> Pair | None:
+    """One integer as two, or two as they are; None for anything else."""
+    both = (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(both, str) or not isinstance(both, Sequence) or len(both) != 2:
+        return None
+    if any(isinstance(item, bool) or not isinstance(item, int) for item in both):
+        return None
+    if any(abs(item) > _LARGEST for item in both):
+        return None
+    return both[0], both[1]
+
+
+def _padding(value: Any, path: str) -> Padding:
+    """Where both sides are alike, however that is written, one number stands for them."""
+    even = _pair(value)
+    if even is not None:
+        return even
+    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
+        rows, columns = _pair(value[0]), _pair(value[1])
+        if rows is not None and columns is not None:
+            is_even = rows[0] == rows[1] and columns[0] == columns[1]
+            return (rows[0], columns[0]) if is_even else (rows, columns)
+    raise WorkloadError(
+        path,
+        f" = {shown(value)} must be an integer, two of them: [height, width],"
+        " or those of each side: [[top, bottom], [left, right]]",
+    )
+
+
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
 def _check_range(value: Any, limits: Mapping[str, float], path: str) -> None:
-    numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
-    for number in numbers:
+    for number in _numbers(value):
         if "minimum" in limits and number < limits["minimum"]:
             raise WorkloadError(path, f" = {shown(value)} must be {limits['minimum']} or more")
         if "above" in limits and number <= limits["above"]:
             raise WorkloadError(path, f" = {shown(value)} must be greater than {limits['above']}")
         if "below" in limits and number >= limits["below"]:
             raise WorkloadError(path, f" = {shown(value)} must be less than {limits['below']}")
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    """A value, or those of an array and of arrays in it."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        for item in value:
+            yield from _numbers(item)
+    else:
+        yield value

@@ -9,24 +9,75 @@ from __future__ import annotations
 
 import dataclasses
 
-from dlbench.spec.decode import Pair, at_least, fraction, positive
+from dlbench.spec.decode import Padding, Pair, at_least, fraction, later, positive
+
+Edges = tuple[Pair, Pair]
+"""Of something around an image: ((top, bottom), (left, right))."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Conv2d:
-    """Two-dimensional cross-correlation (the kernel is not flipped), groups 1, symmetric zero padding.
+class _Windows:
+    """What convolutions and pools share: windows of `kernel` over an image with something around it."""
 
-    C×H×W → out_channels×H'×W' with H' = ⌊(H + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1.
-    Weight O×I×kH×kW, bias O. Source: `torch.nn.Conv2d`; `tf.nn.conv2d` is the same with explicit padding
-    (its ``SAME`` is one-sided for even sums and is not used).
+    kernel: Pair = at_least(1)
+    padding: Padding = at_least(0, (0, 0))
+
+    @property
+    def edges(self) -> Edges:
+        """The padding of each side."""
+        rows, columns = (
+            sides if isinstance(sides, tuple) else (sides, sides) for sides in self.padding
+        )
+        return rows, columns
+
+    @property
+    def even_padding(self) -> Pair | None:
+        """The padding (height, width) of both sides alike, which is what most frameworks take; None where the sides
+        differ."""
+        (top, bottom), (left, right) = self.edges
+        return (top, left) if (top, left) == (bottom, right) else None
+
+    @property
+    def before(self) -> Pair:
+        """The padding above and on the left, where the first window begins."""
+        (top, _), (left, _) = self.edges
+        return top, left
+
+    @property
+    def step(self) -> Pair:
+        """The stride in force."""
+        raise NotImplementedError
+
+    @property
+    def span(self) -> Pair:
+        """Rows and columns from a window's first element to its last."""
+        return self.kernel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conv2d(_Windows):
+    """Two-dimensional cross-correlation (the kernel is not flipped), groups 1, zero padding.
+
+    C×H×W → out_channels×H'×W' with H' = ⌊(H + top + bottom − dilation·(kernel − 1) − 1) / stride⌋ + 1.
+    Weight O×I×kH×kW, bias O. Source: `torch.nn.Conv2d`, and `torch.nn.ZeroPad2d` before it where two sides
+    differ; `tf.nn.conv2d` is the same with explicit padding (its ``SAME`` is one-sided for odd sums).
     """
 
     out_channels: int = at_least(1)
-    kernel: Pair = at_least(1)
     stride: Pair = at_least(1, (1, 1))
-    padding: Pair = at_least(0, (0, 0))
     dilation: Pair = at_least(1, (1, 1))
     bias: bool = True
+
+    @property
+    def step(self) -> Pair:
+        """The stride."""
+        return self.stride
+
+    @property
+    def span(self) -> Pair:
+        """Rows and columns of a window, with those that dilation leaves out."""
+        rows, columns = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        return rows, columns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,16 +118,17 @@ class Tanh:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MaxPool:
-    """Maximum over windows; floor mode, padding never wins, stride defaults to the kernel.
+class _Pool(_Windows):
+    """Windows of pools: the stride defaults to the kernel.
 
-    A tie sends the whole gradient to the first maximum in row-major order in our own kernels;
-    frameworks differ there. Source: `torch.nn.MaxPool2d` with ``ceil_mode=False``.
+    H' = ⌊(H + top + bottom − kernel) / stride⌋ + 1. With `ceil_mode` it is ⌈…⌉ + 1, but the last window must
+    begin inside the input or the padding before it, else it is left out: what `torch.nn.MaxPool2d` and
+    `torch.nn.AvgPool2d` do (``pooling_output_shape`` in ATen/native/Pool.h), and ONNX' `MaxPool` for sides that
+    differ. What such a window reaches beyond the padding never wins and never counts.
     """
 
-    kernel: Pair = at_least(1)
     stride: Pair | None = at_least(1, None)
-    padding: Pair = at_least(0, (0, 0))
+    ceil_mode: bool = later(default=False)
 
     @property
     def step(self) -> Pair:
@@ -85,21 +137,25 @@ class MaxPool:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AvgPool:
-    """Mean over the elements of each window that lie inside the input; floor mode.
+class MaxPool(_Pool):
+    """Maximum over windows; padding never wins.
 
-    Source: `torch.nn.AvgPool2d` with ``count_include_pad=False`` (not its default) and
-    ``ceil_mode=False``; TensorFlow's pools never count padding.
+    A tie sends the whole gradient to the first maximum in row-major order in our own kernels;
+    frameworks differ there. Source: `torch.nn.MaxPool2d`.
     """
 
-    kernel: Pair = at_least(1)
-    stride: Pair | None = at_least(1, None)
-    padding: Pair = at_least(0, (0, 0))
 
-    @property
-    def step(self) -> Pair:
-        """The stride in force."""
-        return self.stride or self.kernel
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AvgPool(_Pool):
+    """Mean over the elements of each window that lie inside the input, or with `count_include_pad` over those inside
+    the input and its padding.
+
+    Source: `torch.nn.AvgPool2d` with ``count_include_pad=False`` (not its default); its divisor with `ceil_mode` is
+    that of ATen/native/cpu/AvgPoolKernel.cpp, which counts nothing beyond the padding. TensorFlow's and Keras'
+    pools never count padding.
+    """
+
+    count_include_pad: bool = later(default=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,7 +204,12 @@ class OptionA:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Concat:
-    """The channels of x, then those of body(x): the dense connection of Huang et al. 2017, section 3."""
+    """The channels of body(x) for each of several bodies, in their order (Szegedy et al. 2015, figure 2); a body
+    without layers is x itself.
+
+    The bodies are the node's (`dlbench.spec.network.Node`). With one `body`, x stands before it: the dense
+    connection of Huang et al. 2017, section 3.
+    """
 
 
 Layer = (

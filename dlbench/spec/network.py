@@ -11,13 +11,13 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from dlbench.errors import WorkloadError
+from dlbench.errors import PlanRefused, WorkloadError
+from dlbench.spec import blocks, windows
 from dlbench.spec import layers as spec
 from dlbench.spec.decode import array, choose, decode, shown, table
 from dlbench.spec.layers import KINDS, Layer
 
 Shape = tuple[int, ...]
-_MOST_REPEATS = 1_000
 _MOST_NODES = 10_000
 _DEEPEST = 20
 _LONGEST_NAME = 100
@@ -60,7 +60,7 @@ class Node:
     """A layer in its place.
 
     `path` is where the suite file defines it; `needs_input_gradient` is False where nothing before it has parameters.
-    `body` and `shortcut` hold the nodes inside a `Residual` or `Concat`.
+    `bodies` holds the nodes inside a `Residual` (its body, then its shortcut) or a `Concat`; none are the identity.
     """
 
     layer: Layer
@@ -70,8 +70,50 @@ class Node:
     output_shape: Shape
     parameters: tuple[Parameter, ...] = ()
     needs_input_gradient: bool = True
-    body: tuple[Node, ...] = ()
-    shortcut: tuple[Node, ...] = ()
+    bodies: tuple[tuple[Node, ...], ...] = ()
+
+    @property
+    def body(self) -> tuple[Node, ...]:
+        """The nodes inside a `Residual`, or inside a `Concat` that puts one body behind its input; none elsewhere.
+
+        Raises
+        ------
+        PlanRefused : a `Concat` of other bodies. A backend that knows one body refuses it so.
+        """
+        if isinstance(self.layer, spec.Residual):
+            return self.bodies[0]
+        if isinstance(self.layer, spec.Concat):
+            if not self.is_dense:
+                raise PlanRefused(
+                    f"{self.name} is a concat of bodies side by side; this backend has none"
+                )
+            return self.bodies[1]
+        return ()
+
+    @property
+    def shortcut(self) -> tuple[Node, ...]:
+        """The nodes of a `Residual`'s shortcut; none elsewhere, and where it is the identity."""
+        return self.bodies[1] if isinstance(self.layer, spec.Residual) else ()
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether this is a `Concat` of its input and one body."""
+        return isinstance(self.layer, spec.Concat) and len(self.bodies) == 2 and not self.bodies[0]
+
+    @property
+    def window_edges(self) -> spec.Edges:
+        """What has to lie around the input of a convolution or pool so that its windows are those of one without
+        padding and ceil mode; see `dlbench.spec.windows.reach`."""
+        assert isinstance(self.layer, windows.Windowed)
+        (height, width), (rows, columns) = self.input_shape[1:], self.output_shape[1:]
+        return windows.reach(self.layer, (height, width), (rows, columns))
+
+    @property
+    def divisors(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What an `AvgPool` divides the sum of a window by: the product of its row's number and its column's."""
+        assert isinstance(self.layer, spec.AvgPool)
+        (height, width), (rows, columns) = self.input_shape[1:], self.output_shape[1:]
+        return windows.divisors(self.layer, (height, width), (rows, columns))
 
     @property
     def forward_flops(self) -> int:
@@ -92,17 +134,17 @@ class Node:
     @property
     def forward_bytes(self) -> int:
         """float32 bytes that one sample's forward pass has to move at the least: input, output, parameters."""
-        if self.body:
+        if self.bodies:
             return 0
         elements = math.prod(self.input_shape) + math.prod(self.output_shape)
         return 4 * (elements + sum(p.size for p in self.parameters))
 
 
 def walk(nodes: tuple[Node, ...]) -> Iterator[Node]:
-    """All nodes, depth first in the order of computation: body, shortcut, then the node that joins them."""
+    """All nodes, depth first in the order of computation: the bodies, then the node that joins them."""
     for node in nodes:
-        yield from walk(node.body)
-        yield from walk(node.shortcut)
+        for body in node.bodies:
+            yield from walk(body)
         yield node
 
 
@@ -135,12 +177,16 @@ class _Builder:
     def sequence(
         self, tables: Any, shape: Shape, path: str, has_parameters: bool
     ) -> tuple[tuple[Node, ...], Shape, bool]:
-        if path.count(".body") + path.count(".shortcut") > _DEEPEST:
+        if sum(path.count(word) for word in (".body", ".bodies", ".shortcut")) > _DEEPEST:
             raise WorkloadError(path, f" is nested deeper than {_DEEPEST} levels")
         nodes = []
         for index, given in enumerate(array(tables, path)):
             where = f"{path}[{index}]"
-            for one in _repeated(table(given, where), where):
+            if path.endswith(".body") and isinstance(given, list | tuple):
+                raise WorkloadError(
+                    where, " is an array; bodies side by side are written bodies = [[…], […]]"
+                )
+            for one in blocks.repeated(table(given, where), where):
                 node = self.node(one, shape, where, has_parameters)
                 nodes.append(node)
                 shape = node.output_shape
@@ -154,6 +200,8 @@ class _Builder:
             return self.residual(rest, name, shape, path, has_parameters)
         if kind is spec.Concat:
             return self.concat(rest, name, shape, path, has_parameters)
+        if issubclass(kind, windows.Windowed) and len(shape) == 3:
+            windows.refuse_word(kind, rest, (shape[1], shape[2]), path)
         layer: Layer = decode(kind, rest, path)
         output, parameters = _infer(layer, name, shape, path)
         return Node(layer, name, path, shape, output, parameters, has_parameters)
@@ -182,104 +230,63 @@ class _Builder:
     def residual(
         self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_parameters: bool
     ) -> Node:
-        _only(rest, {"body", "shortcut"}, path)
+        blocks.only(rest, {"body", "shortcut"}, path)
+        blocks.check_body(rest, path)
         body, output, _ = self.sequence(rest.get("body"), shape, f"{path}.body", has_parameters)
         given = rest.get("shortcut", "identity")
-        tables = _shortcut_tables(given, shape, output, path) if isinstance(given, str) else given
+        tables = (
+            blocks.shortcut_tables(given, shape, output, path) if isinstance(given, str) else given
+        )
         shortcut, joined, _ = self.sequence(tables, shape, f"{path}.shortcut", has_parameters)
         if joined != output:
             raise WorkloadError(
                 f"{path}.shortcut",
                 f": its {format_shape(joined)} cannot be added to the body's {format_shape(output)}",
             )
-        return Node(spec.Residual(), name, path, shape, output, (), has_parameters, body, shortcut)
+        bodies = (body, shortcut)
+        return Node(spec.Residual(), name, path, shape, output, (), has_parameters, bodies)
 
     def concat(
         self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_parameters: bool
     ) -> Node:
-        _only(rest, {"body"}, path)
-        body, output, _ = self.sequence(rest.get("body"), shape, f"{path}.body", has_parameters)
-        if len(shape) != 3 or output[1:] != shape[1:]:
-            raise WorkloadError(
-                f"{path}.body",
-                f": its {format_shape(output)} cannot be put behind the channels of {format_shape(shape)}",
-            )
-        joined = (shape[0] + output[0], *shape[1:])
-        return Node(spec.Concat(), name, path, shape, joined, (), has_parameters, body)
-
-
-def _only(rest: Mapping[str, Any], known: set[str], path: str) -> None:
-    for key in rest:
-        if key not in known:
-            raise WorkloadError(
-                f"{path}.{key}", f" is not a known key; known: {', '.join(sorted(known))}"
-            )
-    if not rest.get("body"):
-        raise WorkloadError(f"{path}.body", " is missing or empty; it holds the layers inside")
-
-
-def _repeated(given: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
-    count = given.get("repeat", 1)
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_REPEATS:
-        raise WorkloadError(f"{path}.repeat", f" = {shown(count)} must be 1 to {_MOST_REPEATS}")
-    return [{key: value for key, value in given.items() if key != "repeat"}] * count
-
-
-def _shortcut_tables(word: str, shape: Shape, output: Shape, path: str) -> list[dict[str, Any]]:
-    """The layers of a shortcut that is named by a word, with its stride taken from the two shapes."""
-    if word == "identity":
-        return []
-    if word not in ("option_a", "projection"):
-        raise WorkloadError(
-            f"{path}.shortcut",
-            f" = {shown(word)} is unknown; identity, option_a, projection, or an array of layers",
-        )
-    if len(shape) != 3 or len(output) != 3:
-        raise WorkloadError(
-            f"{path}.shortcut", f" = {word!r} needs channels × height × width on both sides"
-        )
-    stride = [_stride(a, b) for a, b in zip(shape[1:], output[1:], strict=True)]
-    if word == "projection":
-        return [
-            {
-                "type": "conv2d",
-                "out_channels": output[0],
-                "kernel": 1,
-                "stride": stride,
-                "bias": False,
-            },
-            {"type": "batch_norm"},
-        ]
-    if output[0] < shape[0]:
-        raise WorkloadError(
-            f"{path}.shortcut", f" = 'option_a' cannot drop channels ({shape[0]} to {output[0]})"
-        )
-    return [{"type": "option_a", "stride": stride, "extra_channels": output[0] - shape[0]}]
-
-
-def _stride(size: int, target: int) -> int:
-    """The smallest stride that leaves `target` of `size` positions; 1 where none does."""
-    stride = -(-size // target)
-    return stride if -(-size // stride) == target else 1
+        blocks.only(rest, {"body", "bodies"}, path)
+        if "bodies" not in rest:
+            blocks.check_body(rest, path)
+            body, output, _ = self.sequence(rest["body"], shape, f"{path}.body", has_parameters)
+            if len(shape) != 3 or output[1:] != shape[1:]:
+                raise WorkloadError(
+                    f"{path}.body",
+                    f": its {format_shape(output)} cannot be put behind the channels of {format_shape(shape)}",
+                )
+            joined = (shape[0] + output[0], *shape[1:])
+            return Node(spec.Concat(), name, path, shape, joined, (), has_parameters, ((), body))
+        bodies, images = [], []
+        for index, tables in enumerate(blocks.read_bodies(rest, path)):
+            where = f"{path}.bodies[{index}]"
+            body, output, _ = self.sequence(tables, shape, where, has_parameters)
+            if len(output) != 3:
+                raise WorkloadError(
+                    where,
+                    f": its {format_shape(output)} features have no channels to put side by side",
+                )
+            bodies.append(body)
+            images.append(output)
+            if output[1:] != images[0][1:]:
+                raise WorkloadError(
+                    where,
+                    f": its {format_shape(output)} cannot be put beside the {format_shape(images[0])} of bodies[0];"
+                    " height and width must be the same",
+                )
+        joined = (sum(image[0] for image in images), *images[0][1:])
+        return Node(spec.Concat(), name, path, shape, joined, (), has_parameters, tuple(bodies))
 
 
 def _infer(layer: Layer, name: str, shape: Shape, path: str) -> tuple[Shape, tuple[Parameter, ...]]:
     """The output shape and the parameters of a layer without layers inside."""
     match layer:
         case spec.Conv2d():
-            channels, height, width = _image(layer, shape, path)
-            output = (
-                layer.out_channels,
-                *_windows(
-                    path,
-                    shape,
-                    (height, width),
-                    layer.kernel,
-                    layer.stride,
-                    layer.padding,
-                    layer.dilation,
-                ),
-            )
+            channels = _image(layer, shape, path)[0]
+            output = (layer.out_channels, *windows.count(layer, shape, path))
             fan_in = channels * layer.kernel[0] * layer.kernel[1]
             weight = Parameter(
                 f"{name}.weight", "weight", (layer.out_channels, channels, *layer.kernel), fan_in
@@ -306,17 +313,8 @@ def _infer(layer: Layer, name: str, shape: Shape, path: str) -> tuple[Shape, tup
             roles: tuple[Role, ...] = ("scale", "shift", "running_mean", "running_variance")
             return shape, tuple(Parameter(f"{name}.{role}", role, shape[:1], 1) for role in roles)
         case spec.MaxPool() | spec.AvgPool():
-            channels, height, width = _image(layer, shape, path)
-            for axis in range(2):
-                if 2 * layer.padding[axis] > layer.kernel[axis]:
-                    raise WorkloadError(
-                        f"{path}.padding",
-                        f" = {list(layer.padding)} must be at most half of the kernel {list(layer.kernel)}",
-                    )
-            size = _windows(
-                path, shape, (height, width), layer.kernel, layer.step, layer.padding, (1, 1)
-            )
-            return (channels, *size), ()
+            channels = _image(layer, shape, path)[0]
+            return (channels, *windows.count(layer, shape, path)), ()
         case spec.GlobalAvgPool():
             return (_image(layer, shape, path)[0],), ()
         case spec.Flatten():
@@ -338,30 +336,3 @@ def _image(layer: Layer, shape: Shape, path: str) -> Shape:
             f" its input has {format_shape(shape)} features",
         )
     return shape
-
-
-def _windows(
-    path: str,
-    shape: Shape,
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-) -> tuple[int, int]:
-    counts = []
-    for axis in range(2):
-        padded = size[axis] + 2 * padding[axis]
-        span = dilation[axis] * (kernel[axis] - 1) + 1
-        if span > padded:
-            shown = kernel[0] if kernel[0] == kernel[1] else list(kernel)
-            dilated = f", dilation {dilation[axis]}" if dilation[axis] > 1 else ""
-            most = (padded - 1) // dilation[axis] + 1
-            least = padding[axis] + -(-(span - padded) // 2)
-            raise WorkloadError(
-                f"{path}.kernel",
-                f" = {shown} does not fit its input ({format_shape(shape)}, padding {padding[axis]}{dilated});"
-                f" at most {most}, or padding ≥ {least}",
-            )
-        counts.append((padded - span) // stride[axis] + 1)
-    return counts[0], counts[1]

@@ -125,8 +125,7 @@ def map_layers(
         dataclasses.replace(
             node,
             layer=change(node.layer),
-            body=map_layers(node.body, change),
-            shortcut=map_layers(node.shortcut, change),
+            bodies=tuple(map_layers(body, change) for body in node.bodies),
         )
         for node in nodes
     )
@@ -212,11 +211,18 @@ def _layer_table(node: Node) -> dict[str, Any]:
     result: dict[str, Any] = {"type": spec.WORDS[type(node.layer)]}
     for field in dataclasses.fields(node.layer):
         value = getattr(node.layer, field.name)
-        if value is not None:
-            result[field.name] = list(value) if isinstance(value, tuple) else value
+        if value is None or (field.metadata.get("later") and value == field.default):
+            continue
+        result[field.name] = _plain(value)
     result["name"] = node.name
-    if isinstance(node.layer, spec.Residual | spec.Concat):
-        result["body"] = [_layer_table(inner) for inner in node.body]
-    if isinstance(node.layer, spec.Residual):
-        result["shortcut"] = [_layer_table(inner) for inner in node.shortcut]
+    bodies = [[_layer_table(inner) for inner in body] for body in node.bodies]
+    match node.layer:
+        case spec.Residual():
+            result["body"], result["shortcut"] = bodies
+        case spec.Concat():
+            result |= {"body": bodies[1]} if node.is_dense else {"bodies": bodies}
     return result
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -40,6 +40,7 @@ LAYERS: dict[str, list[Table]] = {
     "conv2d": [_CONV],
     "conv2d with stride": [_CONV | {"stride": [2, 3], "kernel": [5, 2]}],
     "conv2d with padding": [_CONV | {"padding": [2, 1], "kernel": [4, 3]}],
+    "conv2d with uneven padding": [_CONV | {"padding": [[0, 2], [1, 0]], "kernel": [4, 3]}],
     "conv2d with dilation": [_CONV | {"dilation": [2, 3], "padding": 1}],
     "conv2d without bias": [_CONV | {"bias": False}],
     "batch_norm": [_CONV, {"type": "batch_norm"}],
@@ -56,8 +57,28 @@ LAYERS: dict[str, list[Table]] = {
     "tanh": [_CONV, {"type": "tanh"}],
     "max_pool": [_CONV, {"type": "max_pool", "kernel": 2}],
     "max_pool, overlapping": [_CONV, {"type": "max_pool", "kernel": 3, "stride": 2, "padding": 1}],
+    "max_pool in ceil mode": [
+        _CONV,
+        {"type": "max_pool", "kernel": [2, 3], "stride": [2, 4], "ceil_mode": True},
+    ],
+    "max_pool with uneven padding": [
+        _CONV,
+        {"type": "max_pool", "kernel": 3, "stride": 2, "padding": [[0, 1], [2, 1]]},
+    ],
     "avg_pool": [_CONV, {"type": "avg_pool", "kernel": [2, 3]}],
     "avg_pool, overlapping": [_CONV, {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1}],
+    "avg_pool in ceil mode": [
+        _CONV,
+        {"type": "avg_pool", "kernel": [2, 3], "stride": [2, 3], "padding": 1, "ceil_mode": True},
+    ],
+    "avg_pool that counts padding": [
+        _CONV,
+        {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1, "count_include_pad": True},
+    ],
+    "avg_pool with uneven padding": [
+        _CONV,
+        {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": [[0, 1], [2, 1]]},
+    ],
     "global_avg_pool": [_CONV, {"type": "global_avg_pool"}, {"type": "linear", "out_features": 4}],
     "dropout before a linear layer": [_CONV, {"type": "tanh"}, {"type": "dropout", "rate": 0.25}],
     "dropout before a convolution": [_CONV, {"type": "dropout", "rate": 0.5}, _CONV],
@@ -70,6 +91,17 @@ LAYERS: dict[str, list[Table]] = {
     "residual, option A": [_CONV, {"type": "residual", "shortcut": "option_a", "body": _BODY}],
     "residual, projection": [_CONV, {"type": "residual", "shortcut": "projection", "body": _BODY}],
     "concat": [{"type": "concat", "body": [_CONV | {"padding": 1}, {"type": "relu"}]}, _CONV],
+    "concat of bodies": [
+        {
+            "type": "concat",
+            "bodies": [
+                [_CONV | {"kernel": 1}, {"type": "relu"}],
+                [_CONV | {"padding": 1, "out_channels": 3}],
+                [{"type": "max_pool", "kernel": 3, "stride": 1, "padding": 1}],
+            ],
+        },
+        _CONV,
+    ],
 }
 _WEIGHTS_ALONE: Table = {"weight_decay": 0.1, "decay_biases_and_norms": False}
 

@@ -269,8 +269,8 @@ class _Nudger:
                     shortcut, other = self.sequence(node.shortcut, x, None)
                     x, shifter = body + shortcut, one or other
                 case spec.Concat():
-                    body, _ = self.sequence(node.body, x, None)
-                    x, shifter = np.concatenate([x, body], axis=1), None
+                    parts = [self.sequence(body, x, None)[0] for body in node.bodies]
+                    x, shifter = np.concatenate(parts, axis=1), None
                 case spec.Relu() | spec.LeakyRelu():
                     if shifter is not None:
                         x = self._shifted(x, shifter)

@@ -68,7 +68,8 @@ class _Finder:
                 bad, worst = middle, check
         before = (*before, *nodes[:good])
         wrong = nodes[good]
-        return self.search(before, wrong.body) or self.search(before, wrong.shortcut) or worst
+        inside = (self.search(before, body) for body in wrong.bodies)
+        return next((check for check in inside if check is not None), worst)
 
     def check(self, before: tuple[Node, ...], nodes: tuple[Node, ...]) -> Check:
         """The output of the network that consists of `before` and `nodes`."""

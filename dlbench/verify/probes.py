@@ -85,6 +85,32 @@ def _near_eps(rule: Optimizer) -> float:
     return min(max(size, 1e-15), 1.0)
 
 
+def _pool(kind: type[spec.MaxPool | spec.AvgPool], **options: bool) -> Callable[[Workload], bool]:
+    """Whether there is such a pool with just these options."""
+
+    def needed(workload: Workload) -> bool:
+        layers = (node.layer for node in walk(workload.nodes))
+        pools = [layer for layer in layers if isinstance(layer, kind)]
+        return any(all(getattr(pool, k) == v for k, v in options.items()) for pool in pools)
+
+    return needed
+
+
+def _ceiling(kind: type[spec.MaxPool | spec.AvgPool], guards: str, **options: bool) -> Probe:
+    """Along the height the last window of ceil mode is left out, along the width it is there."""
+    word = spec.WORDS[kind]
+    pool = {"type": word, "kernel": [2, 3], "stride": 2, "padding": 1, **options}
+    return Probe(
+        name=" ".join([word, "with", *(key for key, is_on in options.items() if is_on)]),
+        guards=guards,
+        batch=2,
+        input_shape=(2, 5, 6),
+        layers=({"type": "conv2d", "out_channels": 2, "kernel": 1}, pool, *_HEAD),
+        needed=_pool(kind, **options),
+        inputs=_like(InputRange(offset=-4.0)),
+    )
+
+
 def _large(kind: type[spec.Layer], scale: float) -> Probe:
     word = spec.WORDS[kind]
     layers: tuple[dict[str, Any], ...] = ({"type": "linear", "out_features": 6}, {"type": word})
@@ -158,7 +184,26 @@ PROBES = (
             {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1},
             *_HEAD,
         ),
-        needed=_has(spec.AvgPool),
+        needed=_pool(spec.AvgPool, ceil_mode=False, count_include_pad=False),
+    ),
+    _ceiling(spec.MaxPool, "a last window that begins inside, and none behind", ceil_mode=True),
+    _ceiling(
+        spec.AvgPool,
+        "padding counts, floor mode",
+        ceil_mode=False,
+        count_include_pad=True,
+    ),
+    _ceiling(
+        spec.AvgPool,
+        "a last window that begins inside, a mean of what lies inside",
+        ceil_mode=True,
+        count_include_pad=False,
+    ),
+    _ceiling(
+        spec.AvgPool,
+        "padding counts, what lies beyond it does not",
+        ceil_mode=True,
+        count_include_pad=True,
     ),
     Probe(
         name="strided convolution of an even size",

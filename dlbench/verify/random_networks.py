@@ -88,7 +88,7 @@ def _conv(random_: random.Random, shape: Shape) -> Table:
         "out_channels": random_.randint(1, 7),
         "kernel": kernel,
         "stride": [random_.choice((1, 1, 1, 2, 3)) for _ in range(2)],
-        "padding": [random_.randint(0, 2) for _ in range(2)],
+        "padding": [_sides(random_, 2) for _ in range(2)],
         "dilation": [random_.choice((1, 1, 1, 2)) for _ in range(2)],
         "bias": random_.random() < 0.7,
     }
@@ -96,12 +96,22 @@ def _conv(random_: random.Random, shape: Shape) -> Table:
 
 def _pool(random_: random.Random, shape: Shape) -> Table:
     kernel = [random_.randint(1, 3) for _ in range(2)]
-    return {
+    table: Table = {
         "type": random_.choice(("max_pool", "avg_pool")),
         "kernel": kernel,
         "stride": [random_.randint(1, 3) for _ in range(2)],
-        "padding": [random_.randint(0, size // 2) for size in kernel],
+        "padding": [_sides(random_, size // 2) for size in kernel],
+        "ceil_mode": random_.random() < 0.4,
     }
+    if table["type"] == "avg_pool":
+        table["count_include_pad"] = random_.random() < 0.5
+    return table
+
+
+def _sides(random_: random.Random, most: int) -> list[int]:
+    """The padding before and behind an axis, up to `most`; alike more often than not."""
+    before = random_.randint(0, most)
+    return [before, before if random_.random() < 0.7 else random_.randint(0, most)]
 
 
 def _norm(random_: random.Random, shape: Shape) -> Table:
@@ -146,7 +156,24 @@ def _residual(random_: random.Random, shape: Shape) -> Table:
 def _concat(random_: random.Random, shape: Shape) -> Table:
     conv = {"type": "conv2d", "out_channels": random_.randint(1, 4), "kernel": 3, "padding": 1}
     body = [{"type": "batch_norm"}, _activation(random_), conv | {"bias": random_.random() < 0.5}]
-    return {"type": "concat", "body": body[random_.randint(0, 2) :]}
+    body = body[random_.randint(0, 2) :]
+    if random_.random() < 0.5:
+        return {"type": "concat", "body": body}
+    pool = {
+        "type": random_.choice(("max_pool", "avg_pool")),
+        "kernel": 3,
+        "stride": 1,
+        "padding": 1,
+    }
+    others: list[list[Table]] = [
+        [],
+        [pool],
+        [conv | {"kernel": 1, "padding": 0}],
+        [_activation(random_)],
+    ]
+    bodies = [body, *random_.sample(others, random_.randint(1, 2))]
+    random_.shuffle(bodies)
+    return {"type": "concat", "bodies": bodies}
 
 
 def _optimizer(random_: random.Random) -> Table:

@@ -17,6 +17,7 @@ from dlbench.contract import Plan
 from dlbench.spec.workload import initial_weights, read_workload
 
 torch = pytest.importorskip("torch")
+torch_float64 = pytest.importorskip("torch_float64")
 F = torch.nn.functional
 
 RATE = 2.0**20
@@ -55,63 +56,6 @@ def random_batch(workload, batch, seed=2):
     return inputs, random.normal(size=(batch, *workload.output_shape)).astype(np.float32)
 
 
-def torch_layer(node, x, weights, training):
-    """One node in PyTorch's own functions."""
-    layer, w = node.layer, {p.name.rpartition(".")[2]: weights[p.name] for p in node.parameters}
-    match type(layer).__name__:
-        case "Conv2d":
-            return F.conv2d(
-                x, w["weight"], w.get("bias"), layer.stride, layer.padding, layer.dilation
-            )
-        case "BatchNorm":
-            return F.batch_norm(
-                x,
-                w["running_mean"],
-                w["running_variance"],
-                w["scale"],
-                w["shift"],
-                training,
-                layer.momentum,
-                layer.eps,
-            )
-        case "Relu":
-            return F.relu(x)
-        case "LeakyRelu":
-            return F.leaky_relu(x, layer.slope)
-        case "Sigmoid":
-            return torch.sigmoid(x)
-        case "Tanh":
-            return torch.tanh(x)
-        case "MaxPool":
-            return F.max_pool2d(x, layer.kernel, layer.step, layer.padding)
-        case "AvgPool":
-            return F.avg_pool2d(x, layer.kernel, layer.step, layer.padding, count_include_pad=False)
-        case "GlobalAvgPool":
-            return x.mean(dim=(2, 3))
-        case "Dropout":
-            assert layer.rate == 0
-            return x
-        case "Flatten":
-            return x.flatten(1)
-        case "Linear":
-            return F.linear(x, w["weight"], w.get("bias"))
-        case "OptionA":
-            picked = x[:, :, :: layer.stride[0], :: layer.stride[1]]
-            return F.pad(picked, (0, 0, 0, 0, 0, layer.extra_channels))
-        case "Residual":
-            around = torch_chain(node.shortcut, x, weights, training)
-            return torch_chain(node.body, x, weights, training) + around
-        case "Concat":
-            return torch.cat((x, torch_chain(node.body, x, weights, training)), dim=1)
-    raise AssertionError(layer)
-
-
-def torch_chain(nodes, x, weights, training):
-    for node in nodes:
-        x = torch_layer(node, x, weights, training)
-    return x
-
-
 def torch_results(workload, weights, inputs, targets):
     """(inference output, loss, {name: gradient}, {name: running statistic}) in float64."""
     tensors = {
@@ -120,8 +64,8 @@ def torch_results(workload, weights, inputs, targets):
     }
     x = torch.tensor(inputs, dtype=torch.float64)
     with torch.no_grad():
-        output = torch_chain(workload.nodes, x, tensors, training=False).numpy()
-    trained = torch_chain(workload.nodes, x, tensors, training=True)
+        output = torch_float64.sequence(workload.nodes, tensors, x, False).numpy()
+    trained = torch_float64.sequence(workload.nodes, tensors, x, True)
     if type(workload.loss).__name__ == "CrossEntropy":
         loss = F.cross_entropy(trained, torch.tensor(targets))
     else:
@@ -179,6 +123,24 @@ def test_convolution_agrees_for_any_stride_and_dilation(stride, dilation, paddin
     check(
         [POINT, {**CONV, "stride": stride, "dilation": dilation, "padding": padding}], (2, 13, 10)
     )
+
+
+@pytest.mark.parametrize("padding", [[[0, 2], [1, 0]], [[2, 0], [0, 1]], [1, [0, 3]]], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"stride": 2}, {"dilation": 2}, {"kernel": [2, 3]}], ids=str
+)
+@pytest.mark.parametrize("channels", [2, 9])
+def test_convolution_agrees_for_padding_that_differs_from_side_to_side(padding, options, channels):
+    # few channels and many have their windows expanded in different ways
+    first = {**POINT, "out_channels": channels}
+    check([first, {**CONV, **options, "padding": padding}], (2, 8, 9))
+
+
+@pytest.mark.parametrize("kernel", [2, 4, [3, 4]], ids=str)
+def test_an_even_kernel_that_keeps_the_size_agrees(kernel):
+    sides = [[(k - 1) // 2, k // 2] for k in (kernel if isinstance(kernel, list) else [kernel] * 2)]
+    for padding in (sides, [side[::-1] for side in sides]):
+        check([POINT, {**CONV, "kernel": kernel, "padding": padding}], (2, 8, 9))
 
 
 def test_a_stride_larger_than_the_kernel_leaves_inputs_without_gradient():
@@ -243,6 +205,35 @@ def test_pooling_agrees_for_any_window(kind, kernel, stride, padding):
         pool["stride"] = stride
     check([CONV, pool, POINT])
     check([CONV, {"type": "relu"}, pool])
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        {"type": "max_pool"},
+        {"type": "avg_pool"},
+        {"type": "avg_pool", "count_include_pad": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("ceil_mode", [True, False])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [(2, 2, 0), (2, 3, 1), (3, 2, 1), ([3, 2], [2, 3], [[0, 2], [1, 0]]), (3, 2, [[1, 0], [0, 1]])],
+    ids=str,
+)
+def test_pooling_agrees_with_every_option(pool, ceil_mode, kernel, stride, padding):
+    windows = {"kernel": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
+    check([CONV, {**pool, **windows}, POINT])
+
+
+def test_bodies_side_by_side_agree():
+    pool = {"type": "max_pool", "kernel": 3, "stride": 1, "padding": 1}
+    bodies = [[POINT, {"type": "relu"}], [pool, POINT], [], [{**CONV, "padding": 1}]]
+    inner = {"type": "concat", "bodies": [[{"type": "relu"}], [], [{"type": "tanh"}]]}
+    check([CONV, {"type": "concat", "bodies": bodies}, inner, POINT])
+    check([{"type": "concat", "bodies": [[], []]}, POINT])
+    check([{"type": "concat", "bodies": bodies}, {"type": "relu"}, POINT], threads=2)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -25,10 +25,10 @@ NAN = np.float32("nan")
 def axis(draw):
     size, kernel = draw(st.integers(1, 12)), draw(st.integers(1, 4))
     stride, dilation = draw(st.integers(1, 5)), draw(st.integers(1, 3))
-    padding = draw(st.integers(0, 4))
+    padding, behind = draw(st.integers(0, 4)), draw(st.integers(0, 4))
     reach = (kernel - 1) * dilation + 1
-    assume(size + 2 * padding >= reach)
-    out = (size + 2 * padding - reach) // stride + 1
+    assume(size + padding + behind >= reach)
+    out = (size + padding + behind - reach) // stride + 1
     return Axis(size, out, kernel, stride, padding, dilation)
 
 
@@ -147,8 +147,11 @@ def pool(draw):
         "type": draw(st.sampled_from(["max_pool", "avg_pool"])),
         "kernel": kernel,
         "stride": [draw(st.integers(1, 5)) for _ in range(2)],
-        "padding": [draw(st.integers(0, k // 2)) for k in kernel],
+        "padding": [[draw(st.integers(0, k // 2)) for _ in range(2)] for k in kernel],
+        "ceil_mode": draw(st.booleans()),
     }
+    if layer["type"] == "avg_pool":
+        layer["count_include_pad"] = draw(st.booleans())
     size = [draw(st.integers(k, 9)) for k in kernel]
     table = {
         "input_shape": [draw(st.integers(1, 3)), *size],

@@ -5,16 +5,15 @@ import numpy as np
 import pytest
 
 
-def naive_windows(x, kernel, stride, padding, dilation=(1, 1), fill=0.0):
-    """N×C×H'×W'×kH×kW windows of a padded N×C×H×W array."""
-    x = np.pad(
-        x.astype(np.float64),
-        ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2),
-        constant_values=fill,
-    )
-    counts = [
-        (x.shape[2 + a] - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1 for a in range(2)
+def naive_windows(x, layer, counts, fill=0.0, beyond=None):
+    """N×C×H'×W'×kH×kW windows of N×C×H×W: `fill` in the padding, `beyond` behind it."""
+    kernel, stride, dilation = layer.kernel, layer.step, getattr(layer, "dilation", (1, 1))
+    x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), *layer.edges), constant_values=fill)
+    behind = [
+        (0, max(s * n + k * d, 0))
+        for s, n, k, d in zip(stride, counts, kernel, dilation, strict=True)
     ]
+    x = np.pad(x, ((0, 0), (0, 0), *behind), constant_values=fill if beyond is None else beyond)
     result = np.empty((*x.shape[:2], *counts, *kernel))
     for i in range(counts[0]):
         for j in range(counts[1]):
@@ -36,17 +35,20 @@ CONVOLUTIONS = [
     {"kernel": 3, "dilation": 2},
     {"kernel": 3, "dilation": [2, 3], "stride": 2, "padding": [4, 1]},
     {"kernel": 3, "dilation": 2, "padding": 2},
+    {"kernel": 3, "stride": 2, "padding": [[0, 1], [1, 0]]},
+    {"kernel": [2, 4], "padding": [[0, 1], [2, 1]], "bias": False},
+    {"kernel": 1, "padding": [[0, 0], [0, 2]]},
 ]
 
 
 @pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
-def test_convolution_is_the_sum_over_symmetrically_padded_windows(lab, options):
+def test_convolution_is_the_sum_over_padded_windows(lab, options):
     layer = {"type": "conv2d", "out_channels": 4, **options}
     workload = lab.workload([layer], loss="mean_squared_error")
     inputs, _ = lab.batch(workload, 2)
     got, weights = lab.infer([layer], inputs)
     conv = workload.nodes[0].layer
-    windows = naive_windows(inputs, conv.kernel, conv.stride, conv.padding, conv.dilation)
+    windows = naive_windows(inputs, conv, workload.output_shape[1:])
     expected = np.einsum("nchwpq,ocpq->nohw", windows, weights["conv1.weight"])
     if conv.bias:
         expected += weights["conv1.bias"][:, None, None]
@@ -60,26 +62,32 @@ POOLS = [
     {"kernel": 3, "stride": 1, "padding": 1},
     {"kernel": [2, 5], "stride": [1, 3], "padding": [1, 2]},
     {"kernel": [4, 2], "stride": 2, "padding": [2, 0]},
+    {"kernel": [4, 3], "stride": [3, 2], "ceil_mode": True},
+    {"kernel": [3, 2], "stride": [2, 3], "padding": 1, "ceil_mode": True},
+    {"kernel": 3, "stride": 2, "padding": [[0, 1], [1, 0]]},
+    {"kernel": [3, 2], "stride": [2, 1], "padding": [[2, 1], [0, 1]], "ceil_mode": True},
 ]
 
 
 @pytest.mark.parametrize("options", POOLS, ids=str)
 def test_padding_never_wins_in_a_max_pool_of_negative_numbers(lab, options):
     layer = {"type": "max_pool", **options}
-    pool = lab.workload([layer], loss="mean_squared_error").nodes[0].layer
+    (pool,) = lab.workload([layer], loss="mean_squared_error").nodes
     inputs = -1 - np.random.default_rng(0).random((2, *lab.IMAGE), np.float32)
     got, _ = lab.infer([layer], inputs)
-    windows = naive_windows(inputs, pool.kernel, pool.step, pool.padding, fill=-np.inf)
+    windows = naive_windows(inputs, pool.layer, pool.output_shape[1:], fill=-np.inf)
     np.testing.assert_array_equal(got, windows.max((-2, -1)))
 
 
+@pytest.mark.parametrize("counted", [False, True])
 @pytest.mark.parametrize("options", POOLS, ids=str)
-def test_average_pool_divides_by_the_elements_inside(lab, options):
-    layer = {"type": "avg_pool", **options}
-    pool = lab.workload([layer], loss="mean_squared_error").nodes[0].layer
+def test_average_pool_divides_by_the_elements_inside_or_in_its_padding(lab, options, counted):
+    layer = {"type": "avg_pool", "count_include_pad": counted, **options}
+    (pool,) = lab.workload([layer], loss="mean_squared_error").nodes
     inputs = 5 + np.random.default_rng(0).random((2, *lab.IMAGE), np.float32)
     got, _ = lab.infer([layer], inputs)
-    windows = naive_windows(inputs, pool.kernel, pool.step, pool.padding, fill=np.nan)
+    fill = 0.0 if counted else np.nan
+    windows = naive_windows(inputs, pool.layer, pool.output_shape[1:], fill, beyond=np.nan)
     np.testing.assert_allclose(got, np.nanmean(windows, (-2, -1)), rtol=1e-6)
 
 
@@ -130,6 +138,14 @@ def test_residual_adds_and_concat_appends(lab):
     np.testing.assert_allclose(added, inputs + tanh, rtol=1e-6, atol=1e-6)
     joined, _ = lab.infer([{"type": "concat", "body": [{"type": "tanh"}]}], inputs)
     np.testing.assert_allclose(joined, np.concatenate([inputs, tanh], 1), rtol=1e-6, atol=1e-6)
+
+
+def test_bodies_stand_side_by_side_in_their_order(lab):
+    inputs = np.random.default_rng(0).standard_normal((2, *lab.IMAGE)).astype(np.float32)
+    bodies = [[{"type": "tanh"}], [], [{"type": "relu"}]]
+    joined, _ = lab.infer([{"type": "concat", "bodies": bodies}], inputs)
+    expected = np.concatenate([np.tanh(inputs), inputs, np.maximum(inputs, 0)], 1)
+    np.testing.assert_allclose(joined, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_global_average_pool_is_the_mean_over_pixels(lab):
@@ -235,5 +251,7 @@ def test_a_convolution_has_the_same_gradients_in_both(labs, options):
 @pytest.mark.parametrize("options", POOLS, ids=str)
 def test_a_pool_has_the_same_gradients_in_both(labs, kind, options):
     pool = {"type": kind, **options}
+    if kind == "avg_pool" and "ceil_mode" in options:
+        pool["count_include_pad"] = True
     linear = {"type": "linear", "out_features": 3}
     assert_same_gradients(labs, [CONVOLUTION, pool, {"type": "flatten"}, linear])

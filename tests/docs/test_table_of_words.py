@@ -1,6 +1,7 @@
 """The page's table from a suite's words to classes and attributes, made from the specification itself."""
 
 import dataclasses
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ def rows():
             found = [f"`{field.name}: {typed(field.type)}`" for field in dataclasses.fields(kind)]
             found += [
                 f"`{name}: {typed(each.fget.__annotations__['return'])}`"
-                for name, each in vars(kind).items()
+                for name, each in inspect.getmembers(kind)
                 if isinstance(each, property)
             ]
             yield f"| `{word}` | `{room}.{kind.__name__}` | {', '.join(found)} |\n"

@@ -1,4 +1,4 @@
-"""Lets the tests here import the oracle's rival, `torch_float64`."""
+"""Lets the tests here import their networks."""
 
 import sys
 from pathlib import Path

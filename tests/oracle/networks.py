@@ -10,6 +10,7 @@ SGD = {"type": "sgd", "learning_rate": 0.1}
 PIECES = {
     "conv2d": [{**CONV, "kernel": [3, 2], "stride": [2, 1], "padding": [1, 0]}],
     "conv2d, dilated": [{**CONV, "kernel": [2, 3], "dilation": [3, 2], "padding": [1, 2]}],
+    "conv2d, uneven padding": [{**CONV, "stride": [1, 2], "padding": [[0, 2], [3, 1]]}],
     "conv2d without bias": [{**CONV, "bias": False, "stride": 3}],
     "batch_norm": [{"type": "batch_norm", "eps": 1e-3, "momentum": 0.3}],
     "batch_norm of features": [
@@ -24,6 +25,28 @@ PIECES = {
     "sigmoid": [{"type": "sigmoid"}],
     "tanh": [{"type": "tanh"}],
     "max_pool": [{"type": "max_pool", "kernel": [3, 2], "stride": [1, 2], "padding": [1, 0]}],
+    "max_pool, ceil mode": [
+        {"type": "max_pool", "kernel": 2, "stride": [4, 3], "padding": 1, "ceil_mode": True}
+    ],
+    "max_pool, uneven padding": [
+        {"type": "max_pool", "kernel": 3, "stride": 2, "padding": [[0, 2], [1, 0]]}
+    ],
+    "avg_pool, ceil mode": [
+        {"type": "avg_pool", "kernel": 2, "stride": [4, 3], "padding": 1, "ceil_mode": True}
+    ],
+    "avg_pool, padding counts": [
+        {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1, "count_include_pad": True}
+    ],
+    "avg_pool, everything": [
+        {
+            "type": "avg_pool",
+            "kernel": [4, 3],
+            "stride": 3,
+            "padding": [[1, 3], [0, 2]],
+            "ceil_mode": True,
+            "count_include_pad": True,
+        }
+    ],
     "avg_pool": [{"type": "avg_pool", "kernel": [3, 2], "stride": [1, 2], "padding": [1, 1]}],
     "global_avg_pool": [{"type": "global_avg_pool"}],
     "dropout": [{"type": "dropout", "rate": 0.4}],
@@ -43,6 +66,9 @@ PIECES = {
         }
     ],
     "concat": [{"type": "concat", "body": [{**CONV, "out_channels": 3}, {"type": "sigmoid"}]}],
+    "concat of bodies": [
+        {"type": "concat", "bodies": [[{**CONV, "out_channels": 3}], [], [{"type": "tanh"}, CONV]]}
+    ],
     "everything": [
         {**CONV, "kernel": 5, "padding": 2},
         {"type": "batch_norm"},

@@ -104,9 +104,10 @@ def test_the_networks_here_hold_every_kind_of_layer():
     def words(tables):
         for table in tables:
             yield table["type"]
-            for inner in ("body", "shortcut"):
-                if isinstance(table.get(inner), list):
-                    yield from words(table[inner])
+            inside = [table.get("body"), table.get("shortcut"), *table.get("bodies", [])]
+            for inner in inside:
+                if isinstance(inner, list):
+                    yield from words(inner)
 
     every = {word for name in networks.PIECES for word in words(networks.PIECES[name])}
     # the two that `network` adds, and what the word option_a of a residual stands for
@@ -213,6 +214,62 @@ def test_padding_never_wins_a_maximum_and_never_counts_in_a_mean():
     for kind in ("max_pool", "avg_pool"):
         _, output, _ = _ones([{"type": kind, **pool}], [1, 2, 2], images)
         np.testing.assert_array_equal(output, -np.ones((1, 1, 3, 3)))
+
+
+IMAGE = np.arange(1.0, 17).reshape(1, 1, 4, 4)
+
+
+def assert_pooled(expected, kind, images=IMAGE, **options):
+    """Holds what a pool makes of an image of one channel to what was worked out by hand."""
+    _, output, _ = _ones([{"type": kind, **options}], list(images.shape[1:]), images)
+    np.testing.assert_allclose(output[0, 0], expected, rtol=1e-12)
+
+
+def test_ceil_mode_has_a_last_window_over_what_is_left():
+    options = {"kernel": 3, "stride": 2}
+    assert_pooled([[11]], "max_pool", **options)
+    assert_pooled([[11, 12], [15, 16]], "max_pool", **options, ceil_mode=True)
+    # means of 9, 6, 6 and 4 elements: what lies beyond is not counted
+    assert_pooled([[6, 7.5], [12, 13.5]], "avg_pool", **options, ceil_mode=True)
+
+
+def test_the_last_window_of_ceil_mode_must_begin_inside_the_input_or_the_padding_before_it():
+    # a third would begin at 2 · 3 − 1 = 5, behind the four columns
+    options = {"kernel": 2, "stride": 3, "padding": 1}
+    for ceil_mode in (False, True):
+        assert_pooled([[1, 4], [13, 16]], "max_pool", **options, ceil_mode=ceil_mode)
+
+
+def test_a_kernel_larger_than_the_image_fits_in_ceil_mode_once():
+    assert_pooled([[16]], "max_pool", kernel=6, ceil_mode=True)
+    assert_pooled([[8.5]], "avg_pool", kernel=6, ceil_mode=True)
+
+
+def test_padding_that_counts_makes_a_mean_smaller_and_what_lies_beyond_it_does_not():
+    ones = np.ones((1, 1, 4, 4))
+    counted = {"kernel": 3, "stride": 2, "padding": 1, "count_include_pad": True}
+    assert_pooled([[4 / 9, 6 / 9], [6 / 9, 1]], "avg_pool", ones, **counted)
+    # a third window has one column of the image, one of padding, and one beyond
+    expected = [[4 / 9, 6 / 9, 2 / 6], [6 / 9, 1, 3 / 6], [2 / 6, 3 / 6, 1 / 4]]
+    assert_pooled(expected, "avg_pool", ones, **counted, ceil_mode=True)
+
+
+def test_padding_of_one_side_lies_there_and_not_on_the_other():
+    above, below = [[1, 0], [0, 0]], [[0, 1], [0, 0]]
+    assert_pooled([[2, 4], [10, 12]], "max_pool", kernel=2, padding=above)
+    assert_pooled([[6, 8], [14, 16]], "max_pool", kernel=2, padding=below)
+    # (1 + 2) ÷ 4 and (3 + 4) ÷ 4 where the row of padding counts
+    assert_pooled(
+        [[0.75, 1.75], [7.5, 9.5]], "avg_pool", kernel=2, padding=above, count_include_pad=True
+    )
+
+
+def test_bodies_stand_side_by_side_in_their_order():
+    images = np.array([[-1.0, 2.0], [3.0, -4.0]]).reshape(1, 1, 2, 2)
+    bodies = [[{"type": "relu"}], [], [{"type": "leaky_relu", "slope": 0.5}]]
+    _, output, _ = _ones([{"type": "concat", "bodies": bodies}], [1, 2, 2], images)
+    expected = [np.maximum(images, 0), images, np.maximum(images, 0.5 * images)]
+    np.testing.assert_array_equal(output, np.concatenate(expected, axis=1))
 
 
 def test_forced_branches_are_taken():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlbench.errors import WorkloadError
+from dlbench.errors import PlanRefused, WorkloadError
 from dlbench.spec.network import read_network, walk
 from dlbench.spec.suite import list_suites, load_suite
 from dlbench.spec.workload import initial_weights, read_workload
@@ -99,7 +99,12 @@ def test_workloads_that_differ_have_digests_that_differ():
 
 
 def test_an_option_that_came_later_leaves_the_digests_of_earlier_records_as_they_are():
-    known = {"linear-mse": "874f7cd0f8b0bba4", "resnet-cifar10": "7577ff40c51c43da"}
+    known = {
+        "linear-mse": "874f7cd0f8b0bba4",
+        "resnet-cifar10": "7577ff40c51c43da",
+        "cnn-mnist": "d1cd60a33781b7d2",
+        "densenet-cifar10": "c2512dbe5e20ab38",
+    }
     assert {name: load_suite(name).workload.digest[:16] for name in known} == known
 
 
@@ -246,8 +251,61 @@ REFUSED = {
         "cannot be put behind the channels",
     ),
     "an unknown key of a block": (
-        [{"type": "concat", "bodies": [], "body": [CONV]}],
-        "network.layers[0].bodies is not a known key",
+        [{"type": "concat", "branches": [], "body": [CONV]}],
+        "network.layers[0].branches is not a known key",
+    ),
+    "a body and bodies": (
+        [{"type": "concat", "bodies": [[CONV], []], "body": [CONV]}],
+        "network.layers[0].bodies and body exclude each other",
+    ),
+    "one body alone side by side": (
+        [{"type": "concat", "bodies": [[{"type": "relu"}]]}],
+        "network.layers[0].bodies = [[{'type': 'relu'}]] needs two bodies or more",
+    ),
+    "layers where bodies should be": (
+        [{"type": "concat", "bodies": [CONV, CONV]}],
+        "network.layers[0].bodies[0] is a table; each body is an array of layers",
+    ),
+    "bodies where layers should be": (
+        [{"type": "concat", "body": [[CONV], [CONV]]}],
+        "network.layers[0].body[0] is an array; bodies side by side are written bodies = [[…], […]]",
+    ),
+    "bodies of unlike images": (
+        [{"type": "concat", "bodies": [[CONV], [{**CONV, "stride": 2}]]}],
+        "network.layers[0].bodies[1]: its 4 × 4 × 4 cannot be put beside the 4 × 8 × 8 of bodies[0]",
+    ),
+    "a body that ends in features": (
+        [{"type": "concat", "bodies": [[CONV], [{"type": "flatten"}]]}],
+        "network.layers[0].bodies[1]: its 256 features",
+    ),
+    "a mistake inside a body": (
+        [{"type": "concat", "bodies": [[], [CONV, {**CONV, "kernel": 0}]]}],
+        "network.layers[0].bodies[1][1].kernel = 0",
+    ),
+    "uneven padding of a pool beyond its kernel": (
+        [{"type": "max_pool", "kernel": 2, "padding": [[0, 0], [2, 0]]}],
+        "network.layers[0].padding = [[0, 0], [2, 0]]: the two sides of an axis must be at most the kernel [2, 2]",
+    ),
+    "padding of four numbers": (
+        [{**CONV, "padding": [1, 1, 1, 1]}],
+        (
+            "network.layers[0].padding = [1, 1, 1, 1] must be an integer, two of them: [height, width], or those of"
+            " each side: [[top, bottom], [left, right]]"
+        ),
+    ),
+    "padding below 0 on one side": ([{**CONV, "padding": [[0, -1], [0, 0]]}], "must be 0 or more"),
+    "padding that is a word": ([{**CONV, "padding": "some"}], "network.layers[0].padding = 'some'"),
+    "ceil mode of a convolution": (
+        [{**CONV, "ceil_mode": True}],
+        "network.layers[0].ceil_mode is not a known key",
+    ),
+    "counted padding of a maximum": (
+        [{"type": "max_pool", "kernel": 2, "count_include_pad": True}],
+        "network.layers[0].count_include_pad is not a known key",
+    ),
+    "a kernel too large even for ceil mode": (
+        [{"type": "max_pool", "kernel": 10, "stride": 2, "ceil_mode": True}],
+        "at most 9",
     ),
     "repeat 0": ([{**CONV, "repeat": 0}], "network.layers[0].repeat = 0"),
     "repeat of too many": ([{**CONV, "repeat": 3_000_000_000}], "network.layers[0].repeat"),
@@ -280,6 +338,28 @@ def test_a_shortcut_of_a_very_large_image_is_inferred_at_once():
     shape = (1, 1_000_000_007, 3)
     (node,) = read_network([{"type": "residual", "shortcut": "option_a", "body": body}], shape)
     assert node.output_shape == (1, 3, 3)
+
+
+def test_an_empty_first_body_is_what_one_body_behind_the_input_is():
+    one = read_network([{"type": "concat", "body": [CONV]}], (2, 5, 5))
+    assert one == read_network([{"type": "concat", "bodies": [[], [CONV]]}], (2, 5, 5))
+    assert one[0].body == one[0].bodies[1]
+
+
+def test_parameters_and_operations_of_bodies_add_up():
+    bodies = [[{**CONV, "kernel": 1, "padding": 0}], [CONV, {"type": "relu"}], []]
+    (node,) = read_network([{"type": "concat", "bodies": bodies}], (2, 5, 5))
+    assert node.output_shape == (4 + 4 + 2, 5, 5)
+    assert [inner.name for inner in walk((node,))] == ["conv1", "conv2", "relu1", "concat1"]
+    assert sum(p.size for n in walk((node,)) for p in n.parameters) == 4 * (2 + 1) + 4 * (18 + 1)
+    assert sum(n.forward_flops for n in walk((node,))) == 2 * 25 * 4 * (2 + 18)
+    assert node.forward_bytes == 0
+
+
+def test_a_backend_that_asks_for_the_one_body_of_several_refuses_the_network():
+    (node,) = read_network([{"type": "concat", "bodies": [[CONV], [CONV]]}], (2, 5, 5))
+    with pytest.raises(PlanRefused, match="concat1 is a concat of bodies side by side"):
+        _ = node.body
 
 
 def test_blocks_nested_without_end_are_refused():

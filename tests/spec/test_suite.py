@@ -247,6 +247,7 @@ def as_toml(table):
 
 
 WORDS = [*TABLE, "type", "kernel", "relu", "residual", "body", "shortcut", "option_a", "concat"]
+WORDS += ["bodies", "padding", "same", "max_pool", "avg_pool", "ceil_mode", "count_include_pad"]
 SCALARS = st.one_of(
     st.integers(-3, 20),
     st.sampled_from([0, 10**6, 10**9, 10**20, 10**400, -(10**400)]),

@@ -51,7 +51,7 @@ class Layers:
             case spec.Tanh():
                 return torch.tanh(x)
             case spec.MaxPool() | spec.AvgPool():
-                return self.pool(layer, x)
+                return self.pool(node, layer, x)
             case spec.GlobalAvgPool():
                 if self.fault == "global average pooling sums":
                     return x.sum((2, 3))
@@ -75,18 +75,36 @@ class Layers:
                     shortcut = shortcut.detach()
                 return body + shortcut
             case spec.Concat():
-                body = self.sequence(node.body, x, training)
-                if self.fault == "body before the input in a concatenation":
-                    return torch.cat([body, x], 1)
-                if self.fault == "concatenation along height" and body.shape == x.shape:
-                    return torch.cat([x, body], 2).reshape(len(x), *node.output_shape)
-                return torch.cat([x, body], 1)
+                parts = [self.sequence(body, x, training) for body in node.bodies]
+                if self.fault == "bodies of a concatenation in reverse":
+                    parts.reverse()
+                if self.fault == "each body reads the one before it":
+                    parts = [x]
+                    for body in node.bodies:
+                        parts.append(self.sequence(body, parts[-1], training))
+                    parts = parts[1:]
+                if self.fault == "last body has no gradient":
+                    parts[-1] = parts[-1].detach()
+                if self.fault == "concatenation along height" and parts[0].shape == parts[1].shape:
+                    return torch.cat(parts, 2).reshape(len(x), *node.output_shape)
+                return torch.cat(parts, 1)
 
     def conv(self, layer, x, weight, bias):
-        (up, left), stride, dilation = layer.padding, layer.stride, layer.dilation
-        pads = [left, left, up, up]
+        ((up, down), (left, right)), stride, dilation = layer.edges, layer.stride, layer.dilation
+        pads = [left, right, up, down]
         if self.fault == "padding behind only":
-            pads = [0, 2 * left, 0, 2 * up]
+            pads = [0, left + right, 0, up + down]
+        if self.fault == "padding before and behind exchanged":
+            pads = [right, left, down, up]
+        if self.fault == "padding of rows and columns exchanged":
+            pads = [up, down, left, right]
+        if self.fault == "padding evened out":
+            pads = [
+                (left + right) // 2,
+                (left + right + 1) // 2,
+                (up + down) // 2,
+                (up + down + 1) // 2,
+            ]
         if self.fault == "padding of TensorFlow's SAME":
             pads = same_padding(layer, x.shape[2:]) or pads
         if self.fault == "kernel flipped":
@@ -170,32 +188,46 @@ class Layers:
         scale, shift = (roles[role].view(1, -1, 1, 1) for role in ("scale", "shift"))
         return (x - mean) / root * scale + shift
 
-    def pool(self, layer, x):
-        (up, left), (height, width), (down, across) = layer.padding, layer.kernel, layer.step
+    def pool(self, node, layer, x):
+        (height, width), (down, across) = layer.kernel, layer.step
+        (up, below), (left, right) = layer.edges
         largest = isinstance(layer, spec.MaxPool)
         fill = -math.inf if largest else 0.0
         if self.fault == "max pool's padding is zeros":
             fill = 0.0
         if self.fault == "pooling stride is 1 off":
             across = across + 1
-        padded = F.pad(x, (left, left, up, up), value=fill)
-        inside = F.pad(torch.ones_like(x), (left, left, up, up))
+        if self.fault == "a pool's padding before and behind exchanged":
+            left, right, up, below = right, left, below, up
+        counted = getattr(layer, "count_include_pad", False)
+        if self.fault == "average pooling counts padding":
+            counted = True
+        if self.fault == "average pooling never counts padding":
+            counted = False
+        padded = F.pad(x, (left, right, up, below), value=fill)
+        inside = F.pad(torch.ones_like(x), (left, right, up, below), value=float(counted))
+        ceils = layer.ceil_mode
         if self.fault == "pooling in ceil mode":
-            rest = [
-                (size - kernel) % step
-                for size, kernel, step in (
-                    (padded.shape[3], width, across),
-                    (padded.shape[2], height, down),
-                )
-            ]
-            more = [s - r if r else 0 for r, s in zip(rest, (across, down), strict=True)]
+            ceils = True
+        if self.fault == "pooling never in ceil mode":
+            ceils = False
+        if ceils:
+            more = []
+            for size, kernel, step, begun in (
+                (padded.shape[3], width, across, x.shape[3] + left),
+                (padded.shape[2], height, down, x.shape[2] + up),
+            ):
+                last = -(-(size - kernel) // step) * step
+                last -= step if last >= begun else 0
+                if self.fault == "a last window that begins behind the input":
+                    last = -(-(size - kernel) // step) * step
+                more.append(max(last + kernel - size, 0))
+            beyond = float(counted and self.fault == "what lies beyond the padding counts too")
             padded = F.pad(padded, (0, more[0], 0, more[1]), value=fill)
-            inside = F.pad(inside, (0, more[0], 0, more[1]))
+            inside = F.pad(inside, (0, more[0], 0, more[1]), value=beyond)
         windows = padded.unfold(2, height, down).unfold(3, width, across).flatten(4)
         known = inside.unfold(2, height, down).unfold(3, width, across).flatten(4)
         if not largest:
-            if self.fault == "average pooling counts padding":
-                return windows.mean(-1)
             return windows.sum(-1) / known.sum(-1)
         if self.fault == "ties send the gradient to each maximum":
             top = windows.max(-1, keepdim=True).values
@@ -259,7 +291,7 @@ def same_padding(layer, size):
     pads = []
     for axis in (1, 0):
         stride, span = layer.stride[axis], layer.dilation[axis] * (layer.kernel[axis] - 1) + 1
-        outputs = (size[axis] + 2 * layer.padding[axis] - span) // stride + 1
+        outputs = (size[axis] + sum(layer.edges[axis]) - span) // stride + 1
         if outputs != -(-size[axis] // stride):
             return None
         total = max((outputs - 1) * stride + span - size[axis], 0)

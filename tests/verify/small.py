@@ -66,6 +66,34 @@ TABLES = {
         [CONV, {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1}], MEAN
     ),
     "pool without padding": _image([CONV, {"type": "max_pool", "kernel": 3, "stride": 2}], MEAN),
+    "uneven padding": _image(
+        [{**CONV, "padding": [[0, 2], [2, 1]]}, {"type": "tanh"}], shape=(2, 5, 5)
+    ),
+    "uneven pool": _image(
+        [CONV, {"type": "max_pool", "kernel": 3, "stride": 2, "padding": [[1, 0], [0, 1]]}], MEAN
+    ),
+    "max pool in ceil mode": _image(
+        [CONV, {"type": "max_pool", "kernel": 3, "stride": 2, "ceil_mode": True}], MEAN
+    ),
+    "average that counts padding": _image(
+        [
+            CONV,
+            {
+                "type": "avg_pool",
+                "kernel": 3,
+                "stride": 2,
+                "padding": 1,
+                "ceil_mode": True,
+                "count_include_pad": True,
+            },
+        ],
+        MEAN,
+    ),
+    # a last window would begin behind the columns
+    "average without a last window": _image(
+        [CONV, {"type": "avg_pool", "kernel": 2, "stride": 3, "padding": 1, "ceil_mode": True}],
+        MEAN,
+    ),
     "option A": _image(
         [
             CONV,
@@ -78,6 +106,15 @@ TABLES = {
     ),
     "residual": _image([CONV, {"type": "residual", "body": [CONV, {"type": "tanh"}]}]),
     "concatenation": _image([CONV, {"type": "concat", "body": [CONV, {"type": "tanh"}]}]),
+    "bodies": _image(
+        [
+            CONV,
+            {
+                "type": "concat",
+                "bodies": [[{**CONV, "kernel": 1, "padding": 0}], [CONV, {"type": "tanh"}], []],
+            },
+        ]
+    ),
     "dropout": _image([{**CONV, "out_channels": 6}, {"type": "dropout", "rate": 0.25}]),
     "two dropouts": {
         "input_shape": [40],

@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 
 import small
 from faulty import FaultyAdapter, known_faults
+from probed_faults import DECAY_PROBE, EPS_PROBE, MISREADINGS, PROBES
 
 from dlbench.verify.check import verify
 from dlbench.verify.probes import check_probes
@@ -120,6 +121,20 @@ BEFORE_TIMING = {
     },
     "pool without padding": {"pooling in ceil mode": "logits, step 1"},
     "average pool": {"average pooling counts padding": "logits, step 1"},
+    "uneven padding": {
+        "padding before and behind exchanged": "logits, step 1",
+        "padding of rows and columns exchanged": "logits, step 1",
+        "padding evened out": "logits, step 1",
+    },
+    "uneven pool": {"a pool's padding before and behind exchanged": "logits, step 1"},
+    "max pool in ceil mode": {"pooling never in ceil mode": "logits, step 1"},
+    "average that counts padding": {
+        "average pooling never counts padding": "logits, step 1",
+        "what lies beyond the padding counts too": "logits, step 1",
+    },
+    "average without a last window": {
+        "a last window that begins behind the input": "logits, step 1"
+    },
     "option A": {
         "option A starts at pixel 1": "logits, step 1",
         "option A averages": "logits, step 1",
@@ -132,8 +147,12 @@ BEFORE_TIMING = {
         "shortcut has no gradient": "gradient of conv1.bias, step 1",
     },
     "concatenation": {
-        "body before the input in a concatenation": "logits, step 1",
         "concatenation along height": "logits, step 1",
+    },
+    "bodies": {
+        "bodies of a concatenation in reverse": "logits, step 1",
+        "each body reads the one before it": "logits, step 1",
+        "last body has no gradient": "gradient of conv1.bias, step 1",
     },
     "dropout": {
         "dropout is not rescaled": "with dropout",
@@ -204,117 +223,6 @@ AFTER_TIMING = {
     "weights stop after the twelfth step": ("convolution", "after the timed loop"),
     "momentum forgotten above batch 4": ("convolution", "after the timed loop"),
     "output zeroed after 40 steps": ("convolution", "logits after timing"),
-}
-
-# part of a probe's name: (workload, the faults that the probe makes gross)
-PROBES = {
-    "four values a channel": (
-        "norm",
-        [
-            "biased running variance",
-            "unbiased variance to normalise",
-            "batch norm's momentum read the Keras way",
-            "running standard deviation",
-        ],
-    ),
-    "four values a feature": (
-        "norm of features",
-        [
-            "biased running variance of features",
-            "unbiased variance to normalise",
-            "batch norm's momentum read the Keras way",
-        ],
-    ),
-    "variance of a feature near eps": (
-        "norm of features",
-        ["batch norm's eps outside the root", "batch norm's eps is 1e-3"],
-    ),
-    "variance of a channel near eps": (
-        "norm",
-        [
-            "batch norm's eps outside the root",
-            "batch norm's eps is 1e-3",
-            "batch norm's eps is 0",
-            "eps enters the running variance",
-        ],
-    ),
-    "negative values with padding": (
-        "max pool",
-        ["max pool's padding is zeros", "max pool averages"],
-    ),
-    "at the border": ("average pool", ["average pooling counts padding"]),
-    "strided convolution": (
-        "convolution",
-        ["padding behind only", "padding of TensorFlow's SAME", "kernel flipped"],
-    ),
-    "several outputs": ("squared error", ["squared error summed over features"]),
-    "smooth network": (
-        "squared error",
-        [
-            "Nesterov though not asked for",
-            "momentum with dampening",
-            "momentum forgotten",
-            "learning rate inside the velocity",
-        ],
-    ),
-}
-EPS_PROBE = {
-    "Adam": [
-        "Adam's eps before the correction",
-        "Adam's eps inside the root",
-        "Adam's eps is 1e-7",
-    ],
-    "Adagrad": ["Adagrad's eps inside the root", "Adagrad's accumulator starts at 0.1"],
-    "RMSprop": [
-        "RMSprop's eps inside the root",
-        "RMSprop's squares start at 1",
-        "RMSprop corrected for its start",
-    ],
-    "Adadelta": ["Adadelta's eps outside the roots", "Adadelta's changes without a root"],
-}
-DECAY_PROBE = {
-    "AdamW": ["weight decay of AdamW coupled", "decoupled decay after the update"],
-    "Adam": ["weight decay of Adam decoupled", "no bias correction"],
-    "convolution": ["weight decay of SGD decoupled", "no weight decay on biases"],
-    "RMSprop with momentum": [
-        "RMSprop with Nesterov's momentum",
-        "RMSprop's momentum forgotten",
-        "learning rate inside RMSprop's velocity",
-    ],
-    "Adadelta": ["Adadelta's changes are never kept", "Adadelta's eps outside the roots"],
-}
-
-
-# workload: fault: what the reason says that the optimizer's rule was taken for
-MISREADINGS = {
-    "convolution": {
-        "momentum forgotten": "momentum forgotten",
-        "momentum with dampening": "a velocity with dampening",
-        "velocity is an average": "a velocity that is an average",
-        "learning rate inside the velocity": "the learning rate inside the velocity",
-        "Nesterov though not asked for": "Nesterov's momentum",
-        "no weight decay": "no weight decay",
-        "no weight decay on biases": "no weight decay of biases",
-    },
-    "weights alone decay": {"biases decay all the same": "a weight decay of biases too"},
-    "Adam": {
-        "Adam's eps inside the root": "eps inside the root",
-        "Adam's eps before the correction": "eps added before the bias correction",
-        "no bias correction": "no bias correction",
-        "weight decay of Adam decoupled": "a decoupled weight decay",
-    },
-    "AdamW": {"weight decay of AdamW coupled": "a coupled weight decay"},
-    "Adagrad": {
-        "Adagrad's eps inside the root": "eps inside the root",
-        "Adagrad's accumulator starts at 0.1": "an accumulator that starts at 0.1",
-        "Adagrad's accumulator decays": "",
-    },
-    "RMSprop": {"RMSprop's eps inside the root": "eps inside the root", "RMSprop centered": ""},
-    "RMSprop with momentum": {
-        "learning rate inside RMSprop's velocity": "the learning rate inside the velocity",
-        "RMSprop's momentum forgotten": "momentum forgotten",
-    },
-    "Adadelta": {"Adadelta's eps outside the roots": "eps outside the roots"},
 }
 
 

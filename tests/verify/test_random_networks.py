@@ -49,20 +49,26 @@ def test_a_seed_gives_the_same_network_again_and_another_seed_another():
 def test_the_networks_drawn_hold_every_kind_of_layer_loss_and_optimizer():
     workloads = [draw_workload(seed)[0] for seed in range(300)]
     drawn = [workload.to_table() for workload in workloads]
-    words = {word for table in drawn for word in _words(table["layers"])}
+    words = {layer["type"] for table in drawn for layer in _all(table["layers"])}
     assert words >= {
         *("conv2d", "batch_norm", "relu", "leaky_relu", "sigmoid", "tanh", "max_pool", "avg_pool"),
         *("global_avg_pool", "flatten", "linear", "residual", "option_a", "concat"),
     }
     norms = [n for w in workloads for n in walk(w.nodes) if isinstance(n.layer, BatchNorm)]
     assert {len(norm.input_shape) for norm in norms} == {1, 3}
+    layers = [layer for table in drawn for layer in _all(table["layers"])]
+    for option in ("ceil_mode", "count_include_pad", "bodies"):
+        assert any(layer.get(option) for layer in layers), option
+    for kind in ("conv2d", "max_pool", "avg_pool"):
+        paddings = [layer["padding"] for layer in layers if layer["type"] == kind]
+        assert {True, False} == {isinstance(padding[0], list) for padding in paddings}, kind
     assert {table["loss"] for table in drawn} == {"cross_entropy", "mean_squared_error"}
     kinds = {table["optimizer"]["type"] for table in drawn}
     assert kinds == {"sgd", "adam", "adamw", "adagrad", "rmsprop", "adadelta"}
 
 
-def _words(tables):
+def _all(tables):
     for table in tables:
-        yield table["type"]
-        yield from _words(table.get("body", []))
-        yield from _words(table.get("shortcut", []))
+        yield table
+        for inner in (table.get("body", []), table.get("shortcut", []), *table.get("bodies", [])):
+            yield from _all(inner)

@@ -4,7 +4,16 @@
 // The backward passes gather: a thread makes one element of dx from the windows that cover it, in their order, so
 // that nothing is added up by two threads and every run gives the same bits.
 //
-// Constants: KH KW SH SW, VC. A place within a window is kept in a byte: KH * KW is at most 256.
+// Constants: KH KW SH SW, VC. A place within a window is kept in a byte: KH * KW is at most 256. Windows may reach beyond
+// the padding: that never wins and never counts.
+//
+// TOP BOTTOM LEFT RIGHT: places of the padding that count in a mean.
+#ifndef TOP
+#define TOP 0
+#define BOTTOM 0
+#define LEFT 0
+#define RIGHT 0
+#endif
 
 #define POOL_PARAMETERS \
     int height, int width, int channels, int out_height, int out_width, int pad_height, int pad_width, int size
@@ -104,12 +113,15 @@ max_pool_gradient(const float* __restrict__ dy, int dy_stride, const unsigned ch
     GRADIENT_END;
 }
 
-// How many places of a window lie inside the image, along one axis.
-__device__ __forceinline__ int inside(int window, int pad, int kernel, int step, int count)
+// How many places of a window lie inside the image and what counts of its padding, along one axis.
+__device__ __forceinline__ int inside(int window, int pad, int kernel, int step, int count, int before, int after)
 {
     int first = window * step - pad;
-    return min(first + kernel, count) - max(first, 0);
+    return min(first + kernel, count + after) - max(first, -before);
 }
+
+#define COUNTED(row, column) \
+    (inside(row, pad_height, KH, SH, height, TOP, BOTTOM) * inside(column, pad_width, KW, SW, width, LEFT, RIGHT))
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 avg_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y_stride, POOL_PARAMETERS,
@@ -127,7 +139,7 @@ avg_pool(const float* __restrict__ x, int x_stride, float* __restrict__ y, int y
             load<VC>(values, x + ((long long)(image * height + row) * width + column) * x_stride + channel);
             for (int v = 0; v < VC; ++v) sums[v] += values[v];
         }
-    int count = inside(out_row, pad_height, KH, SH, height) * inside(out_column, pad_width, KW, SW, width);
+    int count = COUNTED(out_row, out_column);
     for (int v = 0; v < VC; ++v) sums[v] /= (float)count;
     put(y + (long long)pixel * y_stride + channel, sums, element, progress, finish);
 }
@@ -141,7 +153,7 @@ avg_pool_gradient(const float* __restrict__ dy, int dy_stride, const float* othe
     for (int i = first_row; i <= last_row; ++i)
         for (int j = first_column; j <= last_column; ++j) {
             int window = (image * out_height + i) * out_width + j;
-            int count = inside(i, pad_height, KH, SH, height) * inside(j, pad_width, KW, SW, width);
+            int count = COUNTED(i, j);
             // To two units in the last place: a division as exact as others calls a function, and registers are spilled
             // around that.
             float part = __fdividef(1.0f, (float)count);

@@ -1,6 +1,7 @@
 """The oracle's rival: the same networks through PyTorch's functions and autograd, in float64."""
 
 import torch
+import torch_windows
 from torch.nn import functional as F
 
 from dlbench.spec import layers as spec
@@ -40,9 +41,7 @@ def sequence(nodes, weights, x, training):
 def _apply(node, layer, x, w, weights, training):
     match layer:
         case spec.Conv2d():
-            return F.conv2d(
-                x, w["weight"], w.get("bias"), layer.stride, layer.padding, layer.dilation
-            )
+            return torch_windows.conv2d(layer, x, w["weight"], w.get("bias"))
         case spec.Linear():
             return F.linear(x, w["weight"], w.get("bias"))
         case spec.BatchNorm():
@@ -58,9 +57,9 @@ def _apply(node, layer, x, w, weights, training):
         case spec.Tanh():
             return torch.tanh(x)
         case spec.MaxPool():
-            return F.max_pool2d(x, layer.kernel, layer.step, layer.padding)
+            return torch_windows.max_pool(node, x)
         case spec.AvgPool():
-            return F.avg_pool2d(x, layer.kernel, layer.step, layer.padding, count_include_pad=False)
+            return torch_windows.avg_pool(node, x)
         case spec.GlobalAvgPool():
             return x.mean((2, 3))
         case spec.Flatten():
@@ -74,5 +73,5 @@ def _apply(node, layer, x, w, weights, training):
             body = sequence(node.body, weights, x, training)
             return body + sequence(node.shortcut, weights, x, training)
         case spec.Concat():
-            return torch.cat([x, sequence(node.body, weights, x, training)], 1)
+            return torch_windows.concat(node, lambda b, x: sequence(b, weights, x, training), x)
     raise AssertionError(f"no rival for {layer}")

@@ -1,0 +1,93 @@
+"""What the tables of residual sums, concatenations and repeated layers say: the tables of the layers inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dlbench.errors import WorkloadError
+from dlbench.spec.decode import array, shown
+
+Shape = tuple[int, ...]
+_MOST_REPEATS = 1_000
+
+
+def only(rest: Mapping[str, Any], known: set[str], path: str) -> None:
+    for key in rest:
+        if key not in known:
+            raise WorkloadError(
+                f"{path}.{key}", f" is not a known key; known: {', '.join(sorted(known))}"
+            )
+
+
+def check_body(rest: Mapping[str, Any], path: str) -> None:
+    if not rest.get("body"):
+        raise WorkloadError(f"{path}.body", " is missing or empty; it holds the layers inside")
+
+
+def read_bodies(rest: Mapping[str, Any], path: str) -> Sequence[Any]:
+    """The bodies of a concat, each an array."""
+    where = f"{path}.bodies"
+    if "body" in rest:
+        raise WorkloadError(
+            where,
+            " and body exclude each other: body is put behind the input, bodies stand side by side"
+            " (an empty one, [], is the input)",
+        )
+    bodies = array(rest["bodies"], where)
+    if len(bodies) < 2:
+        raise WorkloadError(
+            where, f" = {shown(bodies)} needs two bodies or more, each an array of layers"
+        )
+    for index, body in enumerate(bodies):
+        if isinstance(body, Mapping):
+            raise WorkloadError(
+                f"{where}[{index}]",
+                " is a table; each body is an array of layers: [[{…}, {…}], [{…}]]",
+            )
+    return bodies
+
+
+def repeated(given: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
+    count = given.get("repeat", 1)
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_REPEATS:
+        raise WorkloadError(f"{path}.repeat", f" = {shown(count)} must be 1 to {_MOST_REPEATS}")
+    return [{key: value for key, value in given.items() if key != "repeat"}] * count
+
+
+def shortcut_tables(word: str, shape: Shape, output: Shape, path: str) -> list[dict[str, Any]]:
+    """The layers of a shortcut that is named by a word, with its stride taken from the two shapes."""
+    if word == "identity":
+        return []
+    if word not in ("option_a", "projection"):
+        raise WorkloadError(
+            f"{path}.shortcut",
+            f" = {shown(word)} is unknown; identity, option_a, projection, or an array of layers",
+        )
+    if len(shape) != 3 or len(output) != 3:
+        raise WorkloadError(
+            f"{path}.shortcut", f" = {word!r} needs channels × height × width on both sides"
+        )
+    stride = [_stride(a, b) for a, b in zip(shape[1:], output[1:], strict=True)]
+    if word == "projection":
+        return [
+            {
+                "type": "conv2d",
+                "out_channels": output[0],
+                "kernel": 1,
+                "stride": stride,
+                "bias": False,
+            },
+            {"type": "batch_norm"},
+        ]
+    if output[0] < shape[0]:
+        raise WorkloadError(
+            f"{path}.shortcut", f" = 'option_a' cannot drop channels ({shape[0]} to {output[0]})"
+        )
+    return [{"type": "option_a", "stride": stride, "extra_channels": output[0] - shape[0]}]
+
+
+def _stride(size: int, target: int) -> int:
+    """The smallest stride that leaves `target` of `size` positions; 1 where none does."""
+    stride = -(-size // target)
+    return stride if -(-size // stride) == target else 1
