@@ -39,6 +39,8 @@ class Plan:
         rounded to TF32, sums in float32).
     mode : one of the adapter's modes; empty for its first.
     seed : what dropout masks are drawn from.
+    scenario : what the session is for: ``train``, where it trains and infers, or ``infer``, where nothing is asked of
+        it but to infer, so that what only training needs may be left out (compiling it, room for gradients).
     """
 
     backend: str
@@ -48,6 +50,7 @@ class Plan:
     precision: str = "fp32"
     mode: str = ""
     seed: int = 0
+    scenario: str = "train"
 
 
 @dataclasses.dataclass(frozen=True)

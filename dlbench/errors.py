@@ -60,3 +60,7 @@ class BackendUnavailable(DlbenchError):
 
 class PlanRefused(DlbenchError):
     """A plan that an adapter does not carry out (a precision, mode or device it has not got)."""
+
+
+class ContractError(DlbenchError):
+    """A backend that is not what `dlbench.contract` says: the member, what it is or gives, and what it should."""

@@ -11,6 +11,7 @@ import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dlbench.errors import UsageError
@@ -73,23 +74,48 @@ def adapters_in(folder: Path) -> dict[str, str]:
 def load(target: str) -> Any:
     """What a ``module:attribute`` names; imports the module, with all that may come of it."""
     module, _, attribute = target.partition(":")
-    found: Any = importlib.import_module(module)
+    found: Any = _module(module)
     for part in attribute.split("."):
-        found = getattr(found, part)
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            if not isinstance(found, ModuleType):
+                raise
+            names = [name for name in vars(found) if not name.startswith("_")]
+            what = f"module {found.__name__!r} has no attribute {part!r}"
+            hint = nearest(part, names) if names else "it is empty"
+            raise AttributeError(f"{what}; {hint}", name=part, obj=found) from None
     return found
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            # something that it imports itself
+            raise
+        import pkgutil
+
+        there = [module.name for module in pkgutil.iter_modules()]
+        hint = nearest(error.name, there)
+        if not hint.startswith("did you mean"):
+            hint = "looked for in the current folder, in PYTHONPATH, and among what is installed"
+        raise ModuleNotFoundError(f"{error.msg}; {hint}", name=error.name) from None
 
 
 def load_adapter(target: str) -> AdapterBase:
     """An adapter by its ``module:Class``; a class that does not derive from `AdapterBase` gets its defaults behind
-    its own."""
-    # not above: the command line asks for names alone, and the contract needs NumPy
-    from dlbench.contract import AdapterBase
+    its own.
 
-    kind: type[Any] = load(target)
-    if not issubclass(kind, AdapterBase):
-        kind = type(kind.__name__, (kind, AdapterBase), {})
-    adapter: AdapterBase = kind()
-    return adapter
+    Raises
+    ------
+    ContractError : what is there is no adapter.
+    """
+    # not above: the command line asks for names alone, and the contract needs NumPy
+    from dlbench.members import adapter_of
+
+    return adapter_of(load(target), target)
 
 
 def reporter_names(group: str = REPORTS) -> list[str]:

@@ -39,6 +39,7 @@ from dlbench.record.schema import (
     Telemetry,
     Training,
     Verification,
+    verifying,
 )
 from dlbench.text import why
 
@@ -144,7 +145,7 @@ def outcomes(record: Record) -> list[Outcome]:
     }
     for line in record.lines:
         if isinstance(line, Verification):
-            # it stands for both scenarios, so it adds no row where either has one
+            # it may stand for both scenarios, so it adds no row where either has one
             if line.case.configuration not in verifications:
                 about[line.case] = []
             verifications.setdefault(line.case.configuration, []).append(line)
@@ -153,7 +154,7 @@ def outcomes(record: Record) -> list[Outcome]:
             about.setdefault(line.case, []).append(line)
     whole = _Whole(record.header.rounds, record.end, watched(record), _ran_together(record))
     return [
-        _outcome(case, lines, verifications[case.configuration], whole)
+        _outcome(case, lines, verifying(case, verifications[case.configuration]), whole)
         for case, lines in about.items()
     ]
 
@@ -210,7 +211,7 @@ def _outcome(
     status = worst(status for status, _ in verdicts)
     reason = next((text for verdict, text in verdicts if verdict == status and text), "")
 
-    agreed = [line.status == "ok" for line in verifications]
+    agreed = [line.status == "ok" for line in verifications if not skips]
     verified = False if status == "unverified" else all(agreed) if agreed else None
     errors = [line.max_relative_error for line in verifications]
     errors += [check.relative_error for line in processes for check in line.checks]

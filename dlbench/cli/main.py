@@ -18,7 +18,7 @@ import click
 import dlbench
 from dlbench import paths, plugins
 from dlbench.cli import options, signals, streams
-from dlbench.cli.exit_codes import Root, exit_code, tell
+from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
 from dlbench.cli.gate import gate_command
 from dlbench.cli.output import answer, read_all, show, show_history, show_verdicts
 from dlbench.cli.run import request_of, resume_record, run_request, say_plan
@@ -173,24 +173,25 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def conformance_command(quiet: bool, verbose: bool, form: str, **chosen: Any) -> int:
     """Hold an adapter, NAME or module:Class, against the oracle in everything the spec has."""
-    from dlbench.cli.conformance import Request, describe, failed, hold
+    from dlbench.cli.conformance import Request, as_table, describe, hold
     from dlbench.text import why
 
     request = Request(cache_dir=paths.cache_dir(), **chosen)
-    ended = hold(request, (lambda phase: None) if quiet else tell)
-    if ended.result is None:
-        tell(f"{request.backend}: {why(ended.reason, ended.remedy)}\n{ended.output}".rstrip())
-        return exit_code([ended.status])
-    verdicts = ended.result.verdicts
-    if ended.output:
-        tell(ended.output)
+    held = hold(request, (lambda text: None) if quiet else tell)
+    if held.output:
+        tell(held.output)
+    if held.trouble is not None:
+        tell(f"{request.backend}: {why(held.trouble.reason, held.trouble.remedy)}")
+        return exit_code([held.trouble.status])
     if form == "json":
-        answer(json.dumps({"backend": request.backend, "trials": verdicts}, indent=2))
+        answer(json.dumps(as_table(request, held), indent=2))
     else:
-        answer(describe(request, verdicts, verbose=verbose))
-    if any(failed(verdict) for verdict in verdicts):
+        answer(describe(request, held, verbose=verbose))
+    if held.interrupted:
+        return INTERRUPTED
+    if held.failed:
         return exit_code(["unverified"])
-    return exit_code(["skipped" if all(v["refused"] for v in verdicts) else "ok"])
+    return exit_code(["skipped" if all(v.refused for v in held.verdicts) else "ok"])
 
 
 @cli.command("new-backend")

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlbench.execute.quiet_machine import Waited
 from dlbench.host.cause import Cause
+from dlbench.record import door
 from dlbench.record.facts import (
     Check,
     MeasureResult,
@@ -76,7 +77,7 @@ def process(
     start_seconds = fields.pop("start_seconds")
     if tells_start:
         fields["seconds"] = start_seconds | result.seconds
-    return Process(
+    measured = Process(
         case=case,
         round=round,
         status="ok" if agrees else "unverified",
@@ -85,6 +86,12 @@ def process(
         output="" if agrees else ended.output,
         **fields,
     )
+    try:
+        door.check(measured)
+    except ValueError as error:
+        reason = f"protocol error: {error}"
+        return Process(case, round, "failed", reason, attempt=attempt, output=ended.output)
+    return measured
 
 
 def wait(

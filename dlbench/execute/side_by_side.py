@@ -22,7 +22,7 @@ from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.scheduler import Measured, Turn
 from dlbench.host import memory
-from dlbench.record.schema import Case, Configuration, Scenario
+from dlbench.record.schema import Case, Configuration, Scenario, covering
 from dlbench.telemetry.watch import Watch
 from dlbench.text import size
 from dlbench.worker.launch import Worker
@@ -152,14 +152,14 @@ class _Round:
                         starting.append(each)
                         self._start(each, tells_start=1 in (at_once, len(wanted)))
                 left = seat.left(self.measured)
-                job = self._run.job(left[0], by_itself=seat.tells_start)
+                job = self._run.job(covering(left), by_itself=seat.tells_start)
                 crowds = sum(each.worker is not None for each in self._seats) > 1
                 opened = self._ask(seat, OPEN, left, job, crowds=crowds)
                 seat.facts = opened.facts if opened else {}
 
     def _start(self, seat: _Seat, tells_start: bool) -> None:
         seat.watch, seat.tells_start = Watch(), tells_start
-        case = seat.left(self.measured)[0]
+        case = covering(seat.left(self.measured))
         self._make_sure_of_room([each.worker for each in self._seats if each.worker])
         seat.worker = self._living.enter_context(self._run.start(case, self._share_s))
         seat.worker.send(OPEN, self._run.job(case, by_itself=tells_start))

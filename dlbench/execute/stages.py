@@ -17,7 +17,7 @@ from dlbench.execute.scheduler import Measured, Schedule, Turn, carry_out
 from dlbench.execute.side_by_side import is_crowded
 from dlbench.execute.tasks import Task
 from dlbench.record.facts import VerifyResult
-from dlbench.record.schema import Case, Peak, Process, Skip, Training, Verification
+from dlbench.record.schema import Case, Peak, Process, Skip, Training, Verification, covering
 from dlbench.worker.measurements import FITS, PEAK, TIMER, TRAIN, VERIFY
 from dlbench.worker.supervisor import Ended
 
@@ -34,8 +34,8 @@ def verify(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
         own = [case for case in cases if case.backend == backend]
         for configuration in dict.fromkeys(case.configuration for case in own):
             sharing = [case for case in own if case.configuration == configuration]
-            if Task(Verification, configuration) in run.held.tasks or _agrees(run, sharing):
-                well += sharing
+            known = Task(Verification, configuration) in run.held.tasks
+            well += sharing if known else _right(run, sharing)
         # the next one has the memory and the device for itself
         run.end_look(backend)
     # nothing of the oracle's goes on where something is timed, and nothing else lives there
@@ -45,17 +45,33 @@ def verify(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     return [case for case in cases if case in well]
 
 
-def _agrees(run: Context, sharing: Sequence[Case]) -> bool:
-    case = sharing[0]
-    failure = _waited(run, lambda: run.references.failure((case.batch, case.precision)))
-    ended = failure or _verified(run, case)
-    if ended.status == "skipped":
-        for each in sharing:
-            run.write(Skip(each, ended.reason, ended.remedy))
-        return False
-    verification = results.verification(case, ended)
-    run.write(verification)
-    return verification.status == "ok"
+def _right(run: Context, sharing: Sequence[Case]) -> Sequence[Case]:
+    """The cases of a configuration that agree with the oracle. Where training goes wrong, inference is asked by
+    itself: nothing that it needs may be."""
+    whole = covering(sharing)
+    failure = _waited(run, lambda: run.references.failure((whole.batch, whole.precision)))
+    ended = failure or _verified(run, whole)
+    found = results.verification(whole, ended)
+    rest = [case for case in sharing if case.scenario != whole.scenario]
+    if found.status != "ok" and rest and failure is None:
+        alone = results.verification(rest[0], _verified(run, rest[0]))
+        if alone.status == "ok":
+            _tell(run, found, ended, [case for case in sharing if case not in rest])
+            run.write(alone)
+            return rest
+    _tell(run, found, ended, sharing)
+    return sharing if found.status == "ok" else ()
+
+
+def _tell(
+    run: Context, found: Verification, ended: Ended[VerifyResult], about: Sequence[Case]
+) -> None:
+    """Writes down what a verification found."""
+    if ended.status != "skipped":
+        run.write(found)
+        return
+    for case in about:
+        run.write(Skip(case, ended.reason, ended.remedy))
 
 
 def _waited(run: Context, wait: Callable[[], R]) -> R:

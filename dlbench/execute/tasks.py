@@ -20,6 +20,7 @@ from dlbench.record.schema import (
     Skip,
     Training,
     Verification,
+    verifying,
 )
 
 
@@ -61,30 +62,33 @@ class Held:
     Attributes
     ----------
     tasks : what its lines tell.
-    out : cases of which no more is to be learned, and configurations: they cannot run, or have gone wrong.
+    out : cases of which no more is to be learned: they cannot run, or have gone wrong.
     null_timing_ns : what a timing costs, None where that is not in it.
     processes : those that count.
     """
 
     tasks: frozenset[Task] = frozenset()
-    out: frozenset[Case | Configuration] = frozenset()
+    out: frozenset[Case] = frozenset()
     null_timing_ns: float | None = None
     processes: Processes = dataclasses.field(default_factory=dict)
 
     def is_out(self, case: Case) -> bool:
         """Whether nothing more is to be learned about a case."""
-        return case in self.out or case.configuration in self.out
+        return case in self.out
 
 
 def held_by(record: Record) -> Held:
     """What a record holds."""
-    out: set[Case | Configuration] = set()
+    out: set[Case] = set()
+    verified = [line for line in record.lines if isinstance(line, Verification)]
+    for case in record.header.cases:
+        shared = [line for line in verified if line.case.configuration == case.configuration]
+        if any(line.status != "ok" for line in verifying(case, shared)):
+            out.add(case)
     for line in record.lines:
         match line:
             case Skip():
                 out.add(line.case)
-            case Verification(status=status) if status != "ok":
-                out.add(line.case.configuration)
             case Process(status=status) if status != "ok":
                 out.add(line.case)
     return Held(

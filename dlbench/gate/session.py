@@ -44,7 +44,7 @@ from dlbench.plan.request import Request as PlanRequest
 from dlbench.record.case import product
 from dlbench.record.facts import VerifyResult
 from dlbench.record.file import Writer
-from dlbench.record.schema import Case, Process
+from dlbench.record.schema import Case, Process, covering
 from dlbench.spec.suite import Suite
 from dlbench.text import why
 from dlbench.worker.launch import Launch, launch_of, run_worker
@@ -178,7 +178,7 @@ class _Gate:
         well: list[Case] = []
         for case in shared:
             alike = [other for other in shared if other.configuration == case.configuration]
-            if alike[0] == case and self._agree(case, alike):
+            if alike[0] == case and self._agree(covering(alike), alike):
                 well += alike
         return [case for case in shared if case in well]
 

@@ -28,6 +28,8 @@ class Check:
     error, tolerance : |got − expected| and what rounding may cause there.
     scale : the size of the terms that were summed, so that error / scale is the relative error; 0 for a
         figure that is not subject to rounding alone (a fraction, a movement).
+
+    Where nothing could be compared `got`, `expected` and `error` are None, and `name` is what was found.
     """
 
     name: str
@@ -46,9 +48,13 @@ class Check:
 
     def sentence(self) -> str:
         """The comparison in words: ``gradient of conv2.bias[3] is 0, should be 0.0132 (tolerance 2e-05)``."""
+        if self.expected is None and not self.where and not self.tolerance:
+            return self.name.rstrip(";")
         got = "not a finite number" if self.got is None else f"{self.got:.6g}"
-        expected = "?" if self.expected is None else f"{self.expected:.6g}"
-        return f"{self.name}{self.where} is {got}, should be {expected} (tolerance {self.tolerance:.2g})"
+        if self.expected is None:
+            return f"{self.name}{self.where} is {got}, where the oracle has no finite number"
+        room = f"(tolerance {self.tolerance:.2g})" if self.tolerance else "exactly"
+        return f"{self.name}{self.where} is {got}, should be {self.expected:.6g} {room}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,11 +167,32 @@ class VerifyResult(BackendResult):
     loaded: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ConformanceResult(BackendResult):
-    """Trials of a backend, each a `dlbench.verify.conformance.Verdict` as a table."""
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """How a trial of a backend's conformance went.
 
-    verdicts: tuple[dict[str, Any], ...]
+    Attributes
+    ----------
+    group, name : which trial; see `dlbench.verify.conformance.Trial`.
+    reason : empty where the backend agreed with the oracle.
+    refused : whether it has not got what the trial needs, and said so, which is no failure.
+    checks : how many comparisons were made.
+    worst : the largest error, as a share of its tolerance; None where it is not finite, or nothing was compared.
+    trace : where the backend raised something: its own frames, the innermost last.
+    """
+
+    group: str
+    name: str
+    reason: str = ""
+    refused: bool = False
+    checks: int = 0
+    worst: float | None = None
+    trace: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it went wrong; a refusal is none."""
+        return bool(self.reason) and not self.refused
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

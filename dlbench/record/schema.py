@@ -8,6 +8,7 @@ names or home folders.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -101,7 +102,8 @@ class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
 
 
 class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="kind"):
-    """What one process found when it held a backend against the oracle (train and infer share it)."""
+    """What one process found when it held a backend against the oracle. Train and infer share it, unless one of them
+    has its own; see `verifying`."""
 
     case: Case
     status: Status
@@ -113,6 +115,17 @@ class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="k
     facts: dict[str, str | int]
     seconds: dict[str, Seconds]
     output: str = ""
+
+
+def covering(cases: Sequence[Case]) -> Case:
+    """Of cases that share a configuration, the one whose plan does for all: who trains infers too."""
+    return max(cases, key=lambda case: case.scenario == "train")
+
+
+def verifying(case: Case, lines: Sequence[Verification]) -> list[Verification]:
+    """Of the verifications of a case's configuration, those that are about the case: where its scenario was verified by
+    itself these, else all."""
+    return [line for line in lines if line.case.scenario == case.scenario] or list(lines)
 
 
 class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):

@@ -9,7 +9,7 @@ computes.
 3. Dropout, as it is timed (`dlbench.verify.dropout`).
 4. A probe for each convention that an ordinary network would hide (`dlbench.verify.probes`).
 
-Of a backend that only infers, the outputs are held against the oracle in each of these places, and nothing else.
+By a plan that only infers, the outputs are held against the oracle in each of these places, and nothing else.
 
 The first stage that fails ends the verification, with the first layer and the first parameter that
 are wrong (`dlbench.verify.first_divergence`), or with what the optimizer's rule was taken for
@@ -30,9 +30,11 @@ from dlbench.spec.workload import Workload
 from dlbench.verify.dropout import check_dropout
 from dlbench.verify.evaluation_points import Point
 from dlbench.verify.first_divergence import first_activation, first_gradient
+from dlbench.verify.guard import Guarded
 from dlbench.verify.misreadings import explained
 from dlbench.verify.probes import check_probes
 from dlbench.verify.reference import load_reference
+from dlbench.verify.sessions import Once
 from dlbench.verify.steps import check_gradients, check_outputs, check_resident, check_steps
 from dlbench.verify.tie_breaking import check_relu_of_zero, observe_ties
 
@@ -53,21 +55,32 @@ def verify(
     workload: Workload,
     cache_dir: Path,
     progress: Callable[[str], None] = lambda phase: None,
+    once: Once | None = None,
 ) -> Outcome:
     """Holds a backend's realisation of `workload`, executed as `plan` says, against the oracle.
 
+    Parameters
+    ----------
+    plan : its scenario says what is verified, where the backend has it: training and inference, or inference alone.
+    progress : told each phase.
+    once : what this process has found out about the backend; nothing yet by default.
+
     Raises
     ------
+    ContractError : the backend is not what the contract says.
     BackendUnavailable, PlanRefused : from the adapter; whatever else a backend raises passes through too.
     """
     progress("oracle")
+    adapter, once = Guarded(adapter), once or Once()
     reference = load_reference(workload, plan.batch, cache_dir, plan.precision)
     checks: list[Check] = []
     facts: dict[str, str | int] = {}
     calm = workload.without_dropout()
-    small = dataclasses.replace(plan, batch=len(reference.small[0].point.order))
     info = adapter.info()
-    trains = "train" in info.scenarios
+    trains = plan.scenario == "train" and "train" in info.scenarios
+    if not trains:
+        plan = dataclasses.replace(plan, scenario="infer")
+    small = dataclasses.replace(plan, batch=len(reference.small[0].point.order))
 
     def gradients() -> list[Check]:
         if not trains:
@@ -78,14 +91,16 @@ def verify(
         return check_steps(adapter, small, calm, reference.small) if trains else []
 
     def probes() -> list[Check]:
-        found = check_probes(adapter, plan, workload, cache_dir, trains)
+        found = check_probes(adapter, plan, workload, cache_dir, trains, once)
         if not trains:
             return found
         kinds = {type(node.layer) for node in walk(workload.nodes)}
+        alike = dataclasses.replace(plan, batch=2)
         if Relu in kinds:
-            found.append(check_relu_of_zero(adapter, plan))
+            found += once(("relu", alike), lambda: [check_relu_of_zero(adapter, alike)])
         if MaxPool in kinds:
-            facts["max_pool_tie"], first = observe_ties(adapter, plan)
+            rule, first = once(("ties", alike), lambda: observe_ties(adapter, alike))
+            facts["max_pool_tie"] = rule
             if info.own_kernels:
                 found.append(first)
         return found

@@ -22,8 +22,7 @@ def compare(
     want = np.asarray(expected, np.float64)
     have = np.asarray(got, np.float64)
     if have.shape != want.shape:
-        problem = f"{name} has shape {have.shape} instead of {want.shape};"
-        return Check(problem, "", None, None, None, 0.0, scale, False)
+        return statement(f"{name} has shape {have.shape} instead of {want.shape}", False)
     error = np.abs(have - want)
     allowed = np.broadcast_to(np.asarray(tolerance, np.float64), want.shape)
     excess = np.where(
@@ -41,6 +40,11 @@ def compare(
         scale=scale,
         passed=bool(excess.max(initial=0.0) <= 1.0),
     )
+
+
+def statement(what: str, passed: bool) -> Check:
+    """A check of something that no number tells; `what` was found."""
+    return Check(what, "", None, None, None, 0.0, 0.0, passed)
 
 
 def _finite(value: Any) -> float | None:

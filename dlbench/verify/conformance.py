@@ -1,4 +1,4 @@
-"""What the author of an adapter runs: every layer, loss and optimizer alone, and random networks of them.
+"""What the author of an adapter runs: what a session owes, every layer, loss and optimizer alone, and random networks.
 
 A suite proves what that suite needs; this proves the backend.
 """
@@ -9,18 +9,24 @@ import dataclasses
 import fnmatch
 import math
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlbench.contract import Adapter, Plan
-from dlbench.errors import BackendUnavailable, PlanRefused, UsageError
+from dlbench.errors import BackendUnavailable, ContractError, PlanRefused, UsageError
+from dlbench.record.facts import Verdict
 from dlbench.spec.decode import nearest
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.check import verify
+from dlbench.verify.guard import Guarded
 from dlbench.verify.random_networks import draw_workload
+from dlbench.verify.session_rules import RULES, check_rule
+from dlbench.verify.sessions import Once, Reusing
 
 Table = dict[str, Any]
+
+_OF_TRAINING = ("loss", "optimizer", "session:results that last")
 
 _IMAGE = [2, 9, 11]
 _CONV: Table = {"type": "conv2d", "out_channels": 4, "kernel": 3}
@@ -122,37 +128,36 @@ OPTIMIZERS: dict[str, Table] = {
 }
 
 
+class Backend:
+    """A backend in this process, with what its trials share."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.adapter = adapter
+        self.sessions = Reusing(adapter)
+        self.once = Once()
+
+
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One network that the backend is to be held against."""
+    """One network that the backend is to be held against, in all that verification compares; in the group ``session``
+    by one of `dlbench.verify.session_rules`."""
 
     group: str
     name: str
     workload: Workload
     batch: int
 
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """How a trial went.
-
-    `reason` is empty where the backend agreed with the oracle; `refused` says that it has not got what the
-    trial needs, and said so, which is no failure.
-    """
-
-    group: str
-    name: str
-    reason: str
-    refused: bool
-    checks: int
-    worst: float
-    """The largest error, as a share of its tolerance."""
-    trace: str = ""
-    """Where the backend raised something: its own frames, the innermost last."""
+    @property
+    def label(self) -> str:
+        """``layer:conv2d with stride``, as it is chosen by."""
+        return f"{self.group}:{self.name}"
 
 
 def trials(networks: int, seed: int) -> Iterator[Trial]:
-    """Every layer, loss and optimizer alone, then `networks` random networks from `seed` on."""
+    """What a session owes, every layer, loss and optimizer alone, then `networks` random networks from `seed` on."""
+    for name in RULES:
+        layers = [_CONV, {"type": "tanh"}, *_END]
+        yield Trial("session", name, _workload(layers, "cross_entropy", _SGD), 4)
     for name, layers in LAYERS.items():
         ends = any(layer["type"] in ("flatten", "global_avg_pool") for layer in layers)
         tail = [{"type": "linear", "out_features": 3}] if ends else _END
@@ -178,68 +183,62 @@ def chosen_trials(networks: int, seed: int, only: Sequence[str]) -> list[Trial]:
     UsageError : a word that names none.
     """
     every = list(trials(networks, seed))
-    names = {trial: f"{trial.group}:{trial.name}" for trial in every}
+    labels = [trial.label for trial in every]
     for word in only:
-        if not any(_names(word, name) for name in names.values()):
-            raise UsageError(f"--only {word}: no such trial; {nearest(word, list(names.values()))}")
-    return [t for t in every if not only or any(_names(word, names[t]) for word in only)]
+        if not any(_names(word, label) for label in labels):
+            raise UsageError(f"--only {word}: no such trial; {nearest(word, labels)}")
+    return [t for t in every if not only or any(_names(word, t.label) for word in only)]
+
+
+def is_of_training(trial: Trial) -> bool:
+    """Whether a trial asks nothing of a backend that only infers."""
+    return any(_names(word, trial.label) for word in _OF_TRAINING)
 
 
 def _names(word: str, name: str) -> bool:
     return word == name.partition(":")[0] or fnmatch.fnmatchcase(name, word)
 
 
-def hold(
-    adapter: Adapter,
-    plan: Plan,
-    tried: Sequence[Trial],
-    cache_dir: Path,
-    progress: Callable[[str], None] = lambda name: None,
-    *,
-    fail_fast: bool = False,
-) -> list[Verdict]:
-    """Holds a backend against the oracle in every trial; the plan's batch is each trial's own.
-
-    Parameters
-    ----------
-    progress : told each trial as it begins, and one that failed at once.
-    fail_fast : whether the first trial that fails is the last.
+def judge(backend: Backend, plan: Plan, trial: Trial, cache_dir: Path) -> Verdict:
+    """Holds a backend against the oracle in one trial, whose batch takes the place of the plan's.
 
     Raises
     ------
-    BackendUnavailable : from the adapter. Anything else that it raises is the verdict of that trial.
+    BackendUnavailable : from the adapter. Anything else that it raises is the verdict.
     """
-    verdicts: list[Verdict] = []
-    trains = "train" in adapter.info().scenarios
-    tried = [trial for trial in tried if trains or trial.group not in ("loss", "optimizer")]
-    for number, trial in enumerate(tried, 1):
-        progress(f"{number} of {len(tried)}, {trial.group}: {trial.name}")
-        verdict = _verdict(adapter, dataclasses.replace(plan, batch=trial.batch), trial, cache_dir)
-        verdicts.append(verdict)
-        if verdict.reason and not verdict.refused:
-            progress(f"✗ {trial.group}, {trial.name}: {verdict.reason}")
-            if fail_fast:
-                break
-    return verdicts
-
-
-def _verdict(adapter: Adapter, plan: Plan, trial: Trial, cache_dir: Path) -> Verdict:
-    told = trial.group, trial.name
+    plan, told = dataclasses.replace(plan, batch=trial.batch), (trial.group, trial.name)
     try:
-        outcome = verify(adapter, plan, trial.workload, cache_dir)
+        verdict = _verdict(backend, plan, trial, cache_dir)
     except BackendUnavailable:
         raise
     except PlanRefused as error:
-        return Verdict(*told, str(error), True, 0, 0.0)
+        verdict = Verdict(*told, str(error), refused=True)
+    except ContractError as error:
+        verdict = Verdict(*told, str(error))
     except Exception as error:
         line = traceback.format_exception_only(error)[-1].strip()
         frames = _own_frames(error)
         called = f" (in {frames[0].name})" if frames else ""
         trace = "".join(traceback.format_list(frames))
-        return Verdict(*told, f"raised {line}{called}", False, 0, math.inf, trace)
-    shares = [c.error / c.tolerance for c in outcome.checks if c.error is not None and c.tolerance]
+        verdict = Verdict(*told, f"raised {line}{called}", trace=trace)
+    if verdict.reason:
+        backend.sessions.forget()
+    return verdict
+
+
+def _verdict(backend: Backend, plan: Plan, trial: Trial, cache_dir: Path) -> Verdict:
+    if trial.group == "session":
+        adapter = Guarded(backend.adapter)
+        checks = tuple(check_rule(trial.name, adapter, plan, trial.workload, cache_dir))
+        reason = next((check.sentence() for check in checks if not check.passed), "")
+    else:
+        known = backend.once
+        outcome = verify(backend.sessions, plan, trial.workload, cache_dir, once=known)
+        checks, reason = outcome.checks, outcome.reason
+    shares = [c.error / c.tolerance for c in checks if c.error is not None and c.tolerance]
     worst = max(shares, default=0.0)
-    return Verdict(*told, outcome.reason, False, len(outcome.checks), worst)
+    told = trial.group, trial.name
+    return Verdict(*told, reason, checks=len(checks), worst=worst if math.isfinite(worst) else None)
 
 
 def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:

@@ -47,7 +47,7 @@ class _Finder:
 
     def __init__(self, adapter: Adapter, plan: Plan, workload: Workload, point: Point) -> None:
         self.adapter = adapter
-        self.plan = plan
+        self.plan = dataclasses.replace(plan, scenario="infer")
         self.workload = workload
         self.point = point
 

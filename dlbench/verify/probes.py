@@ -23,6 +23,7 @@ from dlbench.spec.training import Adadelta, CrossEntropy, Optimizer, RMSprop, Sg
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange
 from dlbench.verify.reference import Stop, load_steps
+from dlbench.verify.sessions import Once
 from dlbench.verify.steps import check_gradients, check_outputs, check_steps
 
 _HEAD: tuple[dict[str, Any], ...] = ({"type": "flatten"}, {"type": "linear", "out_features": 3})
@@ -33,7 +34,8 @@ class Probe:
     """A small workload and inputs on which the conventions in `guards` are gross.
 
     The optimizer is the workload's own, without its weight decay unless `decays`: a decay would drown gradients
-    near eps. `of_optimizer` says that it guards nothing else.
+    near eps. `of_optimizer` says that it guards nothing else, and is for its settings too; of the others each kind of
+    optimizer sees one.
     """
 
     name: str
@@ -264,18 +266,30 @@ def prepare_probes(workload: Workload, cache_dir: Path, precision: str = "fp32")
 
 
 def check_probes(
-    adapter: Adapter, plan: Plan, workload: Workload, cache_dir: Path, trains: bool = True
+    adapter: Adapter,
+    plan: Plan,
+    workload: Workload,
+    cache_dir: Path,
+    trains: bool = True,
+    once: Once | None = None,
 ) -> list[Check]:
-    """Holds a backend against every probe that `workload` calls for; one that does not train by its outputs."""
+    """Holds a backend against every probe that `workload` calls for, but for those that it was held against before, by
+    what this process has found out `once`; one that does not train by its outputs."""
     checks = []
     for probe in probes_for(workload):
         small = probe.workload(workload)
         probe_plan = dataclasses.replace(plan, batch=probe.batch)
-        stops = probe.stops(workload, cache_dir, plan.precision)
-        if trains:
-            found = check_gradients(adapter, probe_plan, small, stops)
-            found += check_steps(adapter, probe_plan, small, stops)
-        else:
-            found = check_outputs(adapter, probe_plan, small, stops)
+
+        def find(
+            probe: Probe = probe, small: Workload = small, plan: Plan = probe_plan
+        ) -> list[Check]:
+            stops = probe.stops(workload, cache_dir, plan.precision)
+            if not trains:
+                return check_outputs(adapter, plan, small, stops)
+            found = check_gradients(adapter, plan, small, stops)
+            return found + check_steps(adapter, plan, small, stops)
+
+        rule = small.digest if probe.of_optimizer else type(small.optimizer)
+        found = (once or Once())((probe.name, probe_plan, rule), find)
         checks += [dataclasses.replace(c, name=f"probe {probe.name!r}: {c.name}") for c in found]
     return checks

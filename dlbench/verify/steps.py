@@ -12,7 +12,7 @@ from dlbench.contract import Adapter, Plan, Session
 from dlbench.record.facts import Check
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Weights, Workload
-from dlbench.verify.comparison import compare
+from dlbench.verify.comparison import compare, statement
 from dlbench.verify.evaluation_points import Point
 from dlbench.verify.reference import Stop
 from dlbench.verify.tolerance import Expectation
@@ -29,11 +29,12 @@ def check_gradients(
     number in the checks' names."""
     plain = dataclasses.replace(workload, optimizer=Sgd(learning_rate=GRADIENT_RATE))
     session = adapter.open(plan, plain, stops[0].point.weights)
-    return [
-        check
-        for i, stop in enumerate(stops, 1)
-        for check in _gradients(session, stop, label or f"step {i}")
-    ]
+    checks = []
+    for i, stop in enumerate(stops, 1):
+        if i > 1:
+            session.load(stop.point.weights)
+        checks += _gradients(session, stop, label or f"step {i}")
+    return checks
 
 
 def check_outputs(
@@ -58,37 +59,32 @@ def check_steps(
     session = adapter.open(plan, workload, stops[0].point.weights)
     checks = []
     for i, stop in enumerate(stops, 1):
-        session.load(stop.point.weights, keep_optimizer=i > 1)
+        if i > 1:
+            session.load(stop.point.weights, keep_optimizer=True)
         batch = session.upload(*stop.point.batch())
-        checks += _step(session, stop, batch, f"step {i}")
+        checks += check_step(session, stop, batch, f"step {i}")
     # A fresh start must forget momentum, moments and step count.
     session.load(stops[0].point.weights)
     batch = session.upload(*stops[0].point.batch())
-    return checks + _step(session, stops[0], batch, "step 1 again")
+    return checks + check_step(session, stops[0], batch, "step 1 again")
 
 
 def check_resident(session: Session, stop: Stop) -> list[Check]:
     """Inference, a step, and inference again on one and the same resident batch, so that an output kept for
     a batch is found out; the session is at the stop's weights."""
     batch = session.upload(*stop.point.batch())
-    logits = session.download(session.infer(batch))
     label = "timed batch"
-    before = check_rows("logits", logits, stop.expected["logits"], stop.point, label)
-    return [before, *_step(session, stop, batch, label)]
+    before = check_logits(session, stop, batch, label)
+    return [before, *check_step(session, stop, batch, label)]
 
 
 def _gradients(session: Session, stop: Stop, label: str) -> list[Check]:
+    """One plain step from the point's weights, where the session is."""
     point, expected = stop.point, stop.expected
-    session.load(point.weights)
     batch = session.upload(*point.batch())
-    checks = [
-        check_rows(
-            "logits", session.download(session.infer(batch)), expected["logits"], point, label
-        )
-    ]
+    checks = [check_logits(session, stop, batch, label)]
     checks += _untouched(session, point, label)
-    loss = session.download(session.train_step(batch))
-    checks.append(_check("loss", loss, expected["loss"], label))
+    checks.append(check_loss(session, stop, session.train_step(batch), label))
     after = session.weights()
     names = _names(after, point, label)
     if not names.passed:
@@ -104,22 +100,40 @@ def _gradients(session: Session, stop: Stop, label: str) -> list[Check]:
     return checks
 
 
-def _step(session: Session, stop: Stop, batch: Any, label: str) -> list[Check]:
+def check_step(session: Session, stop: Stop, batch: Any, label: str) -> list[Check]:
     """One step of the real optimizer from the point's weights."""
     point, expected = stop.point, stop.expected
     rate = session.learning_rate
     session.learning_rate = rate * stop.factor
-    loss = session.download(session.train_step(batch))
+    loss = check_loss(session, stop, session.train_step(batch), label)
     session.learning_rate = rate
-    after = session.weights()
-    checks = [_check("loss", loss, expected["loss"], label), _names(after, point, label)]
-    if not checks[-1].passed:
-        return checks
-    checks += [_check(f"{n} after the step", after[n], expected[n], label) for n in point.weights]
+    checks = [loss, *check_weights(session, stop, label)]
     if "logits after" in expected:
         logits = session.download(session.infer(batch))
         checks.append(check_rows("logits after", logits, expected["logits after"], point, label))
     return checks
+
+
+def check_logits(session: Session, stop: Stop, batch: Any, label: str) -> Check:
+    """The logits of a stop's batch, at the stop's weights."""
+    got = session.download(session.infer(batch))
+    return check_rows("logits", got, stop.expected["logits"], stop.point, label)
+
+
+def check_loss(session: Session, stop: Stop, loss: Any, label: str) -> Check:
+    """The loss that a training step at a stop gave."""
+    return _check("loss", session.download(loss), stop.expected["loss"], label)
+
+
+def check_weights(session: Session, stop: Stop, label: str) -> list[Check]:
+    """The weights after a stop's step."""
+    got = session.weights()
+    names = _names(got, stop.point, label)
+    if not names.passed:
+        return [names]
+    expected = stop.expected
+    values = [_check(f"{n} after the step", got[n], expected[n], label) for n in stop.point.weights]
+    return [names, *values]
 
 
 def _untouched(session: Session, point: Point, label: str) -> list[Check]:
@@ -138,10 +152,11 @@ def _untouched(session: Session, point: Point, label: str) -> list[Check]:
 def _names(got: Weights, point: Point, label: str) -> Check:
     """All parameters and running statistics are there, and nothing else."""
     wrong = sorted(set(got) ^ set(point.weights))
+    if not wrong:
+        return statement(f"names of the session's weights, {label}", True)
     missing = [name for name in wrong if name in point.weights]
     kind = "missing from" if missing else "not a parameter but in"
-    label = f"{(missing or wrong or ['nothing'])[0]} is {kind} the session's weights, {label};"
-    return compare(label, np.float64(len(wrong)), np.float64(0), 0.0, 0.0)
+    return statement(f"{(missing or wrong)[0]} is {kind} the session's weights, {label}", False)
 
 
 def check_rows(name: str, got: object, expectation: Expectation, point: Point, label: str) -> Check:

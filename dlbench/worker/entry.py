@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from dlbench.errors import BackendUnavailable, PlanRefused
+from dlbench.errors import BackendUnavailable, ContractError, PlanRefused
 from dlbench.worker import protocol
 from dlbench.worker.phases import Phases
 
@@ -87,11 +87,14 @@ def _failure(error: BaseException, phases: Phases) -> dict[str, Any]:
         kind, reason, remedy = "skipped", error.reason, error.remedy
     elif isinstance(error, PlanRefused):
         kind, reason = "skipped", str(error)
+    elif isinstance(error, ContractError):
+        kind, reason = "failed", str(error)
     elif _is_out_of_memory(error, phases.out_of_memory):
         kind, reason = "out_of_memory", f"{_in_one_line(error)} (in {phase})"
     else:
         kind, reason = "failed", f"{_in_one_line(error)} (in {phase})"
-    told = {"kind": kind, "reason": reason, "remedy": remedy, "missing": _missing(error)}
+    texts = {"reason": reason, "remedy": remedy, "missing": _missing(error)}
+    told = {"kind": kind, **{name: text[:_TRACE_KEPT] for name, text in texts.items()}}
     return {"event": "error", **told, "trace": trace}
 
 

@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar, cast
 
 from dlbench.record.facts import (
     BlockResult,
-    ConformanceResult,
     Declared,
     FitsResult,
     MeasureResult,
@@ -24,6 +23,7 @@ from dlbench.record.facts import (
     TimedResult,
     TimerResult,
     TrainResult,
+    Verdict,
     VerifyResult,
     WarmUpResult,
 )
@@ -69,7 +69,7 @@ LOOK = Measurement("look", "probe:look", ProbeResult)
 FITS = Measurement("fits", "probe:fits", FitsResult)
 ORACLE = Measurement("oracle", "verify:oracle", TimedResult, {"oracle": "verify"})
 VERIFY = Measurement("verify", "verify:verify", VerifyResult, {"verify": "verify"})
-CONFORMANCE = Measurement("conformance", "verify:conformance", ConformanceResult)
+TRIAL = Measurement("trial", "verify:trial", Verdict)
 _TIMED = _SESSION | _STEPS | {"check": "verify", "copy": "measured"}
 OPEN = Measurement("open", "measure:open_session", OpenResult, _SESSION)
 WARM_UP = Measurement("warm-up", "measure:warm_up", WarmUpResult)
@@ -82,7 +82,7 @@ PEAK = Measurement("peak", "overhead:peak", PeakResult, {"peak": "measured"})
 TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
 _ALL: Sequence[Measurement[Any]] = (
-    *(HOME, LOOK, FITS, ORACLE, VERIFY, CONFORMANCE),
+    *(HOME, LOOK, FITS, ORACLE, VERIFY, TRIAL),
     *(OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
     *(TRAIN, PEAK, TIMER),
 )

@@ -19,6 +19,8 @@ MAX_LINE_BYTES = 256 * 2**20
 
 MAX_TEXT_CHARS = 2**16
 """No name, fact or reason is longer."""
+_MAX_NAME_CHARS = 400
+"""No phase has a longer name, with its detail."""
 _MAX_INTEGER = 2**63 - 1
 
 EVENTS = ("phase", "result", "error")
@@ -99,17 +101,25 @@ def decode_event(line: bytes) -> dict[str, Any]:
     event = decode(line)
     kind = event.get("event")
     good = (
-        (kind == "phase" and isinstance(event.get("phase"), str))
+        (kind == "phase" and _is_name(event.get("phase")))
         or (kind == "result" and isinstance(event.get("result"), dict))
         or (
             kind == "error"
             and event.get("kind") in ERROR_KINDS
-            and all(isinstance(event.get(key), str) for key in ERROR_TEXTS)
+            and all(_is_text(event.get(key)) for key in ERROR_TEXTS)
         )
     )
     if not good:
         raise ProtocolError(f"not an event: {line[:80]!r}")
     return event
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_NAME_CHARS and value.isprintable()
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TEXT_CHARS
 
 
 class Lines:

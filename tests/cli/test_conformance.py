@@ -2,12 +2,16 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
 
 BAD = """
+import os
+import time
+
 from dlbench.backends.numpy.adapter import Adapter as Numpy
 
 
@@ -25,6 +29,31 @@ def explode(batch):
 
 def deeper(batch):
     raise ValueError("no such thing")
+
+
+class Waits(Numpy):
+    # goes on for ever in the trial of AdamW, and is wrong in those of Adam
+    def open(self, plan, workload, weights):
+        session = super().open(plan, workload, weights)
+        kind = type(workload.optimizer).__name__
+        if kind == "AdamW":
+            print("waiting", flush=True)
+            time.sleep(1000)
+        if kind == "Adam":
+            session.download = lambda result: None
+        return session
+
+
+class Dies(Numpy):
+    def open(self, plan, workload, weights):
+        if type(workload.optimizer).__name__ == "AdamW":
+            os._exit(5)
+        return super().open(plan, workload, weights)
+
+
+class Adaptor:
+    def info(self):
+        return "numpy"
 """
 
 
@@ -32,13 +61,13 @@ def deeper(batch):
 def conformance(tmp_path, cache_dir):
     (tmp_path / "bad.py").write_text(BAD)
 
-    def conformance(*words):
+    def conformance(*words, start=subprocess.run, **streams):
         program = [sys.executable, "-c", "from dlbench.cli.main import main; main()"]
-        return subprocess.run(
+        return start(
             [*program, "conformance", *words, "--networks", "0"],
             cwd=tmp_path,
-            capture_output=True,
             text=True,
+            **(streams or {"capture_output": True}),
         )
 
     return conformance
@@ -55,6 +84,58 @@ def test_an_exception_has_a_place_and_is_shown_once(conformance):
     assert "✗ loss, cross_entropy: raised ValueError" in done.stderr
     assert "1 of 2, loss: cross_entropy" in done.stderr
     assert "about to explode" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_an_interrupt_shows_what_was_found_until_then(conformance, number, form):
+    names = ["adam", "adam with weight decay", "adamw"]
+    words = [word for name in names for word in ("--only", f"optimizer:{name}")]
+    words = ["bad:Waits", *words, "--format", form]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with conformance(*words, start=subprocess.Popen, **piped) as program:
+        for line in program.stderr:
+            if line.startswith("3 of 3, optimizer: adamw"):
+                break
+        program.send_signal(number)
+        out, _ = program.communicate()
+    assert 130 == program.returncode
+    if form == "json":
+        told = json.loads(out)
+        assert (3, True) == (told["planned"], told["interrupted"])
+        # the second may be under way still
+        assert told["trials"]
+        made = [trial["name"] for trial in told["trials"]]
+        assert names[: len(made)] == made
+    else:
+        assert re.search(r"^✗ optimizer, adam: download\(\) of what .* gave is None", out, re.M)
+        assert re.search(r"^interrupted: ([12]) of 3 trials made, \1 failed$", out, re.M)
+
+
+def test_a_worker_that_dies_fails_its_trial_and_no_other(conformance):
+    names = ["adam", "adamw", "adagrad"]
+    words = [word for name in names for word in ("--only", f"optimizer:{name}")]
+    done = conformance("bad:Dies", *words, "--format", "json")
+    assert 1 == done.returncode
+    reasons = {trial["name"]: trial["reason"] for trial in json.loads(done.stdout)["trials"]}
+    assert "exited with code 5 in verify" in reasons.pop("adamw")
+    assert {"adam", "adagrad"} == reasons.keys()
+    assert {""} == set(reasons.values())
+
+
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        ("bad:Adapter", "did you mean 'Adaptor'?"),
+        ("bad:Adaptor", "open(plan, workload, weights) of class bad:Adaptor is missing"),
+        ("bat:Adaptor", "No module named 'bat'; did you mean 'bad'?"),
+    ],
+)
+def test_what_is_no_adapter_is_told_before_anything_is_tried(conformance, backend, said):
+    done = conformance(backend)
+    assert 1 == done.returncode
+    assert said in done.stderr
+    assert "" == done.stdout
 
 
 def test_the_first_failure_can_be_the_last(conformance):

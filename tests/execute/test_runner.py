@@ -17,62 +17,6 @@ from dlbench.execute.runner import plan_run, run
 from dlbench.record.file import Writer, read_record
 from dlbench.record.schema import End, Peak, Process, Skip, Training, Verification
 
-BROKEN = {
-    "broken_on_import:Adapter": ("failed", "this module cannot be imported"),
-    "no_such_module:Adapter": ("failed", "No module named 'no_such_module'"),
-    "broken_adapters:Missing": ("failed", "has no attribute 'Missing'"),
-    "broken_adapters:NeedsAnotherMachine": ("skipped", "no such device here"),
-    "broken_adapters:RefusesToOpen": ("skipped", "never on cpu"),
-    "broken_adapters:RaisesInInfo": ("failed", "ImportError: libmissing.so.1"),
-    "broken_adapters:RaisesInOpen": ("failed", "ValueError: cannot open"),
-    "broken_adapters:RaisesInStep": ("failed", "step 3 is bad"),
-    "broken_adapters:CallsExit": ("failed", "SystemExit: 3"),
-    "broken_adapters:Vanishes": ("failed", "exited with code 5"),
-    "broken_adapters:Segfaults": ("failed", "SIGSEGV"),
-    "broken_adapters:AllocatesTooMuch": ("out_of_memory", "Unable to allocate"),
-    "broken_adapters:GivesNan": ("unverified", "is not a finite number"),
-    "broken_adapters:Hangs": ("timeout", "timed out: no progress for 10 s in phase verify"),
-}
-
-
-def test_one_broken_backend_is_one_row_with_its_reason_and_the_rest_go_on(request_for, carry_out):
-    good = ("broken_adapters:Good", "broken_adapters:Chatters")
-    request = request_for(backends=(good[0], *BROKEN, good[1]), rounds=1, limit_s=10.0)
-    ran = carry_out(request)
-    assert "complete" == ran.end.status
-    for backend, (status, reason) in BROKEN.items():
-        lines = ran.of(Skip if status == "skipped" else Verification, backend)
-        assert [] == ran.of(Process, backend)
-        assert lines, backend
-        assert all(reason in line.reason for line in lines), lines
-        if status == "skipped":
-            assert {"train", "infer"} == {line.case.scenario for line in lines}
-        else:
-            assert [status] == [line.status for line in lines]
-    for backend in good:
-        assert ["ok"] == [line.status for line in ran.of(Verification, backend)]
-        assert ["ok", "ok"] == [line.status for line in ran.of(Process, backend)]
-
-
-def test_a_result_that_does_not_fit_its_type_is_a_protocol_error_of_its_case_alone(
-    request_for, carry_out
-):
-    wrong = {
-        "broken_adapters:AnswersInPlaceOfTheWorker": "not a VerifyResult: Object missing required",
-        "broken_adapters:TellsAFactOf50Megabytes": "a text of 50,000,000 characters: 'xxx",
-        "broken_adapters:HasAClockThatTellsFractions": "not a MeasureResult: Expected `int`, got",
-    }
-    ran = carry_out(
-        request_for(backends=(*wrong, "broken_adapters:Good"), rounds=1, scenarios=("infer",))
-    )
-    assert "complete" == ran.end.status
-    for backend, reason in wrong.items():
-        (line,) = [line for line in ran.of(Verification | Process, backend) if line.reason]
-        assert "failed" == line.status
-        assert line.reason.startswith("protocol error: ")
-        assert reason in line.reason
-    assert ["ok"] == [line.status for line in ran.of(Process, "broken_adapters:Good")]
-
 
 @pytest.fixture(scope="module")
 def whole(request_for, carry_out):

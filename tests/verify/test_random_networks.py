@@ -21,12 +21,12 @@ def problems(backend, networks, cache_dir):
     """What was found wrong, with the seed it was found at; each backend in a process of its own, since
     two frameworks in one are more than either promises."""
     seed = random.SystemRandom().randrange(2**31)
-    ended = hold(Request(backend, "cpu", 1, networks, seed, cache_dir))
-    if ended.status != "ok":
-        return [f"seeds from {seed}: {ended.reason}\n{ended.output}"]
-    verdicts = ended.result.verdicts
-    assert sum(verdict["group"] == "random network" for verdict in verdicts) == networks
-    return [f"{v['group']} {v['name']}: {v['reason']}" for v in verdicts if v["reason"]]
+    held = hold(Request(backend, "cpu", 1, networks, seed, cache_dir))
+    if held.trouble is not None:
+        return [f"seeds from {seed}: {held.trouble.reason}\n{held.output}"]
+    assert sum(verdict.group == "random network" for verdict in held.verdicts) == networks
+    assert held.planned == len(held.verdicts)
+    return [f"{v.group} {v.name}: {v.reason}" for v in held.verdicts if v.reason]
 
 
 @pytest.mark.parametrize("backend", FEW)

@@ -45,6 +45,12 @@ class Plain:
 
     title = "Plain"
 
+    def info(self):
+        raise AssertionError("nobody asked")
+
+    def open(self, plan, workload, weights):
+        raise AssertionError("nobody asked")
+
 
 def test_an_adapter_that_derives_from_nothing_gets_the_defaults():
     adapter = load_adapter(f"{__name__}:Plain")

@@ -202,6 +202,8 @@ def test_a_worker_ends_when_its_runner_is_killed(tmp_path):
         "    def info(self):\n"
         f"        open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
         "        time.sleep(1000)\n"
+        "    def open(self, plan, workload, weights):\n"
+        "        raise AssertionError\n"
     )
     script = 'from dlbench.execute.probe import look; look("sleeper:Adapter", 1, False, 1000.0)'
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

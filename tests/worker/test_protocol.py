@@ -45,6 +45,15 @@ def test_no_rubbish_is_taken_for_an_event_or_raises_anything_unforeseen(line):
         protocol.decode_event(line)
 
 
+def _error(**changes):
+    texts = dict.fromkeys(protocol.ERROR_TEXTS, "")
+    return {"event": "error", "kind": "failed", **texts, **changes}
+
+
+def test_an_error_with_all_its_texts_is_an_event():
+    assert protocol.decode_event(json.dumps(_error(reason="it broke")).encode())
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -54,6 +63,10 @@ def test_no_rubbish_is_taken_for_an_event_or_raises_anything_unforeseen(line):
         {"event": "error", "kind": "failed", "reason": "no trace"},
         {"event": "error", "kind": "ok", "reason": "", "remedy": "", "missing": "", "trace": ""},
         {"event": "other"},
+        {"event": "phase", "phase": "x" * 10**6},
+        {"event": "phase", "phase": "verify\x1b]0;title\x07"},
+        _error(reason="x" * 10**6),
+        _error(trace="x" * 10**6),
     ],
 )
 def test_an_event_that_lacks_something_is_refused(event):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench import plugins
+from dlbench import members, plugins
 from dlbench.contract import AdapterBase, BackendInfo, Plan
 from dlbench.spec.workload import Weights, Workload, read_workload
 from dlbench.worker.measurements import Job
@@ -39,7 +39,7 @@ def fits(job: Job) -> bool:
 def import_adapter(job: Job, phases: Phases) -> tuple[AdapterBase, BackendInfo]:
     """The adapter that a job names for its plan, and what it says of itself."""
     adapter = load_adapter(job, Plan(**job["plan"]), phases)
-    return adapter, adapter.info()
+    return adapter, members.info_of(adapter)
 
 
 def versions(info: BackendInfo) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dlbench import members
 from dlbench.contract import AdapterBase, Plan, check_batch
 from dlbench.host import interference, process_tree
 from dlbench.measure.copies import time_downloads, upload_all
@@ -104,7 +105,7 @@ class _Live:
         self._initial = initial_of(job)
         _start_device(adapter, self._plan, phases)
         phases.enter("open")
-        self.session = adapter.open(self._plan, self._workload, self._initial)
+        self.session = members.open_session(adapter, self._plan, self._workload, self._initial)
         phases.enter("upload")
         with np.load(job["files"]["batches"]) as arrays:
             inputs, targets = list(arrays["inputs"]), list(arrays["targets"])

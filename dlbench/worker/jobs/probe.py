@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from dlbench import plugins
+from dlbench import members, plugins
 from dlbench.contract import AdapterBase, BackendInfo, Plan
 from dlbench.errors import BackendUnavailable
 from dlbench.host import environment
@@ -28,7 +28,7 @@ def look(job: Job, phases: Phases) -> ProbeResult:
     adapter = load_adapter(job, undecided, phases)
     known, seen = _declared(adapter), environment.read(adapter.packages)
     try:
-        info = adapter.info()
+        info = members.info_of(adapter)
         facts = _observed(adapter, info, job["threads"]) if job["open"] else {}
     except BackendUnavailable as error:
         why = (error.reason, error.remedy)
@@ -59,5 +59,7 @@ def _observed(adapter: AdapterBase, info: BackendInfo, threads: int) -> dict[str
             "optimizer": {"type": "sgd", "learning_rate": 0.1},
         }
     )
-    plan = Plan("", info.devices[0].name, 1, threads, mode=info.mode)
-    return plain(adapter.open(plan, workload, initial_weights(workload, 0)).facts)
+    scenario = info.scenarios[0] if len(info.scenarios) == 1 else "train"
+    plan = Plan("", info.devices[0].name, 1, threads, mode=info.mode, scenario=scenario)
+    session = members.open_session(adapter, plan, workload, initial_weights(workload, 0))
+    return plain(session.facts)

@@ -6,6 +6,7 @@ import numpy as np
 
 from dlbench.contract import Plan
 from dlbench.data.preprocessing import Recipe
+from dlbench.members import open_session
 from dlbench.record.facts import TrainResult
 from dlbench.worker.jobs.common import import_adapter, initial_of, versions, workload_of
 from dlbench.worker.measurements import Job
@@ -18,7 +19,7 @@ def train_epochs(job: Job, phases: Phases) -> TrainResult:
     adapter, info = import_adapter(job, phases)
     plan, workload = Plan(**job["plan"]), workload_of(job)
     phases.enter("open")
-    session = adapter.open(plan, workload, initial_of(job))
+    session = open_session(adapter, plan, workload, initial_of(job))
     with np.load(job["files"]["parts"]) as arrays:
         parts = {
             name: Part(arrays[f"{name}_samples"], arrays[f"{name}_targets"])

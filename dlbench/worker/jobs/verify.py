@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dlbench.contract import Plan
-from dlbench.record.facts import ConformanceResult, TimedResult, VerifyResult
+from dlbench.record.facts import TimedResult, Verdict, VerifyResult
 from dlbench.spec.workload import initial_weights
 from dlbench.worker import import_provenance
 from dlbench.worker.jobs.common import import_adapter, plain, versions, workload_of
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
+
+if TYPE_CHECKING:
+    from dlbench.verify.conformance import Backend
+    from dlbench.verify.sessions import Once
 
 
 def oracle(job: Job, phases: Phases) -> TimedResult:
@@ -38,11 +41,13 @@ def oracle(job: Job, phases: Phases) -> TimedResult:
 def verify(job: Job, phases: Phases) -> VerifyResult:
     """Holds a backend against the oracle."""
     from dlbench.verify.check import verify as hold
+    from dlbench.verify.sessions import Once
 
+    once = _verified.setdefault(job["adapter"], Once())
     adapter, info = import_adapter(job, phases)
     phases.enter("verify")
     plan, cache_dir = Plan(**job["plan"]), Path(job["cache_dir"])
-    outcome = hold(adapter, plan, workload_of(job), cache_dir, phases.beat)
+    outcome = hold(adapter, plan, workload_of(job), cache_dir, phases.beat, once)
     return VerifyResult(
         checks=outcome.checks,
         ambiguous_branches=outcome.ambiguous_branches,
@@ -54,19 +59,18 @@ def verify(job: Job, phases: Phases) -> VerifyResult:
     )
 
 
-def conformance(job: Job, phases: Phases) -> ConformanceResult:
-    """Holds a backend against the oracle in all that the spec has."""
-    from dlbench.verify.conformance import chosen_trials, hold
+def trial(job: Job, phases: Phases) -> Verdict:
+    """Holds a backend against the oracle in one trial of its conformance; the trials of a process share sessions."""
+    from dlbench.verify.conformance import Backend, Trial, judge
 
-    adapter, info = import_adapter(job, phases)
+    if job["adapter"] not in _tried:
+        _tried[job["adapter"]] = Backend(import_adapter(job, phases)[0])
     phases.enter("verify")
     plan, cache_dir = Plan(**job["plan"]), Path(job["cache_dir"])
-    tried = chosen_trials(job["networks"], job["seed"], job["only"])
-    fail_fast = job["fail_fast"]
-    verdicts = hold(adapter, plan, tried, cache_dir, phases.beat, fail_fast=fail_fast)
-    tables = [dataclasses.asdict(verdict) for verdict in verdicts]
-    for table in tables:
-        # JSON has no infinity
-        table["worst"] = table["worst"] if math.isfinite(table["worst"]) else None
-    seconds = phases.take_seconds()
-    return ConformanceResult(verdicts=tuple(tables), seconds=seconds, **versions(info))
+    tried = Trial(job["group"], job["name"], workload_of(job), plan.batch)
+    return judge(_tried[job["adapter"]], plan, tried, cache_dir)
+
+
+_verified: dict[str, Once] = {}
+_tried: dict[str, Backend] = {}
+"""What this process has found out about adapters, by what names them."""
