@@ -74,13 +74,17 @@ def read_npz(path: Path, wanted: Mapping[str, int], max_bytes: int) -> dict[str,
                 for name, dimensions in wanted.items():
                     if f"{name}.npy" not in archive.namelist():
                         there = ", ".join(archive.namelist()[:8]) or "nothing"
-                        raise DataError(f"{path}: {name} is not in it, found {shortened(there, 200)}")
+                        raise DataError(
+                            f"{path}: {name} is not in it, found {shortened(there, 200)}"
+                        )
                     with archive.open(f"{name}.npy") as member:
                         where = f"{path}: {name}"
                         found[name] = _array(where, member, dimensions, max_bytes)
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
             # RuntimeError: encrypted, or packed in a way that is not known
-            raise DataError(f"{path}: damaged or no .npz file ({shortened(str(error), 200)})") from error
+            raise DataError(
+                f"{path}: damaged or no .npz file ({shortened(str(error), 200)})"
+            ) from error
     return found
 
 

@@ -4,7 +4,6 @@ and nothing in it acts on a terminal, a page or a spreadsheet."""
 import contextlib
 import gzip
 import json
-import resource
 import shutil
 import sqlite3
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from confined import forget_peak, peak_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import HOSTILE, NUMBERS, acting, documents, formulas, lines, markup, raw
@@ -101,13 +101,14 @@ READS = [
 ONCE = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
-    max_examples=25,
+    max_examples=8,
 )
 LONG = settings(ONCE, max_examples=1500)
 
 
 def try_record(folder, bad, reads):
     (folder / "bad.jsonl").write_bytes(bad)
+    in_use_bytes = forget_peak()
     database = folder / "h.sqlite"
     database.unlink(missing_ok=True)
     for words, form in reads:
@@ -122,7 +123,7 @@ def try_record(folder, bad, reads):
         for shown in words_of(HISTORIES):
             called("history", "show", "--database", database, form=shown)
         called("history", "show", "cpu", "--database", database)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < 2 * MOST_BYTES
+    assert peak_bytes() - in_use_bytes < MOST_BYTES
 
 
 @ONCE

@@ -36,7 +36,18 @@ def program(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(program):
     """The record of both backends, the third party's in both its modes."""
-    words = [*CHOSEN, "--rounds", "1", "--budget", "1", "--output", "a.jsonl", "--quiet"]
+    words = [
+        *CHOSEN,
+        "--mode",
+        "all",
+        "--rounds",
+        "1",
+        "--budget",
+        "1",
+        "--output",
+        "a.jsonl",
+        "--quiet",
+    ]
     done = program("run", *words, "--format", "haiku")
     assert 0 == done.returncode, done.stderr
     return done.stdout

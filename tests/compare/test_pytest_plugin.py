@@ -24,6 +24,8 @@ from dlbench.errors import BackendUnavailable
 class Adapter(AdapterBase):
     def info(self):
         raise BackendUnavailable("no such device here", "buy one")
+    def open(self, plan, workload, weights):
+        raise AssertionError("it said that there is none")
 """
 PROGRAM = "from dlbench.cli.main import main; main()"
 TRAIN = "test_speed.py::test_step[numpy:cpu/train/16]"

@@ -16,6 +16,7 @@ from dlbench.record.file import Writer
 from dlbench.telemetry.watch import Watcher
 
 PERIOD_S = 0.02
+CREATED = "2026-11-20T12:00:00Z"
 CASE = r.Case("tiny", "train", "stand-in", "cuda", 50, 1, "fp32", "")
 
 
@@ -24,7 +25,9 @@ def main(path, facts, seconds, midway):
     data = r.Data("noise", "noise", "00", False)
     writer = Writer(Path(path))
     writer.write(
-        r.Header(r.SCHEMA, "", "", "tiny", "", {}, "00", 1, 1, 3, data, 0, 1, 1.0, machine, (CASE,))
+        r.Header(
+            r.SCHEMA, CREATED, "", "tiny", "", {}, "00", 1, 1, 3, data, 0, 1, 1.0, machine, (CASE,)
+        )
     )
     check = r.Check("output", "", 0.0, 0.0, 0.0, 1.0, 1.0, True)
     writer.write(r.Verification(CASE, "ok", "", (check,), 0.0, 0, "1", {}, {}))

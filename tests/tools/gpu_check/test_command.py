@@ -198,7 +198,8 @@ def test_a_record_of_another_machine_is_left_alone(tmp_path):
 
     assert "2026-11-20-h200.jsonl" == chosen()
     header = {"kind": "header", "schema": 1, "dlbench": "another"}
-    names = ("created", "suite", "description", "workload_digest")
+    header["created"] = "2026-11-20T12:00:00Z"
+    names = ("suite", "description", "workload_digest")
     header |= dict.fromkeys(names, "") | {"workload": {}, "cases": []}
     numbers = ("parameter_count", "forward_flops", "training_flops", "seed", "rounds", "budget_s")
     header |= dict.fromkeys(numbers, 1)
