@@ -213,7 +213,7 @@ def conditions() -> dict[str, Any]:
 def one(kind: str, copy_bytes: int) -> dict[str, Any]:
     """Runs one gate; its verdict."""
     value = {"wait": PLANTED, "small": SMALL, "copy": copy_bytes}.get(kind, 0)
-    words = [word if kind != "small" or word != "3%" else f"{SMALL:.0%}" for word in WORDS]
+    gate = [word if kind != "small" or word != "3%" else f"{SMALL:.0%}" for word in WORDS]
     with tempfile.TemporaryDirectory(prefix="dlbench-campaign-") as folder:
         repository = Path(folder)
         (repository / "planted.py").write_text(ADAPTER)
@@ -231,7 +231,7 @@ def one(kind: str, copy_bytes: int) -> dict[str, Any]:
             amount.write_text(f"{amount.read_text()}# the same\n")
         began_s = time.monotonic()
         with burning() if kind == "burn" else contextlib.nullcontext():
-            command = [sys.executable, "-c", "from dlbench.cli.main import main; main()", *words]
+            command = [sys.executable, "-c", "from dlbench.cli.main import main; main()", *gate]
             done = subprocess.run(
                 [*command, "--output", str(repository / "gate.jsonl")],
                 cwd=folder,
