@@ -27,6 +27,7 @@ from dlbench.record.case import (
 from dlbench.record.facts import Environment
 from dlbench.spec.decode import nearest, shown
 from dlbench.spec.suite import MOST_EPOCHS, check_training
+from dlbench.text import shortened
 from dlbench.worker.interpreters import check_pythons
 
 MOST_THREADS, MOST_ROUNDS, MOST_BATCHES, MOST_SAMPLES = 65_536, 10_000, 1_000, 2**31
@@ -207,7 +208,7 @@ def _check_words(
         try:
             check_word(word)
         except UsageError as error:
-            raise SuiteError(f"{file}: matrix.{field}: {error}") from None
+            raise SuiteError(f"{file}: matrix.{field}: {shortened(str(error))}") from None
 
 
 def _check_backend(word: str) -> None:
