@@ -26,7 +26,10 @@ def read(packages: Sequence[str] = ()) -> Environment:
     from importlib.metadata import distributions
 
     here = os.path.realpath(os.getcwd())
-    folders = [place for place in sys.path if place and os.path.realpath(place) != here]
+    # importing setuptools puts the copies that it brings for itself on the path: nobody installed them, and whether
+    # they are seen would depend on what a process happened to import before
+    places = (place for place in sys.path if os.path.basename(place) != "_vendor")
+    folders = [place for place in places if place and os.path.realpath(place) != here]
     found: dict[str, str] = {}
     for each in distributions(path=folders):
         name = each.metadata["Name"]

@@ -6,13 +6,13 @@ computes.
    nothing lost to rounding), and with the real optimizer, whose state lives on from step to step,
    the weights after the step and the logits then.
 2. The same at the timed batch.
-3. Dropout, as it is timed (`dlbench.verify.dropout`).
-4. A probe for each convention that an ordinary network would hide (`dlbench.verify.probes`).
+3. Dropout, as it is timed (`dlbench.verify.checks.dropout`).
+4. A probe for each convention that an ordinary network would hide (`dlbench.verify.checks.probes`).
 
 By a plan that only infers, the outputs are held against the oracle in each of these places, and nothing else.
 
 The first stage that fails ends the verification, with the first layer and the first parameter that
-are wrong (`dlbench.verify.first_divergence`), or with what the optimizer's rule was taken for
+are wrong (`dlbench.verify.checks.first_divergence`), or with what the optimizer's rule was taken for
 (`dlbench.verify.misreadings`).
 """
 
@@ -27,16 +27,16 @@ from dlbench.record.facts import Check
 from dlbench.spec.layers import MaxPool, Relu
 from dlbench.spec.network import walk
 from dlbench.spec.workload import Workload
-from dlbench.verify.dropout import check_dropout
-from dlbench.verify.evaluation_points import Point
-from dlbench.verify.first_divergence import first_activation, first_gradient
-from dlbench.verify.guard import Guarded
+from dlbench.verify.checks.dropout import check_dropout
+from dlbench.verify.checks.first_divergence import first_activation, first_gradient
+from dlbench.verify.checks.probes import check_probes
+from dlbench.verify.checks.steps import check_gradients, check_outputs, check_resident, check_steps
+from dlbench.verify.checks.tie_breaking import check_relu_of_zero, observe_ties
+from dlbench.verify.expected.evaluation_points import Point
+from dlbench.verify.expected.reference import load_reference
 from dlbench.verify.misreadings import explained
-from dlbench.verify.probes import check_probes
-from dlbench.verify.reference import load_reference
-from dlbench.verify.sessions import Once
-from dlbench.verify.steps import check_gradients, check_outputs, check_resident, check_steps
-from dlbench.verify.tie_breaking import check_relu_of_zero, observe_ties
+from dlbench.verify.sessions.guard import Guarded
+from dlbench.verify.sessions.reuse import Once
 
 
 @dataclasses.dataclass(frozen=True)

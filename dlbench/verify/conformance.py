@@ -19,10 +19,10 @@ from dlbench.record.facts import Verdict
 from dlbench.spec.decode import nearest
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.check import verify
-from dlbench.verify.guard import Guarded
 from dlbench.verify.random_networks import draw_workload
-from dlbench.verify.session_rules import RULES, check_rule
-from dlbench.verify.sessions import Once, Reusing
+from dlbench.verify.sessions.guard import Guarded
+from dlbench.verify.sessions.reuse import Once, Reusing
+from dlbench.verify.sessions.rules import RULES, check_rule
 
 Table = dict[str, Any]
 
@@ -140,7 +140,7 @@ class Backend:
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One network that the backend is to be held against, in all that verification compares; in the group ``session``
-    by one of `dlbench.verify.session_rules`."""
+    by one of `dlbench.verify.sessions.rules`."""
 
     group: str
     name: str

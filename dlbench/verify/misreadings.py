@@ -20,8 +20,8 @@ from dlbench.oracle.optimizers import Piece, Update
 from dlbench.oracle.rounding import Array
 from dlbench.spec.training import Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Workload
-from dlbench.verify.evaluation_points import oracle_inputs, oracle_weights
-from dlbench.verify.probes import Probe, probes_for
+from dlbench.verify.checks.probes import Probe, probes_for
+from dlbench.verify.expected.evaluation_points import oracle_inputs, oracle_weights
 
 _UNEXPLAINED = 0.05
 """Share of the error that a reading may leave."""

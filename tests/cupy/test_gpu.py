@@ -16,7 +16,7 @@ from vectors import PLAN, SUITES, check_step, failures, step_of
 
 from dlbench.errors import BackendUnavailable
 from dlbench.spec.suite import load_suite
-from dlbench.verify.dropout import check_dropout
+from dlbench.verify.checks.dropout import check_dropout
 
 pytestmark = pytest.mark.gpu
 

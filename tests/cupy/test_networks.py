@@ -19,8 +19,8 @@ from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import Sequence
 from dlbench.spec.workload import initial_weights, read_workload
 from dlbench.verify.check import verify
+from dlbench.verify.checks.dropout import check_dropout
 from dlbench.verify.conformance import trials
-from dlbench.verify.dropout import check_dropout
 
 SCHEDULES = [Schedule("forward"), Schedule("reversed"), Schedule("shuffled", 1)]
 

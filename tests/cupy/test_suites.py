@@ -10,7 +10,7 @@ from host_adapter import HostAdapter
 from vectors import PLAN, SUITES, check_step, failures, step_of
 
 from dlbench.spec.suite import load_suite
-from dlbench.verify.dropout import check_dropout
+from dlbench.verify.checks.dropout import check_dropout
 
 
 @pytest.mark.parametrize("name", SUITES)

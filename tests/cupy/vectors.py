@@ -12,10 +12,10 @@ from dlbench.contract import Adapter, Plan
 from dlbench.record.facts import Check
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import Workload
-from dlbench.verify.evaluation_points import draw_point
-from dlbench.verify.reference import Stop
-from dlbench.verify.steps import check_gradients, check_resident
-from dlbench.verify.tolerance import expect
+from dlbench.verify.checks.steps import check_gradients, check_resident
+from dlbench.verify.expected.evaluation_points import draw_point
+from dlbench.verify.expected.reference import Stop
+from dlbench.verify.expected.tolerance import expect
 
 SUITES = sorted(path.stem for path in Path(dlbench.suites.__path__[0]).glob("*.toml"))
 PLAN = Plan("cupy", "cuda:0", batch=2, threads=1)

@@ -6,9 +6,9 @@ from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import beating, forward
 from dlbench.spec.network import walk
 from dlbench.spec.workload import initial_weights
-from dlbench.verify.after_timing import prepare_after
-from dlbench.verify.probes import prepare_probes
-from dlbench.verify.reference import prepare_reference
+from dlbench.verify.checks.probes import prepare_probes
+from dlbench.verify.expected.reference import prepare_reference
+from dlbench.verify.timed.after_timing import prepare_after
 
 
 def test_each_layer_of_a_pass_is_a_beat_and_none_comes_outside(tiny):

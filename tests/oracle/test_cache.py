@@ -41,4 +41,9 @@ def test_results_of_other_sources_go_when_nobody_used_them_for_a_while(keep):
 
 def test_the_key_covers_the_draws_that_the_cached_batches_come_from():
     names = {"/".join(path.parts[-2:]) for path in cache.sources()}
-    assert {"dlbench/rng.py", "verify/replay.py", "oracle/layers.py", "spec/workload.py"} <= names
+    assert {
+        "dlbench/rng.py",
+        "verify/timed/replay.py",
+        "oracle/layers.py",
+        "spec/workload.py",
+    } <= names

@@ -17,9 +17,7 @@ ROOMS = (
 UPWARD: dict[str, set[str]] = {}
 
 MOST_MODULES = 15
-FULLER = {
-    "dlbench.verify": "the checks, and for each rule that the checks rest on the module that states it",
-}
+FULLER: dict[str, str] = {}
 # Why modules of these rooms have one name. In backends and reports every folder has the same parts:
 # the oracle, the adapters and the specification each have the network's, a family of reports the formats.
 PARTS = ("dlbench.backends", "dlbench.reports", "dlbench.oracle", "dlbench.spec")

@@ -4,8 +4,8 @@ import numpy as np
 
 from dlbench.contract import Plan
 from dlbench.spec.workload import initial_weights, read_workload
-from dlbench.verify.after_timing import Witness, check_after
-from dlbench.verify.evaluation_points import sample_inputs, sample_targets
+from dlbench.verify.expected.evaluation_points import sample_inputs, sample_targets
+from dlbench.verify.timed.after_timing import Witness, check_after
 
 BATCH = 6
 SGD = {"type": "sgd", "learning_rate": 0.05, "momentum": 0.9}

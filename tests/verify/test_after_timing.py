@@ -5,8 +5,8 @@ from faulty import FaultyAdapter
 
 from dlbench.oracle.cache import load_arrays, save_arrays
 from dlbench.spec.workload import initial_weights
-from dlbench.verify import after_timing
-from dlbench.verify.after_timing import Witness, check_after
+from dlbench.verify.timed import after_timing
+from dlbench.verify.timed.after_timing import Witness, check_after
 
 
 class Spoilt:

@@ -13,11 +13,11 @@ from dlbench.oracle.optimizers import Update
 from dlbench.record.facts import Check
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights, read_workload
-from dlbench.verify.chance import FAILURES, ask_again
-from dlbench.verify.continued_training import check_going_on
-from dlbench.verify.dropout_masks import fraction
-from dlbench.verify.evaluation_points import sample_inputs, sample_targets
-from dlbench.verify.replay import draw_masks
+from dlbench.verify.checks.dropout_masks import fraction
+from dlbench.verify.expected.evaluation_points import sample_inputs, sample_targets
+from dlbench.verify.timed.chance import FAILURES, ask_again
+from dlbench.verify.timed.continued_training import check_going_on
+from dlbench.verify.timed.replay import draw_masks
 
 
 def check(passed, name="a"):

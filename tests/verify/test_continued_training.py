@@ -12,8 +12,8 @@ from dlbench.contract import Plan
 from dlbench.measure.settling import ReadSteps
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights
-from dlbench.verify.after_timing import check_settled
-from dlbench.verify.continued_training import check_going_on
+from dlbench.verify.timed.after_timing import check_settled
+from dlbench.verify.timed.continued_training import check_going_on
 
 
 def from_step(number, change):

@@ -5,7 +5,7 @@ import small
 from faulty import FaultyAdapter
 
 from dlbench.spec.workload import read_workload
-from dlbench.verify.dropout import check_dropout
+from dlbench.verify.checks.dropout import check_dropout
 
 CONV = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
 FLATTEN = {"type": "flatten"}

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import forward
 from dlbench.oracle.rounding import Perturbed
-from dlbench.verify import evaluation_points
-from dlbench.verify.evaluation_points import (
+from dlbench.verify.expected import evaluation_points
+from dlbench.verify.expected.evaluation_points import (
     DISTINCT_SAMPLES,
     InputRange,
     ambiguous_branches,

@@ -14,7 +14,7 @@ from faulty import FaultyAdapter, known_faults
 from probed_faults import DECAY_PROBE, EPS_PROBE, MISREADINGS, PROBES
 
 from dlbench.verify.check import verify
-from dlbench.verify.probes import check_probes
+from dlbench.verify.checks.probes import check_probes
 
 TELLING = 100
 """How many tolerances a wrong reading must be off in its probe."""

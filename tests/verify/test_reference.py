@@ -3,9 +3,9 @@ import pytest
 import small
 from faulty import FaultyAdapter
 
-from dlbench.verify import reference
-from dlbench.verify.probes import check_probes, prepare_probes
-from dlbench.verify.reference import load_reference, prepare_reference
+from dlbench.verify.checks.probes import check_probes, prepare_probes
+from dlbench.verify.expected import reference
+from dlbench.verify.expected.reference import load_reference, prepare_reference
 
 
 @pytest.fixture

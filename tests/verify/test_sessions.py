@@ -16,8 +16,8 @@ from faulty import FaultyAdapter, FaultySession
 from dlbench.errors import ContractError, PlanRefused
 from dlbench.verify.check import verify
 from dlbench.verify.conformance import Backend, chosen_trials, judge
-from dlbench.verify.session_rules import RULES
-from dlbench.verify.sessions import Once, Reusing
+from dlbench.verify.sessions.reuse import Once, Reusing
+from dlbench.verify.sessions.rules import RULES
 
 
 class Sessions(FaultyAdapter):

@@ -7,8 +7,13 @@ import small
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward, forward_backward
 from dlbench.spec.workload import read_workload
-from dlbench.verify.evaluation_points import Point, draw_point, oracle_inputs, oracle_weights
-from dlbench.verify.tolerance import expect, expect_output
+from dlbench.verify.expected.evaluation_points import (
+    Point,
+    draw_point,
+    oracle_inputs,
+    oracle_weights,
+)
+from dlbench.verify.expected.tolerance import expect, expect_output
 
 
 def first(name, precision="fp32"):

@@ -229,7 +229,7 @@ class _Live:
     ) -> tuple[tuple[Check, ...], Check]:
         """What the timing left behind, held against the oracle, and whether steps were finished when they were
         synchronised."""
-        from dlbench.verify.after_timing import Witness, check_after, check_settled
+        from dlbench.verify.timed.after_timing import Witness, check_after, check_settled
 
         plan, session = self._plan, self.session
         with np.load(job["files"]["held_out"]) as arrays:

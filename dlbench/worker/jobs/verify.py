@@ -15,16 +15,16 @@ from dlbench.worker.phases import Phases
 
 if TYPE_CHECKING:
     from dlbench.verify.conformance import Backend
-    from dlbench.verify.sessions import Once
+    from dlbench.verify.sessions.reuse import Once
 
 
 def oracle(job: Job, phases: Phases) -> TimedResult:
     """Computes what backends are held against, into the cache: before the timing, and with a ``seed`` of
     initial weights also after it."""
     from dlbench.oracle.network import beating
-    from dlbench.verify.after_timing import prepare_after
-    from dlbench.verify.probes import prepare_probes
-    from dlbench.verify.reference import prepare_reference
+    from dlbench.verify.checks.probes import prepare_probes
+    from dlbench.verify.expected.reference import prepare_reference
+    from dlbench.verify.timed.after_timing import prepare_after
 
     phases.enter("oracle")
     workload, cache_dir = workload_of(job), Path(job["cache_dir"])
@@ -41,7 +41,7 @@ def oracle(job: Job, phases: Phases) -> TimedResult:
 def verify(job: Job, phases: Phases) -> VerifyResult:
     """Holds a backend against the oracle."""
     from dlbench.verify.check import verify as hold
-    from dlbench.verify.sessions import Once
+    from dlbench.verify.sessions.reuse import Once
 
     once = _verified.setdefault(job["adapter"], Once())
     adapter, info = import_adapter(job, phases)

@@ -4,7 +4,7 @@ thing.
 A backend may be right in the first steps and then stop: weights that no longer change, outputs that
 come from a cache. So after the timed loop the very same session is asked four things: have the
 weights moved, is its output on the timed batches the oracle's at the weights it ended with, do two
-more steps from there follow the gradient (`dlbench.verify.continued_training`), and do eight steps from the
+more steps from there follow the gradient (`dlbench.verify.timed.continued_training`), and do eight steps from the
 initial weights move every parameter as the oracle says.
 """
 
@@ -28,12 +28,12 @@ from dlbench.oracle.optimizers import Update
 from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
 from dlbench.record.facts import Check
 from dlbench.spec.workload import Weights, Workload
-from dlbench.verify.chance import ask_again
 from dlbench.verify.comparison import compare
-from dlbench.verify.continued_training import check_going_on
-from dlbench.verify.evaluation_points import oracle_inputs, oracle_weights
-from dlbench.verify.replay import distinct_batch, draw_masks, whole_batch
-from dlbench.verify.tolerance import Expectation, expect_output
+from dlbench.verify.expected.evaluation_points import oracle_inputs, oracle_weights
+from dlbench.verify.expected.tolerance import Expectation, expect_output
+from dlbench.verify.timed.chance import ask_again
+from dlbench.verify.timed.continued_training import check_going_on
+from dlbench.verify.timed.replay import distinct_batch, draw_masks, whole_batch
 
 STEPS = 8
 _RUNS = 3

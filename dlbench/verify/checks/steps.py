@@ -13,9 +13,9 @@ from dlbench.record.facts import Check
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Weights, Workload
 from dlbench.verify.comparison import compare, statement
-from dlbench.verify.evaluation_points import Point
-from dlbench.verify.reference import Stop
-from dlbench.verify.tolerance import Expectation
+from dlbench.verify.expected.evaluation_points import Point
+from dlbench.verify.expected.reference import Stop
+from dlbench.verify.expected.tolerance import Expectation
 
 GRADIENT_RATE = 2.0**20
 """Learning rate that turns a plain SGD step into a gradient: a power of two, so large that the weights' own

@@ -21,8 +21,8 @@ from dlbench.record.facts import Check
 from dlbench.rng import integers
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Weights, Workload, read_workload
+from dlbench.verify.checks.steps import GRADIENT_RATE
 from dlbench.verify.comparison import compare
-from dlbench.verify.steps import GRADIENT_RATE
 
 _NAME = "conv1.weight"
 

@@ -11,7 +11,12 @@ from dlbench.oracle.rounding import Array
 from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
 from dlbench.spec.workload import Workload
-from dlbench.verify.evaluation_points import SMALL_BATCH, arrangement, sample_inputs, sample_targets
+from dlbench.verify.expected.evaluation_points import (
+    SMALL_BATCH,
+    arrangement,
+    sample_inputs,
+    sample_targets,
+)
 
 
 def distinct_batch(

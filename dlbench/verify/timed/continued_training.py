@@ -5,7 +5,7 @@ gradient, whatever the velocity was; so it can be held against the oracle's grad
 between the two. With Nesterov's momentum it is (1 + μ) times that less μ times the first step's. Where
 dropout changes the gradient much, only its size is. The moments of other optimizers cannot be told from
 two steps; there both must move the weights, by like amounts. Where masks or moments have a part in it, a
-failure has to repeat itself (`dlbench.verify.chance`).
+failure has to repeat itself (`dlbench.verify.timed.chance`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, e
 from dlbench.record.facts import Check
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Weights, Workload
-from dlbench.verify.chance import ask_again
 from dlbench.verify.comparison import compare
-from dlbench.verify.evaluation_points import SAFETY, oracle_inputs, oracle_weights
-from dlbench.verify.replay import distinct_batch, draw_masks, whole_batch
+from dlbench.verify.expected.evaluation_points import SAFETY, oracle_inputs, oracle_weights
+from dlbench.verify.timed.chance import ask_again
+from dlbench.verify.timed.replay import distinct_batch, draw_masks, whole_batch
 
 _STEP = 100
 _RUNS = 2

@@ -20,7 +20,7 @@ from dlbench.oracle.optimizers import Update
 from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
 from dlbench.spec.training import Adadelta, Adagrad, AdamW, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Workload
-from dlbench.verify.evaluation_points import (
+from dlbench.verify.expected.evaluation_points import (
     SAFETY,
     Point,
     ambiguous_branches,

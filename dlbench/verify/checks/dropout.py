@@ -28,16 +28,16 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, walk
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Workload, read_workload
+from dlbench.verify.checks.dropout_masks import Tally, check_layers, check_masks, fraction
 from dlbench.verify.comparison import compare
-from dlbench.verify.dropout_masks import Tally, check_layers, check_masks, fraction
-from dlbench.verify.evaluation_points import (
+from dlbench.verify.expected.evaluation_points import (
     Point,
     ambiguous_branches,
     draw_unbiased_point,
     oracle_inputs,
     oracle_weights,
 )
-from dlbench.verify.tolerance import expect_output, safety_factor, turned_branches
+from dlbench.verify.expected.tolerance import expect_output, safety_factor, turned_branches
 
 _RATE = 2.0**20
 _RUNS = 4

@@ -16,8 +16,14 @@ import numpy.typing as npt
 
 from dlbench.oracle.cache import load_arrays, place, save_arrays, source_hash
 from dlbench.spec.workload import Workload
-from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange, Point, draw_point, small_batch
-from dlbench.verify.tolerance import Expectation, expect
+from dlbench.verify.expected.evaluation_points import (
+    UNIT_INPUTS,
+    InputRange,
+    Point,
+    draw_point,
+    small_batch,
+)
+from dlbench.verify.expected.tolerance import Expectation, expect
 
 FACTORS = (1.0, 2.0**10, 2.0**8, 1.0, 2.0**10)
 """What multiplies the learning rate in the five steps. The large ones lift the update above the weights'

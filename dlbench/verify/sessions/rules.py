@@ -14,9 +14,9 @@ import numpy.typing as npt
 from dlbench.contract import Adapter, Plan, Session
 from dlbench.record.facts import Check
 from dlbench.spec.workload import Workload
+from dlbench.verify.checks.steps import check_logits, check_loss, check_step, check_weights
 from dlbench.verify.comparison import statement
-from dlbench.verify.reference import Stop, load_reference
-from dlbench.verify.steps import check_logits, check_loss, check_step, check_weights
+from dlbench.verify.expected.reference import Stop, load_reference
 
 Rule = Callable[[Adapter, Plan, Workload, Sequence[Stop]], list[Check]]
 

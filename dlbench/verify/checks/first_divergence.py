@@ -18,8 +18,8 @@ from dlbench.spec.network import Node
 from dlbench.spec.training import MeanSquaredError
 from dlbench.spec.workload import Workload
 from dlbench.verify.comparison import compare
-from dlbench.verify.evaluation_points import Point, oracle_inputs, oracle_weights
-from dlbench.verify.tolerance import expect_output
+from dlbench.verify.expected.evaluation_points import Point, oracle_inputs, oracle_weights
+from dlbench.verify.expected.tolerance import expect_output
 
 
 def first_gradient(checks: Sequence[Check], workload: Workload) -> Check | None:

@@ -5,7 +5,7 @@ may rightly go the other way, and a gradient changes by far more than rounding. 
 point are nudged: the bias or shift before each relu is moved, channel by channel, so that zero
 falls in the middle of a wide gap between that channel's values. Ties of pooling windows no shift
 can part; for those the batch is drawn again. What is still ambiguous after the last draw is
-counted, and its effect becomes part of the tolerance (see `dlbench.verify.tolerance`).
+counted, and its effect becomes part of the tolerance (see `dlbench.verify.expected.tolerance`).
 
 A point stands for a large batch through few distinct samples, each repeated at places that are
 drawn: the oracle costs no more than those few, and a backend that skips or mixes up rows is found

@@ -21,10 +21,10 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Shape, walk
 from dlbench.spec.training import Adadelta, CrossEntropy, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Workload, read_workload
-from dlbench.verify.evaluation_points import UNIT_INPUTS, InputRange
-from dlbench.verify.reference import Stop, load_steps
-from dlbench.verify.sessions import Once
-from dlbench.verify.steps import check_gradients, check_outputs, check_steps
+from dlbench.verify.checks.steps import check_gradients, check_outputs, check_steps
+from dlbench.verify.expected.evaluation_points import UNIT_INPUTS, InputRange
+from dlbench.verify.expected.reference import Stop, load_steps
+from dlbench.verify.sessions.reuse import Once
 
 _HEAD: tuple[dict[str, Any], ...] = ({"type": "flatten"}, {"type": "linear", "out_features": 3})
 

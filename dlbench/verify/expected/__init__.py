@@ -1,0 +1,1 @@
+"""What a right backend gives, and where it is asked: points, expectations, tolerances."""
