@@ -35,8 +35,8 @@ class Plan:
         (``cuda:GPU-…``). Empty where it is not decided yet: `AdapterBase.environment` alone meets that.
     batch : samples a step.
     threads : CPU threads the backend may use.
-    precision : arithmetic, ``fp32`` (no TF32, no reduced accumulation) or ``tf32`` (factors of products
-        rounded to TF32, sums in float32).
+    precision : arithmetic, one of `dlbench.spec.precision.POLICIES`: ``fp32`` (no TF32, no reduced accumulation),
+        ``tf32`` (factors of products rounded to TF32, sums in float32), ``bf16``, ``fp16`` (mixed), ``int8``.
     mode : one of the adapter's modes; empty for its first.
     seed : what dropout masks are drawn from.
     scenario : what the session is for: ``train``, where it trains and infers, or ``infer``, where nothing is asked of
@@ -88,7 +88,7 @@ class BackendInfo:
     devices : what plans may name.
     modes : ways of executing, in the backend's own words, each a row of its own; a plan without a mode gets the
         first. Empty where there is only one and it needs no name.
-    precisions : the arithmetic that plans may ask for, of those that `Plan` explains.
+    precisions : the arithmetic that plans may ask for, of `dlbench.spec.precision.POLICIES`.
     scenarios : ``train`` and ``infer``, or ``infer`` alone: then no session is asked to train.
     libraries : versions of what computes beneath (BLAS, oneDNN, CUDA, cuDNN).
     own_kernels : whether its pooling is written here, and so held to the first of several equal maxima.

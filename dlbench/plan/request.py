@@ -12,10 +12,12 @@ from dlbench import plugins
 from dlbench.plan.rounds import LEAST_PROCESSES
 from dlbench.record.case import AXES, Scenario
 from dlbench.record.schema import Machine
+from dlbench.spec.precision import POLICIES
 from dlbench.spec.suite import Suite
 from dlbench.worker.interpreters import labelled
 
-PRECISIONS = ("fp32", "tf32")
+PRECISIONS = tuple(POLICIES)
+"""The first is what is asked for where nothing is said."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
