@@ -92,7 +92,7 @@ def sources() -> list[Path]:
     """The files that `source_hash` covers."""
     package = Path(__file__).parents[1]
     files = [package / name for name in _MODULES]
-    return [*files, *(file for room in _ROOMS for file in sorted((package / room).glob("*.py")))]
+    return [*files, *(file for room in _ROOMS for file in sorted((package / room).rglob("*.py")))]
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:

@@ -244,7 +244,7 @@ def _verdict(backend: Backend, plan: Plan, trial: Trial, cache_dir: Path) -> Ver
 def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames of an error from the adapter's member that was called on."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [Path(frame.filename).parent == Path(__file__).parent for frame in frames]
+    ours = [Path(__file__).parent in Path(frame.filename).parents for frame in frames]
     last = max((place for place, is_ours in enumerate(ours) if is_ours), default=-1)
     return list(frames[last + 1 :])
 

@@ -166,8 +166,8 @@ def test_the_phases_are_told_in_their_order(job, work):
 def test_a_start_beside_others_of_the_run_is_no_part_of_what_strangers_did(work, job, by_itself):
     found = work(job("Good", scenario="infer", budget_s=0.2, by_itself=by_itself), STEPS).result
     started_s = sum(found.start_seconds[phase] for phase in ("import", "open"))
-    whole_s = started_s + found.seconds["warm-up"]
-    assert (found.before.window_s >= whole_s) == by_itself
+    # windows are cut a moment beside the phases, which a busy neighbour makes longer
+    assert (found.before.window_s >= started_s / 2 + found.seconds["warm-up"]) == by_itself
 
 
 def test_the_seconds_of_the_phases_add_up_to_the_life_of_the_worker(job, work):
