@@ -43,7 +43,7 @@ def test_the_key_covers_the_draws_that_the_cached_batches_come_from():
     names = {"/".join(path.parts[-2:]) for path in cache.sources()}
     assert {
         "dlbench/rng.py",
-        "verify/timed/replay.py",
+        "timed/replay.py",
         "oracle/layers.py",
         "spec/workload.py",
     } <= names
