@@ -34,12 +34,12 @@ class Format:
     @property
     def largest(self) -> float:
         """Largest finite number: 65,504 for fp16."""
-        return 2.0**2 ** (self.exponent_bits - 1) * (1 - self.unit_roundoff)
+        return float(2.0**2 ** (self.exponent_bits - 1) * (1 - self.unit_roundoff))
 
     @property
     def smallest_normal(self) -> float:
         """Smallest number with a full significand: 2⁻¹⁴ for fp16."""
-        return 2.0 ** (2 - 2 ** (self.exponent_bits - 1))
+        return float(2.0 ** (2 - 2 ** (self.exponent_bits - 1)))
 
 
 FP32 = Format("fp32", 24, 8)
