@@ -28,9 +28,9 @@ from pathlib import Path
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.gate.pairs import Arm
 from dlbench.gate.versions import TARGET_VARIABLE, Sources, Version
+from dlbench.host.scratch import scratch
 from dlbench.worker.launch import hide_home
 
-_PREFIX = "dlbench-gate-"
 _FOLDERS: Mapping[Arm, str] = {"base": "base", "new": "head"}
 _FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _TOLD = 1500
@@ -131,9 +131,9 @@ def built(
     """
     commit = commit_of(repository, ref)
     labels: dict[Arm, str] = {"base": f"{ref} ({commit[:9]})", "new": "working tree"}
-    _forget_lost(repository)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
-        checkouts = {arm: Path(folder) / name / "source" for arm, name in _FOLDERS.items()}
+    with scratch() as folder:
+        checkouts = {arm: folder / name / "source" for arm, name in _FOLDERS.items()}
+        _forget_lost(repository)
         try:
             _check_out(repository, commit, checkouts, records)
             installed = _install(checkouts, labels, setup, until_s)
@@ -331,7 +331,7 @@ def _forget_lost(repository: Path) -> None:
     """Has git forget checkouts of gates that were killed and whose folders are gone since."""
     for line in _git(repository, "worktree", "list", "--porcelain").splitlines():
         place = Path(line.removeprefix("worktree "))
-        ours = place.name == "source" and place.parent.parent.name.startswith(_PREFIX)
+        ours = place.name == "source" and place.parent.parent.name.startswith("dlbench-")
         if ours and not place.exists():
             _forget(repository, place)
 

@@ -1,4 +1,4 @@
-"""The folder in which a run keeps what its processes read, for as long as it lives.
+"""The folder in which a run keeps what its processes read, or a gate its two versions, for as long as it lives.
 
 Nobody clears up behind a run that was killed, so whoever comes next does: a folder that nobody holds locked is
 nobody's.
@@ -19,6 +19,11 @@ from dlbench.errors import DlbenchError
 
 _PREFIX = "dlbench-run-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def room_bytes() -> int:
+    """What can be written where such folders are."""
+    return shutil.disk_usage(tempfile.gettempdir()).free
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from dlbench.paths import MOST_S
 from dlbench.plan.backend_status import Found
 from dlbench.plan.estimate import estimate
 from dlbench.plan.request import Request
-from dlbench.plan.sizes import check_sizes
+from dlbench.plan.sizes import check_files, check_sizes
 from dlbench.record.case import (
     HOST,
     SCENARIOS,
@@ -113,6 +113,7 @@ def check(request: Request) -> None:
                 f"{name} {seconds} must be a number of seconds greater than 0, at most {MOST_S:,}"
             )
     check_sizes(request)
+    check_files(request)
 
 
 def plan(request: Request, found: Mapping[str, Found], training_samples: int) -> Planned:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 
 from dlbench.data import noise
 from dlbench.errors import SuiteError, UsageError, WorkloadError
-from dlbench.host import memory
+from dlbench.host import memory, scratch
 from dlbench.plan.request import Request
 from dlbench.spec.network import format_shape, walk
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Workload
-from dlbench.text import size
+from dlbench.text import plural, size
 
 RESIDENT_BATCHES = 8
 """Batches that a session is given in turn: one alone would drive the loss to zero and the data to denormals."""
@@ -75,17 +76,39 @@ def needs(workload: Workload, batch: int) -> list[Need]:
     weights = sum(parameter.size for node in nodes for parameter in node.parameters)
     largest = max(nodes, key=lambda node: math.prod(node.output_shape))
     output = math.prod(largest.output_shape)
-    targets = 2 if isinstance(workload.loss, CrossEntropy) else math.prod(workload.output_shape)
-    sample = math.prod(workload.input_shape) + targets
     return [
         Need("network.layers", f"weights of {len(nodes):,} layers", _VALUE_BYTES * weights),
         Need(
             "network.input",
             f"{RESIDENT_BATCHES} batches of {batch:,}",
-            RESIDENT_BATCHES * batch * _VALUE_BYTES * sample,
+            RESIDENT_BATCHES * batch * _sample_bytes(workload),
         ),
         Need(largest.path, f"the output of {largest.name}", batch * _VALUE_BYTES * output),
     ]
+
+
+def check_files(request: Request) -> None:
+    """Refuses batches that the temporary folder has no room for: each size has its resident ones and a held-out one in
+    files, all there at once.
+
+    Raises
+    ------
+    UsageError : with what they take and what there is.
+    """
+    sizes = set(request.chosen_batches)
+    files_bytes = (RESIDENT_BATCHES + 1) * sum(sizes) * _sample_bytes(request.suite.workload)
+    room_bytes = scratch.room_bytes()
+    if files_bytes > room_bytes:
+        raise UsageError(
+            f"the batches of {plural(len(sizes), 'size')} take {size(files_bytes)} in files, and"
+            f" {tempfile.gettempdir()} has room for {size(room_bytes)}; choose fewer with --batch, or name another"
+            " folder as TMPDIR"
+        )
+
+
+def _sample_bytes(workload: Workload) -> int:
+    targets = 2 if isinstance(workload.loss, CrossEntropy) else math.prod(workload.output_shape)
+    return _VALUE_BYTES * (math.prod(workload.input_shape) + targets)
 
 
 def check_sum(found: list[Need], limit_bytes: int) -> None:

@@ -56,6 +56,7 @@ def verify(
     cache_dir: Path,
     progress: Callable[[str], None] = lambda phase: None,
     once: Once | None = None,
+    small_batch: int | None = None,
 ) -> Outcome:
     """Holds a backend's realisation of `workload`, executed as `plan` says, against the oracle.
 
@@ -64,6 +65,7 @@ def verify(
     plan : its scenario says what is verified, where the backend has it: training and inference, or inference alone.
     progress : told each phase.
     once : what this process has found out about the backend; nothing yet by default.
+    small_batch : samples of the five steps; few by default.
 
     Raises
     ------
@@ -72,7 +74,7 @@ def verify(
     """
     progress("oracle")
     adapter, once = Guarded(adapter), once or Once()
-    reference = load_reference(workload, plan.batch, cache_dir, plan.precision)
+    reference = load_reference(workload, plan.batch, cache_dir, plan.precision, small_batch)
     checks: list[Check] = []
     facts: dict[str, str | int] = {}
     calm = workload.without_dropout()

@@ -31,11 +31,12 @@ _OF_TRAINING = ("loss", "optimizer", "session:results that last")
 _IMAGE = [2, 9, 11]
 _CONV: Table = {"type": "conv2d", "out_channels": 4, "kernel": 3}
 _BODY: list[Table] = [
-    {"type": "conv2d", "out_channels": 4, "kernel": 3, "stride": 2, "padding": 1},
+    {"type": "conv2d", "out_channels": 7, "kernel": 3, "stride": 2, "padding": 1},
     {"type": "batch_norm"},
 ]
 _END: list[Table] = [{"type": "flatten"}, {"type": "linear", "out_features": 3}]
-_SGD: Table = {"type": "sgd", "learning_rate": 0.1, "momentum": 0.9}
+_SGD: Table = {"type": "sgd", "learning_rate": 0.1}
+_MOMENTUM = _SGD | {"momentum": 0.9}
 
 LAYERS: dict[str, list[Table]] = {
     "linear": [],
@@ -81,6 +82,17 @@ LAYERS: dict[str, list[Table]] = {
         _CONV,
         {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1, "count_include_pad": True},
     ],
+    "avg_pool that counts padding, in ceil mode": [
+        _CONV,
+        {
+            "type": "avg_pool",
+            "kernel": 3,
+            "stride": [2, 3],
+            "padding": [1, 0],
+            "ceil_mode": True,
+            "count_include_pad": True,
+        },
+    ],
     "avg_pool with uneven padding": [
         _CONV,
         {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": [[0, 1], [2, 1]]},
@@ -96,7 +108,13 @@ LAYERS: dict[str, list[Table]] = {
     ],
     "residual, option A": [_CONV, {"type": "residual", "shortcut": "option_a", "body": _BODY}],
     "residual, projection": [_CONV, {"type": "residual", "shortcut": "projection", "body": _BODY}],
-    "concat": [{"type": "concat", "body": [_CONV | {"padding": 1}, {"type": "relu"}]}, _CONV],
+    "concat": [
+        {
+            "type": "concat",
+            "body": [_CONV | {"padding": 1, "out_channels": 2}, {"type": "relu"}],
+        },
+        _CONV,
+    ],
     "concat of bodies": [
         {
             "type": "concat",
@@ -112,9 +130,9 @@ LAYERS: dict[str, list[Table]] = {
 _WEIGHTS_ALONE: Table = {"weight_decay": 0.1, "decay_biases_and_norms": False}
 
 OPTIMIZERS: dict[str, Table] = {
-    "sgd": {"type": "sgd", "learning_rate": 0.1},
-    "sgd with momentum": _SGD,
-    "sgd with nesterov and weight decay": _SGD | {"nesterov": True, "weight_decay": 0.01},
+    "sgd": _SGD,
+    "sgd with momentum": _MOMENTUM,
+    "sgd with nesterov and weight decay": _MOMENTUM | {"nesterov": True, "weight_decay": 0.01},
     "adam": {"type": "adam", "learning_rate": 0.01},
     "adam with weight decay": {"type": "adam", "learning_rate": 0.01, "weight_decay": 0.1},
     "adamw": {"type": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
@@ -122,7 +140,7 @@ OPTIMIZERS: dict[str, Table] = {
     "rmsprop": {"type": "rmsprop", "learning_rate": 0.001, "weight_decay": 0.01},
     "rmsprop with momentum": {"type": "rmsprop", "learning_rate": 0.001, "momentum": 0.9},
     "adadelta": {"type": "adadelta", "learning_rate": 1.0, "weight_decay": 0.01},
-    "sgd, biases and norms without decay": _SGD | _WEIGHTS_ALONE,
+    "sgd, biases and norms without decay": _MOMENTUM | _WEIGHTS_ALONE,
     "adamw, biases and norms without decay": {"type": "adamw", "learning_rate": 0.01}
     | _WEIGHTS_ALONE,
 }
@@ -157,7 +175,7 @@ def trials(networks: int, seed: int) -> Iterator[Trial]:
     """What a session owes, every layer, loss and optimizer alone, then `networks` random networks from `seed` on."""
     for name in RULES:
         layers = [_CONV, {"type": "tanh"}, *_END]
-        yield Trial("session", name, _workload(layers, "cross_entropy", _SGD), 4)
+        yield Trial("session", name, _workload(layers, "cross_entropy", _MOMENTUM), 4)
     for name, layers in LAYERS.items():
         ends = any(layer["type"] in ("flatten", "global_avg_pool") for layer in layers)
         tail = [{"type": "linear", "out_features": 3}] if ends else _END
@@ -165,9 +183,8 @@ def trials(networks: int, seed: int) -> Iterator[Trial]:
     for loss in ("cross_entropy", "mean_squared_error"):
         yield Trial("loss", loss, _workload([*_END], loss, _SGD), 5)
     for name, optimizer in OPTIMIZERS.items():
-        layers = [_CONV, {"type": "tanh"}, *_END]
-        if not optimizer.get("decay_biases_and_norms", True):
-            layers.insert(2, {"type": "batch_norm"})
+        # one network for all of them, with a parameter of every role
+        layers = [_CONV, {"type": "tanh"}, {"type": "batch_norm"}, *_END]
         yield Trial("optimizer", name, _workload(layers, "cross_entropy", optimizer), 3)
     for number in range(seed, seed + networks):
         workload, batch = draw_workload(number)
@@ -232,8 +249,15 @@ def _verdict(backend: Backend, plan: Plan, trial: Trial, cache_dir: Path) -> Ver
         checks = tuple(check_rule(trial.name, adapter, plan, trial.workload, cache_dir))
         reason = next((check.sentence() for check in checks if not check.passed), "")
     else:
-        known = backend.once
-        outcome = verify(backend.sessions, plan, trial.workload, cache_dir, once=known)
+        # at one batch, since others have their own; each further one is a network more to compile
+        outcome = verify(
+            backend.sessions,
+            plan,
+            trial.workload,
+            cache_dir,
+            once=backend.once,
+            small_batch=trial.batch,
+        )
         checks, reason = outcome.checks, outcome.reason
     shares = [c.error / c.tolerance for c in checks if c.error is not None and c.tolerance]
     worst = max(shares, default=0.0)

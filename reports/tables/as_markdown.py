@@ -12,6 +12,8 @@ from .model import Line, Section
 _MARKUP = str.maketrans({character: f"\\{character}" for character in "\\|*_`<[&~$"})
 _BLOCK = re.compile(r"^(\d*)([-+=#>.)])")
 """With what a line may begin a list, a heading or a quotation."""
+_LINK = re.compile(r"@(?=\w)|#(?=\d)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
+"""After what a space of no width keeps a site from making a link, or from telling somebody that they were named."""
 
 
 def render(sections: Sequence[Section]) -> str:
@@ -55,8 +57,8 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """Text on one line that cannot end a cell or start markup."""
-    return one_line(text).translate(_MARKUP)
+    """Text on one line that cannot end a cell, start markup or become a link."""
+    return _LINK.sub(r"\g<0>&#8203;", one_line(text).translate(_MARKUP))
 
 
 def _paragraph(text: str) -> str:

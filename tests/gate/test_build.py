@@ -4,7 +4,9 @@ import json
 import os
 import resource
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,22 @@ def test_what_a_killed_gate_left_is_forgotten_and_nobody_elses_checkout(reposito
     assert str(lost) not in known
     assert str(own) in known
     repository.git("worktree", "prune")
+
+
+def test_the_folder_of_a_killed_gate_is_swept_and_forgotten(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    script = (
+        "from dlbench.gate.build import built; from pathlib import Path; import os, signal, sys\n"
+    )
+    script += "with built(Path(sys.argv[1]), 'main'):\n    os.kill(os.getpid(), signal.SIGKILL)"
+    words = [sys.executable, "-c", script, str(repository.folder)]
+    subprocess.run(words, env=os.environ | {"TMPDIR": str(tmp_path)}, check=False)
+    (left,) = tmp_path.glob("dlbench-*")
+    assert (left / "base" / "source" / ".git").exists()
+    with built(repository.folder, "main"):
+        assert not left.exists()
+        assert str(left) not in repository.git("worktree", "list")
+    assert not [*tmp_path.glob("dlbench-*")]
 
 
 def running(pid):

@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_named_with_its_file_and_field(checked, case):
 def test_what_fits_is_let_pass_and_where_memory_is_unknown_all_is(checked):
     checked(suite_of(layers=linear(4_000, repeat=200)))
     checked(suite_of((3, 224, 224), batches=(64,)))
-    checked(suite_of((3, 20_000, 20_000), POOL), memory_bytes=None)
+    checked(suite_of((9,), linear(4_000_000_000)), memory_bytes=None)
 
 
 def test_the_batch_that_was_asked_for_counts_and_not_the_suites(checked):
@@ -115,6 +115,15 @@ def test_a_tensor_that_does_not_fit_is_named_with_its_size_and_what_there_is():
         check_tensors(workload, 101, 4 * 400 * 100)
     with pytest.raises(WorkloadError, match=r"linear1.weight \(400 × 100\) takes 156 KiB"):
         check_tensors(workload, 1, 4 * 400 * 100 - 1)
+
+
+def test_the_files_of_all_batch_sizes_are_added_up_before_any_is_written(checked):
+    image, many = (3, 2000, 2000), tuple(range(1, 1000))
+    checked(suite_of(image, POOL, batches=many[:3]), memory_bytes=None)
+    with pytest.raises(
+        UsageError, match=r"^the batches of 999 sizes take 200,\d+ GiB in files, and"
+    ):
+        checked(suite_of(image, POOL, batches=many), memory_bytes=None)
 
 
 def test_whole_epochs_of_noise_count_with_all_samples(checked):

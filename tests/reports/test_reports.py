@@ -121,6 +121,16 @@ def test_markdown_of_a_hostile_reason_stays_one_item_and_one_line(make: Any) -> 
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize(
+    "told", ["@octocat", "see #12", "https://x.y", "HTTP://x.y", "www.x.y", "WWW.x.y"]
+)
+def test_markdown_of_a_record_names_nobody_and_links_nowhere(make: Any, told: str) -> None:
+    case = make.case()
+    text = shown("markdown", make.measured([case], [Skip(case, told, "")]))
+    assert told not in text
+    assert told in text.replace("&#8203;", "")
+
+
 def test_a_terminal_never_sees_control_characters_from_a_worker(make: Any) -> None:
     case = make.case()
     text = shown("terminal", make.measured([case], [Skip(case, "gone\x1b[2J\x07\r\nreally", "")]))

@@ -240,7 +240,7 @@ class Counting(FaultyAdapter):
 def test_trials_of_one_process_open_a_session_of_a_network_and_batch_once(cache_dir):
     adapter = Counting()
     backend = Backend(adapter)
-    words = ["layer:relu", "layer:leaky_relu", "loss", "optimizer:sgd*"]
+    words = ["layer:relu", "layer:leaky_relu", "loss", "optimizer:sgd with*"]
     tried = chosen_trials(0, 0, words)
     for each in tried:
         assert "" == judge(backend, small.plan(), each, cache_dir).reason
@@ -293,7 +293,7 @@ class OnlyWhenOpened(FaultyAdapter):
 
 @pytest.mark.parametrize("what", ["weights", "state"])
 def test_what_open_puts_wrongly_is_found_though_every_session_can_be_loaded(what, cache_dir):
-    assert reason(OnlyWhenOpened(what), "layer:conv2d", cache_dir)
+    assert reason(OnlyWhenOpened(what), "optimizer:sgd with momentum", cache_dir)
 
 
 def test_what_load_leaves_over_is_found_in_a_session_that_is_used_again(cache_dir):
@@ -312,7 +312,7 @@ def test_what_load_leaves_over_is_found_in_a_session_that_is_used_again(cache_di
             return session
 
     plan = dataclasses.replace(small.plan(), batch=4)
-    of = trial("layer:conv2d").workload
+    of = trial("optimizer:sgd with momentum").workload
     # no session that is used for one stage alone loads more often
     assert "" == verify(LeavesOver(), plan, of, cache_dir).reason
     assert (

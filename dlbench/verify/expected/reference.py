@@ -62,14 +62,19 @@ def prepare_reference(
 
 
 def load_reference(
-    workload: Workload, batch: int, cache_dir: Path, precision: str = "fp32"
+    workload: Workload,
+    batch: int,
+    cache_dir: Path,
+    precision: str = "fp32",
+    small: int | None = None,
 ) -> Reference:
-    """The oracle's results (of the workload without dropout), from the cache or computed now.
+    """The oracle's results (of the workload without dropout), from the cache or computed now; the five steps are of
+    batches of `small` samples, of `evaluation_points.small_batch` by default.
 
     A cache file that cannot be read is computed again.
     """
     calm = workload.without_dropout()
-    small = small_batch(calm)
+    small = small or small_batch(calm)
     return Reference(
         small=_stops(calm, small, FACTORS, cache_dir, precision),
         timed=_stops(calm, batch, (1.0,), cache_dir, precision)[0],

@@ -5,6 +5,7 @@ Opening a session is what verification costs a backend that compiles, and many c
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
@@ -19,7 +20,7 @@ class Reusing:
 
     The first use of a session is of one that was opened at its weights, so that it is seen what `open` makes of them.
     After that `load` has to make it as good as new: what is left over from before is a fault of `load`, and is found as
-    wrong figures.
+    wrong figures. Those that differ by nothing but the learning rate are one session, since that can be set.
 
     Parameters
     ----------
@@ -41,7 +42,9 @@ class Reusing:
         only infers is always new, since it need not load anything."""
         if plan.scenario != "train":
             return self._adapter.open(plan, workload, weights)
-        key = plan, workload.digest
+        rate = workload.optimizer.learning_rate
+        ruled = dataclasses.replace(workload.optimizer, learning_rate=1.0)
+        key = plan, dataclasses.replace(workload, optimizer=ruled).digest
         session = self._sessions.pop(key, None)
         if session is None:
             if len(self._sessions) >= self._keep:
@@ -49,6 +52,7 @@ class Reusing:
             session = self._adapter.open(plan, workload, weights)
         else:
             session.load(weights)
+            session.learning_rate = rate
         self._sessions[key] = session
         return session
 
