@@ -15,16 +15,22 @@ import numpy.typing as npt
 from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
 from dlbench.errors import BackendUnavailable
 from dlbench.helpers.refusals import refuse_unless, require
+from dlbench.spec.precision import policy_of
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
 from ..shared.cuda_driver import device_uuids
 from ..shared.cuda_index import NEEDS_GPU, cuda_index
-from ..shared.framework import cuda_devices, without_cuda
+from ..shared.framework import STRICT_ONEDNN, cuda_devices, without_cuda
 
 Batch = tuple[Any, Any]
 MODES = ("graph", "xla", "eager")
+PRECISIONS = ("fp32", "bf16", "fp16")
 _THREAD_VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+_NOTHING_BY_ITSELF = {
+    "TF_XLA_FLAGS": "--tf_xla_auto_jit=-1 --tf_xla_cpu_global_jit=false",
+    "TF_ENABLE_AUTO_MIXED_PRECISION": "0",
+}
 _ONLY_GPU = "GPU:0"
 """What TensorFlow calls the one GPU that is visible to it."""
 
@@ -38,9 +44,10 @@ class Adapter(AdapterBase):
 
     def environment(self, plan: Plan) -> Mapping[str, str]:
         """Threads, which its runtime reads when it starts; less of its log; no GPU for a process that computes on
-        the CPU."""
+        the CPU; neither XLA nor a short precision of its own accord."""
         threads = dict.fromkeys(_THREAD_VARIABLES, str(plan.threads))
-        return {"TF_CPP_MIN_LOG_LEVEL": "3", **threads, **without_cuda(plan)}
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        return {**quiet, **threads, **STRICT_ONEDNN, **_NOTHING_BY_ITSELF, **without_cuda(plan)}
 
     def info(self) -> BackendInfo:
         """TensorFlow's version, its devices, and the libraries that compute beneath it.
@@ -64,6 +71,7 @@ class Adapter(AdapterBase):
             version=tf.__version__,
             devices=(Device("cpu", "CPU"), *gpus),
             modes=MODES,
+            precisions=PRECISIONS,
             libraries=runtime.libraries(),
             absent=absent,
         )
@@ -83,8 +91,8 @@ class Adapter(AdapterBase):
         Raises
         ------
         BackendUnavailable : TensorFlow or the CUDA device is not there.
-        PlanRefused : a precision other than ``fp32``, an unknown mode or
-            device, or another device than an earlier session of this process had.
+        PlanRefused : an unknown precision, mode or device, or another device than an earlier session of this
+            process had.
         """
         return Session(plan, workload, weights, _start(plan))
 
@@ -101,22 +109,29 @@ class Session(SessionBase):
     ) -> None:
         import tensorflow as tf
 
+        from . import precision, runtime
         from .network import Network
         from .optimizers import Rule
 
+        mode = plan.mode or MODES[0]
+        compiled = mode == "xla"
+        policy = policy_of(plan.precision)
+        short = precision.short_of(policy, compiled)
         self._tf = tf
         self._facts = dict(facts)
+        self._facts["factors"] = precision.factors_seen(policy, compiled)
+        self._facts["xla"] = "on" if compiled else runtime.xla_by_itself()
         self._workload = workload
-        self._network = Network(workload.nodes, plan.seed)
+        self._network = Network(workload.nodes, plan.seed, short)
+        self._scale = policy.loss_scale
+        self._is_rounded = short is None
         self._rate = tf.Variable(workload.optimizer.learning_rate, trainable=False)
         self._learning_rate = workload.optimizer.learning_rate
         self._rule = Rule(workload.optimizer, self._network.trainable, self._rate)
         # Without an input signature, which would be checked at each call (13 µs): shapes never change, so nothing is
         # traced twice.
         self._step, self._logits = self._trace_step, self._trace_logits
-        mode = plan.mode or MODES[0]
         if mode != "eager":
-            compiled = mode == "xla"
             self._step = tf.function(self._step, autograph=False, jit_compile=compiled)
             self._logits = tf.function(self._logits, autograph=False, jit_compile=compiled)
         self.load(weights)
@@ -155,10 +170,14 @@ class Session(SessionBase):
 
     def infer(self, batch: Batch) -> Any:
         """Logits in inference mode, left on the device."""
+        if not self._is_rounded:
+            self._network.round_weights()
+            self._is_rounded = True
         return self._logits(batch[0])
 
     def train_step(self, batch: Batch) -> Any:
         """One optimizer step; the mean loss before it, left on the device."""
+        self._is_rounded = False
         return self._step(batch[0], batch[1])
 
     def download(self, result: Any) -> npt.NDArray[np.float32]:
@@ -174,6 +193,7 @@ class Session(SessionBase):
     def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
         """Replaces all parameters and running statistics."""
         self._network.write(weights)
+        self._is_rounded = False
         if not keep_optimizer:
             self._rule.reset()
 
@@ -196,7 +216,12 @@ class Session(SessionBase):
             else:
                 losses = tf.math.squared_difference(outputs, targets)
             loss = tf.math.reduce_mean(losses)
-        self._rule.apply(tape.gradient(loss, variables))
+        if self._scale == 1:
+            gradients = tape.gradient(loss, variables)
+        else:
+            scaled = tape.gradient(loss, variables, output_gradients=tf.constant(self._scale))
+            gradients = [gradient * (1 / self._scale) for gradient in scaled]
+        self._rule.apply(gradients)
         return loss
 
     def _trace_logits(self, inputs: Any) -> Any:
@@ -232,7 +257,7 @@ def _cuda_devices() -> list[str | None]:
 
 def _start(plan: Plan) -> Mapping[str, str | int]:
     """Starts the runtime, if it does not run yet, as the plan wants it; a session's facts."""
-    refuse_unless("tensorflow", plan, modes=MODES)
+    refuse_unless("tensorflow", plan, modes=MODES, precisions=PRECISIONS)
     index = cuda_index(plan.device, _cuda_devices)
     _require_tensorflow()
     from . import runtime

@@ -18,8 +18,8 @@ from dlbench.spec.network import Node
 _UNIT: Pair = (1, 1)
 
 
-def conv2d(node: Node, x: Any, weight: Any, bias: Any | None, *, direct: bool) -> Any:
-    """Convolution with weight kH×kW×I×O.
+def conv2d(node: Node, x: Any, weight: Any, bias: Any | None = None, *, direct: bool) -> Any:
+    """Convolution with weight kH×kW×I×O, of the type of `x`.
 
     Unless `direct`, a dilated kernel is spread out with zeros and applied undilated: more work, but
     its gradient exists everywhere (see `dilated_gradients`).
@@ -37,18 +37,18 @@ def conv2d(node: Node, x: Any, weight: Any, bias: Any | None, *, direct: bool) -
     return y if bias is None else tf.nn.bias_add(y, bias)
 
 
-def dilated_gradients() -> bool:
-    """Whether this device has the gradients of dilated convolutions (the CPU only with oneDNN)."""
-    weight = tf.Variable(tf.ones((2, 2, 1, 1)))
+def dilated_gradients(dtype: Any) -> bool:
+    """Whether this device has the gradients of dilated convolutions in a type (the CPU only with oneDNN)."""
+    weight = tf.ones((2, 2, 1, 1), dtype)
 
     def gradients(x: Any) -> Any:
         with tf.GradientTape() as tape:
-            tape.watch(x)
+            tape.watch((x, weight))
             y = tf.reduce_sum(tf.nn.conv2d(x, weight, 1, "VALID", dilations=2))
         return tape.gradient(y, [x, weight])
 
     try:
-        tf.function(gradients, autograph=False, jit_compile=False)(tf.ones((1, 4, 4, 1)))
+        tf.function(gradients, autograph=False, jit_compile=False)(tf.ones((1, 4, 4, 1), dtype))
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
         return False
     return True
@@ -86,6 +86,8 @@ def batch_norm(
 
     The raw op, because the public wrapper raises eps to at least 1.001e-5. It moves the running
     statistics itself, with the unbiased variance. Features are images of one pixel to it.
+
+    Statistics are float32 for a short `x` too.
 
     Raises
     ------

@@ -5,6 +5,8 @@ Everything outside is in the canonical layout; this is the one place that knows 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, Shape, walk
 from dlbench.spec.workload import Weights
 
+from ..shared.framework import overlaps
 from . import layers as ops
+from .precision import Short, alike, biased, widened
 
 _ELEMENTWISE = spec.Relu | spec.LeakyRelu | spec.Sigmoid | spec.Tanh | spec.Dropout
 
@@ -28,8 +32,9 @@ class Network:
     transposes first.
     """
 
-    def __init__(self, nodes: tuple[Node, ...], seed: int) -> None:
+    def __init__(self, nodes: tuple[Node, ...], seed: int, short: Short | None = None) -> None:
         self._nodes = nodes
+        self._short = short
         self._flattened = _flattened_inputs(nodes)
         everything = list(walk(nodes))
         self._parameters = [parameter for node in everything for parameter in node.parameters]
@@ -48,7 +53,16 @@ class Network:
             isinstance(node.layer, spec.Conv2d) and node.layer.dilation != (1, 1)
             for node in everything
         )
-        self._direct = dilated and ops.dilated_gradients()
+        own = tf.float32 if short is None or short.wide_products else short.dtype
+        self._direct = dilated and ops.dilated_gradients(own)
+        # rounded weights, which inference reads
+        self._rounded: dict[str, Any] = {}
+        if short is not None:
+            for node in everything:
+                if isinstance(node.layer, spec.Conv2d | spec.Linear):
+                    name = node.parameters[0].name
+                    zeros = tf.zeros(self.variables[name].shape, short.dtype)
+                    self._rounded[name] = tf.Variable(zeros, trainable=False)
 
     @property
     def trainable(self) -> dict[str, Any]:
@@ -56,8 +70,13 @@ class Network:
         return {p.name: self.variables[p.name] for p in self._parameters if p.trainable}
 
     def __call__(self, x: Any, *, training: bool) -> Any:
-        """Outputs for inputs N×H×W×C (or N×F), as ops of the graph being traced."""
-        return self._sequence(self._nodes, x, training)
+        """Outputs for inputs N×H×W×C (or N×F), float32, as ops of the graph being traced."""
+        return tf.cast(self._sequence(self._nodes, x, training), tf.float32)
+
+    def round_weights(self) -> None:
+        """Rounds the weights for inference anew, where it reads rounded ones."""
+        for name, kept in self._rounded.items():
+            kept.assign(tf.cast(self.variables[name], kept.dtype))
 
     def read(self) -> Weights:
         """Copies of all variables in the canonical layout."""
@@ -93,41 +112,66 @@ class Network:
 
     def _apply(self, node: Node, x: Any, training: bool) -> Any:
         own = [self.variables[parameter.name] for parameter in node.parameters]
+        wide: Callable[..., Any] = functools.partial(widened, x)
         match node.layer:
             case spec.Conv2d():
-                bias = own[1] if len(own) > 1 else None
-                return ops.conv2d(node, x, own[0], bias, direct=self._direct)
+                return self._conv2d(node, x, own, training)
             case spec.Linear():
-                y = tf.linalg.matmul(x, own[0])
-                return tf.nn.bias_add(y, own[1]) if len(own) > 1 else y
+                return self._linear(node, x, own, training)
             case spec.BatchNorm():
-                return ops.batch_norm(node, x, *own, training=training)
+                norm = functools.partial(self._norm, node, own, training)
+                return wide(norm) if self._short is not None and self._short.wide_norms else norm(x)
             case spec.Relu():
                 return tf.nn.relu(x)
             case spec.LeakyRelu() as layer:
-                return tf.nn.leaky_relu(x, layer.slope)
+                return wide(lambda x: tf.nn.leaky_relu(x, layer.slope))
             case spec.Sigmoid():
-                return tf.math.sigmoid(x)
+                return wide(tf.math.sigmoid)
             case spec.Tanh():
-                return tf.math.tanh(x)
-            case spec.MaxPool():
-                return ops.max_pool(node, x)
+                return wide(tf.math.tanh)
+            case spec.MaxPool() as layer:
+                pool = functools.partial(ops.max_pool, node)
+                return wide(pool) if overlaps(layer) else pool(x)
             case spec.AvgPool():
-                return ops.avg_pool(node, x)
+                return wide(functools.partial(ops.avg_pool, node))
             case spec.GlobalAvgPool():
-                return tf.math.reduce_mean(x, (1, 2))
+                return wide(lambda x: tf.math.reduce_mean(x, (1, 2)))
             case spec.Dropout() as layer:
-                dropped = training and layer.rate > 0
-                return tf.nn.dropout(x, layer.rate, seed=self._seeds[node.name]) if dropped else x
+                if not training or layer.rate == 0:
+                    return x
+                return wide(lambda x: tf.nn.dropout(x, layer.rate, seed=self._seeds[node.name]))
             case spec.Flatten():
                 return self._flatten(node, x)
             case spec.OptionA():
                 return ops.option_a(node, x)
             case spec.Residual():
-                body = self._sequence(node.body, x, training)
-                return body + self._sequence(node.shortcut, x, training)
+                bodies = (node.body, node.shortcut)
+                one, other = alike([self._sequence(body, x, training) for body in bodies])
+                return one + other
             case spec.Concat():
-                return tf.concat([self._sequence(body, x, training) for body in node.bodies], -1)
+                return tf.concat(
+                    alike([self._sequence(body, x, training) for body in node.bodies]), -1
+                )
+
+    def _norm(self, node: Node, own: list[Any], training: bool, x: Any) -> Any:
+        return ops.batch_norm(node, x, *own, training=training)
+
+    def _conv2d(self, node: Node, x: Any, own: list[Any], training: bool) -> Any:
+        conv = functools.partial(ops.conv2d, node, direct=self._direct)
+        if self._short is None:
+            return conv(x, *own)
+        return self._short.product(conv, x, self._weight(node, training), *own[1:])
+
+    def _linear(self, node: Node, x: Any, own: list[Any], training: bool) -> Any:
+        if self._short is None:
+            y = tf.linalg.matmul(x, own[0])
+            return tf.nn.bias_add(y, own[1]) if len(own) > 1 else y
+        y = self._short.product(tf.linalg.matmul, x, self._weight(node, training))
+        return biased(y, own[1]) if len(own) > 1 else y
+
+    def _weight(self, node: Node, training: bool) -> Any:
+        name = node.parameters[0].name
+        return self.variables[name] if training else self._rounded[name]
 
     def _flatten(self, node: Node, x: Any) -> Any:
         if len(node.input_shape) == 3 and node.name not in self._flattened:

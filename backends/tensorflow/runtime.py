@@ -19,13 +19,17 @@ from dlbench.errors import PlanRefused
 from dlbench.helpers.threads import thread_names
 
 from ..shared.cuda_driver import loaded_cudnn
-from ..shared.framework import TERMS, VALUE, cuda_uuids, rounds
+from ..shared.framework import TERMS, VALUE, cuda_uuids, onednn_fpmath, rounds
+
+_REWRITERS = ("auto_mixed_precision", "auto_mixed_precision_onednn_bfloat16")
+"""What would make a graph short of TensorFlow's own accord."""
 
 
 def start(threads: int, gpu: int | None) -> dict[str, str | int]:
     """Starts the runtime with `threads` threads on GPU number `gpu` alone (None: on the CPU alone).
 
-    Returns a session's facts: ``device``, ``threads``, ``interop_threads``, ``tf32``, ``onednn``; on a GPU also
+    Returns a session's facts: ``device``, ``threads``, ``interop_threads``, ``tf32``, ``onednn``,
+    ``onednn_fpmath``, ``autocast``; on a GPU also
     ``device_name``, ``device_uuid``, ``cudnn`` and ``cudnn_benchmark``.
 
     Raises
@@ -46,6 +50,8 @@ def start(threads: int, gpu: int | None) -> dict[str, str | int]:
         if tf.config.get_visible_devices("GPU") != wanted:
             raise PlanRefused("tensorflow keeps one device for the life of a process") from None
     tf.config.experimental.enable_tensor_float_32_execution(False)
+    tf.config.optimizer.set_jit(False)
+    tf.config.optimizer.set_experimental_options(dict.fromkeys(_REWRITERS, False))
     started = _start_pool()
     facts: dict[str, str | int] = {
         "device": "cpu" if gpu is None else f"cuda:{gpu}",
@@ -54,6 +60,8 @@ def start(threads: int, gpu: int | None) -> dict[str, str | int]:
         "interop_threads": _asked("inter"),
         "tf32": "on" if _rounds_inputs() else "off",
         "onednn": "on" if onednn_enabled() else "off",
+        "onednn_fpmath": onednn_fpmath(),
+        "autocast": "on" if any(_rewriting().get(name) for name in _REWRITERS) else "off",
     }
     if gpu is not None:
         facts["device_name"] = _gpu_name(devices[gpu])
@@ -62,6 +70,28 @@ def start(threads: int, gpu: int | None) -> dict[str, str | int]:
         facts["cudnn"] = loaded_cudnn() or "unknown"
         facts["cudnn_benchmark"] = "on" if autotunes(os.environ) else "off"
     return facts
+
+
+@functools.cache
+def xla_by_itself() -> str:
+    """``on`` where a graph that nobody asked to compile was given to XLA, as seen in what was carried out."""
+    context = importlib.import_module("tensorflow.python.eager.context").context()
+    side = tf.ones((8, 8))
+
+    def several(x: Any) -> Any:
+        return tf.nn.relu(tf.linalg.matmul(x, x) + x) * x
+
+    graph = tf.function(several, autograph=False, jit_compile=False)
+    context.enable_run_metadata()
+    graph(side)
+    seen = context.export_run_metadata()
+    context.disable_run_metadata()
+    nodes = {node.op for part in seen.partition_graphs for node in part.node}
+    return "on" if any(op.startswith("_Xla") for op in nodes) else "off"
+
+
+def _rewriting() -> dict[str, Any]:
+    return dict(tf.config.optimizer.get_experimental_options())
 
 
 def libraries() -> dict[str, str]:

@@ -7,9 +7,7 @@ alike, but in the mode that is called after another one.
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,25 +16,28 @@ import numpy.typing as npt
 from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
 from dlbench.errors import BackendUnavailable
 from dlbench.helpers.refusals import refuse_unless, require
+from dlbench.spec.precision import policy_of
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
-from ..shared.cuda_driver import cudnn_name, device_uuids
+from ..shared.cuda_driver import device_uuids
 from ..shared.cuda_index import NEEDS_GPU, cuda_index
-from ..shared.framework import (
-    TERMS,
-    VALUE,
-    cuda_devices,
-    rounds,
-    without_cuda,
-)
+from ..shared.framework import STRICT_ONEDNN, cuda_devices, without_cuda
 
 if TYPE_CHECKING:
     import torch
 
     Batch = tuple[torch.Tensor, torch.Tensor]
 
-MODES = ("eager", "channels-last", "compile", "compile-max-autotune")
+MODES = (
+    "eager",
+    "channels-last",
+    "compile",
+    "compile-max-autotune",
+    "cuda-graph",
+    "compile-cuda-graph",
+)
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 class Adapter(AdapterBase):
@@ -46,8 +47,9 @@ class Adapter(AdapterBase):
     packages = ("torch",)
 
     def environment(self, plan: Plan) -> Mapping[str, str]:
-        """No GPU for a process that computes on the CPU: PyTorch would look for one."""
-        return without_cuda(plan)
+        """No GPU for a process that computes on the CPU: PyTorch would look for one. oneDNN does not round factors of
+        its own accord."""
+        return {**STRICT_ONEDNN, **without_cuda(plan)}
 
     def info(self) -> BackendInfo:
         """PyTorch's version, its devices, and the libraries that compute beneath it.
@@ -57,6 +59,8 @@ class Adapter(AdapterBase):
         BackendUnavailable : PyTorch is not installed or cannot be imported.
         """
         torch = _require_torch()
+        from . import runtime
+
         cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
         gpus: tuple[Device, ...] = ()
         absent = {}
@@ -70,7 +74,8 @@ class Adapter(AdapterBase):
             version=torch.__version__,
             devices=(Device("cpu", cpu), *gpus),
             modes=MODES,
-            libraries=_libraries(),
+            precisions=PRECISIONS,
+            libraries=runtime.libraries(),
             absent=absent,
         )
 
@@ -81,7 +86,10 @@ class Adapter(AdapterBase):
         ------
         BackendUnavailable, PlanRefused : as for `open`.
         """
-        _rounds_inputs(_device(plan))
+        device = _device(plan)
+        from . import runtime
+
+        runtime.rounds_inputs(device)
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """A session at `weights`, with a fresh optimizer.
@@ -89,7 +97,7 @@ class Adapter(AdapterBase):
         Raises
         ------
         BackendUnavailable : PyTorch, the CUDA device or the compiler that a mode needs is not there.
-        PlanRefused : a precision other than ``fp32``, an unknown mode or device.
+        PlanRefused : an unknown precision, mode or device, or an optimizer that a mode cannot record.
         """
         return Session(plan, workload, weights, _device(plan))
 
@@ -102,23 +110,41 @@ class Session(SessionBase):
     ) -> None:
         import torch
 
-        from . import layers, modes
+        from . import graphs, layers, modes, precision, runtime
 
         mode = modes.find(plan.mode or MODES[0], device)
+        policy = policy_of(plan.precision)
+        recorder = graphs.Recorder(device) if mode.recorded else None
         # An import statement in `infer` would be 3 % of the smallest network's time.
         self._inference_mode = torch.inference_mode
         self._device = device
         self._takes_labels = isinstance(workload.loss, CrossEntropy)
         self._target_shape = workload.output_shape
-        self._network = layers.Network(workload.nodes)
+        self._network = layers.Network(workload.nodes, precision.short_of(policy, device))
         self._layout = mode.layout
         self._network.to(device, memory_format=self._layout)  # type: ignore[call-overload]
         self._network.train()
         self._forward = mode.forward(self._network)
         self._loss = layers.make_loss(workload.loss)
-        self._optimizer = layers.make_optimizer(workload.optimizer, self._network)
+        self._scale: torch.Tensor | None = None
+        self._unscale = 1 / policy.loss_scale
+        if policy.loss_scale != 1:
+            self._scale = torch.tensor(policy.loss_scale, device=device)
+            self._unscaled = torch._foreach_mul_
+        self._optimizer = layers.make_optimizer(
+            workload.optimizer, self._network, device if recorder else None
+        )
+        self._trained = [p for group in self._optimizer.param_groups for p in group["params"]]
+        self._learning_rate = workload.optimizer.learning_rate
+        self._resident: Callable[..., Batch] = lambda *batch: batch
+        self._step, self._logits = self._one_step, self._outputs
+        if recorder:
+            self._resident = graphs.resident
+            self._step = recorder.step("train", self._one_step)  # type: ignore[assignment]
+            self._logits = recorder.step("infer", self._outputs)  # type: ignore[assignment]
         self.load(weights)
-        self._facts = _facts(device)
+        uuid = _cuda_devices()[device.index] if device.type == "cuda" else None
+        self._facts = runtime.facts(device, policy, uuid)
         if device.type == "cuda":
             self.device_clock = _Events(device)
             # what the set-up above needed is not the workload's
@@ -140,12 +166,16 @@ class Session(SessionBase):
     @property
     def learning_rate(self) -> float:
         """Of the next step."""
-        return float(self._optimizer.param_groups[0]["lr"])
+        return self._learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
+        self._learning_rate = value
         for group in self._optimizer.param_groups:
-            group["lr"] = value
+            if isinstance(group["lr"], float):
+                group["lr"] = value
+            else:
+                group["lr"].fill_(value)
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
         """Copies on the device. Values get the output's shape, lest the loss broadcasts them."""
@@ -161,24 +191,31 @@ class Session(SessionBase):
         images = torch.tensor(contiguous, dtype=torch.float32, device=self._device)
         if images.ndim == 4:
             images = images.contiguous(memory_format=self._layout)
-        return images, wanted
+        return self._resident(images, wanted)
 
     def infer(self, batch: Batch) -> torch.Tensor:
         """Logits in inference mode, left on the device."""
         if self._network.training:
             self._network.eval()
-        with self._inference_mode():
-            logits = self._forward(batch[0])
-        return logits
+        return self._logits(batch)
 
     def train_step(self, batch: Batch) -> torch.Tensor:
         """One optimizer step; the mean loss before it, left on the device."""
         if not self._network.training:
             self._network.train()
+        return self._step(batch)
+
+    def _outputs(self, batch: Batch) -> torch.Tensor:
+        with self._inference_mode():
+            return self._forward(batch[0])
+
+    def _one_step(self, batch: Batch) -> torch.Tensor:
         inputs, targets = batch
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._loss(self._forward(inputs), targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward(self._scale)  # type: ignore[no-untyped-call]
+        if self._scale is not None:
+            self._unscaled([parameter.grad for parameter in self._trained], self._unscale)
         self._optimizer.step()
         return loss.detach()
 
@@ -201,8 +238,14 @@ class Session(SessionBase):
         with torch.no_grad():
             for name, tensor in self._network.arrays.items():
                 tensor.copy_(torch.tensor(weights[name]))
-        if not keep_optimizer:
-            self._optimizer.state.clear()
+            if not keep_optimizer:
+                # in place, where a recorded step reads it; zeros are how every rule begins
+                for state in self._optimizer.state.values():
+                    for moment in state.values():
+                        if moment is not None:
+                            moment.zero_()
+        # puts the network into inference again before the next outputs, and so rounds the new weights
+        self._network.train()
 
     def synchronize(self) -> None:
         """Waits for the GPU; CPU calls are done when they return."""
@@ -274,84 +317,13 @@ def _require_torch() -> Any:
 
 def _device(plan: Plan) -> torch.device:
     """The plan's device, with this process' settings as the plan wants them."""
-    refuse_unless("torch", plan, modes=MODES)
+    refuse_unless("torch", plan, modes=MODES, precisions=PRECISIONS)
     index = cuda_index(plan.device, _cuda_devices)
     _require_torch()
     import torch
 
-    _set_threads(plan.threads)
-    _set_strict_fp32()
+    from . import runtime
+
+    runtime.set_threads(plan.threads)
+    runtime.set_strict_fp32()
     return torch.device("cpu") if index is None else torch.device("cuda", index)
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
-    if torch.get_num_interop_threads() != threads:
-        # PyTorch takes this once a process; a second session keeps what the first one set.
-        with contextlib.suppress(RuntimeError):
-            torch.set_num_interop_threads(threads)
-
-
-def _set_strict_fp32() -> None:
-    """IEEE float32 everywhere: some operators have settings that outrank the general one."""
-    import torch
-
-    torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    for library in (torch.backends.cudnn, torch.backends.mkldnn):
-        for name in ("conv", "rnn", "matmul"):
-            if hasattr(library, name):
-                getattr(library, name).fp32_precision = "ieee"
-
-
-def _facts(device: torch.device) -> dict[str, str | int]:
-    import torch
-
-    facts: dict[str, str | int] = {
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-        "interop_threads": torch.get_num_interop_threads(),
-        "tf32": "on" if _rounds_inputs(device) else "off",
-    }
-    if device.type == "cuda":
-        facts["device_name"] = torch.cuda.get_device_name(device)
-        facts["device_uuid"] = _cuda_devices()[device.index] or "unknown"
-        facts["cudnn"] = _cudnn_version()
-        facts["cudnn_benchmark"] = "on" if torch.backends.cudnn.benchmark else "off"
-    return facts
-
-
-def _rounds_inputs(device: torch.device) -> bool:
-    """Whether matrix products or convolutions round their inputs to fewer bits than float32 has."""
-    import torch
-
-    side = (TERMS, TERMS)
-    with torch.inference_mode():
-        product = torch.full(side, VALUE, device=device) @ torch.ones(side, device=device)
-        image = torch.full((8, TERMS, 8, 8), VALUE, device=device)
-        response = torch.nn.functional.conv2d(image, torch.ones(64, TERMS, 1, 1, device=device))
-    return rounds(float(product.min()), float(response.min()))
-
-
-def _libraries() -> dict[str, str]:
-    import torch
-
-    config = torch.__config__.show()
-    patterns = {
-        "mkl": r"Math Kernel Library Version (\S+?)-Product",
-        "onednn": r"MKL-DNN v(\S+)",
-    }
-    found = {name: re.search(pattern, config) for name, pattern in patterns.items()}
-    libraries = {name: match[1] for name, match in found.items() if match}
-    if torch.version.cuda:
-        libraries |= {"cuda": torch.version.cuda, "cudnn": _cudnn_version()}
-    return libraries
-
-
-def _cudnn_version() -> str:
-    import torch
-
-    number = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    return "none" if number is None else cudnn_name(number)

@@ -19,6 +19,8 @@ from dlbench.spec import layers as spec
 from dlbench.spec import training
 from dlbench.spec.network import Node, Role
 
+from . import graphs, precision
+
 _ATTRIBUTES: dict[Role, str] = {
     "weight": "weight",
     "bias": "bias",
@@ -40,12 +42,22 @@ _OPTIMIZERS: dict[type[training.Optimizer], type[torch.optim.Optimizer]] = {
 class Network(nn.Sequential):
     """The layers in order; `arrays` holds each parameter and running statistic by canonical name.
 
-    PyTorch's own layouts are the canonical ones, so nothing is transposed anywhere.
+    PyTorch's own layouts are the canonical ones, so nothing is transposed anywhere. Outputs are float32, in which the
+    loss is computed; between layers values are short where `short` says how.
     """
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self.arrays: dict[str, torch.Tensor] = {}
-        super().__init__(*_modules(nodes, self.arrays))
+    def __init__(self, nodes: Iterable[Node], short: precision.Short | None = None) -> None:
+        self._owners: dict[str, tuple[nn.Module, str]] = {}
+        super().__init__(*_modules(nodes, self._owners, short))
+
+    @property
+    def arrays(self) -> dict[str, torch.Tensor]:
+        """By canonical name. Looked up each time, since moving a module replaces its running statistics."""
+        return {name: getattr(*owner) for name, owner in self._owners.items()}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return outputs.float()
 
 
 class _Residual(nn.Module):
@@ -71,10 +83,10 @@ class _Concat(nn.Module):
 class _PaddedConv2d(nn.Conv2d):
     """With zeros put around its input first, where they differ from side to side."""
 
-    edges: spec.Edges
+    around: tuple[int, int, int, int]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(F.pad(x, _around(self.edges)))
+        return super().forward(F.pad(x, self.around))
 
 
 class _PaddedAvgPool(nn.Module):
@@ -111,21 +123,27 @@ class _OptionA(nn.Module):
         return F.pad(x[:, :, ::down, ::across], (0, 0, 0, 0, 0, self.layer.extra_channels))
 
 
-def _modules(nodes: Iterable[Node], arrays: dict[str, torch.Tensor]) -> Iterator[nn.Module]:
-    """A module for each node; what belongs to it goes into `arrays`."""
+_Owners = dict[str, tuple[nn.Module, str]]
+"""The module and the attribute that hold an array, by its canonical name."""
+
+
+def _modules(
+    nodes: Iterable[Node], owners: _Owners, short: precision.Short | None
+) -> Iterator[nn.Module]:
+    """A module for each node; what belongs to it goes into `owners`."""
     for node in nodes:
-        module = _module(node, arrays)
+        module = _module(node, owners, short)
         for parameter in node.parameters:
-            arrays[parameter.name] = getattr(module, _ATTRIBUTES[parameter.role])
-        yield module
+            owners[parameter.name] = module, _ATTRIBUTES[parameter.role]
+        yield module if short is None or not short.widens(node.layer) else precision.Widened(module)
 
 
-def _module(node: Node, arrays: dict[str, torch.Tensor]) -> nn.Module:
+def _module(node: Node, owners: _Owners, short: precision.Short | None) -> nn.Module:
     match node.layer:
         case spec.Conv2d() as layer:
-            return _conv2d(node, layer)
+            return _conv2d(node, layer, short)
         case spec.Linear() as layer:
-            return nn.Linear(node.input_shape[0], layer.out_features, bias=layer.bias)
+            return _linear(node, layer, short)
         case spec.BatchNorm() as layer:
             norm = nn.BatchNorm2d if len(node.input_shape) == 3 else nn.BatchNorm1d
             return norm(node.input_shape[0], eps=layer.eps, momentum=layer.momentum)
@@ -146,7 +164,9 @@ def _module(node: Node, arrays: dict[str, torch.Tensor]) -> nn.Module:
             )
         case spec.AvgPool() as layer:
             if layer.even_padding is None:
-                return _PaddedAvgPool(node, layer)
+                pool = _PaddedAvgPool(node, layer)
+                # its sums are divided afterwards
+                return pool if short is None else precision.Widened(pool)
             return nn.AvgPool2d(
                 layer.kernel,
                 layer.step,
@@ -163,19 +183,19 @@ def _module(node: Node, arrays: dict[str, torch.Tensor]) -> nn.Module:
         case spec.OptionA() as layer:
             return _OptionA(layer)
         case spec.Residual():
-            return _Residual(_body(node.body, arrays), _body(node.shortcut, arrays))
+            return _Residual(_body(node.body, owners, short), _body(node.shortcut, owners, short))
         case spec.Concat():
-            return _Concat(_body(body, arrays) for body in node.bodies)
+            return _Concat(_body(body, owners, short) for body in node.bodies)
 
 
-def _body(nodes: Iterable[Node], arrays: dict[str, torch.Tensor]) -> nn.Module:
-    modules = list(_modules(nodes, arrays))
+def _body(nodes: Iterable[Node], owners: _Owners, short: precision.Short | None) -> nn.Module:
+    modules = list(_modules(nodes, owners, short))
     return nn.Sequential(*modules) if modules else nn.Identity()
 
 
-def _conv2d(node: Node, layer: spec.Conv2d) -> nn.Conv2d:
-    kind = nn.Conv2d if layer.even_padding is not None else _PaddedConv2d
-    conv = kind(
+def _conv2d(node: Node, layer: spec.Conv2d, short: precision.Short | None) -> nn.Conv2d:
+    plain = nn.Conv2d if layer.even_padding is not None else _PaddedConv2d
+    conv = (plain if short is None else precision.Conv2d)(
         node.input_shape[0],
         layer.out_channels,
         layer.kernel,
@@ -184,9 +204,19 @@ def _conv2d(node: Node, layer: spec.Conv2d) -> nn.Conv2d:
         dilation=layer.dilation,
         bias=layer.bias,
     )
-    if isinstance(conv, _PaddedConv2d):
-        conv.edges = layer.edges
+    if isinstance(conv, _PaddedConv2d | precision.Conv2d) and layer.even_padding is None:
+        conv.around = _around(layer.edges)
+    if isinstance(conv, precision.Conv2d) and short is not None:
+        conv.round_by(short)
     return conv
+
+
+def _linear(node: Node, layer: spec.Linear, short: precision.Short | None) -> nn.Linear:
+    if short is None:
+        return nn.Linear(node.input_shape[0], layer.out_features, bias=layer.bias)
+    linear = precision.Linear(node.input_shape[0], layer.out_features, bias=layer.bias)
+    linear.round_by(short)
+    return linear
 
 
 def make_loss(loss: training.Loss) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -198,8 +228,15 @@ def make_loss(loss: training.Loss) -> Callable[[torch.Tensor, torch.Tensor], tor
             return nn.MSELoss()
 
 
-def make_optimizer(optimizer: training.Optimizer, network: Network) -> torch.optim.Optimizer:
-    """PyTorch's own optimizer; the specification's rules are its rules."""
+def make_optimizer(
+    optimizer: training.Optimizer, network: Network, recorded_on: torch.device | None = None
+) -> torch.optim.Optimizer:
+    """PyTorch's own optimizer; the specification's rules are its rules.
+
+    Raises
+    ------
+    PlanRefused : its steps cannot be recorded, and are to be, on a device.
+    """
     options: dict[str, Any] = dataclasses.asdict(optimizer)
     del options["weight_decay"], options["decay_biases_and_norms"]
     options["lr"] = options.pop("learning_rate")
@@ -207,6 +244,8 @@ def make_optimizer(optimizer: training.Optimizer, network: Network) -> torch.opt
         options["betas"] = options.pop("beta1"), options.pop("beta2")
     if isinstance(optimizer, training.RMSprop):
         options["alpha"] = options.pop("rho")
+    if recorded_on is not None:
+        options |= graphs.optimizer_options(optimizer, options["lr"], recorded_on)
     alike: dict[float, list[torch.Tensor]] = {}
     for name, tensor in network.arrays.items():
         if isinstance(tensor, nn.Parameter):

@@ -14,6 +14,8 @@ import torch
 
 from dlbench.errors import BackendUnavailable
 
+from ..shared.cuda_index import NEEDS_GPU
+
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
@@ -24,10 +26,12 @@ class Mode:
     channels_last : whether images and the weights of convolutions lie in memory with their channels innermost
         (PyTorch's "Channels Last Memory Format").
     compiler_mode : what `torch.compile` is asked for; None where the network stays as it is.
+    recorded : whether steps are recorded as CUDA graphs (`graphs`).
     """
 
     channels_last: bool = False
     compiler_mode: str | None = None
+    recorded: bool = False
 
     @property
     def layout(self) -> torch.memory_format:
@@ -51,6 +55,9 @@ _MODES = {
     "channels-last": Mode(channels_last=True),
     "compile": Mode(compiler_mode="default"),
     "compile-max-autotune": Mode(compiler_mode="max-autotune-no-cudagraphs"),
+    "cuda-graph": Mode(recorded=True),
+    # the whole step, with loss and optimizer, where PyTorch's own would record the network alone
+    "compile-cuda-graph": Mode(compiler_mode="max-autotune-no-cudagraphs", recorded=True),
 }
 
 
@@ -62,6 +69,10 @@ def find(name: str, device: torch.device) -> Mode:
     BackendUnavailable : this machine lacks what it needs, and what would change that.
     """
     mode = _MODES[name]
+    if mode.recorded and device.type != "cuda":
+        raise BackendUnavailable(
+            f"mode {name} records what a GPU is to do, and a CPU has no such recording", NEEDS_GPU
+        )
     if mode.compiler_mode is not None:
         _require_compiler(name, device)
     return mode

@@ -91,7 +91,7 @@ def test_info_names_version_and_cpu(lab):
 
 @pytest.mark.parametrize(
     "change",
-    [{"precision": "bf16"}, {"mode": "compiled"}, {"device": "tpu"}, {"device": "cuda:x"}],
+    [{"precision": "fp8"}, {"mode": "compiled"}, {"device": "tpu"}, {"device": "cuda:x"}],
     ids=str,
 )
 def test_plans_that_it_has_not_got_are_refused_by_name(lab, change):
