@@ -23,6 +23,7 @@ from dlbench.analyse.disturbance import (
     proven_late,
     watched,
 )
+from dlbench.analyse.modes.trials import not_taken
 from dlbench.analyse.statistics import Timed, median, process_summary
 from dlbench.analyse.turns import computes_idle, takes_turns
 from dlbench.record.comparability import Sampled
@@ -38,7 +39,9 @@ from dlbench.record.schema import (
     Status,
     Telemetry,
     Training,
+    Trial,
     Verification,
+    verified_alone,
     verifying,
 )
 from dlbench.text import why
@@ -52,6 +55,9 @@ WORST_FIRST: tuple[Status, ...] = (
     "ok",
 )
 """Statuses by how little a row with them can be trusted: a wrong answer is worse than none."""
+
+
+_WRONG = frozenset[Status]({"unverified", "failed", "out_of_memory", "timeout"})
 
 
 class Round(NamedTuple):
@@ -138,8 +144,9 @@ class Outcome:
 
 
 def outcomes(record: Record) -> list[Outcome]:
-    """What became of every case that the record's header or any line of it names, in that order."""
-    about: dict[Case, list[Skip | Process | Training]] = {case: [] for case in record.header.cases}
+    """What became of every case that the record's header or any line of it names, in that order; cases that were tried
+    briefly and not gone on with are none (`dlbench.analyse.modes.trials`), unless they went wrong."""
+    about: dict[Case, list[_Told]] = {case: [] for case in record.header.cases}
     verifications: dict[Configuration, list[Verification]] = {
         case.configuration: [] for case in about
     }
@@ -149,19 +156,26 @@ def outcomes(record: Record) -> list[Outcome]:
             if line.case.configuration not in verifications:
                 about[line.case] = []
             verifications.setdefault(line.case.configuration, []).append(line)
-        elif isinstance(line, Skip | Process | Training):
+        elif isinstance(line, Skip | Process | Training | Trial):
             verifications.setdefault(line.case.configuration, [])
             about.setdefault(line.case, []).append(line)
     whole = _Whole(record.header.rounds, record.end, watched(record), _ran_together(record))
-    return [
-        _outcome(case, lines, verifying(case, verifications[case.configuration]), whole)
-        for case, lines in about.items()
-    ]
+    slower = not_taken(record)
+    found = []
+    for case, lines in about.items():
+        shared = verifications[case.configuration]
+        # who was tried alone is not wrong by what another scenario of its mode did
+        own = verifying(case, shared) if case not in slower else verified_alone(case, shared)
+        found.append(_outcome(case, lines, own, whole))
+    return [each for each in found if each.case not in slower or each.status in _WRONG]
 
 
 def worst(statuses: Iterable[Status]) -> Status:
     """The status of a whole whose parts have these; ``ok`` for none."""
     return min(statuses, key=WORST_FIRST.index, default="ok")
+
+
+_Told = Skip | Process | Training | Trial
 
 
 class _Whole(NamedTuple):
@@ -188,7 +202,7 @@ def _ran_together(record: Record) -> dict[Key, Round]:
 
 def _outcome(
     case: Case,
-    lines: Sequence[Skip | Process | Training],
+    lines: Sequence[_Told],
     verifications: Sequence[Verification],
     whole: _Whole,
 ) -> Outcome:
@@ -199,6 +213,7 @@ def _outcome(
     verdicts: list[tuple[Status, str]] = [("skipped", line.reason) for line in skips]
     verdicts += [(line.status, line.reason or failing(line.checks)) for line in verifications]
     verdicts += [_process_verdict(line) for line in processes]
+    verdicts += [_process_verdict(line.process) for line in lines if isinstance(line, Trial)]
     verdicts += [(line.status, line.reason) for line in trainings if line.status != "skipped"]
     if any(line.late for line in processes):
         verdicts += [

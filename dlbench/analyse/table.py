@@ -17,6 +17,7 @@ from dlbench.analyse import cold_start as ledger
 from dlbench.analyse import device_columns, telemetry_columns
 from dlbench.analyse.case_columns import COLUMNS, Seen
 from dlbench.analyse.columns import Column, Row
+from dlbench.analyse.modes.trials import Tried, not_taken, tried
 from dlbench.analyse.outcomes import WORST_FIRST, Outcome, outcomes
 from dlbench.analyse.self_check import SelfMeasurement, self_measurement
 from dlbench.analyse.speedup import BASELINE, Bases, baseline_of
@@ -48,6 +49,7 @@ class Run:
     peak_flops_per_s : the median matrix-product rate by number of threads.
     end : how it ended; None when it was cut off.
     parts : in how many runs it was written; more than one when it was resumed.
+    tried : what became of the modes of which the best was to be found; empty where all were measured in full.
     record : all of it, for formats that show more than the rows.
     baseline : the row that its speed-ups refer to; without cases where there is none.
     itself : what the harness measured of itself.
@@ -63,6 +65,7 @@ class Run:
     record: Record
     baseline: Baseline = dataclasses.field(default_factory=lambda: Baseline(BASELINE, ()))
     parts: int = 1
+    tried: tuple[Tried, ...] = ()
     itself: SelfMeasurement = dataclasses.field(default_factory=SelfMeasurement)
 
     @property
@@ -139,7 +142,7 @@ def build(
     ------
     UsageError : no record has a row of that baseline, or of that to hold cold starts against; or it has several.
     """
-    cases = [case for _, record in records for case in record.header.cases]
+    cases = [case for _, record in records for case in _shown(record)]
     if baseline is not None:
         find_baseline(baseline, cases)
     if cold_start is not None and cold_start.against is not None:
@@ -185,8 +188,15 @@ def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart 
         record=record,
         baseline=base,
         parts=record.parts,
+        tried=tuple(tried(record, {each.case for each in found if each.status != "ok"})),
         itself=self_measurement(record),
     )
+
+
+def _shown(record: Record) -> list[Case]:
+    """The cases that have rows, or might have."""
+    slower = not_taken(record)
+    return [case for case in record.header.cases if case not in slower]
 
 
 def _rank(outcome: Outcome) -> tuple[str, bool, str, bool, int, int, float, str]:

@@ -91,6 +91,11 @@ def cli() -> None:
     show_default=True,
     help="Time between samples of GPU and host beside the timing.",
 )
+@click.option(
+    "--best",
+    is_flag=True,
+    help="Try every mode briefly, and measure in full the fastest of each backend that is right.",
+)
 @options.against
 @options.how_shown()
 @options.where

@@ -25,8 +25,17 @@ from rich.progress import (
 from rich.text import Text
 
 from dlbench.execute.events import Observer
-from dlbench.record.schema import Case, Line, Process, Skip, Training, Verification
-from dlbench.text import duration, one_line, plural, why
+from dlbench.record.schema import (
+    Case,
+    Choice,
+    Line,
+    Process,
+    Skip,
+    Training,
+    Trial,
+    Verification,
+)
+from dlbench.text import duration, listed, one_line, plural, why
 
 Shown = TypeVar("Shown")
 _BAR_CELLS = 20
@@ -170,13 +179,14 @@ class LiveProgress(Redrawn, Observer):
         name, bracket, detail = phase.partition(" (")
         what = [_WORDS.get(name, name) + bracket + detail] if case is None else [case.label, phase]
         if round is not None:
-            what.insert(1, f"round {round}")
+            what.insert(1, f"round {round}" if round else "trial")
         if self._left.words:
             what.append(self._left.words)
         self.draw(self._bar() + " · ".join(what))
 
     def line(self, line: Line) -> None:
         """Leaves a line where something went wrong."""
+        line = line.process if isinstance(line, Trial) else line
         if isinstance(line, Verification | Process | Training) and line.status != "ok":
             self.message(told(line))
 
@@ -195,6 +205,10 @@ class LiveProgress(Redrawn, Observer):
 def told(line: Line) -> str:
     """A line of a record as a progress message; empty for lines that need none."""
     match line:
+        case Trial():
+            return told(line.process).replace(" round 0:", " trial:")
+        case Choice():
+            return f"going on with {listed([case.label for case in line.taken]) or 'none'}"
         case Skip():
             return f"– {line.case.label}: {why(line.reason, line.remedy)}"
         case Verification() if line.status == "ok":

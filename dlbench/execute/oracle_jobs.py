@@ -4,13 +4,14 @@ while frameworks load. Nothing that is timed may run then."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from dlbench.plan.request import Request
+from dlbench.plan.request import ALL, Request
 from dlbench.record.facts import TimedResult
 from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.measurements import ORACLE, Job
@@ -21,10 +22,17 @@ Key = tuple[int, str] | tuple[int, str, int]
 
 
 class References:
-    """Results in the making, one after the other; see `started_references`."""
+    """Results in the making, one after the other; see `started_references`. `begin` starts the work on one."""
 
-    def __init__(self, futures: Mapping[Key, Future[Ended[TimedResult]]]) -> None:
-        self._futures = futures
+    def __init__(self, begin: Callable[[Job], Future[Ended[TimedResult]]]) -> None:
+        self._begin = begin
+        self._futures: dict[Key, Future[Ended[TimedResult]]] = {}
+
+    def want(self, jobs: Mapping[Key, Job]) -> None:
+        """Starts the work on those that are not in the making yet."""
+        for key, job in jobs.items():
+            if key not in self._futures:
+                self._futures[key] = self._begin(job)
 
     def failure(self, key: Key) -> Ended[Any] | None:
         """How the work on one went wrong, None where it did not; waits for it."""
@@ -45,11 +53,17 @@ def started_references(request: Request) -> contextlib.AbstractContextManager[Re
     threads = max(1, request.chosen_threads // 2)
     # it tells of every layer, and of large networks each pass takes minutes: no limit but that of silence
     launch = launch_of(None, threads, request.limit_s, phase_s=math.inf)
+    certain = [each for each in request.chosen_precisions if each != ALL]
+    return started(jobs_of(request, certain), launch)
+
+
+def jobs_of(request: Request, precisions: Iterable[str]) -> dict[Key, Job]:
+    """All that a request needs in these precisions."""
     job = {
         "workload": request.suite.workload.to_table(),
         "cache_dir": str(request.cache_dir),
     }
-    sizes = [(b, p) for b in request.chosen_batches for p in request.chosen_precisions]
+    sizes = list(itertools.product(request.chosen_batches, dict.fromkeys(precisions)))
     trains = request.rounds > 0 and "train" in request.chosen_scenarios
     jobs: dict[Key, Job] = {}
     # what a trained session is held against comes last, since a verification does not wait for it
@@ -57,7 +71,7 @@ def started_references(request: Request) -> contextlib.AbstractContextManager[Re
         for batch, precision in sizes:
             key = (batch, precision) if seed is None else (batch, precision, seed)
             jobs[key] = {**job, "batch": batch, "precision": precision, "seed": seed}
-    return started(jobs, launch)
+    return jobs
 
 
 @contextlib.contextmanager
@@ -66,12 +80,12 @@ def started(jobs: Mapping[Key, Job], launch: Launch) -> Iterator[References]:
     stopped, stop = os.pipe()
     try:
         with ThreadPoolExecutor(1) as pool:
-            futures = {
-                key: pool.submit(run_worker, ORACLE, job, launch, stop=stopped)
-                for key, job in jobs.items()
-            }
+            references = References(
+                lambda job: pool.submit(run_worker, ORACLE, job, launch, stop=stopped)
+            )
+            references.want(jobs)
             try:
-                yield References(futures)
+                yield references
             finally:
                 os.write(stop, b"!")
                 pool.shutdown(cancel_futures=True)

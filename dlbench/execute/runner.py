@@ -16,10 +16,10 @@ from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.events import Observer
 from dlbench.execute.materialise import Material, load, prepare
-from dlbench.execute.oracle_jobs import started_references
+from dlbench.execute.oracle_jobs import jobs_of, started_references
 from dlbench.execute.probe import look_and_stay, look_at
 from dlbench.execute.resume import backend_differences, refuse
-from dlbench.execute.stages import STAGES
+from dlbench.execute.stages.sequence import STAGES
 from dlbench.execute.tasks import Held, held_by, to_run
 from dlbench.execute.wall_time import Account
 from dlbench.host.scratch import scratch
@@ -162,6 +162,8 @@ def _look(run: Context) -> dict[str, Found]:
 def _plan(run: Context) -> Planned:
     found = _look(run)
     planned = plan(run.request, found, run.material.training_samples)
+    precisions = (case.precision for case in planned.cases if case not in planned.problems)
+    run.references.want(jobs_of(run.request, precisions))
     run.observer.planned(planned.cases, planned.estimate_s)
     return planned
 
@@ -250,6 +252,7 @@ def _header(run: Context, planned: Planned) -> Header:
         titles=planned.titles,
         patience_s=request.patience_s,
         telemetry_period_s=request.telemetry_period_s,
+        best=request.best,
     )
 
 

@@ -20,9 +20,17 @@ import msgspec
 
 from dlbench.execute import results
 from dlbench.execute.context import Context
-from dlbench.execute.scheduler import Measured, Turn
+from dlbench.execute.scheduler import TRIAL, Measured, Turn
 from dlbench.host import memory
-from dlbench.record.schema import Case, Configuration, Scenario, covering
+from dlbench.record.schema import (
+    Case,
+    Configuration,
+    Process,
+    Scenario,
+    Skip,
+    Trial,
+    covering,
+)
 from dlbench.telemetry.watch import Watch
 from dlbench.text import size
 from dlbench.worker.launch import Worker
@@ -266,9 +274,20 @@ class _Round:
             case, self._turn.number, ended, self._turn.attempt, tells_start=seat.tells_start
         )
         process = msgspec.structs.replace(found, stopped=seat.spins, alone=self._alone)
+        if self._turn.number == TRIAL:
+            self._tell_trial(process, ended.remedy)
+            return
         self._run.write(process)
         beside = seat.watch.lines()
         for sampled in beside:
             self._run.write(sampled)
         look = functools.partial(self._run.watcher.look_at_device, process)
         self.measured[case] = Measured(process, beside, look)
+
+    def _tell_trial(self, process: Process, remedy: str) -> None:
+        """Writes down what became of a trial, or why there can be none."""
+        is_skipped = process.status == "skipped"
+        self._run.write(
+            Skip(process.case, process.reason, remedy) if is_skipped else Trial(process)
+        )
+        self.measured[process.case] = Measured(process)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from dlbench.analyse.disturbance import judge, watched
+from dlbench.analyse.modes.trials import chosen_of, tried_of
 from dlbench.analyse.speedup import baseline_or_none
 from dlbench.execute.scheduler import Processes, by_batch, rounds_wanted
 from dlbench.record.schema import (
@@ -19,7 +20,9 @@ from dlbench.record.schema import (
     Record,
     Skip,
     Training,
+    Trial,
     Verification,
+    verified_alone,
     verifying,
 )
 
@@ -50,6 +53,8 @@ def told(line: Line) -> Task | None:
             return Task(Process, line.case, line.round)
         case Training():
             return Task(Training, line.case)
+        case Trial():
+            return Task(Trial, line.case)
         case Peak():
             return Task(Peak, line.threads)
     return None
@@ -65,12 +70,20 @@ class Held:
     out : cases of which no more is to be learned: they cannot run, or have gone wrong.
     null_timing_ns : what a timing costs, None where that is not in it.
     processes : those that count.
+    trials : those of ``--best``.
+    has_chosen : whether it was decided which of the cases that were tried are gone on with; the others are `out` then.
     """
 
     tasks: frozenset[Task] = frozenset()
     out: frozenset[Case] = frozenset()
     null_timing_ns: float | None = None
     processes: Processes = dataclasses.field(default_factory=dict)
+    trials: Mapping[Case, Process] = dataclasses.field(default_factory=dict)
+    has_chosen: bool = False
+
+    def knowing(self, task: Task) -> Held:
+        """The same with one thing more found out."""
+        return dataclasses.replace(self, tasks=self.tasks | {task})
 
     def is_out(self, case: Case) -> bool:
         """Whether nothing more is to be learned about a case."""
@@ -83,19 +96,25 @@ def held_by(record: Record) -> Held:
     verified = [line for line in record.lines if isinstance(line, Verification)]
     for case in record.header.cases:
         shared = [line for line in verified if line.case.configuration == case.configuration]
-        if any(line.status != "ok" for line in verifying(case, shared)):
+        about = verified_alone if record.header.best else verifying
+        if any(line.status != "ok" for line in about(case, shared)):
             out.add(case)
     for line in record.lines:
         match line:
             case Skip():
                 out.add(line.case)
-            case Process(status=status) if status != "ok":
+            case Process(status=status) | Trial(process=Process(status=status)) if status != "ok":
                 out.add(line.case)
+    choice = chosen_of(record)
+    if choice is not None:
+        out |= set(record.header.cases) - set(choice.taken)
     return Held(
         tasks=frozenset(task for task in map(told, record.lines) if task),
         out=frozenset(out),
         null_timing_ns=record.null_timing_ns,
         processes=_processes(record),
+        trials=tried_of(record),
+        has_chosen=choice is not None,
     )
 
 
@@ -103,6 +122,8 @@ def missing(record: Record) -> tuple[Case, ...]:
     """The cases of which something is missing, in the record's order."""
     held, header = held_by(record), record.header
     going = [case for case in header.cases if not held.is_out(case)]
+    if header.best and not held.has_chosen:
+        return tuple(going)
     more = _narrowing(going, held, header)
     return tuple(
         case

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dlbench.contract import Device
 from dlbench.record.case import SELECTED, Axis, Case, device_kind
 from dlbench.record.facts import Environment
+from dlbench.spec.precision import trains_in
 from dlbench.worker.supervisor import Status
 
 
@@ -72,4 +73,6 @@ class Found:
             there, value = self.declared(axis), getattr(case, axis.name)
             if there and axis.name != "device" and value not in there:
                 return f"this backend has no {axis.title} {value!r}; it has {' and '.join(there)}"
+        if case.scenario == "train" and not trains_in(case.precision):
+            return f"{case.precision} is for inference alone"
         return ""

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from dlbench import plugins
+from dlbench.analyse.modes.trials import group_of
 from dlbench.errors import SuiteError, UsageError
 from dlbench.paths import MOST_S
 from dlbench.plan.backend_status import Found
 from dlbench.plan.estimate import estimate
-from dlbench.plan.request import Request
+from dlbench.plan.request import ALL, Request
 from dlbench.plan.sizes import check_files, check_sizes
 from dlbench.record.case import (
     HOST,
@@ -26,6 +27,7 @@ from dlbench.record.case import (
 )
 from dlbench.record.facts import Environment
 from dlbench.spec.decode import nearest, shown
+from dlbench.spec.precision import trains_in
 from dlbench.spec.suite import MOST_EPOCHS, check_training
 from dlbench.text import shortened
 from dlbench.worker.interpreters import check_pythons
@@ -33,9 +35,6 @@ from dlbench.worker.interpreters import check_pythons
 MOST_THREADS, MOST_ROUNDS, MOST_BATCHES, MOST_SAMPLES = 65_536, 10_000, 1_000, 2**31
 DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(:[A-Za-z0-9][\w./-]*)?")
 """A device as it is asked for: its kind, and which of that kind by index or by the UUID that the driver writes."""
-
-ALL_MODES = "all"
-"""Asks for every mode of each backend."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,17 +130,30 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
     problems: dict[Case, Found] = {}
     for backend, chosen in request.selections():
         seen = found[backend]
-        here = {"device": _devices(request, seen), "mode": _modes(request, seen)}
+        here = {
+            "device": _devices(request, seen),
+            "mode": _modes(request, seen),
+            "precision": seen.precisions if ALL in chosen["precision"] else chosen["precision"],
+        }
         for case in product({**chosen, **here}):
+            trains = case.scenario != "train" or trains_in(case.precision)
+            if ALL in chosen["precision"] and not trains:
+                continue
             cases.append(case)
             if seen.status != "ok":
                 problems[case] = seen
             elif reason := seen.refusal(case):
                 problems[case] = Found("skipped", reason)
     if request.baseline is not None:
-        find_baseline(request.baseline, cases)
+        # of modes that are to be tried one will be left
+        find_baseline(request.baseline, _one_a_group(cases) if request.best else cases)
     estimate_s = estimate(request, cases, problems, found, training_samples)
     return Planned(tuple(cases), problems, estimate_s, found)
+
+
+def _one_a_group(cases: Sequence[Case]) -> Sequence[Case]:
+    """The first of the cases that differ in their mode alone."""
+    return list({group_of(case): case for case in reversed(cases)}.values())
 
 
 def _devices(request: Request, seen: Found) -> Sequence[str]:
@@ -159,9 +171,9 @@ def _devices(request: Request, seen: Found) -> Sequence[str]:
 
 
 def _modes(request: Request, seen: Found) -> Sequence[str]:
-    """Those that were asked for, all of them by that word, or the first, which is what a backend's users get; one with
-    no modes at all has its only row."""
-    if ALL_MODES in request.modes:
+    """Those that were asked for, all of them by that word or where the best is to be found, or the first, which is what
+    a backend's users get; one with no modes at all has its only row."""
+    if ALL in request.modes or (request.best and not request.modes):
         return seen.modes or ("",)
     return (seen.modes and request.modes) or (seen.mode,)
 
@@ -187,7 +199,7 @@ def _check_declared(request: Request, found: Mapping[str, Found]) -> None:
                 itertools.chain(*elsewhere, map(device_kind, request.suite.matrix.devices))
             )
         for word in getattr(request, axis.plural) if known and axis.type is str else ():
-            if axis.name == "mode" and word == ALL_MODES:
+            if axis.name in ("mode", "precision") and word == ALL:
                 continue
             if (device_kind(word) if axis.name == "device" else word) not in known:
                 each = "; ".join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dlbench.analyse.modes.trials import group_of
 from dlbench.plan.backend_status import Found
 from dlbench.plan.request import Request
 from dlbench.record.schema import Case
@@ -28,6 +29,10 @@ def estimate(
     runnable = [case for case in cases if case not in problems]
     start_s = {name: seen.seconds + _WORKER_S for name, seen in found.items()}
     total_s = sum(seen.seconds for seen in found.values()) + 2 * _WORKER_S
+    if request.best:
+        # a short process of each mode, and all that follows for about one a backend
+        total_s += sum(start_s[each.backend] + _CHECK_S for each in runnable)
+        runnable = list({group_of(case): case for case in runnable}.values())
     configurations = {case.configuration: case for case in runnable}.values()
     total_s += sum(start_s[each.backend] + _VERIFY_S for each in configurations)
     if request.rounds:

@@ -19,6 +19,9 @@ from dlbench.worker.interpreters import labelled
 PRECISIONS = tuple(POLICIES)
 """The first is what is asked for where nothing is said."""
 
+ALL = "all"
+"""Asks for every mode, or every precision, of each backend."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
@@ -32,8 +35,10 @@ class Request:
     backends : names, or ``module:Class``.
     devices : ``cpu``, ``cuda``, ``cuda:N`` or ``cuda:`` and a UUID.
     own_device : each backend on one device alone, a GPU where it has one, whatever `devices` and the suite say.
-    modes : ``eager`` or ``graph``; empty for all that each backend has.
-    precisions : of `PRECISIONS`; empty for ``fp32``.
+    modes : in the backends' own words, `ALL` for every one; empty for each backend's first.
+    best : of these modes, or of all where none is named, only the fastest that is right is measured in full, chosen by
+        a short trial of each; see `dlbench.execute.stages.choosing`.
+    precisions : in the backends' own words, `ALL` for every one; empty for ``fp32``.
     scenarios, batches, threads, seed : the rest of the selection.
     rounds : measuring processes a case; 0 verifies only.
     target_interval : measure on until every interval is at most ± this share of its value; None for just the
@@ -58,6 +63,7 @@ class Request:
     devices: tuple[str, ...] = ()
     own_device: bool = False
     modes: tuple[str, ...] = ()
+    best: bool = False
     precisions: tuple[str, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
     batches: tuple[int, ...] = ()

@@ -135,7 +135,7 @@ class Case(msgspec.Struct, frozen=True, order=True):
             baseline="own",
             condition=True,
             metavar="WORD",
-            help="Arithmetic, like tf32 (repeatable).  [default: fp32]",
+            help="Arithmetic, like bf16 (repeatable); all for all that a backend has.  [default: fp32]",
         ),
     ] = "fp32"
     mode: Annotated[
@@ -376,10 +376,13 @@ def find_baseline(word: str, cases: Iterable[Case], what: str = "baseline") -> B
     if not found:
         rows = _listed(case.row_name for case in there)
         raise UsageError(f"{what} {word!r} matches no row; the rows are: {rows}")
-    if len({values(case, _FREE) for case in found}) > 1:
+    if len(found) > len({values(case, (*_SAME, *_OWN)) for case in found}):
         several = _listed(case.row_name for case in found)
         raise UsageError(f"{what} {word!r} matches several rows: {several}; name one of them")
     name = _joined(found[0], _plain(found[0])) if not chosen else found[0].row_name
+    if len({values(case, _FREE) for case in found}) > 1:
+        # of its scenarios each has a mode of its own
+        name = word
     return Baseline(name, tuple(found), chosen)
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import msgspec
 
-from dlbench.record.schema import Line, Process, Verification
+from dlbench.record.schema import Line, Process, Trial, Verification
 
 
 def brief(line: Line) -> Line:
     """The line with those of its checks that failed, and of the others the one with the largest relative
     error."""
+    if isinstance(line, Trial):
+        process = brief(line.process)
+        assert isinstance(process, Process)
+        return Trial(process)
     if not isinstance(line, Verification | Process) or len(line.checks) < 2:
         return line
     kept, largest, most = [], None, -1.0

@@ -58,7 +58,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     and `titles`, what people call them. `budget_s` is the time for sampling in all, `row_budget_s` that of each row,
     None in records of earlier versions, whose rows shared the whole. `baseline` is the row whose ratios
     `target_interval` is about, where one was named. `patience_s` and `telemetry_period_s` are None
-    where an earlier version did not write them."""
+    where an earlier version did not write them. With `best` the cases are all modes that were to be tried; see
+    `Choice`."""
 
     schema: int
     created: str
@@ -84,6 +85,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     telemetry_period_s: Seconds | None = None
     row_budget_s: Seconds | None = None
     baseline: str | None = None
+    best: bool = False
 
 
 class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):
@@ -125,7 +127,12 @@ def covering(cases: Sequence[Case]) -> Case:
 def verifying(case: Case, lines: Sequence[Verification]) -> list[Verification]:
     """Of the verifications of a case's configuration, those that are about the case: where its scenario was verified by
     itself these, else all."""
-    return [line for line in lines if line.case.scenario == case.scenario] or list(lines)
+    return verified_alone(case, lines) or list(lines)
+
+
+def verified_alone(case: Case, lines: Sequence[Verification]) -> list[Verification]:
+    """Of the verifications of a case's configuration, those of its scenario."""
+    return [line for line in lines if line.case.scenario == case.scenario]
 
 
 class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
@@ -242,6 +249,24 @@ class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
     processor_s: Seconds | None = None
 
 
+class Trial(msgspec.Struct, frozen=True, tag="trial", tag_field="kind"):
+    """A case that one short process tried (``--best``), side by side with the others of its batch size; no figure of a
+    row is computed from it. Its `process` is of round 0."""
+
+    process: Process
+
+    @property
+    def case(self) -> Case:
+        """What was tried."""
+        return self.process.case
+
+
+class Choice(msgspec.Struct, frozen=True, tag="choice", tag_field="kind"):
+    """The cases that a run with ``--best`` went on with after its trials; of the others no more was to be found out."""
+
+    taken: tuple[Case, ...]
+
+
 class Wait(msgspec.Struct, frozen=True, tag="wait", tag_field="kind"):
     """A wait after a disturbed process: what the machine did meanwhile, and whether it came to rest."""
 
@@ -307,7 +332,7 @@ class Damaged(msgspec.Struct, frozen=True, tag="damaged", tag_field="kind"):
     number: int
 
 
-Measured = Process | Wait | Telemetry | Sampling | Peak | Training
+Measured = Process | Trial | Choice | Wait | Telemetry | Sampling | Peak | Training
 Line = Header | Resumed | Skip | Verification | Measured | End | Damaged
 
 

@@ -107,3 +107,8 @@ def policy_of(word: str) -> Policy:
     if word not in POLICIES:
         raise UsageError(f"precision {word!r} is unknown: there are {', '.join(POLICIES)}")
     return POLICIES[word]
+
+
+def trains_in(word: str) -> bool:
+    """Whether a precision is for training too; one that has no policy is its backend's own affair."""
+    return word not in POLICIES or POLICIES[word].trains

@@ -22,13 +22,15 @@ SCHEMA = 1
 
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     """An object with `schema`, `machine` (of the first run), `rows` (a key per column),
-    `crossovers` (a sweep's rows with a point per batch size), `runs`, `readings`, `notes`."""
+    `crossovers` (a sweep's rows with a point per batch size), `tried` (with ``--best``, a mode
+    each), `runs`, `readings`, `notes`."""
     runs = [_run(run) for run in report.runs]
     whole = {
         "schema": SCHEMA,
         "machine": runs[0]["machine"] if runs else None,
         "rows": [dict(row.cells) for row in report.rows],
         "crossovers": [each for run in report.runs for each in _crossovers(run)],
+        "tried": [each for run in report.runs for each in _tried(run)],
         "runs": runs,
         "readings": conclusions(report),
         "notes": list(report.notes),
@@ -49,6 +51,22 @@ def _run(run: Run) -> dict[str, Any]:
         if run.end is None
         else {k: v for k, v in msgspec.to_builtins(run.end).items() if k != "kind"},
     }
+
+
+def _tried(run: Run) -> list[dict[str, Any]]:
+    why = {row.case: row["reason"] for row in run.rows if row["status"] != "ok"}
+    return [
+        {
+            "record": run.name,
+            **columns(each.case),
+            "verdict": each.verdict,
+            "median_s": each.median_s,
+            "times_as_long": each.behind,
+            "steps": len(each.process.timings_ns) if each.process else 0,
+            "reason": why.get(each.case),
+        }
+        for each in run.tried
+    ]
 
 
 def _crossovers(run: Run) -> list[dict[str, Any]]:

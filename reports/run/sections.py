@@ -9,7 +9,7 @@ from dlbench.analyse.table import Report, Run
 from dlbench.record.case import HOST
 
 from ..tables.model import Column, Line, Section
-from . import about_record, sweep, words
+from . import about_record, sweep, tried, words
 from .cold_start import behind_others, breaks_even
 from .conclusions import conclusions
 from .names import names
@@ -31,14 +31,16 @@ def build_sections(report: Report) -> list[Section]:
 
 def _run(run: Run, report: Report) -> Iterator[Section]:
     measured = [row for row in run.rows if row["status"] == "ok"]
+    shown = tried.measured_in_full(run)
     intervals = any(row["ci_low_s"] is not None for row in run.rows)
     yield Section(
         about_record.title(run),
         top=True,
         intro=(about_record.machine(run), words.LEGEND, *([words.INTERVALS] if intervals else [])),
-        columns=_columns(run, MAIN, run.rows, report, grouped=True),
-        lines=tuple(_line(row) for row in run.rows),
+        columns=_columns(run, MAIN, shown, report, grouped=True),
+        lines=tuple(_line(row) for row in shown),
     )
+    yield from tried.sections(run)
     yield from _table(run, COPIES, measured, report)
     yield from _table(run, TELEMETRY, measured, report, about_record.telemetry_unknown(measured))
     yield from sweep.sections(run, report.baseline)

@@ -3,7 +3,7 @@
 import pytest
 
 from dlbench.execute.scheduler import Turn, _took_s
-from dlbench.execute.stages import _Outlook
+from dlbench.execute.stages.timing import _Outlook
 from dlbench.execute.wall_time import Account
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dlbench.plan.backend_status import Found
-from dlbench.plan.cases import ALL_MODES, plan
-from dlbench.plan.request import PRECISIONS, Request
+from dlbench.plan.cases import plan
+from dlbench.plan.request import ALL, PRECISIONS, Request
 from dlbench.record.schema import Case, Header, Machine, Scenario
 from dlbench.spec.suite import load_suite
 
@@ -131,7 +131,7 @@ def planned(
     for number, part in enumerate(parts):
         backends = on_gpu if part.precision != PRECISIONS[0] else own if number else everything
         request = Request(
-            modes=(ALL_MODES,),
+            modes=(ALL,),
             suite=load_suite(part.suite),
             machine=machine,
             cache_dir=cache_dir,

@@ -1,0 +1,90 @@
+"""Timing as stages: what the harness itself costs, and steps in rounds of fresh processes."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Sequence
+
+from dlbench.analyse.speedup import baseline_or_none
+from dlbench.execute import results, side_by_side
+from dlbench.execute.context import Context
+from dlbench.execute.quiet_machine import Patience
+from dlbench.execute.scheduler import Measured, Schedule, Turn, carry_out
+from dlbench.execute.tasks import Task
+from dlbench.record.schema import Case, Peak, Process
+from dlbench.worker.measurements import PEAK, TIMER
+
+
+def measure_overheads(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
+    """Measures once what a timing costs, and how fast this machine multiplies matrices."""
+    rounds, held = run.request.rounds, run.held
+    there = {Task(Process, case, number + 1) for case in cases for number in range(rounds)}
+    if held.tasks.issuperset(there):
+        return cases
+    if held.null_timing_ns is None:
+        timer = run.work_without_backend(TIMER)
+        if timer.result is None:
+            run.observer.message(f"timer overhead unknown: {timer.reason}")
+        else:
+            run.null_timing_ns = timer.result.null_timing_ns
+    threads = run.request.chosen_threads
+    if Task(Peak, threads) not in held.tasks:
+        peak = run.work_without_backend(PEAK)
+        if peak.result is None:
+            run.observer.message(f"SGEMM peak unknown: {peak.reason}")
+        else:
+            run.write(Peak(0, threads, peak.result.flops_per_s))
+    return cases
+
+
+def time_steps(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
+    """Times steps in rounds of fresh processes; a case of which one process went wrong is not gone on with."""
+    request, held = run.request, run.held
+    if not request.rounds or not cases:
+        return cases
+    rounds, target = request.all_rounds, request.target_interval
+    # with a target, half of the time is for the rounds, and half for where they do not suffice
+    share_s = round(request.budget_s / (rounds * (2 if target else 1)), 3)
+    patience = Patience(request.patience_s, request.chosen_threads, run.observer.message)
+    write_wait = functools.partial(results.wait, write=run.write)
+    baseline = baseline_or_none(request.baseline, cases)
+    schedule = Schedule(cases, baseline, patience, write_wait, held.processes)
+    outlook = _Outlook(cases, rounds)
+
+    def measure(turn: Turn) -> Sequence[Measured]:
+        began_s = time.monotonic()
+        measured = side_by_side.measure(run, share_s, turn)
+        left_s = outlook.after(turn, time.monotonic() - began_s)
+        if not request.epochs:
+            run.observer.time_left(left_s)
+        return measured
+
+    try:
+        carry_out(schedule.rounds(rounds), measure)
+        if target:
+            carry_out(schedule.narrow(target, rounds), measure)
+    finally:
+        run.account.add_waiting(patience.waited_s)
+    return schedule.well
+
+
+class _Outlook:
+    """How long the rounds that are left will take, by those that were measured."""
+
+    def __init__(self, cases: Sequence[Case], rounds: int) -> None:
+        self._rounds = rounds
+        self._left = dict.fromkeys((case.batch for case in cases), rounds)
+        self._took_s: dict[int, list[float]] = {}
+
+    def after(self, turn: Turn, took_s: float) -> float:
+        """What is left (s) behind a turn; what will have to be measured again is not foreseen."""
+        batch = turn.cases[0].batch
+        self._left[batch] = max(0, self._rounds - turn.number)
+        self._took_s.setdefault(batch, []).append(took_s)
+        known = [each for took in self._took_s.values() for each in took]
+        return sum(
+            left * statistics.fmean(self._took_s.get(each, known))
+            for each, left in self._left.items()
+        )

@@ -1,0 +1,91 @@
+"""Verification as a stage: each configuration is held against the oracle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from dlbench.execute import results
+from dlbench.execute.context import Context
+from dlbench.execute.side_by_side import is_crowded
+from dlbench.execute.tasks import Task
+from dlbench.record.facts import VerifyResult
+from dlbench.record.schema import Case, Skip, Verification, covering
+from dlbench.worker.measurements import FITS, VERIFY
+from dlbench.worker.supervisor import Ended
+
+R = TypeVar("R")
+
+
+def verify(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
+    """Holds each configuration against the oracle, once for all of its scenarios, one after the other: frameworks whose
+    threads spin at barriers take three times as long beside another."""
+    well: list[Case] = []
+    for backend in dict.fromkeys(case.backend for case in cases):
+        own = [case for case in cases if case.backend == backend]
+        for configuration in dict.fromkeys(case.configuration for case in own):
+            sharing = [case for case in own if case.configuration == configuration]
+            known = Task(Verification, configuration) in run.held.tasks
+            well += sharing if known else right(run, sharing)
+        # the next one has the memory and the device for itself
+        run.end_look(backend)
+    # nothing of the oracle's goes on where something is timed, and nothing else lives there
+    for reason in waited(run, run.references.failures):
+        run.observer.message(reason)
+    run.living.close()
+    return [case for case in cases if case in well]
+
+
+def right(run: Context, sharing: Sequence[Case]) -> Sequence[Case]:
+    """The cases of a configuration that agree with the oracle. Where training goes wrong, inference is asked by
+    itself: nothing that it needs may be."""
+    whole = covering(sharing)
+    failure = waited(run, lambda: run.references.failure((whole.batch, whole.precision)))
+    ended = failure or _verified(run, whole)
+    found = results.verification(whole, ended)
+    rest = [case for case in sharing if case.scenario != whole.scenario]
+    if found.status != "ok" and rest and failure is None:
+        alone = results.verification(rest[0], _verified(run, rest[0]))
+        if alone.status == "ok":
+            _tell(run, found, ended, [case for case in sharing if case not in rest])
+            run.write(alone)
+            return rest
+    _tell(run, found, ended, sharing)
+    return sharing if found.status == "ok" else ()
+
+
+def _tell(
+    run: Context, found: Verification, ended: Ended[VerifyResult], about: Sequence[Case]
+) -> None:
+    """Writes down what a verification found."""
+    if ended.status != "skipped":
+        run.write(found)
+        return
+    for case in about:
+        run.write(Skip(case, ended.reason, ended.remedy))
+
+
+def waited(run: Context, wait: Callable[[], R]) -> R:
+    """What the oracle's work has come to."""
+    began_s = time.monotonic()
+    run.observer.phase(None, None, "oracle")
+    found = wait()
+    run.account.add_seconds("verify", time.monotonic() - began_s)
+    return found
+
+
+def _verified(run: Context, case: Case) -> Ended[VerifyResult]:
+    """What verification found, in the process that looked at the backend where that is well and fits."""
+    worker, job = run.looked.get(case.backend), run.job(case)
+    fits = worker and run.ask(worker, FITS, job, case).result
+    if worker is None or not (fits and fits.fits):
+        run.end_look(case.backend)
+        worker = run.looked[case.backend] = run.living.enter_context(run.start(case))
+    ended = run.ask(worker, VERIFY, job, case)
+    others = [name for name in run.looked if name != case.backend]
+    if others and is_crowded(ended, case):
+        for name in others:
+            run.end_look(name)
+        return run.work(VERIFY, case)
+    return ended
