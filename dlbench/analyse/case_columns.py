@@ -9,6 +9,7 @@ from typing import Any
 
 from dlbench.analyse import device_columns, telemetry_columns
 from dlbench.analyse.columns import (
+    ACCURACY,
     ALWAYS,
     COLD_START,
     COPIES,
@@ -16,8 +17,10 @@ from dlbench.analyse.columns import (
     TRAINING,
     Column,
     Row,
+    badged,
     interval,
 )
+from dlbench.analyse.modes import accuracy
 from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.statistics import Estimate, Timed, case_estimate
 from dlbench.data.datasets import NAMES
@@ -124,7 +127,7 @@ COLUMNS: tuple[Column, ...] = (
         "median_s",
         "float64",
         lambda seen: seen.step and seen.step.value,
-        (MAIN,),
+        (MAIN, ACCURACY),
         "median{processes}",
         show=interval(seconds, "median_s", "ci_low_s", "ci_high_s"),
         right=False,
@@ -157,13 +160,30 @@ COLUMNS: tuple[Column, ...] = (
         "float64",
         sections=(MAIN,),
         title="vs {baseline}",
-        show=interval(times, "speedup", "speedup_low", "speedup_high"),
+        show=badged(interval(times, "speedup", "speedup_low", "speedup_high")),
         right=False,
         priority=ALWAYS,
     ),
     Column("speedup_low", "float64"),
     Column("speedup_high", "float64"),
     Column("baseline"),
+    # None: the row and its baseline compute in the same precision
+    Column("speedup_badge"),
+    # over the row of the same backend in fp32
+    Column(
+        "speedup_over_fp32",
+        "float64",
+        sections=(MAIN, ACCURACY),
+        title="vs own fp32",
+        show=interval(
+            times, "speedup_over_fp32", "speedup_over_fp32_low", "speedup_over_fp32_high"
+        ),
+        right=False,
+        priority=95,
+    ),
+    Column("speedup_over_fp32_low", "float64"),
+    Column("speedup_over_fp32_high", "float64"),
+    Column("fp32_row"),
     # with both copies, one after the other; on the host the step alone
     Column(
         "with_copies_s",
@@ -183,8 +203,13 @@ COLUMNS: tuple[Column, ...] = (
         sections=(COPIES,),
         title="vs {baseline} with copies",
         show=_away(
-            interval(
-                times, "speedup_with_copies", "speedup_with_copies_low", "speedup_with_copies_high"
+            badged(
+                interval(
+                    times,
+                    "speedup_with_copies",
+                    "speedup_with_copies_low",
+                    "speedup_with_copies_high",
+                )
             )
         ),
         right=False,
@@ -269,6 +294,7 @@ COLUMNS: tuple[Column, ...] = (
         lambda share: f"{100 * share:.2f} %",
         priority=ALWAYS,
     ),
+    *accuracy.COLUMNS,
     *telemetry_columns.COLUMNS,
     *device_columns.COLUMNS,
     Column("python", value=_of_environment("python")),

@@ -8,23 +8,45 @@ told apart, and held against a row that starts faster.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dlbench.analyse.columns import COLD_START, Column
+from dlbench.analyse.columns import COLD_START, Column, Row
 from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.speedup import baseline_of
 from dlbench.analyse.statistics import Timed, median, process_summary, ratio
-from dlbench.record.case import Case, find_baseline, without
+from dlbench.record.baseline import find_baseline
+from dlbench.record.case import Case, without
 from dlbench.record.schema import Process
-from dlbench.text import seconds
+from dlbench.text import plural, seconds
 
 
 def _steps(value: float) -> str:
     """A number of steps, which a median over an even number of processes may halve."""
     return "1 step" if value == 1 else f"{value:g} steps"
+
+
+def whole_steps(row: Row) -> str:
+    """``140 steps [120, 170]``, each rounded up to whole steps, of a row that has them."""
+    low, high = (f"{math.ceil(row[f'payback_steps_{side}']):,}" for side in ("low", "high"))
+    return f"{plural(math.ceil(row['payback_steps']), 'step')} [{low}, {high}]"
+
+
+def _paid(row: Row) -> str:
+    """When the row has paid for its start, in a few words."""
+    match row.get("payback"):
+        case None:
+            return ""
+        case "after":
+            return f"after {whole_steps(row)}"
+        case "until":
+            return f"ahead for {whole_steps(row)}"
+        case "unknown":
+            return "cannot be told"
+    return str(row["payback"])
 
 
 def _part(name: str, title: str, priority: int) -> Column:
@@ -43,7 +65,14 @@ COLUMNS: tuple[Column, ...] = (
     _part("cold_start_s", "total", 60),
     Column("cold_start_processes", sections=(COLD_START,), title="processes", priority=11),
     Column("against"),
-    Column("payback"),
+    Column(
+        "payback",
+        sections=(COLD_START,),
+        title="pays off",
+        show=_paid,
+        right=False,
+        priority=29,
+    ),
     Column("payback_steps", "float64"),
     Column("payback_steps_low", "float64"),
     Column("payback_steps_high", "float64"),

@@ -18,7 +18,7 @@ ALWAYS = 100
 """The priority of a column that is never hidden."""
 
 MAIN, COPIES, TELEMETRY = "main", "copies", "telemetry"
-TRAINING, COLD_START = "training", "cold start"
+TRAINING, COLD_START, ACCURACY = "training", "cold start", "accuracy"
 """Sections of a report that have columns."""
 
 
@@ -89,6 +89,20 @@ class Column:
 def interval(form: Callable[..., str], name: str, low: str, high: str) -> Callable[[Row], str]:
     """The text of three columns in one cell: a value and its interval."""
     return lambda row: form(row[name], row[low], row[high])
+
+
+BADGE = "≠"
+"""Behind a speed-up over a row that computes in another precision, followed by that."""
+
+
+def badged(show: Callable[[Row], str]) -> Callable[[Row], str]:
+    """The text of a speed-up, with a badge where it is over another precision."""
+
+    def shown(row: Row) -> str:
+        badge = row.get("speedup_badge")
+        return f"{show(row)} {BADGE}{badge.rpartition(' ')[2]}" if badge else show(row)
+
+    return shown
 
 
 def told_by(section: str, columns: Sequence[Column], rows: Sequence[Row]) -> list[Row]:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.statistics import Estimate, Timed, ratio
 from dlbench.errors import UsageError
-from dlbench.record.case import Baseline, Case, find_baseline
+from dlbench.record.baseline import Baseline, across, find_baseline, plain_of
+from dlbench.record.case import Case
 
 BASELINE = "numpy:cpu"
 """What speed-ups refer to unless something else is asked for: ``backend:device``."""
@@ -49,10 +50,22 @@ class Bases:
         self._timed = {outcome.case: outcome for outcome in found if outcome.medians_s}
 
     def cells(self, outcome: Outcome) -> dict[str, str | float | None]:
-        """The row's cells about its speed-up; none where there is nothing to refer to.
+        """The row's cells about its speed-up; none where there is nothing to refer to. A speed-up over another
+        precision has a badge; a row of another precision than the default has one over its own backend's row of that.
 
         The baseline against itself is 1 by definition, so it has no interval.
         """
+        return self._over_baseline(outcome) | self._over_plain(outcome)
+
+    def _over_plain(self, outcome: Outcome) -> dict[str, str | float | None]:
+        case = plain_of(outcome.case, self._timed)
+        if case is None or not outcome.medians_s:
+            return {}
+        return {"fp32_row": case.row_name} | _cells(
+            "speedup_over_fp32", self._timed[case].timed, outcome.timed
+        )
+
+    def _over_baseline(self, outcome: Outcome) -> dict[str, str | float | None]:
         case = self._baseline.of(outcome.case)
         base = None if case is None else self._timed.get(case)
         if case is None or base is None or not outcome.medians_s:
@@ -62,6 +75,7 @@ class Bases:
             return {**name, "speedup": 1.0, "speedup_with_copies": 1.0}
         return (
             name
+            | {"speedup_badge": across(outcome.case, case) or None}
             | _cells("speedup", base.timed, outcome.timed)
             | _cells("speedup_with_copies", base.with_copies, outcome.with_copies)
         )

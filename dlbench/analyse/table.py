@@ -17,13 +17,15 @@ from dlbench.analyse import cold_start as ledger
 from dlbench.analyse import device_columns, telemetry_columns
 from dlbench.analyse.case_columns import COLUMNS, Seen
 from dlbench.analyse.columns import Column, Row
+from dlbench.analyse.modes.accuracy import Accuracies
 from dlbench.analyse.modes.trials import Tried, not_taken, tried
 from dlbench.analyse.outcomes import WORST_FIRST, Outcome, outcomes
 from dlbench.analyse.self_check import SelfMeasurement, self_measurement
 from dlbench.analyse.speedup import BASELINE, Bases, baseline_of
 from dlbench.analyse.statistics import median
 from dlbench.record import comparability
-from dlbench.record.case import Baseline, Case, find_baseline
+from dlbench.record.baseline import Baseline, find_baseline
+from dlbench.record.case import Case
 from dlbench.record.comparability import Sampled
 from dlbench.record.facts import Environment
 from dlbench.record.schema import End, Header, Peak, Record
@@ -162,7 +164,7 @@ def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart 
     those without a figure beneath. Only rows with the status ``ok`` have figures and can be the baseline."""
     found = tuple(outcomes(record))
     base, peaks = baseline_of(baseline, [outcome.case for outcome in found]), _peaks(record)
-    bases = Bases(found, base)
+    bases, accuracies = Bases(found, base), Accuracies(record)
     entries = ledger.Ledger(found, cold_start.against) if cold_start else None
     columns = COLUMNS + ledger.COLUMNS if entries else COLUMNS
     rows = []
@@ -174,6 +176,7 @@ def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart 
         # the driver's own name of a device goes before the framework's
         cells |= {name: cell for name, cell in sampled.items() if cell is not None}
         cells |= entries.cells(outcome) if entries else {}
+        cells |= accuracies.cells(outcome.case) if outcome.status == "ok" else {}
         seen = Seen(outcome, record.header, PurePath(path).name, peaks, cells)
         values = {column.name: column.of(seen) for column in columns}
         rows.append(Row(outcome.case, outcome, values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dlbench.analyse.modes.trials import not_taken
 from dlbench.analyse.outcomes import Outcome, outcomes
 from dlbench.compare.sides import Measured, Side
 from dlbench.record.comparability import facts_of, versions_of
@@ -31,11 +32,18 @@ def side_of_records(name: str, records: Sequence[Record]) -> Side:
                 f"{record.header.suite} " if several else "",
             )
             for record, own in zip(records, facts, strict=True)
-            for outcome in outcomes(record)
+            for outcome in (*outcomes(record), *_left_out(record))
         ),
         facts=shared,
         versions=_all_versions(records),
     )
+
+
+def _left_out(record: Record) -> list[Outcome]:
+    """The modes that were tried and not taken: a base that measured one of them is told why it is not there."""
+    reason = "--best took another mode, which was faster in its trial"
+    known = {outcome.case for outcome in outcomes(record)}
+    return [Outcome(case, "skipped", reason) for case in sorted(not_taken(record) - known)]
 
 
 def _all_versions(records: Sequence[Record]) -> dict[str, str]:

@@ -38,6 +38,7 @@ class Context:
     null_timing_ns : what a timing costs, once that is measured.
     looked, living : by backend, the process in which it was looked at and is verified; and what ends these.
     crowded : by batch size, why the processes of a round do not fit beside each other.
+    untrained : cases of which the training went wrong.
     """
 
     request: Request
@@ -52,6 +53,7 @@ class Context:
     looked: dict[str, Worker] = dataclasses.field(default_factory=dict)
     living: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
     crowded: dict[int, str] = dataclasses.field(default_factory=dict)
+    untrained: set[Case] = dataclasses.field(default_factory=set)
 
     def write(self, line: Line) -> None:
         """Puts a line into the record at once."""

@@ -6,6 +6,7 @@ All workers read the same files, so all backends get the same numbers.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,11 @@ class Material:
     cache_dir: Path
     _folder: Path
     _files: Mapping[str, str]
+
+    def trained_weights(self, case: schema.Case) -> Path:
+        """Where the weights lie that the training of a case ended with, once it has ended."""
+        digest = hashlib.sha256(repr(case).encode()).hexdigest()
+        return self._folder / f"trained-{digest[:16]}.npz"
 
     def job(self, plan: Plan, adapter: str | None = None, **options: Any) -> dict[str, Any]:
         """What a worker needs to know to work by a plan; without an `adapter` (``module:Class``), by what the plan's

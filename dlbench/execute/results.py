@@ -10,12 +10,14 @@ from dlbench.execute.quiet_machine import Waited
 from dlbench.host.cause import Cause
 from dlbench.record import door
 from dlbench.record.facts import (
+    AnswerResult,
     Check,
     MeasureResult,
     TrainResult,
     VerifyResult,
 )
 from dlbench.record.schema import (
+    Answers,
     Case,
     Process,
     Training,
@@ -117,6 +119,14 @@ def training(case: Case, epochs: int, ended: Ended[TrainResult]) -> Training:
     if not reason and trained["test_loss"] is None:
         reason = "the loss on the test part is not finite"
     return Training(case, "failed" if reason else "ok", reason, epochs, **trained)
+
+
+def answers(case: Case, weights_of: Case, ended: Ended[AnswerResult]) -> Answers:
+    """What a case answered on the test part at the weights of a training."""
+    found = ended.result
+    if found is None:
+        return Answers(case, ended.status, ended.reason, weights_of)
+    return Answers(case, "ok", "", weights_of, found.answers, found.wrong)
 
 
 def round_s(seconds: float) -> float:

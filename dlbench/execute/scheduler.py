@@ -22,7 +22,7 @@ from dlbench.analyse.statistics import ratio
 from dlbench.execute.quiet_machine import DeviceLook, Patience, Waited
 from dlbench.host.cause import Cause
 from dlbench.plan.rounds import LEAST_PROCESSES, interleaved
-from dlbench.record.case import Baseline
+from dlbench.record.baseline import Baseline
 from dlbench.record.schema import Case, Process, Telemetry
 
 ATTEMPTS = 3

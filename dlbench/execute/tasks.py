@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from dlbench.analyse.disturbance import judge, watched
 from dlbench.analyse.modes.trials import chosen_of, tried_of
 from dlbench.analyse.speedup import baseline_or_none
 from dlbench.execute.scheduler import Processes, by_batch, rounds_wanted
+from dlbench.record.baseline import plain_of
 from dlbench.record.schema import (
+    Answers,
     Case,
     Configuration,
     Header,
@@ -35,13 +39,30 @@ class Task(NamedTuple):
     round: int = 0
 
 
-def planned(case: Case, rounds: int, epochs: int) -> Iterator[Task]:
-    """What there is to find out about a case."""
+def weights_for(case: Case, beside: Sequence[Case]) -> Case | None:
+    """Whose training's weights a case is to answer the test part at: that of its own backend in float32, or the first
+    in float32 at its batch size. None for one that does not infer in a short precision, and where nothing is trained.
+    """
+    if case.scenario != "infer" or case.is_plain:
+        return None
+    trains = [
+        each
+        for each in beside
+        if each.scenario == "train" and each.batch == case.batch and each.is_plain
+    ]
+    own = plain_of(msgspec.structs.replace(case, scenario="train"), trains)
+    return own or next(iter(trains), None)
+
+
+def planned(case: Case, rounds: int, epochs: int, beside: Sequence[Case] = ()) -> Iterator[Task]:
+    """What there is to find out about a case, among those `beside` it."""
     yield Task(Verification, case.configuration)
     for number in range(1, rounds + 1):
         yield Task(Process, case, number)
     if epochs and case.scenario == "train":
         yield Task(Training, case)
+    if epochs and weights_for(case, beside):
+        yield Task(Answers, case)
 
 
 def told(line: Line) -> Task | None:
@@ -53,6 +74,8 @@ def told(line: Line) -> Task | None:
             return Task(Process, line.case, line.round)
         case Training():
             return Task(Training, line.case)
+        case Answers():
+            return Task(Answers, line.case)
         case Trial():
             return Task(Trial, line.case)
         case Peak():
@@ -125,10 +148,15 @@ def missing(record: Record) -> tuple[Case, ...]:
     if header.best and not held.has_chosen:
         return tuple(going)
     more = _narrowing(going, held, header)
+    untrained = {
+        line.case for line in record.lines if isinstance(line, Training) and line.status != "ok"
+    }
+    beside = [case for case in going if case not in untrained]
     return tuple(
         case
         for case in going
-        if case in more or not held.tasks.issuperset(planned(case, header.rounds, header.epochs))
+        if case in more
+        or not held.tasks.issuperset(planned(case, header.rounds, header.epochs, beside))
     )
 
 

@@ -15,14 +15,13 @@ from dlbench.plan.backend_status import Found
 from dlbench.plan.estimate import estimate
 from dlbench.plan.request import ALL, Request
 from dlbench.plan.sizes import check_files, check_sizes
+from dlbench.record.baseline import check_row_name, find_baseline
 from dlbench.record.case import (
     HOST,
     SCENARIOS,
     SELECTED,
     Case,
-    check_row_name,
     device_kind,
-    find_baseline,
     product,
 )
 from dlbench.record.facts import Environment

@@ -8,7 +8,6 @@ axis is one field here, and one of `dlbench.contract.Plan` where backends are to
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +46,9 @@ class Axis:
     label : where labels show it: in the name of the table's row, behind that, or not at all. In a row's name the
         default is left out.
     baseline : in what a row may differ from its baseline: ``any`` value; the ``same`` only; or the ``own`` value of the
-        row where the baseline has a row with it, else the default.
+        row where the baseline has a row with it, else the default. A speed-up over another value of an ``own`` axis
+        carries a badge, and a row whose value is not the default is held against its own backend's row of
+        the default too (`dlbench.record.baseline`).
     condition : whether it is how something was measured rather than what: two records' cases may differ in it and
         still be the same, though not comparable.
     words : all that it can be; empty where backends and suites say what there is.
@@ -154,24 +155,24 @@ class Case(msgspec.Struct, frozen=True, order=True):
     @property
     def row_name(self) -> str:
         """What a row of tables, a baseline, a series of a sweep is called: ``torch:cpu/eager/tf32``."""
-        return _joined(self, (axis for axis in _ROW if _stands_out(self, axis)))
+        return joined(self, (axis for axis in ROW if stands_out(self, axis)))
 
     @property
     def label(self) -> str:
         """What tells it from the other cases of its suite: ``torch:cpu/eager/train/64``."""
-        return _joined(self, (axis for axis in _LABEL if _stands_out(self, axis)))
+        return joined(self, (axis for axis in _LABEL if stands_out(self, axis)))
 
     @property
     def bare_label(self) -> str:
         """Its label without what has a default: ``torch:cpu/train/64``."""
-        return _joined(self, (axis for axis in _LABEL if axis.default is None))
+        return joined(self, (axis for axis in _LABEL if axis.default is None))
 
     @property
     def key(self) -> str:
         """What two runs match it by, whatever the conditions were: ``ci/torch:cpu/train/64[eager]``. Files of
         pytest-benchmark hold it, so it stays as it is."""
         other = (axis for axis in AXES if axis.default is not None and not axis.condition)
-        told = (f"[{getattr(self, axis.name)}]" for axis in other if _stands_out(self, axis))
+        told = (f"[{getattr(self, axis.name)}]" for axis in other if stands_out(self, axis))
         return f"{self.suite}/{self.bare_label}{''.join(told)}"
 
     @property
@@ -188,6 +189,11 @@ class Case(msgspec.Struct, frozen=True, order=True):
     def device_kind(self) -> str:
         """The kind of its device: ``cuda`` of ``cuda:0``."""
         return device_kind(self.device)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is of the default on all ``own`` axes: in float32."""
+        return all(getattr(self, a.name) == a.default for a in AXES if a.baseline == "own")
 
     @property
     def on_host(self) -> bool:
@@ -224,8 +230,9 @@ AXES: tuple[Axis, ...] = _declared()
 SELECTED = tuple(axis for axis in AXES if axis.plural)
 """The axes along which a run may have several values."""
 
-_ROW = tuple(axis for axis in AXES if axis.label == "row")
-_LABEL = (*_ROW, *(axis for axis in AXES if axis.label == "behind"))
+ROW = tuple(axis for axis in AXES if axis.label == "row")
+"""The axes that name a row."""
+_LABEL = (*ROW, *(axis for axis in AXES if axis.label == "behind"))
 
 
 def values(case: Case, axes: Iterable[Axis] = AXES) -> tuple[Any, ...]:
@@ -261,11 +268,13 @@ def device_kind(device: str) -> str:
     return device.partition(":")[0]
 
 
-def _stands_out(case: Case, axis: Axis) -> bool:
+def stands_out(case: Case, axis: Axis) -> bool:
+    """Whether a label tells the case's value on an axis."""
     return axis.label == "behind" or getattr(case, axis.name) not in ("", axis.default)
 
 
-def _joined(case: Case, axes: Iterable[Axis]) -> str:
+def joined(case: Case, axes: Iterable[Axis]) -> str:
+    """The case's values on some axes, the backend and the device first, as labels have them."""
     backend, device, *others = (str(getattr(case, axis.name)) for axis in axes)
     return "/".join([f"{backend}:{device}", *others])
 
@@ -278,7 +287,7 @@ def spellings(case: Case, axes: Sequence[Axis] | None = None) -> Iterator[str]:
         for axis in axes
     )
     for chosen in itertools.product(*ways):
-        yield _joined(case, (a for some in chosen for a in some if getattr(case, a.name) != ""))
+        yield joined(case, (a for some in chosen for a in some if getattr(case, a.name) != ""))
 
 
 def find_case(word: str, cases: Iterable[Case], what: str) -> Case:
@@ -298,105 +307,13 @@ def find_case(word: str, cases: Iterable[Case], what: str) -> Case:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{what}: {word!r} names several cases: {_listed(c.label for c in found)}")
+        raise UsageError(
+            f"{what}: {word!r} names several cases: {listed_or_none(c.label for c in found)}"
+        )
     known = sorted(case.label for case in there)
     raise UsageError(f"{what}: no case is called {word!r}; {nearest(word, known)}")
 
 
-def _listed(words: Iterable[str]) -> str:
+def listed_or_none(words: Iterable[str]) -> str:
+    """Words in a row, each once."""
     return ", ".join(dict.fromkeys(words)) or "none"
-
-
-@dataclasses.dataclass(frozen=True)
-class Baseline:
-    """The one row that others are held against: a backend on a device, in a mode.
-
-    Attributes
-    ----------
-    name : of the row.
-    cases : its cases.
-    chosen : whether its precision was chosen too, so that rows of any precision are held against it.
-    """
-
-    name: str
-    cases: tuple[Case, ...]
-    chosen: bool = False
-
-    def of(self, case: Case) -> Case | None:
-        """The case that a case is held against; None where there is none.
-
-        A row is held against the baseline's case of its own precision; against that of the default precision where
-        the baseline has none of its own at all.
-        """
-        there = self._by_own
-        wanted = list(there) if self.chosen else _own_or_default(case)
-        own = next((each for each in wanted if each in there), None)
-        return there[own].get(values(case, _SAME)) if own is not None else None
-
-    @functools.cached_property
-    def _by_own(self) -> Mapping[tuple[Any, ...], Mapping[tuple[Any, ...], Case]]:
-        found: dict[tuple[Any, ...], dict[tuple[Any, ...], Case]] = {}
-        for case in self.cases:
-            found.setdefault(values(case, _OWN), {})[values(case, _SAME)] = case
-        return found
-
-    def has(self, case: Case) -> bool:
-        """Whether a case is one of the row's."""
-        return case in self.cases
-
-
-_SAME = tuple(axis for axis in AXES if axis.baseline == "same")
-_OWN = tuple(axis for axis in AXES if axis.baseline == "own")
-_FREE = tuple(axis for axis in AXES if axis.baseline == "any")
-
-
-def _own_or_default(case: Case) -> Iterator[tuple[Any, ...]]:
-    return itertools.product(*((getattr(case, axis.name), axis.default) for axis in _OWN))
-
-
-def find_baseline(word: str, cases: Iterable[Case], what: str = "baseline") -> Baseline:
-    """The row that a word names: ``numpy:cpu``, or with mode and precision ``cupy:cuda/graph/tf32``.
-
-    Both may be left out: the mode where that names just one row, the precision always, since rows are held against
-    the baseline's of their own.
-
-    Raises
-    ------
-    UsageError : no row is called so, or several are.
-    """
-    there = list(dict.fromkeys(cases))
-    check_row_name(word, what)
-    plain = [case for case in there if word == _joined(case, _plain(case))]
-    named = [case for case in there if word == case.row_name]
-    found, chosen = plain or named, not plain
-    if not found:
-        found = [case for case in there if word in spellings(case, _FREE)]
-        chosen = not found
-    found = found or [case for case in there if word in spellings(case, _ROW)]
-    if not found:
-        rows = _listed(case.row_name for case in there)
-        raise UsageError(f"{what} {word!r} matches no row; the rows are: {rows}")
-    if len(found) > len({values(case, (*_SAME, *_OWN)) for case in found}):
-        several = _listed(case.row_name for case in found)
-        raise UsageError(f"{what} {word!r} matches several rows: {several}; name one of them")
-    name = _joined(found[0], _plain(found[0])) if not chosen else found[0].row_name
-    if len({values(case, _FREE) for case in found}) > 1:
-        # of its scenarios each has a mode of its own
-        name = word
-    return Baseline(name, tuple(found), chosen)
-
-
-def _plain(case: Case) -> Iterator[Axis]:
-    return (axis for axis in _FREE if _stands_out(case, axis))
-
-
-def check_row_name(word: str, what: str = "baseline") -> None:
-    """Refuses a word that cannot be a row's name.
-
-    Raises
-    ------
-    UsageError : saying what one looks like.
-    """
-    backend, colon, device = word.rpartition(":")
-    if not (backend and colon and device):
-        raise UsageError(f"{what} {word!r} is not a backend:device, like numpy:cpu")

@@ -15,7 +15,15 @@ import msgspec
 
 from dlbench.record.case import Case, values
 from dlbench.record.facts import Surroundings
-from dlbench.record.schema import Header, Process, Resumed, Telemetry, Verification
+from dlbench.record.schema import (
+    Answers,
+    Header,
+    Process,
+    Resumed,
+    Telemetry,
+    Training,
+    Verification,
+)
 from dlbench.text import shortened
 
 _MOST = 2**63 - 1
@@ -91,6 +99,9 @@ def _check_struct(value: msgspec.Struct) -> None:
             _check_facts(value.facts)
         case Telemetry():
             _check_telemetry(value)
+        case Training() | Answers():
+            if value.wrong and not max(value.wrong) < len(value.answers):
+                raise ValueError("a wrong answer is of a sample that was not asked about")
 
 
 def _check_surroundings(seen: Surroundings) -> None:

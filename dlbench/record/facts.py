@@ -267,6 +267,7 @@ class Trained:
     validation_accuracy : after each epoch; empty for regression.
     test_accuracy : share of right answers on the test part; None for regression.
     test_loss : mean loss on the test part; None when it is not finite.
+    answers, wrong : as in `dlbench.record.schema.Training`.
     seconds : all of it, data handling included.
     """
 
@@ -276,6 +277,8 @@ class Trained:
     test_accuracy: float | None
     test_loss: float | None
     seconds: float
+    answers: tuple[int, ...] = ()
+    wrong: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -283,6 +286,14 @@ class TrainResult(BackendResult):
     """What came of a training."""
 
     trained: Trained
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnswerResult(BackendResult):
+    """What a session answered on the test part; as in `dlbench.record.schema.Training`."""
+
+    answers: tuple[int, ...]
+    wrong: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -301,7 +301,9 @@ class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
 
 
 class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
-    """A training over whole epochs (``--epochs``): the loss of each step and what came of it on the test part."""
+    """A training over whole epochs (``--epochs``): the loss of each step and what came of it on the test part.
+    `answers` is the class that each test sample was given, `wrong` the samples for which that is not the right one;
+    both are empty for regression, and in records of earlier versions."""
 
     case: Case
     status: Status
@@ -312,6 +314,20 @@ class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
     test_accuracy: Share | None = None
     test_loss: float | None = None
     seconds: Seconds | None = None
+    answers: tuple[Count, ...] = ()
+    wrong: tuple[Count, ...] = ()
+
+
+class Answers(msgspec.Struct, frozen=True, tag="answers", tag_field="kind"):
+    """What a case of inference in a short precision answered on the test part, at the weights that the training
+    `weights_of` ended with; see `Training`."""
+
+    case: Case
+    status: Status
+    reason: str
+    weights_of: Case
+    answers: tuple[Count, ...] = ()
+    wrong: tuple[Count, ...] = ()
 
 
 class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
@@ -332,7 +348,7 @@ class Damaged(msgspec.Struct, frozen=True, tag="damaged", tag_field="kind"):
     number: int
 
 
-Measured = Process | Trial | Choice | Wait | Telemetry | Sampling | Peak | Training
+Measured = Process | Trial | Choice | Wait | Telemetry | Sampling | Peak | Training | Answers
 Line = Header | Resumed | Skip | Verification | Measured | End | Damaged
 
 

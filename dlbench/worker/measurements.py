@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Generic, TypeVar, cast
 
 from dlbench.record.facts import (
+    AnswerResult,
     BlockResult,
     Declared,
     FitsResult,
@@ -78,12 +79,13 @@ BLOCK = Measurement("block", "measure:block", BlockResult)
 FINISH = Measurement("finish", "measure:finish", MeasureResult, _TIMED)
 STEPS = Measurement("measure", "measure:measure", MeasureResult, _TIMED)
 TRAIN = Measurement("train", "train:train_epochs", TrainResult, _SESSION | {"train": "training"})
+ANSWER = Measurement("answer", "train:answer_test", AnswerResult, _SESSION | {"answer": "training"})
 PEAK = Measurement("peak", "overhead:peak", PeakResult, {"peak": "measured"})
 TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
 _ALL: Sequence[Measurement[Any]] = (
     *(HOME, LOOK, FITS, ORACLE, VERIFY, TRIAL),
     *(OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
-    *(TRAIN, PEAK, TIMER),
+    *(TRAIN, ANSWER, PEAK, TIMER),
 )
 MEASUREMENTS: Mapping[str, Measurement[Any]] = {each.name: each for each in _ALL}

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -73,12 +73,29 @@ def train(
             kept = tuple(losses[:diverged_at])
             seconds = time.monotonic() - begin
             return Trained(kept, diverged_at, tuple(accuracies), None, None, seconds)
-        accuracy, _ = evaluate(session, plan, workload, recipe, parts["validation"], beat)
+        accuracy = evaluate(session, plan, workload, recipe, parts["validation"], beat).accuracy
         accuracies += [] if accuracy is None else [accuracy]
-    accuracy, loss = evaluate(session, plan, workload, recipe, parts["test"], beat)
-    seconds = time.monotonic() - begin
-    finite_loss = loss if math.isfinite(loss) else None
-    return Trained(tuple(losses), None, tuple(accuracies), accuracy, finite_loss, seconds)
+    test = evaluate(session, plan, workload, recipe, parts["test"], beat)
+    return Trained(
+        losses=tuple(losses),
+        diverged_at=None,
+        validation_accuracy=tuple(accuracies),
+        test_accuracy=test.accuracy,
+        test_loss=test.loss if math.isfinite(test.loss) else None,
+        seconds=time.monotonic() - begin,
+        answers=test.answers,
+        wrong=test.wrong,
+    )
+
+
+class Judged(NamedTuple):
+    """What outputs are worth: `accuracy` (None for regression) and mean `loss`, in float64; the class that each sample
+    was given, and the samples for which it is `wrong`, both empty for regression."""
+
+    accuracy: float | None
+    loss: float
+    answers: tuple[int, ...] = ()
+    wrong: tuple[int, ...] = ()
 
 
 def evaluate(
@@ -88,8 +105,8 @@ def evaluate(
     recipe: Recipe,
     part: Part,
     beat: Callable[[], None] = lambda: None,
-) -> tuple[float | None, float]:
-    """Accuracy (None for regression) and mean loss of a session in inference mode on a part.
+) -> Judged:
+    """What a session in inference mode gives on a part.
 
     The last batch is filled up to the plan's size with the first samples, which do not count.
     """
@@ -110,8 +127,8 @@ def evaluate(
 
 def judge(
     workload: Workload, outputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]
-) -> tuple[float | None, float]:
-    """Accuracy (None for regression) and mean loss, in float64.
+) -> Judged:
+    """What outputs are worth.
 
     Parameters
     ----------
@@ -120,9 +137,13 @@ def judge(
     """
     values = outputs.astype(np.float64)
     if not isinstance(workload.loss, CrossEntropy):
-        return None, float(np.mean((values - targets.reshape(values.shape)) ** 2))
+        return Judged(None, float(np.mean((values - targets.reshape(values.shape)) ** 2)))
     shifted = values - values.max(axis=1, keepdims=True)
     log_sums = np.log(np.exp(shifted).sum(axis=1))
     log_likelihoods = shifted[np.arange(len(targets)), targets] - log_sums
-    accuracy = float(np.mean(values.argmax(axis=1) == targets))
-    return accuracy, float(-log_likelihoods.mean())
+    answers = values.argmax(axis=1)
+    wrong = np.flatnonzero(answers != targets)
+    accuracy = 1 - len(wrong) / len(answers)
+    return Judged(
+        accuracy, float(-log_likelihoods.mean()), tuple(answers.tolist()), tuple(wrong.tolist())
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from dlbench.analyse.cold_start import whole_steps
 from dlbench.analyse.columns import Row
-from dlbench.text import one_line, plural
+from dlbench.text import one_line
 
 _BEHIND = (
     "began behind another scenario of the same process, which had readied the libraries; --scenario times it in a "
@@ -34,7 +34,7 @@ def _sentence(row: Row) -> str:
     who, other = row.case.label, row["against"]
     match row["payback"]:
         case "after":
-            return f"{who} starts later than {other} and breaks even after {_bounds(row)}."
+            return f"{who} starts later than {other} and breaks even after {whole_steps(row)}."
         case "never":
             return (
                 f"{who} starts later than {other} and its steps are slower: it never breaks even."
@@ -42,12 +42,6 @@ def _sentence(row: Row) -> str:
         case "at once":
             return f"{who} starts no later than {other} and its steps are faster: ahead from the start."
         case "until":
-            return f"{who} starts earlier than {other} and stays ahead for {_bounds(row)}."
+            return f"{who} starts earlier than {other} and stays ahead for {whole_steps(row)}."
     reason = one_line(row["payback_reason"] or "")
-    return f"{who} against {other}: break-even unknown, {reason}."
-
-
-def _bounds(row: Row) -> str:
-    """``140 steps [120, 170]``, each rounded up to whole steps."""
-    low, high = (f"{math.ceil(row[f'payback_steps_{side}']):,}" for side in ("low", "high"))
-    return f"{plural(math.ceil(row['payback_steps']), 'step')} [{low}, {high}]"
+    return f"{who} against {other}: whether it breaks even cannot be told, {reason}."

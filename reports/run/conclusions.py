@@ -14,6 +14,7 @@ from dlbench.analyse.crossover import Crossover, crossovers
 from dlbench.analyse.ranking import rank, simultaneous
 from dlbench.analyse.statistics import Estimate, ratio
 from dlbench.analyse.table import Report, Run
+from dlbench.record.baseline import across
 from dlbench.record.case import AXES, Case, values
 from dlbench.text import factor, listed, plural, times
 
@@ -53,7 +54,10 @@ def _crossovers(run: Run) -> Iterator[str]:
 
 def _of_sweep(chosen: Sequence[Crossover], told: _Told, base: Case) -> Iterator[str]:
     for each in chosen:
-        ours, theirs = (f"{told.who(case)} on {told.where(case)}" for case in (each.case, base))
+        ours, theirs = (
+            f"{told.precise(case, other)} on {told.where(case)}"
+            for case, other in ((each.case, base), (base, each.case))
+        )
         what = f"{ours} {_verb(each.case.scenario)} faster than {theirs}"
         yield f"{'With the copies, ' * each.with_copies}{what} {sweep.sentence(each)}."
 
@@ -144,11 +148,14 @@ class _Told:
         here, there = (f" on {self.where(row.case)}" for row in (faster, slower))
         closing = there if here == there else ""
         here, there = ("", "") if closing else (here, there)
-        which = "".join(f" {part}" for part in self._which(faster.case))
+        own = across(faster.case, slower.case)
+        parts = self._which(faster.case, *(["precision"] if own else []))
+        which = "".join(f" {part}" for part in parts)
         verb = _verb(faster["scenario"])
-        ours, theirs = self.who(faster.case), self.who(slower.case)
+        ours = self.precise(faster.case, slower.case)
+        theirs = self.precise(slower.case, faster.case)
         if seen.interval is None or not seen.interval.excludes(1):
-            where = ", ".join([faster["scenario"], *self._which(faster.case)])
+            where = ", ".join([faster["scenario"], *parts])
             interval = (seen.interval.low, seen.interval.high) if seen.interval else ()
             told = f"{ours}{here} and {theirs}{there}{closing} ({where}): "
             return f"no significant difference between {told}{times(seen.value, *interval)}."
@@ -166,6 +173,10 @@ class _Told:
         several = len(self._modes.get((case.backend, case.device), ())) > 1
         return f"{title}{at}{label}{f' ({case.mode})' if several and case.mode else ''}"
 
+    def precise(self, case: Case, other: Case) -> str:
+        """The same with its precision, where it is compared with one of another."""
+        return f"{self.who(case)} in {case.precision}" if across(case, other) else self.who(case)
+
     def where(self, case: Case) -> str:
         """A device; one of its own by its name where the record has one of that name."""
         if case.on_host:
@@ -175,14 +186,14 @@ class _Told:
         name = names.get(case.device)
         return name if name and list(names.values()).count(name) == 1 else case.device
 
-    def _which(self, case: Case) -> list[str]:
-        """What tells this comparison from the others, when there are several."""
+    def _which(self, case: Case, *but: str) -> list[str]:
+        """What tells this comparison from the others, when there are several, `but` for what is said elsewhere."""
         said = {
             "batch": f"at batch {case.batch:,}",
             "threads": f"with {plural(case.threads, 'thread')}",
             "precision": f"in {case.precision}",
         }
-        return [text for name, text in said.items() if self._several[name]]
+        return [text for name, text in said.items() if self._several[name] and name not in but]
 
 
 def _verb(scenario: str) -> str:

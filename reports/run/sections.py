@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dlbench.analyse.columns import COLD_START, COPIES, MAIN, TELEMETRY, TRAINING, Row, told_by
+from dlbench.analyse.columns import (
+    ACCURACY,
+    COLD_START,
+    COPIES,
+    MAIN,
+    TELEMETRY,
+    TRAINING,
+    Row,
+    told_by,
+)
+from dlbench.analyse.modes.accuracy import compared
 from dlbench.analyse.table import Report, Run
 from dlbench.record.case import HOST
 
@@ -17,6 +27,7 @@ from .names import names
 _TITLES = {
     COPIES: "with the copies of a batch to the device and of the result back",
     TELEMETRY: "telemetry over the measured windows",
+    ACCURACY: "speed × accuracy: what a precision gains, and what it costs on the test part",
     TRAINING: "trained from the initial weights",
     COLD_START: "cold start: medians over processes of what came before the steady steps",
 }
@@ -39,12 +50,14 @@ def _run(run: Run, report: Report) -> Iterator[Section]:
         intro=(about_record.machine(run), words.LEGEND, *([words.INTERVALS] if intervals else [])),
         columns=_columns(run, MAIN, shown, report, grouped=True),
         lines=tuple(_line(row) for row in shown),
+        notes=words.badges(shown),
     )
     yield from tried.sections(run)
     yield from _table(run, COPIES, measured, report)
     yield from _table(run, TELEMETRY, measured, report, about_record.telemetry_unknown(measured))
     yield from sweep.sections(run, report.baseline)
     yield from _table(run, TRAINING, measured, report)
+    yield from _table(run, ACCURACY, compared(measured), report, words.ACCURACIES)
     if report.cold_start:
         notes = [*behind_others(measured), *breaks_even(measured)]
         yield from _table(run, COLD_START, measured, report, notes)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dlbench.analyse.columns import Row
+from collections.abc import Sequence
+
+from dlbench.analyse.columns import BADGE, Row
 from dlbench.text import one_line, why
 
 LEGEND = "✓ verified against the float64 oracle   ! disturbed machine   ✗ not verified   – skipped"
 INTERVALS = "[ ] 95 % confidence interval over fresh processes"
+ACCURACIES = (
+    "[ ] 95 % intervals over test samples: Wilson's, of differences Newcombe's for the same samples",
+    "one training a precision: another seed gives another accuracy",
+)
 MARKS = {"ok": "✓", "skipped": "–"}
 STATUS_WORDS = {
     "unverified": "not verified",
@@ -16,6 +22,20 @@ STATUS_WORDS = {
     "skipped": "skipped",
 }
 _STYLES = {"ok": "good", "skipped": "dim"}
+
+
+def badges(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What the badge of a speed-up means, where a row has one."""
+    found = [badge for row in rows if (badge := row["speedup_badge"])]
+    if not found:
+        return ()
+    told = ", ".join(dict.fromkeys(found))
+    other = dict.fromkeys(f"{BADGE}{badge.rpartition(' ')[2]}" for badge in found)
+    text = (
+        f"{', '.join(other)}: a speed-up across precisions ({told}), part of which is less exact arithmetic; 'vs own "
+        "fp32' is over the same backend's row in fp32"
+    )
+    return (text,)
 
 
 def mark(row: Row) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from dlbench.reports.run import terminal
 from hypothesis import given
 from hypothesis import strategies as st
 from rounds import timed
@@ -287,3 +288,33 @@ def test_a_report_on_records_whose_processes_tell_no_phases_says_so(
     done = invoke("report", "a.jsonl", "--cold-start")
     assert done.exit_code == 0
     assert "no process recorded a complete start" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("factors", "told"),
+    [
+        ((0.5, 0.502, 0.499), "after "),
+        ((1.5, 1.502, 1.499), "never"),
+        ((1.2, 0.9, 1.0), "cannot be told"),
+    ],
+)
+def test_a_mode_that_compiles_is_held_against_the_backends_default_mode(
+    make: Any, factors: tuple[float, ...], told: str
+) -> None:
+    eager, compiled = make.case("torch"), make.case("torch", mode="compile")
+    lines = [make.verification(eager), make.verification(compiled)]
+    for number, factor in enumerate(factors):
+        lines.append(process(make, eager, number, first_step_ns=STEADY[0], warmup_ns=STEADY[:10]))
+        timings = tuple(int(factor * each) for each in STEADY)
+        compiling = {"first_step_ns": 1_020 * MS - timings[0], "warmup_ns": timings[:10]}
+        lines.append(process(make, compiled, number, timings_ns=timings, **compiling))
+    found = make.measured([eager, compiled], lines)
+    report = build([("a", found)], cold_start=ColdStart())
+    (row,) = [row for row in report.rows if row["payback"]]
+    assert "torch:cpu/eager" == row["against"]
+    column = next(each for each in report.columns if each.name == "payback")
+    assert column.text(row).startswith(told)
+    if told == "after ":
+        # a second of compiling, by 5.1 ms saved a step
+        assert 1.01 / 0.0051 == pytest.approx(row["payback_steps"], rel=0.02)
+    assert "pays off" in terminal.render(report, width=200)

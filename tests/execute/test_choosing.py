@@ -136,7 +136,10 @@ def test_what_was_tried_stands_beneath_the_table_and_in_json(several):
 
 def test_two_records_of_best_modes_are_compared_by_what_was_taken(several):
     side = side_of_records("a.jsonl", [several.record])
-    assert {"quick", "nowhere"} == {each.key.rpartition("[")[2][:-1] for each in side.cases}
+    problems = {each.label.split("/")[1]: each.problem for each in side.cases}
+    assert "" == problems["quick"]
+    assert "faster in its trial" in problems["slow"]
+    assert "needs a compiler" in problems["nowhere"]
     assert {2} == {len(each.processes_s) for each in side.cases if each.processes_s}
 
 

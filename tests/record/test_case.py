@@ -11,7 +11,8 @@ import pytest
 from dlbench import record
 from dlbench.contract import Plan
 from dlbench.errors import UsageError
-from dlbench.record.case import AXES, Case, case_of, columns, find_baseline, find_case, product
+from dlbench.record.baseline import find_baseline
+from dlbench.record.case import AXES, Case, case_of, columns, find_case, product
 
 ROOT = Path(record.__file__).parents[2]
 CASE = Case("ci", "train", "torch", "cuda:1", 64, 2, "tf32", "graph")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from dlbench.execute.context import Context
 from dlbench.execute.stages.choosing import choose
-from dlbench.execute.stages.quality import train
+from dlbench.execute.stages.quality import answer, train
 from dlbench.execute.stages.timing import measure_overheads, time_steps
 from dlbench.execute.stages.verifying import verify
 from dlbench.record.schema import Case
 
 Stage = Callable[[Context, Sequence[Case]], Sequence[Case]]
 
-STAGES: Sequence[Stage] = (choose, verify, measure_overheads, time_steps, train)
+STAGES: Sequence[Stage] = (choose, verify, measure_overheads, time_steps, train, answer)
