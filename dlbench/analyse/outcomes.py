@@ -41,9 +41,8 @@ from dlbench.record.schema import (
     Training,
     Trial,
     Verification,
-    verified_alone,
-    verifying,
 )
+from dlbench.record.sharing import verified_alone, verifying
 from dlbench.text import why
 
 WORST_FIRST: tuple[Status, ...] = (

@@ -22,15 +22,8 @@ from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.scheduler import TRIAL, Measured, Turn
 from dlbench.host import memory
-from dlbench.record.schema import (
-    Case,
-    Configuration,
-    Process,
-    Scenario,
-    Skip,
-    Trial,
-    covering,
-)
+from dlbench.record.schema import Case, Configuration, Process, Scenario, Skip, Trial
+from dlbench.record.sharing import covering
 from dlbench.telemetry.watch import Watch
 from dlbench.text import size
 from dlbench.worker.launch import Worker

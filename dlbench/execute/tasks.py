@@ -26,9 +26,8 @@ from dlbench.record.schema import (
     Training,
     Trial,
     Verification,
-    verified_alone,
-    verifying,
 )
+from dlbench.record.sharing import verified_alone, verifying
 
 
 class Task(NamedTuple):

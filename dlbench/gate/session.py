@@ -44,7 +44,8 @@ from dlbench.plan.request import Request as PlanRequest
 from dlbench.record.case import product
 from dlbench.record.facts import VerifyResult
 from dlbench.record.file import Writer
-from dlbench.record.schema import Case, Process, covering
+from dlbench.record.schema import Case, Process
+from dlbench.record.sharing import covering
 from dlbench.spec.suite import Suite
 from dlbench.text import why
 from dlbench.worker.launch import Launch, launch_of, run_worker

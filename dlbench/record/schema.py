@@ -8,7 +8,6 @@ names or home folders.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -105,7 +104,7 @@ class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
 
 class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="kind"):
     """What one process found when it held a backend against the oracle. Train and infer share it, unless one of them
-    has its own; see `verifying`."""
+    has its own; see `dlbench.record.sharing`."""
 
     case: Case
     status: Status
@@ -117,22 +116,6 @@ class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="k
     facts: dict[str, str | int]
     seconds: dict[str, Seconds]
     output: str = ""
-
-
-def covering(cases: Sequence[Case]) -> Case:
-    """Of cases that share a configuration, the one whose plan does for all: who trains infers too."""
-    return max(cases, key=lambda case: case.scenario == "train")
-
-
-def verifying(case: Case, lines: Sequence[Verification]) -> list[Verification]:
-    """Of the verifications of a case's configuration, those that are about the case: where its scenario was verified by
-    itself these, else all."""
-    return verified_alone(case, lines) or list(lines)
-
-
-def verified_alone(case: Case, lines: Sequence[Verification]) -> list[Verification]:
-    """Of the verifications of a case's configuration, those of its scenario."""
-    return [line for line in lines if line.case.scenario == case.scenario]
 
 
 class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):

@@ -11,7 +11,8 @@ from dlbench.execute.context import Context
 from dlbench.execute.side_by_side import is_crowded
 from dlbench.execute.tasks import Task
 from dlbench.record.facts import VerifyResult
-from dlbench.record.schema import Case, Skip, Verification, covering
+from dlbench.record.schema import Case, Skip, Verification
+from dlbench.record.sharing import covering
 from dlbench.worker.measurements import FITS, VERIFY
 from dlbench.worker.supervisor import Ended
 

@@ -1,0 +1,23 @@
+"""What cases of one configuration share: they are verified together, and timed in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dlbench.record.schema import Case, Verification
+
+
+def covering(cases: Sequence[Case]) -> Case:
+    """Of cases that share a configuration, the one whose plan does for all: who trains infers too."""
+    return max(cases, key=lambda case: case.scenario == "train")
+
+
+def verifying(case: Case, lines: Sequence[Verification]) -> list[Verification]:
+    """Of the verifications of a case's configuration, those that are about the case: where its scenario was verified by
+    itself these, else all."""
+    return verified_alone(case, lines) or list(lines)
+
+
+def verified_alone(case: Case, lines: Sequence[Verification]) -> list[Verification]:
+    """Of the verifications of a case's configuration, those of its scenario."""
+    return [line for line in lines if line.case.scenario == case.scenario]
