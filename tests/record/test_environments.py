@@ -37,6 +37,8 @@ def test_a_report_tells_environments_that_are_not_the_same(
 ) -> None:
     render = load_reporter(form)
     told = render(build([("a", record_with(numpy=OWN, torch=OWN, torch_old=OLD))]), width=200)
+    # in Markdown a sign that mentions somebody is followed by one without width
+    told = told.replace("&#8203;", "")
     assert "environment of numpy, torch: Python 3.11.2, NumPy 2.4.6, 84 packages (abababab)" in told
     assert "environment of torch@old: Python 3.11.2, NumPy 1.26.4, 12 packages (cdcdcdcd)" in told
     alike = render(build([("a", record_with(numpy=OWN, torch=OWN))]), width=200)
