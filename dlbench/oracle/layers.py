@@ -111,6 +111,18 @@ class Layer:
         of one copy of each sample."""
         return dy
 
+    def left(self, y: Array, bias: Array | None, terms: int, size: Array) -> Array:
+        """A product with its bias as it leaves the layer; the bias may be added before the product is stored, or
+        after, rounded as it is stored too."""
+        y = self.run.rounding(y, terms, size)
+        if not self.run.rounding.policy.is_mixed:
+            return y
+        return (
+            self.run.rounding.stored(y)
+            if bias is None
+            else self.run.rounding.stored(y, y - bias, bias)
+        )
+
     def gradient(self, role: str, value: Any) -> None:
         """Leaves a parameter's gradient in the pass."""
         self.run.gradients[f"{self.node.name}.{role}"] = value
@@ -123,7 +135,8 @@ class Conv2d(Layer):
         super().__init__(node, weights, run)
         assert isinstance(node.layer, spec.Conv2d)
         self.layer = node.layer
-        self.rows = self.weights["weight"].reshape(len(self.weights["weight"]), -1)
+        self.weight = run.rounding.known(self.weights["weight"])
+        self.rows = self.weight.reshape(len(self.weight), -1)
 
     def _positions(self) -> Iterator[tuple[int, int, slice, slice]]:
         """Each position in the kernel, and the inputs under it: one row and column for each output."""
@@ -142,18 +155,22 @@ class Conv2d(Layer):
         return columns.reshape(self.rows.shape[1], -1)
 
     def forward(self, x: Array) -> Array:
+        x = self.run.rounding.factor(x)
         self.padded = np.pad(x, ((0, 0), (0, 0), *self.layer.edges))
         y = np.empty((len(x), *self.node.output_shape))
         for sample, flat in zip(self.padded, y.reshape(len(x), len(self.rows), -1), strict=True):
             np.matmul(self.rows, self._columns(sample), out=flat)
         size = norms(self.rows, 0) * root_mean_square(x)
+        bias = None
         if "bias" in self.weights:
-            y += per_channel(self.weights["bias"], 4)
+            bias = per_channel(self.weights["bias"], 4)
+            y += bias
             size = np.hypot(size, self.weights["bias"])
-        return self.run.rounding(y, self.rows.shape[1] + 1, per_channel(size, 4))
+        return self.left(y, bias, self.rows.shape[1] + 1, per_channel(size, 4))
 
     def backward(self, dy: Array) -> Array:
-        weight = self.weights["weight"]
+        weight, rounding = self.weight, self.run.rounding
+        dy, given = rounding.factor(dy), dy
         flat = dy.reshape(*dy.shape[:2], -1)
         total = self.run.weighted(flat)
         gradient = np.zeros_like(self.rows)
@@ -167,40 +184,45 @@ class Conv2d(Layer):
         terms = self.run.terms(flat.shape[2])
         strength = np.sqrt((total * flat).sum((0, 2)))
         size = strength.reshape(-1, 1, 1, 1) * root_mean_square(self.padded)
-        self.gradient("weight", self.run.rounding(gradient.reshape(weight.shape), terms, size))
+        gradient = rounding(gradient.reshape(weight.shape), terms, size)
+        self.gradient("weight", rounding.handed_back(gradient))
         if "bias" in self.weights:
             length = terms * repetition(flat)
-            self.gradient("bias", self.run.rounding(total.sum((0, 2)), length, strength))
+            bias = self.run.weighted(given.reshape(flat.shape)).sum((0, 2))
+            self.gradient("bias", rounding.handed_back(rounding(bias, length, strength)))
         ((top, _), (left, _)), (height, width) = self.layer.edges, self.node.input_shape[1:]
         inner = dx[:, :, top : top + height, left : left + width]
         sums = np.sqrt(np.square(weight).sum((0, 2, 3))) * root_mean_square(dy)
-        return self.run.rounding(inner, weight[:, 0].size, per_channel(sums, 4))
+        return rounding.handed_back(rounding(inner, weight[:, 0].size, per_channel(sums, 4)))
 
 
 class Linear(Layer):
     """x·Wᵀ + b."""
 
     def forward(self, x: Array) -> Array:
-        self.x = x
-        weight = self.weights["weight"]
+        self.x = x = self.run.rounding.factor(x)
+        self.weight = weight = self.run.rounding.known(self.weights["weight"])
         y = x @ weight.T
         size = norms(weight, 0) * root_mean_square(x)
-        if "bias" in self.weights:
-            y = y + self.weights["bias"]
-            size = np.hypot(size, self.weights["bias"])
-        return self.run.rounding(y, weight.shape[1] + 1, size)
+        bias = self.weights.get("bias")
+        if bias is not None:
+            y = y + bias
+            size = np.hypot(size, bias)
+        return self.left(y, bias, weight.shape[1] + 1, size)
 
     def backward(self, dy: Array) -> Array:
-        weight = self.weights["weight"]
+        weight, rounding = self.weight, self.run.rounding
+        dy, given = rounding.factor(dy), dy
         total = self.run.weighted(dy)
         terms = self.run.terms(1)
         strength = np.sqrt((total * dy).sum(0))
         size = strength[:, None] * root_mean_square(self.x)
-        self.gradient("weight", self.run.rounding(total.T @ self.x, terms, size))
+        self.gradient("weight", rounding.handed_back(rounding(total.T @ self.x, terms, size)))
         if "bias" in self.weights:
-            self.gradient("bias", self.run.rounding(total.sum(0), terms, strength))
+            bias = self.run.weighted(given).sum(0)
+            self.gradient("bias", rounding.handed_back(rounding(bias, terms, strength)))
         sums = norms(weight, 1) * root_mean_square(dy)
-        return self.run.rounding(dy @ weight, len(weight), sums)
+        return rounding.handed_back(rounding(dy @ weight, len(weight), sums))
 
 
 class BatchNorm(Layer):
@@ -232,7 +254,8 @@ class BatchNorm(Layer):
         y = self.normal * scale + shift
         slope = np.abs(weights["scale"]) * self.inverse
         reach = slope * (root_mean_square(x, self.axes) + np.abs(mean))
-        return run.rounding(y, 4, per_channel(np.hypot(reach, weights["shift"]), x.ndim))
+        y = run.rounding(y, 4, per_channel(np.hypot(reach, weights["shift"]), x.ndim))
+        return run.rounding.stored(y)
 
     def _move(self, role: Role, batch: Array, momentum: float) -> None:
         old = self.weights[role]
@@ -258,7 +281,7 @@ class BatchNorm(Layer):
         size = np.abs(slope) * (
             root_mean_square(dy, axes) + np.abs(shift / self.values) + root_mean_square(back, axes)
         )
-        return run.rounding(dx, 8, per_channel(size, dy.ndim))
+        return run.rounding.handed_back(run.rounding(dx, 8, per_channel(size, dy.ndim)))
 
 
 class Relu(Layer):
@@ -270,10 +293,12 @@ class Relu(Layer):
         forced = self.run.forced.get(self.node.name)
         self.positive = x > 0 if forced is None else forced.taken
         self.run.branches[self.node.name] = Branch(self.positive, x)
-        return np.where(self.positive, x, self.slope * x)
+        y = np.where(self.positive, x, self.slope * x)
+        return self.run.rounding.stored(y) if self.slope else y
 
     def backward(self, dy: Array) -> Array:
-        return np.where(self.positive, dy, self.slope * dy)
+        dx = np.where(self.positive, dy, self.slope * dy)
+        return self.run.rounding.handed_back(dx) if self.slope else dx
 
 
 class LeakyRelu(Relu):
@@ -290,12 +315,12 @@ class Sigmoid(Layer):
 
     def forward(self, x: Array) -> Array:
         y = 0.5 * (1 + np.tanh(0.5 * x))
-        self.y: Array = self.run.rounding(y, 16, y)
+        self.y: Array = self.run.rounding.stored(self.run.rounding(y, 16, y))
         return self.y
 
     def backward(self, dy: Array) -> Array:
         dx = dy * self.y * (1 - self.y)
-        return self.run.rounding(dx, 4, dx)
+        return self.run.rounding.handed_back(self.run.rounding(dx, 4, dx))
 
 
 class Tanh(Layer):
@@ -303,12 +328,12 @@ class Tanh(Layer):
 
     def forward(self, x: Array) -> Array:
         y = np.tanh(x)
-        self.y: Array = self.run.rounding(y, 16, y)
+        self.y: Array = self.run.rounding.stored(self.run.rounding(y, 16, y))
         return self.y
 
     def backward(self, dy: Array) -> Array:
         dx = dy * (1 - np.square(self.y))
-        return self.run.rounding(dx, 4, dx)
+        return self.run.rounding.handed_back(self.run.rounding(dx, 4, dx))
 
 
 class Dropout(Layer):
@@ -321,11 +346,11 @@ class Dropout(Layer):
         if self.run.training and layer.rate > 0 and self.node.name in self.run.masks:
             self.factor = self.run.masks[self.node.name].reshape(x.shape) / (1 - layer.rate)
         y = x * self.factor
-        return self.run.rounding(y, 2, y)
+        return self.run.rounding.stored(self.run.rounding(y, 2, y))
 
     def backward(self, dy: Array) -> Array:
         dx = dy * self.factor
-        return self.run.rounding(dx, 2, dx)
+        return self.run.rounding.handed_back(self.run.rounding(dx, 2, dx))
 
 
 class Flatten(Layer):

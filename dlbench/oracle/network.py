@@ -61,11 +61,11 @@ class Residual(Layer):
 
     def forward(self, x: Array) -> Array:
         y = self.body.forward(x) + self.shortcut.forward(x)
-        return self.run.rounding(y, 1, y)
+        return self.run.rounding.stored(self.run.rounding(y, 1, y))
 
     def backward(self, dy: Array) -> Array:
         dx = self.body.backward(dy) + self.shortcut.backward(dy)
-        return self.run.rounding(dx, 1, dx)
+        return self.run.rounding.handed_back(self.run.rounding(dx, 1, dx))
 
 
 class Concat(Layer):
@@ -88,7 +88,7 @@ class Concat(Layer):
         dx = first
         for other in others:
             dx = dx + other
-            dx = self.run.rounding(dx, 1, dx)
+            dx = self.run.rounding.handed_back(self.run.rounding(dx, 1, dx))
         return dx
 
 
@@ -111,12 +111,31 @@ KINDS: dict[type[spec.Layer], type[Layer]] = {
 }
 
 
+def entering(nodes: tuple[Node, ...], inputs: Array, rounding: Rounding) -> Array:
+    """What a network reads: a known factor where products alone read it, else a value that may or may not be stored
+    in a short format on its way to the first layer."""
+    return rounding.known(inputs) if _is_factor(nodes) else rounding.stored(inputs)
+
+
+def _is_factor(nodes: tuple[Node, ...]) -> bool:
+    """Whether nothing but products read what goes into these layers."""
+    for node in nodes:
+        if isinstance(node.layer, spec.Flatten):
+            continue
+        if isinstance(node.layer, spec.Residual):
+            return _is_factor(node.body) and _is_factor(node.shortcut)
+        if isinstance(node.layer, spec.Concat):
+            return all(_is_factor(body) for body in node.bodies)
+        return isinstance(node.layer, spec.Conv2d | spec.Linear)
+    return False
+
+
 def forward(
     nodes: tuple[Node, ...], weights: Mapping[str, Array], inputs: Array, run: Pass
 ) -> Array:
     """The network's output for `inputs` (N×C×H×W or N×F)."""
     with one_thread():
-        return Sequence(nodes, weights, run).forward(inputs)
+        return Sequence(nodes, weights, run).forward(entering(nodes, inputs, run.rounding))
 
 
 def forward_backward(
@@ -131,9 +150,9 @@ def forward_backward(
     network = Sequence(nodes, weights, run)
     function = cross_entropy if isinstance(loss, CrossEntropy) else mean_squared_error
     with one_thread():
-        output = network.forward(inputs)
+        output = network.forward(entering(nodes, inputs, run.rounding))
         value, gradient = function(output, targets, run.counts, run.rounding)
-        network.backward(gradient)
+        network.backward(run.rounding.handed_back(gradient))
     return output, value
 
 

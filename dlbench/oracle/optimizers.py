@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dlbench.oracle.rounding import Array, Rounding, exact
+from dlbench.oracle.rounding import Array, Exact, Rounding, exact
 from dlbench.spec.training import Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, Sgd
 
 _PIECE = 2**15
@@ -98,7 +98,7 @@ class Update:
         return value
 
     def _round(self, value: Array, *terms: Array) -> Array:
-        if self.rounding is exact:
+        if isinstance(self.rounding, Exact):
             return value
         size = np.square(terms[0])
         for term in terms[1:]:

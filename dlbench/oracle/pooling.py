@@ -82,7 +82,7 @@ class MaxPool(_Pool):
         parts = np.zeros((*dy.shape, self.elements))
         np.put_along_axis(parts, self.winner, dy[..., None], -1)
         dx = self.scatter(parts)
-        return self.run.rounding(dx, 2, dx)
+        return self.run.rounding.handed_back(self.run.rounding(dx, 2, dx))
 
 
 class AvgPool(_Pool):
@@ -98,11 +98,12 @@ class AvgPool(_Pool):
         windows = self.windows(x)
         y = (windows * self.share).sum(-1)
         size = np.sqrt(np.square(windows * self.share).sum(-1))
-        return self.run.rounding(y, windows.shape[-1] + 1, size)
+        return self.run.rounding.stored(self.run.rounding(y, windows.shape[-1] + 1, size))
 
     def backward(self, dy: Array) -> Array:
-        dx = self.scatter(dy[..., None] * self.share)
-        return self.run.rounding(dx, self.share.shape[-1] + 1, dx)
+        # what one window hands back is rounded alike at each of its places
+        dx = self.scatter(self.run.rounding.handed_back(dy)[..., None] * self.share)
+        return self.run.rounding.handed_back(self.run.rounding(dx, self.share.shape[-1] + 1, dx))
 
 
 class GlobalAvgPool(Layer):
@@ -111,10 +112,10 @@ class GlobalAvgPool(Layer):
     def forward(self, x: Array) -> Array:
         pixels = x.shape[2] * x.shape[3]
         size = root_mean_square(x, (2, 3)) / np.sqrt(pixels)
-        return self.run.rounding(x.mean((2, 3)), pixels, size)
+        return self.run.rounding.stored(self.run.rounding(x.mean((2, 3)), pixels, size))
 
     def backward(self, dy: Array) -> Array:
         height, width = self.node.input_shape[1:]
         share = dy / (height * width)
-        share = self.run.rounding(share, 2, share)
+        share = self.run.rounding.handed_back(self.run.rounding(share, 2, share))
         return np.broadcast_to(share[:, :, None, None], (*dy.shape, height, width))

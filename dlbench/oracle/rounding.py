@@ -9,32 +9,130 @@ arithmetic: Parker 1997). The spread of the outcomes is the scale of every toler
 The noise of a sum of n terms t is u·√n·√(Σt² + (Σt)²), with u the unit roundoff: what recursive
 summation gives for terms of random sign and an upper bound for terms of one sign (Higham 2002,
 section 4.2); blocked and pairwise summation stay below it.
+
+Which operations are noisier than float32 the policy of a precision says (`dlbench.spec.precision`). What is stored
+in a short format gets the noise of one rounding: an error that is uniform over ±u·2ᵉ has a root mean square of at most
+u·|value|/√3. Factors that are known exactly, weights and what a network is given, are really rounded, as every right
+backend rounds them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from dlbench.spec.precision import FP32, POLICIES, Format, Policy
+
 Array = npt.NDArray[np.float64]
 
-UNIT_ROUNDOFF = {"fp32": 2.0**-24, "tf32": 2.0**-11}
-"""Largest relative error of one rounding, by a plan's precision (tf32 rounds the factors of products)."""
+_STRICT = POLICIES["fp32"]
 
 
 class Rounding(Protocol):
-    """What happens to the result of every operation."""
+    """What happens to the result of every operation under a policy."""
+
+    policy: Policy
 
     def __call__(self, value: Array, length: int, size: Array | float) -> Array:
-        """`value`, the outcome of summing `length` terms whose root sum of squares is `size`
+        """`value`, the outcome in float32 of summing `length` terms whose root sum of squares is `size`
         (an array that broadcasts against `value`, or a number)."""
 
+    def stored(self, value: Array, *on_the_way: Array) -> Array:
+        """`value` as it is kept between layers; `on_the_way` are values that may have been rounded before it."""
 
-def exact(value: Array, length: int, size: Array | float) -> Array:
-    """The rounding of the oracle proper: none worth speaking of."""
-    return value
+    def handed_back(self, gradient: Array) -> Array:
+        """A gradient as it is kept on its way back, multiplied by the loss scale."""
+
+    def factor(self, value: Array) -> Array:
+        """`value`, which may have been kept in a wider format, as a factor of products."""
+
+    def known(self, value: Array) -> Array:
+        """Factors that a backend is given: weights, or what a network reads."""
+
+
+class Exact:
+    """The oracle proper under a policy: none of its roundings but those of known factors is worth speaking of."""
+
+    def __init__(self, policy: Policy = _STRICT) -> None:
+        self.policy = policy
+
+    def __call__(self, value: Array, length: int, size: Array | float) -> Array:
+        """`value`."""
+        return value
+
+    def stored(self, value: Array, *on_the_way: Array) -> Array:
+        """`value`."""
+        return value
+
+    def handed_back(self, gradient: Array) -> Array:
+        """`gradient`."""
+        return gradient
+
+    def factor(self, value: Array) -> Array:
+        """`value`."""
+        return value
+
+    def known(self, value: Array) -> Array:
+        """`value`, rounded where that is how it is stored."""
+        return rounded(value, self.policy.stored)
+
+
+exact = Exact()
+"""The oracle proper in float32: no rounding at all."""
+
+
+class Largest(Exact):
+    """The oracle proper, which remembers the `largest` magnitude that a backend has to store."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy)
+        self.largest = 0.0
+
+    def stored(self, value: Array, *on_the_way: Array) -> Array:
+        """`value`."""
+        self.largest = max(self.largest, float(np.abs(value).max(initial=0.0)))
+        return value
+
+    def handed_back(self, gradient: Array) -> Array:
+        """`gradient`."""
+        self.stored(gradient * self.policy.loss_scale)
+        return gradient
+
+
+class Emulated(Exact):
+    """Rounds for real as a backend does that is right: what is stored to nearest, ties to even, sums not at all.
+
+    Where all sums are exact in float32, whatever their order, every right backend has the same bits.
+
+    Parameters
+    ----------
+    policy : of its formats, those of `factors` and of what is `stored`, and the loss scale.
+    nearest : what rounds values to a format.
+    """
+
+    def __init__(self, policy: Policy, nearest: Callable[[Array, Format], Array] | None = None):
+        super().__init__(policy)
+        self._nearest = nearest or rounded
+
+    def stored(self, value: Array, *on_the_way: Array) -> Array:
+        """`value`, rounded."""
+        return self._nearest(value, self.policy.stored)
+
+    def handed_back(self, gradient: Array) -> Array:
+        """`gradient`, rounded while it is multiplied by the loss scale."""
+        scale = self.policy.loss_scale
+        return self._nearest(gradient * scale, self.policy.stored) / scale
+
+    def factor(self, value: Array) -> Array:
+        """`value`, rounded as a factor."""
+        return self._nearest(value, self.policy.factors)
+
+    def known(self, value: Array) -> Array:
+        """`value`, rounded as a factor."""
+        return self._nearest(value, self.policy.factors)
 
 
 _POOL = 262_139
@@ -43,22 +141,86 @@ meets the same ones as its neighbour. Drawing afresh took most of the oracle's t
 
 
 class Perturbed:
-    """Adds float32-sized (or `unit`-sized) Gaussian noise to every result."""
+    """Adds Gaussian noise as large as the policy's roundings to every result."""
 
-    def __init__(self, seed: int, unit: float = UNIT_ROUNDOFF["fp32"]) -> None:
+    def __init__(self, seed: int, policy: Policy = _STRICT) -> None:
+        self.policy = policy
         self._random = np.random.Generator(np.random.SFC64(seed))
         self._pool = self._random.standard_normal(_POOL, dtype=np.float32)
-        self._unit = unit
+        self._unit = policy.sums.unit_roundoff
 
     def __call__(self, value: Array, length: int, size: Array | float) -> Array:
-        start = int(self._random.integers(_POOL))
-        count = int(np.size(value))
-        rolled = self._pool[start : start + count]
-        noise = rolled if rolled.size == count else np.resize(np.roll(self._pool, -start), count)
+        """`value` with the roundings of a sum."""
         scale = np.square(value)
         scale += np.square(size)
         scale = np.sqrt(scale)
         scale *= self._unit * np.sqrt(length)
+        return self._noisy(value, scale)
+
+    def stored(self, value: Array, *on_the_way: Array) -> Array:
+        """`value` with one short rounding, and one for each value on the way."""
+        return self._rounded_once(value, on_the_way, 1.0) if self.policy.is_mixed else value
+
+    def handed_back(self, gradient: Array) -> Array:
+        """`gradient` with one short rounding."""
+        if not self.policy.is_mixed:
+            return gradient
+        return self._rounded_once(gradient, (), self.policy.loss_scale)
+
+    def factor(self, value: Array) -> Array:
+        """`value` with the rounding of a factor; one that is stored short has had it already."""
+        factors = self.policy.factors
+        if factors in (FP32, self.policy.stored):
+            return value
+        # hardware that rounds factors itself need not break ties to even, nor be as good as a rounding to nearest
+        return self._noisy(value, factors.unit_roundoff * np.abs(value))
+
+    def known(self, value: Array) -> Array:
+        """`value`, rounded where it is stored so, else with the rounding of a factor."""
+        return rounded(value, self.policy.stored) if self.policy.is_mixed else self.factor(value)
+
+    def _rounded_once(
+        self, value: Array, on_the_way: tuple[Array, ...], multiplied: float
+    ) -> Array:
+        format_ = self.policy.stored
+        scale = np.abs(value)
+        for earlier in on_the_way:
+            scale = np.hypot(scale, earlier)
+        scale = np.maximum(scale, format_.smallest_normal / multiplied)
+        # zeros stay zeros
+        return self._noisy(value, scale * (value != 0) * (format_.unit_roundoff / np.sqrt(3)))
+
+    def _noisy(self, value: Array, scale: Array) -> Array:
+        start = int(self._random.integers(_POOL))
+        count = int(np.size(value))
+        rolled = self._pool[start : start + count]
+        noise = rolled if rolled.size == count else np.resize(np.roll(self._pool, -start), count)
         scale *= noise.reshape(np.shape(value))
         scale += value
         return np.asarray(scale)
+
+
+def rounded(values: Array, format_: Format) -> Array:
+    """`values` to the nearest of a format, ties to even; float32 is left alone, since all that is handed to a backend
+    is float32 already."""
+    return _in_steps(values, format_, np.rint)
+
+
+def truncated(values: Array, format_: Format) -> Array:
+    """`values` to a format by leaving bits out, as a copy of the upper half of a float32 does."""
+    return _in_steps(values, format_, np.trunc)
+
+
+def rounded_half_away(values: Array, format_: Format) -> Array:
+    """`values` to the nearest of a format, ties away from zero."""
+    return _in_steps(values, format_, lambda v: np.copysign(np.floor(np.abs(v) + 0.5), v))
+
+
+def _in_steps(values: Array, format_: Format, whole: Callable[[Array], Array]) -> Array:
+    if format_ == FP32:
+        return values
+    _, exponents = np.frexp(values)
+    least = np.frexp(format_.smallest_normal)[1]
+    steps = np.ldexp(1.0, np.maximum(exponents, least) - format_.significand_bits)
+    nearest = whole(values / steps) * steps
+    return np.where(np.abs(nearest) > format_.largest, np.copysign(np.inf, values), nearest)

@@ -80,6 +80,11 @@ class Policy:
         """Whether activations are kept in a short format."""
         return self.stored != FP32
 
+    @property
+    def unit_roundoff(self) -> float:
+        """Largest relative error of the coarsest of its roundings."""
+        return max(each.unit_roundoff for each in (self.factors, self.sums, self.stored))
+
 
 POLICIES: dict[str, Policy] = {
     policy.name: policy

@@ -17,7 +17,8 @@ from dlbench.contract import Adapter, Plan
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
 from dlbench.oracle.optimizers import Piece, Update
-from dlbench.oracle.rounding import Array
+from dlbench.oracle.rounding import Array, Exact
+from dlbench.spec.precision import FP32, policy_of
 from dlbench.spec.training import Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Workload
 from dlbench.verify.checks.probes import Probe, probes_for
@@ -132,6 +133,8 @@ def _explained(
     small = probe.workload(workload)
     rule = small.optimizer
     right, readings = Update(rule), misreadings(rule)
+    policy = policy_of(plan.precision)
+    coarser = policy.unit_roundoff / FP32.unit_roundoff
     wrong, left = 0.0, dict.fromkeys(readings, 0.0)
     stops = probe.stops(workload, cache_dir, plan.precision)
     session = adapter.open(
@@ -143,10 +146,10 @@ def _explained(
         session.learning_rate = rate
         session.train_step(session.upload(*point.batch()))
         got = oracle_weights(session.weights())
-        weights, run = oracle_weights(point.weights), Pass(True, point.counts)
+        weights, run = oracle_weights(point.weights), Pass(True, point.counts, Exact(policy))
         inputs = oracle_inputs(point.inputs)
         forward_backward(small.nodes, small.loss, weights, inputs, point.targets, run)
-        rounding = _ROUNDING * _distance(got)
+        rounding = _ROUNDING * coarser * _distance(got)
         error = _distance(right.step(weights, run.gradients, rate), got)
         wrong = max(wrong, error / rounding)
         for words, reading in readings.items():

@@ -4,9 +4,10 @@ import pytest
 
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
-from dlbench.oracle.rounding import UNIT_ROUNDOFF, Perturbed, exact
+from dlbench.oracle.rounding import Exact, Perturbed, exact, rounded
+from dlbench.spec.precision import FORMATS, POLICIES
 
-UNIT = UNIT_ROUNDOFF["fp32"]
+UNIT = FORMATS["fp32"].unit_roundoff
 
 
 @pytest.mark.parametrize("length", [1, 16, 1000])
@@ -25,11 +26,56 @@ def test_the_size_of_the_terms_broadcasts_over_the_values():
     np.testing.assert_allclose(found, 2 * UNIT * sizes.ravel(), rtol=0.03)
 
 
-def test_noise_of_a_coarser_precision_is_larger_by_the_ratio_of_roundings():
-    value = np.ones(10_000)
-    fine = Perturbed(2)(value, 1, 0.0) - value
-    coarse = Perturbed(2, UNIT_ROUNDOFF["tf32"])(value, 1, 0.0) - value
-    np.testing.assert_allclose(coarse / 2.0**13, fine, rtol=1e-3, atol=1e-12)
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_what_is_stored_short_has_the_noise_of_one_rounding(name):
+    value, unit = np.full(100_000, 5.0), FORMATS[name].unit_roundoff
+    rounding = Perturbed(2, POLICIES[name])
+    for got, roundings in ((rounding.stored(value), 1), (rounding.stored(value, value), 2)):
+        noise = got - value
+        expected = unit * 5 * np.sqrt(roundings / 3)
+        assert np.sqrt(np.mean(np.square(noise))) == pytest.approx(expected, rel=0.02)
+    assert np.all(rounding.stored(np.zeros(10)) == 0)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_sums_have_the_noise_of_float32_whatever_the_precision(name):
+    value = np.ones(1000)
+    fine, same = (Perturbed(2, POLICIES[which])(value, 4, 1.0) for which in ("fp32", name))
+    np.testing.assert_array_equal(fine, same)
+
+
+def test_float32_stores_hands_back_and_multiplies_what_it_has():
+    value, rounding = np.ones(10), Perturbed(2)
+    for same in (rounding.stored, rounding.handed_back, rounding.factor, rounding.known):
+        assert same(value) is value
+
+
+def test_tf32_rounds_factors_alone():
+    value, rounding = np.full(100_000, 5.0), Perturbed(2, POLICIES["tf32"])
+    assert rounding.stored(value) is value
+    noise = rounding.factor(value) - value
+    expected = 5 * FORMATS["tf32"].unit_roundoff
+    assert np.sqrt(np.mean(np.square(noise))) == pytest.approx(expected, rel=0.02)
+
+
+def test_a_small_gradient_is_as_coarse_as_the_loss_scale_leaves_it():
+    value, rounding = np.full(100_000, 1e-9), Perturbed(2, POLICIES["fp16"])
+    noise = rounding.handed_back(value) - value
+    step = 2.0**-25 / POLICIES["fp16"].loss_scale
+    assert np.sqrt(np.mean(np.square(noise))) == pytest.approx(step / np.sqrt(3), rel=0.02)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("bf16", "bfloat16"), ("fp16", "float16")])
+def test_a_known_factor_is_rounded_as_others_round_it(name, kind):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    random = np.random.default_rng(4)
+    halves = np.ldexp(random.integers(-(2**12), 2**12, 3000), -12)
+    spread = random.normal(size=3000) * 10.0 ** random.integers(-9, 5, 3000)
+    values = np.concatenate([halves, spread]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        wanted = values.astype(getattr(ml_dtypes, kind, None) or kind).astype(np.float64)
+    np.testing.assert_array_equal(rounded(values.astype(np.float64), FORMATS[name]), wanted)
+    np.testing.assert_array_equal(Exact(POLICIES[name]).known(values), wanted)
 
 
 def test_a_seed_gives_the_same_noise_and_another_seed_other_noise():

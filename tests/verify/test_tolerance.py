@@ -58,8 +58,9 @@ def test_a_coarser_precision_has_wider_tolerances_by_the_ratio_of_roundings():
     point = draw_point(workload, 4, "test")
     fine, coarse = (next(expect(workload, [point], [1.0], p)) for p in ("fp32", "tf32"))
     for key in ("logits", "loss", "gradient of conv1.weight"):
+        # factors alone are coarser, so that a sum's length does not count
         ratio = np.median(coarse[key].tolerance / fine[key].tolerance)
-        assert ratio == pytest.approx(2.0**13, rel=0.2)
+        assert 2.0**8 < ratio < 2.0**13, key
 
 
 def test_the_optimizers_state_lives_on_from_point_to_point():

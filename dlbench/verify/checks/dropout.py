@@ -20,17 +20,19 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import Adapter, Plan, Session
-from dlbench.oracle.layers import Branch, Pass
+from dlbench.oracle.layers import Branch, Pass, root_mean_square
 from dlbench.oracle.network import forward, forward_backward
-from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed
+from dlbench.oracle.rounding import Array, Exact, Perturbed
 from dlbench.record.facts import Check
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, walk
+from dlbench.spec.precision import policy_of
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.checks.dropout_masks import Tally, check_layers, check_masks, fraction
 from dlbench.verify.comparison import compare
 from dlbench.verify.expected.evaluation_points import (
+    SAFETY,
     Point,
     ambiguous_branches,
     draw_unbiased_point,
@@ -123,7 +125,7 @@ def _check_network(
     point = draw_unbiased_point(workload.without_dropout(), "dropout", plan.precision)
     batch = plan.batch if _keeps_zeros(workload) else 1
     session = adapter.open(dataclasses.replace(plan, batch=batch), plain, point.weights)
-    recovery = _Recovery(plain, point, readers)
+    recovery = _Recovery(plain, point, readers, plan.precision)
     tallies = recovery.tallies
     checks: list[Check] = []
     idle = _check_inference(session, plain, point, batch, plan.precision, note)
@@ -197,8 +199,11 @@ def _gradients(
 class _Recovery:
     """Reads the masks of steps at one point; `tallies` has what was seen of each dropout's."""
 
-    def __init__(self, workload: Workload, point: Point, readers: dict[str, Node]) -> None:
+    def __init__(
+        self, workload: Workload, point: Point, readers: dict[str, Node], precision: str
+    ) -> None:
         self.readers = readers
+        self._reach = SAFETY * policy_of(precision).unit_roundoff
         self.tallies = {name: Tally() for name in readers}
         self._nodes = workload.nodes
         self._weights = oracle_weights(point.weights)
@@ -209,7 +214,7 @@ class _Recovery:
         self._entering = self._on(0, self._begin, oracle_inputs(point.inputs), {})
 
     def masks(self, row: int, gradients: dict[str, npt.NDArray[np.float64]]) -> Masks | None:
-        """The masks of one step, from the zero columns; an element that is 0 anyway counts as kept.
+        """The masks of one step, from the zero columns; an element that is 0 anyway, or may be, counts as kept.
 
         None where a step does not show them.
         """
@@ -224,7 +229,8 @@ class _Recovery:
                 return None
             values = self._on(place, self._places[name], values, masks)
             place = self._places[name]
-            known = values.ravel() != 0
+            # what is within rounding of a relu's zero may be zero there
+            known = np.abs(values.ravel()) > self._reach * root_mean_square(values)
             seen.append((self.tallies[name], visible, known))
             masks[name] = visible | ~known
         for tally, visible, known in seen:
@@ -251,10 +257,10 @@ def _check_step(
     Without a `loss` the sample is one of a batch of zeros, which have a part in it and in the biases' gradients.
     """
     weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
-    unit = UNIT_ROUNDOFF[precision]
+    policy = policy_of(precision)
 
     def perturbed(draw: int, forced: Mapping[str, Branch]) -> Pass:
-        return Pass(True, np.ones(1), Perturbed(draw, unit), masks, forced)
+        return Pass(True, np.ones(1), Perturbed(draw, policy), masks, forced)
 
     def outcome(run: Pass) -> dict[str, Array]:
         _, value = forward_backward(
@@ -262,7 +268,7 @@ def _check_step(
         )
         return run.gradients | {"loss": np.asarray(value)}
 
-    exact = Pass(True, np.ones(1), masks=masks)
+    exact = Pass(True, np.ones(1), Exact(policy), masks)
     want, branches = outcome(exact), exact.branches
     noisy = [perturbed(draw, branches) for draw in range(2)]
     for run in noisy:
@@ -279,7 +285,7 @@ def _check_step(
         pooled = math.sqrt(float(np.mean(deviations)))
         safety = safety_factor(_RUNS * deviations.size)
         tolerance = safety * np.maximum(np.sqrt(deviations), pooled) + 2.0**-42
-        scale = max(float(np.sqrt(np.mean(np.square(value)))), pooled / unit)
+        scale = max(float(np.sqrt(np.mean(np.square(value)))), pooled / policy.unit_roundoff)
         label = "loss" if name == "loss" else f"gradient of {name}"
         checks.append(compare(f"{label}, with dropout, {where}", got, value, tolerance, scale))
     return checks

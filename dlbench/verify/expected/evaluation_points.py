@@ -22,11 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.oracle.layers import Branch, Layer, Pass
-from dlbench.oracle.network import KINDS, forward
-from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed
+from dlbench.oracle.network import KINDS, entering, forward, forward_backward
+from dlbench.oracle.rounding import Array, Exact, Largest, Perturbed
 from dlbench.rng import integers, permutation, uniform
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, Parameter, walk
+from dlbench.spec.precision import policy_of
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
@@ -42,6 +43,10 @@ _DRAWS = 8
 _LARGE_DRAWS = 2
 _UNBIASED_DRAWS = 20
 _SEED = 20_261_120
+_ENDLESS = 1e30
+_HALVINGS = 12
+_ROOM = 8
+"""How far below a format's end the largest value stays, since weights are nudged afterwards."""
 _RANGES = {"bias": (-0.5, 0.5), "scale": (0.5, 1.5), "shift": (-0.5, 0.5)} | {
     "running_mean": (-0.5, 0.5),
     "running_variance": (0.5, 2.0),
@@ -115,7 +120,7 @@ def draw_point(
     weights = _draw_weights(workload, label)
     for attempt in range(_DRAWS if batch <= SMALL_BATCH else _LARGE_DRAWS):
         drawn = _draw(workload, weights, batch, label, attempt, inputs)
-        point = _nudged(drawn, workload, precision)
+        point = _nudged(_within_range(drawn, workload, precision), workload, precision)
         if best is None or point.ambiguous < best.ambiguous:
             best = point
         if point.ambiguous == 0:
@@ -136,7 +141,8 @@ def draw_unbiased_point(workload: Workload, label: str, precision: str = "fp32")
         if parameter.role == "bias":
             weights[parameter.name] = np.zeros_like(weights[parameter.name])
     for attempt in range(_UNBIASED_DRAWS):
-        point = _draw(workload, weights, 1, label, attempt, UNIT_INPUTS)
+        drawn = _draw(workload, weights, 1, label, attempt, UNIT_INPUTS)
+        point = _within_range(drawn, workload, precision)
         ambiguous = _count_ambiguous(point, workload, precision)
         point = dataclasses.replace(point, ambiguous=ambiguous)
         if best is None or ambiguous < best.ambiguous:
@@ -216,6 +222,22 @@ def _draw(
     )
 
 
+def _within_range(point: Point, workload: Workload, precision: str) -> Point:
+    """The point, its inputs halved until nothing that is stored comes near the end of a format that ends early."""
+    policy = policy_of(precision)
+    if policy.stored.largest > _ENDLESS:
+        return point
+    for _ in range(_HALVINGS):
+        seen = Largest(policy)
+        run = Pass(True, point.counts, seen)
+        weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+        forward_backward(workload.nodes, workload.loss, weights, inputs, point.targets, run)
+        if seen.largest < policy.stored.largest / _ROOM:
+            break
+        point = dataclasses.replace(point, inputs=point.inputs / np.float32(2))
+    return point
+
+
 def _parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]:
     if parameter.role == "weight":
         bound = math.sqrt(6 / parameter.fan_in)
@@ -227,8 +249,9 @@ def _parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]:
 
 def _nudged(point: Point, workload: Workload, precision: str) -> Point:
     inputs, counts = oracle_inputs(point.inputs), point.counts
-    nudger = _Nudger(oracle_weights(point.weights), Pass(True, counts))
-    nudger.sequence(workload.nodes, inputs, None)
+    rounding = Exact(policy_of(precision))
+    nudger = _Nudger(oracle_weights(point.weights), Pass(True, counts, rounding))
+    nudger.sequence(workload.nodes, entering(workload.nodes, inputs, rounding), None)
     weights = dict(point.weights)
     for name in nudger.moved:
         weights[name] = nudger.weights[name].astype(np.float32)
@@ -238,11 +261,12 @@ def _nudged(point: Point, workload: Workload, precision: str) -> Point:
 
 def _count_ambiguous(point: Point, workload: Workload, precision: str) -> int:
     weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
-    run = Pass(True, point.counts)
+    policy = policy_of(precision)
+    run = Pass(True, point.counts, Exact(policy))
     forward(workload.nodes, weights, inputs, run)
     perturbed = []
     for seed in range(2):
-        rounding = Perturbed(seed, UNIT_ROUNDOFF[precision])
+        rounding = Perturbed(seed, policy)
         noisy = Pass(True, point.counts, rounding, forced=run.branches)
         forward(workload.nodes, weights, inputs, noisy)
         perturbed.append(noisy.branches)

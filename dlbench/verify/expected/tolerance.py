@@ -1,7 +1,7 @@
 """What a right backend gives at the points of comparison, and how far rounding may take it from
 there.
 
-The oracle walks through the points once exactly and a few times perturbed by float32-sized noise;
+The oracle walks through the points once exactly and a few times perturbed by noise of the precision's roundings;
 the spread of the perturbed outcomes is the scale of the tolerance. Perturbed runs take the exact
 run's branches, except that each branch within the reach of rounding is turned in half of them.
 """
@@ -17,7 +17,8 @@ import numpy.typing as npt
 from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import forward, forward_backward
 from dlbench.oracle.optimizers import Update
-from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
+from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding
+from dlbench.spec.precision import Policy, policy_of
 from dlbench.spec.training import Adadelta, Adagrad, AdamW, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Workload
 from dlbench.verify.expected.evaluation_points import (
@@ -64,14 +65,14 @@ def expect(
 
     `factors` multiply the optimizer's learning rate at each point. Logits are those of inference.
     """
-    unit = UNIT_ROUNDOFF[precision]
+    policy = policy_of(precision)
     draws = _draws(workload)
-    walkers = [_Walker(workload, Perturbed(1000 + draw, unit)) for draw in range(draws)]
-    reference = _Walker(workload, exact)
+    walkers = [_Walker(workload, Perturbed(1000 + draw, policy)) for draw in range(draws)]
+    reference = _Walker(workload, Exact(policy))
     noisy: dict[str, npt.NDArray[np.bool_]] = {}
     for index, (point, factor) in enumerate(zip(points, factors, strict=True)):
         want, branches = reference.step(point, factor, {})
-        forced = _turned(workload, point, branches, unit, index, draws)
+        forced = _turned(workload, point, branches, policy, index, draws)
         squares: Outcome = {}
         for walker, taken in zip(walkers, forced, strict=True):
             got, _ = walker.step(point, factor, taken)
@@ -83,6 +84,7 @@ def expect(
         if any(np.any(some) for some in room.values()):
             # Such a weight may be anywhere in its room, and the logits that follow from it with it.
             want.pop("logits after", None)
+        unit = policy.unit_roundoff
         yield {
             name: _expectation(want[name], mean_squares[name], draws, unit, room.get(name, 0.0))
             for name in want
@@ -97,15 +99,14 @@ def expect_output(
     draws: int | None = None,
 ) -> Expectation:
     """The logits of inference to expect at given weights, their tolerance from `draws` perturbed runs."""
-    unit = UNIT_ROUNDOFF[precision]
-    counts = np.ones(len(inputs))
-    want = forward(workload.nodes, weights, inputs, Pass(False, counts))
+    policy, counts = policy_of(precision), np.ones(len(inputs))
+    want = forward(workload.nodes, weights, inputs, Pass(False, counts, Exact(policy)))
     squares = np.zeros_like(want)
     draws = draws or _draws(workload)
     for draw in range(draws):
-        run = Pass(False, counts, Perturbed(1000 + draw, unit))
+        run = Pass(False, counts, Perturbed(1000 + draw, policy))
         squares += np.square(forward(workload.nodes, weights, inputs, run) - want)
-    return _expectation(want, squares / draws, draws, unit)
+    return _expectation(want, squares / draws, draws, policy.unit_roundoff)
 
 
 def _draws(workload: Workload) -> int:
@@ -193,7 +194,7 @@ def _turned(
     workload: Workload,
     point: Point,
     branches: dict[str, Branch],
-    unit: float,
+    policy: Policy,
     index: int,
     draws: int,
 ) -> list[dict[str, Branch]]:
@@ -204,7 +205,7 @@ def _turned(
     weights = oracle_weights(point.weights)
     perturbed = []
     for seed in range(2):
-        noisy = Pass(True, counts, Perturbed(seed, unit), forced=branches)
+        noisy = Pass(True, counts, Perturbed(seed, policy), forced=branches)
         forward(workload.nodes, weights, inputs, noisy)
         perturbed.append(noisy.branches)
     ambiguous = ambiguous_branches(branches, perturbed, workload.nodes)

@@ -25,8 +25,9 @@ from dlbench.oracle.cache import load_arrays, place, save_arrays, source_hash
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
 from dlbench.oracle.optimizers import Update
-from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
+from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding
 from dlbench.record.facts import Check
+from dlbench.spec.precision import policy_of
 from dlbench.spec.workload import Weights, Workload
 from dlbench.verify.comparison import compare
 from dlbench.verify.expected.evaluation_points import oracle_inputs, oracle_weights
@@ -304,9 +305,10 @@ def _compute_movement(
 ) -> dict[str, _Movement]:
     """The oracle's movement, and its largest relative change over runs with noise and other masks."""
     start = oracle_weights(initial)
-    reference = _train(workload, batch, start, exact, (attempt, 0))
+    policy = policy_of(precision)
+    reference = _train(workload, batch, start, Exact(policy), (attempt, 0))
     others = [
-        _train(workload, batch, start, Perturbed(run, UNIT_ROUNDOFF[precision]), (attempt, run))
+        _train(workload, batch, start, Perturbed(run, policy), (attempt, run))
         for run in range(1, _RUNS + 1)
     ]
     movement = {}

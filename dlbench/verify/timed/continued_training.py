@@ -18,8 +18,9 @@ import numpy.typing as npt
 from dlbench.contract import Plan, Session
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
-from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array, Perturbed, Rounding, exact
+from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding
 from dlbench.record.facts import Check
+from dlbench.spec.precision import FP32, policy_of
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Weights, Workload
 from dlbench.verify.comparison import compare
@@ -78,7 +79,7 @@ def _two_steps(session: Session, plan: Plan, workload: Workload, attempt: int) -
     for name in names:
         got = (second[name] - rule.momentum * first[name]) / rate
         # Updates are differences of stored weights: each is off by their rounding.
-        stored = 2 * UNIT_ROUNDOFF["fp32"] * float(np.linalg.norm(between[name])) / rate
+        stored = 2 * FP32.unit_roundoff * float(np.linalg.norm(between[name])) / rate
         checks += _follows(name, got, [run[name] for run in wanted], SAFETY * stored)
     return checks
 
@@ -107,8 +108,8 @@ class _Wanted:
         ]
 
     def _gradients(self, weights: Weights, step: int) -> list[dict[str, Array]]:
-        unit = UNIT_ROUNDOFF[self.plan.precision]
-        runs: list[Rounding] = [exact, *(Perturbed(run, unit) for run in range(_RUNS))]
+        policy = policy_of(self.plan.precision)
+        runs: list[Rounding] = [Exact(policy), *(Perturbed(run, policy) for run in range(_RUNS))]
         there = oracle_weights(weights)
         return [
             self._run(there, rounding, (self.attempt, step, i)) for i, rounding in enumerate(runs)
@@ -151,7 +152,7 @@ def _follows(name: str, got: Array, runs: Sequence[Array], stored: float) -> lis
 
 
 def _moves(update: Array, weights: npt.NDArray[np.float32]) -> bool:
-    return bool(np.linalg.norm(update) > 8 * UNIT_ROUNDOFF["fp32"] * np.linalg.norm(weights))
+    return bool(np.linalg.norm(update) > 8 * FP32.unit_roundoff * np.linalg.norm(weights))
 
 
 def _alike(name: str, first: Array, second: Array) -> Check:
