@@ -8,6 +8,7 @@ computes.
 2. The same at the timed batch.
 3. Dropout, as it is timed (`dlbench.verify.checks.dropout`).
 4. A probe for each convention that an ordinary network would hide (`dlbench.verify.checks.probes`).
+5. The arithmetic, on networks where every right backend has the same bits (`dlbench.verify.checks.arithmetic`).
 
 By a plan that only infers, the outputs are held against the oracle in each of these places, and nothing else.
 
@@ -26,7 +27,9 @@ from dlbench.contract import Adapter, Plan
 from dlbench.record.facts import Check
 from dlbench.spec.layers import MaxPool, Relu
 from dlbench.spec.network import walk
+from dlbench.spec.precision import policy_of
 from dlbench.spec.workload import Workload
+from dlbench.verify.checks.arithmetic import check_arithmetic, described, recognised
 from dlbench.verify.checks.dropout import check_dropout
 from dlbench.verify.checks.first_divergence import first_activation, first_gradient
 from dlbench.verify.checks.probes import check_probes
@@ -125,12 +128,19 @@ def verify(
         # in inference dropout is the identity
         return check_outputs(adapter, plan, workload, [reference.timed], "with dropout")
 
+    def arithmetic() -> list[Check]:
+        found = check_arithmetic(adapter, plan, workload, trains, once)
+        if found and all(check.passed for check in found):
+            facts["arithmetic"] = described(policy_of(plan.precision), trains)
+        return found
+
     for phase, stage in (
         ("gradients", gradients),
         ("five steps", steps),
         ("timed batch", timed_batch),
         ("dropout", dropout),
         ("probes", probes),
+        ("arithmetic", arithmetic),
     ):
         progress(phase)
         checks += stage()
@@ -141,6 +151,8 @@ def verify(
             reason = _located(adapter, small, calm, reference.small[0].point, checks) or reason
         if all("after the step" in c.name or "logits after" in c.name for c in _failed(checks)):
             reason += _read_as(adapter, plan, workload, cache_dir)
+        if stage is not arithmetic:
+            reason += _computed_with(arithmetic)
         return Outcome(tuple(checks), reference.ambiguous_branches, facts, reason)
     return Outcome(tuple(checks), reference.ambiguous_branches, facts, "")
 
@@ -157,6 +169,16 @@ def _read_as(adapter: Adapter, plan: Plan, workload: Workload, cache_dir: Path) 
         # What failed is told all the same.
         words = ""
     return f"; the optimizer steps as with {words}" if words else ""
+
+
+def _computed_with(arithmetic: Callable[[], list[Check]]) -> str:
+    """The arithmetic that was seen, where it is another than was asked for, as the end of a sentence."""
+    try:
+        words = recognised(arithmetic())
+    except Exception:
+        # What failed is told all the same.
+        words = ""
+    return f"; {words}" if words else ""
 
 
 def _located(

@@ -1,0 +1,256 @@
+"""Which arithmetic a backend computes in: seen in networks on which every right backend has the same bits.
+
+What is seen is held against the policy of the precision that was asked for. A row whose arithmetic is another one,
+worse or better, is not what its label says; the check that fails tells what was seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from dlbench.contract import Adapter, Plan, Session
+from dlbench.oracle.optimizers import Update
+from dlbench.oracle.rounding import Array, Emulated, rounded_half_away, truncated
+from dlbench.record.facts import Check
+from dlbench.spec import layers as spec
+from dlbench.spec.network import walk
+from dlbench.spec.precision import BF16, FP16, FP32, TF32, Policy, policy_of
+from dlbench.spec.training import CrossEntropy, Optimizer, Sgd
+from dlbench.spec.workload import Workload
+from dlbench.verify.checks.exact_networks import (
+    ExactNetwork,
+    Outcome,
+    conv_network,
+    linear_network,
+    pool_network,
+)
+from dlbench.verify.checks.statistics import check_batch_statistics, check_softmax
+from dlbench.verify.checks.steps import GRADIENT_RATE
+from dlbench.verify.comparison import compare, statement
+from dlbench.verify.sessions.reuse import Once
+
+_SAME = 2.0**-21
+"""Relative error of reading a gradient off weights."""
+_NOISE = 2.0**-19
+"""Share of an array's size that float32 may err by, where sums go another way (Winograd's)."""
+_FLIPS = 0.04
+"""Share of elements that such an error may bring to the other side of a rounding."""
+_KNOWN = " is computed with "
+_SCALES = tuple(2.0**power for power in (0, 5, 8, 10, 12, 13, 15, 16, 24))
+
+_NETWORKS: tuple[tuple[type[spec.Layer], Callable[[Policy], ExactNetwork]], ...] = (
+    (spec.Linear, linear_network),
+    (spec.Conv2d, conv_network),
+    (spec.AvgPool, lambda policy: pool_network(policy, "avg_pool")),
+    (spec.MaxPool, lambda policy: pool_network(policy, "max_pool")),
+    (spec.GlobalAvgPool, lambda policy: pool_network(policy, "global_avg_pool")),
+)
+
+
+def check_arithmetic(
+    adapter: Adapter,
+    plan: Plan,
+    workload: Workload,
+    trains: bool = True,
+    once: Once | None = None,
+) -> list[Check]:
+    """The checks of the arithmetic of each kind of layer that `workload` has, of its loss and of its optimizer, but for
+    those that this process has done `once`."""
+    policy, once = policy_of(plan.precision), once or Once()
+    nodes = list(walk(workload.nodes))
+    kinds = {type(node.layer) for node in nodes}
+    if spec.Linear not in kinds:
+        # its network ends in one
+        kinds -= {spec.GlobalAvgPool}
+    networks = [make(policy) for kind, make in _NETWORKS if kind in kinds]
+    same = dataclasses.replace(plan, batch=0)
+    checks: list[Check] = []
+    for network in networks:
+        checks += once(
+            ("arithmetic", network.kind, same),
+            functools.partial(_check_network, adapter, plan, network, policy, trains),
+        )
+    for axes in {len(n.input_shape) for n in nodes if isinstance(n.layer, spec.BatchNorm)}:
+        checks += once(
+            ("arithmetic of batch statistics", axes, same),
+            functools.partial(check_batch_statistics, adapter, plan, policy, axes, trains),
+        )
+    if not trains:
+        return checks
+    if networks:
+        rule = workload.optimizer
+        checks += once(
+            ("arithmetic of", rule, networks[0].kind, same),
+            lambda: _check_update(adapter, plan, rule, networks[0], policy),
+        )
+    if isinstance(workload.loss, CrossEntropy) and spec.Linear in kinds:
+        checks += once(
+            ("arithmetic of softmax", same), lambda: check_softmax(adapter, plan, policy)
+        )
+    return checks
+
+
+def described(policy: Policy, trains: bool) -> str:
+    """What `check_arithmetic` has seen where nothing failed: ``factors bf16, sums fp32, stored bf16, …``."""
+    parts = {"factors": policy.factors, "sums": policy.sums, "stored": policy.stored}
+    if trains:
+        parts |= {"statistics": policy.statistics, "masters": policy.weights}
+    told = ", ".join(f"{what} {format_.name}" for what, format_ in parts.items())
+    scaled = trains and policy.loss_scale != 1
+    return f"{told}, loss scale {policy.loss_scale:g}" if scaled else told
+
+
+def recognised(checks: Sequence[Check]) -> str:
+    """The first of the checks that failed and knows which other arithmetic was seen, as a sentence; empty where none
+    does."""
+    known = (check.sentence() for check in checks if not check.passed and _KNOWN in check.name)
+    return next(known, "")
+
+
+def _check_network(
+    adapter: Adapter, plan: Plan, network: ExactNetwork, policy: Policy, trains: bool
+) -> list[Check]:
+    plain = dataclasses.replace(network.workload, optimizer=Sgd(learning_rate=GRADIENT_RATE))
+    session = adapter.open(_plan(plan, network), plain, network.weights)
+    batch = session.upload(network.inputs, network.targets)
+    got: Outcome = {"logits": _download(session, session.infer(batch))}
+    again = _download(session, session.infer(batch))
+    if trains:
+        got["loss"] = _download(session, session.train_step(batch))
+        after = session.weights()
+        for name in network.shown:
+            before = network.weights[name].astype(np.float64)
+            got[f"gradient of {name}"] = (before - after[name]) / GRADIENT_RATE
+    repeats = np.array_equal(again, got["logits"])
+    name = f"arithmetic of {network.kind}"
+    checks = [
+        statement(
+            f"{name}: the same batch gives {'the same bits' if repeats else 'other bits'} again",
+            repeats,
+        )
+    ]
+    want = network.outcome(Emulated(policy), trains=trains)
+    for what, value in want.items():
+        if what == "loss":
+            checks.append(_loss(f"{name}: loss", got[what], value))
+        else:
+            checks.append(_seen(f"{name}: {what}", network, policy, what, got[what], value))
+    return checks
+
+
+def _loss(name: str, got: Array, want: Array) -> Check:
+    return compare(name, got, want, 1e-5 * np.abs(want), float(want))
+
+
+def _seen(
+    name: str, network: ExactNetwork, policy: Policy, what: str, got: Array, want: Array
+) -> Check:
+    """Whether an array is what the policy gives; if not, what else gives it."""
+    if got.shape == want.shape and (_is(got, want) or _is_nearly(got, want, policy)):
+        return compare(name, got, want, np.abs(got - want), 0.0)
+    trains = what != "logits"
+    others = [
+        (words, other.policy, network.outcome(other, trains=trains)[what])
+        for words, other in _others(policy, what)
+    ]
+    same = [words for words, _, value in others if _is(got, value)]
+    nearly = [words for words, other, value in others if _is_nearly(got, value, other)]
+    if same or nearly:
+        words = (same or nearly)[0]
+        return statement(f"{name}{_KNOWN}{words}, not with {_formats(policy)}", False)
+    units = np.median(np.abs(got - want)[want != 0] / np.abs(want[want != 0]))
+    return statement(
+        f"{name} is off by {units:.2g} of its value: neither with {_formats(policy)} and sums in float32, nor in "
+        "any other format that dlbench knows are sums what they are here",
+        False,
+    )
+
+
+def _formats(policy: Policy) -> str:
+    return f"factors {policy.factors.name}, stored {policy.stored.name}"
+
+
+def _others(policy: Policy, what: str) -> Iterator[tuple[str, Emulated]]:
+    """Other arithmetic than the policy's, in words."""
+    for words, nearest in (
+        ("rounding by truncation", truncated),
+        ("ties rounded away from zero", rounded_half_away),
+    ):
+        yield f"{words} ({_formats(policy)})", Emulated(policy, nearest)
+    if what != "logits":
+        for scale in _SCALES:
+            other = dataclasses.replace(policy, loss_scale=scale)
+            yield f"a loss scale of {scale:g} ({_formats(policy)})", Emulated(other)
+    for factors, stored in itertools.product((FP32, TF32, BF16, FP16), (FP32, BF16, FP16)):
+        other = dataclasses.replace(policy, factors=factors, stored=stored)
+        yield _formats(other), Emulated(other)
+        if (factors, stored) != (FP32, FP32):
+            yield f"{_formats(other)}, truncated", Emulated(other, truncated)
+
+
+def _is(got: Array, want: Array) -> bool:
+    """Whether an array is another but for what reading it costs."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.all(np.abs(got - want) <= _SAME * np.abs(want) + 2.0**-60))
+
+
+def _is_nearly(got: Array, want: Array, policy: Policy) -> bool:
+    """Whether all is as in `want` but for errors of float32, which may turn a rounding now and then."""
+    with np.errstate(invalid="ignore"):
+        error = np.abs(got - want)
+        size = float(np.sqrt(np.mean(np.square(want))))
+        turned = error > _NOISE * size
+        one_step = error <= 2.01 * policy.stored.unit_roundoff * np.abs(want) + _NOISE * size
+    return bool(np.all(~turned | one_step) and np.mean(turned) <= _FLIPS * policy.is_mixed)
+
+
+def _check_update(
+    adapter: Adapter, plan: Plan, rule: Optimizer, network: ExactNetwork, policy: Policy
+) -> list[Check]:
+    """Two steps of the workload's optimizer from known gradients: master weights, state and update in float32, and the
+    loss scale off before any of them."""
+    gradients = network.outcome(Emulated(policy))
+    name = network.shown[-1]
+    weight = {name: network.weights[name].astype(np.float64)}
+    gradient = {name: gradients[f"gradient of {name}"]}
+    rates, update = [], Update(rule)
+    after: list[Array] = []
+    for _ in range(2):
+        moved = update.step(weight, gradient, 1.0)[name] - weight[name]
+        # so large a step that what it is made of is seen beside the weight
+        rate = 2.0 ** np.round(np.log2(0.25 / np.sqrt(np.mean(np.square(moved)))))
+        rates.append(float(rate))
+        after.append(weight[name] + rate * moved)
+    real = dataclasses.replace(network.workload, optimizer=rule)
+    session = adapter.open(_plan(plan, network), real, network.weights)
+    batch = session.upload(network.inputs, network.targets)
+    checks = []
+    telling = np.abs(gradient[name]) > 0.1 * np.abs(gradient[name]).mean()
+    for step, (rate, want) in enumerate(zip(rates, after, strict=True), 1):
+        if step > 1:
+            session.load(network.weights, keep_optimizer=True)
+        session.learning_rate = rate
+        session.train_step(batch)
+        got = session.weights()[name].astype(np.float64)
+        change = np.abs(want - weight[name])
+        allowed = 2.0**-15 * change + 2.0**-22 * np.abs(weight[name]) + 2.0**-60
+        label = f"arithmetic of the optimizer: {name} after step {step}, master weights and state in float32"
+        excess = np.where(telling, np.abs(got - want) / allowed, 0)
+        # a rounding of a gradient that went the other way
+        excess[excess > np.quantile(excess, 1 - _FLIPS)] = 0
+        worst = np.unravel_index(int(excess.argmax()), want.shape)
+        checks.append(compare(label, got[worst], want[worst], allowed[worst], 0.0))
+    return checks
+
+
+def _plan(plan: Plan, network: ExactNetwork) -> Plan:
+    return dataclasses.replace(plan, batch=len(network.inputs))
+
+
+def _download(session: Session, result: object) -> Array:
+    return session.download(result).astype(np.float64)

@@ -1,0 +1,107 @@
+"""The arithmetic of a backend, seen in networks on which every right one has the same bits."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import small
+
+pytest.importorskip("torch")
+
+from emulated import EmulatedAdapter
+
+from dlbench.oracle.rounding import Emulated
+from dlbench.spec.precision import BF16, FP16, FP32, POLICIES, TF32
+from dlbench.spec.workload import read_workload
+from dlbench.verify.checks.arithmetic import check_arithmetic
+from dlbench.verify.checks.exact_networks import conv_network, linear_network, pool_network
+
+CONV = {"type": "conv2d", "out_channels": 4, "kernel": 3}
+EVERYTHING = read_workload(
+    {
+        "input_shape": [2, 12, 12],
+        "layers": [
+            CONV,
+            {"type": "batch_norm"},
+            {"type": "avg_pool", "kernel": 2},
+            {"type": "max_pool", "kernel": 2},
+            {"type": "global_avg_pool"},
+            {"type": "batch_norm"},
+            {"type": "linear", "out_features": 3},
+        ],
+        "loss": "cross_entropy",
+        "optimizer": {"type": "adam", "learning_rate": 0.01, "weight_decay": 0.01},
+    }
+)
+EMULATED = ("fp32", "bf16", "fp16")
+
+
+@pytest.mark.parametrize("asked", EMULATED)
+def test_a_right_backend_has_the_bits_of_its_policy(asked):
+    plan = dataclasses.replace(small.plan(), precision=asked)
+    checks = check_arithmetic(EmulatedAdapter(), plan, EVERYTHING)
+    assert [check.sentence() for check in checks if not check.passed] == []
+    kinds = {check.name.partition(": ")[0].removeprefix("arithmetic of ") for check in checks}
+    assert kinds >= {"linear", "conv2d", "avg_pool", "max_pool", "global_avg_pool", "batch_norm"}
+    assert kinds >= {"cross_entropy", "the optimizer"}
+
+
+class Another:
+    """An adapter that computes in another precision than it is asked for."""
+
+    def __init__(self, precision):
+        self.adapter, self.precision = EmulatedAdapter(), precision
+
+    def info(self):
+        return self.adapter.info()
+
+    def open(self, plan, workload, weights):
+        plan = dataclasses.replace(plan, precision=self.precision)
+        return self.adapter.open(plan, workload, weights)
+
+
+@pytest.mark.parametrize(("asked", "done"), list(itertools.permutations(EMULATED, 2)))
+@pytest.mark.parametrize("trains", [True, False])
+def test_another_precision_than_was_asked_for_is_told_by_its_formats(asked, done, trains):
+    plan = dataclasses.replace(small.plan(), precision=asked)
+    first = next(
+        check
+        for check in check_arithmetic(Another(done), plan, EVERYTHING, trains)
+        if not check.passed
+    )
+    seen, wanted = POLICIES[done], POLICIES[asked]
+    assert first.sentence() == (
+        "arithmetic of linear: logits is computed with "
+        f"factors {seen.factors.name}, stored {seen.stored.name}, "
+        f"not with factors {wanted.factors.name}, stored {wanted.stored.name}"
+    )
+
+
+@pytest.mark.parametrize("make", [linear_network, conv_network], ids=["linear", "conv2d"])
+@pytest.mark.parametrize("name", ["fp32", "tf32", "bf16", "fp16"])
+def test_every_other_format_of_factors_or_of_what_is_stored_gives_other_bits(make, name):
+    policy = POLICIES[name]
+    network = make(policy)
+    want = network.outcome(Emulated(policy))
+    same = {(policy.factors, policy.stored)}
+    # what is stored in fp16 has no more bits than a factor of tf32
+    same |= {(TF32, FP16)} if policy.stored == FP16 else set()
+    for factors, stored in itertools.product((FP32, TF32, BF16, FP16), (FP32, BF16, FP16)):
+        other = dataclasses.replace(policy, factors=factors, stored=stored)
+        got = network.outcome(Emulated(other))
+        differ = any(np.any(got[key] != want[key]) for key in want if key != "loss")
+        if (factors, stored) in same or (name == "tf32" and (factors, stored) == (FP16, FP32)):
+            assert not differ
+        else:
+            assert differ, (factors.name, stored.name)
+
+
+@pytest.mark.parametrize("name", ["fp32", "tf32", "bf16", "fp16"])
+def test_what_a_right_backend_gives_is_exact_in_float32(name):
+    policy = POLICIES[name]
+    pools = [pool_network(policy, kind) for kind in ("avg_pool", "max_pool", "global_avg_pool")]
+    for network in [linear_network(policy), conv_network(policy), *pools]:
+        for key, value in network.outcome(Emulated(policy)).items():
+            if key != "loss":
+                np.testing.assert_array_equal(value.astype(np.float32), value)
