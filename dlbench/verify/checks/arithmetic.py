@@ -19,7 +19,7 @@ from dlbench.oracle.rounding import Array, Emulated, rounded_half_away, truncate
 from dlbench.record.facts import Check
 from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
-from dlbench.spec.precision import BF16, FP16, FP32, TF32, Policy, policy_of
+from dlbench.spec.precision import BF16, FP16, FP32, POLICIES, TF32, Policy, policy_of
 from dlbench.spec.training import CrossEntropy, Optimizer, Sgd
 from dlbench.spec.workload import Workload
 from dlbench.verify.checks.exact_networks import (
@@ -154,15 +154,16 @@ def _seen(
     if got.shape == want.shape and (_is(got, want) or _is_nearly(got, want, policy)):
         return compare(name, got, want, np.abs(got - want), 0.0)
     trains = what != "logits"
-    others = [
-        (words, other.policy, network.outcome(other, trains=trains)[what])
-        for words, other in _others(policy, what)
-    ]
-    same = [words for words, _, value in others if _is(got, value)]
-    nearly = [words for words, other, value in others if _is_nearly(got, value, other)]
-    if same or nearly:
-        words = (same or nearly)[0]
-        return statement(f"{name}{_KNOWN}{words}, not with {_formats(policy)}", False)
+    for group in _others(policy, what):
+        outcomes = {
+            words: (other.policy, network.outcome(other, trains=trains)[what])
+            for words, other in group.items()
+        }
+        same = [words for words, (_, value) in outcomes.items() if _is(got, value)]
+        nearly = [words for words, (p, value) in outcomes.items() if _is_nearly(got, value, p)]
+        if same or nearly:
+            words = " or ".join(same or nearly)
+            return statement(f"{name}{_KNOWN}{words}, not with {_formats(policy)}", False)
     units = np.median(np.abs(got - want)[want != 0] / np.abs(want[want != 0]))
     return statement(
         f"{name} is off by {units:.2g} of its value: neither with {_formats(policy)} and sums in float32, nor in "
@@ -175,22 +176,27 @@ def _formats(policy: Policy) -> str:
     return f"factors {policy.factors.name}, stored {policy.stored.name}"
 
 
-def _others(policy: Policy, what: str) -> Iterator[tuple[str, Emulated]]:
-    """Other arithmetic than the policy's, in words."""
-    for words, nearest in (
-        ("rounding by truncation", truncated),
-        ("ties rounded away from zero", rounded_half_away),
-    ):
-        yield f"{words} ({_formats(policy)})", Emulated(policy, nearest)
+def _others(policy: Policy, what: str) -> Iterator[dict[str, Emulated]]:
+    """Other arithmetic than the policy's, in words; the likelier first."""
+    yield {
+        f"rounding by truncation ({_formats(policy)})": Emulated(policy, truncated),
+        f"ties rounded away from zero ({_formats(policy)})": Emulated(policy, rounded_half_away),
+    }
+    formats = list(itertools.product((FP32, TF32, BF16, FP16), (FP32, BF16, FP16)))
+    usual = [(each.factors, each.stored) for each in POLICIES.values()]
+    others = {
+        pair: dataclasses.replace(policy, factors=pair[0], stored=pair[1])
+        for pair in [*usual, *formats]
+    }
+    yield {_formats(others[pair]): Emulated(others[pair]) for pair in usual}
     if what != "logits":
-        for scale in _SCALES:
-            other = dataclasses.replace(policy, loss_scale=scale)
-            yield f"a loss scale of {scale:g} ({_formats(policy)})", Emulated(other)
-    for factors, stored in itertools.product((FP32, TF32, BF16, FP16), (FP32, BF16, FP16)):
-        other = dataclasses.replace(policy, factors=factors, stored=stored)
-        yield _formats(other), Emulated(other)
-        if (factors, stored) != (FP32, FP32):
-            yield f"{_formats(other)}, truncated", Emulated(other, truncated)
+        scales = {scale: dataclasses.replace(policy, loss_scale=scale) for scale in _SCALES}
+        yield {
+            f"a loss scale of {scale:g} ({_formats(other)})": Emulated(other)
+            for scale, other in scales.items()
+        }
+    yield {_formats(other): Emulated(other) for other in others.values()}
+    yield {f"{_formats(other)}, truncated": Emulated(other, truncated) for other in others.values()}
 
 
 def _is(got: Array, want: Array) -> bool:
