@@ -152,7 +152,8 @@ def _seen(
 ) -> Check:
     """Whether an array is what the policy gives; if not, what else gives it."""
     if got.shape == want.shape and (_is(got, want) or _is_nearly(got, want, policy)):
-        return compare(name, got, want, np.abs(got - want), 0.0)
+        allowed = 2 * (_SAME + 2.01 * policy.stored.unit_roundoff) * np.abs(want)
+        return compare(name, got, want, allowed + 2 * _NOISE * _size(want), 0.0)
     trains = what != "logits"
     for group in _others(policy, what):
         outcomes = {
@@ -209,10 +210,14 @@ def _is_nearly(got: Array, want: Array, policy: Policy) -> bool:
     """Whether all is as in `want` but for errors of float32, which may turn a rounding now and then."""
     with np.errstate(invalid="ignore"):
         error = np.abs(got - want)
-        size = float(np.sqrt(np.mean(np.square(want))))
+        size = _size(want)
         turned = error > _NOISE * size
         one_step = error <= 2.01 * policy.stored.unit_roundoff * np.abs(want) + _NOISE * size
     return bool(np.all(~turned | one_step) and np.mean(turned) <= _FLIPS * policy.is_mixed)
+
+
+def _size(values: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _check_update(
