@@ -127,8 +127,9 @@ class Emulated(Exact):
         return self._nearest(gradient * scale, self.policy.stored) / scale
 
     def factor(self, value: Array) -> Array:
-        """`value`, rounded as a factor."""
-        return self._nearest(value, self.policy.factors)
+        """`value`, rounded as a factor where it is not stored so."""
+        same = self.policy.factors == self.policy.stored
+        return value if same else self._nearest(value, self.policy.factors)
 
     def known(self, value: Array) -> Array:
         """`value`, rounded as a factor."""

@@ -29,8 +29,8 @@ from dlbench.verify.checks.exact_networks import (
     linear_network,
     pool_network,
 )
-from dlbench.verify.checks.statistics import check_batch_statistics, check_softmax
 from dlbench.verify.checks.steps import GRADIENT_RATE
+from dlbench.verify.checks.wide_statistics import check_batch_statistics, check_softmax
 from dlbench.verify.comparison import compare, statement
 from dlbench.verify.sessions.reuse import Once
 
@@ -120,6 +120,9 @@ def _check_network(
     batch = session.upload(network.inputs, network.targets)
     got: Outcome = {"logits": _download(session, session.infer(batch))}
     again = _download(session, session.infer(batch))
+    end = (
+        [_overflow(session, network)] if policy.stored == FP16 and network.kind == "linear" else []
+    )
     if trains:
         got["loss"] = _download(session, session.train_step(batch))
         after = session.weights()
@@ -140,7 +143,17 @@ def _check_network(
             checks.append(_loss(f"{name}: loss", got[what], value))
         else:
             checks.append(_seen(f"{name}: {what}", network, policy, what, got[what], value))
-    return checks
+    return [*checks, *end]
+
+
+def _overflow(session: Session, network: ExactNetwork) -> Check:
+    """A value beyond the end of float16 becomes infinite, as IEEE 754 has it, and is not clipped."""
+    inputs = network.inputs.copy()
+    inputs[0] *= 2.0**15
+    got = _download(session, session.infer(session.upload(inputs, network.targets)))
+    clipped = bool(np.all(np.isfinite(got[0])))
+    what = "is clipped" if clipped else "is not finite"
+    return statement(f"arithmetic of linear: what is beyond 65504 {what}", not clipped)
 
 
 def _loss(name: str, got: Array, want: Array) -> Check:
@@ -165,10 +178,10 @@ def _seen(
         if same or nearly:
             words = " or ".join(same or nearly)
             return statement(f"{name}{_KNOWN}{words}, not with {_formats(policy)}", False)
-    units = np.median(np.abs(got - want)[want != 0] / np.abs(want[want != 0]))
+    other = np.mean(~(np.abs(got - want) <= _SAME * np.abs(want))) if got.shape == want.shape else 1
     return statement(
-        f"{name} is off by {units:.2g} of its value: neither with {_formats(policy)} and sums in float32, nor in "
-        "any other format that dlbench knows are sums what they are here",
+        f"{name} differs in {other:.0%} of its elements from {_formats(policy)} with sums in float32, and from all "
+        "other arithmetic that dlbench knows",
         False,
     )
 
@@ -203,21 +216,26 @@ def _others(policy: Policy, what: str) -> Iterator[dict[str, Emulated]]:
 def _is(got: Array, want: Array) -> bool:
     """Whether an array is another but for what reading it costs."""
     with np.errstate(invalid="ignore"):
-        return bool(np.all(np.abs(got - want) <= _SAME * np.abs(want) + 2.0**-60))
+        return bool(np.all((got == want) | (np.abs(got - want) <= _SAME * np.abs(want))))
 
 
 def _is_nearly(got: Array, want: Array, policy: Policy) -> bool:
     """Whether all is as in `want` but for errors of float32, which may turn a rounding now and then."""
+    if not np.all(np.isfinite(want)):
+        return False
     with np.errstate(invalid="ignore"):
-        error = np.abs(got - want)
+        error = np.nan_to_num(np.abs(got - want), nan=np.inf)
         size = _size(want)
         turned = error > _NOISE * size
         one_step = error <= 2.01 * policy.stored.unit_roundoff * np.abs(want) + _NOISE * size
     return bool(np.all(~turned | one_step) and np.mean(turned) <= _FLIPS * policy.is_mixed)
 
 
-def _size(values: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
+def _size(values: Array) -> Array:
+    """What each value is large beside: the values of its row and column."""
+    flat = np.square(values.reshape(len(values), -1))
+    size = np.sqrt(np.minimum(flat.mean(0, keepdims=True), flat.mean(1, keepdims=True)))
+    return np.asarray(size.reshape(values.shape))
 
 
 def _check_update(
@@ -225,28 +243,28 @@ def _check_update(
 ) -> list[Check]:
     """Two steps of the workload's optimizer from known gradients: master weights, state and update in float32, and the
     loss scale off before any of them."""
-    gradients = network.outcome(Emulated(policy))
     name = network.shown[-1]
     weight = {name: network.weights[name].astype(np.float64)}
-    gradient = {name: gradients[f"gradient of {name}"]}
+    # the second gradient is half of the first and goes back
+    batches = [network, network.with_errors(-0.5, Emulated(policy))]
+    gradients = [each.outcome(Emulated(policy))[f"gradient of {name}"] for each in batches]
     rates, update = [], Update(rule)
     after: list[Array] = []
-    for _ in range(2):
-        moved = update.step(weight, gradient, 1.0)[name] - weight[name]
+    for gradient in gradients:
+        moved = update.step(weight, {name: gradient}, 1.0)[name] - weight[name]
         # so large a step that what it is made of is seen beside the weight
         rate = 2.0 ** np.round(np.log2(0.25 / np.sqrt(np.mean(np.square(moved)))))
         rates.append(float(rate))
         after.append(weight[name] + rate * moved)
     real = dataclasses.replace(network.workload, optimizer=rule)
     session = adapter.open(_plan(plan, network), real, network.weights)
-    batch = session.upload(network.inputs, network.targets)
     checks = []
-    telling = np.abs(gradient[name]) > 0.1 * np.abs(gradient[name]).mean()
-    for step, (rate, want) in enumerate(zip(rates, after, strict=True), 1):
+    telling = np.abs(gradients[0]) > 0.1 * np.abs(gradients[0]).mean()
+    for step, (each, rate, want) in enumerate(zip(batches, rates, after, strict=True), 1):
         if step > 1:
             session.load(network.weights, keep_optimizer=True)
         session.learning_rate = rate
-        session.train_step(batch)
+        session.train_step(session.upload(each.inputs, each.targets))
         got = session.weights()[name].astype(np.float64)
         change = np.abs(want - weight[name])
         allowed = 2.0**-15 * change + 2.0**-22 * np.abs(weight[name]) + 2.0**-60

@@ -3,8 +3,8 @@
 Weights and gradients are small integers times powers of two. Each network begins with a layer whose inputs are one-hot:
 its output is its weight, and the gradient of that weight is the activation gradient that came back to it. Each ends in
 a layer that only permutes, so that an output is what was stored before it, and targets are chosen so that the gradient
-of the squared error is what was drawn. Some elements are 1 + 2⁻ʲ beside 1: of their difference only those formats keep
-anything that have j + 1 bits.
+of the squared error is what was drawn. Some elements are near 1 beside 1: of their difference only those formats keep
+anything that have the bits.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ from dlbench.spec.precision import Policy
 from dlbench.spec.workload import Weights, Workload, read_workload
 
 _SEED = 20_261_129
-_TELLING_BITS = (5, 7, 10, 13, 15)
-"""Exponents j of 1 + 2⁻ʲ: bf16 keeps two of them, fp16 and tf32 three, float32 all."""
+_NEAR = tuple(
+    1 + part
+    for part in (2.0**-5, 2.0**-7, 2.0**-10, 2.0**-13, 2.0**-15, 1.5 * 2.0**-8, 1.5 * 2.0**-11)
+)
+"""Numbers near 1: of their distance bf16 keeps two as they are, fp16 and tf32 four, float32 all; the last two a format
+rounds up that truncation rounds down."""
+_MANY = len(_NEAR)
 _FEATURES = 64
 _IMAGES, _CHANNELS = 2, 32
 _BLOCK = 4
@@ -66,18 +71,28 @@ class ExactNetwork:
         found: Outcome = {"logits": logits, "loss": np.asarray(loss)}
         return found | {f"gradient of {name}": run.gradients[name] for name in self.shown}
 
+    def with_errors(self, share: float, rounding: Rounding) -> ExactNetwork:
+        """The network with targets that its output, rounded like this, is off by `share` of what it is off now."""
+        ends = self.outcome(rounding, trains=False)["logits"]
+        targets = ends - share * (ends - self.targets)
+        return dataclasses.replace(self, targets=targets.astype(np.float32))
+
 
 def linear_network(policy: Policy) -> ExactNetwork:
     """Three linear layers: the sums of the second one's output, of its weight's gradient, and of its input's."""
     n = _FEATURES
     hidden, weight = _integers((n, n), "hidden") / 64, _integers((n, n), "weight") / 64
     errors = _integers((n, n, 1), "errors")
-    errors[10:15] = 0
+    errors[10 : 10 + _MANY] = 0
     _tell(hidden, weight, weight, errors, first=10)
-    for place, j in enumerate(_TELLING_BITS):
+    for place, near in enumerate(_NEAR):
         # a gradient as a factor
-        errors[0:2, place, 0] = 32 * (1 + 2.0**-j), -32
+        errors[0:2, place, 0] = 32 * near, -32
     hidden[:, 1] = hidden[:, 0]
+    # gradients so small that float16 holds some of their bits alone, and which depends on the loss scale
+    hidden[:, 30:32] = 0
+    errors[30] *= 2.0**-12
+    errors[31] *= 2.0**-20
     layer = {"type": "linear", "out_features": n, "bias": False}
     tables = [layer | {"name": name} for name in ("before", "probed", "after")]
     # what comes from before is the first weight's columns, a sample each
@@ -94,32 +109,32 @@ def conv_network(policy: Policy) -> ExactNetwork:
     errors[0] = 0
     _tell(hidden, weight, weight[:, :, 1, 1], errors, first=0)
     within = (side - _BLOCK) // 2 * (side + 1)
-    for place, j in enumerate(_TELLING_BITS):
-        errors[1, place, within : within + 2] = 32 * (1 + 2.0**-j), -32
+    for place, near in enumerate(_NEAR):
+        errors[1, place, within : within + 2] = 32 * near, -32
     hidden[12] = 1
     table = {"type": "conv2d", "out_channels": _CHANNELS, "kernel": 3, "padding": 1, "bias": False}
     return _images(policy, "conv2d", table, side, {"probed.weight": weight}, hidden, errors)
 
 
 def _tell(hidden: Array, weight: Array, middle: Array, errors: Array, first: int) -> None:
-    """Puts 1 + 2⁻ʲ beside 1, and zeros where they would make another sum inexact.
+    """Puts numbers near 1 beside 1, and zeros where they would make another sum inexact.
 
     `hidden` is features × samples, `weight` outputs × features, of which `middle` is what reads a sample alone; in the
     samples from `first` on are factors that come from before.
     """
     weight[:, 10:12] = 0
-    weight[[*range(5), *range(10, 15), 20]] = 0
-    weight[:, :5] = 0
-    hidden[:5] = 0
-    errors[:, [*range(5), *range(10, 15)]] = 0
-    for place, j in enumerate(_TELLING_BITS):
-        near = 1 + 2.0**-j
+    backward, forward_ = range(_MANY), range(10, 10 + _MANY)
+    weight[[*backward, *forward_, 20]] = 0
+    weight[:, backward] = 0
+    hidden[backward] = 0
+    errors[:, [*backward, *forward_]] = 0
+    for place, near in enumerate(_NEAR):
         hidden[10:12, first + place] = near, 1
         # a weight forward, and backward
         middle[10 + place, 8:10] = near, -1
         middle[8:10, place] = near, -1
     middle[20, 10:12] = 1, -1
-    hidden[8:10, first + 6] = 1
+    hidden[8:10, first + _MANY] = 1
     errors[:, 8:10] = np.where(np.abs(errors).max((1, 2), keepdims=True) > 0, 32, 0)
 
 
