@@ -169,10 +169,12 @@ def _seen(
         return compare(name, got, want, allowed + 2 * _NOISE * _size(want), 0.0)
     trains = what != "logits"
     for group in _others(policy, what):
-        outcomes = {
-            words: (other.policy, network.outcome(other, trains=trains)[what])
-            for words, other in group.items()
-        }
+        with np.errstate(all="ignore"):
+            # what is beyond a format's end
+            outcomes = {
+                words: (other.policy, network.outcome(other, trains=trains)[what])
+                for words, other in group.items()
+            }
         same = [words for words, (_, value) in outcomes.items() if _is(got, value)]
         nearly = [words for words, (p, value) in outcomes.items() if _is_nearly(got, value, p)]
         if same or nearly:
