@@ -253,12 +253,6 @@ class SpoiltSession(EmulatedSession):
             moved = (1 - layer.momentum) * old + layer.momentum * new.detach().flatten()
             self.arrays[f"{node.name}.{role}"] = moved
 
-    def dropout(self, layer, x, training):
-        if self.fault == "dropout's scale is short" and training and layer.rate:
-            kept = (torch.rand(x.shape, generator=self.random) >= layer.rate).float()
-            return x * kept * self.short(torch.tensor(1 / (1 - layer.rate)))
-        return super().dropout(layer, x, training)
-
     def loss(self, output, targets):
         if self.fault == "softmax is short" and not targets.is_floating_point():
             shares = Rounded.apply(torch.softmax(output, 1), self.short, same)

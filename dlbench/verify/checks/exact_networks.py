@@ -19,7 +19,7 @@ from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward, forward_backward
 from dlbench.oracle.rounding import Array, Emulated, Rounding
 from dlbench.rng import integers, permutation
-from dlbench.spec.precision import Policy
+from dlbench.spec.precision import BF16, Policy
 from dlbench.spec.workload import Weights, Workload, read_workload
 
 _SEED = 20_261_129
@@ -146,7 +146,9 @@ def pool_network(policy: Policy, kind: str) -> ExactNetwork:
     # no two pixels of a block are alike
     places = np.arange(_PIXELS) % _BLOCK**2
     hidden = (_BLOCK**2 * drawn.reshape(_CHANNELS, -1) + places + 1) / 2.0**bits
-    errors = _integers((_IMAGES, _CHANNELS, positions), kind)
+    # so many bits that the sum of two is one too many
+    most = 255 if policy.stored == BF16 else 1023
+    errors = _integers((_IMAGES, _CHANNELS, positions), kind, most)
     return _images(policy, kind, {"type": kind, **options}, side, {}, hidden, errors)
 
 
@@ -209,10 +211,10 @@ def _network(
     return dataclasses.replace(network, targets=targets.astype(np.float32))
 
 
-def _integers(shape: tuple[int, ...], key: str) -> Array:
-    """Whole numbers within ± 127."""
-    drawn = integers(int(np.prod(shape)), 255, _SEED, key)
-    return (drawn.reshape(shape) - 127).astype(np.float64)
+def _integers(shape: tuple[int, ...], key: str, most: int = 127) -> Array:
+    """Whole numbers within ± `most`."""
+    drawn = integers(int(np.prod(shape)), 2 * most + 1, _SEED, key)
+    return (drawn.reshape(shape) - most).astype(np.float64)
 
 
 def _order(size: int) -> npt.NDArray[np.int64]:

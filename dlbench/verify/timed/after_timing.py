@@ -25,7 +25,7 @@ from dlbench.oracle.cache import load_arrays, place, save_arrays, source_hash
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
 from dlbench.oracle.optimizers import Update
-from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding
+from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding, exact
 from dlbench.record.facts import Check
 from dlbench.spec.precision import policy_of
 from dlbench.spec.workload import Weights, Workload
@@ -34,6 +34,7 @@ from dlbench.verify.expected.evaluation_points import oracle_inputs, oracle_weig
 from dlbench.verify.expected.tolerance import Expectation, expect_output
 from dlbench.verify.timed.chance import ask_again
 from dlbench.verify.timed.continued_training import check_going_on
+from dlbench.verify.timed.observed_roundings import check_is_short, check_output_is_short
 from dlbench.verify.timed.replay import distinct_batch, draw_masks, whole_batch
 
 STEPS = 8
@@ -44,6 +45,7 @@ _STILL, _RARE = 0.01, 1e-5
 that wanders may come as close as that to where it began. In d dimensions it comes within a share s about s^d times, so
 that parameters of one or two elements have a smaller share."""
 
+_SPREADS = ("spread", "size_spread", "off_strict")
 _TELLING = 0.7
 _SHARE = 5.0
 _UNNOTICED_S = 1e-4
@@ -87,7 +89,10 @@ def check_after(
         if trained
         else _load_output(plan, workload, initial, inputs, cache_dir)
     )
-    checks = [_output(session, plan, workload, wanted, witnesses)]
+    outputs = _outputs(session, plan, workload, witnesses)
+    checks = [_output(outputs, wanted)]
+    if policy_of(plan.precision).is_mixed:
+        checks += check_output_is_short(workload, final, inputs, outputs, wanted)
     beat()
     if trained:
         movement = _load_movement(workload, plan.batch, plan.precision, initial, cache_dir)
@@ -137,23 +142,24 @@ def prepare_after(
     _load_movement(workload, batch, precision, initial, cache_dir)
 
 
-def _output(
-    session: Session,
-    plan: Plan,
-    workload: Workload,
-    wanted: Expectation,
-    witnesses: Sequence[Witness],
-) -> Check:
-    """Each witness' logits at the session's weights: the timed batches are still what was uploaded."""
+def _outputs(
+    session: Session, plan: Plan, workload: Workload, witnesses: Sequence[Witness]
+) -> npt.NDArray[np.float32]:
+    """Each witness' logits at the session's weights; a whole output where that has another shape than it should."""
     shape = (plan.batch, *workload.output_shape)
     rows = []
     for witness in witnesses:
         got = np.asarray(session.download(session.infer(witness.batch)))
         if got.shape != shape:
-            return compare("logits after timing", got, np.zeros(shape), 0.0, 0.0)
+            return got
         rows.append(got[witness.row])
+    return np.stack(rows)
+
+
+def _output(outputs: npt.NDArray[np.float32], wanted: Expectation) -> Check:
+    """The timed batches are still what was uploaded, and what is computed of them is the oracle's."""
     name = "logits after timing, a sample of each resident batch"
-    return compare(name, np.stack(rows), wanted.value, wanted.tolerance, wanted.scale)
+    return compare(name, outputs, wanted.value, wanted.tolerance, wanted.scale)
 
 
 def _expect(
@@ -190,12 +196,15 @@ class _Movement:
 
     `spread` is the largest relative change of the movement from run to run, `size_spread` that of the
     logarithm of its size. Where even the size is a matter of chance (a bias before batch normalisation
-    has no gradient but rounding), the movement says nothing.
+    has no gradient but rounding), the movement says nothing. `strict` is the movement in float32, and `off_strict` how
+    far the precision's roundings take it from there, the norm of a typical run.
     """
 
     value: npt.NDArray[np.float32]
     spread: float
     size_spread: float
+    strict: npt.NDArray[np.float32]
+    off_strict: float
 
     @property
     def telling(self) -> bool:
@@ -239,6 +248,14 @@ def _replay(
         beat()
     after = session.weights()
     checks = []
+    if policy_of(plan.precision).is_mixed and not workload.has_dropout:
+        told = {name: found for name, found in movement.items() if found.telling}
+        errors = [
+            after[name].astype(np.float64) - initial[name] - m.strict for name, m in told.items()
+        ]
+        off = float(np.sqrt(sum(np.square(error).sum() for error in errors)))
+        predicted = float(np.sqrt(sum(m.off_strict**2 for m in told.values())))
+        checks += check_is_short(f"movement in {STEPS} steps after timing", off, predicted)
     for name, expected in movement.items():
         got = after[name].astype(np.float64) - initial[name]
         if not expected.telling:
@@ -277,8 +294,8 @@ def _load_movement(
     arrays = {}
     for name, found in movement.items():
         arrays[name] = found.value
-        arrays[f"{name}|spread"] = np.asarray(found.spread)
-        arrays[f"{name}|size_spread"] = np.asarray(found.size_spread)
+        arrays[f"{name}|strict"] = found.strict
+        arrays |= {f"{name}|{field}": np.asarray(getattr(found, field)) for field in _SPREADS}
     save_arrays(path, arrays)
     return movement
 
@@ -291,8 +308,8 @@ def _digest(weights: Weights) -> str:
 
 
 def _unpack(kept: Mapping[str, npt.NDArray[Any]], name: str) -> _Movement:
-    spreads = (float(kept[f"{name}|{field}"]) for field in ("spread", "size_spread"))
-    return _Movement(kept[name], *spreads)
+    spread, size_spread, off = (float(kept[f"{name}|{field}"]) for field in _SPREADS)
+    return _Movement(kept[name], spread, size_spread, kept[f"{name}|strict"], off)
 
 
 def _compute_movement(
@@ -311,9 +328,11 @@ def _compute_movement(
         _train(workload, batch, start, Perturbed(run, policy), (attempt, run))
         for run in range(1, _RUNS + 1)
     ]
+    strict = _train(workload, batch, start, exact, (attempt, 0)) if policy.is_mixed else reference
     movement = {}
     for name in names:
         value = reference[name] - start[name]
+        off = [float(np.linalg.norm(other[name] - strict[name])) for other in others]
         moves = [other[name] - start[name] for other in others]
         size = float(np.linalg.norm(value))
         spread = size_spread = np.inf
@@ -321,7 +340,13 @@ def _compute_movement(
             spread = max(float(np.linalg.norm(move - value)) / size for move in moves)
             with np.errstate(divide="ignore"):
                 size_spread = max(abs(float(np.log(np.linalg.norm(m) / size))) for m in moves)
-        movement[name] = _Movement(value.astype(np.float32), spread, size_spread)
+        movement[name] = _Movement(
+            value.astype(np.float32),
+            spread,
+            size_spread,
+            (strict[name] - start[name]).astype(np.float32),
+            float(np.median(off)),
+        )
     return movement
 
 
