@@ -34,6 +34,8 @@ from dlbench.verify.checks.wide_statistics import check_batch_statistics, check_
 from dlbench.verify.comparison import compare, statement
 from dlbench.verify.sessions.reuse import Once
 
+ARITHMETIC = "arithmetic of "
+"""What the names of all these checks begin with."""
 _SAME = 2.0**-21
 """Relative error of reading a gradient off weights."""
 _NOISE = 2.0**-19
