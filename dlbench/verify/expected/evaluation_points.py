@@ -223,7 +223,10 @@ def _draw(
 
 
 def _within_range(point: Point, workload: Workload, precision: str) -> Point:
-    """The point, its inputs halved until nothing that is stored comes near the end of a format that ends early."""
+    """The point, its inputs halved until nothing that is stored comes near the end of a format that ends early.
+
+    Scales and shifts are halved with them, since behind a normalisation inputs have no size.
+    """
     policy = policy_of(precision)
     if policy.stored.largest > _ENDLESS:
         return point
@@ -234,7 +237,13 @@ def _within_range(point: Point, workload: Workload, precision: str) -> Point:
         forward_backward(workload.nodes, workload.loss, weights, inputs, point.targets, run)
         if seen.largest < policy.stored.largest / _ROOM:
             break
-        point = dataclasses.replace(point, inputs=point.inputs / np.float32(2))
+        half = np.float32(0.5)
+        norms = {p.name for p in workload.parameters if p.role in ("scale", "shift")}
+        point = dataclasses.replace(
+            point,
+            inputs=half * point.inputs,
+            weights={k: half * v if k in norms else v for k, v in point.weights.items()},
+        )
     return point
 
 
