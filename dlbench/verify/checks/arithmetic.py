@@ -249,8 +249,8 @@ def _check_update(
     loss scale off before any of them."""
     name = network.shown[-1]
     weight = {name: network.weights[name].astype(np.float64)}
-    # the second gradient is half of the first and goes back
-    batches = [network, network.with_errors(-0.5, Emulated(policy))]
+    # the second gradient goes back, by a share that no usual momentum undoes
+    batches = [network, network.with_errors(-0.3125, Emulated(policy))]
     gradients = [each.outcome(Emulated(policy))[f"gradient of {name}"] for each in batches]
     rates, update = [], Update(rule)
     after: list[Array] = []
