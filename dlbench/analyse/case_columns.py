@@ -299,6 +299,15 @@ COLUMNS: tuple[Column, ...] = (
     *device_columns.COLUMNS,
     Column("python", value=_of_environment("python")),
     Column("packages_digest", value=_of_environment("packages_digest")),
+    Column(
+        "arithmetic",
+        "object",
+        lambda seen: seen.outcome.arithmetic or None,
+        (ACCURACY,),
+        "arithmetic seen",
+        right=False,
+        priority=50,
+    ),
     Column("remedy", value=_of_outcome("remedy")),
     Column("record", value=lambda seen: seen.record),
 )

@@ -83,6 +83,7 @@ class Outcome:
     verified : whether it was held against the oracle and agreed; None when it was not held against
         it.
     version : the backend's version, empty when unknown.
+    arithmetic : what was seen of its arithmetic when it was verified; empty where nothing was looked at.
     timed : a step in each process by `Round`; empty unless the status is ``ok``.
     with_copies : the same with the copies of a batch in and of the step's result out, one after the
         other; on the CPU there is nothing to copy to, so it is the step alone.
@@ -103,6 +104,7 @@ class Outcome:
     remedy: str = ""
     verified: bool | None = None
     version: str = ""
+    arithmetic: str = ""
     timed: dict[Round, Timed] = dataclasses.field(default_factory=dict)
     with_copies: dict[Round, Timed] = dataclasses.field(default_factory=dict)
     first_step_s: float | None = None
@@ -237,6 +239,10 @@ def _outcome(
         remedy=next((line.remedy for line in skips if line.remedy), ""),
         verified=verified,
         version=next((text for text in versions if text), ""),
+        arithmetic=next(
+            (str(line.facts["arithmetic"]) for line in verifications if "arithmetic" in line.facts),
+            "",
+        ),
         max_relative_error=max(
             (e for e in errors if e is not None and math.isfinite(e)), default=None
         ),

@@ -61,7 +61,8 @@ def record():
     asked = make_case("torch", scenario="infer", precision="bf16")
     cases = (base, plain, short, asked)
     steps = {base: 0.04, plain: 0.02, short: 0.01, asked: 0.004}
-    lines = [make_verification(case) for case in cases]
+    seen = {"arithmetic": "factors bf16, sums fp32"}
+    lines = [make_verification(case, facts={} if case.is_plain else seen) for case in cases]
     lines += [make_process(case, n, s) for n in (1, 2, 3) for case, s in steps.items()]
     answers = tuple(n % 10 for n in range(200))
     for case, wrong in ((plain, (5, 6)), (short, (5, 6, 7))):
@@ -98,7 +99,9 @@ def test_a_short_precision_stands_beside_its_own_backends_float32():
     assert 3 / 200 == pytest.approx(asked["changed_answers"])
     assert -2 / 200 == pytest.approx(asked["accuracy_change"])
     assert asked["accuracy_change_low"] < -0.01 < asked["accuracy_change_high"]
+    assert "factors bf16, sums fp32" == short["arithmetic"]
     plain = rows["fp32traintorch"]
+    assert plain["arithmetic"] is None
     assert plain["speedup_badge"] is None
     assert plain["speedup_over_fp32"] is None
     assert 0.99 == plain["accuracy"]
