@@ -17,6 +17,7 @@ from dlbench.rng import uniform
 from dlbench.spec import layers as spec
 from dlbench.spec.decode import array, choose, decode, nearest, shown, table
 from dlbench.spec.network import Node, Parameter, Shape, read_network, walk
+from dlbench.spec.quantization import Calibration, read_calibration
 from dlbench.spec.training import (
     LOSSES,
     OPTIMIZERS,
@@ -33,13 +34,17 @@ Weights = dict[str, npt.NDArray[np.float32]]
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """One network, its loss and its optimizer, with nothing about where or how fast it runs."""
+    """One network, its loss and its optimizer, with nothing about where or how fast it runs.
+
+    `calibration` holds the scales of activations that inference in integers needs; None where there is none.
+    """
 
     input_shape: Shape
     nodes: tuple[Node, ...]
     loss: Loss
     optimizer: Optimizer
     schedule: Schedule = Constant()
+    calibration: Calibration | None = None
 
     @property
     def output_shape(self) -> Shape:
@@ -103,12 +108,14 @@ class Workload:
         if self.optimizer.decay_biases_and_norms:
             # left out, since the digests in earlier records are of tables without it
             del optimizer["decay_biases_and_norms"]
+        calibration = self.calibration and {"calibration": self.calibration.to_table()}
         return {
             "input_shape": list(self.input_shape),
             "layers": [_layer_table(node) for node in self.nodes],
             "loss": words[type(self.loss)],
             "optimizer": {"type": words[type(self.optimizer)], **optimizer},
             "schedule": {"type": words[type(self.schedule)], **dataclasses.asdict(self.schedule)},
+            **(calibration or {}),
         }
 
     @property
@@ -172,6 +179,9 @@ def read_workload(given: Mapping[str, Any], paths: Mapping[str, str] | None = No
         loss=LOSSES[word](),
         optimizer=decode(optimizer_kind, optimizer, where["optimizer"]),
         schedule=decode(schedule_kind, schedule, where["schedule"]),
+        calibration=read_calibration(given["calibration"], "calibration")
+        if "calibration" in given
+        else None,
     )
 
 

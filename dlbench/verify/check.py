@@ -24,14 +24,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dlbench.contract import Adapter, Plan
+from dlbench.errors import PlanRefused
 from dlbench.record.facts import Check
 from dlbench.spec.layers import MaxPool, Relu
 from dlbench.spec.network import walk
 from dlbench.spec.precision import policy_of
+from dlbench.spec.quantization import NO_TRAINING
 from dlbench.spec.workload import Workload
 from dlbench.verify.checks.arithmetic import check_arithmetic, described, recognised
 from dlbench.verify.checks.dropout import check_dropout
 from dlbench.verify.checks.first_divergence import first_activation, first_gradient
+from dlbench.verify.checks.integers import check_integers
 from dlbench.verify.checks.probes import check_probes
 from dlbench.verify.checks.steps import check_gradients, check_outputs, check_resident, check_steps
 from dlbench.verify.checks.tie_breaking import check_relu_of_zero, observe_ties
@@ -77,6 +80,8 @@ def verify(
     """
     progress("oracle")
     adapter, once = Guarded(adapter), once or Once()
+    if plan.precision == "int8":
+        return _verify_integers(adapter, plan, workload, progress)
     reference = load_reference(workload, plan.batch, cache_dir, plan.precision, small_batch)
     checks: list[Check] = []
     facts: dict[str, str | int] = {}
@@ -155,6 +160,18 @@ def verify(
             reason += _computed_with(arithmetic)
         return Outcome(tuple(checks), reference.ambiguous_branches, facts, reason)
     return Outcome(tuple(checks), reference.ambiguous_branches, facts, "")
+
+
+def _verify_integers(
+    adapter: Adapter, plan: Plan, workload: Workload, progress: Callable[[str], None]
+) -> Outcome:
+    """Inference in integers, which has an oracle of its own."""
+    if plan.scenario == "train":
+        raise PlanRefused(NO_TRAINING)
+    found = check_integers(adapter, plan, workload, progress)
+    failed = _failed(found.checks)
+    reason = failed[0].sentence() if failed else ""
+    return Outcome(tuple(found.checks), found.ambiguous, {}, reason)
 
 
 def _failed(checks: Sequence[Check]) -> list[Check]:

@@ -129,6 +129,14 @@ def draw_point(
     return best
 
 
+def draw_weighted_point(
+    workload: Workload, batch: int, label: str, inputs: InputRange = UNIT_INPUTS
+) -> Point:
+    """The first draw for a batch of `batch` samples, for arithmetic that has no branches of the kind that others
+    choose points for."""
+    return _draw(workload, _draw_weights(workload, label), batch, label, 0, inputs)
+
+
 def draw_unbiased_point(workload: Workload, label: str, precision: str = "fp32") -> Point:
     """The least ambiguous of some single samples, at weights whose biases are all 0.
 
