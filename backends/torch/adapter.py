@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
-from dlbench.errors import BackendUnavailable
+from dlbench.contract import Session as AnySession
+from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.helpers.refusals import refuse_unless, require
 from dlbench.spec.precision import policy_of
+from dlbench.spec.quantization import NO_TRAINING
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
 
@@ -37,7 +39,7 @@ MODES = (
     "cuda-graph",
     "compile-cuda-graph",
 )
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
 class Adapter(AdapterBase):
@@ -91,7 +93,7 @@ class Adapter(AdapterBase):
 
         runtime.rounds_inputs(device)
 
-    def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
+    def open(self, plan: Plan, workload: Workload, weights: Weights) -> AnySession:
         """A session at `weights`, with a fresh optimizer.
 
         Raises
@@ -99,7 +101,23 @@ class Adapter(AdapterBase):
         BackendUnavailable : PyTorch, the CUDA device or the compiler that a mode needs is not there.
         PlanRefused : an unknown precision, mode or device, or an optimizer that a mode cannot record.
         """
-        return Session(plan, workload, weights, _device(plan))
+        device = _device(plan)
+        if plan.precision == "int8":
+            return _open_integers(plan, workload, weights, device)
+        return Session(plan, workload, weights, device)
+
+
+def _open_integers(
+    plan: Plan, workload: Workload, weights: Weights, device: torch.device
+) -> AnySession:
+    from . import runtime
+    from .integers import IntegerSession
+
+    if device.type != "cpu" or plan.mode not in ("", MODES[0]):
+        raise PlanRefused(f"torch has int8 on cpu in mode {MODES[0]} alone")
+    if plan.scenario == "train":
+        raise PlanRefused(NO_TRAINING)
+    return IntegerSession(workload, weights, plan.batch, runtime.facts(device, policy_of(plan.precision), None))
 
 
 class Session(SessionBase):

@@ -23,15 +23,17 @@ from dlbench.data.noise import draw_noise
 from dlbench.data.order import epoch_order
 from dlbench.data.preprocessing import Recipe, input_shape
 from dlbench.data.types import Dataset, Drawn
-from dlbench.errors import UsageError
+from dlbench.errors import PlanRefused, UsageError
 from dlbench.host import memory
+from dlbench.oracle.integers import calibrate
 from dlbench.plan.request import Request
 from dlbench.plan.sizes import RESIDENT_BATCHES
 from dlbench.plugins import adapter_target
 from dlbench.record import schema
 from dlbench.spec.network import format_shape
+from dlbench.spec.quantization import SAMPLES
 from dlbench.spec.training import CrossEntropy
-from dlbench.spec.workload import Workload, initial_value
+from dlbench.spec.workload import Workload, initial_value, initial_weights
 from dlbench.text import size
 
 _ROWS = 256
@@ -49,6 +51,8 @@ class Material:
     Attributes
     ----------
     workload : the network with its loss and optimizer.
+    calibrated : the same with the scales that inference in integers needs; as it is where that is not asked for, or the
+        network has layers that cannot be.
     recipe : how stored samples become inputs.
     data : which data it is.
     training_samples : size of the training part.
@@ -56,6 +60,7 @@ class Material:
     """
 
     workload: Workload
+    calibrated: Workload
     recipe: Recipe
     data: schema.Data
     training_samples: int
@@ -77,7 +82,7 @@ class Material:
         return {
             "adapter": adapter or adapter_target(plan.backend),
             "plan": dataclasses.asdict(plan),
-            "workload": self.workload.to_table(),
+            "workload": (self.calibrated if plan.precision == "int8" else self.workload).to_table(),
             "recipe": dataclasses.asdict(self.recipe),
             "files": files,
             "cache_dir": str(self.cache_dir),
@@ -132,6 +137,10 @@ def prepare(request: Request, folder: Path, tell: Callable[[str], None] = _silen
             with _making(f"{file}: network.layers: {parameter.name}"):
                 value = initial_value(parameter, request.seed)
                 written.add(parameter.name, parameter.shape, np.float32, [value])
+    calibrated = workload
+    if "int8" in request.chosen_precisions:
+        tell("calibration")
+        calibrated = _calibrated(workload, dataset, recipe, request.seed)
     if request.epochs:
         tell("parts")
         files["parts"] = str(folder / "parts.npz")
@@ -139,6 +148,7 @@ def prepare(request: Request, folder: Path, tell: Callable[[str], None] = _silen
             _write_parts(Path(files["parts"]), dataset)
     return Material(
         workload=workload,
+        calibrated=calibrated,
         recipe=recipe,
         data=schema.Data(
             name=dataset.name,
@@ -203,6 +213,16 @@ def _check_fit(workload: Workload, recipe: Recipe, dataset: Dataset, suite: str)
             f"data set {dataset.name!r} has targets of {format_shape(targets.shape[1:])}, but the"
             f" network of suite {suite!r} gives {format_shape(outputs)}"
         )
+
+
+def _calibrated(workload: Workload, dataset: Dataset, recipe: Recipe, seed: int) -> Workload:
+    """The workload with scales from its initial weights and the first training samples, as inference sees them."""
+    samples = dataset.train.inputs[np.arange(min(SAMPLES, len(dataset.train)))]
+    try:
+        return calibrate(workload, initial_weights(workload, seed), recipe.inputs(samples))
+    except PlanRefused:
+        # backends refuse it themselves
+        return workload
 
 
 def _write_batches(folder: Path, dataset: Dataset, recipe: Recipe, batch: int, seed: int) -> None:

@@ -10,7 +10,6 @@ Sums of integers below 2⁵³ are exact in float64 in any order.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
@@ -31,6 +30,10 @@ _ROUNDINGS = 8
 """Of float32, on the way from an exact sum to what is rounded to an integer; the longest is a batch normalisation
 computed between dequantising and quantising."""
 _REACH = _ROUNDINGS * UNIT_ROUNDOFF["fp32"]
+_OFFSET = 256 * UNIT_ROUNDOFF["fp32"]
+"""The rounding of value + 128, where a backend keeps q + 128 as an unsigned integer and adds before it rounds."""
+_FINEST = 2.0**-16
+"""A multiple of this has room in float32 with 128 added."""
 _EXACT_SUMS = 2.0**24
 _NARROW = 32
 """Steps of 256."""
@@ -153,8 +156,9 @@ class Evaluation:
                         self._scaled(part, m)
                         for part, m in zip(given, step.multipliers, strict=True)
                     ]
-                    low, high = ([getattr(p, end) for p in parts] for end in ("low", "high"))
-                    return Bounds(np.concatenate(low, 1), np.concatenate(high, 1))
+                    low = np.concatenate([part.low for part in parts], 1)
+                    high = np.concatenate([part.high for part in parts], 1)
+                    return Bounds(low, high)
                 case spec.AvgPool() | spec.GlobalAvgPool():
                     return self._mean(step, x)
                 case spec.Relu():
@@ -209,7 +213,7 @@ class Evaluation:
     def _rounded(self, low: Array, high: Array, size: Array, exact: npt.ArrayLike) -> Bounds:
         """Half to even and saturated; one lower or higher where float32 may have met the tie from the other side.
         `size` is that of the terms of a sum, and `exact` where float32 has no error."""
-        reach = np.where(exact, 0.0, _REACH * size)
+        reach = np.where(exact, 0.0, _REACH * size + _OFFSET)
         values = low - reach, high + reach, (low + high) / 2
         # + 0, so that there are no negative zeros
         least, most, nearest = (np.clip(np.rint(value), LEAST, MOST) + 0.0 for value in values)
@@ -237,9 +241,16 @@ def expected_output(
         chosen = np.where(random.random(low.shape) < 0.5, low, high)
         return chosen, chosen
 
-    picks: list[Pick] = [lambda low, high, nearest: (low, low), lambda low, high, nearest: (high, high)]
-    centre = Evaluation(weights, lambda low, high, nearest: (nearest, nearest)).output(workload, some)
-    others = [Evaluation(weights, pick).output(workload, some).low for pick in (*picks, drawn, drawn)]
+    picks: list[Pick] = [
+        lambda low, high, nearest: (low, low),
+        lambda low, high, nearest: (high, high),
+    ]
+    centre = Evaluation(weights, lambda low, high, nearest: (nearest, nearest)).output(
+        workload, some
+    )
+    others = [
+        Evaluation(weights, pick).output(workload, some).low for pick in (*picks, drawn, drawn)
+    ]
     spread = np.sqrt(np.mean([np.square(other - centre.low) for other in others]))
     room = 1 + np.ceil(_SAFETY * spread)
     found.low[wide] = np.maximum(found.low[wide], centre.low - room)
@@ -259,4 +270,5 @@ def _layer(step: Step, weight: Array | None = None) -> real.Layer:
 
 
 def _is_power_of_two(value: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    return np.asarray(np.frexp(value)[0] == 0.5)
+    """Whether products with it are exact in float32, and sums with 128 too."""
+    return np.asarray((np.frexp(value)[0] == 0.5) & (np.asarray(value) >= _FINEST))

@@ -44,7 +44,7 @@ _MOST_TERMS = (2**31 - 1 - _LARGEST_BIAS - 2**8) // (MOST * -LEAST)
 """So many products and the largest bias fit into an int32 in any case."""
 
 _KEEPS = (spec.Relu, spec.MaxPool, spec.Dropout, spec.Flatten, spec.OptionA)
-_LACKS = (spec.LeakyRelu, spec.Sigmoid, spec.Tanh)
+LACKS = (spec.LeakyRelu, spec.Sigmoid, spec.Tanh)
 _PRODUCTS = (spec.Conv2d, spec.Linear)
 
 Array = npt.NDArray[np.float64]
@@ -178,7 +178,7 @@ def _scale_of(name: str, scales: Mapping[str, float]) -> float:
 
 
 def _refuse(node: Node) -> None:
-    if isinstance(node.layer, _LACKS):
+    if isinstance(node.layer, LACKS):
         raise PlanRefused(
             f"int8 has no {spec.WORDS[type(node.layer)]} ({node.name}): only layers that are exact in integers, up to"
             " one rounding, are pinned"
@@ -263,6 +263,11 @@ def read_calibration(given: Any, path: str) -> Calibration:
 
 
 def _read_scale(given: Any, path: str) -> float:
-    if isinstance(given, float) and math.isfinite(given) and given > 0 and given == np.float32(given):
+    if (
+        isinstance(given, float)
+        and math.isfinite(given)
+        and given > 0
+        and given == np.float32(given)
+    ):
         return given
     raise WorkloadError(path, f" = {shown(given)} must be a float32 number greater than 0")

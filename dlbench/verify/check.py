@@ -171,7 +171,7 @@ def _verify_integers(
     found = check_integers(adapter, plan, workload, progress)
     failed = _failed(found.checks)
     reason = failed[0].sentence() if failed else ""
-    return Outcome(tuple(found.checks), found.ambiguous, {}, reason)
+    return Outcome(tuple(found.checks), found.ambiguous, found.facts, reason)
 
 
 def _failed(checks: Sequence[Check]) -> list[Check]:

@@ -27,14 +27,14 @@ from dlbench.spec import quantization
 from dlbench.spec.network import Node, walk
 from dlbench.spec.quantization import MOST, Calibration, Step
 from dlbench.spec.training import MeanSquaredError
-from dlbench.spec.workload import Weights, Workload, read_workload
+from dlbench.spec.workload import Weights, Workload, map_layers, read_workload
 from dlbench.verify.checks.probes import probes_for
 from dlbench.verify.comparison import compare
 from dlbench.verify.expected.evaluation_points import Point, draw_weighted_point, small_batch
 
 _SATURATED = 0.6
 """Scales of the points are made for so much of the largest values, so that some saturate in every tensor, both ways."""
-_STEP_ERROR = 1e-4
+STEP_ERROR = 1e-4
 """Steps by which q·s may be off as float32."""
 
 Told = Callable[[str], None]
@@ -42,13 +42,14 @@ Told = Callable[[str], None]
 
 @dataclasses.dataclass
 class Found:
-    """What was found: checks until one fails, and how many elements might have been either of two integers."""
+    """What was found: checks until one fails, and how many elements might have been either of two integers, and what
+    a session told of itself."""
 
     checks: list[Check] = dataclasses.field(default_factory=list)
     ambiguous: int = 0
+    facts: dict[str, str | int] = dataclasses.field(default_factory=dict)
 
-    @property
-    def passed(self) -> bool:
+    def all_passed(self) -> bool:
         """Whether nothing was wrong so far."""
         return all(check.passed for check in self.checks)
 
@@ -67,11 +68,15 @@ def check_integers(
     quantization.outline(workload)
     found = Found()
     small = small_batch(workload)
-    for label, batch in (("first weights", small), ("other weights", small), ("timed batch", plan.batch)):
+    for label, batch in (
+        ("first weights", small),
+        ("other weights", small),
+        ("timed batch", plan.batch),
+    ):
         progress(label)
         point = draw_weighted_point(workload, batch, label)
         _check_point(adapter, plan, workload, point, label, found)
-        if not found.passed:
+        if not found.all_passed():
             return found
     progress("probes")
     for name, network, point in _probes(workload):
@@ -87,7 +92,7 @@ def compare_integers(name: str, got: npt.ArrayLike, bounds: Bounds, scale: float
     with np.errstate(invalid="ignore"):
         nearest = np.clip(np.rint(whole), bounds.low, bounds.high)
     nearest = np.where(np.isfinite(nearest), nearest, bounds.low)
-    return compare(f"{name}, in steps of {scale:.3g},", whole, nearest, _STEP_ERROR, 0.0)
+    return compare(f"{name}, in steps of {scale:.3g},", whole, nearest, STEP_ERROR, 0.0)
 
 
 def _check_point(
@@ -101,7 +106,7 @@ def _check_point(
     given = walker.evaluation.quantise(point.inputs, steps[0].input_scale)
     # what becomes of inputs at a tie shows in the first layer
     walker.sequence((), steps, given)
-    if found.passed:
+    if found.all_passed():
         _check_whole(adapter, plan, workload, point, label, found)
 
 
@@ -111,12 +116,15 @@ def _check_whole(
     """The network from begin to end on two resident batches in turn, so that an output kept for one is found out."""
     bounds = expected_output(workload, point.weights, point.inputs)
     session = adapter.open(plan, workload, point.weights)
+    found.facts.update(session.facts)
     inputs, targets = point.batch()
     turned = np.roll(point.order, 1)
     batches = [(point.order, session.upload(inputs, targets))]
     batches.append((turned, session.upload(point.inputs[turned], point.targets[turned])))
     scale = quantization.program(workload)[-1].output_scale
-    for again, (order, batch) in zip(("", ", turned", ", again"), (*batches, batches[0]), strict=True):
+    for again, (order, batch) in zip(
+        ("", ", turned", ", again"), (*batches, batches[0]), strict=True
+    ):
         got = session.download(session.infer(batch))
         rows = Bounds(bounds.low[order], bounds.high[order])
         found.checks.append(compare_integers(f"logits, {label}{again}", got, rows, scale))
@@ -142,16 +150,14 @@ class _Walker:
         self.found = found
         self.evaluation = Evaluation(point.weights)
 
-    def sequence(
-        self, before: tuple[Node, ...], steps: Sequence[Step], given: Bounds
-    ) -> Bounds:
+    def sequence(self, before: tuple[Node, ...], steps: Sequence[Step], given: Bounds) -> Bounds:
         """Checks steps after `before`, whose output was `given`; what they gave, as far as they are right."""
         for group in _groups(steps):
-            if not self.found.passed:
+            if not self.found.all_passed():
                 break
             first, *rest = group
             ends = [self.sequence(before, body, given) for body in first.bodies] or [given]
-            if not self.found.passed:
+            if not self.found.all_passed():
                 break
             want = self.evaluation.forward(rest, self.evaluation.advance(first, ends))
             before = (*before, *(node for step in group for node in step.nodes))
@@ -171,7 +177,7 @@ class _Walker:
         name = f"output of {nodes[-1].name}, {self.label}"
         self.found.checks.append(compare_integers(name, got, rows, scale))
         self.found.ambiguous += want.ambiguous
-        if not self.found.passed:
+        if not self.found.all_passed():
             return want
         places = np.unique(order, return_index=True)[1]
         whole: Array = np.rint(got[places].astype(np.float64) / scale)
@@ -193,14 +199,19 @@ def _groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
 def _probes(workload: Workload) -> Iterator[tuple[str, Workload, Point]]:
     """The probes of conventions that a backend of floating point is held against, and one in which ties are many."""
     for probe in probes_for(workload):
-        network = dataclasses.replace(probe.workload(workload), calibration=None)
+        network = probe.workload(workload)
+        network = dataclasses.replace(network, nodes=map_layers(network.nodes, _as_int8_has_it))
         if not probe.of_optimizer:
             point = draw_weighted_point(network, probe.batch, "probe", probe.inputs(workload))
             yield probe.name, network, point
     kinds = {type(node.layer) for node in walk(workload.nodes)}
     for kind in _TIES:
         if kind in kinds:
-            yield f"ties in {spec.WORDS[kind]}", *_at_ties(kind)
+            yield f"ties in {spec.WORDS[kind]}", *_at_ties(spec.WORDS[kind])
+
+
+def _as_int8_has_it(layer: spec.Layer) -> spec.Layer:
+    return spec.Relu() if isinstance(layer, quantization.LACKS) else layer
 
 
 _CONV: dict[str, Any] = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
@@ -218,19 +229,19 @@ _TIE_SCALE, _TIE_BATCH = 2.0**-6, 4
 
 
 @functools.cache
-def _at_ties(kind: type[spec.Layer]) -> tuple[Workload, Point]:
+def _at_ties(word: str) -> tuple[Workload, Point]:
     """A network with all scales powers of two, so that float32 computes what is rounded exactly, and inputs that are
     multiples of 16 of theirs, so that many sums lie at ties: half to even is told from half up there, and nowhere
     else."""
     workload = read_workload(
         {
             "input_shape": [2, 8, 8],
-            "layers": _TIES[kind],
+            "layers": _TIES[spec.KINDS[word]],
             "loss": "mean_squared_error",
             "optimizer": {"type": "sgd", "learning_rate": 1.0},
         }
     )
-    drawn = functools.partial(_drawn, kind.__name__)
+    drawn = functools.partial(_drawn, word)
     weights: Weights = {}
     for parameter in workload.parameters:
         if parameter.role == "bias":
@@ -250,9 +261,7 @@ def _at_ties(kind: type[spec.Layer]) -> tuple[Workload, Point]:
     calibration = calibrate(workload, weights, point.inputs).calibration
     assert calibration is not None
     scales = ((name, float(2.0 ** np.ceil(np.log2(scale)))) for name, scale in calibration.layers)
-    calibrated = dataclasses.replace(
-        workload, calibration=Calibration(_TIE_SCALE, tuple(scales))
-    )
+    calibrated = dataclasses.replace(workload, calibration=Calibration(_TIE_SCALE, tuple(scales)))
     return calibrated, point
 
 

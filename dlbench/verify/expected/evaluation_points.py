@@ -132,9 +132,11 @@ def draw_point(
 def draw_weighted_point(
     workload: Workload, batch: int, label: str, inputs: InputRange = UNIT_INPUTS
 ) -> Point:
-    """The first draw for a batch of `batch` samples, for arithmetic that has no branches of the kind that others
-    choose points for."""
-    return _draw(workload, _draw_weights(workload, label), batch, label, 0, inputs)
+    """The first draw of a few samples for a batch of `batch`, for arithmetic that has no branches of the kind that
+    others choose points for."""
+    weights = _draw_weights(workload, label)
+    drawn = _draw(workload, weights, min(batch, SMALL_BATCH), label, 0, inputs)
+    return dataclasses.replace(drawn, order=arrangement(batch, SMALL_BATCH))
 
 
 def draw_unbiased_point(workload: Workload, label: str, precision: str = "fp32") -> Point:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import Plan, Session
+from dlbench.oracle import integers
 from dlbench.oracle.cache import load_arrays, place, save_arrays, source_hash
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
@@ -28,7 +29,9 @@ from dlbench.oracle.optimizers import Update
 from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding, exact
 from dlbench.record.facts import Check
 from dlbench.spec.precision import policy_of
+from dlbench.spec.quantization import program
 from dlbench.spec.workload import Weights, Workload
+from dlbench.verify.checks.integers import STEP_ERROR
 from dlbench.verify.comparison import compare
 from dlbench.verify.expected.evaluation_points import oracle_inputs, oracle_weights
 from dlbench.verify.expected.tolerance import Expectation, expect_output
@@ -165,8 +168,21 @@ def _output(outputs: npt.NDArray[np.float32], wanted: Expectation) -> Check:
 def _expect(
     plan: Plan, workload: Workload, weights: Weights, inputs: npt.NDArray[np.float32]
 ) -> Expectation:
+    if plan.precision == "int8":
+        return _expect_integers(workload, weights, inputs)
     values = oracle_weights(weights)
     return expect_output(workload, values, oracle_inputs(inputs), plan.precision, _DRAWS)
+
+
+def _expect_integers(
+    workload: Workload, weights: Weights, inputs: npt.NDArray[np.float32]
+) -> Expectation:
+    """What to expect of integers; where they are certain, what float32 makes of their product with the scale."""
+    bounds = integers.expected_output(workload, weights, inputs)
+    scale = program(workload)[-1].output_scale
+    room = (bounds.high - bounds.low) / 2 + STEP_ERROR
+    middle = (bounds.low + bounds.high) / 2
+    return Expectation((scale * middle).astype(np.float32), (scale * room).astype(np.float32), 0.0)
 
 
 def _load_output(
