@@ -52,6 +52,10 @@ class IntegerSession(SessionBase):
             whole = self._network(_quantised(batch / first))
             return (whole.to(torch.float32) - _ZERO) * last
 
+    def download(self, result: torch.Tensor) -> npt.NDArray[np.float32]:
+        """A copy of the result."""
+        return np.array(result.numpy(), np.float32, order="C")
+
     def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
         """Folds, quantises and packs other weights; the scales of activations stay."""
         self._network = _chain(self._steps, weights, self._batch)
