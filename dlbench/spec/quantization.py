@@ -6,8 +6,8 @@ and lie in [−128, 127]. Sums are int32 and exact. A sum leaves its layer as ri
 saturated. The derivations stand in ``docs/precision-int8.md``.
 
 - conv2d, linear: int8 products, the bias an int32 of scale s_x·s_w. Padding is the zero point.
-- batch_norm directly behind one of these is folded into it before its weights are quantised; elsewhere it is
-  rint(q·m + k) for each channel.
+- batch_norm directly behind one of these is folded into it before its weights are quantised, where calibration has no
+  scale for the layer by itself; elsewhere it is rint(q·m + k) for each channel.
 - relu, max_pool, dropout, flatten, option_a keep their input's scale: relu is max(q, 0).
 - avg_pool, global_avg_pool, residual, concat: exact sums of integers, brought to the output's scale.
 - leaky_relu, sigmoid, tanh: none; int8 has no table of them.
@@ -156,18 +156,24 @@ def outline(workload: Workload) -> tuple[Step, ...]:
 def _steps(nodes: tuple[Node, ...], scale: float, scales: Mapping[str, float]) -> tuple[Step, ...]:
     steps: list[Step] = []
     for place, node in enumerate(nodes):
-        following = nodes[place + 1] if place + 1 < len(nodes) else None
         if isinstance(node.layer, spec.BatchNorm) and steps and steps[-1].norm is node:
             continue
         _refuse(node)
-        folds = isinstance(node.layer, _PRODUCTS) and following is not None
-        norm = following if folds and isinstance(following.layer, spec.BatchNorm) else None  # type: ignore[union-attr]
+        norm = _folded(node, nodes[place + 1 :], scales)
         bodies = tuple(_steps(body, scale, scales) for body in node.bodies)
         name = (norm or node).name
         output = scale if isinstance(node.layer, _KEEPS) else _scale_of(name, scales)
         steps.append(Step(node, norm, scale, output, bodies))
         scale = output
     return tuple(steps)
+
+
+def _folded(node: Node, following: tuple[Node, ...], scales: Mapping[str, float]) -> Node | None:
+    """The batch normalisation that is folded into a layer: one right behind it in its body, unless the layer has a scale
+    of its own. It has one where the two met only because a network was cut into its beginnings."""
+    if isinstance(node.layer, _PRODUCTS) and following and node.name not in scales:
+        return following[0] if isinstance(following[0].layer, spec.BatchNorm) else None
+    return None
 
 
 def _scale_of(name: str, scales: Mapping[str, float]) -> float:

@@ -84,7 +84,8 @@ class _Session(SessionBase):
         while place < len(nodes):
             node, after = nodes[place], nodes[place + 1] if place + 1 < len(nodes) else None
             norm = None
-            if isinstance(node.layer, spec.Conv2d | spec.Linear) and after is not None:
+            is_product = isinstance(node.layer, spec.Conv2d | spec.Linear)
+            if is_product and after is not None and node.name not in self.scales:
                 norm = after if isinstance(after.layer, spec.BatchNorm) else None
             x, scale = self.layer(node, norm, x, scale, after)
             place += 1 if norm is None else 2
