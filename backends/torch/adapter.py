@@ -117,7 +117,9 @@ def _open_integers(
         raise PlanRefused(f"torch has int8 on cpu in mode {MODES[0]} alone")
     if plan.scenario == "train":
         raise PlanRefused(NO_TRAINING)
-    return IntegerSession(workload, weights, plan.batch, runtime.facts(device, policy_of(plan.precision), None))
+    return IntegerSession(
+        workload, weights, plan.batch, runtime.facts(device, policy_of(plan.precision), None)
+    )
 
 
 class Session(SessionBase):

@@ -169,8 +169,8 @@ def _steps(nodes: tuple[Node, ...], scale: float, scales: Mapping[str, float]) -
 
 
 def _folded(node: Node, following: tuple[Node, ...], scales: Mapping[str, float]) -> Node | None:
-    """The batch normalisation that is folded into a layer: one right behind it in its body, unless the layer has a scale
-    of its own. It has one where the two met only because a network was cut into its beginnings."""
+    """The batch normalisation that is folded into a layer: one right behind it, unless the layer has its own scale.
+    It has one where the two met only because a network was cut into its beginnings."""
     if isinstance(node.layer, _PRODUCTS) and following and node.name not in scales:
         return following[0] if isinstance(following[0].layer, spec.BatchNorm) else None
     return None
