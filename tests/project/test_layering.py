@@ -26,6 +26,7 @@ NAMESAKES = {
     "conformance": "the command, and what it runs",
     "device": "where telemetry finds a device, and what the CuPy adapter knows of its own",
     "doctor": "the command, and what it tells of telemetry",
+    "integers": "the oracle's, and the check that holds a backend against it",
     "probe": "asking what a backend is, and the job that answers",
     "processes": "those on a GPU, and those that the NumPy adapter computes in",
     "request": "what a run is asked for, and a gate",

@@ -88,8 +88,10 @@ def check_integers(
 
 
 def _near_eps(name: str) -> np.float32:
-    """What running variances are multiplied with, so that inference depends on eps."""
-    return np.float32(2.0**-17 if name.endswith(".running_variance") else 1.0)
+    """What parameters are multiplied with so that inference depends on eps: variances come near it, and scales undo
+    what that would make of values."""
+    exponent = {"running_variance": -17, "scale": -8}.get(name.rpartition(".")[2], 0)
+    return np.float32(2.0**exponent)
 
 
 def compare_integers(name: str, got: npt.ArrayLike, bounds: Bounds, scale: float) -> Check:
