@@ -20,17 +20,18 @@ from dlbench.oracle import layers as real
 from dlbench.oracle.layers import Pass, per_channel
 from dlbench.oracle.network import KINDS
 from dlbench.oracle.one_thread import one_thread
-from dlbench.oracle.rounding import UNIT_ROUNDOFF, Array
+from dlbench.oracle.rounding import Array
 from dlbench.spec import layers as spec
 from dlbench.spec import quantization
+from dlbench.spec.precision import FP32
 from dlbench.spec.quantization import LEAST, MOST, Calibration, Step
 from dlbench.spec.workload import Weights, Workload
 
 _ROUNDINGS = 8
 """Of float32, on the way from an exact sum to what is rounded to an integer; the longest is a batch normalisation
 computed between dequantising and quantising."""
-_REACH = _ROUNDINGS * UNIT_ROUNDOFF["fp32"]
-_OFFSET = 256 * UNIT_ROUNDOFF["fp32"]
+_REACH = _ROUNDINGS * FP32.unit_roundoff
+_OFFSET = 256 * FP32.unit_roundoff
 """The rounding of value + 128, where a backend keeps q + 128 as an unsigned integer and adds before it rounds."""
 _FINEST = 2.0**-16
 """A multiple of this has room in float32 with 128 added."""
