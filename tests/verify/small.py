@@ -152,9 +152,9 @@ def workload(name):
     return read_workload(TABLES[name])
 
 
-def plan():
+def plan(precision="fp32"):
     """How all of them are executed."""
-    return Plan("faulty", "cpu", BATCH, 1)
+    return Plan("faulty", "cpu", BATCH, 1, precision)
 
 
 def batch(of, key):
@@ -162,17 +162,16 @@ def batch(of, key):
     return sample_inputs(of, BATCH, "timed", key), sample_targets(of, BATCH, "timed", key)
 
 
-def check_after_timing(adapter, of, cache_dir, *, steps=16, trained=True):
+def check_after_timing(adapter, of, cache_dir, *, steps=16, trained=True, precision="fp32"):
     """What `check_after` finds once the adapter went through a timed loop of `steps`."""
     weights = initial_weights(of, 0)
-    session = adapter.open(plan(), of, weights)
+    session = adapter.open(plan(precision), of, weights)
     batches = [session.upload(*batch(of, number)) for number in range(8)]
     for step in range(steps):
         resident = batches[step % len(batches)]
         session.download(session.train_step(resident) if trained else session.infer(resident))
-    return check_after(
-        session, plan(), of, weights, trained, witnesses(session, of, batches), cache_dir
-    )
+    seen = witnesses(session, of, batches)
+    return check_after(session, plan(precision), of, weights, trained, seen, cache_dir)
 
 
 def witnesses(session, of, batches):

@@ -57,3 +57,20 @@ def test_a_wrong_arithmetic_is_told_beside_what_failed_first(cache_dir):
     assert reason.endswith(
         "is computed with factors bf16, stored bf16, not with factors fp32, stored fp32"
     )
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("fault", [None, "float32 under a short label"])
+def test_a_timed_session_that_computes_in_float32_is_too_good_for_a_short_label(
+    fault, precision, cache_dir
+):
+    checks = small.check_after_timing(
+        SpoiltAdapter(fault), small.workload("convolution"), cache_dir, precision=precision
+    )
+    short = [check for check in checks if "as far from float32's" in check.name]
+    assert {check.name.partition(":")[0] for check in short} == {
+        "logits after timing",
+        "movement in 8 steps after timing",
+    }
+    assert all(check.passed for check in short) == (fault is None)
+    assert fault or small.failing(checks) == []

@@ -1,8 +1,8 @@
 """Whether the session that was timed rounds as coarsely as its label says: one that computes in float32 under the label
 of a short format is too good for it.
 
-Its distance from what float32 gives is held against the distance that the precision's roundings take a typical run of
-the oracle. That a session is not worse than its label, the tolerances hold.
+Its distance from what float32 gives is held against the distance that the precision's roundings take the oracle. That a
+session is not worse than its label, the tolerances hold.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dlbench.verify.comparison import statement
 from dlbench.verify.expected.evaluation_points import SAFETY, oracle_inputs, oracle_weights
 from dlbench.verify.expected.tolerance import Expectation
 
-_LEAST = 1 / 12
-"""Share of the predicted distance below which it is float32's: that is 10⁻⁴ of bf16's. A framework that fuses layers
-leaves roundings out and comes to about a half."""
+_LEAST = 0.01
+"""Share of the predicted distance below which it is float32's. Right sessions were seen at 0.4 and more, float32
+at 0.0014 at the most; a branch that a rounding turns in one of two runs takes that run farther."""
 
 
 def check_is_short(what: str, off: float, predicted: float) -> list[Check]:
@@ -28,7 +28,7 @@ def check_is_short(what: str, off: float, predicted: float) -> list[Check]:
 
     Parameters
     ----------
-    off, predicted : its distance, and that of a typical run of the oracle.
+    off, predicted : its distance, and that of the oracle's runs with noise.
     """
     if predicted == 0 or not np.isfinite(off):
         return []
