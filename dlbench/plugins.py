@@ -25,6 +25,7 @@ REPORTS = "dlbench.reports"
 VERDICTS = "dlbench.verdicts"
 _LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 HISTORIES = "dlbench.histories"
+EXPLANATIONS = "dlbench.explanations"
 
 
 def adapter_names() -> list[str]:

@@ -17,10 +17,18 @@ import click
 
 import dlbench
 from dlbench import paths, plugins
-from dlbench.cli import options, signals, streams
+from dlbench.cli import options
 from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
 from dlbench.cli.gate import gate_command
-from dlbench.cli.output import answer, read_all, show, show_history, show_verdicts
+from dlbench.cli.output import (
+    answer,
+    read_all,
+    show,
+    show_history,
+    show_verdicts,
+)
+from dlbench.cli.process import signals, streams
+from dlbench.cli.profile import explain_command, profile_command
 from dlbench.cli.run import request_of, resume_record, run_request, say_plan
 from dlbench.errors import UsageError
 
@@ -226,6 +234,10 @@ def report_command(
     records = [each for path in dict.fromkeys(files) for each in read_all(path)]
     show(records, form, baseline, ColdStart(against) if cold_start else None)
     return 0
+
+
+cli.add_command(profile_command)
+cli.add_command(explain_command)
 
 
 @cli.command("compare")

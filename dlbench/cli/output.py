@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dlbench.analyse.table import ColdStart
     from dlbench.compare.verdicts import Verdicts
     from dlbench.history.series import History
+    from dlbench.profile.explanation import Explanation
     from dlbench.record.schema import Record
 
 
@@ -83,6 +84,11 @@ def show_verdicts(verdicts: Verdicts, form: str) -> None:
 def show_history(history: History, form: str) -> None:
     """Series over time, on stdout."""
     _print(plugins.HISTORIES, form, history)
+
+
+def show_explanations(found: Sequence[Explanation], form: str) -> None:
+    """Why rows differ, on stdout."""
+    _print(plugins.EXPLANATIONS, form, found)
 
 
 def _print(group: str, form: str, what: Any) -> None:

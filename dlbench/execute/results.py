@@ -13,6 +13,7 @@ from dlbench.record.facts import (
     AnswerResult,
     Check,
     MeasureResult,
+    ProfileResult,
     TrainResult,
     VerifyResult,
 )
@@ -20,6 +21,7 @@ from dlbench.record.schema import (
     Answers,
     Case,
     Process,
+    Profile,
     Training,
     Verification,
     Wait,
@@ -127,6 +129,17 @@ def answers(case: Case, weights_of: Case, ended: Ended[AnswerResult]) -> Answers
     if found is None:
         return Answers(case, ended.status, ended.reason, weights_of)
     return Answers(case, "ok", "", weights_of, found.answers, found.wrong)
+
+
+def profile(case: Case, ended: Ended[ProfileResult]) -> Profile:
+    """What a ladder's networks took."""
+    result = ended.result
+    if result is None:
+        seconds = {"wall": round_s(ended.wall_s)}
+        return Profile(case, ended.status, ended.reason, seconds=seconds, output=ended.output)
+    fields = _fields(result)
+    del fields["libraries"]
+    return Profile(case, "ok", "", **fields)
 
 
 def round_s(seconds: float) -> float:

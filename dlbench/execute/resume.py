@@ -66,6 +66,7 @@ def check_given(record: Record, given: Mapping[str, Any]) -> None:
         "target_interval": ("--target-interval", header.target_interval),
         "budget_s": ("--budget", _row_budget_s(header)),
         "epochs": ("--epochs", header.epochs),
+        "profile_s": ("the time for profiles", header.profile_s),
         "telemetry_period_s": ("--telemetry-period (s)", header.telemetry_period_s),
         "data": ("--data", header.data.name),
     }
@@ -129,6 +130,7 @@ def request_for(
         baseline=header.baseline,
         best=header.best,
         epochs=header.epochs,
+        profile_s=header.profile_s,
         data=header.data.name,
         data_dir=data_dir,
         pythons={name: path for name, path in (pythons or {}).items() if name in running},

@@ -248,6 +248,7 @@ def _header(run: Context, planned: Planned) -> Header:
         machine=request.machine,
         cases=planned.cases,
         epochs=request.epochs,
+        profile_s=request.profile_s,
         environments=planned.environments,
         titles=planned.titles,
         patience_s=request.patience_s,

@@ -21,6 +21,7 @@ from dlbench.record.schema import (
     Line,
     Peak,
     Process,
+    Profile,
     Record,
     Skip,
     Training,
@@ -53,7 +54,9 @@ def weights_for(case: Case, beside: Sequence[Case]) -> Case | None:
     return own or next(iter(trains), None)
 
 
-def planned(case: Case, rounds: int, epochs: int, beside: Sequence[Case] = ()) -> Iterator[Task]:
+def planned(
+    case: Case, rounds: int, epochs: int, beside: Sequence[Case] = (), profile_s: float = 0.0
+) -> Iterator[Task]:
     """What there is to find out about a case, among those `beside` it."""
     yield Task(Verification, case.configuration)
     for number in range(1, rounds + 1):
@@ -62,6 +65,8 @@ def planned(case: Case, rounds: int, epochs: int, beside: Sequence[Case] = ()) -
         yield Task(Training, case)
     if epochs and weights_for(case, beside):
         yield Task(Answers, case)
+    if profile_s:
+        yield Task(Profile, case)
 
 
 def told(line: Line) -> Task | None:
@@ -77,6 +82,8 @@ def told(line: Line) -> Task | None:
             return Task(Answers, line.case)
         case Trial():
             return Task(Trial, line.case)
+        case Profile():
+            return Task(Profile, line.case)
         case Peak():
             return Task(Peak, line.threads)
     return None
@@ -155,7 +162,9 @@ def missing(record: Record) -> tuple[Case, ...]:
         case
         for case in going
         if case in more
-        or not held.tasks.issuperset(planned(case, header.rounds, header.epochs, beside))
+        or not held.tasks.issuperset(
+            planned(case, header.rounds, header.epochs, beside, header.profile_s)
+        )
     )
 
 

@@ -117,7 +117,7 @@ class TimedSteps:
         steps, clock = self._steps, self._clock
         timings_ns: list[int] = []
         if not self._blocks:
-            self._garbage.enter_context(_garbage_kept())
+            self._garbage.enter_context(garbage_kept())
         begin_ns = clock() + int(lead_s * 1e9)
         while clock() < begin_ns:
             steps.one()
@@ -245,8 +245,8 @@ def _warm_up(steps: _Steps, budget_s: float, clock: Clock) -> tuple[list[int], b
 
 
 @contextlib.contextmanager
-def _garbage_kept() -> Iterator[None]:
-    """No garbage collection but at the pauses, and there only of what is new."""
+def garbage_kept() -> Iterator[None]:
+    """Inside the ``with`` block, no garbage collection but at the pauses, and there only of what is new."""
     gc.collect()
     gc.freeze()
     enabled = gc.isenabled()

@@ -14,6 +14,8 @@ _STEP_OVERHEAD_S = 1e-3
 _WORKER_S = 0.4
 _VERIFY_S = 3.0
 _CHECK_S = 1.0
+_OPENING_SHARE = 0.3
+"""Opening and warming up the networks of a ladder, for each second of timing them."""
 _BESIDE = 1.3
 """Warm-up and changes of turns, for each second of sampling."""
 
@@ -39,6 +41,9 @@ def estimate(
         # a process of a configuration times all of its scenarios
         total_s += request.all_rounds * sum(start_s[each.backend] for each in configurations)
         total_s += len(runnable) * (_BESIDE * request.budget_s + request.all_rounds * _CHECK_S)
+    if request.profile_s:
+        opening_s = _OPENING_SHARE * request.profile_s
+        total_s += sum(start_s[e.backend] + request.profile_s + opening_s for e in runnable)
     flops = request.epochs * training_samples * request.suite.workload.training_flops
     train_s = flops / (_ASSUMED_FLOPS_PER_S_AND_THREAD * request.chosen_threads)
     for case in runnable:

@@ -46,6 +46,7 @@ class Request:
     budget_s : time for sampling of each row, shared by its processes.
     patience_s : time to wait in all for a machine that others use.
     epochs : length of trainings from the initial weights; 0 for none.
+    profile_s : time for the ladder of each row, which tells what each layer costs; 0 for none.
     data : a data set instead of the suite's.
     data_dir : a folder with the data set's files.
     baseline : the ``backend:device`` that speed-ups are to refer to, which must be among the cases; None for
@@ -74,6 +75,7 @@ class Request:
     budget_s: float = 6.0
     patience_s: float = 12.0
     epochs: int = 0
+    profile_s: float = 0.0
     data: str | None = None
     data_dir: Path | None = None
     baseline: str | None = None

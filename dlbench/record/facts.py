@@ -308,3 +308,31 @@ class PeakResult(TimedResult):
     """The rate of `numpy.matmul`, several times over."""
 
     flops_per_s: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RungTimes:
+    """How long the steps of one network of a ladder took; see `dlbench.profile.ladder.Rung`.
+
+    Attributes
+    ----------
+    kind, name, front : which network it is.
+    step : ``train`` or ``infer``; in a training ladder the networks infer too.
+    blocks_ns : in each round, the median of a block of steps.
+    """
+
+    kind: str
+    name: str
+    step: str
+    front: str
+    blocks_ns: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProfileResult(BackendResult):
+    """What a ladder's networks took in so many `rounds`, and what the machine did `during` these."""
+
+    rungs: tuple[RungTimes, ...]
+    rounds: int
+    during: Surroundings
+    facts: dict[str, str | int]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from dlbench.record.case import Case, Configuration, Scenario
-from dlbench.record.facts import Check, Environment, Surroundings
+from dlbench.record.facts import Check, Environment, RungTimes, Surroundings
 
 __all__ = ["Case", "Configuration", "Scenario"]
 
@@ -56,9 +56,9 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     """First line of a record: what was to be run, and where; by backend `environments`, of those that could be asked,
     and `titles`, what people call them. `budget_s` is the time for sampling in all, `row_budget_s` that of each row,
     None in records of earlier versions, whose rows shared the whole. `baseline` is the row whose ratios
-    `target_interval` is about, where one was named. `patience_s` and `telemetry_period_s` are None
-    where an earlier version did not write them. With `best` the cases are all modes that were to be tried; see
-    `Choice`."""
+    `target_interval` is about, where one was named; `profile_s` the time for each ladder, 0 where there are none.
+    `patience_s` and `telemetry_period_s` are None where an earlier version did not write them. With `best` the cases
+    are all modes that were to be tried; see `Choice`."""
 
     schema: int
     created: str
@@ -85,6 +85,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     row_budget_s: Seconds | None = None
     baseline: str | None = None
     best: bool = False
+    profile_s: Seconds = 0.0
 
 
 class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):
@@ -313,6 +314,23 @@ class Answers(msgspec.Struct, frozen=True, tag="answers", tag_field="kind"):
     wrong: tuple[Count, ...] = ()
 
 
+class Profile(msgspec.Struct, frozen=True, tag="profile", tag_field="kind"):
+    """The ladder of a case, timed in a process of its own: see `dlbench.profile.ladder` for its networks and
+    `dlbench.profile.layer_times` for what they tell. `rounds` is how many blocks each has, `during` what the machine
+    did meanwhile."""
+
+    case: Case
+    status: Status
+    reason: str
+    rungs: tuple[RungTimes, ...] = ()
+    rounds: Count = 0
+    during: Surroundings | None = None
+    version: str = ""
+    facts: dict[str, str | int] = {}
+    seconds: dict[str, Seconds] = {}
+    output: str = ""
+
+
 class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     """Last line of a run that came to an end: where the wall time went, and how it ended.
 
@@ -331,7 +349,9 @@ class Damaged(msgspec.Struct, frozen=True, tag="damaged", tag_field="kind"):
     number: int
 
 
-Measured = Process | Trial | Choice | Wait | Telemetry | Sampling | Peak | Training | Answers
+Measured = (
+    Process | Trial | Choice | Wait | Telemetry | Sampling | Peak | Training | Answers | Profile
+)
 Line = Header | Resumed | Skip | Verification | Measured | End | Damaged
 
 

@@ -20,6 +20,7 @@ from dlbench.record.facts import (
     OpenResult,
     PeakResult,
     ProbeResult,
+    ProfileResult,
     RestResult,
     TimedResult,
     TimerResult,
@@ -80,12 +81,15 @@ FINISH = Measurement("finish", "measure:finish", MeasureResult, _TIMED)
 STEPS = Measurement("measure", "measure:measure", MeasureResult, _TIMED)
 TRAIN = Measurement("train", "train:train_epochs", TrainResult, _SESSION | {"train": "training"})
 ANSWER = Measurement("answer", "train:answer_test", AnswerResult, _SESSION | {"answer": "training"})
+PROFILE = Measurement(
+    "profile", "profile:profile", ProfileResult, _SESSION | {"measure": "profile"}
+)
 PEAK = Measurement("peak", "overhead:peak", PeakResult, {"peak": "measured"})
 TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
 _ALL: Sequence[Measurement[Any]] = (
     *(HOME, LOOK, FITS, ORACLE, VERIFY, TRIAL),
     *(OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
-    *(TRAIN, ANSWER, PEAK, TIMER),
+    *(TRAIN, ANSWER, PROFILE, PEAK, TIMER),
 )
 MEASUREMENTS: Mapping[str, Measurement[Any]] = {each.name: each for each in _ALL}

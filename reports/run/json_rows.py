@@ -14,6 +14,7 @@ from dlbench.analyse.crossover import crossovers
 from dlbench.analyse.table import Report, Run
 from dlbench.record.case import columns
 
+from ..profile.part_rows import layer_rows
 from .conclusions import conclusions
 
 SCHEMA = 1
@@ -21,14 +22,15 @@ SCHEMA = 1
 
 
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
-    """An object with `schema`, `machine` (of the first run), `rows` (a key per column),
-    `crossovers` (a sweep's rows with a point per batch size), `tried` (with ``--best``, a mode
-    each), `runs`, `readings`, `notes`."""
+    """An object with `schema`, `machine` (of the first run), `rows` (a key per column), `layers` (the parts of profiled
+    steps), `crossovers` (a sweep's rows with a point per batch size), `tried` (with ``--best``, a mode each), `runs`,
+    `readings`, `notes`."""
     runs = [_run(run) for run in report.runs]
     whole = {
         "schema": SCHEMA,
         "machine": runs[0]["machine"] if runs else None,
         "rows": [dict(row.cells) for row in report.rows],
+        "layers": [row for run in report.runs for row in layer_rows(run)],
         "crossovers": [each for run in report.runs for each in _crossovers(run)],
         "tried": [each for run in report.runs for each in _tried(run)],
         "runs": runs,

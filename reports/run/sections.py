@@ -18,6 +18,7 @@ from dlbench.analyse.modes.accuracy import compared
 from dlbench.analyse.table import Report, Run
 from dlbench.record.case import HOST
 
+from ..profile import sections as layers
 from ..tables.model import Column, Line, Section
 from . import about_record, sweep, tried, words
 from .cold_start import behind_others, breaks_even
@@ -58,6 +59,7 @@ def _run(run: Run, report: Report) -> Iterator[Section]:
     yield from sweep.sections(run, report.baseline)
     yield from _table(run, TRAINING, measured, report)
     yield from _table(run, ACCURACY, compared(measured), report, words.ACCURACIES)
+    yield from layers.sections(run)
     if report.cold_start:
         notes = [*behind_others(measured), *breaks_even(measured)]
         yield from _table(run, COLD_START, measured, report, notes)

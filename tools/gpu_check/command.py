@@ -12,8 +12,9 @@ import click
 
 from dlbench import paths, plugins
 from dlbench.analyse.outcomes import outcomes
-from dlbench.cli import options, signals, streams
+from dlbench.cli import options
 from dlbench.cli.exit_codes import FAILED, INTERRUPTED, NOTHING, Root, exit_code, tell
+from dlbench.cli.process import signals, streams
 from dlbench.cli.progress import progress
 from dlbench.errors import UsageError
 from dlbench.execute.probe import look_at

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from dlbench.execute.context import Context
 from dlbench.execute.stages.choosing import choose
+from dlbench.execute.stages.profiling import profile
 from dlbench.execute.stages.quality import answer, train
 from dlbench.execute.stages.timing import measure_overheads, time_steps
 from dlbench.execute.stages.verifying import verify
@@ -13,4 +14,4 @@ from dlbench.record.schema import Case
 
 Stage = Callable[[Context, Sequence[Case]], Sequence[Case]]
 
-STAGES: Sequence[Stage] = (choose, verify, measure_overheads, time_steps, train, answer)
+STAGES: Sequence[Stage] = (choose, verify, measure_overheads, time_steps, train, answer, profile)

@@ -1,0 +1,1 @@
+"""What is around the program: signals that end it, streams that go away."""

@@ -1,0 +1,52 @@
+"""The commands that say where the time of a step goes, and why one row is faster than another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlbench import plugins
+from dlbench.cli import options
+from dlbench.cli.output import read_all, show_explanations
+from dlbench.cli.run import request_of, run_request
+
+
+@click.command("profile")
+@options.what
+@options.pythons
+@click.option(
+    "--budget",
+    "profile_s",
+    metavar="SECONDS",
+    type=float,
+    callback=options.positive,
+    default=8.0,
+    show_default=True,
+    help="Time for the ladder of each row.",
+)
+@options.timeout
+@options.how_shown()
+@options.where
+def profile_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -> int:
+    """Say where the time of a step goes: what each layer, the loss and the optimizer take."""
+    return run_request(request_of(rounds=0, **chosen), output, form, quiet)
+
+
+@click.command("explain")
+@click.argument("first", metavar="ROW")
+@click.argument("second", metavar="OTHER")
+@click.argument("files", nargs=-1, required=True, type=options.Place(exists=True, dir_okay=False))
+@click.option("--scenario", "scenarios", multiple=True, type=click.Choice(["train", "infer"]))
+@options.how_shown(plugins.EXPLANATIONS)
+def explain_command(
+    first: str, second: str, files: Sequence[Path], scenarios: Sequence[str], form: str
+) -> None:
+    """Say why ROW is faster or slower than OTHER: which layers, and what about them. FILES is a record of
+    `dlbench profile` with both rows, or one with each."""
+    from dlbench.profile.two_rows import explanations
+
+    records = [record for path in files for _, record in read_all(path)]
+    show_explanations(explanations(first, second, records, scenarios), form)

@@ -1,0 +1,1 @@
+"""Where the time of a step goes: networks that tell, what they tell of each layer, and why rows differ."""

@@ -1,0 +1,1 @@
+"""Why one row is faster than another, one file a format."""

@@ -1,0 +1,1 @@
+"""Profiles as they are shown, one file a format."""
