@@ -26,7 +26,7 @@ from dlbench.data.types import Dataset, Drawn
 from dlbench.errors import PlanRefused, UsageError
 from dlbench.host import memory
 from dlbench.oracle.integers import calibrate
-from dlbench.plan.request import Request
+from dlbench.plan.request import ALL, Request
 from dlbench.plan.sizes import RESIDENT_BATCHES
 from dlbench.plugins import adapter_target
 from dlbench.record import schema
@@ -138,7 +138,7 @@ def prepare(request: Request, folder: Path, tell: Callable[[str], None] = _silen
                 value = initial_value(parameter, request.seed)
                 written.add(parameter.name, parameter.shape, np.float32, [value])
     calibrated = workload
-    if "int8" in request.chosen_precisions:
+    if {"int8", ALL} & set(request.chosen_precisions):
         tell("calibration")
         calibrated = _calibrated(workload, dataset, recipe, request.seed)
     if request.epochs:

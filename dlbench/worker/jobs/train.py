@@ -9,7 +9,9 @@ import numpy as np
 from dlbench.contract import Plan
 from dlbench.data.preprocessing import Recipe
 from dlbench.members import open_session
+from dlbench.oracle.integers import calibrate
 from dlbench.record.facts import AnswerResult, TrainResult
+from dlbench.spec.quantization import SAMPLES
 from dlbench.worker.jobs.common import import_adapter, initial_of, versions, workload_of
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
@@ -35,13 +37,15 @@ def train_epochs(job: Job, phases: Phases) -> TrainResult:
 def answer_test(job: Job, phases: Phases) -> AnswerResult:
     """What a session at trained weights answers on the test part."""
     adapter, info = import_adapter(job, phases)
-    plan, workload = Plan(**job["plan"]), workload_of(job)
+    plan, workload, weights = Plan(**job["plan"]), workload_of(job), initial_of(job)
+    recipe, parts = Recipe.from_table(job["recipe"]), _parts(job, "train", "test")
     phases.enter("open")
-    session = open_session(adapter, plan, workload, initial_of(job))
-    part = _parts(job, "test")["test"]
+    if plan.precision == "int8":
+        # the scales of activations belong to the weights
+        workload = calibrate(workload, weights, recipe.inputs(parts["train"].samples[:SAMPLES]))
+    session = open_session(adapter, plan, workload, weights)
     phases.enter("answer")
-    recipe = Recipe.from_table(job["recipe"])
-    found = evaluate(session, plan, workload, recipe, part, phases.beat)
+    found = evaluate(session, plan, workload, recipe, parts["test"], phases.beat)
     seconds = phases.take_seconds()
     return AnswerResult(answers=found.answers, wrong=found.wrong, seconds=seconds, **versions(info))
 
