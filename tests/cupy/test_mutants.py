@@ -13,6 +13,7 @@ from recorded import FILES, KERNELS
 HERE = Path(__file__).parent
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not sanitized.libraries(), reason="the compiler has no sanitizers")
 @pytest.mark.skipif(sanitized.ACTIVE, reason="starts a sanitized process of its own")
 def test_no_barrier_and_no_check_can_be_taken_away_unseen():
