@@ -184,8 +184,9 @@ def trials(networks: int, seed: int) -> Iterator[Trial]:
     for loss in ("cross_entropy", "mean_squared_error"):
         yield Trial("loss", loss, _workload([*_END], loss, _SGD), 5)
     for name, optimizer in OPTIMIZERS.items():
-        # one network for all of them, with a parameter of every role
-        layers = [_CONV, {"type": "tanh"}, {"type": "batch_norm"}, *_END]
+        # one network for all of them, and one with a parameter of every role where roles make a difference
+        norm = [] if optimizer.get("decay_biases_and_norms", True) else [{"type": "batch_norm"}]
+        layers = [_CONV, {"type": "tanh"}, *norm, *_END]
         yield Trial("optimizer", name, _workload(layers, "cross_entropy", optimizer), 3)
     for number in range(seed, seed + networks):
         workload, batch = draw_workload(number)

@@ -18,7 +18,9 @@ from dlbench.contract import BackendInfo, Device
 
 def known_faults():
     """The name of every fault this file can have."""
-    files = sorted(Path(__file__).parent.glob("faulty*.py"))
+    files = [
+        Path(__file__).with_name(f"{n}.py") for n in ("faulty", "faulty_layers", "faulty_rules")
+    ]
     return [
         f
         for file in files

@@ -89,7 +89,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_at_its_step(workload):
 
 def test_every_batch_has_the_plans_size_and_what_fills_it_up_does_not_count(workload):
     session, data = Recorder(), part(19)
-    accuracy, loss = evaluate(session, PLAN, workload, Recipe(), data)
+    accuracy, loss, *_ = evaluate(session, PLAN, workload, Recipe(), data)
     assert [8, 8, 8] == [len(batch[0]) for batch in session.inferred]
     assert accuracy is None
     assert loss == pytest.approx(0, abs=1e-12)
@@ -105,7 +105,7 @@ def test_accuracy_and_cross_entropy_are_those_of_the_definition(classifier):
     random = np.random.default_rng(0)
     logits = (50 * random.normal(size=(40, 4))).astype(np.float32)
     labels = random.integers(0, 4, 40)
-    accuracy, loss = judge(classifier, logits, labels)
+    accuracy, loss, *_ = judge(classifier, logits, labels)
     right = total = 0
     for row, label in zip(logits.astype(float), labels, strict=True):
         right += max(range(4), key=lambda k: row[k]) == label
