@@ -55,3 +55,5 @@ def test_optimizers_share_a_network_and_one_with_every_role_where_roles_make_a_d
         parameter.role for node in nodes for parameter in node.parameters if parameter.trainable
     }
     assert {"weight", "bias", "scale", "shift"} == roles
+    layers = [trial.workload for trial in trials(0, 0) if trial.group == "layer"]
+    assert {Sgd(learning_rate=0.1)} == {workload.optimizer for workload in layers}
