@@ -108,7 +108,7 @@ def explain(first: Profile, second: Profile, workloads: tuple[Workload, Workload
     )
 
 
-BETWEEN = 0.03
+BETWEEN = 0.05
 """Standard deviation of a part's time from process to process of the same code, as a share of it: where memory lies and
 which cores threads begin on. docs/profile.md says where it was measured."""
 
