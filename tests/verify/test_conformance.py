@@ -7,6 +7,7 @@ pytest.importorskip("torch")
 import small
 from faulty import FaultyAdapter, known_faults
 
+from dlbench.spec.training import Sgd
 from dlbench.verify.conformance import Backend, chosen_trials, judge, trials
 
 
