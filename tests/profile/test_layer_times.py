@@ -142,7 +142,7 @@ def test_a_profile_of_another_network_is_refused():
 
 
 def test_an_explanation_adds_up_and_its_mirror_image_is_the_other_way_round():
-    one = made_up("train", noise=0.3, forward={"linear1": 100.0}, optimizer=10.0)
+    one = made_up("train", noise=0.3, forward={"linear1": 200.0}, optimizer=10.0)
     two = made_up("train", noise=0.3, seed=1, backend="torch")
     there, back = (explain(*pair, (WORKLOAD, WORKLOAD)) for pair in ((one, two), (two, one)))
     assert "linear1" == there.parts[0].name
