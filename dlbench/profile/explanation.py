@@ -17,11 +17,11 @@ from scipy.special import ndtri
 
 from dlbench.errors import UsageError
 from dlbench.profile.layer_times import LayerTimes, Part, Time, layer_times
-from dlbench.profile.roofline import Placed, Roofs, placed, roofs
+from dlbench.profile.roofline import Placed, placed
 from dlbench.record.schema import Case, Profile
 from dlbench.spec.workload import Workload
 
-Cause = Literal["products", "memory", "calls", "loss", "optimizer"]
+Cause = Literal["products", "memory", "calls", "loss", "optimizer", "rest"]
 
 CAUSES: Mapping[Cause, str] = {
     "products": "the rate of matrix products and convolutions",
@@ -29,6 +29,7 @@ CAUSES: Mapping[Cause, str] = {
     "calls": "calls and launches: what a step costs before it computes",
     "loss": "the loss",
     "optimizer": "the optimizer",
+    "rest": "under no roof: views, and parts that are fused or not told from none",
 }
 """What a part's time is about, in words."""
 
@@ -39,7 +40,7 @@ class Difference:
 
     name: str
     time: Time
-    cause: Cause
+    cause: Cause | None = None
     evidence: str = ""
     among: int = 1
 
@@ -61,8 +62,7 @@ class Explanation:
     first_time, second_time : their steps.
     whole : first less second.
     parts, causes : what that consists of, the largest first; either adds up to it.
-    without : by the name of a part, how many times as long as the second's the first's step would be if it had the
-        second's part.
+    disturbed : the rows' labels whose profile was disturbed, with the causes in words; nothing is concluded then.
     """
 
     first: Case
@@ -72,7 +72,11 @@ class Explanation:
     whole: Difference
     parts: tuple[Difference, ...]
     causes: tuple[Difference, ...]
-    without: Mapping[str, float]
+    disturbed: Mapping[str, str]
+
+    def with_the_others(self, part: Difference) -> float:
+        """How many times as long as the second's the first's step would be if it had the second's part."""
+        return (self.first_time.mean_s - part.time.mean_s) / self.second_time.mean_s
 
 
 def explain(first: Profile, second: Profile, workloads: tuple[Workload, Workload]) -> Explanation:
@@ -88,23 +92,25 @@ def explain(first: Profile, second: Profile, workloads: tuple[Workload, Workload
     if one.scenario != two.scenario or one.batch != two.batch:
         raise UsageError(f"{one.label} and {two.label} are steps of different work")
     sides = [_Side(profile, workloads[0]) for profile in (first, second)]
-    names = list(dict.fromkeys(key for side in sides for key in side.parts))
-    parts = [_difference(name, sides[0], sides[1], len(names)) for name in names]
+    keys = list(dict.fromkeys(key for side in sides for key in side.parts))
+    parts = [_difference(key, sides[0], sides[1], len(keys)) for key in keys]
     parts.sort(key=lambda part: -abs(part.time.mean_s))
     times = [side.times.whole for side in sides]
     causes = [_together(cause, [p for p in parts if p.cause == cause]) for cause in CAUSES]
     causes = sorted((c for c in causes if c.time.mean_s), key=lambda c: -abs(c.time.mean_s))
-    without = {p.name: (times[0].mean_s - p.time.mean_s) / times[1].mean_s for p in parts}
-    whole = Difference("step", _less(*times), parts[0].cause)
     return Explanation(
         first=one,
         second=two,
         first_time=times[0],
         second_time=times[1],
-        whole=whole,
+        whole=Difference("step", _less(*times)),
         parts=tuple(parts),
         causes=tuple(causes),
-        without=without,
+        disturbed={
+            case.label: side.times.disturbed
+            for case, side in zip((one, two), sides, strict=True)
+            if side.times.disturbed
+        },
     )
 
 
@@ -118,33 +124,28 @@ class _Side:
 
     def __init__(self, profile: Profile, workload: Workload) -> None:
         self.times: LayerTimes = layer_times(profile, workload)
-        self.parts: dict[str, Part] = {part.name or part.kind: part for part in self.times.parts}
-        self.roofs: Roofs | None = roofs(profile)
-        layers = [(part.name, part.time) for part in self.times.parts if part.kind == "layer"]
-        trains = profile.case.scenario == "train"
-        self.placed: dict[str, Placed] = (
-            placed(workload, profile.case.batch, layers, trains, self.roofs) if self.roofs else {}
-        )
+        self.parts: dict[tuple[str, str], Part] = {(p.kind, p.name): p for p in self.times.parts}
+        self.placed = placed(profile, workload, self.times)
 
 
-def _difference(name: str, first: _Side, second: _Side, among: int) -> Difference:
+def _difference(key: tuple[str, str], first: _Side, second: _Side, among: int) -> Difference:
+    kind, name = key
     nothing = Time(0.0, 0.0, 0.0)
-    sides = [side.parts.get(name) for side in (first, second)]
+    sides = [side.parts.get(key) for side in (first, second)]
     times = [part.time if part else nothing for part in sides]
-    kind = next(part.kind for part in sides if part)
     if kind == "layer":
         under = first.placed.get(name), second.placed.get(name)
         cause = _layer_cause(under, times)
         return Difference(name, _less(*times), cause, _evidence(*under), among)
     causes: Mapping[str, Cause] = {"call": "calls", "loss": "loss", "optimizer": "optimizer"}
-    return Difference(name, _less(*times), causes[kind], among=among)
+    return Difference(kind, _less(*times), causes[kind], among=among)
 
 
 def _layer_cause(under: tuple[Placed | None, Placed | None], times: Sequence[Time]) -> Cause:
     """What a layer's difference is about: what binds it where it is slower."""
     slower = under[0] if times[0].mean_s >= times[1].mean_s else under[1]
     if slower is None:
-        return "memory"
+        return "rest"
     return "products" if slower.bound == "arithmetic" else slower.bound
 
 

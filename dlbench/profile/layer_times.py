@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
+from dlbench.analyse.disturbance import causes
+from dlbench.host.cause import told
 from dlbench.record.schema import Profile
 from dlbench.spec.network import Node
 from dlbench.spec.workload import Workload
@@ -28,8 +30,9 @@ Rounds = npt.NDArray[np.float64]
 Kind = Literal["call", "layer", "loss", "optimizer"]
 
 _FAR = 4 * 1.4826
-"""A block that lies further from the median of its network than so many mean absolute deviations (the factor makes them
-standard deviations of a normal law) was hit by something else, and is taken to lie there (Huber 1981, section 1.7)."""
+"""A block that lies further from the median of its network than so many median absolute deviations (the factor makes
+them standard deviations of a normal law) was hit by something else, and is taken to lie there (Huber 1981, section
+1.7)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +71,11 @@ class Part:
     backward: Time | None = None
     alone: Time | None = None
 
+    @property
+    def label(self) -> str:
+        """The layer's name, or what else it is."""
+        return self.name or self.kind
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerTimes:
@@ -79,11 +87,13 @@ class LayerTimes:
     parts : in the order of computation; they add up to the whole.
     interaction : what the layers take in the network beyond what they take alone: negative where fusion, warm caches or
         overlap saved time; None where a layer was not timed alone.
+    disturbed : what disturbed the process that timed it, in words; empty where nothing did.
     """
 
     whole: Time
     parts: tuple[Part, ...]
     interaction: Time | None
+    disturbed: str
 
 
 def rung_time(profile: Profile, kind: str, name: str, step: str) -> Time | None:
@@ -121,7 +131,8 @@ def layer_times(profile: Profile, workload: Workload) -> LayerTimes:
         interaction = _time(inside - np.sum([each for each in alone if each is not None], 0))
     by_name = {n.name: each for n, each in zip(workload.nodes, alone, strict=True)}
     parts = tuple(_with_alone(part, by_name.get(part.name)) for part in found)
-    return LayerTimes(_time(whole), parts, interaction)
+    disturbed = told(causes(profile.during, profile.case.threads))
+    return LayerTimes(_time(whole), parts, interaction, disturbed)
 
 
 def _with_alone(part: Part, alone: Rounds | None) -> Part:

@@ -3,19 +3,20 @@
 The roofs are measured in the rounds of the profile itself, by the backend's own library and in its own arithmetic: the
 rate of a large matrix product, and the rate at which elements are copied, of sizes that live in each level of cache and
 in memory. What a layer has to do is counted from the specification: operations of convolutions and linear layers, and
-each tensor that is read or written once, at the least.
+each tensor that is read or written once, at the least. Bytes are counted as float32's in every precision, here and of
+the copies, so that a share of a roof holds in short precisions too.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from dlbench.profile.layer_times import Time, rung_time
+from dlbench.profile.ladder import PRODUCT, PRODUCT_SIDE
+from dlbench.profile.layer_times import LayerTimes, Time, rung_time
 from dlbench.record.schema import Profile
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, walk
@@ -23,8 +24,6 @@ from dlbench.spec.workload import Workload
 
 Bound = Literal["arithmetic", "memory", "calls"]
 
-_PRODUCT, _SIDE = "product", 1024
-"""As in `dlbench.profile.ladder`, which workers alone import."""
 _ELEMENT_BYTES = 4
 _FAR_FROM_ROOF = 0.3
 _FEW_CALLS = 3.0
@@ -75,12 +74,12 @@ class Placed:
 
 def roofs(profile: Profile) -> Roofs | None:
     """The roofs that were measured with a profile; None where they were not."""
-    product = rung_time(profile, "ceiling", _PRODUCT, "infer")
-    sizes = [r.name for r in profile.rungs if r.kind == "ceiling" and r.name != _PRODUCT]
+    product = rung_time(profile, "ceiling", PRODUCT, "infer")
+    sizes = [r.name for r in profile.rungs if r.kind == "ceiling" and r.name != PRODUCT]
     call = rung_time(profile, "empty", "", "infer")
     if product is None or call is None or not sizes:
         return None
-    work = 2.0 * _SIDE**3
+    work = 2.0 * PRODUCT_SIDE**3
     low, middle, high = (
         work / max(each - call.mean_s, 1e-9)
         for each in (product.high_s, product.mean_s, product.low_s)
@@ -131,10 +130,12 @@ def _moved_bytes(node: Node, batch: int, trains: bool) -> float:
     return float(_ELEMENT_BYTES * elements)
 
 
-def placed(
-    workload: Workload, batch: int, times: Sequence[tuple[str, Time]], trains: bool, under: Roofs
-) -> dict[str, Placed]:
-    """Each layer of a workload that has a place under the roofs, by its name."""
-    nodes = {node.name: node for node in workload.nodes}
-    found = {name: place(nodes[name], batch, time, trains, under) for name, time in times}
+def placed(profile: Profile, workload: Workload, times: LayerTimes) -> dict[str, Placed]:
+    """Each layer of a profiled step that has a place under the roofs, by its name; none where these are not known."""
+    under, case = roofs(profile), profile.case
+    if under is None:
+        return {}
+    nodes, trains = {node.name: node for node in workload.nodes}, case.scenario == "train"
+    layers = [part for part in times.parts if part.kind == "layer"]
+    found = {p.name: place(nodes[p.name], case.batch, p.time, trains, under) for p in layers}
     return {name: each for name, each in found.items() if each is not None}

@@ -19,7 +19,8 @@ def render(found: Sequence[Explanation], *, width: int = 80, colour: bool = Fals
             **dataclasses.asdict(each),
             "first": each.first.label,
             "second": each.second.label,
-            "sentences": list(sentences(each, each.whole.time.mean_s)),
+            "with_the_others": {part.name: each.with_the_others(part) for part in each.parts},
+            "sentences": list(sentences(each)),
         }
         for each in found
     ]

@@ -11,7 +11,7 @@ import msgspec
 
 from dlbench.analyse.table import Report, Run
 from dlbench.profile.layer_times import LayerTimes, Time, layer_times
-from dlbench.profile.roofline import placed, roofs
+from dlbench.profile.roofline import placed
 from dlbench.record.case import columns
 from dlbench.record.schema import Profile
 from dlbench.spec.workload import Workload, read_workload
@@ -55,13 +55,11 @@ def render_trace(report: Report, *, width: int = 80, colour: bool = False) -> st
 def layer_rows(run: Run) -> Iterator[dict[str, Any]]:
     """Each part of each profiled step of a record: its case, its times (s), and how near it comes to its roof."""
     for profile, workload, times in _profiles(run):
-        trains, under = profile.case.scenario == "train", roofs(profile)
-        layers = [(part.name, part.time) for part in times.parts if part.kind == "layer"]
-        found = placed(workload, profile.case.batch, layers, trains, under) if under else {}
+        found = placed(profile, workload, times)
         for part in times.parts:
             at = found.get(part.name) if part.kind == "layer" else None
             figures = (
-                part.name or part.kind,
+                part.label,
                 part.kind,
                 part.time.mean_s,
                 part.time.low_s,
@@ -98,7 +96,7 @@ def _events(pid: int, name: str, times: LayerTimes) -> Iterator[dict[str, Any]]:
             forward.append((part.name, part.forward))
             backward.insert(0, (part.name, part.backward))
         else:
-            forward.append((part.name or part.kind, part.time))
+            forward.append((part.label, part.time))
     at_us = 0.0
     tracks = {"forward": forward, "backward": backward, "update": update}
     for tid, (track, parts) in enumerate(tracks.items(), 1):

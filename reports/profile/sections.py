@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dlbench.analyse.table import Run
-from dlbench.profile.layer_times import LayerTimes, Part, Time, layer_times
-from dlbench.profile.roofline import Placed, Roofs, placed, roofs
+from dlbench.profile.layer_times import LayerTimes, Time, layer_times
+from dlbench.profile.roofline import Placed, placed, roofs
 from dlbench.record.schema import Profile
 from dlbench.spec.workload import read_workload
-from dlbench.text import digits, percent, seconds
+from dlbench.text import digits, percent, seconds, size
 
 from ..tables.model import Column, Line, Section
 
@@ -22,74 +22,64 @@ _TOO_FAST = "above 100 % of its roof: it needs fewer operations than are counted
 
 def sections(run: Run) -> Iterator[Section]:
     """A section for each profile of a record, and what became of those that went wrong."""
-    profiles = [line for line in run.record.lines if isinstance(line, Profile)]
-    if not profiles:
-        return
-    workload = read_workload(run.header.workload)
-    for profile in profiles:
+    for profile in run.record.lines:
+        if not isinstance(profile, Profile):
+            continue
         label = profile.case.label
         if profile.status != "ok":
             yield Section(notes=(f"! {label} has no profile: {profile.reason}",))
             continue
-        trains = profile.case.scenario == "train"
-        times, under = layer_times(profile, workload), roofs(profile)
-        under_roofs: dict[str, Placed] = {}
-        if under is not None:
-            layers = [(part.name, part.time) for part in times.parts if part.kind == "layer"]
-            under_roofs = placed(workload, profile.case.batch, layers, trains, under)
-        yield _section(label, profile, times, under_roofs, under)
+        workload = read_workload(run.header.workload)
+        times = layer_times(profile, workload)
+        under = placed(profile, workload, times)
+        yield Section(
+            f"where a step of {label} goes: {_interval(times.whole)}",
+            columns=_columns(times, under),
+            lines=tuple(Line() for _ in times.parts),
+            notes=tuple(_notes(profile, times, under)),
+        )
 
 
-def _section(
-    label: str, profile: Profile, times: LayerTimes, under: dict[str, Placed], best: Roofs | None
-) -> Section:
-    whole = times.whole
+def _columns(times: LayerTimes, under: dict[str, Placed]) -> tuple[Column, ...]:
     parts = times.parts
-    columns = [
+    shares = [part.time.mean_s / times.whole.mean_s for part in parts]
+    found = [under.get(part.name) if part.kind == "layer" else None for part in parts]
+    columns = (
         Column("part", tuple(_WORDS.get(part.kind, part.name) for part in parts), names=True),
-        Column("time", tuple(_with_half(part.time) for part in parts), right=True),
-        Column("share", tuple(percent_of(part, whole) for part in parts), right=True),
-        Column("", tuple(_bar(part.time.mean_s / whole.mean_s) for part in parts), priority=70),
-        Column("forward", tuple(_time(p.forward) for p in parts), right=True, priority=60),
-        Column("backward", tuple(_time(p.backward) for p in parts), right=True, priority=60),
-        Column("alone", tuple(_time(part.alone) for part in parts), right=True, priority=40),
-    ]
-    if under:
-        found = [under.get(part.name) if part.kind == "layer" else None for part in parts]
-        columns += [
-            Column("FLOP/s", tuple(_rate(each) for each in found), right=True, priority=45),
-            Column("of roof", tuple(_share(each) for each in found), right=True, priority=50),
-            Column("bound by", tuple(_BOUNDS[e.bound] if e else "" for e in found), priority=50),
-        ]
-    filled = tuple(c for c in columns if any(c.cells))
-    return Section(
-        f"where a step of {label} goes: {_with_half(whole)}",
-        columns=filled,
-        lines=tuple(Line() for _ in parts),
-        notes=tuple(_notes(profile, times, under, best)),
+        Column("time", tuple(_interval(part.time) for part in parts), right=True),
+        Column("share", tuple(map(_percent, shares)), right=True),
+        Column("", tuple(map(_bar, shares)), priority=70),
+        Column("forward", tuple(_mean(part.forward) for part in parts), right=True, priority=60),
+        Column("backward", tuple(_mean(part.backward) for part in parts), right=True, priority=60),
+        Column("alone", tuple(_mean(part.alone) for part in parts), right=True, priority=40),
+        Column("GFLOP/s", tuple(_rate(each) for each in found), right=True, priority=45),
+        Column("of roof", tuple(percent(e.share) if e else "" for e in found), True, 50),
+        Column("bound by", tuple(_BOUNDS[e.bound] if e else "" for e in found), priority=50),
     )
+    return tuple(column for column in columns if any(column.cells))
 
 
-def _notes(
-    profile: Profile, times: LayerTimes, under: dict[str, Placed], best: Roofs | None
-) -> Iterator[str]:
-    trained = [part for part in times.parts if part.backward is not None]
+def _notes(profile: Profile, times: LayerTimes, under: dict[str, Placed]) -> Iterator[str]:
+    if times.disturbed:
+        yield f"! disturbed: {times.disturbed}; rely on none of this, and profile it again on a quiet machine"
+    trained = any(part.backward is not None for part in times.parts)
     yield (
-        f"parts add up to the step; ± is half of the 95 % interval over {profile.rounds} rounds of one process"
+        f"parts add up to the step; [ ] 95 % confidence interval over {profile.rounds} rounds of one process"
         + (", backward has the update by plain gradient descent" if trained else "")
     )
     if times.interaction is not None:
         inside = sum(part.time.mean_s for part in times.parts if part.kind == "layer")
         yield (
-            f"layers take {seconds(inside)} in the network, and"
-            f" {_signed(times.interaction)} of it beyond what each takes alone (fusion, caches, overlap)"
+            f"layers take {seconds(inside)} in the network, and of it {_interval(times.interaction)} beyond what each"
+            " takes alone (fusion, caches, overlap)"
         )
+    best = roofs(profile)
     if best is not None:
-        rates = ", ".join(f"{_bytes(size)} {digits(rate / 1e9)}" for size, rate in best.copies)
-        low, high = (digits(rate / 1e9) for rate in best.flops_per_s[1:])
+        rates = ", ".join(f"{size(moved)} {digits(rate / 1e9)}" for moved, rate in best.copies)
+        middle, low, high = (digits(rate / 1e9) for rate in best.flops_per_s)
         yield (
-            f"roofs of this backend, measured in the same rounds: products {digits(best.flops_per_s[0] / 1e9)}"
-            f" [{low}, {high}] GFLOP/s; copies in GB/s: {rates}"
+            f"roofs of this backend, measured in the same rounds: products {middle} [{low}, {high}] GFLOP/s;"
+            f" copies in GB/s: {rates}"
         )
     if any(part.time.high_s < 0 for part in times.parts):
         yield _FUSED
@@ -98,10 +88,8 @@ def _notes(
         yield f"{', '.join(fast)}: {_TOO_FAST}"
 
 
-def percent_of(part: Part, whole: Time) -> str:
-    """The share of a part in the whole, with its sign."""
-    share = part.time.mean_s / whole.mean_s
-    return percent(share) if share >= 0 else f"−{percent(-share)}"
+def _percent(share: float) -> str:
+    return percent(share) if share >= 0 else f"-{percent(-share)}"
 
 
 def _bar(share: float) -> str:
@@ -110,37 +98,13 @@ def _bar(share: float) -> str:
     return ("█" if share >= 0 else "░") * min(cells, _BAR_CELLS)
 
 
-def _with_half(time: Time) -> str:
-    return f"{_time(time)} ± {_time_like(time.half_s, time.mean_s)}"
+def _interval(time: Time) -> str:
+    return seconds(time.mean_s, time.low_s, time.high_s)
 
 
-def _time_like(value_s: float, like_s: float) -> str:
-    """A time in the unit of another."""
-    unit = 1e-6 if abs(like_s) < 1e-3 else 1e-3 if abs(like_s) < 1 else 1.0
-    return digits(value_s / unit)
-
-
-def _time(time: Time | None) -> str:
-    if time is None:
-        return ""
-    shown = _time_like(time.mean_s, time.mean_s).replace("-", "−")
-    size_s = abs(time.mean_s)
-    return f"{shown} {'µs' if size_s < 1e-3 else 'ms' if size_s < 1 else 's'}"
-
-
-def _signed(time: Time) -> str:
-    text = _with_half(time)
-    return text if text.startswith("−") else f"+{text}"
+def _mean(time: Time | None) -> str:
+    return "" if time is None else seconds(time.mean_s)
 
 
 def _rate(each: Placed | None) -> str:
-    return "" if each is None or not each.flops else digits(each.flops_per_s / 1e9) + "G"
-
-
-def _share(each: Placed | None) -> str:
-    return "" if each is None else percent(each.share)
-
-
-def _bytes(size_bytes: float) -> str:
-    kib = size_bytes / 1024
-    return f"{kib:.0f} KiB" if kib < 1024 else f"{kib / 1024:.0f} MiB"
+    return "" if each is None or not each.flops else digits(each.flops_per_s / 1e9)

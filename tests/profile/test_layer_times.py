@@ -3,8 +3,10 @@
 import dataclasses
 import math
 
+import msgspec
 import numpy as np
 import pytest
+from dlbench.reports.explanation.sections import sentences
 from hypothesis import given
 from hypothesis import strategies as st
 from record_makers import make_case
@@ -14,7 +16,7 @@ from dlbench.profile.explanation import explain
 from dlbench.profile.ladder import inference_rungs, training_rungs
 from dlbench.profile.layer_times import layer_times
 from dlbench.profile.roofline import place, roofs
-from dlbench.record.facts import RungTimes
+from dlbench.record.facts import RungTimes, Surroundings
 from dlbench.record.schema import Profile
 from dlbench.spec.workload import read_workload
 
@@ -152,6 +154,19 @@ def test_an_explanation_adds_up_and_its_mirror_image_is_the_other_way_round():
     mirrored = {part.name: -part.time.mean_s for part in back.parts}
     assert pytest.approx(mirrored) == {part.name: part.time.mean_s for part in there.parts}
     assert "optimizer" in {part.name for part in there.parts if part.time.mean_s < 0}
+
+
+def test_nothing_is_concluded_from_a_disturbed_profile():
+    calm, other = made_up("infer"), made_up("infer", backend="torch", forward={"linear1": 300.0})
+    told = list(sentences(explain(calm, other, (WORKLOAD, WORKLOAD))))
+    assert told[0].startswith("numpy:cpu is")
+    assert "lies above all in linear1" in told[1]
+    unknown = dict.fromkeys(field.name for field in dataclasses.fields(Surroundings))
+    during = Surroundings(**unknown | {"window_s": 10.0, "other_cores": 1.0})
+    disturbed = msgspec.structs.replace(other, during=during)
+    [said] = sentences(explain(calm, disturbed, (WORKLOAD, WORKLOAD)))
+    assert said.startswith("Nothing is concluded, since the profile of torch:cpu")
+    assert "other processes had 1 core" in said
 
 
 def test_different_work_is_not_explained():

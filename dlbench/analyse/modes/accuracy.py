@@ -12,15 +12,12 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from scipy.special import ndtri
-
 from dlbench.analyse.columns import ACCURACY, Column, Row, interval
 from dlbench.analyse.statistics import CONFIDENCE
 from dlbench.record.baseline import plain_of
 from dlbench.record.case import Case
 from dlbench.record.schema import Answers, Record, Training
 
-_Z = float(ndtri(0.5 + CONFIDENCE / 2))
 _Line = TypeVar("_Line", Training, Answers)
 
 
@@ -35,12 +32,13 @@ class Share(NamedTuple):
 def wilson(count: int, total: int) -> Share:
     """The share `count` / `total` with Wilson's score interval, which holds near 0 and 1 too (Wilson 1927, "Probable
     inference, the law of succession, and statistical inference")."""
-    share, squared = count / total, _Z**2
-    centre = (share + squared / (2 * total)) / (1 + squared / total)
-    half = math.sqrt(share * (1 - share) / total + squared / (4 * total**2))
-    half *= _Z / (1 + squared / total)
+    # it takes a second to import, and few reports need it
+    from scipy.stats import binomtest
+
+    found = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
+    share = count / total
     # the interval holds the share, whatever rounding does
-    return Share(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+    return Share(share, max(0.0, min(share, found.low)), min(1.0, max(share, found.high)))
 
 
 def paired_difference(wrong: Collection[int], other_wrong: Collection[int], total: int) -> Share:

@@ -42,6 +42,13 @@ def import_adapter(job: Job, phases: Phases) -> tuple[AdapterBase, BackendInfo]:
     return adapter, members.info_of(adapter)
 
 
+def start_device(adapter: AdapterBase, plan: Plan, phases: Phases) -> None:
+    """Has the device started apart from the session, where the backend does that."""
+    if type(adapter).start is not AdapterBase.start:
+        phases.enter("device")
+        adapter.start(plan)
+
+
 def versions(info: BackendInfo) -> dict[str, Any]:
     """The version of a backend and those of its libraries, as results have them."""
     libraries = {str(name): str(version) for name, version in info.libraries.items()}

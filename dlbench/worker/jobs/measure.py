@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dlbench import members
-from dlbench.contract import AdapterBase, Plan, check_batch
+from dlbench.contract import Plan, check_batch
 from dlbench.host import interference, process_tree
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
@@ -38,6 +38,7 @@ from dlbench.worker.jobs.common import (
     import_adapter,
     initial_of,
     plain,
+    start_device,
     versions,
     workload_of,
 )
@@ -103,7 +104,7 @@ class _Live:
         adapter, self._info = import_adapter(job, phases)
         self._plan, self._workload = Plan(**job["plan"]), workload_of(job)
         self._initial = initial_of(job)
-        _start_device(adapter, self._plan, phases)
+        start_device(adapter, self._plan, phases)
         phases.enter("open")
         self.session = members.open_session(adapter, self._plan, self._workload, self._initial)
         phases.enter("upload")
@@ -287,10 +288,3 @@ def _steps(times: Timings) -> dict[str, Any]:
             itertools.chain(*(block.timings_ns[:left_out] for block in times.blocks))
         ),
     }
-
-
-def _start_device(adapter: AdapterBase, plan: Plan, phases: Phases) -> None:
-    """Has the device started apart from the session, where the backend does that."""
-    if type(adapter).start is not AdapterBase.start:
-        phases.enter("device")
-        adapter.start(plan)

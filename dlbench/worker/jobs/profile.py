@@ -23,7 +23,14 @@ from dlbench.profile.ladder import (
 )
 from dlbench.record.facts import ProfileResult, RungTimes
 from dlbench.spec.workload import Weights
-from dlbench.worker.jobs.common import import_adapter, initial_of, plain, versions, workload_of
+from dlbench.worker.jobs.common import (
+    import_adapter,
+    initial_of,
+    plain,
+    start_device,
+    versions,
+    workload_of,
+)
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
@@ -32,9 +39,7 @@ def profile(job: Job, phases: Phases) -> ProfileResult:
     """Times the ladder of a scenario for ``budget_s`` seconds, after all its networks were opened and warmed up."""
     adapter, info = import_adapter(job, phases)
     plan, workload = Plan(**job["plan"]), workload_of(job)
-    if type(adapter).start is not AdapterBase.start:
-        phases.enter("device")
-        adapter.start(plan)
+    start_device(adapter, plan, phases)
     phases.enter("open")
     with np.load(job["files"]["batches"]) as arrays:
         batch = arrays["inputs"][0], arrays["targets"][0]
@@ -81,7 +86,8 @@ class _Opened:
         session = members.open_session(self._adapter, plan, rung.workload, weights)
         self.last = session
         given, wanted = self._batch
-        inputs, targets = rung.inputs(given, self._between.get(rung.name)), rung.targets(wanted)
+        before = self._between.get(rung.name) if rung.kind == "alone" else None
+        inputs, targets = rung.inputs(given, before), rung.targets(wanted)
         check_batch(plan, rung.workload, inputs, targets)
         resident = session.upload(inputs, targets)
         steps: Sequence[Scenario] = ("infer",)
