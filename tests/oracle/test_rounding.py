@@ -1,3 +1,4 @@
+import ml_dtypes
 import networks
 import numpy as np
 import pytest
@@ -67,7 +68,6 @@ def test_a_small_gradient_is_as_coarse_as_the_loss_scale_leaves_it():
 
 @pytest.mark.parametrize(("name", "kind"), [("bf16", "bfloat16"), ("fp16", "float16")])
 def test_a_known_factor_is_rounded_as_others_round_it(name, kind):
-    ml_dtypes = pytest.importorskip("ml_dtypes")
     random = np.random.default_rng(4)
     halves = np.ldexp(random.integers(-(2**12), 2**12, 3000), -12)
     spread = random.normal(size=3000) * 10.0 ** random.integers(-9, 5, 3000)

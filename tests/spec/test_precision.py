@@ -1,10 +1,9 @@
+import ml_dtypes
 import numpy as np
 import pytest
 
 from dlbench.errors import UsageError
 from dlbench.spec.precision import FORMATS, POLICIES, policy_of
-
-ml_dtypes = pytest.importorskip("ml_dtypes")
 
 KINDS = {"fp32": np.float32, "bf16": ml_dtypes.bfloat16, "fp16": np.float16}
 
