@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from dlbench.analyse.table import Report, Run
+from dlbench.errors import UsageError
 from dlbench.profile.layer_times import LayerTimes, Time, layer_times
 from dlbench.profile.roofline import placed
 from dlbench.record.case import columns
@@ -25,11 +26,17 @@ _FIGURES = (
 
 
 def render_csv(report: Report, *, width: int = 80, colour: bool = False) -> str:
-    """A line for each part of each profiled step, an empty field is unknown."""
+    """A line for each part of each profiled step, an empty field is unknown.
+
+    Raises
+    ------
+    UsageError : nothing was profiled.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    _require_profiles(report)
     rows = [row for run in report.runs for row in layer_rows(run)]
-    names = list(rows[0]) if rows else ["record", *_FIGURES]
+    names = list(rows[0])
     writer.writerow(names)
     for row in rows:
         writer.writerow([in_spreadsheet(row[name]) for name in names])
@@ -42,7 +49,12 @@ def render_trace(report: Report, *, width: int = 80, colour: bool = False) -> st
 
     The events are the means of the profile in the order of computation, no single step as it passed; what adds nothing
     has no length.
+
+    Raises
+    ------
+    UsageError : nothing was profiled.
     """
+    _require_profiles(report)
     events: list[dict[str, Any]] = []
     for run in report.runs:
         for profile, _, times in _profiles(run):
@@ -70,6 +82,11 @@ def layer_rows(run: Run) -> Iterator[dict[str, Any]]:
             )
             own = dict(zip(_FIGURES, figures, strict=True))
             yield {"record": run.name, **columns(profile.case), **own}
+
+
+def _require_profiles(report: Report) -> None:
+    if not any(True for run in report.runs for _ in _profiles(run)):
+        raise UsageError("no step was profiled; profiles are made with: dlbench profile")
 
 
 def _mean(time: Time | None) -> float | None:

@@ -108,6 +108,18 @@ def test_a_trace_has_every_layer(profiled, invoke):
     assert {"forward", "backward", "update"} == tracks
 
 
+@pytest.mark.parametrize("form", ["trace", "layers-csv"])
+def test_a_record_without_profiles_has_no_parts_to_show(form, folder, invoke):
+    made = invoke(
+        "verify", "--suite", "smoke", "--data", "noise", "--backend", "numpy", "--output", "b.jsonl"
+    )
+    assert 0 == made.exit_code, made.output
+    done = invoke("report", "b.jsonl", "--format", form)
+    (folder / "b.jsonl").unlink()
+    assert 2 == done.exit_code
+    assert "no step was profiled; profiles are made with: dlbench profile" in done.output
+
+
 def test_parts_are_rows_of_csv(profiled, invoke):
     text = invoke("report", "a.jsonl", "--format", "layers-csv").output
     rows = list(csv.DictReader(io.StringIO(text)))
