@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 import statistics
 import time
@@ -81,15 +82,29 @@ def read(root: Path = ROOT) -> Reading:
 
 def between(before: Reading, after: Reading, root: Path = ROOT) -> Surroundings:
     """What the counters say about the time between two readings."""
-    window_s = max(after.at_s - before.at_s, 1e-9)
+    return _across([(before, after)], root)
+
+
+def across(windows: Sequence[tuple[Reading, Reading]]) -> Surroundings | None:
+    """The same of several windows, each between two readings, as one.
+
+    The differences are added up before anything is made of them: the kernel counts the cores' time in ticks, so that of
+    a window of a few milliseconds says nothing by itself.
+    """
+    return _across(windows) if windows else None
+
+
+def _across(windows: Sequence[tuple[Reading, Reading]], root: Path = ROOT) -> Surroundings:
+    window_s = max(sum(after.at_s - before.at_s for before, after in windows), 1e-9)
 
     def rate(name: str) -> float | None:
-        first, last = getattr(before, name), getattr(after, name)
-        return None if first is None or last is None else max(last - first, 0) / window_s
+        first = [getattr(before, name) for before, _ in windows]
+        last = [getattr(after, name) for _, after in windows]
+        return None if None in first or None in last else max(sum(last) - sum(first), 0) / window_s
 
     granted = cgroups.granted_cores(root)
     rates: Any = {field: rate(name) for name, field in _RATES.items()}
-    rates["other_cores"] = _others(rates["other_cores"], rates["own_cores"], window_s)
+    rates["other_cores"] = _others(rates["other_cores"], rates["own_cores"], window_s, len(windows))
     return Surroundings(
         window_s=window_s,
         usable_cores=_affinity(),
@@ -140,12 +155,14 @@ def spins(facts: Mapping[str, object]) -> bool:
     return "openmp" in facts and str(facts.get("omp_wait_policy", "")).lower() != "passive"
 
 
-def _others(busy: float | None, own: float | None, window_s: float) -> float | None:
+def _others(busy: float | None, own: float | None, window_s: float, windows: int) -> float | None:
     """Cores of others; None also where the system's counters do not even show this process (some sandboxes)."""
     if busy is None or own is None:
         return None
-    # processor time on the whole machine is counted in ticks
-    if busy < own - _CONTRADICTION_CORES * max(own, 1.0) - 4 * TICK_S / window_s:
+    # processor time on the whole machine is counted in ticks; what the ends of windows lack or have too much
+    # partly cancels, as steps of a random walk do
+    ticks = 4 * math.sqrt(windows)
+    if busy < own - _CONTRADICTION_CORES * max(own, 1.0) - ticks * TICK_S / window_s:
         return None
     return max(busy - own, 0.0)
 

@@ -15,7 +15,7 @@ from dlbench.analyse.disturbance import causes
 from dlbench.contract import Plan
 from dlbench.execute.materialise import prepare
 from dlbench.execute.quiet_machine import look
-from dlbench.host.interference import Reading, between, over, read, threading_facts
+from dlbench.host.interference import Reading, across, between, over, read, threading_facts
 from dlbench.host.process_tree import parent, peak_memory_bytes
 from dlbench.record.facts import Surroundings
 from dlbench.worker.measurements import STEPS
@@ -90,6 +90,25 @@ def test_cores_of_a_process_are_its_processor_time_over_the_window():
     last = Reading(2.0, 14.0, 4.0, None, None, None, None, None)
     seen = between(first, last)
     assert (1.5, 0.5) == (seen.own_cores, seen.other_cores)
+
+
+@linux
+def test_short_windows_count_as_a_whole_since_ticks_do_not_divide():
+    # each of 5 ms, in which the process had its core; the kernel counted a tick in every other one
+    windows = [
+        (
+            Reading(t, b, o, 0.0, None, None, None, 0),
+            Reading(t + 0.005, e, o + 0.005, 0.0, None, None, None, 0),
+        )
+        for n in range(200)
+        for t, o, b, e in [(n * 0.01, n * 0.005, n // 2 * 0.01, (n + 1) // 2 * 0.01)]
+    ]
+    seen = across(windows)
+    assert (seen.other_cores, seen.own_cores) == pytest.approx((0.0, 1.0), abs=1e-9)
+    assert seen.window_s == pytest.approx(1.0)
+    # each by itself, half of them have two cores busy, of which one is somebody else's
+    assert over([between(*window) for window in windows]).other_cores > 0.4
+    assert across([]) is None
 
 
 @linux

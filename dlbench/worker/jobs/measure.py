@@ -31,7 +31,6 @@ from dlbench.record.facts import (
     MeasureResult,
     OpenResult,
     RestResult,
-    Surroundings,
     WarmUpResult,
 )
 from dlbench.worker.jobs.common import (
@@ -45,6 +44,7 @@ from dlbench.worker.jobs.common import (
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
+Window = tuple[interference.Reading, interference.Reading]
 _LEAD_SHARE = 0.25
 """Of a block on a device with clocks of its own, how much more runs before it unsampled: the clocks sink while others
 are on turn elsewhere, and come back within moments."""
@@ -93,9 +93,9 @@ class _Live:
 
     def __init__(self, job: Job, phases: Phases) -> None:
         self._last = interference.read()
-        self._before: list[Surroundings] = []
-        self._idle: list[Surroundings] = []
-        self._during: list[Surroundings] = []
+        self._before: list[Window] = []
+        self._idle: list[Window] = []
+        self._during: list[Window] = []
         self._canary_ns: list[int] = []
         self._done = 0
         self._peaks_bytes: tuple[int | None, int | None] = None, None
@@ -140,7 +140,7 @@ class _Live:
 
     def idle_cores(self) -> float | None:
         """Cores that this process has used since its last job."""
-        return self._window().own_cores
+        return interference.between(*self._window()).own_cores
 
     def block(self, seconds: float, least: int, lead_s: float, phases: Phases) -> int:
         """The number of steps, behind so many seconds that do not count."""
@@ -182,10 +182,10 @@ class _Live:
             if self._plan.device != "cpu":
                 download_ns = time_downloads(self.session, self._batches[0], scenario)
             device_ns = time_device_steps(self.session, self._batches, scenario, self._initial)
-        before, during = interference.over(self._before), interference.over(self._during)
+        before, during = interference.across(self._before), interference.across(self._during)
         assert before is not None
         assert during is not None
-        idle = interference.over(self._idle)
+        idle = interference.across(self._idle)
         result = MeasureResult(
             **_steps(times),
             first_step_ns=times.first_step_ns,
@@ -196,7 +196,7 @@ class _Live:
             device_ns=device_ns,
             before=before,
             during=during,
-            after=self._window(),
+            after=interference.between(*self._window()),
             canary_ns=tuple(self._canary_ns),
             checks=checks,
             settling=settling,
@@ -220,10 +220,10 @@ class _Live:
             return None
         return peak_bytes
 
-    def _window(self) -> Surroundings:
-        """What the machine did since this was asked last."""
+    def _window(self) -> Window:
+        """The time since this was asked last."""
         last, self._last = self._last, interference.read()
-        return interference.between(last, self._last)
+        return last, self._last
 
     def _checks_after(
         self, job: Job, phases: Phases, times: Timings
