@@ -35,6 +35,12 @@ os.environ.setdefault("DLBENCH_PATIENCE", "0")
 settings.load_profile(os.environ.get("DLBENCH_HYPOTHESIS", "repeatable"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_cache(cache_dir: Path) -> None:
+    """What the oracle has computed is there for every program that a test starts, unless it names another cache."""
+    os.environ["DLBENCH_CACHE_DIR"] = str(cache_dir)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what times something, so that `-m "not benchmark"` leaves it out."""

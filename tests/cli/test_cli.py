@@ -2,7 +2,6 @@
 told."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -347,10 +346,9 @@ def test_a_reader_that_has_seen_enough_causes_no_complaint(
 
 
 def test_the_program_runs_from_words_to_a_report(tmp_path: Path) -> None:
-    environment = os.environ | {"DLBENCH_CACHE_DIR": str(tmp_path / "cache")}
     words = ["run", "--suite", "smoke", "--backend", "numpy", "--backend", "cupy"]
     words += ["--budget", "0.5", "--rounds", "2", "--format", "json"]
-    process = dlbench(*words, cwd=tmp_path, env=environment)
+    process = dlbench(*words, cwd=tmp_path)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     rows = json.loads(out)["rows"]
@@ -362,10 +360,9 @@ def test_the_program_runs_from_words_to_a_report(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(tmp_path: Path) -> None:
-    environment = os.environ | {"DLBENCH_CACHE_DIR": str(tmp_path / "cache")}
     words = ["run", "--suite", "smoke", "--backend", "numpy", "--budget", "60"]
     words += ["--rounds", "9", "--output", "cut.jsonl"]
-    with dlbench(*words, cwd=tmp_path, env=environment) as process:
+    with dlbench(*words, cwd=tmp_path) as process:
         assert process.stderr is not None
         assert any(" round 1: " in line for line in process.stderr)
         process.send_signal(signal.SIGINT)

@@ -1,7 +1,6 @@
 """Sweeps, baselines and resumed records from outside: the words, what is refused, and what is shown."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from dlbench.record.schema import End, Process, Resumed
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs a command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLBENCH_CACHE_DIR", str(tmp_path / "cache"))
     return lambda *words: CliRunner().invoke(main.cli, words)
 
 
@@ -33,7 +31,6 @@ def program(*words: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", "from dlbench.cli.main import main; main()", *words],
         cwd=folder,
-        env=os.environ | {"DLBENCH_CACHE_DIR": str(folder / "cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -23,10 +23,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def invoke(folder):
     def run(*words, environment=None):
-        environment = {"DLBENCH_CACHE_DIR": str(folder / "cache"), **(environment or {})}
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
-            for name, value in environment.items():
+            for name, value in (environment or {}).items():
                 patch.setenv(name, value)
             return CliRunner().invoke(main.cli, [str(word) for word in words])
 

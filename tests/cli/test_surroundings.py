@@ -26,8 +26,7 @@ SHORT += ["--output", "whole.jsonl"]
 
 
 def started(words, folder, *, temporary=None, **options):
-    environment = os.environ | {"DLBENCH_CACHE_DIR": str(folder / "cache")}
-    environment |= {"TMPDIR": temporary} if temporary else {}
+    environment = os.environ | ({"TMPDIR": temporary} if temporary else {})
     return subprocess.Popen([*PROGRAM, *words], cwd=folder, env=environment, **options)
 
 
@@ -175,9 +174,8 @@ def test_who_closes_its_streams_wants_no_answer(tmp_path, closed):
 
 def test_a_run_with_closed_streams_writes_nothing_but_lines_into_its_record(tmp_path):
     command = " ".join(f"'{word}'" for word in [*PROGRAM, *SHORT])
-    environment = os.environ | {"DLBENCH_CACHE_DIR": str(tmp_path / "cache")}
     shell = ["bash", "-c", f"{command} <&- >&- 2>&-"]
-    assert subprocess.run(shell, cwd=tmp_path, env=environment, timeout=120).returncode == 0
+    assert subprocess.run(shell, cwd=tmp_path, timeout=120).returncode == 0
     record = read_record(tmp_path / "whole.jsonl")
     assert record.damaged == ()
     assert record.lines[-1].status == "complete"

@@ -21,7 +21,6 @@ def program(tmp_path_factory):
     install(places[1], "haiku_report", name="haiku-report", entry_points=points)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, places)),
-        "DLBENCH_CACHE_DIR": str(folder / "cache"),
         "DLBENCH_HISTORY": str(folder / "history.sqlite"),
     }
     script = "from dlbench.cli.main import main; main()"

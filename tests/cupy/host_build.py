@@ -186,11 +186,34 @@ def _compile(
         main = Path(private) / "main.cpp"
         main.write_text("\n".join(lines), "utf-8")
         made = Path(private) / "made.so"
-        command = [program, *flags, "-I", str(HEADERS), "-o", str(made), str(main)]
+        folders = [f"-I{folder}" for folder in (_headers(program, tuple(flags)), HEADERS)]
+        command = [program, *flags, *folders, "-o", str(made), str(main)]
         told = subprocess.run(command, capture_output=True, text=True, check=False)
         if told.returncode:
             raise SourceError(told.stderr.replace(str(source), "kernel.cu"))
         made.replace(target)
+
+
+@functools.cache
+def _headers(program: str, flags: tuple[str, ...]) -> Path:
+    """A folder in which the compiler finds the headers compiled ahead: they take it as long as most kernels do.
+
+    It takes what is there only for the very flags with which it was made, and reads the headers themselves otherwise.
+    """
+    name = hashlib.sha256("\0".join([*flags, _surroundings()]).encode()).hexdigest()[:24]
+    folder = _folder() / f"headers-{name}"
+    folder.mkdir(exist_ok=True)
+    made = folder / "cuda_host.h.gch"
+    with (folder / "lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not made.exists():
+            private = folder / "private"
+            command = [program, *flags, "-x", "c++-header", f"-I{HEADERS}", "-o", str(private)]
+            words = [*command, str(HEADERS / "cuda_host.h")]
+            done = subprocess.run(words, capture_output=True, check=False)
+            if done.returncode == 0:
+                private.replace(made)
+    return folder
 
 
 def _load(path: Path, copy: int) -> ctypes.CDLL:

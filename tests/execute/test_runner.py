@@ -264,12 +264,14 @@ def test_an_interrupt_keeps_what_was_measured_and_ends_the_worker(tmp_path, cach
 
 
 TELL_THEIR_PIDS = """
-import os, threading
+import hashlib, os, threading
 from dlbench.backends.numpy.adapter import Adapter as Numpy
 
 def spin():
+    # without the interpreter's lock, so that the session beside it is not held up
+    data = bytes(1 << 24)
     while True:
-        pass
+        hashlib.sha256(data)
 
 class Rests(Numpy):
     def open(self, plan, workload, weights):

@@ -186,7 +186,7 @@ def test_a_full_disk_while_building_says_where_room_is_needed(repository, progra
 HOOK = """\
 #!/bin/sh
 {python} -c 'from dlbench.cli.main import main; main()' gate --base HEAD --suite tiny.toml \\
-    --backend mine:Adapter --quiet --output ../hook.jsonl >../hook.txt 2>&1
+    --backend mine:Adapter --budget 5 --quiet --output ../hook.jsonl >../hook.txt 2>&1
 true
 """
 

@@ -82,7 +82,6 @@ def stubbed(nvml_stub, tmp_path):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CUDA_")}
         environment |= {
             "DLBENCH_NVML_SCENARIO": str(file),
-            "DLBENCH_CACHE_DIR": str(tmp_path / "cache"),
             "PYTHONPATH": str(FIXTURES),
             "STAND_IN_STATE": str(tmp_path),
             "LD_LIBRARY_PATH": str(nvml_stub[driver]) if driver else "",

@@ -13,7 +13,7 @@ from dlbench.spec.layers import BatchNorm
 from dlbench.spec.network import walk
 from dlbench.verify.random_networks import draw_workload
 
-FEW = {"numpy": 25, "torch": 25, "tensorflow": 6}
+FEW = {"numpy": 8, "torch": 8, "tensorflow": 4}
 MANY = {"numpy": 2000, "torch": 2000, "tensorflow": 300}
 
 

@@ -14,7 +14,7 @@ from emulated import EmulatedAdapter
 from dlbench.verify.conformance import Backend, Trial, judge
 from dlbench.verify.random_networks import draw_workload
 
-FEW, MANY = 6, 500
+FEW, MANY = 3, 500
 LARGEST_SHARE = 0.7
 
 

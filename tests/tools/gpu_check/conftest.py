@@ -128,7 +128,6 @@ def place(nvml_stub, tmp_path):
     scenario.write_text("".join(lines))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CUDA_")} | {
         "DLBENCH_NVML_SCENARIO": str(scenario),
-        "DLBENCH_CACHE_DIR": str(tmp_path / "cache"),
         "DLBENCH_PATIENCE": "0",
         "LD_LIBRARY_PATH": str(nvml_stub["new"]),
         "OMP_NUM_THREADS": "1",

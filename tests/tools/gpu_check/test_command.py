@@ -219,7 +219,7 @@ def test_the_tests_on_a_gpu_hold_where_a_gpu_is_what_it_says(place):
         "seconds": 0.8,
     }
     place.environment["DLBENCH_GPU_TRIAL"] = json.dumps(trial)
-    place.environment["STAND_IN_STEP_S"] = "0.005"
+    place.environment["STAND_IN_STEP_S"] = "0.001"
     place.environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     file = Path(ROOT, "tests", "gpu", "test_cuda_sessions.py")
     # that two runs take as long to two percent is not to be asked of a machine that others use
