@@ -20,9 +20,12 @@ settings.register_profile(
 settings.register_profile(
     "searching", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=1000
 )
-# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+# What a shell starts in the background ignores Ctrl-C, what `nohup` starts the end of its terminal, and so would all
+# that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # A pytest that a test starts is none of the processes that share these tests.
 os.environ.pop("PYTEST_XDIST_WORKER", None)
 # Whatever the width of the terminal from which tests are started; pytest-xdist sets one of its own.

@@ -360,7 +360,7 @@ def test_the_program_runs_from_words_to_a_report(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(tmp_path: Path) -> None:
-    words = ["run", "--suite", "smoke", "--backend", "numpy", "--budget", "60"]
+    words = ["run", "--suite", "smoke", "--backend", "numpy", "--budget", "9"]
     words += ["--rounds", "9", "--output", "cut.jsonl"]
     with dlbench(*words, cwd=tmp_path) as process:
         assert process.stderr is not None

@@ -19,7 +19,7 @@ from dlbench.record.file import read_record
 from dlbench.record.schema import End
 
 PROGRAM = [sys.executable, "-c", "from dlbench.cli.main import main; main()"]
-LONG = ["run", "--suite", "smoke", "--backend", "numpy", "--budget", "60", "--rounds", "9"]
+LONG = ["run", "--suite", "smoke", "--backend", "numpy", "--budget", "9", "--rounds", "9"]
 LONG += ["--output", "cut.jsonl"]
 SHORT = ["run", "--suite", "smoke", "--backend", "numpy", "--budget", "0.2", "--rounds", "1"]
 SHORT += ["--output", "whole.jsonl"]
