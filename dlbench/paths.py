@@ -22,6 +22,8 @@ name that it had."""
 TIMEOUT_S, TIMEOUT_VARIABLE = 180.0, "DLBENCH_TIMEOUT"
 """The longest a worker may show no progress, and the variable that says otherwise."""
 
+SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.005, 10.0
+"""Bounds of the time between samples of telemetry: sampling more often would disturb what is timed."""
 
 MOST_S = 1_000_000
 """The longest that anything may be told to take or wait, some days; the system's own clocks end soon after."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BACKENDS = "dlbench.backends"
 REPORTS = "dlbench.reports"
 VERDICTS = "dlbench.verdicts"
+TABLE = "table"
+"""The word of ``--format`` for the terminal's own reporter."""
 _LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 HISTORIES = "dlbench.histories"
 EXPLANATIONS = "dlbench.explanations"
@@ -133,6 +135,20 @@ def load_reporter(name: str, group: str = REPORTS) -> Any:
     UsageError : no such reporter.
     """
     return load(_target(group, "format", name))
+
+
+def text_of(
+    what: Any, form: str, group: str = REPORTS, width: int = 120, *, colour: bool = False
+) -> str:
+    """Something in the format that a word of ``--format`` means, which ends in a line break; `width` and `colour` are
+    a terminal's.
+
+    Raises
+    ------
+    UsageError : no such format, or it cannot show this.
+    """
+    render = load_reporter("terminal" if form == TABLE else form, group)
+    return str(render(what, width=width, colour=colour))
 
 
 def _targets(group: str) -> Mapping[str, str]:

@@ -15,7 +15,6 @@ from dlbench import paths, plugins
 from dlbench.cli import options
 from dlbench.cli.exit_codes import INTERRUPTED, tell
 from dlbench.cli.output import answer, show_verdicts
-from dlbench.cli.run import new_record, refuse_existing
 from dlbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -116,6 +115,7 @@ def gate_command(
 
     Exits with 0 passed, 1 slower, 2 usage, 3 it cannot be told, 4 a case failed or nothing was measured.
     """
+    from dlbench.api.carrying_out import new_record, refuse_existing
     from dlbench.cli.gate_progress import progress
     from dlbench.gate.build import leave_hook
     from dlbench.gate.request import Options, earlier, gate

@@ -22,14 +22,13 @@ from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
 from dlbench.cli.gate import gate_command
 from dlbench.cli.output import (
     answer,
-    read_all,
     show,
     show_history,
     show_verdicts,
 )
 from dlbench.cli.process import signals, streams
 from dlbench.cli.profile import explain_command, profile_command
-from dlbench.cli.run import request_of, resume_record, run_request, say_plan
+from dlbench.cli.run import resume_record, run_request, say_plan
 from dlbench.errors import UsageError
 
 
@@ -119,6 +118,8 @@ def run_command(
     **chosen: Any,
 ) -> int:
     """Verify and time the cases of a suite on every backend."""
+    from dlbench.api.asking import request_of
+
     if resumed is not None:
         if output is not None or dry_run:
             other = "--dry-run" if output is None else "--output"
@@ -143,6 +144,8 @@ def run_command(
 @options.where
 def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -> int:
     """Hold every backend against the float64 oracle, and time nothing."""
+    from dlbench.api.asking import request_of
+
     return run_request(request_of(rounds=0, **chosen), output, form, quiet)
 
 
@@ -230,6 +233,7 @@ def report_command(
     if against is not None and not cold_start:
         raise UsageError("--cold-start-baseline is the row of --cold-start; add --cold-start")
     from dlbench.analyse.table import ColdStart
+    from dlbench.api.reading import read_all
 
     records = [each for path in dict.fromkeys(files) for each in read_all(path)]
     show(records, form, baseline, ColdStart(against) if cold_start else None)

@@ -15,9 +15,6 @@ from dlbench.errors import UsageError
 from dlbench.record.case import SELECTED, Axis
 from dlbench.text import shortened
 
-SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.005, 10.0
-"""Bounds of ``--telemetry-period``: sampling more often would disturb what is timed."""
-
 if TYPE_CHECKING:
     _ParamType = click.ParamType[str]
 else:
@@ -30,10 +27,6 @@ DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
 
 SWEPT = {axis.name: axis.plural for axis in SELECTED if axis.type is int}
 """Names of ``--sweep`` and the selections they stand for."""
-
-
-TABLE = "table"
-"""The word of ``--format`` for the terminal's own reporter."""
 
 
 class Place(click.Path):
@@ -58,7 +51,7 @@ class Format(_ParamType):
     def words(self) -> list[str]:
         """All that there are, the terminal's first."""
         names = plugins.reporter_names(self._group)
-        return [TABLE, *(name for name in names if name not in (_TERMINAL, *_PICTURES))]
+        return [plugins.TABLE, *(name for name in names if name not in (_TERMINAL, *_PICTURES))]
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """What there is to choose from."""
@@ -67,7 +60,7 @@ class Format(_ParamType):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The word, if there is such a format."""
         # the default is always there; asking what is installed takes a while
-        if value != TABLE and value not in (words := self.words()):
+        if value != plugins.TABLE and value not in (words := self.words()):
             self.fail(f"{value!r} is not one of {', '.join(words)}", param, ctx)
         return value
 
@@ -75,11 +68,6 @@ class Format(_ParamType):
 _TERMINAL = "terminal"
 _PICTURES = ("plot",)
 """Reporters that write no text."""
-
-
-def reporter(form: str) -> str:
-    """The name of the reporter that a word of ``--format`` means."""
-    return _TERMINAL if form == TABLE else form
 
 
 class Renamed(click.Option):
@@ -126,8 +114,8 @@ def period_s(context: click.Context, parameter: click.Parameter, value: str) -> 
         wrong = f"{value!r} is not a time with its unit like 50ms or 0.2s, nor off"
         raise click.BadParameter(wrong, context, parameter)
     seconds = float(found[1]) * (1e-3 if found[2] == "ms" else 1.0)
-    if not SHORTEST_PERIOD_S <= seconds <= LONGEST_PERIOD_S:
-        bounds = f"{SHORTEST_PERIOD_S * 1e3:.0f}ms to {LONGEST_PERIOD_S:.0f}s"
+    if not paths.SHORTEST_PERIOD_S <= seconds <= paths.LONGEST_PERIOD_S:
+        bounds = f"{paths.SHORTEST_PERIOD_S * 1e3:.0f}ms to {paths.LONGEST_PERIOD_S:.0f}s"
         raise click.BadParameter(f"{value} is not within {bounds}", context, parameter)
     return seconds
 
@@ -298,7 +286,7 @@ def how_shown(group: str = plugins.REPORTS) -> Callable[[F], F]:
         "--format",
         "form",
         type=Format(group),
-        default=TABLE,
+        default=plugins.TABLE,
         show_default=True,
         help="How the result is written to stdout.",
     )

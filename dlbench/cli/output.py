@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dlbench import plugins
-from dlbench.cli import options
 from dlbench.cli.exit_codes import tell
-from dlbench.errors import DlbenchError, UsageError
 from dlbench.text import printable
 
 if TYPE_CHECKING:
@@ -23,37 +19,6 @@ if TYPE_CHECKING:
     from dlbench.history.series import History
     from dlbench.profile.explanation import Explanation
     from dlbench.record.schema import Record
-
-
-def read(path: Path) -> Record:
-    """The record of a file; a mistake in it is one of the words that named it."""
-    from dlbench.record.file import read_record
-
-    with _usage(path):
-        return read_record(path)
-
-
-def read_all(path: Path) -> list[tuple[str, Record]]:
-    """Every record of a file, without what no report shows, by the names that reports give them; errors as for
-    `read`."""
-    from dlbench.record.collection import named
-    from dlbench.record.compact import brief
-
-    with _usage(path):
-        return named(path, brief)
-
-
-@contextlib.contextmanager
-def _usage(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DlbenchError as error:
-        from dlbench.gate.schema import is_one
-
-        if is_one(path):
-            text = f"{path} is the record of a gate; see: dlbench gate --report {path}"
-            raise UsageError(text) from None
-        raise UsageError(str(error)) from None
 
 
 def show(
@@ -98,8 +63,7 @@ def _print(group: str, form: str, what: Any) -> None:
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size((120, 24)).columns
     colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    render = plugins.load_reporter(options.reporter(form), group)
-    click.echo(render(what, width=width, colour=colour), nl=False, color=colour)
+    click.echo(plugins.text_of(what, form, group, width, colour=colour), nl=False, color=colour)
 
 
 def answer(text: str) -> None:

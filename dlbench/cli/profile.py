@@ -10,8 +10,8 @@ import click
 
 from dlbench import plugins
 from dlbench.cli import options
-from dlbench.cli.output import read_all, show_explanations
-from dlbench.cli.run import request_of, run_request
+from dlbench.cli.output import show_explanations
+from dlbench.cli.run import run_request
 
 
 @click.command("profile")
@@ -32,6 +32,8 @@ from dlbench.cli.run import request_of, run_request
 @options.where
 def profile_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -> int:
     """Say where the time of a step goes: what each layer, the loss and the optimizer take."""
+    from dlbench.api.asking import request_of
+
     return run_request(request_of(rounds=0, **chosen), output, form, quiet)
 
 
@@ -46,6 +48,7 @@ def explain_command(
 ) -> None:
     """Say why ROW is faster or slower than OTHER: which layers, and what about them. FILES is a record of
     `dlbench profile` with both rows, or one with each."""
+    from dlbench.api.reading import read_all
     from dlbench.profile.two_rows import explanations
 
     records = [record for path in files for _, record in read_all(path)]

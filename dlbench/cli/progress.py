@@ -17,34 +17,19 @@ from rich.live import Live
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    Progress,
     TaskID,
     TextColumn,
     TransferSpeedColumn,
 )
+from rich.progress import Progress as Bars
 from rich.text import Text
 
+from dlbench.api.progress import WORDS, Progress, Telling, is_trouble
 from dlbench.execute.events import Observer
-from dlbench.record.schema import (
-    Case,
-    Choice,
-    Line,
-    Process,
-    Skip,
-    Training,
-    Trial,
-    Verification,
-)
-from dlbench.text import duration, listed, one_line, plural, why
+from dlbench.record.schema import Process, Verification
 
 Shown = TypeVar("Shown")
 _BAR_CELLS = 20
-_WORDS = {
-    "prepare": "preparing data and weights",
-    "oracle": "computing the float64 reference",
-    "null": "measuring the timer overhead",
-    "peak": "measuring the SGEMM peak",
-}
 
 
 class Lines:
@@ -95,138 +80,49 @@ def progress(stream: TextIO, *, quiet: bool = False) -> contextlib.AbstractConte
     return shown(stream, quiet, Observer(), PlainProgress, LiveProgress)
 
 
-class _TimeLeft:
-    """What is left of an estimate; nothing before there is one."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._started_s = clock()
-        self._estimate_s: float | None = None
-
-    def start(self, estimate_s: float) -> None:
-        self._started_s, self._estimate_s = self._clock(), estimate_s
-
-    def go_on(self, left_s: float) -> None:
-        """What was estimated so far was a guess; from here on it is so long."""
-        self._estimate_s = self._clock() - self._started_s + left_s
-
-    @property
-    def words(self) -> str:
-        if self._estimate_s is None:
-            return ""
-        left_s = self._estimate_s - (self._clock() - self._started_s)
-        return f"about {duration(left_s)} left" if left_s > 0 else "longer than estimated"
-
-    @property
-    def share_done(self) -> float | None:
-        if not self._estimate_s:
-            return None
-        return min((self._clock() - self._started_s) / self._estimate_s, 1.0)
-
-
-class PlainProgress(Lines, Observer):
+class PlainProgress(Lines, Telling):
     """A line for each thing that came to an end, for logs and pipes."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(stream)
-        self._left = _TimeLeft(clock)
+        Lines.__init__(self, stream)
+        Telling.__init__(self, self._show, clock)
         self._said = ""
 
-    def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
-        """Says how much there is to do."""
-        self._left.start(estimate_s)
-        self.say(f"{plural(len(cases), 'case')}, about {duration(estimate_s)}")
-
-    def time_left(self, seconds: float) -> None:
-        """Has the lines that follow say so."""
-        self._left.go_on(seconds)
-
-    def phase(self, case: Case | None, round: int | None, phase: str) -> None:
-        """Says what the run does for all cases together; a case has a line when something ended."""
-        said = _WORDS.get(phase.partition(" (")[0], "")
-        if case is None and said and said != self._said:
-            self.say(said)
-            self._said = said
-
-    def line(self, line: Line) -> None:
-        """Says what came of a case."""
-        if text := told(line):
-            left = self._left.words if isinstance(line, Process | Verification) else ""
-            self.say(f"{text} · {left}" if left else text)
-
-    def message(self, text: str) -> None:
-        """Passes a sentence on."""
-        self.say(one_line(text))
+    def _show(self, happened: Progress) -> None:
+        text = happened.text
+        if happened.kind == "phase":
+            # what the run does for all cases together; a case has a line when something ended
+            text = text.partition(" (")[0]
+            if text in WORDS.values() and text != self._said:
+                self.say(text)
+                self._said = text
+            return
+        left = self.left.words if isinstance(happened.line, Process | Verification) else ""
+        self.say(f"{text} · {left}" if left else text)
 
 
-class LiveProgress(Redrawn, Observer):
+class LiveProgress(Redrawn, Telling):
     """One line at the bottom of a terminal; above it remains what a person should not miss."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(console)
-        self._left = _TimeLeft(clock)
+        Redrawn.__init__(self, console)
+        Telling.__init__(self, self._show, clock)
 
-    def planned(self, cases: tuple[Case, ...], estimate_s: float) -> None:
-        """Starts the clock of the estimate."""
-        self._left.start(estimate_s)
-
-    def time_left(self, seconds: float) -> None:
-        """Moves the bar with the next redraw."""
-        self._left.go_on(seconds)
-
-    def phase(self, case: Case | None, round: int | None, phase: str) -> None:
-        """Redraws the line."""
-        name, bracket, detail = phase.partition(" (")
-        what = [_WORDS.get(name, name) + bracket + detail] if case is None else [case.label, phase]
-        if round is not None:
-            what.insert(1, f"round {round}" if round else "trial")
-        if self._left.words:
-            what.append(self._left.words)
-        self.draw(self._bar() + " · ".join(what))
-
-    def line(self, line: Line) -> None:
-        """Leaves a line where something went wrong."""
-        line = line.process if isinstance(line, Trial) else line
-        if isinstance(line, Verification | Process | Training) and line.status != "ok":
-            self.message(told(line))
-
-    def message(self, text: str) -> None:
-        """Leaves a sentence above the display."""
-        self.display.console.print(Text(one_line(text)))
+    def _show(self, happened: Progress) -> None:
+        match happened.kind:
+            case "phase":
+                self.draw(self._bar() + " · ".join(filter(None, (happened.text, self.left.words))))
+            case "message":
+                self.display.console.print(Text(happened.text))
+            case "result" if is_trouble(happened.line):
+                self.display.console.print(Text(happened.text))
 
     def _bar(self) -> str:
-        done = self._left.share_done
+        done = self.left.share_done
         if done is None:
             return ""
         full = round(done * _BAR_CELLS)
         return f"{'━' * full}{'╌' * (_BAR_CELLS - full)} "
-
-
-def told(line: Line) -> str:
-    """A line of a record as a progress message; empty for lines that need none."""
-    match line:
-        case Trial():
-            return told(line.process).replace(" round 0:", " trial:")
-        case Choice():
-            return f"going on with {listed([case.label for case in line.taken]) or 'none'}"
-        case Skip():
-            return f"– {line.case.label}: {why(line.reason, line.remedy)}"
-        case Verification() if line.status == "ok":
-            for_what = " for inference" if line.case.scenario == "infer" else ""
-            return f"✓ {line.case.row_name} at batch {line.case.batch} verified{for_what}"
-        case Process() if line.status == "ok" and line.timings_ns:
-            middle_ms = sorted(line.timings_ns)[len(line.timings_ns) // 2] * 1e-6
-            steps = plural(len(line.timings_ns), "step")
-            return f"  {line.case.label} round {line.round}: {middle_ms:.3g} ms, {steps}"
-        case Training() if line.status == "ok":
-            share = line.test_accuracy
-            accuracy = "" if share is None else f", test accuracy {100 * share:.2f} %"
-            return f"  {line.case.label} trained for {plural(line.epochs, 'epoch')}{accuracy}"
-        case Verification() | Process() | Training():
-            status = line.status.replace("_", " ")
-            return f"✗ {line.case.label}: {status}: {one_line(line.reason)}"
-        case _:
-            return ""
 
 
 @contextlib.contextmanager
@@ -251,7 +147,7 @@ def download_progress(stream: TextIO) -> Iterator[Callable[[str, int, int | None
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    with Progress(*columns, console=Console(file=stream)) as bars:
+    with Bars(*columns, console=Console(file=stream)) as bars:
         tasks: dict[str, TaskID] = {}
 
         def update(file: str, done_bytes: int, total_bytes: int | None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dlbench import plugins
 from dlbench.analyse.modes.trials import group_of
 from dlbench.errors import SuiteError, UsageError
-from dlbench.paths import MOST_S
+from dlbench.paths import LONGEST_PERIOD_S, MOST_S, SHORTEST_PERIOD_S
 from dlbench.plan.backend_status import Found
 from dlbench.plan.estimate import estimate
 from dlbench.plan.request import ALL, Request
@@ -32,6 +32,7 @@ from dlbench.text import shortened
 from dlbench.worker.interpreters import check_pythons
 
 MOST_THREADS, MOST_ROUNDS, MOST_BATCHES, MOST_SAMPLES = 65_536, 10_000, 1_000, 2**31
+MOST_SEED = 2**63 - 1
 DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(:[A-Za-z0-9][\w./-]*)?")
 """A device as it is asked for: its kind, and which of that kind by index or by the UUID that the driver writes."""
 
@@ -96,6 +97,7 @@ def check(request: Request) -> None:
         ("threads", request.chosen_threads, 1, MOST_THREADS),
         ("rounds", request.rounds, 0, MOST_ROUNDS),
         ("epochs", request.epochs, 0, MOST_EPOCHS),
+        ("seed", request.seed, 0, MOST_SEED),
         ("the number of batch sizes", len(request.chosen_batches), 1, MOST_BATCHES),
     ):
         if number < least or (name == "threads" and request.threads == 0):
@@ -105,13 +107,24 @@ def check(request: Request) -> None:
     target = request.target_interval
     if target is not None and not 0 < target < 1:
         raise UsageError(f"target-interval {target} must be a share between 0 and 1, such as 1%")
+    _check_times(request)
+    check_sizes(request)
+    check_files(request)
+
+
+def _check_times(request: Request) -> None:
     for name, seconds in (("budget", request.budget_s), ("timeout", request.limit_s)):
         if not 0 < seconds <= MOST_S:
             raise UsageError(
                 f"{name} {seconds} must be a number of seconds greater than 0, at most {MOST_S:,}"
             )
-    check_sizes(request)
-    check_files(request)
+    for name, seconds in (("max-wait", request.patience_s), ("budget", request.profile_s)):
+        if not 0 <= seconds <= MOST_S:
+            raise UsageError(f"{name} {seconds} must be a number of seconds from 0 to {MOST_S:,}")
+    period_s = request.telemetry_period_s
+    if period_s and not SHORTEST_PERIOD_S <= period_s <= LONGEST_PERIOD_S:
+        bounds = f"{SHORTEST_PERIOD_S} to {LONGEST_PERIOD_S:.0f}"
+        raise UsageError(f"telemetry-period {period_s} must be {bounds} seconds, or 0 for none")
 
 
 def plan(request: Request, found: Mapping[str, Found], training_samples: int) -> Planned:

@@ -22,7 +22,7 @@ ROOMS = (
         "profile",
         "worker",
     ),
-    *("plan", "execute", "compare", "gate", "history", "cli", "pytest_plugin"),
+    *("plan", "execute", "compare", "gate", "history", "api", "cli", "pytest_plugin"),
 )
 # What breaks the order and is being mended. An entry that no longer holds has to go.
 UPWARD: dict[str, set[str]] = {}
@@ -39,9 +39,11 @@ NAMESAKES = {
     "doctor": "the command, and what it tells of telemetry",
     "integers": "the oracle's, and the check that holds a backend against it",
     "probe": "asking what a backend is, and the job that answers",
+    "progress": "what a run tells, in words, and how the command line shows it",
     "processes": "those on a GPU, and those that the NumPy adapter computes in",
     "profile": "the command, and the job that times a ladder",
     "request": "what a run is asked for, and a gate",
+    "results": "how a worker ended, as lines, and what a run came to, as an object",
     "schema": "the lines of a record, and those of a gate's record",
     "session": "a gate from begin to end, and the CuPy adapter's session",
     "training": "how a network is specified to be trained, and the job that trains it",

@@ -1,0 +1,1 @@
+"""Pieces of HTML for notebooks, of whatever has a table."""
