@@ -4,6 +4,7 @@ and nothing in it acts on a terminal, a page or a spreadsheet."""
 import contextlib
 import gzip
 import json
+import re
 import shutil
 import sqlite3
 import time
@@ -35,6 +36,7 @@ def whole(name):
 
 LINES = [whole(name).splitlines(keepends=True) for name in ("cnn-mnist", "sweep-gpu")]
 CODES = (0, 1, 2, 3, 4)
+TAGS = {"div", "p", "strong", "table", "thead", "tbody", "tr", "th", "td"}
 
 
 def called(*words, form="table"):
@@ -56,6 +58,8 @@ def called(*words, form="table"):
             json.loads(done.stdout)
         elif form == "markdown":
             assert markup(done.stdout) == []
+        elif form == "html-fragment":
+            assert set(re.findall(r"<(\w+)", done.stdout)) <= TAGS
         elif form == "csv":
             assert formulas(done.stdout) == []
     return done

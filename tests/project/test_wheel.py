@@ -121,6 +121,7 @@ def test_every_entry_point_of_the_wheel_names_a_module_that_is_there(installed, 
     found = json.loads(run([installed / "python", "-c", ENTRY_POINTS], tmp_path))
     backends = {"numpy", "torch", "tensorflow", "cupy"}
     reports = {"terminal", "markdown", "csv", "json", "junit", "plot", "layers-csv", "trace"}
+    reports |= {"html-fragment"}
     theirs = {"pytest-benchmark", "github-action-benchmark", "bencher"}
     assert dict.fromkeys(backends | reports | theirs | {"dlbench"}, True) == found
 
