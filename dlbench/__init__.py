@@ -33,6 +33,7 @@ _OFFERED = {
     "Comparison": "dlbench.api.compared_sides",
     "Progress": "dlbench.api.progress",
     "Suite": "dlbench.spec.suite",
+    "parts": "dlbench.api",
     "DlbenchError": "dlbench.errors",
     "UsageError": "dlbench.errors",
     "SuiteError": "dlbench.errors",
@@ -41,6 +42,7 @@ _OFFERED = {
 """What there is for users, and where it is."""
 
 if TYPE_CHECKING:
+    from dlbench.api import parts as parts
     from dlbench.api.case_result import CaseResult as CaseResult
     from dlbench.api.case_result import Figure as Figure
     from dlbench.api.compared_sides import Comparison as Comparison
@@ -73,7 +75,10 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name: str) -> Any:
     if name not in _OFFERED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(_OFFERED[name]), name)
+    place = _OFFERED[name]
+    found = getattr(importlib.import_module(place), name, None)
+    if found is None:
+        found = importlib.import_module(f"{place}.{name}")
     globals()[name] = found
     return found
 

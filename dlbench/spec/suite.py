@@ -21,12 +21,15 @@ from typing import Any
 from dlbench.errors import SuiteError, WorkloadError
 from dlbench.spec.decode import array, at_least, decode, nearest, shown, table
 from dlbench.spec.network import format_shape
+from dlbench.spec.suite_table import table_of
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.text import one_line, shortened
 
 SCENARIOS = ("train", "infer")
 MOST_EPOCHS = 1_000_000
 _MOST_BYTES = 1 << 20
+_LONGEST_NAME = 100
+_NAME = re.compile(rf"[A-Za-z0-9_][\w.+-]{{0,{_LONGEST_NAME - 1}}}", re.ASCII)
 _UTF_16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 _SECTIONS = {
     "network": {"input", "layers"},
@@ -59,17 +62,117 @@ class Matrix:
     batches: tuple[int, ...] = at_least(1, (64,))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Suite:
-    """A suite as its file says it; `path` is the file, `epochs` the suite's own length of training."""
+    """What is measured: a network, how it is trained, on which data, and what is run.
+
+    `load` has those that ship with dlbench and those in files, `build` makes one in code, `from_toml` and `to_toml` are
+    its text. Two suites are equal when they say the same, wherever they come from.
+
+    Attributes
+    ----------
+    name, description : what it is called, and what it is for.
+    path : the file that it was read from, or its name.
+    workload : the network with its loss, optimizer and schedule.
+    data : which data feeds it.
+    matrix : what is run when nothing is chosen.
+    epochs : its own length of training.
+    """
 
     name: str
     description: str
-    path: Path
+    path: Path = dataclasses.field(compare=False)
     workload: Workload
     data: DataChoice
     matrix: Matrix
     epochs: int
+
+    @classmethod
+    def load(cls, name: str | os.PathLike[str]) -> Suite:
+        """A suite by the name of one that ships with dlbench, or by the path of a TOML file.
+
+        Raises
+        ------
+        SuiteError : no such suite, or a mistake in it.
+        """
+        return load_suite(os.fspath(name))
+
+    @classmethod
+    def from_toml(cls, text: str, name: str = "suite") -> Suite:
+        """A suite from the text of a file.
+
+        Raises
+        ------
+        SuiteError : the text is no TOML, or says something that cannot be carried out.
+        """
+        return parse_suite(text, Path(_checked(name)))
+
+    @classmethod
+    def build(
+        cls,
+        name: str,
+        *,
+        input: Sequence[int],
+        layers: Sequence[Mapping[str, Any]],
+        optimizer: Mapping[str, Any],
+        loss: str = "cross_entropy",
+        schedule: Mapping[str, Any] | None = None,
+        epochs: int = 1,
+        data: str | Mapping[str, Any] = "noise",
+        backends: Sequence[str] = (),
+        devices: Sequence[str] = (),
+        scenarios: Sequence[str] = (),
+        batches: Sequence[int] = (),
+        description: str = "",
+    ) -> Suite:
+        """A suite made in code, of what a file would say; `dlbench.parts` makes layers, optimizers and schedules.
+
+        Parameters
+        ----------
+        name : letters, digits and ``._+-``; the record is named after it.
+        input : the shape of a sample: channels, height, width; or features.
+        layers, optimizer, schedule : tables as in a file, each with its ``type``.
+        loss : ``cross_entropy`` or ``mean_squared_error``.
+        data : a data set, or the table ``[data]``: ``name``, ``mean``, ``std``, ``padding``, ``augment``.
+        backends, devices, scenarios, batches : what is run when nothing is chosen; see `Matrix` for what stands for
+            none.
+
+        Raises
+        ------
+        SuiteError : with the field, its value, and what would be valid.
+        """
+        chosen = {
+            "backends": list(backends),
+            "devices": list(devices),
+            "scenarios": list(scenarios),
+            "batches": list(batches),
+        }
+        training = {"loss": loss, "optimizer": optimizer, "epochs": epochs}
+        given = {
+            "description": description,
+            "network": {"input": input, "layers": layers},
+            "training": training if schedule is None else {**training, "schedule": schedule},
+            "data": {"name": data} if isinstance(data, str) else data,
+            "matrix": {key: each for key, each in chosen.items() if each},
+        }
+        try:
+            return _suite(given, Path(_checked(name)))
+        except WorkloadError as error:
+            raise SuiteError(f"{name}: {error}") from None
+
+    def to_toml(self) -> str:
+        """The text of a file that says the same; what has a default is left out."""
+        import tomli_w
+
+        return tomli_w.dumps(table_of(self))
+
+    def __repr__(self) -> str:
+        shape, parameters = format_shape(self.workload.input_shape), self.workload.parameter_count
+        batches = ", ".join(map(str, self.matrix.batches))
+        return (
+            f"<Suite {self.name!r}: {parameters:,} parameters, input {shape}, data {self.data.name},"
+            f" batch {batches}>"
+        )
 
 
 def list_suites() -> list[tuple[str, str]]:
@@ -202,7 +305,7 @@ def _suite(given: Mapping[str, Any], path: Path) -> Suite:
     if not isinstance(description, str):
         raise WorkloadError("description", f" = {shown(description)} must be a string")
     return Suite(
-        name=path.stem,
+        name=path.stem if path.suffix.lower() == ".toml" else path.name,
         description=description,
         path=path,
         workload=workload,
@@ -227,6 +330,15 @@ def check_training(workload: Workload, batch: int) -> None:
             f": at batch {batch} batch_norm gets one value per {kind}, on which it cannot be trained;"
             " a larger batch, or scenario infer alone",
         )
+
+
+def _checked(name: str) -> str:
+    given: Any = name
+    if not isinstance(given, str) or not _NAME.fullmatch(given):
+        raise SuiteError(
+            f"the suite's name = {shown(name)} must be letters, digits and ._+-, at most {_LONGEST_NAME}"
+        )
+    return name
 
 
 def _only(given: Mapping[str, Any], known: set[str], prefix: str) -> None:
