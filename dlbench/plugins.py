@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BACKENDS = "dlbench.backends"
 REPORTS = "dlbench.reports"
+ROWS_SO_FAR = "dlbench.rows_so_far"
 VERDICTS = "dlbench.verdicts"
 TABLE = "table"
 """The word of ``--format`` for the terminal's own reporter."""

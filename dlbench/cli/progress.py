@@ -7,6 +7,7 @@ clock would take the processor from the very steps that are being timed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +26,9 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from dlbench.api.progress import WORDS, Progress, Telling, is_trouble
+from dlbench.cli.live_table import LiveTable
 from dlbench.execute.events import Observer
-from dlbench.record.schema import Process, Verification
+from dlbench.record.schema import Line, Process, Record, Verification
 
 Shown = TypeVar("Shown")
 _BAR_CELLS = 20
@@ -50,9 +52,11 @@ class Redrawn:
     def __init__(self, console: Console) -> None:
         self.display = Live(Text(), console=console, auto_refresh=False, transient=True)
 
-    def draw(self, text: str) -> None:
-        """Draws it anew."""
-        self.display.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+    def draw(self, text: str, above: Text | None = None) -> None:
+        """Draws it anew, with something `above`."""
+        whole = Text(text) if not above else Text("\n\n").join([above, Text(text)])
+        whole.no_wrap, whole.overflow = True, "ellipsis"
+        self.display.update(whole, refresh=True)
 
 
 @contextlib.contextmanager
@@ -75,9 +79,13 @@ def shown(
         yield plain(stream)
 
 
-def progress(stream: TextIO, *, quiet: bool = False) -> contextlib.AbstractContextManager[Observer]:
-    """An observer that shows a run on `stream`, as long as the context lasts."""
-    return shown(stream, quiet, Observer(), PlainProgress, LiveProgress)
+def progress(
+    stream: TextIO, *, quiet: bool = False, held: Record | None = None
+) -> contextlib.AbstractContextManager[Observer]:
+    """An observer that shows a run on `stream`, as long as the context lasts; `held` is what a record that is completed
+    has already."""
+    live = functools.partial(LiveProgress, held=held)
+    return shown(stream, quiet, Observer(), PlainProgress, live)
 
 
 class PlainProgress(Lines, Telling):
@@ -102,16 +110,28 @@ class PlainProgress(Lines, Telling):
 
 
 class LiveProgress(Redrawn, Telling):
-    """One line at the bottom of a terminal; above it remains what a person should not miss."""
+    """The table so far and a line at the bottom of a terminal; above remains what a person should not miss."""
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+        held: Record | None = None,
+    ) -> None:
         Redrawn.__init__(self, console)
         Telling.__init__(self, self._show, clock)
+        self._table = LiveTable(console, held)
+
+    def line(self, line: Line) -> None:
+        """Fills in what came of a case."""
+        self._table.add(line)
+        super().line(line)
 
     def _show(self, happened: Progress) -> None:
         match happened.kind:
             case "phase":
-                self.draw(self._bar() + " · ".join(filter(None, (happened.text, self.left.words))))
+                words = " · ".join(filter(None, (happened.text, self.left.words)))
+                self.draw(self._bar() + words, self._table.text)
             case "message":
                 self.display.console.print(Text(happened.text))
             case "result" if is_trouble(happened.line):

@@ -12,6 +12,7 @@ from dlbench.cli.output import answer, show
 if TYPE_CHECKING:
     from dlbench.api.carrying_out import Work
     from dlbench.plan.request import Request
+    from dlbench.record.schema import Record
 
 
 def run_request(request: Request, output: Path | None, form: str, quiet: bool) -> int:
@@ -30,20 +31,22 @@ def resume_record(
 
     with rest_of(path, given, baseline) as (record, work):
         if work is not None:
-            return _carry_out(work, form, quiet, baseline)
+            return _carry_out(work, form, quiet, baseline, record)
         tell(f"nothing is missing in {path}")
         show([(str(path), record)], form, baseline)
         return exit_code(outcome.status for outcome in outcomes(record))
 
 
-def _carry_out(work: Work, form: str, quiet: bool, baseline: str | None) -> int:
+def _carry_out(
+    work: Work, form: str, quiet: bool, baseline: str | None, held: Record | None = None
+) -> int:
     """Has a run write its record, then shows it."""
     from dlbench.analyse.outcomes import outcomes
     from dlbench.api.carrying_out import carry_out
     from dlbench.cli.progress import progress
     from dlbench.text import plural
 
-    finished = carry_out(work, progress(sys.stderr, quiet=quiet), tell, quiet=quiet)
+    finished = carry_out(work, progress(sys.stderr, quiet=quiet, held=held), tell, quiet=quiet)
     if finished is None:
         tell("interrupted before anything was measured")
         return INTERRUPTED

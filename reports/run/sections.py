@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from dlbench.analyse.columns import (
     ACCURACY,
@@ -16,7 +16,7 @@ from dlbench.analyse.columns import (
 )
 from dlbench.analyse.modes.accuracy import compared
 from dlbench.analyse.table import Report, Run
-from dlbench.record.case import HOST
+from dlbench.record.case import HOST, Case
 
 from ..profile import sections as layers
 from ..tables.model import Column, Line, Section
@@ -25,6 +25,8 @@ from .cold_start import behind_others, breaks_even
 from .conclusions import conclusions
 from .names import names
 
+_BARS = 19
+"""The priority of bars: they say nothing that the figures do not, but go before columns that are rarely needed."""
 _TITLES = {
     COPIES: "with the copies of a batch to the device and of the result back",
     TELEMETRY: "telemetry over the measured windows",
@@ -39,6 +41,23 @@ def build_sections(report: Report) -> list[Section]:
     found = [section for run in report.runs for section in _run(run, report)]
     notes = (f"! {note}" for note in report.notes)
     return [*found, Section(notes=(*notes, *conclusions(report)))]
+
+
+def rows_so_far(report: Report, waiting: Mapping[Case, str]) -> list[Section]:
+    """The first table of each record, of a run that is going on: of the cases that are `waiting`, for what."""
+    return [
+        Section(
+            top=True,
+            columns=_columns(run, MAIN, run.rows, report, grouped=True),
+            lines=tuple(
+                Line("…", "dim", waiting[row.case], row.case.label)
+                if row.case in waiting
+                else _line(row)
+                for row in run.rows
+            ),
+        )
+        for run in report.runs
+    ]
 
 
 def _run(run: Run, report: Report) -> Iterator[Section]:
@@ -104,4 +123,16 @@ def _columns(
             if any(cells) and not (column.varies and len(set(map(column.text, figures))) == 1):
                 title = column.title.format(**filled)
                 found.append(Column(title, cells, column.right, column.priority))
+                if column.name == "speedup":
+                    found += _bars(rows)
     return tuple(found)
+
+
+def _bars(rows: Sequence[Row]) -> list[Column]:
+    """The speed-ups as bars, as long as they are great; none where there is nothing to compare."""
+    compared = [row for row in rows if row["status"] == "ok" and row["speedup"] is not None]
+    if all(row["baseline"] == row.case.row_name for row in compared):
+        return []
+    longest = max(row["speedup"] for row in compared)
+    shares = tuple(row["speedup"] / longest if row in compared else 0.0 for row in rows)
+    return [Column("", ("",) * len(rows), priority=_BARS, bars=shares)]

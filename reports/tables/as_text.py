@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +17,8 @@ from dlbench.text import printable
 from .model import ALWAYS, Column, Line, Section
 
 _GAP = "  "
+_LEAST_BAR, _MOST_BAR = 10, 24
+_EIGHTHS = " ▏▎▍▌▋▊▉"
 _LEAST_TEXT = 30
 _STYLES = {"good": "green", "bad": "bold red", "doubtful": "yellow", "dim": "dim"}
 _NOTES = {"!": "yellow", "→": "bold"}
@@ -56,6 +60,7 @@ def _table(section: Section, width: int) -> Iterator[Text]:
     marks = max((cell_len(line.mark) for line in section.lines), default=0)
     start = 3 + marks if marks else 2
     columns, hidden = _fitting([c for c in section.columns if not c.groups], width - start)
+    columns = _drawn(columns, width - start)
     group = next((column for column in section.columns if column.groups), None)
     if any(column.title for column in columns):
         titles = _joined((column, column.title) for column in columns)
@@ -108,8 +113,26 @@ def _fitting(columns: list[Column], width: int) -> tuple[list[Column], list[str]
             break
         if column.priority < ALWAYS:
             columns = [kept for kept in columns if kept is not column]
-            hidden.append(column.title)
+            hidden += [column.title] if column.title else []
     return columns, hidden
+
+
+def _drawn(columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns with their bars drawn, as long as there is room."""
+    left = width - sum(map(_width, columns)) - len(_GAP) * (len(columns) - 1)
+    most = min(_LEAST_BAR + left, _MOST_BAR)
+    return [
+        dataclasses.replace(each, cells=tuple(bar(share, most) for share in each.bars), bars=())
+        if each.bars
+        else each
+        for each in columns
+    ]
+
+
+def bar(share: float, most: int) -> str:
+    """A bar of `share` (0 to 1) of `most` characters; what is not 0 is seen."""
+    eighths = math.ceil(8 * most * share)
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
 
 
 def _joined(cells: Iterator[tuple[Column, str]]) -> str:
@@ -117,6 +140,8 @@ def _joined(cells: Iterator[tuple[Column, str]]) -> str:
 
 
 def _width(column: Column) -> int:
+    if column.bars:
+        return _LEAST_BAR
     return max(map(cell_len, (column.title, *column.cells)))
 
 

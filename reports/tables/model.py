@@ -24,6 +24,8 @@ class Column:
     priority : where there is too little room, the least is hidden first; never at `ALWAYS`.
     names : whether it says whose line it is, so that it stands before the text of a line without figures too.
     groups : whether lines with the same cell belong together under it as a heading.
+    bars : of a column of bars, how long each is as a share of the longest, 0 where there is none; its cells are empty.
+        They repeat a figure beside them, so only a format with room for them draws them.
     """
 
     title: str
@@ -32,6 +34,7 @@ class Column:
     priority: int = ALWAYS
     names: bool = False
     groups: bool = False
+    bars: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

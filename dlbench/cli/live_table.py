@@ -1,0 +1,92 @@
+"""The table of a run that is going on, by the lines of its record so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dlbench import plugins
+from dlbench.analyse.table import build
+from dlbench.errors import UsageError
+from dlbench.record.case import Case
+from dlbench.record.schema import (
+    Header,
+    Line,
+    Process,
+    Record,
+    Skip,
+    Trial,
+    Verification,
+)
+
+_BENEATH = 3
+"""Lines of the terminal that are left to what stands beneath the table."""
+
+
+class LiveTable:
+    """Fills in as lines come: each case has a row from the beginning, and figures with its first process.
+
+    It is made anew when something of a case has come to an end. Then nothing is being timed; what is drawn in between
+    is what there is.
+    """
+
+    def __init__(self, console: Console, held: Record | None = None) -> None:
+        self._console = console
+        self._render: Any = plugins.load_reporter("terminal", plugins.ROWS_SO_FAR)
+        self._header: Header | None = None
+        self._lines: list[Line] = []
+        self._waiting: dict[Case, str] = {}
+        self.text = Text()
+        for line in (held.header, *held.lines) if held else ():
+            self._take(line)
+        self._make()
+
+    def add(self, line: Line) -> None:
+        """Takes a line of the record in."""
+        self._take(line)
+        # there may be many that cannot run, which are told at once
+        if isinstance(line, Process | Verification | Trial):
+            self._make()
+
+    def _take(self, line: Line) -> None:
+        if isinstance(line, Header):
+            self._header = line
+            self._waiting = dict.fromkeys(line.cases, "to be verified")
+            return
+        self._lines.append(line)
+        match line:
+            case Process() | Skip():
+                self._waiting.pop(line.case, None)
+            case Trial():
+                self._waiting[line.case] = "tried"
+            case Verification():
+                for case in list(self._waiting):
+                    if case.configuration == line.case.configuration:
+                        self._verified(case, line.status == "ok")
+
+    def _verified(self, case: Case, agrees: bool) -> None:
+        assert self._header is not None
+        if agrees and self._header.rounds:
+            self._waiting[case] = "verified, to be timed"
+        else:
+            del self._waiting[case]
+
+    def _make(self) -> None:
+        if self._header is None:
+            return
+        record = Record(self._header, tuple(self._lines))
+        try:
+            report = build([("", record)], self._header.baseline)
+        except UsageError:
+            # the baseline is one of the modes that are still being tried
+            report = build([("", record)])
+        width, height = self._console.size
+        colour = self._console.color_system is not None
+        drawn = self._render(report, self._waiting, width=width, colour=colour).splitlines()
+        most = max(height - _BENEATH, 1)
+        if len(drawn) > most:
+            more = len(drawn) - most + 1
+            drawn = [*drawn[: most - 1], f"  … {more} lines more"]
+        self.text = Text("\n").join(map(Text.from_ansi, drawn))
