@@ -1,5 +1,6 @@
 """Suites made in code: the same as those in files, there and back again."""
 
+import dataclasses
 import inspect
 import tomllib
 
@@ -68,7 +69,7 @@ def test_a_part_has_the_options_and_the_defaults_of_its_word(word):
     parameters = inspect.signature(function).parameters
     if word in ("residual", "concat"):
         return
-    fields = kind.__dataclass_fields__
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     # what is always inferred need not be said
     assert set(fields) - {"in_features"} == set(parameters) - {"name"}
     required = {

@@ -147,7 +147,7 @@ def test_the_terminal_report_fits_its_width(record: Record, width: int) -> None:
 def test_a_narrow_terminal_names_what_it_leaves_out_and_keeps_intervals_and_speedups(
     record: Record,
 ) -> None:
-    narrow, wide = (shown("terminal", record, width=width) for width in (80, 160))
+    narrow, wide = (shown("terminal", record, width=width) for width in (80, 200))
     assert "hidden, terminal too narrow: " in narrow
     assert "hidden" not in wide
     for text in (narrow, wide):
