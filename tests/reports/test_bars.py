@@ -51,7 +51,7 @@ def test_where_there_is_no_room_or_no_terminal_there_are_none(shown, width, form
 
 
 def test_with_bars_a_table_still_fits_and_nothing_nameless_is_told_to_be_hidden(shown):
-    for width in range(60, 200, 5):
+    for width in range(80, 200, 5):
         with_bars = shown(width)
         assert all(cell_len(line) <= width for line in with_bars.splitlines())
         assert ", ," not in with_bars
