@@ -19,6 +19,7 @@ import dlbench
 from dlbench import paths, plugins
 from dlbench.cli import options
 from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
+from dlbench.cli.frameworks.export import export_command
 from dlbench.cli.gate import gate_command
 from dlbench.cli.output import (
     answer,
@@ -324,6 +325,7 @@ def history_plot_command(
 
 
 cli.add_command(gate_command)
+cli.add_command(export_command)
 
 
 @cli.group("list")

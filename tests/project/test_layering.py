@@ -55,6 +55,8 @@ FRAMEWORKS = {
     "torch": ("torch", "torchvision"),
     "tensorflow": ("tensorflow", "keras"),
     "cupy": ("cupy", "cupyx"),
+    "onnxruntime": ("onnxruntime",),
+    "openvino": ("openvino",),
     "starts": ("jax", "jaxlib"),
 }
 MAPPED = ("dlbench.backends", "dlbench.reports", "dlbench.suites", "backends", "reports", "suites")

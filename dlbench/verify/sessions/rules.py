@@ -18,6 +18,8 @@ from dlbench.verify.checks.steps import check_logits, check_loss, check_step, ch
 from dlbench.verify.comparison import statement
 from dlbench.verify.expected.reference import Stop, load_reference
 
+_SPOILT = 64
+"""Arrays that are made and spoilt, so that memory which was given back too early has other contents."""
 Rule = Callable[[Adapter, Plan, Workload, Sequence[Stop]], list[Check]]
 
 
@@ -43,7 +45,10 @@ def _copies(adapter: Adapter, plan: Plan, workload: Workload, stops: Sequence[St
     _spoil(weights.values())
     checks.append(_as_before("open() keeps the weights", session, stop, batch))
     _spoil([inputs])
+    # what was freed, though a batch still reads it, is likely to be one of these
+    spoilt = [np.full_like(inputs, np.nan) for _ in range(_SPOILT)]
     checks.append(_as_before("upload() keeps the inputs", session, stop, batch))
+    del spoilt
     if trains:
         weights = _own(stop.point.weights)
         session.load(weights)

@@ -1,0 +1,1 @@
+"""Commands about frameworks rather than measurements: what else reads a network, and where backends are installed."""
