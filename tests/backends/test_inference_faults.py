@@ -138,10 +138,10 @@ FAULTS = {
         m, "Gemm", "transB", lambda transposed: 0
     ),
     ("option_a", "every second row from the second on"): lambda m: change_array(
-        m, "residual1.shortcut.option_a1/starts", lambda starts: starts + 1
+        m, "option_a1/starts", lambda starts: starts + 1
     ),
     ("option_a", "new channels in front of the old ones"): lambda m: change_array(
-        m, "residual1.shortcut.option_a1/pads", lambda pads: pads[[0, 5, 2, 3, 4, 1, 6, 7]]
+        m, "option_a1/pads", lambda pads: pads[[0, 5, 2, 3, 4, 1, 6, 7]]
     ),
     ("concat", "bodies in the other order"): lambda m: node_of(m, "Concat").input.reverse(),
 }
@@ -194,7 +194,7 @@ def test_a_fault_of_the_graph_is_found(verified, plant, network, fault):
 
 
 def session_trials():
-    return [trial for trial in trials(0, 0) if trial.label.startswith("session:")][:2]
+    return [trial for trial in trials(0, 0) if trial.group == "session"]
 
 
 def verdicts(name, cache_dir, session):
@@ -220,7 +220,7 @@ def test_constants_of_a_session_before_are_found(cache_dir):
             kept[key] = real.Session(plan, workload, weights, None)
         return kept[key]
 
-    copies, beside = verdicts("onnxruntime", cache_dir, session)
+    copies, beside, _ = verdicts("onnxruntime", cache_dir, session)
     assert "" == copies
     assert "second session" in beside
 
@@ -232,25 +232,28 @@ def test_an_output_that_the_next_request_writes_over_is_found(cache_dir):
         opened = real.Session(plan, "latency", workload, weights)
         request = opened._requests[0]
         opened.infer = lambda batch: request.infer(batch[0], share_outputs=True)[0]
-        opened.download = lambda result: result
+        opened.download = np.array
         return opened
 
-    assert any("live arrays" in reason for reason in verdicts("openvino", cache_dir, session))
+    *_, lasting = verdicts("openvino", cache_dir, session)
+    assert "downloaded after a later one" in lasting
 
 
 def test_a_batch_whose_memory_was_given_back_is_found(cache_dir):
-    """A tensor that shares an array's memory does not keep the array."""
+    """Of a tensor that shares an array's memory, only the object in Python keeps the array."""
     openvino = pytest.importorskip("openvino")
 
     def session(real, plan, workload, weights):
         opened = real.Session(plan, "latency", workload, weights)
-        opened.upload = lambda inputs, targets: [
-            openvino.Tensor(inputs * np.float32(1), shared_memory=True)
-        ]
+        request = opened._requests[0]
+        opened.upload = lambda inputs, targets: request.set_input_tensor(
+            openvino.Tensor(inputs.copy(), shared_memory=True)
+        )
+        opened.infer = lambda batch: request.infer()
+        opened.download = lambda result: result[0]
         return opened
 
-    copies, _ = verdicts("openvino", cache_dir, session)
-    assert "upload() keeps the inputs" in copies or "logits" in copies
+    assert any("logits" in reason for reason in verdicts("openvino", cache_dir, session))
 
 
 def test_bfloat16_without_being_asked_for_is_found(cache_dir, monkeypatch):
@@ -271,7 +274,8 @@ def test_bfloat16_without_being_asked_for_is_found(cache_dir, monkeypatch):
     assert "bf16" in reason, reason
 
 
-def test_conformance_of_an_adapter_that_refuses_to_train_has_no_trial_of_training(cache_dir):
+def test_the_sessions_are_right_without_a_fault(cache_dir):
     pytest.importorskip("onnxruntime")
     held = hold(Request("onnxruntime", "cpu", 1, 0, 0, cache_dir, only=["session"]))
-    assert ["copies of what it is given", "two side by side"] == [v.name for v in held.verdicts]
+    assert [] == held.failed
+    assert [t.name for t in session_trials()] == [v.name for v in held.verdicts]
