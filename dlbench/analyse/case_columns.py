@@ -22,7 +22,7 @@ from dlbench.analyse.columns import (
 )
 from dlbench.analyse.modes import accuracy
 from dlbench.analyse.outcomes import Outcome, Round
-from dlbench.analyse.statistics import Estimate, Timed, case_estimate
+from dlbench.analyse.statistics import Estimate, Timed, case_estimate, units
 from dlbench.data.datasets import NAMES
 from dlbench.record.case import AXES
 from dlbench.record.schema import Data, Header
@@ -81,7 +81,7 @@ class Seen:
 
 
 def _estimate(timed: Mapping[Round, Timed]) -> Estimate | None:
-    return case_estimate([each.median_s for each in timed.values()]) if timed else None
+    return case_estimate(units(timed.values())) if timed else None
 
 
 def _bound(of: Callable[[Seen], Estimate | None], side: str) -> Callable[[Seen], float | None]:

@@ -32,6 +32,7 @@ from dlbench.record.schema import (
     Case,
     Configuration,
     End,
+    Part,
     Process,
     Record,
     Resumed,
@@ -60,14 +61,15 @@ _WRONG = frozenset[Status]({"unverified", "failed", "out_of_memory", "timeout"})
 
 
 class Round(NamedTuple):
-    """What processes share that ran close together: a round of one sitting, which a resumed run has several of. In
-    records of earlier versions a process beyond the planned rounds, measured to narrow the interval of its `case`,
-    shares its round with none.
+    """What processes share that ran close together: a round of one sitting, which a resumed run has several of, on one
+    machine (`node`, told in merged records). In records of earlier versions a process beyond the planned rounds,
+    measured to narrow the interval of its `case`, shares its round with none.
     """
 
     number: int
     sitting: int = 0
     case: Case | None = None
+    node: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,13 +193,14 @@ class _Whole(NamedTuple):
 def _ran_together(record: Record) -> dict[Key, Round]:
     """Of each process, what it shares with those that ran close to it."""
     found: dict[Key, Round] = {}
-    sitting = 0
+    sitting, node = 0, ""
     for line in record.lines:
-        if isinstance(line, Resumed):
+        if isinstance(line, Resumed | Part):
             sitting += 1
+            node = line.node if isinstance(line, Part) else node
         elif isinstance(line, Process):
             shared = line.block_steps or line.round <= record.header.rounds
-            found[key(line)] = Round(line.round, sitting, None if shared else line.case)
+            found[key(line)] = Round(line.round, sitting, None if shared else line.case, node)
     return found
 
 
@@ -266,7 +269,7 @@ def _with_figures(
     outcome: Outcome, trainings: Sequence[Training], together: Mapping[Key, Round]
 ) -> Outcome:
     lines = outcome.processes
-    timed = {together[key(line)]: timed_of(line) for line in lines}
+    timed = {(ran := together[key(line)]): timed_of(line)._replace(node=ran.node) for line in lines}
     training = next((line for line in reversed(trainings) if line.status == "ok"), None)
     return dataclasses.replace(
         outcome,
@@ -303,7 +306,7 @@ def _with_copies(
         if line.upload_ns and line.download_ns:
             copies_s = process_summary(line.upload_ns) + process_summary(line.download_ns)
             blocks_s = tuple(block_s + copies_s for block_s in own.blocks_s)
-            found[round_] = Timed(own.median_s + copies_s, blocks_s, own.attempt)
+            found[round_] = Timed(own.median_s + copies_s, blocks_s, own.attempt, own.node)
     return found
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -36,11 +36,13 @@ class Timed(NamedTuple):
     blocks_s : that of each block of them (s), in the order of its turns; NaN for a block without steps. Empty where
         it took no turns with others.
     attempt : at its round; only processes of one attempt took turns with each other.
+    node : the machine that it ran on, of a record that several have written; else empty.
     """
 
     median_s: float
     blocks_s: tuple[float, ...] = ()
     attempt: int = 0
+    node: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,25 @@ def process_summary(timings_ns: Sequence[int]) -> float:
     return median(timings_ns) * 1e-9
 
 
+def units(timed: Iterable[Timed]) -> list[float]:
+    """The times (s) that an interval of a case rests on: a process counts once, and where several machines have run
+    some, a machine counts once, with the median of its processes. Machines differ by more than processes do, so that
+    more processes on the same ones say nothing about the next machine."""
+    found = list(timed)
+    by_node = medians_by_node(found)
+    if len(by_node) == 1:
+        return [each.median_s for each in found]
+    return list(by_node.values())
+
+
+def medians_by_node(timed: Iterable[Timed]) -> dict[str, float]:
+    """The median of the processes of each machine (s)."""
+    own: dict[str, list[float]] = {}
+    for each in timed:
+        own.setdefault(each.node, []).append(each.median_s)
+    return {node: median(medians_s) for node, medians_s in own.items()}
+
+
 def case_estimate(process_medians_s: Sequence[float]) -> Estimate:
     """The median of the process medians (s), with a 95 % interval over processes.
 
@@ -146,6 +167,10 @@ def ratio(
     own. The point estimate is the geometric mean of the rounds' ratios, or the ratio of the two medians over rounds
     where no processes took turns.
 
+    Where several machines have run rounds, a machine counts once, with the mean of the logarithms of its rounds: the
+    interval then says how far machines differ, as that of the means of clusters does (Donner and Klar 2000, "Design and
+    Analysis of Cluster Randomization Trials in Health Research").
+
     Raises
     ------
     ValueError : a side without a process, or a median that is not a positive number.
@@ -154,14 +179,24 @@ def ratio(
         {key: each.median_s for key, each in side.items()} for side in (numerator, denominator)
     )
     if upper_s.keys() != lower_s.keys():
-        return unpaired_ratio(list(upper_s.values()), list(lower_s.values()), confidence)
+        return unpaired_ratio(units(numerator.values()), units(denominator.values()), confidence)
     upper, lower = list(upper_s.values()), [lower_s[key] for key in upper_s]
     logs = [one - other for one, other in zip(*map(_logarithms, (upper, lower)), strict=True)]
     blocks = [_blocks(numerator[key], denominator[key]) for key in upper_s]
-    if not any(blocks):
+    nodes = [each.node for each in numerator.values()]
+    if not any(blocks) and len(set(nodes)) == 1:
         return _estimate(median(upper) / median(lower), confidence, logs)
     logs = [median(own) if own else log for own, log in zip(blocks, logs, strict=True)]
-    return _estimate(_exp(math.fsum(logs) / len(logs)), confidence, logs)
+    counted = _by_node(logs, nodes)
+    return _estimate(_exp(math.fsum(counted) / len(counted)), confidence, counted)
+
+
+def _by_node(logs: Sequence[float], nodes: Sequence[str]) -> Sequence[float]:
+    """One mean a machine, where there are several."""
+    if len(set(nodes)) == 1:
+        return logs
+    own = {node: [log for log, of in zip(logs, nodes, strict=True) if of == node] for node in nodes}
+    return [math.fsum(each) / len(each) for each in own.values()]
 
 
 def unpaired_ratio(

@@ -21,6 +21,7 @@ from dlbench.cli import options
 from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
 from dlbench.cli.frameworks.export import export_command
 from dlbench.cli.gate import gate_command
+from dlbench.cli.machines.merge import merge_command
 from dlbench.cli.output import (
     answer,
     show,
@@ -103,6 +104,11 @@ def cli() -> None:
     "--best",
     is_flag=True,
     help="Try every mode briefly, and measure in full the fastest of each backend that is right.",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Measure part I of N, whose records `dlbench merge` makes one of.",
 )
 @options.against
 @options.how_shown()
@@ -241,6 +247,7 @@ def report_command(
     return 0
 
 
+cli.add_command(merge_command)
 cli.add_command(profile_command)
 cli.add_command(explain_command)
 

@@ -19,6 +19,9 @@ def run_request(request: Request, output: Path | None, form: str, quiet: bool) -
     """Carries a request out into a new record and shows it; the exit code."""
     from dlbench.api.carrying_out import new_run
 
+    if request.shard is not None and not request.batches:
+        tell(f"shard {request.shard} has nothing to do: the run has fewer rounds")
+        return 0
     return _carry_out(new_run(request, output), form, quiet, request.baseline)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dlbench.analyse.modes.trials import not_taken
 from dlbench.analyse.outcomes import Outcome, outcomes
+from dlbench.analyse.statistics import units
 from dlbench.compare.sides import Measured, Side
 from dlbench.record.comparability import facts_of, versions_of
 from dlbench.record.schema import Record
@@ -62,7 +63,7 @@ def _measured(outcome: Outcome, facts: Mapping[str, str], within: str) -> Measur
     return Measured(
         key=case.key,
         label=within + case.label,
-        processes_s=tuple(outcome.medians_s.values()),
+        processes_s=tuple(units(outcome.timed.values())),
         conditions=case.conditions,
         sampled=outcome.sampled,
         facts=facts,

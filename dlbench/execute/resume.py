@@ -69,6 +69,7 @@ def check_given(record: Record, given: Mapping[str, Any]) -> None:
         "profile_s": ("the time for profiles", header.profile_s),
         "telemetry_period_s": ("--telemetry-period (s)", header.telemetry_period_s),
         "data": ("--data", header.data.name),
+        "shard": ("--shard", None if header.shard is None else str(header.shard)),
     }
     differences: list[Difference] = []
     for name, asked in given.items():
@@ -103,6 +104,10 @@ def request_for(
     UsageError : with everything that is not as it was when the record was begun.
     """
     header = record.header
+    if record.merged:
+        raise UsageError(
+            "a merged record is not gone on with: resume the records that it was merged from, and merge them again"
+        )
     differences = [
         *between("dlbench", header.dlbench, dlbench.__version__),
         *between("the suite", header.suite, suite.name),
@@ -132,6 +137,8 @@ def request_for(
         epochs=header.epochs,
         profile_s=header.profile_s,
         data=header.data.name,
+        shard=header.shard,
+        node=header.node,
         data_dir=data_dir,
         pythons={name: path for name, path in (pythons or {}).items() if name in running},
         **_said(header),

@@ -254,6 +254,8 @@ def _header(run: Context, planned: Planned) -> Header:
         patience_s=request.patience_s,
         telemetry_period_s=request.telemetry_period_s,
         best=request.best,
+        shard=request.shard,
+        node=request.node,
     )
 
 

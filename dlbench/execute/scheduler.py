@@ -24,6 +24,7 @@ from dlbench.host.cause import Cause
 from dlbench.plan.rounds import LEAST_PROCESSES, interleaved
 from dlbench.record.baseline import Baseline
 from dlbench.record.schema import Case, Process, Telemetry
+from dlbench.record.shards import Shard, own_rounds
 
 ATTEMPTS = 3
 """How often a round is measured when the machine is disturbed each time."""
@@ -100,10 +101,11 @@ class Schedule:
         """The cases of which no process went wrong."""
         return [case for case in self._cases if case not in self._failed]
 
-    def rounds(self, rounds: int) -> Turns:
-        """Every case once a round, but for rounds that are there as a whole."""
+    def rounds(self, rounds: int, shard: Shard | None = None) -> Turns:
+        """Every case once a round, but for rounds that are there as a whole, and those of other shards."""
         for number, cases in interleaved(by_batch(self._cases), range(1, rounds + 1)):
-            yield from self._attempts(cases, number)
+            if number in own_rounds(shard, cases[0].batch, rounds):
+                yield from self._attempts(cases, number)
 
     def narrow(self, target: float, pilot: int = LEAST_PROCESSES) -> Turns:
         """Rounds more, up to as many again, as the first `pilot` ones say."""

@@ -28,6 +28,7 @@ from dlbench.record.schema import (
     Trial,
     Verification,
 )
+from dlbench.record.shards import own_rounds
 from dlbench.record.sharing import verified_alone, verifying
 
 
@@ -54,18 +55,17 @@ def weights_for(case: Case, beside: Sequence[Case]) -> Case | None:
     return own or next(iter(trains), None)
 
 
-def planned(
-    case: Case, rounds: int, epochs: int, beside: Sequence[Case] = (), profile_s: float = 0.0
-) -> Iterator[Task]:
-    """What there is to find out about a case, among those `beside` it."""
+def planned(case: Case, header: Header, beside: Sequence[Case] = ()) -> Iterator[Task]:
+    """What there is to find out about a case, among those `beside` it, in the run that has this header."""
+    epochs = header.epochs
     yield Task(Verification, case.configuration)
-    for number in range(1, rounds + 1):
+    for number in own_rounds(header.shard, case.batch, header.rounds):
         yield Task(Process, case, number)
     if epochs and case.scenario == "train":
         yield Task(Training, case)
     if epochs and weights_for(case, beside):
         yield Task(Answers, case)
-    if profile_s:
+    if header.profile_s:
         yield Task(Profile, case)
 
 
@@ -161,10 +161,7 @@ def missing(record: Record) -> tuple[Case, ...]:
     return tuple(
         case
         for case in going
-        if case in more
-        or not held.tasks.issuperset(
-            planned(case, header.rounds, header.epochs, beside, header.profile_s)
-        )
+        if case in more or not held.tasks.issuperset(planned(case, header, beside))
     )
 
 
@@ -172,16 +169,18 @@ def to_run(record: Record) -> tuple[Case, ...]:
     """The cases of which something is missing, and those that are measured again beside them: a round of which a part
     is there begins anew, so that its processes run side by side."""
     lacking, held = missing(record), held_by(record)
-    rounds = record.header.rounds
+    header = record.header
     batches = {
         case.batch
         for case in lacking
-        if not held.tasks.issuperset(Task(Process, case, n + 1) for n in range(rounds))
-        or record.header.target_interval is not None
+        if not held.tasks.issuperset(
+            Task(Process, case, n) for n in own_rounds(header.shard, case.batch, header.rounds)
+        )
+        or header.target_interval is not None
     }
     return tuple(
         case
-        for case in record.header.cases
+        for case in header.cases
         if case in lacking or (case.batch in batches and not held.is_out(case))
     )
 

@@ -17,7 +17,8 @@ from dlbench.errors import DlbenchError
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import Arm
 from dlbench.record.file import UNREADABLE, decoded_lines
-from dlbench.record.schema import Case, Count, Data, Machine, Process, Seconds, Verification
+from dlbench.record.quantities import Count, Seconds
+from dlbench.record.schema import Case, Data, Machine, Process, Verification
 
 SCHEMA = 2
 """In the first, the whole threshold was what an estimate had to exceed."""

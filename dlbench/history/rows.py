@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from dlbench.analyse.outcomes import Outcome, outcomes
-from dlbench.analyse.statistics import case_estimate
+from dlbench.analyse.statistics import case_estimate, units
 from dlbench.record.case import Case, values
 from dlbench.record.collection import read_records
 from dlbench.record.comparability import facts_of, versions_of
@@ -130,7 +130,7 @@ def _entry(name: str, record: Record, identity: tuple[str, str]) -> Entry:
 
 
 def _row(outcome: Outcome) -> Row:
-    times = tuple(outcome.medians_s.values())
+    times = tuple(units(outcome.timed.values()))
     estimate = case_estimate(times) if times else None
     interval = estimate.interval if estimate else None
     return Row(

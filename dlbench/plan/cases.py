@@ -108,8 +108,20 @@ def check(request: Request) -> None:
     if target is not None and not 0 < target < 1:
         raise UsageError(f"target-interval {target} must be a share between 0 and 1, such as 1%")
     _check_times(request)
+    _check_shard(request)
     check_sizes(request)
     check_files(request)
+
+
+def _check_shard(request: Request) -> None:
+    for option, given in (
+        ("--best", request.best),
+        ("--target-interval", request.target_interval),
+        ("--epochs", request.epochs),
+        ("a profile", request.profile_s),
+    ):
+        if given and request.shard is not None:
+            raise UsageError(f"{option} is of a whole run, and --shard of a part: leave one out")
 
 
 def _check_times(request: Request) -> None:

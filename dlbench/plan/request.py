@@ -12,6 +12,7 @@ from dlbench import plugins
 from dlbench.plan.rounds import LEAST_PROCESSES
 from dlbench.record.case import AXES, Scenario
 from dlbench.record.schema import Machine
+from dlbench.record.shards import Shard
 from dlbench.spec.precision import POLICIES
 from dlbench.spec.suite import Suite
 from dlbench.worker.interpreters import labelled
@@ -55,6 +56,8 @@ class Request:
     limit_s : the longest a worker may go without progress, on top of its share of the budget; a phase with progress
         may take ten times as long.
     telemetry_period_s : time between two samples of device and host while a case is timed; 0 for none.
+    shard : the part of the run that is to be measured, whose batch sizes are then all that `batches` names; None for
+        all of it. node : the machine, by a digest that tells it from others.
     """
 
     suite: Suite
@@ -82,6 +85,8 @@ class Request:
     pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limit_s: float = 180.0
     telemetry_period_s: float = 0.05
+    shard: Shard | None = None
+    node: str = ""
 
     @property
     def all_rounds(self) -> int:

@@ -8,91 +8,29 @@ names or home folders.
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from dlbench.record.case import Case, Configuration, Scenario
-from dlbench.record.facts import Check, Environment, RungTimes, Surroundings
+from dlbench.record.facts import Check, RungTimes, Surroundings
+from dlbench.record.header import Data, Header, Machine, Part, Resumed
+from dlbench.record.quantities import Amount, Count, Nanoseconds, Seconds, Share
 
-__all__ = ["Case", "Configuration", "Scenario"]
+__all__ = [
+    "Case",
+    "Configuration",
+    "Data",
+    "Header",
+    "Machine",
+    "Part",
+    "Resumed",
+    "Scenario",
+]
 
 SCHEMA = 1
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=10**17)]
-"""A duration of three years at most; a moment on the monotonic clock."""
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-Amount = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-
 Status = Literal["ok", "unverified", "skipped", "failed", "timeout", "out_of_memory"]
-
-
-class Machine(msgspec.Struct, frozen=True):
-    """Where it ran. A field that could not be read is None, never 0."""
-
-    cpu: str | None
-    physical_cores: Count | None
-    logical_cores: Count | None
-    usable_cores: Count
-    memory_bytes: Count | None
-    gpus: tuple[str, ...]
-    system: str
-    python: str
-    packages: dict[str, str]
-
-
-class Data(msgspec.Struct, frozen=True):
-    """Which data was used; results on different fingerprints are never compared."""
-
-    name: str
-    source: str
-    fingerprint: str
-    stand_in: bool
-
-
-class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
-    """First line of a record: what was to be run, and where; by backend `environments`, of those that could be asked,
-    and `titles`, what people call them. `budget_s` is the time for sampling in all, `row_budget_s` that of each row,
-    None in records of earlier versions, whose rows shared the whole. `baseline` is the row whose ratios
-    `target_interval` is about, where one was named; `profile_s` the time for each ladder, 0 where there are none.
-    `patience_s` and `telemetry_period_s` are None where an earlier version did not write them. With `best` the cases
-    are all modes that were to be tried; see `Choice`."""
-
-    schema: int
-    created: str
-    dlbench: str
-    suite: str
-    description: str
-    workload: dict[str, Any]
-    workload_digest: str
-    parameter_count: Count
-    forward_flops: Count
-    training_flops: Count
-    data: Data
-    seed: int
-    rounds: Count
-    budget_s: Seconds
-    machine: Machine
-    cases: tuple[Case, ...]
-    epochs: Count = 0
-    target_interval: Amount | None = None
-    environments: dict[str, Environment] = {}
-    titles: dict[str, str] = {}
-    patience_s: Seconds | None = None
-    telemetry_period_s: Seconds | None = None
-    row_budget_s: Seconds | None = None
-    baseline: str | None = None
-    best: bool = False
-    profile_s: Seconds = 0.0
-
-
-class Resumed(msgspec.Struct, frozen=True, tag="resumed", tag_field="kind"):
-    """First line of what was added to a record that had been cut off."""
-
-    created: str
-    dlbench: str
 
 
 class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
@@ -352,7 +290,7 @@ class Damaged(msgspec.Struct, frozen=True, tag="damaged", tag_field="kind"):
 Measured = (
     Process | Trial | Choice | Wait | Telemetry | Sampling | Peak | Training | Answers | Profile
 )
-Line = Header | Resumed | Skip | Verification | Measured | End | Damaged
+Line = Header | Part | Resumed | Skip | Verification | Measured | End | Damaged
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -367,6 +305,11 @@ class Record(msgspec.Struct, frozen=True):
         return 1 + sum(isinstance(line, Resumed) for line in self.lines)
 
     @property
+    def merged(self) -> tuple[Part, ...]:
+        """What was merged into it; nothing where it is of one run on one machine."""
+        return tuple(line for line in self.lines if isinstance(line, Part))
+
+    @property
     def damaged(self) -> tuple[int, ...]:
         """The numbers of its lines that cannot be read."""
         return tuple(line.number for line in self.lines if isinstance(line, Damaged))
@@ -374,13 +317,17 @@ class Record(msgspec.Struct, frozen=True):
     @property
     def end(self) -> End | None:
         """How it ended: as its last part did, with the times of all parts that came to an end added
-        up. None where the last part was cut off."""
-        if not self.lines or not isinstance(self.lines[-1], End):
+        up. None where the last part was cut off, or any that was merged in."""
+        closing = [one for one, next_ in itertools.pairwise(self.lines) if isinstance(next_, Part)]
+        last = [line for line in (*closing, *self.lines[-1:]) if isinstance(line, End)]
+        if not last or len(last) <= len(closing):
             return None
         ends = [line for line in self.lines if isinstance(line, End)]
         names = dict.fromkeys(name for end in ends for name in end.seconds)
         seconds = {name: sum(end.seconds.get(name, 0.0) for end in ends) for name in names}
-        return End(ends[-1].status, sum(e.wall_s for e in ends), seconds, self.null_timing_ns)
+        cut = any(end.status == "interrupted" for end in last)
+        status: Literal["complete", "interrupted"] = "interrupted" if cut else "complete"
+        return End(status, sum(e.wall_s for e in ends), seconds, self.null_timing_ns)
 
     @property
     def null_timing_ns(self) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from dlbench.analyse.columns import Row
 from dlbench.analyse.self_check import SelfMeasurement
-from dlbench.analyse.statistics import Estimate
+from dlbench.analyse.statistics import Estimate, medians_by_node
 from dlbench.analyse.table import Run
 from dlbench.record.comparability import facts_of, package_list
 from dlbench.text import one_line, percent, plural, seconds, si
@@ -48,6 +48,7 @@ def closing(run: Run) -> tuple[str, ...]:
     return (
         *_devices(run.rows),
         *_environments(run),
+        *_machines_apart(run),
         *_remarks(run.rows),
         *_damage(run),
         accounting(run),
@@ -101,6 +102,25 @@ def _environments(run: Run) -> Iterator[str]:
         for (python, numpy, listed), backends in names.items():
             who = ", ".join(backends)
             yield f"environment of {who}: Python {python}, NumPy {numpy}, {listed}"
+
+
+def _machines_apart(run: Run) -> Iterator[str]:
+    """Of a merged record, how far the machines are apart in each row, by the medians of each."""
+    parts = run.record.merged
+    if len({part.node for part in parts}) < 2:
+        return
+    yield (
+        f"merged from {plural(len(parts), 'part')} of {plural(len({p.node for p in parts}), 'machine')};"
+        " intervals are over machines"
+    )
+    for row in run.rows:
+        by_node = medians_by_node(row.outcome.timed.values())
+        if len(by_node) > 1:
+            (least, low_s), *_, (most, high_s) = sorted(by_node.items(), key=lambda each: each[1])
+            yield (
+                f"{row.case.label}: from {seconds(low_s)} ({one_line(least)}) to {seconds(high_s)}"
+                f" ({one_line(most)}), {percent(high_s / low_s - 1)} apart"
+            )
 
 
 def _remarks(rows: Sequence[Row]) -> list[str]:

@@ -28,7 +28,7 @@ def test_of_a_round_that_was_measured_again_the_process_that_counts_is_gone_on_f
     assert {1: (1_000_000,), 2: (2_000_000,), 3: (7_000_000,)} == {
         number: line.timings_ns for number, line in kept.items()
     }
-    lacking = set(tasks.planned(CASE, 6, 0)) - held_by(record).tasks
+    lacking = set(tasks.planned(CASE, record.header)) - held_by(record).tasks
     assert {Task(Process, CASE, number) for number in (4, 5, 6)} == lacking
 
 

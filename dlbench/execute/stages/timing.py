@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dlbench.analyse.speedup import baseline_or_none
 from dlbench.execute import results, side_by_side
@@ -14,13 +14,18 @@ from dlbench.execute.quiet_machine import Patience
 from dlbench.execute.scheduler import Measured, Schedule, Turn, carry_out
 from dlbench.execute.tasks import Task
 from dlbench.record.schema import Case, Peak, Process
+from dlbench.record.shards import own_rounds
 from dlbench.worker.measurements import PEAK, TIMER
 
 
 def measure_overheads(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     """Measures once what a timing costs, and how fast this machine multiplies matrices."""
-    rounds, held = run.request.rounds, run.held
-    there = {Task(Process, case, number + 1) for case in cases for number in range(rounds)}
+    request, held = run.request, run.held
+    there = {
+        Task(Process, case, number)
+        for case in cases
+        for number in own_rounds(request.shard, case.batch, request.rounds)
+    }
     if held.tasks.issuperset(there):
         return cases
     if held.null_timing_ns is None:
@@ -29,7 +34,7 @@ def measure_overheads(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
             run.observer.message(f"timer overhead unknown: {timer.reason}")
         else:
             run.null_timing_ns = timer.result.null_timing_ns
-    threads = run.request.chosen_threads
+    threads = request.chosen_threads
     if Task(Peak, threads) not in held.tasks:
         peak = run.work_without_backend(PEAK)
         if peak.result is None:
@@ -51,7 +56,9 @@ def time_steps(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     write_wait = functools.partial(results.wait, write=run.write)
     baseline = baseline_or_none(request.baseline, cases)
     schedule = Schedule(cases, baseline, patience, write_wait, held.processes)
-    outlook = _Outlook(cases, rounds)
+    outlook = _Outlook(
+        {case.batch: own_rounds(request.shard, case.batch, rounds) for case in cases}
+    )
 
     def measure(turn: Turn) -> Sequence[Measured]:
         began_s = time.monotonic()
@@ -62,7 +69,7 @@ def time_steps(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
         return measured
 
     try:
-        carry_out(schedule.rounds(rounds), measure)
+        carry_out(schedule.rounds(rounds, request.shard), measure)
         if target:
             carry_out(schedule.narrow(target, rounds), measure)
     finally:
@@ -73,15 +80,16 @@ def time_steps(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
 class _Outlook:
     """How long the rounds that are left will take, by those that were measured."""
 
-    def __init__(self, cases: Sequence[Case], rounds: int) -> None:
+    def __init__(self, rounds: Mapping[int, Sequence[int]]) -> None:
+        """By batch size, the numbers of the rounds that there are."""
         self._rounds = rounds
-        self._left = dict.fromkeys((case.batch for case in cases), rounds)
+        self._left = {batch: len(numbers) for batch, numbers in rounds.items()}
         self._took_s: dict[int, list[float]] = {}
 
     def after(self, turn: Turn, took_s: float) -> float:
         """What is left (s) behind a turn; what will have to be measured again is not foreseen."""
         batch = turn.cases[0].batch
-        self._left[batch] = max(0, self._rounds - turn.number)
+        self._left[batch] = sum(number > turn.number for number in self._rounds[batch])
         self._took_s.setdefault(batch, []).append(took_s)
         known = [each for took in self._took_s.values() for each in took]
         return sum(

@@ -1,0 +1,1 @@
+"""The commands for a run that several machines share."""
