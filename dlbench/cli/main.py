@@ -22,6 +22,7 @@ from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
 from dlbench.cli.frameworks.export import export_command
 from dlbench.cli.gate import gate_command
 from dlbench.cli.machines.merge import merge_command
+from dlbench.cli.machines.submit import submit_command
 from dlbench.cli.output import (
     answer,
     show,
@@ -248,6 +249,7 @@ def report_command(
 
 
 cli.add_command(merge_command)
+cli.add_command(submit_command)
 cli.add_command(profile_command)
 cli.add_command(explain_command)
 

@@ -1,0 +1,1 @@
+"""Runs that several machines share, dealt out by a batch system through submitit."""

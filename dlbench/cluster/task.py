@@ -1,0 +1,52 @@
+"""What a node does: measures one shard, or goes on with what an earlier attempt has left of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_PROGRAM = "from dlbench.cli.main import main; main()"
+
+
+def record_of(folder: Path, index: int) -> Path:
+    """Where the record of a shard is, in the folder of a submission."""
+    return folder / f"shard-{index}.jsonl"
+
+
+def command(words: Sequence[str], record: Path, shard: str) -> list[str]:
+    """The command that measures a shard: begins its record, or goes on with one that is there."""
+    begun = record.exists() and record.stat().st_size > 0
+    rest = (
+        ["--resume", str(record)] if begun else [*words, "--shard", shard, "--output", str(record)]
+    )
+    return [sys.executable, "-c", _PROGRAM, "run", *rest, "--quiet"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """Measures part `index` of `of` of the run that `words` ask for; what submitit carries to a node.
+
+    Called, it gives the exit code of `dlbench run`. A task that the batch system takes off its node begins again where
+    its record ends, also without `checkpoint`, since what is in the record is not measured anew.
+    """
+
+    folder: Path
+    words: tuple[str, ...]
+    index: int
+    of: int
+
+    def __call__(self) -> int:
+        """Runs the command."""
+        record = record_of(self.folder, self.index)
+        own = command(self.words, record, f"{self.index}/{self.of}")
+        return subprocess.run(own, check=False).returncode
+
+    def checkpoint(self) -> Any:
+        """What is to be submitted when the time is over or another job goes first: the same, which resumes."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
