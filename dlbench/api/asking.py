@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 from dlbench import paths
 from dlbench.plan.request import Request
+from dlbench.record.shards import shard_of
 from dlbench.spec.suite import Suite, load_suite
 
 
-def request_of(suite: str | Suite, data: str | None, **chosen: Any) -> Request:
+def request_of(
+    suite: str | Suite, data: str | None, shard: str | None = None, **chosen: Any
+) -> Request:
     """The request that was asked for, on this machine.
 
     Parameters
     ----------
     suite : the name of one that ships with dlbench, the path of a TOML file, or a suite itself.
     data : a word of ``--data``; None for the suite's own data set.
+    shard : a word of ``--shard``: a part of the run, whose request has the batch sizes of that part; none of them where
+        the run has fewer rounds than parts.
     chosen : the rest, by the names of `Request`.
 
     Raises
@@ -24,17 +30,23 @@ def request_of(suite: str | Suite, data: str | None, **chosen: Any) -> Request:
     UsageError : there is no such suite, or a mistake in it; or a stand-in for data that has none.
     """
     from dlbench.data.datasets import data_set_of
-    from dlbench.host.machine import look
+    from dlbench.host.machine import look, node
     from dlbench.telemetry.device import gpu_names
 
     loaded = load_suite(suite) if isinstance(suite, str) else suite
-    return Request(
+    request = Request(
         suite=loaded,
         machine=look(gpu_names()),
+        node=node(),
         cache_dir=paths.cache_dir(),
         data=data_set_of(data, loaded.data.name),
         **chosen,
     )
+    if shard is None:
+        return request
+    part = shard_of(shard, request.chosen_batches)
+    own = part.own_batches(request.rounds)
+    return dataclasses.replace(request, shard=part, batches=own)
 
 
 def warnings_of(request: Request) -> Iterator[str]:

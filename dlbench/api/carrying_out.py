@@ -111,7 +111,7 @@ def rest_of(
         named, folder = given.pop("suite", None), given.pop("data_dir", None)
         pythons = given.pop("pythons", None)
         # how long to wait is about the machine as it is now, and no figure depends on it
-        beside = {"patience_s": given.pop("patience_s")} if "patience_s" in given else {}
+        beside = {name: given.pop(name) for name in ("patience_s", "limit_s") if name in given}
         if "data" in given:
             given["data"] = data_set_of(given["data"], record.header.data.name)
         check_given(record, given)

@@ -20,10 +20,9 @@ def record_of(folder: Path, index: int) -> Path:
 def command(words: Sequence[str], record: Path, shard: str) -> list[str]:
     """The command that measures a shard: begins its record, or goes on with one that is there."""
     begun = record.exists() and record.stat().st_size > 0
-    rest = (
-        ["--resume", str(record)] if begun else [*words, "--shard", shard, "--output", str(record)]
-    )
-    return [sys.executable, "-c", _PROGRAM, "run", *rest, "--quiet"]
+    # resumed with the same words: they name files, which a record does not
+    where = ["--resume" if begun else "--output", str(record)]
+    return [sys.executable, "-c", _PROGRAM, "run", *words, "--shard", shard, *where, "--quiet"]
 
 
 @dataclasses.dataclass(frozen=True)

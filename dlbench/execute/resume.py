@@ -56,7 +56,10 @@ def check_given(record: Record, given: Mapping[str, Any]) -> None:
         "backends": ("--backend", _each(case.backend for case in cases)),
         "devices": ("--device", _each(case.device for case in cases)),
         "scenarios": ("--scenario", _each(case.scenario for case in cases)),
-        "batches": ("the batch size", _each(case.batch for case in cases)),
+        "batches": (
+            "the batch size",
+            header.shard.batches if header.shard else _each(case.batch for case in cases),
+        ),
         "modes": ("--mode", _each(case.mode for case in cases)),
         "precisions": ("--precision", _each(case.precision for case in cases)),
         "best": ("--best", header.best),

@@ -40,7 +40,7 @@ def program(tmp_path, cache_dir):
 def run_words(suite, rounds=3):
     return [
         *("--suite", suite, "--backend", "numpy", "--scenario", "train", "--threads", 1),
-        *("--budget", 0.3, "--rounds", rounds, "--max-wait", 0),
+        *("--budget", 0.3, "--rounds", rounds, "--max-wait", 0, "--timeout", 100),
     ]
 
 
@@ -73,7 +73,7 @@ def test_two_shards_become_the_record_of_a_whole_run(program, tiny_file, tmp_pat
 
 def test_what_was_broken_off_goes_on_where_it_was(program, tiny_file, tmp_path):
     folder = tmp_path / "dealt"
-    rounds = 40
+    rounds = 12
     begun = program(
         *("submit", "--local", "--shards", 2, "--folder", folder, "--"),
         *run_words(tiny_file, rounds),
@@ -161,5 +161,6 @@ def test_an_attempt_that_was_taken_off_its_node_is_resumed(tmp_path):
     begun = command(task.words, record, "2/3")
     assert ["--shard", "2/3", "--output", str(record), "--quiet"] == begun[-5:]
     record.write_text("{}\n")
-    assert ["run", "--resume", str(record), "--quiet"] == command(task.words, record, "2/3")[-4:]
+    resumed = command(task.words, record, "2/3")
+    assert ["--shard", "2/3", "--resume", str(record), "--quiet"] == resumed[-5:]
     assert task.checkpoint().function == task

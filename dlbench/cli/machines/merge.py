@@ -9,7 +9,6 @@ import click
 from dlbench.cli import options
 from dlbench.cli.exit_codes import tell
 from dlbench.cli.output import read, show
-from dlbench.cli.run import refuse_existing
 from dlbench.errors import UsageError
 
 
@@ -26,6 +25,7 @@ from dlbench.errors import UsageError
 @options.how_shown()
 def merge_command(records: tuple[Path, ...], output: Path, form: str, baseline: str | None) -> int:
     """Make one record of RECORDS: the shards of a run, or the same run on several machines."""
+    from dlbench.api.carrying_out import refuse_existing
     from dlbench.record import merge
     from dlbench.text import plural
 
