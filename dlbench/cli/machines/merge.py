@@ -8,7 +8,7 @@ import click
 
 from dlbench.cli import options
 from dlbench.cli.exit_codes import tell
-from dlbench.cli.output import read, show
+from dlbench.cli.output import show
 from dlbench.errors import UsageError
 
 
@@ -26,6 +26,7 @@ from dlbench.errors import UsageError
 def merge_command(records: tuple[Path, ...], output: Path, form: str, baseline: str | None) -> int:
     """Make one record of RECORDS: the shards of a run, or the same run on several machines."""
     from dlbench.api.carrying_out import refuse_existing
+    from dlbench.api.reading import read
     from dlbench.record import merge
     from dlbench.text import plural
 

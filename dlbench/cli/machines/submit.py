@@ -10,7 +10,7 @@ import click
 from dlbench import paths
 from dlbench.cli import options
 from dlbench.cli.exit_codes import FAILED, INTERRUPTED, exit_code, tell
-from dlbench.cli.output import read, show
+from dlbench.cli.output import show
 from dlbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def _parameters(
 def _wait(folder: Path, handed: Submission, form: str) -> int:
     """Follows the shards to their end, merges what they have left and shows it; the exit code."""
     from dlbench.analyse.outcomes import outcomes
+    from dlbench.api.reading import read
     from dlbench.cluster import submission
     from dlbench.record import merge
     from dlbench.text import plural
