@@ -1,4 +1,4 @@
-"""What `dlbench history` does once its options are read."""
+"""The commands of `dlbench history`, and what they do once their options are read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from dlbench import plugins
+from dlbench.cli import options
 from dlbench.cli.exit_codes import USAGE, tell
-from dlbench.cli.output import answer
+from dlbench.cli.output import answer, show_history
 from dlbench.errors import DlbenchError, UsageError
 
 if TYPE_CHECKING:
@@ -70,3 +74,50 @@ def draw(database: Path, words: Sequence[str], last: int | None, output: Path) -
         look_at(database, words, last, every_row=True), form
     )
     output.write_bytes(picture)
+
+
+@click.group("history")
+def history_group() -> None:
+    """Keep records, and show how each case went over time."""
+
+
+@history_group.command("add")
+@click.argument("files", nargs=-1, required=True, type=options.Place(exists=True, dir_okay=False))
+@options.database
+def history_add_command(files: Sequence[Path], database: Path) -> int:
+    """Put records into the history; one that is there already changes nothing."""
+    return add_records(files, database)
+
+
+@history_group.command("show")
+@click.argument("words", nargs=-1)
+@click.option(
+    "--last",
+    type=click.IntRange(1, 2**31),
+    help="Rows a series.  [default: 20, in CSV all]",
+)
+@options.how_shown(plugins.HISTORIES)
+@options.database
+def history_show_command(words: Sequence[str], last: int | None, form: str, database: Path) -> None:
+    """List the series, or show every row of those whose description has all WORDS, like torch:cpu/train/64."""
+    show_history(look_at(database, words, last, every_row=form == "csv"), form)
+
+
+@history_group.command("plot")
+@click.argument("words", nargs=-1)
+@click.option(
+    "--output",
+    type=options.Place(dir_okay=False),
+    default=Path("history.svg"),
+    show_default=True,
+    metavar="FILE.svg|png|pdf",
+    help="Picture to write.",
+)
+@click.option("--last", type=click.IntRange(1, 2**31), help="Rows a series.  [default: all]")
+@options.database
+def history_plot_command(
+    words: Sequence[str], output: Path, last: int | None, database: Path
+) -> None:
+    """Draw the series whose description has all WORDS over time."""
+    draw(database, words, last, output)
+    answer(str(output))

@@ -21,12 +21,12 @@ from dlbench.cli import options
 from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
 from dlbench.cli.frameworks.export import export_command
 from dlbench.cli.gate import gate_command
+from dlbench.cli.history import history_group
 from dlbench.cli.machines.merge import merge_command
 from dlbench.cli.machines.submit import submit_command
 from dlbench.cli.output import (
     answer,
     show,
-    show_history,
     show_verdicts,
 )
 from dlbench.cli.process import signals, streams
@@ -106,11 +106,7 @@ def cli() -> None:
     is_flag=True,
     help="Try every mode briefly, and measure in full the fastest of each backend that is right.",
 )
-@click.option(
-    "--shard",
-    metavar="I/N",
-    help="Measure part I of N, whose records `dlbench merge` makes one of.",
-)
+@options.shard
 @options.against
 @options.how_shown()
 @options.where
@@ -248,12 +244,6 @@ def report_command(
     return 0
 
 
-cli.add_command(merge_command)
-cli.add_command(submit_command)
-cli.add_command(profile_command)
-cli.add_command(explain_command)
-
-
 @cli.command("compare")
 @click.argument("base", type=options.Place(exists=True, dir_okay=False))
 @click.argument("new", type=options.Place(exists=True, dir_okay=False))
@@ -278,63 +268,6 @@ def compare_command(base: Path, new: Path, threshold: float, form: str) -> int:
     verdicts = compare(read_side(base), read_side(new), threshold)
     show_verdicts(verdicts, form)
     return verdicts.exit_code
-
-
-@cli.group("history")
-def history_group() -> None:
-    """Keep records, and show how each case went over time."""
-
-
-@history_group.command("add")
-@click.argument("files", nargs=-1, required=True, type=options.Place(exists=True, dir_okay=False))
-@options.database
-def history_add_command(files: Sequence[Path], database: Path) -> int:
-    """Put records into the history; one that is there already changes nothing."""
-    from dlbench.cli.history import add_records
-
-    return add_records(files, database)
-
-
-@history_group.command("show")
-@click.argument("words", nargs=-1)
-@click.option(
-    "--last",
-    type=click.IntRange(1, 2**31),
-    help="Rows a series.  [default: 20, in CSV all]",
-)
-@options.how_shown(plugins.HISTORIES)
-@options.database
-def history_show_command(words: Sequence[str], last: int | None, form: str, database: Path) -> None:
-    """List the series, or show every row of those whose description has all WORDS, like torch:cpu/train/64."""
-    from dlbench.cli.history import look_at
-
-    show_history(look_at(database, words, last, every_row=form == "csv"), form)
-
-
-@history_group.command("plot")
-@click.argument("words", nargs=-1)
-@click.option(
-    "--output",
-    type=options.Place(dir_okay=False),
-    default=Path("history.svg"),
-    show_default=True,
-    metavar="FILE.svg|png|pdf",
-    help="Picture to write.",
-)
-@click.option("--last", type=click.IntRange(1, 2**31), help="Rows a series.  [default: all]")
-@options.database
-def history_plot_command(
-    words: Sequence[str], output: Path, last: int | None, database: Path
-) -> None:
-    """Draw the series whose description has all WORDS over time."""
-    from dlbench.cli.history import draw
-
-    draw(database, words, last, output)
-    answer(str(output))
-
-
-cli.add_command(gate_command)
-cli.add_command(export_command)
 
 
 @cli.group("list")
@@ -399,6 +332,18 @@ def fetch_command(name: str) -> None:
         files = fetch(name, cache_dir=paths.cache_dir(), on_progress=on_progress)
     for path in files:
         answer(str(path))
+
+
+for _command in (
+    history_group,
+    merge_command,
+    submit_command,
+    profile_command,
+    explain_command,
+    gate_command,
+    export_command,
+):
+    cli.add_command(_command)
 
 
 def main() -> None:

@@ -339,6 +339,11 @@ max_wait = click.option(
     envvar=list(paths.MAX_WAIT_VARIABLES),
     help=f"Time to wait, in all, for a machine that others use.  [env var: {paths.MAX_WAIT_VARIABLES[0]}]",
 )
+shard = click.option(
+    "--shard",
+    metavar="I/N",
+    help="Measure part I of N, whose records `dlbench merge` makes one of.",
+)
 where = _together(
     click.option(
         "--output",

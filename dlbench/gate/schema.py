@@ -16,8 +16,8 @@ import msgspec
 from dlbench.errors import DlbenchError
 from dlbench.gate.design import Design
 from dlbench.gate.pairs import Arm
+from dlbench.record.bounded import Count, Seconds
 from dlbench.record.file import UNREADABLE, decoded_lines
-from dlbench.record.quantities import Count, Seconds
 from dlbench.record.schema import Case, Data, Machine, Process, Verification
 
 SCHEMA = 2

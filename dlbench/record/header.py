@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from dlbench.record.bounded import Amount, Count, Seconds
 from dlbench.record.case import Case
 from dlbench.record.facts import Environment
-from dlbench.record.quantities import Amount, Count, Seconds
 from dlbench.record.shards import Shard
 
 

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from dlbench.record.bounded import Amount, Count, Nanoseconds, Seconds, Share
 from dlbench.record.case import Case, Configuration, Scenario
 from dlbench.record.facts import Check, RungTimes, Surroundings
 from dlbench.record.header import Data, Header, Machine, Part, Resumed
-from dlbench.record.quantities import Amount, Count, Nanoseconds, Seconds, Share
 
 __all__ = [
     "Case",

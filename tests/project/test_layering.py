@@ -38,6 +38,7 @@ NAMESAKES = {
     "device": "where telemetry finds a device, and what the CuPy adapter knows of its own",
     "doctor": "the command, and what it tells of telemetry",
     "integers": "the oracle's, and the check that holds a backend against it",
+    "merge": "the command, and what makes one record of several",
     "probe": "asking what a backend is, and the job that answers",
     "progress": "what a run tells, in words, and how the command line shows it",
     "processes": "those on a GPU, and those that the NumPy adapter computes in",
