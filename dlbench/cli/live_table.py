@@ -64,14 +64,16 @@ class LiveTable:
             case Verification():
                 for case in list(self._waiting):
                     if case.configuration == line.case.configuration:
-                        self._verified(case, line.status == "ok")
+                        self._verified(case, line)
 
-    def _verified(self, case: Case, agrees: bool) -> None:
+    def _verified(self, case: Case, found: Verification) -> None:
         assert self._header is not None
-        if agrees and self._header.rounds:
-            self._waiting[case] = "verified, to be timed"
-        else:
+        if found.status != "ok" or not self._header.rounds:
             del self._waiting[case]
+            return
+        error = found.max_relative_error
+        told = "" if error is None else f" (largest error {error:.1e})"
+        self._waiting[case] = f"verified{told}, to be timed"
 
     def _make(self) -> None:
         if self._header is None:
