@@ -80,5 +80,5 @@ $(BENCH_READY): $(MADE) pyproject.toml constraints.txt
 
 $(TEST_READY): $(BENCH_READY)
 	@echo "installing what the tests need into $(VENV) (once)" >&2
-	@$(PIP) install -c constraints.txt -e '.[history,jax,dev]'
+	@$(PIP) install -c constraints.txt -e '.[history,jax,keras,dev]'
 	@touch $@

@@ -10,18 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from dlbench.spec import layers as spec
-from dlbench.spec.network import Node, Shape, walk
+from dlbench.spec.network import Node, walk
 from dlbench.spec.workload import Weights
 
+from ..shared.flattening import flattened_inputs, from_inside, to_inside
 from ..shared.framework import overlaps
 from . import layers as ops
 from .precision import Short, alike, biased, widened
-
-_ELEMENTWISE = spec.Relu | spec.LeakyRelu | spec.Sigmoid | spec.Tanh | spec.Dropout
 
 
 class Network:
@@ -35,13 +33,14 @@ class Network:
     def __init__(self, nodes: tuple[Node, ...], seed: int, short: Short | None = None) -> None:
         self._nodes = nodes
         self._short = short
-        self._flattened = _flattened_inputs(nodes)
+        self._flattened = flattened_inputs(nodes)
         everything = list(walk(nodes))
         self._parameters = [parameter for node in everything for parameter in node.parameters]
         self.variables: dict[str, Any] = {}
         for node in everything:
             for parameter in node.parameters:
-                shape = self._inside(node.name, np.zeros(parameter.shape, np.float32)).shape
+                zeros = np.zeros(parameter.shape, np.float32)
+                shape = to_inside(zeros, self._flattened.get(node.name)).shape
                 self.variables[parameter.name] = tf.Variable(
                     tf.zeros(shape), trainable=parameter.trainable, name=parameter.name
                 )
@@ -80,30 +79,15 @@ class Network:
 
     def read(self) -> Weights:
         """Copies of all variables in the canonical layout."""
-        return {name: self._canonical(name) for name in self.variables}
+        return {
+            name: from_inside(variable.numpy(), self._flattened.get(self._owners[name]))
+            for name, variable in self.variables.items()
+        }
 
     def write(self, weights: Weights) -> None:
         """Assigns all variables from the canonical layout."""
         for name, variable in self.variables.items():
-            variable.assign(self._inside(self._owners[name], weights[name]))
-
-    def _inside(self, node: str, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        if array.ndim == 4:
-            return array.transpose(2, 3, 1, 0)
-        if array.ndim == 2 and node in self._flattened:
-            outputs = array.shape[0]
-            image = array.reshape(outputs, *self._flattened[node])
-            return image.transpose(2, 3, 1, 0).reshape(-1, outputs)
-        return array.T
-
-    def _canonical(self, name: str) -> npt.NDArray[np.float32]:
-        array = self.variables[name].numpy()
-        if array.ndim == 2 and self._owners[name] in self._flattened:
-            channels, height, width = self._flattened[self._owners[name]]
-            image = array.reshape(height, width, channels, -1).transpose(3, 2, 0, 1)
-            array = image.reshape(array.shape[1], -1).T
-        axes = (3, 2, 0, 1) if array.ndim == 4 else range(array.ndim)[::-1]
-        return np.array(array.transpose(axes), np.float32, order="C")
+            variable.assign(to_inside(weights[name], self._flattened.get(self._owners[name])))
 
     def _sequence(self, nodes: tuple[Node, ...], x: Any, training: bool) -> Any:
         for node in nodes:
@@ -177,17 +161,3 @@ class Network:
         if len(node.input_shape) == 3 and node.name not in self._flattened:
             x = tf.transpose(x, (0, 3, 1, 2))
         return tf.reshape(x, (x.shape[0], *node.output_shape))
-
-
-def _flattened_inputs(nodes: tuple[Node, ...]) -> dict[str, Shape]:
-    """C×H×W by name, of each flatten that need not transpose and of the linear that reads it."""
-    found: dict[str, Shape] = {}
-    for index, node in enumerate(nodes):
-        for body in node.bodies:
-            found |= _flattened_inputs(body)
-        if isinstance(node.layer, spec.Flatten) and len(node.input_shape) == 3:
-            following = (n for n in nodes[index + 1 :] if not isinstance(n.layer, _ELEMENTWISE))
-            reader = next(following, None)
-            if reader is not None and isinstance(reader.layer, spec.Linear):
-                found |= {node.name: node.input_shape, reader.name: node.input_shape}
-    return found

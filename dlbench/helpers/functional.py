@@ -220,7 +220,7 @@ class FunctionalSession(SessionBase):
         self._trainable = {p.name for p in workload.parameters if p.trainable}
         self._infer = adapter.inference(plan, workload)
         self._train = adapter.training(plan, workload)
-        self._facts = dict(adapter.facts(plan))
+        self._plan = plan
         self._last: Array = None
         self._state: dict[str, Any] = {"step": adapter.put(np.array(0, np.int32), "scalar")}
         self.learning_rate = workload.optimizer.learning_rate
@@ -228,8 +228,8 @@ class FunctionalSession(SessionBase):
 
     @property
     def facts(self) -> Mapping[str, str | int]:
-        """As the adapter observed them when the session was opened."""
-        return self._facts
+        """As the adapter observes them by now."""
+        return self._adapter.facts(self._plan)
 
     @property
     def learning_rate(self) -> float:

@@ -64,17 +64,24 @@ def update(
         g, old, decay = gradients[name], state["moments"][name], optimizer.decay_of(name)
         if decay and not isinstance(optimizer, AdamW):
             g = g + decay * weight
-        direction, moments[name] = _direction(optimizer, xp, g, old, steps)
-        weights[name] = weight - learning_rate * direction
+        step, moments[name] = direction(optimizer, xp, g, old, steps)
+        weights[name] = weight - learning_rate * step
         if decay and isinstance(optimizer, AdamW):
             weights[name] = weights[name] - learning_rate * decay * weight
     return weights, {"steps": steps, "moments": moments}
 
 
-def _direction(
+def direction(
     rule: Optimizer, xp: Any, g: Array, old: tuple[Array, ...], steps: Array
 ) -> tuple[Array, tuple[Array, ...]]:
-    """What the learning rate is multiplied with, and the new moments."""
+    """What the learning rate is multiplied with for one parameter, and its new moments.
+
+    Parameters
+    ----------
+    g : the gradient, with coupled weight decay.
+    old : the moments before.
+    steps : the number of this step, from 1 (float32, without axes).
+    """
     match rule:
         case Sgd():
             if not old:

@@ -12,6 +12,8 @@ MODULES = {
     "torch": "dlbench.backends.torch.adapter",
     "tensorflow": "dlbench.backends.tensorflow.adapter",
 }
+# backends with tests of their own, which compile too long for every question
+OTHERS = {"jax": "dlbench.backends.jax.adapter"}
 CONVOLUTION = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
 SGD = {"type": "sgd", "learning_rate": 0.1}
 
@@ -59,7 +61,7 @@ class Lab:
     def __init__(self, name):
         pytest.importorskip(name)
         self.name = name
-        self.adapter = importlib.import_module(MODULES[name]).Adapter()
+        self.adapter = importlib.import_module((MODULES | OTHERS)[name]).Adapter()
 
     def workload(self, layers, input_shape=IMAGE, loss="cross_entropy", optimizer=SGD):
         return read_workload(

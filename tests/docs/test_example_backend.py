@@ -18,7 +18,8 @@ from dlbench.verify.conformance import trials
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SOURCE = (DOCS / "example_backend.py").read_text("utf-8")
 PAGE = (DOCS / "write-a-backend.md").read_text("utf-8")
-EXAMPLES = (SOURCE, (DOCS / "example_jax_backend.py").read_text("utf-8"))
+JAX = DOCS.parent / "backends" / "jax"
+EXAMPLES = (SOURCE, *((JAX / name).read_text("utf-8") for name in ("adapter.py", "layers.py")))
 PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 

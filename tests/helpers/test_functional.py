@@ -1,7 +1,4 @@
-"""The base for functional frameworks, under the example of the documents and under another framework."""
-
-import importlib.util
-from pathlib import Path
+"""The base for functional frameworks, under the JAX backend and under another framework."""
 
 import numpy as np
 import pytest
@@ -15,22 +12,15 @@ from dlbench.spec.workload import initial_weights, read_workload
 from dlbench.verify.check import verify
 
 pytest.importorskip("jax")
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example_jax_backend.py"
+from dlbench.backends.jax.adapter import Adapter
+
 PLAN = Plan("jax", "cpu", 4, 1, seed=7)
 
 
 @pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("example_jax_backend", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def adapter(example):
+def adapter():
     """One for all tests here that need not see it compile."""
-    return example.Adapter()
+    return Adapter()
 
 
 def workload(**more):
@@ -55,8 +45,8 @@ def opened(adapter, **more):
     return session, session.upload(inputs, np.arange(4) % 3)
 
 
-def test_functions_are_compiled_once_for_all_sessions_that_differ_in_weights_and_rate(example):
-    adapter = example.Adapter()
+def test_functions_are_compiled_once_for_all_sessions_that_differ_in_weights_and_rate():
+    adapter = Adapter()
     traced = []
     real = adapter.layer
     adapter.layer = lambda node, x, run: traced.append(node.name) or real(node, x, run)
@@ -124,7 +114,6 @@ def test_masks_differ_from_step_to_step_also_behind_a_load(adapter):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"device": "cuda"}, "JAX computes on cpu, not on 'cuda'"),
         ({"precision": "tf32"}, "JAX computes in fp32, not in 'tf32'"),
         ({"mode": "eager"}, "JAX has one way of executing; it has no 'eager'"),
     ],
@@ -136,8 +125,8 @@ def test_what_info_does_not_name_is_refused(adapter, changes, message):
     assert message == str(refused.value)
 
 
-def test_what_the_author_lacks_is_refused(example):
-    kind = type("Smaller", (example.Adapter,), {"has": [], "title": "smaller"})
+def test_what_the_author_lacks_is_refused():
+    kind = type("Smaller", (Adapter,), {"has": [], "title": "smaller"})
     chosen = workload()
     with pytest.raises(PlanRefused, match=r"^smaller has no conv2d$"):
         kind().open(PLAN, chosen, initial_weights(chosen, 0))
@@ -148,7 +137,7 @@ def functional_torch(moves=True):
     compiled; running statistics move only where `moves`."""
     torch = pytest.importorskip("torch")
 
-    class Adapter(FunctionalAdapter):
+    class Torch(FunctionalAdapter):
         title = "torch.func"
         has = (spec.Conv2d, spec.BatchNorm, spec.Flatten, spec.Linear, *training.LOSSES.values())
         has = (*has, spec.Tanh, training.Adam, training.Sgd)
@@ -194,7 +183,7 @@ def functional_torch(moves=True):
                 return torch.nn.functional.cross_entropy(outputs, targets)
             return torch.square(outputs - targets).mean()
 
-    return Adapter()
+    return Torch()
 
 
 NORMED = {
