@@ -18,9 +18,8 @@ from vectors import PLAN, check_step, stop_of
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import Sequence
 from dlbench.spec.workload import initial_weights, read_workload
-from dlbench.verify.check import verify
 from dlbench.verify.checks.dropout import check_dropout
-from dlbench.verify.conformance import trials
+from dlbench.verify.conformance import Backend, judge, trials
 
 SCHEDULES = [Schedule("forward"), Schedule("reversed"), Schedule("shuffled", 1)]
 
@@ -50,11 +49,16 @@ def _compiling_ahead():
             device(SCHEDULES[0]).kernel(launch.sources, launch.defines, launch.name)
 
 
+@functools.cache
+def backend():
+    """As in a conformance: what depends on a layer or an optimizer alone is found out once."""
+    return Backend(HostAdapter(device(SCHEDULES[-1])))
+
+
 def reason(trial, precision, cache_dir):
     """Why a trial is not verified with its threads in shuffled order; empty where it is."""
-    plan = dataclasses.replace(PLAN, batch=trial.batch, precision=precision)
-    adapter = HostAdapter(device(SCHEDULES[-1]))
-    return verify(adapter, plan, trial.workload, cache_dir).reason
+    plan = dataclasses.replace(PLAN, precision=precision)
+    return judge(backend(), plan, trial, cache_dir).reason
 
 
 LAYERS = {name: trial for name, trial in TRIALS.items() if trial.group == "layer"}
