@@ -1,11 +1,12 @@
 """How well `dlbench explain` finds a delay of known length, and whether it blames a layer where there is none.
 
-    python tools/profile_trials.py FOLDER [--same 10] [--planted 20] [--suite cnn-mnist] [--budget 6]
+    python tools/profile_trials.py FOLDER [--same 20] [--planted 20] [--suite cnn-mnist] [--budget 12]
 
-Profiles the NumPy backend as it is `--same` times, and all pairs of these are explained: no layer should be blamed.
-Then profiles it `--planted` times with a delay of 5, 10 or 20 % of a step in one layer, forward or backward, and
-explains each by one of the others: the layer should be blamed, and the delay should lie in its interval. Records stay
-in FOLDER; what is there already is not made again. Nothing else should run meanwhile.
+Profiles `--same` rows of the same code, five at a time in turns, and all pairs of five are explained: no layer should
+be blamed. Then profiles `--planted` rows, five at a time beside one without a delay, each with a delay of 5, 10 or 20 %
+of a step in one layer, forward or backward, and explains each by the one without: the layer should be blamed, and the
+delay should lie in its interval. Records stay in FOLDER; what is there already is not made again. Nothing else should
+run meanwhile.
 """
 
 from __future__ import annotations
@@ -16,40 +17,40 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from dlbench.profile.explanation import Explanation, explain
-from dlbench.profile.layer_times import layer_times
 from dlbench.record.file import read_record
 from dlbench.record.schema import Profile
 from dlbench.spec.workload import Workload, read_workload
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
 SHARES = (0.05, 0.1, 0.2)
+AT_ONCE = 5
+"""Rows that are profiled in turns, beside one without a delay where they have one."""
 
 
-def profile(
-    arguments: argparse.Namespace, path: Path, backend: str, delay: Mapping[str, str]
-) -> None:
-    """Writes the record of one profile, if it is not there yet."""
-    if path.exists():
-        return
-    command = [sys.executable, "-c", "from dlbench.cli.main import main; main()", "profile"]
-    command += ["--suite", arguments.suite, "--quiet"]
-    command += ["--backend", backend, "--scenario", "train", "--budget", str(arguments.budget)]
-    places = os.pathsep.join([str(FIXTURES), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, **delay, "PYTHONPATH": places}
-    subprocess.run(
-        [*command, "--output", str(path)], check=True, stdout=subprocess.DEVNULL, env=environment
-    )
-
-
-def read(path: Path) -> tuple[Profile, Workload]:
-    """The profile of a record, and what it is of."""
+def profiles(
+    arguments: argparse.Namespace, path: Path, backends: Sequence[str]
+) -> tuple[dict[str, Profile], Workload]:
+    """The profiles of backends that took turns, made if the record is not there yet, and what they are of."""
+    if not path.exists():
+        command = [sys.executable, "-c", "from dlbench.cli.main import main; main()", "profile"]
+        command += ["--suite", arguments.suite, "--scenario", "train", "--quiet"]
+        command += [word for name in backends for word in ("--backend", name)]
+        command += ["--budget", str(arguments.budget), "--output", str(path)]
+        places = os.pathsep.join([str(FIXTURES), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": places}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     record = read_record(path)
-    [found] = [line for line in record.lines if isinstance(line, Profile)]
-    return found, read_workload(record.header.workload)
+    found = [line for line in record.lines if isinstance(line, Profile) and line.status == "ok"]
+    return {line.case.backend: line for line in found}, read_workload(record.header.workload)
+
+
+def batched(names: Sequence[str]) -> list[Sequence[str]]:
+    """So many at a time as are profiled in turns."""
+    return [names[begin : begin + AT_ONCE] for begin in range(0, len(names), AT_ONCE)]
 
 
 def blamed(found: Explanation) -> list[str]:
@@ -57,55 +58,56 @@ def blamed(found: Explanation) -> list[str]:
     return [part.name for part in found.parts if part.is_told and part.time.mean_s > 0]
 
 
-def planted(
-    arguments: argparse.Namespace, step_s: float, layers: list[str]
-) -> Iterator[tuple[str, float, Path]]:
-    """Profiles with a delay: the layer, the delay (s), and the record."""
+def planted(arguments: argparse.Namespace, step_s: float, layers: Sequence[str]) -> list[str]:
+    """Backends with a delay."""
     draw = random.Random(arguments.seed)
-    for number in range(arguments.planted):
-        layer, direction = draw.choice(layers), draw.choice(("FORWARD", "BACKWARD"))
-        delay_s = draw.choice(SHARES) * step_s
-        path = arguments.folder / f"planted-{number}.jsonl"
-        variables = {"DLBENCH_TEST_LAYER": layer, f"DLBENCH_TEST_{direction}_S": str(delay_s)}
-        profile(arguments, path, "slow_layers:Delayed", variables)
-        yield layer, delay_s, path
+    return [
+        f"slow_layers:{draw.choice(layers)}_{draw.choice(('forward', 'backward'))}"
+        f"_{draw.choice(SHARES) * step_s * 1e6:.0f}"
+        for _ in range(arguments.planted)
+    ]
 
 
 def main() -> None:
     """Makes what is not there yet, and says what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--same", type=int, default=10)
+    parser.add_argument("--same", type=int, default=20)
     parser.add_argument("--planted", type=int, default=20)
     parser.add_argument("--suite", default="cnn-mnist")
-    parser.add_argument("--budget", type=float, default=6.0)
+    parser.add_argument("--budget", type=float, default=12.0)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    paths = [arguments.folder / f"same-{number}.jsonl" for number in range(arguments.same)]
-    for path in paths:
-        profile(arguments, path, "numpy", {})
-    same = [read(path) for path in paths]
-    workload = same[0][1]
-    pairs = [
-        explain(a, b, (workload, workload)) for (a, _), (b, _) in itertools.combinations(same, 2)
-    ]
-    wrong = [names for names in map(blamed, pairs) if names]
+    alike = [f"slow_layers:same_{number + 1}" for number in range(arguments.same)]
+    pairs: list[Explanation] = []
+    for number, some in enumerate(batched(alike)):
+        path = arguments.folder / f"same-{number + 1}.jsonl"
+        same, workload = profiles(arguments, path, some)
+        both = workload, workload
+        pairs += [explain(*pair, both) for pair in itertools.combinations(same.values(), 2)]
+    told = [[part.name for part in pair.parts if part.is_told] for pair in pairs]
+    wrong = [names for names in told if names]
     print(f"same code: a part is blamed in {len(wrong)} of {len(pairs)} comparisons: {wrong}")
-    step_s = layer_times(same[0][0], workload).whole.mean_s
-    layers = [node.name for node in workload.nodes]
-    found, inside, told = 0, 0, []
-    for number, (layer, delay_s, path) in enumerate(planted(arguments, step_s, layers)):
-        result = explain(read(path)[0], same[number % len(same)][0], (workload, workload))
-        part = next(part for part in result.parts if part.name == layer)
-        first = blamed(result)[:1]
-        found += first == [layer]
-        inside += part.time.low_s <= delay_s <= part.time.high_s
-        told.append(f"{layer} {delay_s * 1e3:.2f} ms: {first}, {part.time.mean_s * 1e3:.2f}")
+    step_s = pairs[0].first_time.mean_s
+    delayed = planted(arguments, step_s, [node.name for node in workload.nodes])
+    right, inside, lines = 0, 0, []
+    for number, some in enumerate(batched(delayed)):
+        path = arguments.folder / f"planted-{number + 1}.jsonl"
+        found, _ = profiles(arguments, path, ["numpy", *dict.fromkeys(some)])
+        for name in some:
+            layer, _, delay_us = name.partition(":")[2].split("_")
+            delay_s = int(delay_us) * 1e-6
+            result = explain(found[name], found["numpy"], both)
+            [part] = [part for part in result.parts if part.name == layer]
+            right += blamed(result) == [layer]
+            inside += part.time.low_s <= delay_s <= part.time.high_s
+            low_ms, high_ms = part.time.low_s * 1e3, part.time.high_s * 1e3
+            lines.append(f"{name}: {blamed(result)}, {low_ms:.2f} to {high_ms:.2f} ms")
     print(
-        f"planted: the right layer in {found} of {len(told)}, the delay in its interval in {inside}"
+        f"planted: the right layer alone in {right} of {len(lines)}, the delay in its interval in {inside}"
     )
-    print("\n".join(told))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

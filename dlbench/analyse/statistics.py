@@ -95,6 +95,16 @@ def median(values: Sequence[float]) -> float:
     return float(ordered[half]) if odd else float(ordered[half - 1] + ordered[half]) / 2
 
 
+def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
+    """Which of several null hypotheses are rejected when the probability of rejecting any that holds is `level` at most
+    (Holm 1979, "A simple sequentially rejective multiple test procedure")."""
+    standing, stands = True, [False] * len(p_values)
+    for done, case in enumerate(np.argsort(p_values, kind="stable")):
+        standing = standing and p_values[case] <= level / (len(p_values) - done)
+        stands[case] = standing
+    return stands
+
+
 def process_summary(timings_ns: Sequence[int]) -> float:
     """The one figure a process counts with: the median of its steady timings (ns), in seconds.
 

@@ -67,6 +67,7 @@ def run(
     budget: float = 6.0,
     target_interval: float | None = None,
     epochs: int = 0,
+    profile: float = 0.0,
     max_wait: float | None = None,
     timeout: float | None = None,
     telemetry_period: float = 0.05,
@@ -95,6 +96,7 @@ def run(
     budget : time for sampling of each row (s), shared by its processes.
     target_interval : measure on until every interval is at most ± this share of its value, such as 0.05.
     epochs : train this long too: final loss, test accuracy.
+    profile : say where the time of each row goes, too: time for its ladder (s), as for `profile`; 0 for none.
     max_wait : time to wait, in all, for a machine that others use (s); by default ``$DLBENCH_MAX_WAIT``, or 12.
     timeout : the longest that a worker may show no progress (s); by default ``$DLBENCH_TIMEOUT``, or 180.
     telemetry_period : time between samples of GPU and host beside the timing (s), 0.005 to 10; 0 for none.
@@ -128,6 +130,7 @@ def run(
         if target_interval is None
         else asked("target_interval", target_interval, float),
         epochs=asked("epochs", epochs, int),
+        profile_s=asked("profile", profile, float),
         patience_s=paths.max_wait_s() if max_wait is None else asked("max_wait", max_wait, float),
         telemetry_period_s=asked("telemetry_period", telemetry_period, float),
         baseline=baseline,
@@ -182,7 +185,8 @@ def profile(
     seed: int = 0,
     data: str | None = None,
     data_dir: Place | None = None,
-    budget: float = 8.0,
+    budget: float = 12.0,
+    inside: bool = False,
     timeout: float | None = None,
     pythons: Mapping[str, Place] | None = None,
     output: Place | None = None,
@@ -192,7 +196,8 @@ def profile(
 
     Parameters
     ----------
-    budget : time for the ladder of each row (s).
+    budget : time for the ladder of each row (s), if 20 rounds take as long.
+    inside : go through what residual and concat blocks hold, too.
     others, errors : as for `run`.
 
     Returns
@@ -202,10 +207,8 @@ def profile(
     words = _selected(
         backends, devices, modes, precisions, scenarios, batches, threads, seed, pythons
     )
-    profile_s = asked("budget", budget, float)
-    request = _request(
-        suite, data, **words, **_files(data_dir, timeout), rounds=0, profile_s=profile_s
-    )
+    ladder = {"profile_s": asked("budget", budget, float), "profile_inside": bool(inside)}
+    request = _request(suite, data, **words, **_files(data_dir, timeout), rounds=0, **ladder)
     return _carried_out(request, output, progress)
 
 

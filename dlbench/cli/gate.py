@@ -1,4 +1,4 @@
-"""The command `dlbench gate`: its options, and what it answers."""
+"""The commands that judge: `dlbench compare`, and `dlbench gate`, its options and what it answers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,44 @@ if TYPE_CHECKING:
 
 _FILE = options.Place(exists=True, dir_okay=False)
 _HOW_TOLD = {"report", "waive", "inconclusive", "form", "quiet"}
+
+
+@click.command("compare")
+@click.argument("base", type=options.Place(exists=True, dir_okay=False))
+@click.argument("new", type=options.Place(exists=True, dir_okay=False))
+@click.option(
+    "--threshold",
+    callback=options.percent,
+    metavar="PERCENT",
+    default="5%",
+    show_default=True,
+    help="The smallest difference that counts.",
+)
+@click.option(
+    "--explain",
+    "explained",
+    is_flag=True,
+    help="Say in which layers slower cases are slower, by the profiles of both records (dlbench run --profile).",
+)
+@options.how_shown(plugins.VERDICTS)
+def compare_command(base: Path, new: Path, threshold: float, explained: bool, form: str) -> int:
+    """Judge the cases of the record NEW against those of BASE: slower, faster, same, or not to be
+    told. Files of pytest-benchmark are read too.
+
+    Exits with 0 when no case is slower, 1 when one is, 3 when that cannot be told, 4 when nothing
+    was measured on both sides.
+    """
+    from dlbench.compare.judge import compare, read_side
+
+    verdicts = compare(read_side(base), read_side(new), threshold)
+    if explained:
+        from dlbench.api.reading import read_all
+        from dlbench.compare.slower_layers import layers_of, with_layers
+
+        old, now = ([record for _, record in read_all(path)] for path in (base, new))
+        verdicts = with_layers(verdicts, layers_of(verdicts, old, now))
+    show_verdicts(verdicts, form)
+    return verdicts.exit_code
 
 
 @click.command("gate")
@@ -89,6 +127,13 @@ _HOW_TOLD = {"report", "waive", "inconclusive", "form", "quiet"}
     multiple=True,
     metavar="slower:CASE=REASON",
     help="Let a known slowdown pass, or a case that is no longer there (missing:CASE=REASON); repeatable.",
+)
+@click.option(
+    "--explain",
+    "explains",
+    is_flag=True,
+    help="Say in which layers a slower case is slower: both versions are profiled after the verdict, which takes about"
+    " a minute a case on top of the budget.",
 )
 @click.option(
     "--calibrate",

@@ -16,21 +16,20 @@ from typing import Any
 import click
 
 import dlbench
-from dlbench import paths, plugins
+from dlbench import paths
 from dlbench.cli import options
 from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
 from dlbench.cli.frameworks.export import export_command
-from dlbench.cli.gate import gate_command
+from dlbench.cli.gate import compare_command, gate_command
 from dlbench.cli.history import history_group
 from dlbench.cli.machines.merge import merge_command
 from dlbench.cli.machines.submit import submit_command
 from dlbench.cli.output import (
     answer,
     show,
-    show_verdicts,
 )
 from dlbench.cli.process import signals, streams
-from dlbench.cli.profile import explain_command, profile_command
+from dlbench.cli.profile import explain_command, profile_beside, profile_command
 from dlbench.cli.run import resume_record, run_request, say_plan
 from dlbench.errors import UsageError
 
@@ -107,6 +106,7 @@ def cli() -> None:
     help="Try every mode briefly, and measure in full the fastest of each backend that is right.",
 )
 @options.shard
+@profile_beside
 @options.against
 @options.how_shown()
 @options.where
@@ -244,32 +244,6 @@ def report_command(
     return 0
 
 
-@cli.command("compare")
-@click.argument("base", type=options.Place(exists=True, dir_okay=False))
-@click.argument("new", type=options.Place(exists=True, dir_okay=False))
-@click.option(
-    "--threshold",
-    callback=options.percent,
-    metavar="PERCENT",
-    default="5%",
-    show_default=True,
-    help="The smallest difference that counts.",
-)
-@options.how_shown(plugins.VERDICTS)
-def compare_command(base: Path, new: Path, threshold: float, form: str) -> int:
-    """Judge the cases of the record NEW against those of BASE: slower, faster, same, or not to be
-    told. Files of pytest-benchmark are read too.
-
-    Exits with 0 when no case is slower, 1 when one is, 3 when that cannot be told, 4 when nothing
-    was measured on both sides.
-    """
-    from dlbench.compare.judge import compare, read_side
-
-    verdicts = compare(read_side(base), read_side(new), threshold)
-    show_verdicts(verdicts, form)
-    return verdicts.exit_code
-
-
 @cli.group("list")
 def list_group() -> None:
     """Name the suites or the backends there are."""
@@ -338,6 +312,7 @@ for _command in (
     history_group,
     merge_command,
     submit_command,
+    compare_command,
     profile_command,
     explain_command,
     gate_command,

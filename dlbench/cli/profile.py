@@ -13,6 +13,19 @@ from dlbench.cli import options
 from dlbench.cli.output import show_explanations
 from dlbench.cli.run import run_request
 
+_LADDER_S = 12.0
+
+profile_beside = click.option(
+    "--profile",
+    "profile_s",
+    is_flag=True,
+    flag_value=_LADDER_S,
+    default=0.0,
+    type=float,
+    help="Say where the time of each row goes, too, as dlbench profile does.",
+)
+"""Profiles the rows of a run, too."""
+
 
 @click.command("profile")
 @options.what
@@ -23,9 +36,15 @@ from dlbench.cli.run import run_request
     metavar="SECONDS",
     type=float,
     callback=options.positive,
-    default=8.0,
+    default=_LADDER_S,
     show_default=True,
-    help="Time for the ladder of each row.",
+    help="Time for the ladder of each row, if 20 rounds take as long.",
+)
+@click.option(
+    "--inside",
+    "profile_inside",
+    is_flag=True,
+    help="Go through what residual and concat blocks hold, too.",
 )
 @options.timeout
 @options.how_shown()

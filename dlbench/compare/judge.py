@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from dlbench.analyse.statistics import CONFIDENCE, Estimate, unpaired_ratio
+from dlbench.analyse.statistics import Estimate, holm, unpaired_ratio
 from dlbench.compare.from_pytest_benchmark import side_of_pytest_benchmark
 from dlbench.compare.from_record import side_of_records
 from dlbench.compare.sides import Measured, Side
@@ -63,7 +63,7 @@ def compare(base: Side, new: Side, threshold: float) -> Verdicts:
         (old, now) for old, now in pairs if old and now and old.processes_s and now.processes_s
     ]
     estimates = [unpaired_ratio(now.processes_s, old.processes_s) for old, now in measured]
-    significant = _holm([1.0 if each.p_value is None else each.p_value for each in estimates])
+    significant = holm([1.0 if each.p_value is None else each.p_value for each in estimates])
     verdicts = [
         _compared(old, now, estimate, threshold, stands)
         for (old, now), estimate, stands in zip(measured, estimates, significant, strict=True)
@@ -175,16 +175,6 @@ def _one_side(old: Measured | None, now: Measured | None) -> CaseVerdict:
     assert now is not None
     why = f"not measured in the base: {old.problem}" if old else "not in the base"
     return CaseVerdict(now.label, "new", new_s=float(np.median(now.processes_s)), reason=why)
-
-
-def _holm(p_values: Sequence[float]) -> list[bool]:
-    """Whether each case stands when false alarms are held down over all of them (Holm 1979, "A
-    simple sequentially rejective multiple test procedure")."""
-    standing, stands = True, [False] * len(p_values)
-    for done, case in enumerate(np.argsort(p_values, kind="stable")):
-        standing = standing and p_values[case] <= (1 - CONFIDENCE) / (len(p_values) - done)
-        stands[case] = standing
-    return stands
 
 
 def _unknown(base: Side, new: Side) -> Iterator[Difference]:

@@ -13,6 +13,7 @@ from dlbench.record.facts import (
     AnswerResult,
     Check,
     MeasureResult,
+    Primitive,
     ProfileResult,
     TrainResult,
     VerifyResult,
@@ -131,15 +132,16 @@ def answers(case: Case, weights_of: Case, ended: Ended[AnswerResult]) -> Answers
     return Answers(case, "ok", "", weights_of, found.answers, found.wrong)
 
 
-def profile(case: Case, ended: Ended[ProfileResult]) -> Profile:
-    """What a ladder's networks took."""
+def profile(case: Case, ended: Ended[Any], primitives: Sequence[Primitive] = ()) -> Profile:
+    """What a ladder's networks took; a ladder that could not be opened, or not be timed to the end, went wrong.
+    `primitives` are oneDNN's in a step."""
     result = ended.result
-    if result is None:
+    if not isinstance(result, ProfileResult):
         seconds = {"wall": round_s(ended.wall_s)}
         return Profile(case, ended.status, ended.reason, seconds=seconds, output=ended.output)
     fields = _fields(result)
     del fields["libraries"]
-    return Profile(case, "ok", "", **fields)
+    return Profile(case, "ok", "", primitives=tuple(primitives), **fields)
 
 
 def round_s(seconds: float) -> float:

@@ -249,6 +249,7 @@ def _header(run: Context, planned: Planned) -> Header:
         cases=planned.cases,
         epochs=request.epochs,
         profile_s=request.profile_s,
+        profile_inside=request.profile_inside,
         environments=planned.environments,
         titles=planned.titles,
         patience_s=request.patience_s,

@@ -84,6 +84,20 @@ def is_crowded(ended: Ended[Any], case: Case) -> bool:
     return ended.status == "out_of_memory" or (ended.status == "failed" and not case.on_host)
 
 
+def make_sure_of_room(others: Sequence[Worker]) -> None:
+    """Looks whether another process may be started beside others.
+
+    Raises
+    ------
+    Crowded : there is too little memory.
+    """
+    taken = [memory.resident_bytes(each.pid) for each in others if each.pid]
+    largest, there = max(filter(None, taken), default=0), memory.available_bytes()
+    if there is not None and there < _ROOM * largest:
+        reason = f"{size(there)} of memory are left beside processes of up to {size(largest)}"
+        raise Crowded(reason)
+
+
 def blocks_of(
     share_s: float, slowest_s: float, block_s: float = BLOCK_S, steps: int = STEPS_A_BLOCK
 ) -> int:
@@ -161,16 +175,9 @@ class _Round:
     def _start(self, seat: _Seat, tells_start: bool) -> None:
         seat.watch, seat.tells_start = Watch(), tells_start
         case = covering(seat.left(self.measured))
-        self._make_sure_of_room([each.worker for each in self._seats if each.worker])
+        make_sure_of_room([each.worker for each in self._seats if each.worker])
         seat.worker = self._living.enter_context(self._run.start(case, self._share_s))
         seat.worker.send(OPEN, self._run.job(case, by_itself=tells_start))
-
-    def _make_sure_of_room(self, others: Sequence[Worker]) -> None:
-        taken = [memory.resident_bytes(each.pid) for each in others if each.pid]
-        largest, there = max(filter(None, taken), default=0), memory.available_bytes()
-        if there is not None and there < _ROOM * largest:
-            reason = f"{size(there)} of memory are left beside processes of up to {size(largest)}"
-            raise Crowded(reason)
 
     def _scenario(self, scenario: Scenario) -> None:
         """Times one scenario of all that have it."""

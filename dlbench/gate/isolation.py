@@ -9,7 +9,9 @@ from typing import Any
 
 from dlbench.errors import DlbenchError
 from dlbench.gate.pairs import Arm
+from dlbench.gate.schema import Loaded
 from dlbench.gate.versions import TARGET_VARIABLE, Sources, Version
+from dlbench.record.facts import VerifyResult
 from dlbench.spec.suite import Suite
 from dlbench.text import plural
 from dlbench.worker.launch import hide_home
@@ -184,3 +186,15 @@ def unlike_suites(suites: Mapping[Arm, Suite]) -> str:
         if unlike:
             return f"the suite's {what} changed, so its times say nothing about the code"
     return ""
+
+
+def loaded_by(arm: Arm, backend: str, result: VerifyResult) -> Loaded:
+    """What a version's process has loaded, as a line of the record."""
+    return Loaded(
+        arm=arm,
+        backend=backend,
+        files=result.loaded["files"],
+        python=result.loaded["python"],
+        version=result.version,
+        libraries=result.libraries,
+    )

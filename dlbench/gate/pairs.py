@@ -13,6 +13,7 @@ from dlbench.analyse.statistics import median
 from dlbench.record.schema import Process
 
 Arm = Literal["base", "new"]
+ARMS: tuple[Arm, Arm] = ("base", "new")
 
 QUANTILE = 0.25
 """Share of a process' timings below its summary. A mean or median takes on what else runs on the

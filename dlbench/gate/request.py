@@ -15,8 +15,8 @@ from dlbench.errors import DlbenchError, UsageError
 from dlbench.gate import schema
 from dlbench.gate.build import built, commit_of, root_of, sources
 from dlbench.gate.design import Design
-from dlbench.gate.pairs import Arm
-from dlbench.gate.session import ARMS, Observer, Request, run
+from dlbench.gate.pairs import ARMS, Arm
+from dlbench.gate.session import Observer, Request, run
 from dlbench.gate.versions import Sources, Version
 from dlbench.gate.waivers import read_waived
 from dlbench.host.machine import look
@@ -58,6 +58,7 @@ class Options:
     budget_s: float | None = None
     waive: tuple[str, ...] = ()
     limit_s: float = TIMEOUT_S
+    explains: bool = False
     cache_dir: Path
     folder: Path
 
@@ -97,6 +98,7 @@ def gate(options: Options, create: Callable[[], Writer], observe: Observe) -> Pa
             waived=waived,
             sources=files,
             started_s=started_s,
+            explains=options.explains,
         )
         with _closing(create()) as writer:
             run(request, writer, observer)

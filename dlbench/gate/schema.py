@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,7 +18,7 @@ from dlbench.gate.design import Design
 from dlbench.gate.pairs import Arm
 from dlbench.record.bounded import Count, Seconds
 from dlbench.record.file import UNREADABLE, decoded_lines
-from dlbench.record.schema import Case, Data, Machine, Process, Verification
+from dlbench.record.schema import Case, Data, Machine, Process, Profile, Verification
 
 SCHEMA = 2
 """In the first, the whole threshold was what an estimate had to exceed."""
@@ -30,7 +30,8 @@ class Header(msgspec.Struct, frozen=True, tag="gate", tag_field="kind"):
     """First line: what was to be compared, how, and where.
 
     `base` and `new` are the versions as the user named them, `cases` what the two share. `calibration` says that
-    both are the same code, to see what this machine's noise is like.
+    both are the same code, to see what this machine's noise is like. `workload` is what profiles are about, empty in
+    records of earlier versions, which have none.
     """
 
     schema: int
@@ -50,6 +51,7 @@ class Header(msgspec.Struct, frozen=True, tag="gate", tag_field="kind"):
     cases: tuple[Case, ...]
     accepted: dict[str, str] = {}
     calibration: bool = False
+    workload: dict[str, Any] = {}
 
 
 class Beside(msgspec.Struct, frozen=True, tag="beside", tag_field="kind"):
@@ -87,6 +89,13 @@ class Half(msgspec.Struct, frozen=True, tag="half", tag_field="kind"):
     process: Process
 
 
+class Profiled(msgspec.Struct, frozen=True, tag="profiled", tag_field="kind"):
+    """The profile of a case that is slower, in one version; both took turns."""
+
+    arm: Arm
+    profile: Profile
+
+
 class Note(msgspec.Struct, frozen=True, tag="note", tag_field="kind"):
     """A sentence for whoever reads the verdicts."""
 
@@ -100,7 +109,7 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):
     wall_s: Seconds
 
 
-Line = Header | Beside | Loaded | Verified | Half | Note | End
+Line = Header | Beside | Loaded | Verified | Half | Profiled | Note | End
 
 
 class Record(msgspec.Struct, frozen=True):

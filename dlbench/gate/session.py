@@ -19,7 +19,7 @@ import dlbench
 from dlbench.analyse.disturbance import of_process, proven_late
 from dlbench.analyse.outcomes import failing
 from dlbench.errors import UsageError
-from dlbench.execute import results
+from dlbench.execute import ladder_turns, results
 from dlbench.execute.materialise import Material, prepare
 from dlbench.execute.oracle_jobs import References, started_references
 from dlbench.execute.scheduler import ATTEMPTS
@@ -31,18 +31,18 @@ from dlbench.gate.isolation import (
     Seen,
     absent,
     differing,
+    loaded_by,
     refuse_same,
     remedy,
     unlike_suites,
 )
-from dlbench.gate.pairs import Arm, difference, order
+from dlbench.gate.pairs import ARMS, Arm, difference, order
 from dlbench.gate.versions import Sources, Version, targets
 from dlbench.gate.waivers import waived_by
 from dlbench.host.scratch import scratch
 from dlbench.plan.cases import check
 from dlbench.plan.request import Request as PlanRequest
 from dlbench.record.case import product
-from dlbench.record.facts import VerifyResult
 from dlbench.record.file import Writer
 from dlbench.record.schema import Case, Process
 from dlbench.record.sharing import covering
@@ -56,7 +56,6 @@ SHARE_S = 0.45
 differences from process to process more steps do not make smaller."""
 CHECK_EVERY = 8
 """Of so many pairs one is checked once more after its timing; all of them come from files that are verified."""
-ARMS: tuple[Arm, Arm] = ("base", "new")
 _ONE_SIDED: tuple[tuple[Arm, schema.Aside, Arm], ...] = (
     ("base", "missing", "new"),
     ("new", "new", "base"),
@@ -79,6 +78,7 @@ class Request:
     sources : the files of the repository; None where the versions have none.
     started_s : the monotonic clock when the gate began.
     calibration : both versions are the same code on purpose, and pairs are made until the budget ends.
+    explains : whether cases that are slower are profiled in both versions, on top of the budget.
     """
 
     versions: Mapping[Arm, Version]
@@ -90,6 +90,7 @@ class Request:
     sources: Sources | None = None
     started_s: float = dataclasses.field(default_factory=time.monotonic)
     calibration: bool = False
+    explains: bool = False
 
 
 class Observer:
@@ -116,10 +117,8 @@ def run(request: Request, writer: Writer, observer: Observer | None = None) -> s
     for backend in request.plan.chosen_backends:
         targets(request.versions["base"], request.versions["new"], backend)
     cases = {arm: _cases(request, arm) for arm in ARMS}
-    request = dataclasses.replace(
-        request,
-        waived=waived_by(request.waived, [case for arm in ARMS for case in cases[arm]]),
-    )
+    waived = waived_by(request.waived, [case for arm in ARMS for case in cases[arm]])
+    request = dataclasses.replace(request, waived=waived)
     with scratch() as folder:
         observer.doing("preparing data and weights")
         material = prepare(request.plan, folder)
@@ -144,6 +143,7 @@ class _Gate:
         self._observer = observer
         self._deadline_s = request.started_s + request.budget_s
         self._failed: set[Case] = set()
+        self._found: dict[str, list[float]] = {}
         self._crowded: dict[Case, str] = {}
         self._ran_out = False
 
@@ -157,26 +157,26 @@ class _Gate:
                 for case in cases[arm]:
                     if case not in shared:
                         label = self._request.versions[other].label
-                        self._beside(case, word, f"the suite of {label} has no such case")
+                        self._beside([case], word, f"the suite of {label} has no such case")
             well = self._verified(shared)
             self._references.failures()  # nothing of it may go on where something is timed
             status = self._pairs(well)
             if self._ran_out:
                 status = "budget"
+            if self._request.explains:
+                self._explain(well)
         except KeyboardInterrupt:
             pass  # the last line says so, and whoever called tells it
-        wall_s = results.round_s(time.monotonic() - self._request.started_s)
-        end = schema.End(status, wall_s)
+        end = schema.End(status, results.round_s(time.monotonic() - self._request.started_s))
         self._writer.write(end)
         return end
 
     def _verified(self, shared: Sequence[Case]) -> list[Case]:
         """The cases that both versions have and compute rightly."""
-        if problem := unlike_suites(self._request.suites):
-            for case in shared:
-                self._beside(case, "inconclusive", problem)
-            return []
         well: list[Case] = []
+        if problem := unlike_suites(self._request.suites):
+            self._beside(shared, "inconclusive", problem)
+            return well
         for case in shared:
             alike = [other for other in shared if other.configuration == case.configuration]
             if alike[0] == case and self._agree(covering(alike), alike):
@@ -190,8 +190,7 @@ class _Gate:
         for arm in ARMS:
             if time.monotonic() >= self._deadline_s:
                 self._ran_out = True
-                for each in alike:
-                    self._beside(each, "inconclusive", "not verified yet")
+                self._beside(alike, "inconclusive", "not verified yet")
                 return False
             adapter = adapters[arm]
             if adapter is None:
@@ -205,7 +204,7 @@ class _Gate:
             self._writer.write(schema.Verified(arm, verification))
             seen[arm] = Seen(adapter, absent(ended, adapter))
             if ended.result is not None:
-                loaded = _loaded(arm, case, ended.result)
+                loaded = loaded_by(arm, case.backend, ended.result)
                 self._writer.write(loaded)
                 seen[arm] = Seen(
                     adapter,
@@ -229,16 +228,14 @@ class _Gate:
             refuse_same(request.versions, seen, case.backend)
             for other, word, arm in _ONE_SIDED:
                 if not seen[arm].is_own(request.versions[arm]) and not seen[other].trouble:
-                    for each in alike:
-                        self._beside(each, word, f"{self._label(arm)} has no {case.backend}")
+                    self._beside(alike, word, f"{self._label(arm)} has no {case.backend}")
                     return False
         for arm in ARMS:
             if seen[arm].trouble:
                 other = ARMS[1 - ARMS.index(arm)]
                 fine = "" if seen[other].trouble else f"; {self._label(other)} is right"
-                for each in alike:
-                    reason = f"{self._label(arm)}: {seen[arm].trouble}{fine}"
-                    self._beside(each, "failed", reason, seen[arm].output)
+                reason = f"{self._label(arm)}: {seen[arm].trouble}{fine}"
+                self._beside(alike, "failed", reason, seen[arm].output)
                 return False
         if not request.calibration:
             for note in differing(request.versions, seen, request.sources):
@@ -247,7 +244,7 @@ class _Gate:
 
     def _pairs(self, cases: Sequence[Case]) -> schema.Ending:
         """Makes pairs until all cases are decided, or the budget ends."""
-        found: dict[str, list[float]] = {case.label: [] for case in cases}
+        found = self._found = {case.label: [] for case in cases}
         slowest_s = dict.fromkeys(found, 0.0)
         number = 0
         while True:
@@ -269,6 +266,17 @@ class _Gate:
             if number == 1 and not self._request.calibration:
                 self._tell_outlook(time.monotonic() - began_round_s)
             number += 1
+
+    def _explain(self, cases: Sequence[Case]) -> None:
+        """Profiles in both versions what is slower."""
+        standing = judge(self._found, self._request.design, ended=True)
+        for case in cases:
+            if standing[case.label].status == "slower" and case not in self._failed:
+                self._observer.doing(f"profiling {case.label} in both")
+                launches = {arm: self._launch(case, arm) for arm in ARMS}
+                jobs = {arm: self._job(case, arm, inside=False) for arm in ARMS}
+                for arm, found in ladder_turns.profile(case, launches, jobs).items():
+                    self._writer.write(schema.Profiled(arm, found))
 
     def _tell_outlook(self, pair_s: float) -> None:
         """Says how many pairs the budget allows, when two have run and the last took so long."""
@@ -336,9 +344,8 @@ class _Gate:
         return results.process(case, number, ended, checked=job["check"])
 
     def _timing_job(self, case: Case, arm: Arm, number: int) -> Job:
-        checked = number % CHECK_EVERY == 0
-        options = {"scenario": case.scenario, "budget_s": SHARE_S, "check": checked}
-        return self._job(case, arm, **options)
+        check = number % CHECK_EVERY == 0
+        return self._job(case, arm, scenario=case.scenario, budget_s=SHARE_S, check=check)
 
     def _job(self, case: Case, arm: Arm, **options: Any) -> Job:
         plan, own = case.plan(self._request.plan.seed), self._request.versions[arm].own()
@@ -355,8 +362,11 @@ class _Gate:
     def _label(self, arm: Arm) -> str:
         return self._request.versions[arm].label
 
-    def _beside(self, case: Case, status: schema.Aside, reason: str, output: str = "") -> None:
-        self._writer.write(schema.Beside(case.label, status, reason, output))
+    def _beside(
+        self, cases: Sequence[Case], status: schema.Aside, reason: str, out: str = ""
+    ) -> None:
+        for case in cases:
+            self._writer.write(schema.Beside(case.label, status, reason, out))
 
     def _header(self, shared: Sequence[Case]) -> schema.Header:
         request = self._request
@@ -378,6 +388,7 @@ class _Gate:
             cases=tuple(shared),
             accepted=dict(request.waived),
             calibration=request.calibration,
+            workload=self._material.workload.to_table(),
         )
 
 
@@ -387,14 +398,3 @@ def _cases(request: Request, arm: Arm) -> list[Case]:
     if not chosen.devices:
         raise UsageError("a gate needs to know on which device")
     return [case for _, selection in chosen.selections() for case in product(selection)]
-
-
-def _loaded(arm: Arm, case: Case, result: VerifyResult) -> schema.Loaded:
-    return schema.Loaded(
-        arm=arm,
-        backend=case.backend,
-        files=result.loaded["files"],
-        python=result.loaded["python"],
-        version=result.version,
-        libraries=result.libraries,
-    )

@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from dlbench.analyse.disturbance import causes
+from dlbench.compare.slower_layers import with_layers
 from dlbench.compare.verdicts import CaseVerdict, Status, Verdicts, ordered
 from dlbench.gate.decision import Verdict, judge
 from dlbench.gate.pairs import Arm, difference, summary
-from dlbench.gate.schema import Beside, Half, Loaded, Note, Record
+from dlbench.gate.schema import Beside, Half, Loaded, Note, Profiled, Record
 from dlbench.host.cause import at_worst
-from dlbench.record.schema import Case
+from dlbench.profile.explanation import explain, where
+from dlbench.record.schema import Case, Profile
+from dlbench.spec.workload import read_workload
 from dlbench.text import one_line, plural, why
 
 TIMES = (
@@ -84,7 +87,7 @@ def verdicts(
         dataclasses.replace(each, accepted=let_pass.get(f"{each.status}:{each.case}", ""))
         for each in found
     ]
-    return Verdicts(
+    told = Verdicts(
         base=header.base,
         new=header.new,
         threshold=header.design.threshold,
@@ -92,6 +95,7 @@ def verdicts(
         notes=tuple(_notes(record, found, let_pass)),
         inconclusive_passes=inconclusive_passes,
     )
+    return with_layers(told, _layers(record))
 
 
 def case_verdict(case: str, verdict: Verdict, base_s: Sequence[float]) -> CaseVerdict:
@@ -176,3 +180,23 @@ def _disturbance(record: Record) -> Iterator[str]:
     if seen:
         count = f"{len(seen)} of {plural(len(processes), 'process')}"
         yield f"the machine was disturbed in {count}, at worst: {at_worst(seen)}"
+
+
+def _layers(record: Record) -> dict[str, str]:
+    """Where the cases are slower that were profiled, by case."""
+    by_case: dict[str, dict[Arm, Profile]] = {}
+    for line in record.lines:
+        if isinstance(line, Profiled):
+            by_case.setdefault(line.profile.case.label, {})[line.arm] = line.profile
+    return {label: _where(profiles, record) for label, profiles in by_case.items()}
+
+
+def _where(profiles: Mapping[Arm, Profile], record: Record) -> str:
+    labels: dict[Arm, str] = {"base": record.header.base, "new": record.header.new}
+    for arm, found in profiles.items():
+        if found.status != "ok":
+            return f"in which layers is not known: {labels[arm]}: {one_line(found.reason)}"
+    if len(profiles) < len(labels):
+        return "in which layers is not known: one of the versions was not profiled"
+    workload = read_workload(record.header.workload)
+    return where(explain(profiles["new"], profiles["base"], (workload, workload)))

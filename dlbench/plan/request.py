@@ -48,6 +48,7 @@ class Request:
     patience_s : time to wait in all for a machine that others use.
     epochs : length of trainings from the initial weights; 0 for none.
     profile_s : time for the ladder of each row, which tells what each layer costs; 0 for none.
+    profile_inside : whether the ladder goes through what residual and concat blocks hold.
     data : a data set instead of the suite's.
     data_dir : a folder with the data set's files.
     baseline : the ``backend:device`` that speed-ups are to refer to, which must be among the cases; None for
@@ -79,6 +80,7 @@ class Request:
     patience_s: float = 12.0
     epochs: int = 0
     profile_s: float = 0.0
+    profile_inside: bool = False
     data: str | None = None
     data_dir: Path | None = None
     baseline: str | None = None

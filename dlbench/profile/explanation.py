@@ -1,26 +1,37 @@
 """Why one row is faster than another: the difference of two steps, split by layer and by cause.
 
 Both steps are split in parts that add up to them (`dlbench.profile.layer_times`), so the differences of the parts add
-up to the difference of the steps, exactly, and with the rows exchanged every sign turns. The parts of two rows come
-from two processes, whose means are independent: half of an interval of a difference is the root of the sum of the
-squares of both halves, and of what one process differs from another of the same code (`BETWEEN`).
+up to the difference of the steps, exactly, and with the rows exchanged every sign turns. Rows whose ladders took turns
+are compared round by round, others by their means. What one process differs from another of the same code (`BETWEEN`)
+is added to the scatter.
+
+A part is called different where its difference in the network, or that of its layer alone, cannot be chance: Holm's
+procedure over all of these keeps the probability of calling any part different in two rows of the same code at
+`FALSE_ALARM`. A layer alone counts only where the network does not contradict it, and nothing does that is less than
+`LEAST_SHARE` of the step.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from scipy.special import ndtri
-
+from dlbench.analyse.statistics import holm
 from dlbench.errors import UsageError
-from dlbench.profile.layer_times import LayerTimes, Part, Time, layer_times
+from dlbench.profile.estimates import Estimate, Rounds, Time, less, over
+from dlbench.profile.layer_times import LayerTimes, Part, layer_times
+from dlbench.profile.onednn import REORDER, of_layers
 from dlbench.profile.roofline import Placed, placed
+from dlbench.record.facts import Primitive
 from dlbench.record.schema import Case, Profile
 from dlbench.spec.workload import Workload
+from dlbench.text import listed, seconds
 
+_Key = tuple[str, str]
+"""A part's kind and name."""
 Cause = Literal["products", "memory", "calls", "loss", "optimizer", "rest"]
 
 CAUSES: Mapping[Cause, str] = {
@@ -32,24 +43,50 @@ CAUSES: Mapping[Cause, str] = {
     "rest": "under no roof: views, and parts that are fused or not told from none",
 }
 """What a part's time is about, in words."""
+_CAUSE_OF: Mapping[str, Cause] = {"call": "calls", "loss": "loss", "optimizer": "optimizer"}
+_NOTHING = Estimate(0.0, 0.0, math.inf)
+
+
+BETWEEN = 0.012
+"""Standard deviation of a network's step from process to process of the same code, as a share of it: where its memory
+lies. docs/profile.md says where it was measured. A part that is the difference of two long steps has that of both."""
+FALSE_ALARM = 0.001
+"""The probability that a comparison of two rows of the same code calls any part different."""
+CONTRADICTION = 0.01
+"""How seldom chance may make the difference of a layer alone and of its part in the network as unlike as they are, for
+the one to contradict the other."""
+LEAST_SHARE = 0.01
+"""Of the shorter step, the least difference of a part that is worth a word."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """What a part, or a cause, contributes to the difference of two steps: first less second (s), and the interval."""
+    """What a part, or a cause, contributes to the difference of two steps: first less second.
+
+    Attributes
+    ----------
+    time : that, and the interval of it (s).
+    alone : of a layer, the same where each runs by itself.
+    cause : what it is about.
+    evidence : what speaks for that, or of a cause the parts that it lies in.
+    is_told : whether it can be told from none.
+    """
 
     name: str
     time: Time
+    alone: Time | None = None
     cause: Cause | None = None
     evidence: str = ""
-    among: int = 1
+    is_told: bool = False
 
-    @property
-    def is_told(self) -> bool:
-        """Whether it can be told from none, as one of so many parts `among` which none is to be blamed for nothing in
-        99 of 100 explanations (Bonferroni)."""
-        wider = float(ndtri(1 - 0.01 / (2 * self.among)) / ndtri(0.975))
-        return abs(self.time.mean_s) > wider * self.time.half_s
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What oneDNN did in a step of a row for a part, or for a group of layers that it does not tell apart."""
+
+    part: str
+    row: str
+    primitive: Primitive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +99,8 @@ class Explanation:
     first_time, second_time : their steps.
     whole : first less second.
     parts, causes : what that consists of, the largest first; either adds up to it.
+    takes_turns : whether the two were profiled in turns, so that they are compared round by round.
+    seen : what oneDNN did for the parts that are told, and between layers.
     disturbed : the rows' labels whose profile was disturbed, with the causes in words; nothing is concluded then.
     """
 
@@ -72,6 +111,8 @@ class Explanation:
     whole: Difference
     parts: tuple[Difference, ...]
     causes: tuple[Difference, ...]
+    takes_turns: bool
+    seen: tuple[Seen, ...]
     disturbed: Mapping[str, str]
 
     def with_the_others(self, part: Difference) -> float:
@@ -91,21 +132,21 @@ def explain(first: Profile, second: Profile, workloads: tuple[Workload, Workload
         raise UsageError(f"{one.label} and {two.label} are of different workloads")
     if one.scenario != two.scenario or one.batch != two.batch:
         raise UsageError(f"{one.label} and {two.label} are steps of different work")
-    sides = [_Side(profile, workloads[0]) for profile in (first, second)]
-    keys = list(dict.fromkeys(key for side in sides for key in side.parts))
-    parts = [_difference(key, sides[0], sides[1], len(keys)) for key in keys]
-    parts.sort(key=lambda part: -abs(part.time.mean_s))
-    times = [side.times.whole for side in sides]
+    pair = _Pair(first, second, workloads[0])
+    parts = sorted(pair.parts(), key=lambda part: -abs(part.time.mean_s))
     causes = [_together(cause, [p for p in parts if p.cause == cause]) for cause in CAUSES]
     causes = sorted((c for c in causes if c.time.mean_s), key=lambda c: -abs(c.time.mean_s))
+    sides = pair.sides
     return Explanation(
         first=one,
         second=two,
-        first_time=times[0],
-        second_time=times[1],
-        whole=Difference("step", _less(*times)),
+        first_time=sides[0].times.whole,
+        second_time=sides[1].times.whole,
+        whole=pair.whole(),
         parts=tuple(parts),
         causes=tuple(causes),
+        takes_turns=pair.takes_turns,
+        seen=tuple(_seen((first, second), workloads[0], [p.name for p in parts if p.is_told])),
         disturbed={
             case.label: side.times.disturbed
             for case, side in zip((one, two), sides, strict=True)
@@ -114,9 +155,29 @@ def explain(first: Profile, second: Profile, workloads: tuple[Workload, Workload
     )
 
 
-BETWEEN = 0.05
-"""Standard deviation of a part's time from process to process of the same code, as a share of it: where memory lies and
-which cores threads begin on. docs/profile.md says where it was measured."""
+def where(found: Explanation) -> str:
+    """In which parts the first step is slower than the second, in a sentence."""
+    if found.disturbed:
+        return f"in which layers is not known: the profile was disturbed ({next(iter(found.disturbed.values()))})"
+    slower = [part for part in found.parts if part.is_told and part.time.mean_s > 0]
+    if not slower:
+        return "in which layers cannot be told from the profiles"
+    told = [
+        f"{part.name} (+{seconds(part.time.mean_s, part.time.low_s, part.time.high_s)})"
+        for part in slower
+    ]
+    return f"slower in {listed(told)}"
+
+
+def _seen(profiles: Sequence[Profile], workload: Workload, told: Sequence[str]) -> Iterator[Seen]:
+    """Of each part in turn, what both rows did; at last what they did to lay out tensors anew."""
+    groups = [of_layers(each.primitives, workload, each.case.batch) for each in profiles]
+    names = list(dict.fromkeys(name for group in groups for name in group))
+    wanted = [name for part in told for name in names if part in name.split("+")]
+    for name in dict.fromkeys((*wanted, REORDER)):
+        for profile, group in zip(profiles, groups, strict=True):
+            for primitive in group.get(name, ()):
+                yield Seen(name, profile.case.row_name, primitive)
 
 
 class _Side:
@@ -124,51 +185,113 @@ class _Side:
 
     def __init__(self, profile: Profile, workload: Workload) -> None:
         self.times: LayerTimes = layer_times(profile, workload)
-        self.parts: dict[tuple[str, str], Part] = {(p.kind, p.name): p for p in self.times.parts}
+        self.parts: dict[_Key, Part] = {(p.kind, p.name): p for p in self.times.parts}
         self.placed = placed(profile, workload, self.times)
 
 
-def _difference(key: tuple[str, str], first: _Side, second: _Side, among: int) -> Difference:
-    kind, name = key
-    nothing = Time(0.0, 0.0, 0.0)
-    sides = [side.parts.get(key) for side in (first, second)]
-    times = [part.time if part else nothing for part in sides]
-    if kind == "layer":
-        under = first.placed.get(name), second.placed.get(name)
-        cause = _layer_cause(under, times)
-        return Difference(name, _less(*times), cause, _evidence(*under), among)
-    causes: Mapping[str, Cause] = {"call": "calls", "loss": "loss", "optimizer": "optimizer"}
-    return Difference(kind, _less(*times), causes[kind], among=among)
+class _Pair:
+    """Both steps, part by part."""
+
+    def __init__(self, first: Profile, second: Profile, workload: Workload) -> None:
+        self.sides = _Side(first, workload), _Side(second, workload)
+        self.takes_turns = _take_turns(first, second)
+        self._step_s = min(side.times.whole.mean_s for side in self.sides)
+
+    def whole(self) -> Difference:
+        """The difference of the steps."""
+        sizes_s = [side.times.whole.mean_s for side in self.sides]
+        found = self._less([side.times.whole_ns for side in self.sides], sizes_s)
+        return Difference("step", found.time, is_told=found.p_value <= FALSE_ALARM)
+
+    def parts(self) -> Iterator[Difference]:
+        """Those of the parts."""
+        keys = list(dict.fromkeys(key for side in self.sides for key in side.parts))
+        inside = [self._inside(key) for key in keys]
+        alone = [self._alone(key) for key in keys]
+        tests = [*inside, *(each for each in alone if each is not None)]
+        told = iter(holm([each.p_value for each in tests], FALSE_ALARM))
+        told_inside = [next(told) for _ in inside]
+        told_alone = [each is not None and next(told) for each in alone]
+        for place, key in enumerate(keys):
+            yield self._part(
+                key, inside[place], alone[place], told_inside[place], told_alone[place]
+            )
+
+    def _inside(self, key: _Key) -> Estimate:
+        parts = [side.parts.get(key) for side in self.sides]
+        rounds = [part.rounds_ns if part else None for part in parts]
+        return self._less(rounds, [part.networks_s if part else 0.0 for part in parts])
+
+    def _alone(self, key: _Key) -> Estimate | None:
+        found = [part for side in self.sides if (part := side.parts.get(key)) is not None]
+        if len(found) < len(self.sides) or any(part.alone_ns is None for part in found):
+            return None
+        return self._less(
+            [part.alone_ns for part in found], [part.alone_networks_s for part in found]
+        )
+
+    def _part(
+        self, key: _Key, inside: Estimate, alone: Estimate | None, is_told: bool, is_alone: bool
+    ) -> Difference:
+        kind, name = key
+        time = inside.time
+        most_s = abs(time.mean_s)
+        if alone is not None and is_alone and not less(alone, inside).p_value < CONTRADICTION:
+            is_told, most_s = True, max(most_s, abs(alone.mean_s))
+        is_told &= most_s >= LEAST_SHARE * self._step_s
+        alone_time = None if alone is None else alone.time
+        if kind != "layer":
+            return Difference(kind, time, alone_time, _CAUSE_OF[kind], is_told=is_told)
+        under = self.sides[0].placed.get(name), self.sides[1].placed.get(name)
+        slower = under[0] if time.mean_s >= 0 else under[1]
+        evidence = _evidence(under, [side.parts.get(key) for side in self.sides])
+        return Difference(name, time, alone_time, _layer_cause(slower), evidence, is_told)
+
+    def _less(self, rounds: Sequence[Rounds | None], networks_s: Sequence[float]) -> Estimate:
+        """First less second, of networks of that size; what a side has not got is 0."""
+        first, second = (over(each) if each is not None else _NOTHING for each in rounds)
+        if self.takes_turns and rounds[0] is not None and rounds[1] is not None:
+            found = over(rounds[0] - rounds[1])
+        else:
+            found = less(first, second)
+        return found.widened(BETWEEN * math.hypot(*networks_s))
 
 
-def _layer_cause(under: tuple[Placed | None, Placed | None], times: Sequence[Time]) -> Cause:
+def _take_turns(first: Profile, second: Profile) -> bool:
+    """Whether each round of one ended between the rounds of the other."""
+    ends = first.round_ended_ns, second.round_ended_ns
+    if len(ends[0]) != len(ends[1]):
+        return False
+    return all(max(now) < min(then) for now, then in itertools.pairwise(zip(*ends, strict=True)))
+
+
+def _layer_cause(slower: Placed | None) -> Cause:
     """What a layer's difference is about: what binds it where it is slower."""
-    slower = under[0] if times[0].mean_s >= times[1].mean_s else under[1]
     if slower is None:
         return "rest"
     return "products" if slower.bound == "arithmetic" else slower.bound
 
 
-def _evidence(first: Placed | None, second: Placed | None) -> str:
-    """The rates that both reach."""
-    if first is None or second is None:
-        return ""
-    if first.flops:
-        rates = [f"{each.flops_per_s / 1e9:.3g}" for each in (first, second)]
-        return f"{rates[0]} against {rates[1]} GFLOP/s"
-    rates = [f"{each.share * 100:.0f} %" for each in (first, second)]
-    return f"{rates[0]} against {rates[1]} of what memory allows"
+def _evidence(under: tuple[Placed | None, Placed | None], parts: Sequence[Part | None]) -> str:
+    """The rates that both reach, and what they take alone."""
+    found = []
+    first, second = under
+    if first is not None and second is not None:
+        if first.flops:
+            rates = [f"{each.flops_per_s / 1e9:.3g}" for each in (first, second)]
+            found.append(f"{rates[0]} against {rates[1]} GFLOP/s")
+        else:
+            rates = [f"{each.share * 100:.0f} %" for each in (first, second)]
+            found.append(f"{rates[0]} against {rates[1]} of what memory allows")
+    alone = [part.alone for part in parts if part is not None and part.alone is not None]
+    if len(alone) == len(parts):
+        found.append("alone " + " against ".join(seconds(each.mean_s) for each in alone))
+    return "; ".join(found)
 
 
 def _together(cause: Cause, parts: Sequence[Difference]) -> Difference:
     mean_s = sum(part.time.mean_s for part in parts)
     half_s = math.sqrt(sum(part.time.half_s**2 for part in parts))
     named = ", ".join(part.name for part in parts if part.is_told)
-    return Difference(cause, Time(mean_s, mean_s - half_s, mean_s + half_s), cause, named)
-
-
-def _less(first: Time, second: Time) -> Time:
-    mean_s = first.mean_s - second.mean_s
-    between_s = float(ndtri(0.975)) * BETWEEN * math.hypot(first.mean_s, second.mean_s)
-    half_s = math.hypot(first.half_s, second.half_s, between_s)
-    return Time(mean_s, mean_s - half_s, mean_s + half_s)
+    time = Time(mean_s, mean_s - half_s, mean_s + half_s)
+    return Difference(cause, time, cause=cause, evidence=named)

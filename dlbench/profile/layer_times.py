@@ -12,69 +12,79 @@ output is as large, takes longer in training than in inference), and what the wo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
-from scipy.special import stdtrit
 
 from dlbench.analyse.disturbance import causes
 from dlbench.host.cause import told
+from dlbench.profile.estimates import Rounds, Time, drawn_in, over
 from dlbench.record.schema import Profile
-from dlbench.spec.network import Node
+from dlbench.spec.network import Node, Shape
 from dlbench.spec.workload import Workload
 
-Rounds = npt.NDArray[np.float64]
-"""A time in each round (ns)."""
 Kind = Literal["call", "layer", "loss", "optimizer"]
-
-_FAR = 4 * 1.4826
-"""A block that lies further from the median of its network than so many median absolute deviations (the factor makes
-them standard deviations of a normal law) was hit by something else, and is taken to lie there (Huber 1981, section
-1.7)."""
+_Network = tuple[str, str, str]
+"""Its kind and name, and which step of it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Time:
-    """A time and its 95 % interval over rounds (s)."""
-
-    mean_s: float
-    low_s: float
-    high_s: float
-
-    @property
-    def half_s(self) -> float:
-        """Half of the interval."""
-        return (self.high_s - self.low_s) / 2
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Part:
     """A part of a step.
 
     Attributes
     ----------
     kind, name : ``call`` is what the step of a network costs that computes next to nothing; a layer has its own name.
-    time : what it adds to the step.
-    forward, backward : of a layer that is trained, that of inference, and the rest: gradients, the update by plain
-        gradient descent, and what training's own forward pass does besides; else None.
-    alone : of a layer, what it takes by itself; None where it was not timed.
-    rounds_ns : `time` in each round.
+    rounds_ns : in each round, what it adds to the step.
+    forward_ns : of a layer that is trained, what it adds in inference; else None.
+    alone_ns : of a layer, what it takes by itself; None where it was not timed.
+    networks_s, alone_networks_s : the root of the sum of the squares of the steps of the networks that it is a
+        difference of, and that `alone_ns` is: of these each process has its own way.
+    joins : of a block that is opened, what it takes beyond the layers that it holds, which are parts of their own.
     """
 
     kind: Kind
     name: str
-    time: Time
     rounds_ns: Rounds
-    forward: Time | None = None
-    backward: Time | None = None
-    alone: Time | None = None
+    networks_s: float
+    forward_ns: Rounds | None = None
+    alone_ns: Rounds | None = None
+    alone_networks_s: float = 0.0
+    joins: bool = False
 
     @property
     def label(self) -> str:
         """The layer's name, or what else it is."""
         return self.name or self.kind
+
+    @functools.cached_property
+    def time(self) -> Time:
+        """What it adds to the step."""
+        return over(self.rounds_ns).time
+
+    @functools.cached_property
+    def forward(self) -> Time | None:
+        """Of a layer that is trained, what it adds in inference."""
+        return None if self.forward_ns is None else over(self.forward_ns).time
+
+    @functools.cached_property
+    def backward(self) -> Time | None:
+        """Of a layer that is trained, the rest: gradients, the update by plain gradient descent, and what training's
+        own forward pass does besides."""
+        return None if self.forward_ns is None else over(self.rounds_ns - self.forward_ns).time
+
+    @property
+    def beyond_ns(self) -> Rounds | None:
+        """Of a layer, in each round what it takes in the network beyond what it takes alone."""
+        return None if self.alone_ns is None else self.rounds_ns - self.alone_ns
+
+    @functools.cached_property
+    def alone(self) -> Time | None:
+        """Of a layer, what it takes by itself."""
+        return None if self.alone_ns is None else over(self.alone_ns).time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,22 +94,23 @@ class LayerTimes:
     Attributes
     ----------
     whole : the step itself.
+    whole_ns : that in each round.
     parts : in the order of computation; they add up to the whole.
     interaction : what the layers take in the network beyond what they take alone: negative where fusion, warm caches or
-        overlap saved time; None where a layer was not timed alone.
+        overlap saved time; None where none was timed alone.
     disturbed : what disturbed the process that timed it, in words; empty where nothing did.
     """
 
     whole: Time
+    whole_ns: Rounds
     parts: tuple[Part, ...]
     interaction: Time | None
     disturbed: str
 
 
-def rung_time(profile: Profile, kind: str, name: str, step: str) -> Time | None:
-    """The time of a step of one network of a ladder; None where it was not timed."""
-    found = _Ladder(profile).get(kind, name, step)
-    return None if found is None else _time(found)
+def rung_rounds(profile: Profile, kind: str, name: str, step: str) -> Rounds | None:
+    """The blocks of a step of one network of a ladder (ns); None where it was not timed."""
+    return _Ladder(profile).blocks(kind, name, step)
 
 
 def layer_times(profile: Profile, workload: Workload) -> LayerTimes:
@@ -109,132 +120,167 @@ def layer_times(profile: Profile, workload: Workload) -> LayerTimes:
     ------
     ValueError : it is not the ladder of that workload.
     """
-    trains = profile.case.scenario == "train"
     ladder = _Ladder(profile)
-    calls = ladder.times("empty", "", "train" if trains else "infer")
-    found = [_part("call", "", calls)]
-    layers = (_training if trains else _inference)(ladder, workload)
-    found += layers
-    whole = ladder.times("beginning", workload.nodes[-1].name, "infer")
-    if trains:
-        whole = ladder.times("whole", "", "train")
-        plain = ladder.get("plain", "", "train")
-        plain = whole if plain is None else plain
-        before_loss = calls + np.sum([part.rounds_ns for part in layers], 0)
-        found.append(_part("loss", "", plain - before_loss))
+    layers, last = _parts(ladder, workload.nodes, ladder.empty)
+    found = [ladder.part("call", "", ladder.empty.step), *layers]
+    whole = last.step
+    if ladder.trains:
+        whole = ladder.network("whole", "", "train")
+        plain = ladder.find("plain", "", "train") or whole
+        found.append(ladder.part("loss", "", plain - last.step))
         if plain is not whole:
-            found.append(_part("optimizer", "", whole - plain))
-    alone = [_alone(ladder, node, trains) for node in workload.nodes]
-    interaction = None
-    if all(each is not None for each in alone):
-        inside = np.sum([part.rounds_ns for part in layers], 0)
-        interaction = _time(inside - np.sum([each for each in alone if each is not None], 0))
-    by_name = {n.name: each for n, each in zip(workload.nodes, alone, strict=True)}
-    parts = tuple(_with_alone(part, by_name.get(part.name)) for part in found)
-    disturbed = told(causes(profile.during, profile.case.threads))
-    return LayerTimes(_time(whole), parts, interaction, disturbed)
+            found.append(ladder.part("optimizer", "", whole - plain))
+    beyond = [part.beyond_ns for part in layers if part.beyond_ns is not None]
+    whole_ns = ladder.rounds(whole)
+    return LayerTimes(
+        whole=over(whole_ns).time,
+        whole_ns=whole_ns,
+        parts=tuple(found),
+        interaction=over(np.sum(beyond, 0)).time if beyond else None,
+        disturbed=told(causes(profile.during, profile.case.threads)),
+    )
 
 
-def _with_alone(part: Part, alone: Rounds | None) -> Part:
-    if part.kind != "layer" or alone is None:
-        return part
-    return dataclasses.replace(part, alone=_time(alone))
-
-
-def _inference(ladder: _Ladder, workload: Workload) -> list[Part]:
-    before = ladder.times("empty", "", "infer")
-    found = []
-    for node in workload.nodes:
-        now = ladder.times("beginning", node.name, "infer")
-        found.append(_part("layer", node.name, now - before))
+def _parts(ladder: _Ladder, nodes: Sequence[Node], before: _Pass) -> tuple[list[Part], _Pass]:
+    """What each of these layers adds, and what the beginning takes that ends with the last of them."""
+    found: list[Part] = []
+    for node in nodes:
+        now = ladder.beginning(node, before)
+        own = now - before
+        held: list[Part] = []
+        for body in node.bodies if ladder.is_opened(node) else ():
+            parts, end = _parts(ladder, body, before)
+            held += parts
+            own = own - (end - before)
+        alone = None if held else ladder.alone(node)
+        forward = own.forward if ladder.trains else None
+        found += [*held, ladder.part("layer", node.name, own.step, forward, alone, bool(held))]
         before = now
-    return found
+    return found, before
 
 
-def _training(ladder: _Ladder, workload: Workload) -> list[Part]:
-    empty = ladder.times("empty", "", "train"), ladder.times("empty", "", "infer")
-    before, before_forward = empty
-    found = []
-    for node in workload.nodes:
-        forward = ladder.times("beginning", node.name, "infer")
-        now = ladder.get("beginning", node.name, "train")
-        if now is None:
-            # nothing to train so far, so that nothing but the forward pass is done in training either
-            now = before + forward - before_forward
-        else:
-            now = now - ladder.squared_error(node, empty)
-        part = _part("layer", node.name, now - before)
-        rest = now - before - (forward - before_forward)
-        forward_time = _time(forward - before_forward)
-        found.append(dataclasses.replace(part, forward=forward_time, backward=_time(rest)))
-        before, before_forward = now, forward
-    return found
+class _Sum:
+    """Networks' steps, added up and subtracted: how often each counts."""
+
+    def __init__(self, terms: Mapping[_Network, int]) -> None:
+        self.terms = {network: times for network, times in terms.items() if times}
+
+    def __add__(self, other: _Sum) -> _Sum:
+        networks = self.terms.keys() | other.terms.keys()
+        return _Sum({n: self.terms.get(n, 0) + other.terms.get(n, 0) for n in networks})
+
+    def __sub__(self, other: _Sum) -> _Sum:
+        return self + _Sum({network: -times for network, times in other.terms.items()})
 
 
-def _alone(ladder: _Ladder, node: Node, trains: bool) -> Rounds | None:
-    """What a layer takes by itself, beyond the call, its front and the squared error."""
-    if not trains:
-        alone = ladder.get("alone", node.name, "infer")
-        return None if alone is None else alone - ladder.times("empty", "", "infer")
-    empty = ladder.times("empty", "", "train"), ladder.times("empty", "", "infer")
-    alone = ladder.get("alone", node.name, "train")
-    if alone is None:
-        alone = ladder.get("alone", node.name, "infer")
-        return None if alone is None else alone - empty[1]
-    front = ladder.get("front", ladder.fronts[node.name], "train")
-    if front is None:
-        return alone - empty[0] - ladder.squared_error(node, empty)
-    front_error = ladder.squared_error_of(math.prod(node.input_shape), empty)
-    return alone - ladder.squared_error(node, empty) - (front - front_error)
+class _Pass(NamedTuple):
+    """A step, less what the squared error costs, and the forward pass of it."""
+
+    step: _Sum
+    forward: _Sum
+
+    def __sub__(self, other: _Pass) -> _Pass:
+        return _Pass(self.step - other.step, self.forward - other.forward)
 
 
 class _Ladder:
     """The times of a profile's networks in each round, those of blocks that were hit by something else drawn in."""
 
     def __init__(self, profile: Profile) -> None:
+        self.trains = profile.case.scenario == "train"
         self._blocks = {
-            (rung.kind, rung.name, rung.step): _drawn_in(np.array(rung.blocks_ns, np.float64))
+            (rung.kind, rung.name, rung.step): drawn_in(np.array(rung.blocks_ns, np.float64))
             for rung in profile.rungs
         }
-        self.fronts = {rung.name: rung.front for rung in profile.rungs if rung.kind == "alone"}
+        self._fronts = {rung.name: rung.front for rung in profile.rungs if rung.kind == "alone"}
+        step = "train" if self.trains else "infer"
+        self.empty = _Pass(self.network("empty", "", step), self.network("empty", "", "infer"))
 
-    def get(self, kind: str, name: str, step: str) -> Rounds | None:
-        return self._blocks.get((kind, name, step))
+    def blocks(self, *network: str) -> Rounds | None:
+        """A network's blocks."""
+        return self._blocks.get(cast(_Network, network))
 
-    def times(self, kind: str, name: str, step: str) -> Rounds:
-        found = self.get(kind, name, step)
+    def find(self, *network: str) -> _Sum | None:
+        """A network; None where there is none of that name."""
+        return None if self.blocks(*network) is None else _Sum({cast(_Network, network): 1})
+
+    def network(self, kind: str, name: str, step: str) -> _Sum:
+        """A network.
+
+        Raises
+        ------
+        ValueError : there is none of that name.
+        """
+        found = self.find(kind, name, step)
         if found is None:
             raise ValueError(f"the profile has no step {step} of {' '.join((kind, name)).strip()}")
         return found
 
-    def squared_error(self, node: Node, empty: tuple[Rounds, Rounds]) -> Rounds | float:
-        """What the squared error of a layer's output and its gradient cost."""
-        return self.squared_error_of(math.prod(node.output_shape), empty)
+    def rounds(self, sum_: _Sum) -> Rounds:
+        """What it comes to in each round (ns)."""
+        some = next(iter(self._blocks[network] for network in self.empty.step.terms))
+        total: Rounds = np.zeros_like(some)
+        for network, times in sum_.terms.items():
+            total = total + times * self._blocks[network]
+        return total
 
-    def squared_error_of(self, elements: int, empty: tuple[Rounds, Rounds]) -> Rounds | float:
-        """The same of an output of so many elements a sample."""
-        train = self.get("closing", str(elements), "train")
-        infer = self.get("closing", str(elements), "infer")
+    def part(
+        self,
+        kind: Kind,
+        name: str,
+        step: _Sum,
+        forward: _Sum | None = None,
+        alone: _Sum | None = None,
+        joins: bool = False,
+    ) -> Part:
+        """A part of the step."""
+        return Part(
+            kind,
+            name,
+            self.rounds(step),
+            self._networks_s(step),
+            forward_ns=None if forward is None else self.rounds(forward),
+            alone_ns=None if alone is None else self.rounds(alone),
+            alone_networks_s=0.0 if alone is None else self._networks_s(alone),
+            joins=joins,
+        )
+
+    def _networks_s(self, sum_: _Sum) -> float:
+        steps = (times * np.mean(self._blocks[network]) for network, times in sum_.terms.items())
+        return math.hypot(*steps) * 1e-9
+
+    def is_opened(self, node: Node) -> bool:
+        """Whether there are beginnings that end within a block."""
+        inner = [body[0] for body in node.bodies if body]
+        return any(self.find("beginning", each.name, "infer") is not None for each in inner)
+
+    def beginning(self, node: Node, before: _Pass) -> _Pass:
+        """The beginning that ends with a layer, behind the one before."""
+        forward = self.network("beginning", node.name, "infer")
+        if not self.trains:
+            return _Pass(forward, forward)
+        step = self.find("beginning", node.name, "train")
+        if step is None:
+            # nothing to train so far, so that nothing but the forward pass is done in training either
+            return _Pass(before.step + forward - before.forward, forward)
+        return _Pass(step - self._squared_error(node.output_shape), forward)
+
+    def alone(self, node: Node) -> _Sum | None:
+        """What a layer takes by itself, beyond the call, its front and the squared error."""
+        step = self.find("alone", node.name, "train")
+        if step is None:
+            infer = self.find("alone", node.name, "infer")
+            return None if infer is None else infer - self.empty.forward
+        step = step - self._squared_error(node.output_shape)
+        front = self.find("front", self._fronts[node.name], "train")
+        if front is None:
+            return step - self.empty.step
+        return step - (front - self._squared_error(node.input_shape))
+
+    def _squared_error(self, shape: Shape) -> _Sum:
+        """What the squared error of an output of that shape and its gradient cost."""
+        size = str(math.prod(shape))
+        train, infer = (self.find("closing", size, step) for step in ("train", "infer"))
         if train is None or infer is None:
-            return 0.0
-        return (train - infer) - (empty[0] - empty[1])
-
-
-def _drawn_in(blocks_ns: Rounds) -> Rounds:
-    middle = np.median(blocks_ns)
-    reach = _FAR * np.median(np.abs(blocks_ns - middle))
-    return np.clip(blocks_ns, middle - reach, middle + reach)
-
-
-def _part(kind: Kind, name: str, rounds_ns: Rounds) -> Part:
-    return Part(kind, name, _time(rounds_ns), rounds_ns)
-
-
-def _time(rounds_ns: Rounds) -> Time:
-    """The mean of a time over rounds, and Student's interval of it."""
-    mean = float(np.mean(rounds_ns))
-    count = len(rounds_ns)
-    if count < 2:
-        return Time(mean * 1e-9, -math.inf, math.inf)
-    half = float(stdtrit(count - 1, 0.975) * np.std(rounds_ns, ddof=1) / math.sqrt(count))
-    return Time(mean * 1e-9, (mean - half) * 1e-9, (mean + half) * 1e-9)
+            return _Sum({})
+        return (train - infer) - (self.empty.step - self.empty.forward)

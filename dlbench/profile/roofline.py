@@ -2,21 +2,25 @@
 
 The roofs are measured in the rounds of the profile itself, by the backend's own library and in its own arithmetic: the
 rate of a large matrix product, and the rate at which elements are copied, of sizes that live in each level of cache and
-in memory. What a layer has to do is counted from the specification: operations of convolutions and linear layers, and
-each tensor that is read or written once, at the least. Bytes are counted as float32's in every precision, here and of
-the copies, so that a share of a roof holds in short precisions too.
+in memory; on the host also what a triad moves without any framework, where that is faster. What a layer has to do is
+counted from the specification: operations of convolutions and linear layers, and each tensor that is read or written
+once, at the least. Bytes are counted as float32's in every precision, here and of the copies, so that a share of a roof
+holds in short precisions too.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
-from dlbench.profile.ladder import PRODUCT, PRODUCT_SIDE
-from dlbench.profile.layer_times import LayerTimes, Time, rung_time
+from dlbench.profile.estimates import Rounds, Time
+from dlbench.profile.layer_times import LayerTimes, rung_rounds
+from dlbench.profile.rungs import PRODUCT, PRODUCT_SIDE
+from dlbench.profile.triad import PASSES, TRIAD
 from dlbench.record.schema import Profile
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, walk
@@ -27,6 +31,16 @@ Bound = Literal["arithmetic", "memory", "calls"]
 _ELEMENT_BYTES = 4
 _FAR_FROM_ROOF = 0.3
 _FEW_CALLS = 3.0
+_MOVED = {"copy": 2, TRIAD: PASSES}
+"""Elements that are read and written for each."""
+
+
+class Rate(NamedTuple):
+    """So much a second, and the 95 % interval of it."""
+
+    middle: float
+    low: float
+    high: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,19 +49,25 @@ class Roofs:
 
     Attributes
     ----------
-    flops_per_s : of a product of matrices of 1024 × 1024, lowest and highest of its interval.
-    copies : bytes that are read and written in all, and the rate of that (bytes a second), by size.
+    flops_per_s : of a product of matrices of 1024 × 1024.
+    copies : for each way to copy, bytes that are read and written in all, and the rate of that (bytes a second), by
+        size.
     call_s : what the step of a network costs that computes next to nothing.
     """
 
-    flops_per_s: tuple[float, float, float]
-    copies: tuple[tuple[float, float], ...]
+    flops_per_s: Rate
+    copies: tuple[tuple[tuple[float, Rate], ...], ...]
     call_s: float
 
-    def bytes_per_s(self, moved_bytes: float) -> float:
-        """The rate at which so many bytes are moved: between two sizes, by the logarithm of the size."""
-        sizes, rates = zip(*self.copies, strict=True)
-        return float(np.interp(math.log(max(moved_bytes, 1.0)), np.log(sizes), rates))
+    def bytes_per_s(self, moved_bytes: float) -> Rate:
+        """The rate at which so many bytes are moved the faster way: between two sizes, by the logarithm of the size."""
+        at = math.log(max(moved_bytes, 1.0))
+        found = []
+        for way in self.copies:
+            sizes, rates = zip(*way, strict=True)
+            ends = zip(*rates, strict=True)
+            found.append(Rate(*(float(np.interp(at, np.log(sizes), each)) for each in ends)))
+        return max(found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +78,9 @@ class Placed:
     ----------
     flops, moved_bytes : what it has to do in a step, the bytes at the least.
     flops_per_s : what it reaches.
-    share, low, high : of the roof that binds it, and the interval of that by the layer's; above 1 where it needs fewer
-        operations, or moves fewer bytes, than are counted (Winograd's convolution, fusion with a neighbour).
+    share, low, high : of the roof that binds it, and the interval of that by the layer's and the roof's; above 1 where
+        it needs fewer operations, or moves fewer bytes, than are counted (Winograd's convolution, fusion with a
+        neighbour).
     bound : which roof that is; ``calls`` where it is far from both, and takes little longer than a call.
     """
 
@@ -74,25 +95,36 @@ class Placed:
 
 def roofs(profile: Profile) -> Roofs | None:
     """The roofs that were measured with a profile; None where they were not."""
-    product = rung_time(profile, "ceiling", PRODUCT, "infer")
-    sizes = [r.name for r in profile.rungs if r.kind == "ceiling" and r.name != PRODUCT]
-    call = rung_time(profile, "empty", "", "infer")
-    if product is None or call is None or not sizes:
+    product = rung_rounds(profile, "ceiling", PRODUCT, "infer")
+    calls = rung_rounds(profile, "empty", "", "infer")
+    names = [r.name for r in profile.rungs if r.kind == "ceiling" and r.name != PRODUCT]
+    if product is None or calls is None or not names:
         return None
-    work = 2.0 * PRODUCT_SIDE**3
-    low, middle, high = (
-        work / max(each - call.mean_s, 1e-9)
-        for each in (product.high_s, product.mean_s, product.low_s)
-    )
-    copies = []
-    for name in sizes:
-        took = rung_time(profile, "ceiling", name, "infer")
+    call_s = float(np.median(calls)) * 1e-9
+    ways: dict[str, list[tuple[float, Rate]]] = {}
+    for name in names:
+        took = rung_rounds(profile, "ceiling", name, "infer")
         assert took is not None
-        moved = 2.0 * _ELEMENT_BYTES * int(name)
-        beyond_s = took.mean_s - call.mean_s
-        # of what takes hardly longer than a call, nobody knows how much is the call
-        copies.append((moved, moved / (beyond_s if beyond_s > took.mean_s / 2 else took.mean_s)))
-    return Roofs((middle, low, high), tuple(sorted(copies)), call.mean_s)
+        how, _, elements = name.partition(" ")
+        moved = float(_ELEMENT_BYTES * _MOVED[how] * int(elements))
+        # no framework is called for a triad
+        rate = _rate(moved, took, 0.0 if how == TRIAD else call_s)
+        ways.setdefault(how, []).append((moved, rate))
+    copies = tuple(tuple(sorted(way)) for way in ways.values())
+    return Roofs(_rate(2.0 * PRODUCT_SIDE**3, product, call_s), copies, call_s)
+
+
+def _rate(work: float, rounds_ns: Rounds, call_s: float) -> Rate:
+    """So much work a second, beyond the call; of logarithms, since rates are positive and scatter by factors."""
+    took_s = rounds_ns * 1e-9
+    # of what takes hardly longer than a call, nobody knows how much is the call
+    beyond_s = took_s - call_s if np.median(took_s) > 2 * call_s else took_s
+    rates = np.log(work / np.maximum(beyond_s, took_s / 10))
+    middle, count = float(np.mean(rates)), len(rates)
+    half = math.inf
+    if count > 1:
+        half = float(stdtrit(count - 1, 0.975) * np.std(rates, ddof=1)) / math.sqrt(count)
+    return Rate(math.exp(middle), math.exp(middle - half), math.exp(min(middle + half, 700.0)))
 
 
 def place(node: Node, batch: int, time: Time, trains: bool, under: Roofs) -> Placed | None:
@@ -103,16 +135,16 @@ def place(node: Node, batch: int, time: Time, trains: bool, under: Roofs) -> Pla
     moved = sum(_moved_bytes(each, batch, trains) for each in inner)
     if not (flops or moved) or time.low_s <= 0:
         return None
-    by_arithmetic_s = flops / under.flops_per_s[0]
-    by_memory_s = moved / under.bytes_per_s(moved)
-    least_s = max(by_arithmetic_s, by_memory_s)
-    bound: Bound = "arithmetic" if by_arithmetic_s >= by_memory_s else "memory"
+    arithmetic, memory = under.flops_per_s, under.bytes_per_s(moved)
+    by_arithmetic = flops / arithmetic.middle >= moved / memory.middle
+    work, rate = (flops, arithmetic) if by_arithmetic else (moved, memory)
+    bound: Bound = "arithmetic" if by_arithmetic else "memory"
     took_s = time.mean_s
-    share = least_s / took_s
+    share = work / rate.middle / took_s
     if share < _FAR_FROM_ROOF and took_s < _FEW_CALLS * under.call_s:
         bound = "calls"
-    reached = flops / took_s
-    return Placed(flops, moved, reached, share, least_s / time.high_s, least_s / time.low_s, bound)
+    low, high = work / rate.high / time.high_s, work / rate.low / time.low_s
+    return Placed(flops, moved, flops / took_s, share, low, high, bound)
 
 
 def _moved_bytes(node: Node, batch: int, trains: bool) -> float:
@@ -135,7 +167,9 @@ def placed(profile: Profile, workload: Workload, times: LayerTimes) -> dict[str,
     under, case = roofs(profile), profile.case
     if under is None:
         return {}
-    nodes, trains = {node.name: node for node in workload.nodes}, case.scenario == "train"
-    layers = [part for part in times.parts if part.kind == "layer"]
+    nodes = {node.name: node for node in walk(workload.nodes)}
+    trains = case.scenario == "train"
+    # what joins the bodies of a block has no operations that are counted
+    layers = [part for part in times.parts if part.kind == "layer" and not part.joins]
     found = {p.name: place(nodes[p.name], case.batch, p.time, trains, under) for p in layers}
     return {name: each for name, each in found.items() if each is not None}

@@ -312,13 +312,13 @@ class PeakResult(TimedResult):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RungTimes:
-    """How long the steps of one network of a ladder took; see `dlbench.profile.ladder.Rung`.
+    """How long the steps of one network of a ladder took; see `dlbench.profile.rungs.Rung`.
 
     Attributes
     ----------
     kind, name, front : which network it is.
     step : ``train`` or ``infer``; in a training ladder the networks infer too.
-    blocks_ns : in each round, the median of a block of steps.
+    blocks_ns : in each round, or in each that it was due in, the median of a block of steps.
     """
 
     kind: str
@@ -328,11 +328,44 @@ class RungTimes:
     blocks_ns: tuple[int, ...]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Primitive:
+    """What oneDNN carried out in a step, alike primitives as one.
+
+    Attributes
+    ----------
+    kind : ``convolution``, ``reorder``, …
+    implementation : which of several ways it took.
+    direction : ``forward_training``, ``backward_data``, …; empty where there is none.
+    formats : of each tensor how it lies in memory, ``src:acdb wei:Acdb16a dst:acdb``.
+    fused : what it computed besides, ``eltwise_relu``.
+    problem : the sizes, as oneDNN writes them.
+    calls, total_s : how often, and how long in all.
+    """
+
+    kind: str
+    implementation: str
+    direction: str
+    formats: str
+    fused: str
+    problem: str
+    calls: int
+    total_s: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrimitivesResult(TimedResult):
+    """The primitives of one step, in the order in which they came."""
+
+    primitives: tuple[Primitive, ...]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProfileResult(BackendResult):
-    """What a ladder's networks took in so many `rounds`, and what the machine did `during` these."""
+    """What a ladder's networks took, when each round ended (the monotonic clock), and what the machine did `during`
+    these."""
 
     rungs: tuple[RungTimes, ...]
-    rounds: int
+    round_ended_ns: tuple[int, ...]
     during: Surroundings
     facts: dict[str, str | int]

@@ -40,7 +40,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     """First line of a record: what was to be run, and where; by backend `environments`, of those that could be asked,
     and `titles`, what people call them. `budget_s` is the time for sampling in all, `row_budget_s` that of each row,
     None in records of earlier versions, whose rows shared the whole. `baseline` is the row whose ratios
-    `target_interval` is about, where one was named; `profile_s` the time for each ladder, 0 where there are none.
+    `target_interval` is about, where one was named; `profile_s` the time for each ladder, 0 where there are none, and
+    `profile_inside` whether these go through what blocks hold.
     `patience_s` and `telemetry_period_s` are None where an earlier version did not write them. With `best` the cases
     are all modes that were to be tried; see `Choice`. `shard` is the part of a run that the record is, `node` the
     machine by a digest that tells it from others and not which it is; empty in records of earlier versions."""
@@ -71,6 +72,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     baseline: str | None = None
     best: bool = False
     profile_s: Seconds = 0.0
+    profile_inside: bool = False
     shard: Shard | None = None
     node: str = ""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from dlbench.record.bounded import Amount, Count, Nanoseconds, Seconds, Share
 from dlbench.record.case import Case, Configuration, Scenario
-from dlbench.record.facts import Check, RungTimes, Surroundings
+from dlbench.record.facts import Check, Primitive, RungTimes, Surroundings
 from dlbench.record.header import Data, Header, Machine, Part, Resumed
 
 __all__ = [
@@ -253,20 +253,27 @@ class Answers(msgspec.Struct, frozen=True, tag="answers", tag_field="kind"):
 
 
 class Profile(msgspec.Struct, frozen=True, tag="profile", tag_field="kind"):
-    """The ladder of a case, timed in a process of its own: see `dlbench.profile.ladder` for its networks and
-    `dlbench.profile.layer_times` for what they tell. `rounds` is how many blocks each has, `during` what the machine
-    did meanwhile."""
+    """The ladder of a case, timed in a process of its own: see `dlbench.profile.rungs` for its networks and
+    `dlbench.profile.layer_times` for what they tell. `round_ended_ns` is the monotonic clock at the end of each round,
+    `during` what the machine did meanwhile. `primitives` are those of oneDNN in a step of another process, see
+    `dlbench.profile.onednn`; none of a backend that does not compute by it."""
 
     case: Case
     status: Status
     reason: str
     rungs: tuple[RungTimes, ...] = ()
-    rounds: Count = 0
+    round_ended_ns: tuple[Count, ...] = ()
     during: Surroundings | None = None
     version: str = ""
     facts: dict[str, str | int] = {}
     seconds: dict[str, Seconds] = {}
     output: str = ""
+    primitives: tuple[Primitive, ...] = ()
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds its networks were timed in."""
+        return len(self.round_ended_ns)
 
 
 class End(msgspec.Struct, frozen=True, tag="end", tag_field="kind"):

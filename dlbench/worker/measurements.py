@@ -19,6 +19,7 @@ from dlbench.record.facts import (
     MeasureResult,
     OpenResult,
     PeakResult,
+    PrimitivesResult,
     ProbeResult,
     ProfileResult,
     RestResult,
@@ -81,15 +82,19 @@ FINISH = Measurement("finish", "measure:finish", MeasureResult, _TIMED)
 STEPS = Measurement("measure", "measure:measure", MeasureResult, _TIMED)
 TRAIN = Measurement("train", "train:train_epochs", TrainResult, _SESSION | {"train": "training"})
 ANSWER = Measurement("answer", "train:answer_test", AnswerResult, _SESSION | {"answer": "training"})
-PROFILE = Measurement(
-    "profile", "profile:profile", ProfileResult, _SESSION | {"measure": "profile"}
+OPEN_LADDER = Measurement("open-ladder", "profile:open_ladder", OpenResult)
+TIME_LADDER = Measurement("time-ladder", "profile:time_ladder", BlockResult)
+FINISH_LADDER = Measurement(
+    "finish-ladder", "profile:finish_ladder", ProfileResult, _SESSION | {"measure": "profile"}
 )
+PRIMITIVES = Measurement("primitives", "primitives:primitives", PrimitivesResult, _SESSION)
 PEAK = Measurement("peak", "overhead:peak", PeakResult, {"peak": "measured"})
 TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
 _ALL: Sequence[Measurement[Any]] = (
     *(HOME, LOOK, FITS, ORACLE, VERIFY, TRIAL),
     *(OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
-    *(TRAIN, ANSWER, PROFILE, PEAK, TIMER),
+    *(OPEN_LADDER, TIME_LADDER, FINISH_LADDER, PRIMITIVES),
+    *(TRAIN, ANSWER, PEAK, TIMER),
 )
 MEASUREMENTS: Mapping[str, Measurement[Any]] = {each.name: each for each in _ALL}

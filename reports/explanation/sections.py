@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dlbench.profile.explanation import CAUSES, Difference, Explanation
+from dlbench.profile.explanation import CAUSES, Difference, Explanation, Seen
+from dlbench.profile.onednn import REORDER
 from dlbench.text import factor, listed, percent, seconds
 
-from ..tables.model import Column, Line, Section
+from ..tables.model import Column, Line, Section, table
 
 _MOST_NAMED = 2
 _BAR_CELLS = 20
@@ -27,7 +28,7 @@ def _sections(found: Explanation) -> Iterator[Section]:
     yield Section(
         title,
         top=True,
-        intro=(f"time that {first} needs more, or below 0 less; [ ] 95 % confidence interval",),
+        intro=(_intro(found),),
         columns=(
             Column("part", (*(p.name for p in found.parts), "all"), names=True),
             Column("difference", tuple(map(_interval, (*found.parts, found.whole))), right=True),
@@ -37,6 +38,8 @@ def _sections(found: Explanation) -> Iterator[Section]:
         ),
         lines=tuple(Line(style="" if p.is_told else "dim") for p in (*found.parts, found.whole)),
     )
+    if found.seen:
+        yield _seen(found.seen)
     yield Section(
         "by cause",
         columns=(
@@ -46,6 +49,36 @@ def _sections(found: Explanation) -> Iterator[Section]:
         ),
         lines=tuple(Line() for _ in found.causes),
         notes=tuple(f"→ {sentence}" for sentence in sentences(found)),
+    )
+
+
+def _intro(found: Explanation) -> str:
+    how = "round by round" if found.takes_turns else "by their means, since they took no turns"
+    return (
+        f"time that {found.first.row_name} needs more, or below 0 less, compared {how};"
+        " [ ] 95 % confidence interval"
+    )
+
+
+def _seen(seen: Sequence[Seen]) -> Section:
+    """What oneDNN did, a line for each primitive; of what only moves tensors, all of a row together."""
+    lines: dict[tuple[str, ...], tuple[int, float]] = {}
+    for each in seen:
+        what = each.primitive
+        key = (each.part, each.row, what.implementation, what.direction, what.formats, what.fused)
+        if what.kind == REORDER:
+            key = (each.part, each.row, "", "", "", "")
+        calls, total_s = lines.get(key, (0, 0.0))
+        lines[key] = calls + what.calls, total_s + what.total_s
+    cells = [
+        (*key[:3], key[3], key[4], key[5], str(calls), seconds(total_s))
+        for key, (calls, total_s) in lines.items()
+    ]
+    titles = ("part", "row", "implementation", "direction", "formats", "fused", "calls", "time")
+    return Section(
+        "what oneDNN did in a step of another process, which it was asked to print",
+        columns=table(cells, *titles, right=("calls", "time")),
+        lines=tuple(Line() for _ in cells),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,9 @@ import msgspec
 
 from dlbench.analyse.table import Report, Run
 from dlbench.errors import UsageError
-from dlbench.profile.layer_times import LayerTimes, Time, layer_times
-from dlbench.profile.roofline import placed
+from dlbench.profile.estimates import Time
+from dlbench.profile.layer_times import LayerTimes, layer_times
+from dlbench.profile.roofline import Placed, placed
 from dlbench.record.case import columns
 from dlbench.record.schema import Profile
 from dlbench.spec.workload import Workload, read_workload
@@ -21,7 +23,7 @@ from dlbench.text import in_spreadsheet
 _FIGURES = (
     *("part", "kind", "time_s", "low_s", "high_s", "share"),
     *("forward_s", "backward_s", "alone_s"),
-    *("flops", "moved_bytes", "roof_share", "bound"),
+    *("flops", "moved_bytes", "roof_share", "roof_share_low", "roof_share_high", "bound"),
 )
 
 
@@ -78,10 +80,16 @@ def layer_rows(run: Run) -> Iterator[dict[str, Any]]:
                 part.time.high_s,
                 part.time.mean_s / times.whole.mean_s,
                 *(_mean(each) for each in (part.forward, part.backward, part.alone)),
-                *((at.flops, at.moved_bytes, at.share, at.bound) if at else (None,) * 4),
+                *(_under_roof(at) if at else (None,) * 6),
             )
             own = dict(zip(_FIGURES, figures, strict=True))
             yield {"record": run.name, **columns(profile.case), **own}
+
+
+def _under_roof(at: Placed) -> tuple[float | str | None, ...]:
+    # JSON has no infinity
+    high = at.high if math.isfinite(at.high) else None
+    return at.flops, at.moved_bytes, at.share, at.low, high, at.bound
 
 
 def _require_profiles(report: Report) -> None:

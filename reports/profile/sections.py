@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from dlbench.analyse.table import Run
-from dlbench.profile.layer_times import LayerTimes, Time, layer_times
-from dlbench.profile.roofline import Placed, placed, roofs
+from dlbench.profile.agreement import MOST, agreement
+from dlbench.profile.estimates import Time
+from dlbench.profile.layer_times import LayerTimes, Part, layer_times
+from dlbench.profile.roofline import Placed, Rate, placed, roofs
 from dlbench.record.schema import Profile
 from dlbench.spec.workload import read_workload
-from dlbench.text import digits, percent, seconds, size
+from dlbench.text import digits, listed, percent, seconds, size
 
 from ..tables.model import Column, Line, Section
 
 _BAR_CELLS = 24
+_MOST_TURNED = 2
 _BOUNDS = {"arithmetic": "products", "memory": "memory", "calls": "calls"}
 _WORDS = {"call": "the call itself", "loss": "loss", "optimizer": "optimizer"}
 _FUSED = "a part below 0 made the others faster: the backend does it together with its neighbours"
@@ -40,12 +44,16 @@ def sections(run: Run) -> Iterator[Section]:
         )
 
 
+def _name(part: Part) -> str:
+    return _WORDS.get(part.kind, f"{part.name} (what joins it)" if part.joins else part.name)
+
+
 def _columns(times: LayerTimes, under: dict[str, Placed]) -> tuple[Column, ...]:
     parts = times.parts
     shares = [part.time.mean_s / times.whole.mean_s for part in parts]
     found = [under.get(part.name) if part.kind == "layer" else None for part in parts]
     columns = (
-        Column("part", tuple(_WORDS.get(part.kind, part.name) for part in parts), names=True),
+        Column("part", tuple(map(_name, parts)), names=True),
         Column("time", tuple(_interval(part.time) for part in parts), right=True),
         Column("share", tuple(map(_percent, shares)), right=True),
         Column("", tuple(map(_bar, shares)), priority=70),
@@ -53,7 +61,7 @@ def _columns(times: LayerTimes, under: dict[str, Placed]) -> tuple[Column, ...]:
         Column("backward", tuple(_mean(part.backward) for part in parts), right=True, priority=60),
         Column("alone", tuple(_mean(part.alone) for part in parts), right=True, priority=40),
         Column("GFLOP/s", tuple(_rate(each) for each in found), right=True, priority=45),
-        Column("of roof", tuple(percent(e.share) if e else "" for e in found), True, 50),
+        Column("of roof", tuple(map(_share, found)), True, 50),
         Column("bound by", tuple(_BOUNDS[e.bound] if e else "" for e in found), priority=50),
     )
     return tuple(column for column in columns if any(column.cells))
@@ -73,19 +81,47 @@ def _notes(profile: Profile, times: LayerTimes, under: dict[str, Placed]) -> Ite
             f"layers take {seconds(inside)} in the network, and of it {_interval(times.interaction)} beyond what each"
             " takes alone (fusion, caches, overlap)"
         )
+    yield from _agreement(times)
     best = roofs(profile)
     if best is not None:
-        rates = ", ".join(f"{size(moved)} {digits(rate / 1e9)}" for moved, rate in best.copies)
-        middle, low, high = (digits(rate / 1e9) for rate in best.flops_per_s)
+        sizes = [moved for moved, _ in best.copies[0]]
+        rates = ", ".join(f"{size(moved)} {_rates(best.bytes_per_s(moved))}" for moved in sizes)
         yield (
-            f"roofs of this backend, measured in the same rounds: products {middle} [{low}, {high}] GFLOP/s;"
-            f" copies in GB/s: {rates}"
+            "roofs of this backend, measured in the same rounds: products"
+            f" {_rates(best.flops_per_s)} GFLOP/s; copies in GB/s: {rates}"
         )
     if any(part.time.high_s < 0 for part in times.parts):
         yield _FUSED
     fast = [name for name, each in under.items() if each.low > 1]
     if fast:
         yield f"{', '.join(fast)}: {_TOO_FAST}"
+
+
+def _agreement(times: LayerTimes) -> Iterator[str]:
+    """Whether the layers alone stand in the same order, and why not."""
+    found = agreement(times.parts)
+    if found is None:
+        return
+    which = f"{listed(list(found.layers))} {'hold' if len(found.layers) > 1 else 'holds'}"
+    if not found.turned:
+        yield f"{which} {percent(MOST)} of the layers' time, in the same order as alone as far as can be told"
+    for each in found.turned[:_MOST_TURNED]:
+        inside = " and ".join(
+            f"{name} {seconds(abs(beyond.mean_s))} {'less' if beyond.mean_s < 0 else 'more'}"
+            for name, beyond in zip((each.first, each.second), each.beyond, strict=True)
+        )
+        yield (
+            f"! alone {each.second} takes longer than {each.first}, in the network it is the other way round: than"
+            f" alone {inside} (done together with neighbours, or finds what they left in caches)"
+        )
+    if len(found.turned) > _MOST_TURNED:
+        yield f"! {len(found.turned) - _MOST_TURNED} more pairs of layers stand in another order alone"
+
+
+def _rates(rate: Rate) -> str:
+    """In billions a second; an upper end that is not known is left open."""
+    low, high = digits(rate.low / 1e9), digits(rate.high / 1e9)
+    return f"{digits(rate.middle / 1e9)} [{low}, {high if rate.high < 100 * rate.middle else '?'}]"
 
 
 def _percent(share: float) -> str:
@@ -104,6 +140,16 @@ def _interval(time: Time) -> str:
 
 def _mean(time: Time | None) -> str:
     return "" if time is None else seconds(time.mean_s)
+
+
+def _share(each: Placed | None) -> str:
+    return (
+        "" if each is None else f"{percent(each.share)} [{_whole(each.low)}, {_whole(each.high)}]"
+    )
+
+
+def _whole(share: float) -> str:
+    return f"{100 * share:.0f}" if math.isfinite(share) and share < 100 else "?"
 
 
 def _rate(each: Placed | None) -> str:

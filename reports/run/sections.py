@@ -19,6 +19,7 @@ from dlbench.analyse.table import Report, Run
 from dlbench.record.case import HOST, Case
 
 from ..profile import sections as layers
+from ..profile.next_step import next_step
 from ..tables.model import Column, Line, Section
 from . import about_record, sweep, tried, words
 from .cold_start import behind_others, breaks_even
@@ -40,7 +41,8 @@ def build_sections(report: Report) -> list[Section]:
     """A section for each table of each record, and one of what they say together."""
     found = [section for run in report.runs for section in _run(run, report)]
     notes = (f"! {note}" for note in report.notes)
-    return [*found, Section(notes=(*notes, *conclusions(report)))]
+    steps = next_step(report.runs[0]) if len(report.runs) == 1 else ()
+    return [*found, Section(notes=(*notes, *conclusions(report), *steps))]
 
 
 def rows_so_far(report: Report, waiting: Mapping[Case, str]) -> list[Section]:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import platform
 import re
 import sys
 import types
@@ -11,6 +12,9 @@ import pytest
 from dlbench.contract import Plan
 from dlbench.errors import PlanRefused
 from dlbench.plugins import adapter_target
+from dlbench.record.file import read_record
+from dlbench.record.schema import Profile
+from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import initial_weights, read_workload
 from dlbench.verify.check import verify
 from dlbench.verify.conformance import trials
@@ -72,6 +76,34 @@ def test_the_example_gets_verified_rows(dlbench, tmp_path):
     rows = [r for r in json.loads(ran.stdout)["rows"] if r["backend"] == "example_backend:Adapter"]
     assert {"train", "infer"} == {row["scenario"] for row in rows}
     assert all(row["verified"] and row["status"] == "ok" and row["speedup"] > 0 for row in rows)
+
+
+def test_the_example_has_a_profile_with_no_code_for_it(dlbench, tmp_path):
+    """A ladder, its layers alone, and what oneDNN did beneath PyTorch's functions."""
+    words = [
+        "profile",
+        "--suite",
+        "smoke",
+        "--backend",
+        "example_backend:Adapter",
+        "--budget",
+        "0.2",
+    ]
+    more = ["--threads", "1", "--data", "noise", "--quiet", "--output", "profile.jsonl"]
+    ran = dlbench(*words, *more, "--format", "json", cwd=tmp_path, PYTHONPATH=str(DOCS))
+    assert 0 == ran.returncode, ran.stderr
+    rows = json.loads(ran.stdout)["layers"]
+    layers = [node.name for node in load_suite("smoke").workload.nodes]
+    for scenario in ("train", "infer"):
+        own = [row for row in rows if row["scenario"] == scenario and row["kind"] == "layer"]
+        assert layers == [row["part"] for row in own]
+        assert all(row["alone_s"] is not None for row in own)
+    profiles = [
+        line for line in read_record(tmp_path / "profile.jsonl").lines if isinstance(line, Profile)
+    ]
+    assert {"train", "infer"} == {line.case.scenario for line in profiles}
+    kinds = [{each.kind for each in line.primitives} for line in profiles]
+    assert all("convolution" in each for each in kinds) or platform.machine() != "x86_64"
 
 
 @pytest.mark.parametrize(

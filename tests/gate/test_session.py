@@ -1,6 +1,7 @@
 """The gate as a user runs it, on a repository with a backend of its own."""
 
 import json
+import re
 import resource
 import signal
 import sys
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from dlbench.cli import main
-from dlbench.gate import session
+from dlbench.gate import schema, session
 from dlbench.gate.design import Design
 
 SLOW = """
@@ -76,16 +77,22 @@ def test_a_step_that_takes_twice_as_long_is_found_and_told_again_and_can_be_waiv
 
     monkeypatch.setattr(Design, "outlook", outlook)
     repository.spoil(SLOW)
-    found = gate("--format", "json")
+    found = gate("--format", "json", "--explain")
     assert "True of 60 s" in json.loads(found.stdout)["notes"]
     assert 1 == found.exit_code, found.output
+    record = repository.folder.parent / "gate.jsonl"
     [verdict] = cases(found).values()
     assert "slower" == verdict["status"]
     # slower by more than the 3 % that are worth failing; by how much is the machine's affair
     assert 1.03 < verdict["ratio"]
     assert 1 < verdict["low"] < verdict["ratio"] < verdict["high"]
+    # both versions were profiled; of a step of some 50 µs little can be told
+    assert re.search("slower in |in which layers ", verdict["reason"])
+    profiled = [line for line in schema.read(record).lines if isinstance(line, schema.Profiled)]
+    assert {"base": "ok", "new": "ok"} == {each.arm: each.profile.status for each in profiled}
+    assert 1 == len({each.profile.rounds for each in profiled})
 
-    again = ["gate", "--report", str(repository.folder.parent / "gate.jsonl"), "--format", "json"]
+    again = ["gate", "--report", str(record), "--format", "json"]
     assert json.loads(found.stdout) == json.loads(CliRunner().invoke(main.cli, again).stdout)
     reason = f"slower:{verdict['case']}=the check is worth it"
     waived = CliRunner().invoke(main.cli, [*again, "--waive", reason])

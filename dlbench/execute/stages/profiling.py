@@ -1,22 +1,83 @@
-"""Where the time of a step goes, as a stage."""
+"""Where the time of a step goes, as a stage.
+
+The ladders of all rows of a scenario and batch size are open side by side, each in a process of its own, and take turns
+round by round: what the machine does to one it does to the others, so that two rows are compared round by round.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Sequence
 
 from dlbench.execute import results
 from dlbench.execute.context import Context
+from dlbench.execute.ladder_turns import take_turns
+from dlbench.execute.side_by_side import Crowded, is_crowded, make_sure_of_room
 from dlbench.execute.tasks import Task
+from dlbench.record.facts import BlockResult, Primitive
 from dlbench.record.schema import Case, Profile
-from dlbench.worker.measurements import PROFILE
+from dlbench.worker.launch import Worker
+from dlbench.worker.measurements import FINISH_LADDER, OPEN_LADDER, PRIMITIVES, TIME_LADDER
+from dlbench.worker.supervisor import Ended
 
 
 def profile(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
-    """Times the ladder of each case in a process of its own, where that was asked for."""
-    budget_s = run.request.profile_s
-    for case in cases if budget_s else ():
-        if Task(Profile, case) not in run.held.tasks:
-            with run.start(case, budget_s) as worker:
-                job = run.job(case, budget_s=budget_s)
-                run.write(results.profile(case, run.ask(worker, PROFILE, job, case)))
+    """Times the ladder of each case, where that was asked for."""
+    if not run.request.profile_s:
+        return cases
+    left = [case for case in cases if Task(Profile, case) not in run.held.tasks]
+    left.sort(key=_work)
+    for _, together in itertools.groupby(left, key=_work):
+        crowded = _side_by_side(run, list(together))
+        for case in crowded:
+            _side_by_side(run, [case])
     return cases
+
+
+def _work(case: Case) -> tuple[str, int]:
+    return case.scenario, case.batch
+
+
+def _side_by_side(run: Context, cases: Sequence[Case]) -> list[Case]:
+    """Times ladders in turns and writes down what they took; the cases that did not fit beside the others."""
+    crowded: list[Case] = []
+    open_: dict[Case, Worker] = {}
+    with contextlib.ExitStack() as living:
+        for case in cases:
+            try:
+                make_sure_of_room(list(open_.values()))
+            except Crowded:
+                crowded.append(case)
+                continue
+            worker = living.enter_context(run.start(case, run.request.profile_s * len(cases)))
+            job = run.job(case, inside=run.request.profile_inside)
+            opened = run.ask(worker, OPEN_LADDER, job, case)
+            if opened.result is not None:
+                worker.sleep()
+                open_[case] = worker
+            elif open_ and is_crowded(opened, case):
+                crowded.append(case)
+            else:
+                run.write(results.profile(case, opened))
+        budget_s = run.request.profile_s * len(open_)
+
+        def time_round(case: Case, worker: Worker, number: int) -> Ended[BlockResult]:
+            return run.ask(worker, TIME_LADDER, {}, case, number)
+
+        for case, ended in take_turns(open_, budget_s, time_round).items():
+            del open_[case]
+            run.write(results.profile(case, ended))
+        for case, worker in open_.items():
+            worker.wake()
+            timed = run.ask(worker, FINISH_LADDER, {}, case)
+            worker.close()
+            run.write(results.profile(case, timed, _primitives(run, case)))
+    return crowded
+
+
+def _primitives(run: Context, case: Case) -> Sequence[Primitive]:
+    """What oneDNN did in a step, where the backend computes by it; none where that could not be asked, since a profile
+    is one without it too."""
+    found = run.work(PRIMITIVES, case).result if case.on_host else None
+    return found.primitives if found else ()

@@ -1,8 +1,10 @@
-"""Times the networks of a ladder in this process, turn by turn: which layers the step of a session consists of."""
+"""Times the networks of a ladder in this process, round by round, taking turns with the ladders of other rows."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,17 +13,24 @@ import numpy.typing as npt
 
 from dlbench import members
 from dlbench.contract import AdapterBase, Plan, Session, check_batch
-from dlbench.host import interference
-from dlbench.profile.ladder import (
-    Blocks,
+from dlbench.host import interference, process_tree
+from dlbench.profile.rungs import (
     Rung,
     Scenario,
+    ceilings,
     inference_rungs,
-    time_rounds,
     training_rungs,
     trains,
 )
-from dlbench.record.facts import ProfileResult, RungTimes
+from dlbench.profile.timed_blocks import Blocks, time_round
+from dlbench.profile.triad import TRIAD, Triad
+from dlbench.record.facts import (
+    BlockResult,
+    OpenResult,
+    ProfileResult,
+    RungTimes,
+    Surroundings,
+)
 from dlbench.spec.workload import Weights
 from dlbench.worker.jobs.common import (
     import_adapter,
@@ -35,29 +44,88 @@ from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
 
-def profile(job: Job, phases: Phases) -> ProfileResult:
-    """Times the ladder of a scenario for ``budget_s`` seconds, after all its networks were opened and warmed up."""
-    adapter, info = import_adapter(job, phases)
-    plan, workload = Plan(**job["plan"]), workload_of(job)
-    start_device(adapter, plan, phases)
-    phases.enter("open")
-    with np.load(job["files"]["batches"]) as arrays:
-        batch = arrays["inputs"][0], arrays["targets"][0]
-    rungs = training_rungs(workload) if plan.scenario == "train" else inference_rungs(workload)
-    opened = _Opened(adapter, plan, initial_of(job), batch, phases)
-    blocks = [each for rung in rungs for each in opened.blocks(rung)]
-    phases.enter("measure")
-    before = interference.read()
-    rounds = time_rounds(blocks, job["budget_s"], phases.beat)
-    during = interference.between(before, interference.read())
-    return ProfileResult(
-        rungs=tuple(map(_times, blocks)),
-        rounds=rounds,
-        during=during,
-        facts=plain(opened.last.facts),
-        seconds=phases.take_seconds(),
-        **versions(info),
-    )
+def open_ladder(job: Job, phases: Phases) -> OpenResult:
+    """Opens and warms up all networks of a ladder."""
+    _live.append(_Ladder(job, phases))
+    # what that took, the end tells
+    return OpenResult(facts=_there().facts, seconds={})
+
+
+def time_ladder(job: Job, phases: Phases) -> BlockResult:
+    """Times a round: a block of each network."""
+    return BlockResult(steps=_there().time(phases))
+
+
+def finish_ladder(job: Job, phases: Phases) -> ProfileResult:
+    """What was timed."""
+    return _there().finish(phases)
+
+
+class _Ladder:
+    """The open networks of a scenario, and what their blocks took so far."""
+
+    def __init__(self, job: Job, phases: Phases) -> None:
+        # others have turns too, while it sleeps
+        process_tree.end_with_parent()
+        adapter, self._info = import_adapter(job, phases)
+        plan, workload = Plan(**job["plan"]), workload_of(job)
+        start_device(adapter, plan, phases)
+        phases.enter("open")
+        with np.load(job["files"]["batches"]) as arrays:
+            batch = arrays["inputs"][0], arrays["targets"][0]
+        make = training_rungs if plan.scenario == "train" else inference_rungs
+        opened = _Opened(adapter, plan, initial_of(job), batch, phases)
+        self._blocks = [
+            each for rung in make(workload, job["inside"]) for each in opened.blocks(rung)
+        ]
+        if plan.device == "cpu":
+            self._blocks += _triads(plan.threads)
+        self.facts = plain(opened.last.facts)
+        self._ended_ns: list[int] = []
+        self._during: list[Surroundings] = []
+
+    def time(self, phases: Phases) -> int:
+        """The number of the round that was timed."""
+        phases.enter("measure")
+        before = interference.read()
+        time_round(self._blocks, len(self._ended_ns) + 1, phases.beat)
+        self._during.append(interference.between(before, interference.read()))
+        self._ended_ns.append(time.perf_counter_ns())
+        return len(self._ended_ns)
+
+    def finish(self, phases: Phases) -> ProfileResult:
+        """All of it."""
+        during = interference.over(self._during)
+        assert during is not None
+        return ProfileResult(
+            rungs=tuple(map(_times, self._blocks)),
+            round_ended_ns=tuple(self._ended_ns),
+            during=during,
+            facts=self.facts,
+            seconds=phases.take_seconds(),
+            **versions(self._info),
+        )
+
+
+def _triads(threads: int) -> Iterator[Blocks]:
+    """The roofs of the host itself."""
+    for rung in ceilings()[1:]:
+        elements = math.prod(rung.workload.input_shape)
+        named = dataclasses.replace(rung, name=f"{TRIAD} {elements}")
+        yield Blocks(named, Triad(elements, threads), None, "infer", {})
+
+
+_live: list[_Ladder] = []
+
+
+def _there() -> _Ladder:
+    if not _live:
+        raise RuntimeError("no ladder was opened")
+    return _live[-1]
+
+
+_BOTH = ("empty", "beginning", "closing")
+"""Of a ladder of training, the networks whose inference tells something too."""
 
 
 class _Opened:
@@ -75,8 +143,7 @@ class _Opened:
     ) -> None:
         self._adapter, self._plan, self._initial, self._phases = adapter, plan, initial, phases
         self._batch = batch
-        self._outputs: npt.NDArray[np.float32] | None = None
-        self._between: dict[str, npt.NDArray[np.float32]] = {}
+        self._outputs: dict[str, npt.NDArray[np.float32]] = {"": batch[0]}
 
     def blocks(self, rung: Rung) -> Iterator[Blocks]:
         """The kinds of step of a network that are timed: of one that trains also those of inference."""
@@ -86,22 +153,20 @@ class _Opened:
         session = members.open_session(self._adapter, plan, rung.workload, weights)
         self.last = session
         given, wanted = self._batch
-        before = self._between.get(rung.name) if rung.kind == "alone" else None
+        before = None
+        if rung.kind == "alone" and not rung.front:
+            before = self._outputs.get(rung.before)
         inputs, targets = rung.inputs(given, before), rung.targets(wanted)
         check_batch(plan, rung.workload, inputs, targets)
         resident = session.upload(inputs, targets)
         steps: Sequence[Scenario] = ("infer",)
         if self._plan.scenario == "train" and rung.kind != "ceiling" and trains(rung):
-            steps = ("train",) if rung.kind in ("plain", "whole") else ("train", "infer")
+            steps = ("train", "infer") if rung.kind in _BOTH else ("train",)
         elif rung.kind == "beginning":
-            self._keep(rung, session.download(session.infer(resident)))
+            # what the layer behind it reads, when that is timed alone
+            self._outputs[rung.name] = session.download(session.infer(resident))
         for step in steps:
             yield Blocks(rung, session, resident, step, weights)
-
-    def _keep(self, rung: Rung, outputs: npt.NDArray[np.float32]) -> None:
-        """Keeps what a beginning has given for the layer that comes next, when that is timed alone."""
-        before = self._batch[0] if self._outputs is None else self._outputs
-        self._between[rung.name], self._outputs = before, outputs
 
 
 def _times(blocks: Blocks) -> RungTimes:

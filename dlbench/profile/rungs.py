@@ -1,29 +1,27 @@
-"""The networks whose steps tell what each layer of a workload costs, and how their steps are timed.
+"""The networks whose steps tell what each layer of a workload costs.
 
 The ladder is the beginnings of the network: what the step of one takes longer than that of the one before is the
 layer between them, whatever framework, compiler or graph executes it, so nothing is asked of an adapter. Beginnings
 train under the squared error against zeros and by plain gradient descent; what that error costs is measured by networks
 of their own, `closing`, and taken off. Layers alone are measured too: behind a `front` that costs little, where they
 have to give a gradient back.
+
+A block (residual, concat) is one layer, or is opened: then each of its bodies has a ladder of its own on what comes
+before the block, and what the block takes beyond these is what joins them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import gc
 import math
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import Session
-from dlbench.measure.timed_steps import garbage_kept
 from dlbench.rng import uniform
-from dlbench.spec.network import Node, Shape, read_network, walk
+from dlbench.spec.network import Node, Shape, read_network
 from dlbench.spec.training import MeanSquaredError, Sgd
 from dlbench.spec.workload import Weights, Workload, initial_weights
 
@@ -34,10 +32,6 @@ _LITTLE = 1e-12
 """A learning rate that leaves the weights as they are, and its products normal numbers."""
 _FRONT = "front_of_profile"
 """The name of a layer that no workload will have."""
-_BLOCK_S = 0.006
-_MOST_STEPS = 40
-_WARMUP_STEPS = 4
-LEAST_ROUNDS, MOST_ROUNDS = 8, 200
 
 PRODUCT, PRODUCT_SIDE = "product", 1024
 """Of the matrices that are multiplied."""
@@ -55,9 +49,10 @@ class Rung:
         many elements as `name` says, made at little cost; ``plain`` is the whole under plain gradient descent,
         ``whole`` the workload; ``front`` makes an input of the shape `name` at little cost; ``alone`` is the layer
         `name` by itself, behind its front where that is not empty; ``ceiling`` does one thing as fast as the backend
-        can: `PRODUCT` a matrix product, a number the copy of so many elements, through a relu.
+        can: `PRODUCT` a matrix product, ``copy N`` the copy of so many elements, through a relu.
     batch : samples a step, where that is not the plan's.
     front : the name of the front that an ``alone`` stands behind.
+    before : of an ``alone`` without a front, the layer that makes what it reads; empty for the network's input.
     """
 
     kind: Kind
@@ -65,6 +60,7 @@ class Rung:
     workload: Workload
     front: str = ""
     batch: int | None = None
+    before: str = ""
 
     def inputs(
         self, given: npt.NDArray[np.float32], before: npt.NDArray[np.float32] | None
@@ -93,35 +89,39 @@ class Rung:
 
 
 def ceilings() -> list[Rung]:
-    """What tells how fast the backend multiplies matrices, and how fast it moves what lies in caches and in memory."""
+    """What tells how fast the backend multiplies matrices, and how fast it copies what lies in caches and in memory."""
     side = PRODUCT_SIDE
     product = _network((side,), [{"type": "linear", "out_features": side, "bias": False}])
     copies = [
-        Rung("ceiling", str(elements), _network((elements,), [{"type": "relu"}]), batch=1)
+        Rung("ceiling", f"copy {elements}", _network((elements,), [{"type": "relu"}]), batch=1)
         for elements in COPIED
     ]
     return [Rung("ceiling", PRODUCT, product, batch=side), *copies]
 
 
-def inference_rungs(workload: Workload) -> list[Rung]:
-    """The ladder of inference, and each layer alone."""
+def inference_rungs(workload: Workload, inside: bool = False) -> list[Rung]:
+    """The ladder of inference, and each layer alone; `inside`, also of what blocks hold."""
     empty = _network((1, 1, 1), [{"type": "flatten"}])
-    rungs = [Rung("empty", "", empty), *_beginnings(workload, len(workload.nodes))]
-    alone = (Rung("alone", n.name, _alone(workload, n)) for n in workload.nodes)
-    return [*rungs, *alone, *ceilings()]
+    sequences = list(_sequences(workload.nodes, (), inside))
+    rungs = [Rung("empty", "", empty), *(_beginning(workload, each) for each in sequences)]
+    for *before, node in sequences:
+        alone = _alone(workload, node)
+        rungs.append(Rung("alone", node.name, alone, before=before[-1].name if before else ""))
+    return [*rungs, *ceilings()]
 
 
-def training_rungs(workload: Workload) -> list[Rung]:
-    """The ladder of training, and each layer alone."""
-    nodes = workload.nodes
-    rungs = [Rung("empty", "", _closing(1)), *_beginnings(workload, len(nodes))]
-    sizes = {_elements(node.output_shape) for node in nodes[_first_trained(nodes) :]} - {1}
+def training_rungs(workload: Workload, inside: bool = False) -> list[Rung]:
+    """The ladder of training, and each layer alone; `inside`, also of what blocks hold."""
+    sequences = list(_sequences(workload.nodes, (), inside))
+    beginnings = [_beginning(workload, each) for each in sequences]
+    rungs = [Rung("empty", "", _closing(1)), *beginnings]
+    sizes = {_elements(rung.workload.output_shape) for rung in beginnings if trains(rung)} - {1}
     rungs += (Rung("closing", str(size), _closing(size)) for size in sorted(sizes))
     if not isinstance(workload.loss, MeanSquaredError) or not is_plain(workload):
         rungs.append(Rung("plain", "", dataclasses.replace(workload, optimizer=_plain_descent())))
     rungs.append(Rung("whole", "", workload))
     fronts: dict[Shape, Rung] = {}
-    for node in nodes:
+    for *_, node in sequences:
         if not node.needs_input_gradient:
             rungs.append(Rung("alone", node.name, _alone(workload, node)))
             continue
@@ -142,71 +142,22 @@ def is_plain(workload: Workload) -> bool:
     return isinstance(rule, Sgd) and not (rule.momentum or rule.weight_decay or rule.nesterov)
 
 
-class Blocks:
-    """The blocks of one kind of step of an open network.
-
-    Parameters
-    ----------
-    session : of the network, at `initial`.
-    batch : resident there.
-    step : ``train`` or ``infer``.
-    """
-
-    def __init__(
-        self, rung: Rung, session: Session, batch: Any, step: Scenario, initial: Weights
-    ) -> None:
-        self.rung, self.step = rung, step
-        self.medians_ns: list[int] = []
-        self._session, self._batch, self._initial = session, batch, initial
-        self._run = session.train_step if step == "train" else session.infer
-        warm = [self._one() for _ in range(_WARMUP_STEPS)]
-        self._steps = math.ceil(_BLOCK_S * 1e9 / max(min(warm[1:]), 1))
-        self._steps = min(_MOST_STEPS, self._steps)
-
-    def one(self) -> None:
-        """Times a block, behind a step that finds the caches as others have left them."""
-        if self.rung.kind == "whole" and self.step == "train":
-            # the others stay where they are
-            self._session.load(self._initial)
-        self._one()
-        self.medians_ns.append(round(statistics.median(self._one() for _ in range(self._steps))))
-
-    def _one(self) -> int:
-        """The duration of the next step (ns)."""
-        run, batch, synchronize = self._run, self._batch, self._session.synchronize
-        begin = time.perf_counter_ns()
-        result = run(batch)
-        synchronize()
-        end = time.perf_counter_ns()
-        # what the step returned is given up here, off the clock
-        del result
-        return end - begin
+def _sequences(
+    nodes: tuple[Node, ...], before: tuple[Node, ...], inside: bool
+) -> Iterator[tuple[Node, ...]]:
+    """The beginnings of a network; `inside`, also those that end within a block's bodies."""
+    for node in nodes:
+        for body in node.bodies if inside else ():
+            yield from _sequences(body, before, inside)
+        before = (*before, node)
+        yield before
 
 
-def time_rounds(blocks: Sequence[Blocks], budget_s: float, beat: Callable[[], None]) -> int:
-    """Times a block of each in turn, forwards and backwards by turns, until the budget (s) is used up; the number of
-    rounds."""
-    end_s = time.monotonic() + budget_s
-    with garbage_kept():
-        for number in range(1, MOST_ROUNDS + 1):
-            for each in blocks if number % 2 else reversed(blocks):
-                each.one()
-                beat()
-            gc.collect()
-            if number >= LEAST_ROUNDS and time.monotonic() > end_s:
-                break
-    return number
-
-
-def _beginnings(workload: Workload, count: int) -> Iterator[Rung]:
-    for end in range(1, count + 1):
-        part = dataclasses.replace(
-            workload,
-            nodes=workload.nodes[:end],
-            loss=MeanSquaredError(),
-            optimizer=_plain_descent(),
-        )
-        yield Rung("beginning", part.nodes[-1].name, part)
+def _beginning(workload: Workload, nodes: tuple[Node, ...]) -> Rung:
+    part = dataclasses.replace(
+        workload, nodes=nodes, loss=MeanSquaredError(), optimizer=_plain_descent()
+    )
+    return Rung("beginning", nodes[-1].name, part)
 
 
 def _alone(workload: Workload, node: Node) -> Workload:
@@ -243,14 +194,6 @@ def _network(shape: Shape, layers: list[dict[str, Any]]) -> Workload:
 
 def _plain_descent() -> Sgd:
     return Sgd(learning_rate=_LITTLE)
-
-
-def _first_trained(nodes: Sequence[Node]) -> int:
-    """The place of the first node that has anything to train."""
-    for place, node in enumerate(nodes):
-        if any(p.trainable for inner in walk((node,)) for p in inner.parameters):
-            return place
-    return len(nodes)
 
 
 def _elements(shape: Shape) -> int:

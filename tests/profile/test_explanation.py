@@ -1,0 +1,104 @@
+"""Which layers are blamed for a difference, on profiles whose differences are known."""
+
+import dataclasses
+
+import msgspec
+import numpy as np
+import pytest
+from dlbench.reports.explanation.sections import sentences
+from ladder_makers import Costs, Machine, made_up
+
+from dlbench.errors import UsageError
+from dlbench.profile.explanation import explain
+from dlbench.record.facts import Surroundings
+from dlbench.spec.suite import load_suite
+
+WORKLOAD = load_suite("cnn-mnist").workload
+NAMES = [node.name for node in WORKLOAD.nodes]
+# what NumPy took on a virtual machine with two cores, about (ms)
+FORWARD = dict(zip(NAMES, (2.2, 0.4, 9.8, 0.4, 0.5, 0.2, 0.1, 0.6, 0.05, 0.05, 0.05), strict=True))
+BACKWARD = dict(zip(NAMES, (2.4, 0.4, 15.0, 0.5, 0.6, 0.6, 0.1, 2.1, 0.1, 0.1, 0.1), strict=True))
+COSTS = Costs(FORWARD, BACKWARD, error_a_value=1e-4)
+STEP_MS = sum(FORWARD.values()) + sum(BACKWARD.values()) + 1.0
+RESTLESS = Machine(rounds=20, scatter=0.03, hit=0.05, drift=0.01, between=0.01)
+BOTH = WORKLOAD, WORKLOAD
+
+
+def pair(seed, change=lambda costs: costs):
+    """Two profiles that took turns, the first with a change."""
+    machine = dataclasses.replace(RESTLESS, seed=seed)
+    return [
+        made_up(WORKLOAD, costs, "train", machine, process=process, backend=backend)
+        for process, (costs, backend) in enumerate(((change(COSTS), "numpy"), (COSTS, "torch")))
+    ]
+
+
+def blamed(found):
+    return [part.name for part in found.parts if part.is_told and part.time.mean_s > 0]
+
+
+def test_nothing_is_blamed_in_comparisons_of_the_same_code():
+    found = [explain(*pair(seed), BOTH) for seed in range(100)]
+    assert all(each.takes_turns for each in found)
+    # one of a thousand may be
+    assert 1 >= sum(bool(blamed(each)) for each in found)
+
+
+def test_a_delay_is_blamed_on_its_layer_and_lies_in_its_interval():
+    random = np.random.default_rng(0)
+    right, covered, trials = 0, 0, 100
+    for seed in range(trials):
+        layer, share = random.choice(NAMES), random.choice([0.05, 0.1, 0.2])
+        delay = {str(random.choice(["forward_ms", "backward_ms"])): share * STEP_MS}
+        found = explain(*pair(seed, lambda costs: costs.later(layer, **delay)), BOTH)  # noqa: B023
+        [part] = [part for part in found.parts if part.name == layer]
+        right += blamed(found) == [layer]
+        covered += part.time.low_s <= share * STEP_MS * 1e-3 <= part.time.high_s
+    assert right >= 0.95 * trials
+    assert covered >= 0.95 * trials
+
+
+def test_profiles_that_took_no_turns_are_compared_by_their_means():
+    one, two = pair(0, lambda costs: costs.later("conv1", 8.0))
+    two = msgspec.structs.replace(two, round_ended_ns=tuple(10**9 + e for e in two.round_ended_ns))
+    found = explain(one, two, BOTH)
+    assert not found.takes_turns
+    assert ["conv1"] == blamed(found)
+    turned = explain(*pair(0, lambda costs: costs.later("conv1", 8.0)), BOTH)
+    assert turned.whole.time.half_s < found.whole.time.half_s
+
+
+def test_an_explanation_adds_up_and_its_mirror_image_is_the_other_way_round():
+    one, two = pair(
+        0, lambda costs: dataclasses.replace(costs.later("linear1", 9.0), optimizer=0.1)
+    )
+    there, back = explain(one, two, BOTH), explain(two, one, BOTH)
+    assert "linear1" == there.parts[0].name
+    assert there.parts[0].is_told
+    for each in (there.parts, there.causes):
+        assert pytest.approx(there.whole.time.mean_s) == sum(part.time.mean_s for part in each)
+    mirrored = {part.name: (-part.time.mean_s, part.is_told) for part in back.parts}
+    assert mirrored == {part.name: (part.time.mean_s, part.is_told) for part in there.parts}
+
+
+def test_nothing_is_concluded_from_a_disturbed_profile():
+    slow, other = pair(0, lambda costs: costs.later("linear1", 30.0))
+    told = list(sentences(explain(slow, other, BOTH)))
+    assert told[0].startswith("torch:cpu/eager is")
+    assert "lies above all in linear1" in told[1]
+    unknown = dict.fromkeys(field.name for field in dataclasses.fields(Surroundings))
+    during = Surroundings(**unknown | {"window_s": 10.0, "other_cores": 1.0})
+    disturbed = msgspec.structs.replace(other, during=during)
+    [said] = sentences(explain(slow, disturbed, BOTH))
+    assert said.startswith("Nothing is concluded, since the profile of torch:cpu/eager")
+    assert "other processes had 1 core" in said
+
+
+def test_different_work_is_not_explained():
+    one, two = pair(0)
+    inference = made_up(WORKLOAD, COSTS, "infer")
+    with pytest.raises(UsageError, match="steps of different work"):
+        explain(one, inference, BOTH)
+    other = dataclasses.replace(WORKLOAD, nodes=WORKLOAD.nodes[:2])
+    with pytest.raises(UsageError, match="different workloads"):
+        explain(one, two, (WORKLOAD, other))

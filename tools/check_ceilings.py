@@ -1,0 +1,90 @@
+"""Holds the ceilings of the NumPy backend against plain NumPy: products, copies and triads without a session, in turns.
+
+    python tools/check_ceilings.py [--seconds 20] [--threads 2]
+
+Nothing else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+Call = Callable[[], Any]
+
+
+def median_s(call: Call, least_s: float = 0.05) -> float:
+    """The typical duration of a call."""
+    call()
+    took: list[float] = []
+    end_s = time.perf_counter() + least_s
+    while time.perf_counter() < end_s or len(took) < 3:
+        begin = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - begin)
+    return statistics.median(took)
+
+
+def main() -> None:
+    """Times in turns until the time is over."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(arguments.threads)
+    # behind what their libraries read when they are loaded
+    import numpy as np
+    from dlbench.backends.numpy.adapter import Adapter
+
+    from dlbench.contract import Plan
+    from dlbench.profile.rungs import PRODUCT, PRODUCT_SIDE, ceilings
+    from dlbench.profile.triad import PASSES, Triad
+    from dlbench.spec.workload import initial_weights
+
+    calls: dict[str, tuple[float, dict[str, Call]]] = {}
+    for rung in ceilings():
+        plan = Plan("numpy", "cpu", rung.batch or 1, arguments.threads, scenario="infer")
+        session = Adapter().open(plan, rung.workload, initial_weights(rung.workload, 0))
+        given = np.zeros((rung.batch or 1, *rung.workload.input_shape), np.float32)
+        inputs = rung.inputs(given, None)
+        batch = session.upload(inputs, rung.targets(np.zeros(len(given))))
+        own: dict[str, Call] = {"session": lambda s=session, b=batch: s.infer(b)}  # type: ignore[misc]
+        out = np.empty_like(inputs)
+        if rung.name == PRODUCT:
+            other = np.ones((PRODUCT_SIDE, PRODUCT_SIDE), np.float32)
+            own["numpy"] = lambda a=inputs, b=other, o=out: np.matmul(a, b, out=o)  # type: ignore[misc]
+            calls["product, GFLOP/s"] = 2.0 * PRODUCT_SIDE**3, own
+            continue
+        elements = inputs.size
+        own["numpy"] = lambda a=inputs, o=out: np.maximum(a, 0, out=o)  # type: ignore[misc]
+        calls[f"copy of {8 * elements / 2**20:.3g} MiB, GB/s"] = 8.0 * elements, own
+        host, arrays = Triad(elements, arguments.threads), np.ones((3, elements), np.float32)
+        triads: dict[str, Call] = {
+            "session": lambda h=host: h.infer(None),  # type: ignore[misc]
+            "numpy": lambda x=arrays: np.add(  # type: ignore[misc]
+                x[1], np.multiply(x[2], np.float32(3), out=x[0]), out=x[0]
+            ),
+        }
+        moved = 4.0 * PASSES * elements
+        calls[f"triad of {moved / 2**20:.3g} MiB, GB/s"] = moved, triads
+    found: dict[str, dict[str, list[float]]] = {
+        name: {who: [] for who in own} for name, (_, own) in calls.items()
+    }
+    end_s = time.monotonic() + arguments.seconds
+    while time.monotonic() < end_s:
+        for name, (work, own) in calls.items():
+            for who, call in own.items():
+                found[name][who].append(work / median_s(call) / 1e9)
+    for name, rates in found.items():
+        middle = {who: statistics.median(each) for who, each in rates.items()}
+        shown = ", ".join(f"{who} {rate:.4g}" for who, rate in middle.items())
+        print(f"{name}: {shown}; session / numpy {middle['session'] / middle['numpy']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
