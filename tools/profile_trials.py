@@ -5,7 +5,7 @@
 Profiles `--same` rows of the same code, five at a time in turns, and all pairs of five are explained: no layer should
 be blamed. Then profiles `--planted` rows, five at a time beside one without a delay, each with a delay of 5, 10 or 20 %
 of a step in one layer, forward or backward, and explains each by the one without: the layer should be blamed, and the
-delay should lie in its interval. Records stay in FOLDER; what is there already is not made again. Nothing else should
+delay should lie in its interval. Profiles stay in FOLDER; what is there already is not made again. Nothing else should
 run meanwhile.
 """
 
@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import random
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
+from dlbench.api.asking import request_of
+from dlbench.execute.ladder_turns import profile
+from dlbench.execute.materialise import prepare
+from dlbench.host.scratch import scratch
 from dlbench.profile.explanation import Explanation, explain
-from dlbench.record.file import read_record
-from dlbench.record.schema import Profile
-from dlbench.spec.workload import Workload, read_workload
+from dlbench.record.schema import Case, Profile
+from dlbench.spec.suite import load_suite
+from dlbench.worker.launch import launch_of
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
 SHARES = (0.05, 0.1, 0.2)
@@ -33,19 +37,27 @@ AT_ONCE = 5
 
 def profiles(
     arguments: argparse.Namespace, path: Path, backends: Sequence[str]
-) -> tuple[dict[str, Profile], Workload]:
-    """The profiles of backends that took turns, made if the record is not there yet, and what they are of."""
-    if not path.exists():
-        command = [sys.executable, "-c", "from dlbench.cli.main import main; main()", "profile"]
-        command += ["--suite", arguments.suite, "--scenario", "train", "--quiet"]
-        command += [word for name in backends for word in ("--backend", name)]
-        command += ["--budget", str(arguments.budget), "--output", str(path)]
-        places = os.pathsep.join([str(FIXTURES), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": places}
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    record = read_record(path)
-    found = [line for line in record.lines if isinstance(line, Profile) and line.status == "ok"]
-    return {line.case.backend: line for line in found}, read_workload(record.header.workload)
+) -> dict[str, Profile]:
+    """The profiles of training of backends that took turns, made if they are not in `path` yet. They are not verified:
+    all are the NumPy backend."""
+    if path.exists():
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Profile])
+    request = request_of(arguments.suite, "stand-in", scenarios=("train",))
+    [batch] = request.chosen_batches
+    case = Case(request.suite.name, "train", "numpy", "cpu", batch, request.chosen_threads)
+    with scratch() as folder:
+        material = prepare(request, folder)
+        jobs, launches = {}, {}
+        for name in backends:
+            plan = msgspec.structs.replace(case, backend=name).plan(request.seed)
+            jobs[name] = material.job(plan, inside=False)
+            launches[name] = launch_of(name, case.threads, request.limit_s)
+        found = profile(case, launches, jobs, arguments.budget)
+    for name, each in found.items():
+        if each.status != "ok":
+            raise SystemExit(f"{name}: {each.reason}")
+    path.write_bytes(msgspec.json.encode(found))
+    return found
 
 
 def batched(names: Sequence[str]) -> list[Sequence[str]]:
@@ -79,12 +91,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
+    sys.path.append(str(FIXTURES))
+    workload = load_suite(arguments.suite).workload
+    both = workload, workload
     alike = [f"slow_layers:same_{number + 1}" for number in range(arguments.same)]
     pairs: list[Explanation] = []
     for number, some in enumerate(batched(alike)):
-        path = arguments.folder / f"same-{number + 1}.jsonl"
-        same, workload = profiles(arguments, path, some)
-        both = workload, workload
+        path = arguments.folder / f"same-{number + 1}.json"
+        same = profiles(arguments, path, some)
         pairs += [explain(*pair, both) for pair in itertools.combinations(same.values(), 2)]
     told = [[part.name for part in pair.parts if part.is_told] for pair in pairs]
     wrong = [names for names in told if names]
@@ -93,12 +107,12 @@ def main() -> None:
     delayed = planted(arguments, step_s, [node.name for node in workload.nodes])
     right, inside, lines = 0, 0, []
     for number, some in enumerate(batched(delayed)):
-        path = arguments.folder / f"planted-{number + 1}.jsonl"
-        found, _ = profiles(arguments, path, ["numpy", *dict.fromkeys(some)])
+        path = arguments.folder / f"planted-{number + 1}.json"
+        found = profiles(arguments, path, ["slow_layers:same_0", *dict.fromkeys(some)])
         for name in some:
             layer, _, delay_us = name.partition(":")[2].split("_")
             delay_s = int(delay_us) * 1e-6
-            result = explain(found[name], found["numpy"], both)
+            result = explain(found[name], found["slow_layers:same_0"], both)
             [part] = [part for part in result.parts if part.name == layer]
             right += blamed(result) == [layer]
             inside += part.time.low_s <= delay_s <= part.time.high_s
