@@ -97,16 +97,39 @@ def sentences(found: Explanation) -> Iterator[str]:
         yield f"{second} is {factor(ratio)} times as fast as {first}."
     else:
         yield f"{first} is {factor(1 / ratio)} times as fast as {second}."
-    whole_s = found.whole.time.mean_s
-    told = [p for p in found.parts if p.is_told and p.time.mean_s * whole_s > 0][:_MOST_NAMED]
-    if told:
-        shares = [f"{p.name} ({percent(p.time.mean_s / whole_s)})" for p in told]
-        yield f"What is told of the difference lies above all in {listed(shares)}."
-        then = factor(found.with_the_others(told[0]))
-        yield f"With {second}'s {told[0].name}, the step of {first} would be {then} times as long as {second}'s."
+    yield from _where(found)
+    yield from _layouts(found)
     unknown = [p.name for p in found.parts if not p.is_told]
     if unknown:
         yield f"What cannot be told apart from none: {listed(unknown)}."
+
+
+def _where(found: Explanation) -> Iterator[str]:
+    """Where the difference lies; of steps that cannot be told apart, which parts differ all the same."""
+    first, second = found.first.row_name, found.second.row_name
+    told = [part for part in found.parts if part.is_told]
+    if not found.whole.is_told:
+        if told:
+            parts = [f"{part.name} ({_interval(part)})" for part in told[:_MOST_NAMED]]
+            yield f"{first} needs another time than {second} in {listed(parts)}."
+        return
+    whole_s = found.whole.time.mean_s
+    same = [part for part in told if part.time.mean_s * whole_s > 0][:_MOST_NAMED]
+    if same:
+        shares = [f"{part.name} ({percent(part.time.mean_s / whole_s)})" for part in same]
+        yield f"What is told of the difference lies above all in {listed(shares)}."
+        then = factor(found.with_the_others(same[0]))
+        yield f"With {second}'s {same[0].name}, the step of {first} would be {then} times as long as {second}'s."
+
+
+def _layouts(found: Explanation) -> Iterator[str]:
+    """Who lays tensors out anew between layers, by oneDNN's own account."""
+    rows = dict.fromkeys(each.row for each in found.seen if each.primitive.kind == REORDER)
+    for row in rows:
+        moved = [each.primitive for each in found.seen if each.row == row]
+        moved = [each for each in moved if each.kind == REORDER]
+        calls, total_s = sum(each.calls for each in moved), sum(each.total_s for each in moved)
+        yield f"{row} has oneDNN lay out tensors anew {calls} times a step ({seconds(total_s)} while it printed)."
 
 
 def _interval(part: Difference) -> str:

@@ -10,7 +10,7 @@ from ladder_makers import Costs, Machine, made_up
 
 from dlbench.errors import UsageError
 from dlbench.profile.explanation import explain
-from dlbench.record.facts import Surroundings
+from dlbench.record.facts import Primitive, Surroundings
 from dlbench.spec.suite import load_suite
 
 WORKLOAD = load_suite("cnn-mnist").workload
@@ -102,3 +102,33 @@ def test_different_work_is_not_explained():
     other = dataclasses.replace(WORKLOAD, nodes=WORKLOAD.nodes[:2])
     with pytest.raises(UsageError, match="different workloads"):
         explain(one, two, (WORKLOAD, other))
+
+
+def test_sentences_name_who_lays_tensors_out_anew():
+    one, two = pair(0, lambda costs: costs.later("conv2", 20.0))
+    reorder = Primitive(
+        kind="reorder",
+        implementation="jit:blk",
+        direction="",
+        formats="src:abcd dst:aBcd16b",
+        fused="",
+        problem="64x32x26x26",
+        calls=3,
+        total_s=0.004,
+    )
+    other = dataclasses.replace(reorder, problem="64x64x24x24", calls=2, total_s=0.002)
+    found = explain(msgspec.structs.replace(one, primitives=(reorder, other)), two, BOTH)
+    told = " ".join(sentences(found))
+    assert "numpy:cpu has oneDNN lay out tensors anew 5 times a step (6.00 ms" in told
+    assert "torch:cpu/eager has oneDNN" not in told
+    assert ["reorder"] * 2 == [each.part for each in found.seen]
+
+
+def test_parts_that_differ_are_named_where_the_steps_cannot_be_told_apart():
+    one, two = pair(1, lambda costs: costs.later("dropout2", 2.0).later("conv2", -2.0))
+    found = explain(one, two, BOTH)
+    assert not found.whole.is_told
+    assert "dropout2" in [part.name for part in found.parts if part.is_told]
+    told = list(sentences(found))
+    assert "cannot be told apart" in told[0]
+    assert "needs another time than torch:cpu/eager in dropout2" in told[1]
