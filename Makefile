@@ -75,7 +75,7 @@ $(MADE):
 
 $(BENCH_READY): $(MADE) pyproject.toml constraints.txt
 	@echo "installing dlbench with NumPy, PyTorch and TensorFlow into $(VENV) (once, some minutes)" >&2
-	@$(PIP) install -c constraints.txt -e '.[torch,tensorflow,data]'
+	@$(PIP) install -c constraints.txt -e '.[torch,tensorflow,data,charts]'
 	@touch $@
 
 $(TEST_READY): $(BENCH_READY)

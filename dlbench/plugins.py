@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BACKENDS = "dlbench.backends"
 REPORTS = "dlbench.reports"
 ROWS_SO_FAR = "dlbench.rows_so_far"
+CHARTS = "dlbench.charts"
 VERDICTS = "dlbench.verdicts"
 TABLE = "table"
 """The word of ``--format`` for the terminal's own reporter."""
@@ -128,8 +129,9 @@ def reporter_names(group: str = REPORTS) -> list[str]:
 
 
 def load_reporter(name: str, group: str = REPORTS) -> Any:
-    """The reporter of that name: a `dlbench.analyse.table.Reporter`, of `VERDICTS` a
-    `dlbench.compare.verdicts.VerdictReporter`, of `HISTORIES` a `dlbench.history.series.HistoryReporter`.
+    """The reporter of that name: a `dlbench.analyse.table.Reporter`, of `CHARTS` a
+    `dlbench.analyse.table.ChartFile`, of `VERDICTS` a `dlbench.compare.verdicts.VerdictReporter`, of `HISTORIES` a
+    `dlbench.history.series.HistoryReporter`.
 
     Raises
     ------

@@ -185,18 +185,16 @@ def ratio(
     ------
     ValueError : a side without a process, or a median that is not a positive number.
     """
-    upper_s, lower_s = (
-        {key: each.median_s for key, each in side.items()} for side in (numerator, denominator)
-    )
-    if upper_s.keys() != lower_s.keys():
+    logs = _logs_by_round(numerator, denominator)
+    if logs is None:
         return unpaired_ratio(units(numerator.values()), units(denominator.values()), confidence)
-    upper, lower = list(upper_s.values()), [lower_s[key] for key in upper_s]
-    logs = [one - other for one, other in zip(*map(_logarithms, (upper, lower)), strict=True)]
-    blocks = [_blocks(numerator[key], denominator[key]) for key in upper_s]
     nodes = [each.node for each in numerator.values()]
-    if not any(blocks) and len(set(nodes)) == 1:
-        return _estimate(median(upper) / median(lower), confidence, logs)
-    logs = [median(own) if own else log for own, log in zip(blocks, logs, strict=True)]
+    turns = any(_blocks(numerator[key], denominator[key]) for key in numerator)
+    if not turns and len(set(nodes)) == 1:
+        upper_s, lower_s = (
+            median([each.median_s for each in side.values()]) for side in (numerator, denominator)
+        )
+        return _estimate(upper_s / lower_s, confidence, logs)
     counted = _by_node(logs, nodes)
     return _estimate(_exp(math.fsum(counted) / len(counted)), confidence, counted)
 
@@ -207,6 +205,29 @@ def _by_node(logs: Sequence[float], nodes: Sequence[str]) -> Sequence[float]:
         return logs
     own = {node: [log for log, of in zip(logs, nodes, strict=True) if of == node] for node in nodes}
     return [math.fsum(each) / len(each) for each in own.values()]
+
+
+def ratios_by_round(
+    numerator: Mapping[_Round, Timed], denominator: Mapping[_Round, Timed]
+) -> tuple[float, ...]:
+    """The ratio of each round, of which `ratio` tells the middle and the interval; none where rounds are not shared."""
+    return tuple(_exp(log) for log in _logs_by_round(numerator, denominator) or ())
+
+
+def _logs_by_round(
+    numerator: Mapping[_Round, Timed], denominator: Mapping[_Round, Timed]
+) -> list[float] | None:
+    """The logarithm of each round's ratio; None where not all rounds are shared."""
+    if numerator.keys() != denominator.keys():
+        return None
+    upper, lower = (
+        _logarithms([side[key].median_s for key in numerator]) for side in (numerator, denominator)
+    )
+    blocks = [_blocks(numerator[key], denominator[key]) for key in numerator]
+    return [
+        median(own) if own else one - other
+        for own, one, other in zip(blocks, upper, lower, strict=True)
+    ]
 
 
 def unpaired_ratio(

@@ -127,6 +127,13 @@ class Reporter(Protocol):
         """The report as text that ends in a line break."""
 
 
+class ChartFile(Protocol):
+    """A chart as a file (entry points ``dlbench.charts``): a pure function from a report to its contents."""
+
+    def __call__(self, report: Report, form: str) -> bytes:
+        """The chart; `form` is ``svg`` or ``png``."""
+
+
 def build(
     records: Sequence[tuple[str, Record]],
     baseline: str | None = None,
@@ -157,6 +164,25 @@ def build(
         *_baseline_notes(runs),
     )
     return Report(runs, notes, baseline_of(baseline, cases).name, cold_start is not None)
+
+
+def rebased(run: Run, word: str) -> Run:
+    """A run whose speed-ups refer to another of its rows.
+
+    Raises
+    ------
+    UsageError : the word names no row, or several; as in `find_baseline`.
+    """
+    baseline = find_baseline(word, [row.case for row in run.rows])
+    bases = Bases(run.outcomes, baseline)
+    empty = {
+        each.name: None for each in run.columns if each.name.startswith(("baseline", "speedup"))
+    }
+    rows = tuple(
+        dataclasses.replace(row, cells={**row.cells, **empty, **bases.cells(row.outcome)})
+        for row in run.rows
+    )
+    return dataclasses.replace(run, rows=rows, baseline=baseline)
 
 
 def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart | None) -> Run:

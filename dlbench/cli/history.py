@@ -94,13 +94,13 @@ def history_add_command(files: Sequence[Path], database: Path) -> int:
 @click.option(
     "--last",
     type=click.IntRange(1, 2**31),
-    help="Rows a series.  [default: 20, in CSV all]",
+    help="Rows a series.  [default: 20, in csv and html all]",
 )
 @options.how_shown(plugins.HISTORIES)
 @options.database
 def history_show_command(words: Sequence[str], last: int | None, form: str, database: Path) -> None:
     """List the series, or show every row of those whose description has all WORDS, like torch:cpu/train/64."""
-    show_history(look_at(database, words, last, every_row=form == "csv"), form)
+    show_history(look_at(database, words, last, every_row=form in ("csv", "html")), form)
 
 
 @history_group.command("plot")

@@ -26,7 +26,9 @@ from dlbench.cli.machines.merge import merge_command
 from dlbench.cli.machines.submit import submit_command
 from dlbench.cli.output import (
     answer,
+    check_page,
     show,
+    write_chart,
 )
 from dlbench.cli.process import signals, streams
 from dlbench.cli.profile import explain_command, profile_beside, profile_command
@@ -110,6 +112,13 @@ def cli() -> None:
 @options.against
 @options.how_shown()
 @options.where
+@click.option(
+    "--html",
+    "page",
+    type=options.Place(dir_okay=False),
+    metavar="FILE",
+    help="Write the report as one page too.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and how long it would take.")
 def run_command(
     output: Path | None,
@@ -119,9 +128,12 @@ def run_command(
     resumed: Path | None,
     swept: dict[str, tuple[int, ...]],
     baseline: str | None,
+    page: Path | None,
     **chosen: Any,
 ) -> int:
     """Verify and time the cases of a suite on every backend."""
+    if page is not None:
+        check_page(page)
     from dlbench.api.asking import request_of
 
     if resumed is not None:
@@ -131,13 +143,13 @@ def run_command(
         if not resumed.stat().st_size:
             # killed before it had written a line: there is nothing to go on from but the options
             request = request_of(baseline=baseline, **options.swept(chosen, swept))
-            return run_request(request, resumed, form, quiet)
+            return run_request(request, resumed, form, quiet, page)
         given = options.given(options.swept(chosen, swept)) | swept
-        return resume_record(resumed, given, form, quiet, baseline)
+        return resume_record(resumed, given, form, quiet, baseline, page)
     request = request_of(baseline=baseline, **options.swept(chosen, swept))
     if dry_run:
         return say_plan(request, quiet)
-    return run_request(request, output, form, quiet)
+    return run_request(request, output, form, quiet, page)
 
 
 @cli.command("verify")
@@ -230,17 +242,38 @@ def new_backend_command(name: str, functional: bool) -> None:
 @options.against
 @options.cold_start
 @options.how_shown()
+@click.option(
+    "--chart",
+    type=options.Format(plugins.CHARTS),
+    help="Draw this chart into --output, in place of a table.",
+)
+@click.option(
+    "--output",
+    type=options.Place(dir_okay=False),
+    metavar="FILE",
+    help="File to write; a chart's ends with .svg or .png.  [default: stdout]",
+)
 def report_command(
-    files: Sequence[Path], form: str, baseline: str | None, cold_start: bool, against: str | None
+    files: Sequence[Path],
+    form: str,
+    baseline: str | None,
+    cold_start: bool,
+    against: str | None,
+    chart: str | None,
+    output: Path | None,
 ) -> int:
     """Show the records of earlier runs again; several stand side by side and are never pooled."""
-    if against is not None and not cold_start:
+    if against is not None and not (cold_start or chart or form == "html"):
         raise UsageError("--cold-start-baseline is the row of --cold-start; add --cold-start")
     from dlbench.analyse.table import ColdStart
     from dlbench.api.reading import read_all
 
     records = [each for path in dict.fromkeys(files) for each in read_all(path)]
-    show(records, form, baseline, ColdStart(against) if cold_start else None)
+    if chart is not None:
+        write_chart(records, chart, output, baseline, ColdStart(against))
+        return 0
+    ledger = ColdStart(against) if cold_start or against is not None else None
+    show(records, form, baseline, ledger, output)
     return 0
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dlbench import plugins
 from dlbench.cli.exit_codes import tell
+from dlbench.errors import UsageError
 from dlbench.text import printable
 
 if TYPE_CHECKING:
@@ -21,16 +23,73 @@ if TYPE_CHECKING:
     from dlbench.record.schema import Record
 
 
+PAGE = "html"
+"""The word of ``--format`` for the page."""
+
+
 def show(
     records: Sequence[tuple[str, Record]],
     form: str,
     baseline: str | None = None,
     cold_start: ColdStart | None = None,
+    output: Path | None = None,
 ) -> None:
-    """Records, by the names that the user gave them, on stdout."""
+    """Records, by the names that the user gave them, on stdout or in a file."""
     from dlbench.analyse.table import build
 
-    _print(plugins.REPORTS, form, build(records, baseline, cold_start))
+    report = build(records, baseline, cold_start)
+    if output is None:
+        _print(plugins.REPORTS, form, report)
+        return
+    text = plugins.text_of(report, form, width=_FILE_COLUMNS)
+    _write(output, text.encode("utf-8", "replace"))
+
+
+def write_chart(
+    records: Sequence[tuple[str, Record]],
+    chart: str,
+    output: Path | None,
+    baseline: str | None,
+    cold_start: ColdStart,
+) -> None:
+    """A chart of records in a file, whose name says which form it has.
+
+    Raises
+    ------
+    UsageError : no file is named, or none of a form that charts have; there is nothing to draw.
+    """
+    from dlbench.analyse.table import build
+
+    form = "" if output is None else output.suffix.removeprefix(".").lower()
+    if output is None or form not in ("svg", "png"):
+        raise UsageError(f"--chart {chart}: name a file with --output that ends with .svg or .png")
+    draw = plugins.load_reporter(chart, plugins.CHARTS)
+    _write(output, draw(build(records, baseline, cold_start), form))
+
+
+def check_page(page: Path) -> None:
+    """Refuses, before anything is begun, a page that could not be written.
+
+    Raises
+    ------
+    UsageError : its folder is not there.
+    DlbenchError : what draws its charts is not installed.
+    """
+    if not page.absolute().parent.is_dir():
+        raise UsageError(f"--html {page}: there is no folder {page.parent}")
+    plugins.load_reporter(PAGE).require()
+
+
+def _write(output: Path, contents: bytes) -> None:
+    try:
+        output.write_bytes(contents)
+    except OSError as error:
+        raise UsageError(f"--output {output} cannot be written: {error.strerror}") from None
+    tell(f"wrote {output}")
+
+
+_FILE_COLUMNS = 160
+"""The width of a table that is written into a file."""
 
 
 def show_verdicts(verdicts: Verdicts, form: str) -> None:

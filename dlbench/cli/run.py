@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlbench.cli.exit_codes import INTERRUPTED, NOTHING, exit_code, tell
-from dlbench.cli.output import answer, show
+from dlbench.cli.output import PAGE, answer, show
 
 if TYPE_CHECKING:
     from dlbench.api.carrying_out import Work
@@ -15,33 +15,47 @@ if TYPE_CHECKING:
     from dlbench.record.schema import Record
 
 
-def run_request(request: Request, output: Path | None, form: str, quiet: bool) -> int:
-    """Carries a request out into a new record and shows it; the exit code."""
+def run_request(
+    request: Request, output: Path | None, form: str, quiet: bool, page: Path | None = None
+) -> int:
+    """Carries a request out into a new record and shows it, in a `page` too where one is named; the exit code."""
     from dlbench.api.carrying_out import new_run
 
     if request.shard is not None and not request.batches:
         tell(f"shard {request.shard} has nothing to do: the run has fewer rounds")
         return 0
-    return _carry_out(new_run(request, output), form, quiet, request.baseline)
+    return _carry_out(new_run(request, output), form, quiet, request.baseline, page=page)
 
 
 def resume_record(
-    path: Path, given: dict[str, Any], form: str, quiet: bool, baseline: str | None
+    path: Path,
+    given: dict[str, Any],
+    form: str,
+    quiet: bool,
+    baseline: str | None,
+    page: Path | None = None,
 ) -> int:
-    """Completes a record and shows it; the exit code."""
+    """Completes a record and shows it, in a `page` too where one is named; the exit code."""
     from dlbench.analyse.outcomes import outcomes
     from dlbench.api.carrying_out import rest_of
 
     with rest_of(path, given, baseline) as (record, work):
         if work is not None:
-            return _carry_out(work, form, quiet, baseline, record)
+            return _carry_out(work, form, quiet, baseline, record, page)
         tell(f"nothing is missing in {path}")
         show([(str(path), record)], form, baseline)
+        if page is not None:
+            show([(str(path), record)], PAGE, baseline, output=page)
         return exit_code(outcome.status for outcome in outcomes(record))
 
 
 def _carry_out(
-    work: Work, form: str, quiet: bool, baseline: str | None, held: Record | None = None
+    work: Work,
+    form: str,
+    quiet: bool,
+    baseline: str | None,
+    held: Record | None = None,
+    page: Path | None = None,
 ) -> int:
     """Has a run write its record, then shows it."""
     from dlbench.analyse.outcomes import outcomes
@@ -62,6 +76,8 @@ def _carry_out(
         )
         return INTERRUPTED
     show([(str(path), finished.record)], form, baseline)
+    if page is not None:
+        show([(str(path), finished.record)], PAGE, baseline, output=page)
     return exit_code(outcome.status for outcome in found)
 
 

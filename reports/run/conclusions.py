@@ -25,14 +25,14 @@ _SAME = tuple(axis for axis in AXES if axis.baseline != "any")
 """In which rows that are compared are alike."""
 
 
-def conclusions(report: Report) -> list[str]:
+def conclusions(report: Report, *, intervals: bool = False) -> list[str]:
     """Of each kind of device the fastest verified row and how it stands against the baseline; of a sweep over batch
     sizes, from which on each row of another kind of device than the baseline's is faster, or each where there is
-    none."""
+    none. With `intervals` every factor has its own, which holds for all rows compared at once."""
     sentences: list[str] = []
     for run in report.runs:
         prefix = f"{run.name}: " if len(report.runs) > 1 else ""
-        found = list(_crossovers(run)) or list(_fastest(run))
+        found = list(_crossovers(run)) or list(_fastest(run, intervals))
         sentences += [f"→ {prefix}{sentence}" for sentence in found]
     return sentences
 
@@ -62,7 +62,7 @@ def _of_sweep(chosen: Sequence[Crossover], told: _Told, base: Case) -> Iterator[
         yield f"{'With the copies, ' * each.with_copies}{what} {sweep.sentence(each)}."
 
 
-def _fastest(run: Run) -> Iterator[str]:
+def _fastest(run: Run, intervals: bool) -> Iterator[str]:
     rows = {row.case: row for row in run.rows if row["speedup"] is not None}
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for case, row in rows.items():
@@ -70,7 +70,7 @@ def _fastest(run: Run) -> Iterator[str]:
     for group in groups.values():
         base = run.baseline.of(group[0].case)
         if base in rows and [row.case for row in group] != [base]:
-            yield from _of_group(group, rows[base], _Told(list(rows), run))
+            yield from _of_group(group, rows[base], _Told(list(rows), run, intervals))
 
 
 def _of_group(group: Sequence[Row], base: Row, told: _Told) -> Iterator[str]:
@@ -97,8 +97,9 @@ def _ratio(slower: Row, faster: Row, confidence: float) -> Estimate:
 class _Told:
     """Says of cases what tells them apart, and nothing else."""
 
-    def __init__(self, cases: Sequence[Case], run: Run) -> None:
+    def __init__(self, cases: Sequence[Case], run: Run, intervals: bool = False) -> None:
         self._run = run
+        self._intervals = intervals
         self._several = {
             axis.name: len({getattr(case, axis.name) for case in cases}) > 1 for axis in AXES
         }
@@ -159,11 +160,15 @@ class _Told:
             interval = (seen.interval.low, seen.interval.high) if seen.interval else ()
             told = f"{ours}{here} and {theirs}{there}{closing} ({where}): "
             return f"no significant difference between {told}{times(seen.value, *interval)}."
+        low, high, value = seen.interval.low, seen.interval.high, seen.value
+        if value < 1:
+            low, high, value = 1 / high, 1 / low, 1 / value
+        told = f" ({times(value, low, high)})" * self._intervals
         if seen.value < 1:
-            return f"{theirs} {verb}{there}{which} {_times(1 / seen.value)} as fast as {ours}{here}, the fastest there."
+            return f"{theirs} {verb}{there}{which} {_times(value)} as fast as {ours}{here}, the fastest there{told}."
         return (
-            f"{ours} {verb}{here}{which} {_times(seen.value)} as fast as {theirs}{there}{closing}"
-            f"{remark}."
+            f"{ours} {verb}{here}{which} {_times(value)} as fast as {theirs}{there}{closing}"
+            f"{remark}{told}."
         )
 
     def who(self, case: Case) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from dlbench.analyse.columns import (
     ACCURACY,
@@ -39,7 +39,9 @@ _TITLES = {
 
 def build_sections(report: Report) -> list[Section]:
     """A section for each table of each record, and one of what they say together."""
-    found = [section for run in report.runs for section in _run(run, report)]
+    found = [
+        section for run in report.runs for some in parts(run, report).values() for section in some
+    ]
     notes = (f"! {note}" for note in report.notes)
     steps = next_step(report.runs[0]) if len(report.runs) == 1 else ()
     return [*found, Section(notes=(*notes, *conclusions(report), *steps))]
@@ -62,11 +64,31 @@ def rows_so_far(report: Report, waiting: Mapping[Case, str]) -> list[Section]:
     ]
 
 
-def _run(run: Run, report: Report) -> Iterator[Section]:
+def parts(run: Run, report: Report) -> dict[str, list[Section]]:
+    """The sections of one record by what they are about, in their order: ``main``, ``tried``, ``copies``,
+    ``telemetry``, ``sweep``, ``training``, ``accuracy``, ``layers``, ``cold start``, ``closing``."""
     measured = [row for row in run.rows if row["status"] == "ok"]
+    start = [*behind_others(measured), *breaks_even(measured)] if report.cold_start else []
+    return {
+        MAIN: [_main(run, report)],
+        "tried": list(tried.sections(run)),
+        COPIES: _table(run, COPIES, measured, report),
+        TELEMETRY: _table(
+            run, TELEMETRY, measured, report, about_record.telemetry_unknown(measured)
+        ),
+        "sweep": list(sweep.sections(run, report.baseline)),
+        TRAINING: _table(run, TRAINING, measured, report),
+        ACCURACY: _table(run, ACCURACY, compared(measured), report, words.ACCURACIES),
+        "layers": list(layers.sections(run)),
+        COLD_START: _table(run, COLD_START, measured, report, start) if report.cold_start else [],
+        "closing": [Section(notes=about_record.closing(run))],
+    }
+
+
+def _main(run: Run, report: Report) -> Section:
     shown = tried.measured_in_full(run)
     intervals = any(row["ci_low_s"] is not None for row in run.rows)
-    yield Section(
+    return Section(
         about_record.title(run),
         top=True,
         intro=(about_record.machine(run), words.LEGEND, *([words.INTERVALS] if intervals else [])),
@@ -74,33 +96,22 @@ def _run(run: Run, report: Report) -> Iterator[Section]:
         lines=tuple(_line(row) for row in shown),
         notes=words.badges(shown),
     )
-    yield from tried.sections(run)
-    yield from _table(run, COPIES, measured, report)
-    yield from _table(run, TELEMETRY, measured, report, about_record.telemetry_unknown(measured))
-    yield from sweep.sections(run, report.baseline)
-    yield from _table(run, TRAINING, measured, report)
-    yield from _table(run, ACCURACY, compared(measured), report, words.ACCURACIES)
-    yield from layers.sections(run)
-    if report.cold_start:
-        notes = [*behind_others(measured), *breaks_even(measured)]
-        yield from _table(run, COLD_START, measured, report, notes)
-    yield Section(notes=about_record.closing(run))
 
 
 def _table(
     run: Run, name: str, rows: Sequence[Row], report: Report, notes: Sequence[str] = ()
-) -> Iterator[Section]:
+) -> list[Section]:
     there = told_by(name, run.columns, rows)
     if name == COLD_START:
         there = [row for row in there if row.get("cold_start_s") is not None]
     if there:
         columns = _columns(run, name, there, report)
         lines = tuple(Line(words.mark(row), words.style(row)) for row in there)
-        yield Section(_TITLES[name], columns=columns, lines=lines, notes=tuple(notes))
-    elif name == COLD_START:
-        yield Section(
-            _TITLES[name], notes=("! no process recorded a complete start and became steady",)
-        )
+        return [Section(_TITLES[name], columns=columns, lines=lines, notes=tuple(notes))]
+    if name == COLD_START:
+        missing = ("! no process recorded a complete start and became steady",)
+        return [Section(_TITLES[name], notes=missing)]
+    return []
 
 
 def _line(row: Row) -> Line:

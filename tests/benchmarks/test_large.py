@@ -58,3 +58,14 @@ def test_a_report_of_10_000_rows(benchmark, capsys, tmp_path, timings, long):
 def test_a_history_of_100_000_rows(benchmark, capsys, tmp_path, shape, words):
     database = large.write_history(tmp_path / "history.sqlite", *shape)
     measured(benchmark, capsys, tmp_path / "out", "history", "show", *words, "--database", database)
+
+
+LARGEST_PAGE = 2_000_000
+
+
+def test_a_page_of_1_000_rows_and_a_million_timings(benchmark, capsys, tmp_path):
+    record = large.write(tmp_path / "large.jsonl", 1_000, 334, 0)
+    output = tmp_path / "out"
+    memory = measured(benchmark, capsys, output, "report", record, "--format", "html")
+    assert memory < MOST_MEMORY
+    assert output.stat().st_size < LARGEST_PAGE

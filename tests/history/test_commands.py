@@ -74,11 +74,11 @@ def test_words_that_no_series_has_are_a_usage_error(filled):
     assert "no series has 'jax'" in done.stderr
 
 
-@pytest.mark.parametrize(("form", "begins"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
+@pytest.mark.parametrize(("form", "begins"), [("svg", b"<svg"), ("png", b"\x89PNG")])
 def test_a_picture_is_written_and_the_same_history_gives_the_same_one(
     filled, tmp_path, form, begins
 ):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("altair")
     pictures = []
     for number in (1, 2):
         done = filled("plot", "numpy", "--output", f"{number}.{form}")
@@ -107,3 +107,13 @@ def test_without_the_library_everything_but_change_points_is_there(invoke, write
 def test_the_history_lies_in_the_users_data_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert tmp_path / "dlbench" / "history.sqlite" == paths.history_file()
+
+
+def test_a_history_is_a_page_that_says_what_changed(filled):
+    pytest.importorskip("altair")
+    done = filled("show", "numpy", "--format", "html")
+    assert 0 == done.exit_code
+    assert done.stdout.startswith("<!doctype html>")
+    assert "<b>Found</b>" in done.stdout
+    assert "from 2026-01-16 06:00 on +1" in done.stdout
+    assert "not verified: why" in done.stdout

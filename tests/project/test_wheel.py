@@ -123,7 +123,10 @@ def test_every_entry_point_of_the_wheel_names_a_module_that_is_there(installed, 
     reports = {"terminal", "markdown", "csv", "json", "junit", "plot", "layers-csv", "trace"}
     reports |= {"html-fragment"}
     theirs = {"pytest-benchmark", "github-action-benchmark", "bencher"}
-    assert dict.fromkeys(backends | reports | theirs | {"dlbench"}, True) == found
+    charts = {"speedup", "time", "throughput", "latency", "layers", "roofline", "cold-start"}
+    charts |= {"training", "precisions", "telemetry", "errors", "disturbance", "table"}
+    every = backends | reports | theirs | charts | {"html", "dlbench"}
+    assert dict.fromkeys(every, True) == found
 
 
 @pytest.mark.soak

@@ -1,0 +1,70 @@
+"""The command that makes a record again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+
+from dlbench.analyse.case_columns import data_name
+from dlbench.analyse.table import Run
+from dlbench.record.case import SELECTED
+from dlbench.record.schema import Header
+from dlbench.text import one_line
+
+
+def command(run: Run, *more: str, name: str = "run") -> str:
+    """``dlbench run --suite cnn-mnist --backend numpy …``: the same suite, cases, seed and length as the record's."""
+    words = [*_selection(run.header, name), *_settings(run.header, name), *more]
+    return one_line(" ".join(["dlbench", name, *map(shlex.quote, words)]))
+
+
+def sweep(run: Run) -> str:
+    """The same at several batch sizes."""
+    words = list(_selection(run.header, "run", but="batches"))
+    whole = ["dlbench", "run", *words, "--sweep", "batch=1,8,64"]
+    return one_line(" ".join(map(shlex.quote, whole)))
+
+
+def _selection(header: Header, name: str, but: str = "") -> Iterator[str]:
+    yield from ("--suite", header.suite)
+    for axis in SELECTED:
+        found = list(dict.fromkeys(str(getattr(case, axis.name)) for case in header.cases))
+        if axis.plural == but or found == [str(axis.default)] or found == [""]:
+            continue
+        if axis.words and len(found) == len(axis.words):
+            continue
+        if axis.name == "mode" and (header.best or len(found) > _FEW):
+            yield from () if header.best else ("--mode", "all")
+            continue
+        yield from _each(f"--{axis.name}", (value for value in found if value))
+
+
+_FEW = 4
+_DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
+
+
+def _settings(header: Header, name: str) -> Iterator[str]:
+    data = data_name(header.data)
+    word = "stand-in" if data.startswith("stand-in-") else data
+    yield from ("--data", word) if word in _DATA else ()
+    threads = {case.threads for case in header.cases}
+    if len(threads) == 1:
+        yield from ("--threads", str(threads.pop()))
+    if header.seed:
+        yield from ("--seed", str(header.seed))
+    if name != "run":
+        return
+    yield from ("--rounds", str(header.rounds)) if header.rounds else ()
+    if header.row_budget_s:
+        yield from ("--budget", f"{header.row_budget_s:g}")
+    if header.epochs:
+        yield from ("--epochs", str(header.epochs))
+    if header.best:
+        yield "--best"
+    if header.baseline:
+        yield from ("--baseline", header.baseline)
+
+
+def _each(option: str, found: Iterable[str]) -> Iterator[str]:
+    for value in found:
+        yield from (option, value)

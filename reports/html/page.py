@@ -1,0 +1,148 @@
+"""Records as one HTML file that opens anywhere: from a disk, a mail, or what a CI job leaves.
+
+It says what the terminal says: sentences and tables are the same, and charts are drawn from the same rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlbench.analyse.table import ColdStart, Report, Run, build
+from dlbench.record.comparability import unlike
+from dlbench.text import listed, one_line
+
+from ..charts.drawing import render as charts
+from ..history.format import moment
+from ..run import about_record
+from ..run.conclusions import conclusions
+from ..tables.model import Column, Line, Section
+from . import document
+from .blocks import Block, Bullets, Part, Table, Text
+from .document import Chapter
+from .record_parts import parts
+
+_TOLD = (
+    "Each factor has a 95 % interval that holds for all rows compared at once. 'No significant difference' "
+    "means that this run cannot tell, not that there is none."
+)
+_MANY = (
+    "Records stand side by side and are never pooled: rows are held against the baseline of their own record, "
+    "and rows of different records may be compared only where nothing is named here that differs."
+)
+
+
+class Page:
+    """The format ``html``."""
+
+    def require(self) -> None:
+        """Makes sure that a page can be made.
+
+        Raises
+        ------
+        DlbenchError : what draws the charts is not installed.
+        """
+        charts.require()
+
+    def __call__(self, report: Report, *, width: int = 80, colour: bool = False) -> str:
+        """The page of a report; errors as for `require`."""
+        self.require()
+        whole = _with_cold_start(report)
+        chapters = [_chapter(run, whole) for run in whole.runs]
+        return document.write(_title(whole), _found(whole), chapters)
+
+
+render = Page()
+
+
+def _with_cold_start(report: Report) -> Report:
+    """The report with the ledger of cold starts, which the page has a part for."""
+    if report.cold_start:
+        return report
+    records = [(run.path, run.record) for run in report.runs]
+    named = any(run.baseline.cases for run in report.runs)
+    return build(records, report.baseline if named else None, ColdStart())
+
+
+def _title(report: Report) -> str:
+    suites = dict.fromkeys(one_line(run.header.suite) for run in report.runs)
+    return f"dlbench: {', '.join(suites)}"
+
+
+def _chapter(run: Run, report: Report) -> Chapter:
+    begun = moment(one_line(run.header.created))
+    lines = (about_record.title(run), f"{about_record.machine(run)} · {begun}")
+    return Chapter(one_line(run.name), lines, parts(run, report))
+
+
+def _found(report: Report) -> Part:
+    """What records tell together, the answers first."""
+    blocks: list[Block] = []
+    told = [text.removeprefix("→ ") for text in conclusions(report, intervals=True)]
+    kinds = [(_kind(text), _capital(text)) for text in told]
+    if kinds:
+        batches = {row.case.batch for row in report.rows if row["median_s"] is not None}
+        sizes = listed([f"{batch:,}" for batch in sorted(batches)[:_MOST_SIZES]])
+        more = " and more" if len(batches) > _MOST_SIZES else ""
+        measured = f"Measured at batch size {sizes}{more}. "
+        blocks += [Bullets(tuple(kinds)), Text((f"{measured}{_TOLD}",))]
+    else:
+        blocks.append(Text((_silence(report),)))
+    if report.notes:
+        blocks.append(Bullets(tuple(("warning", note) for note in report.notes)))
+    if len(report.runs) > 1:
+        blocks += [Text((_MANY,)), Table(_differences(report))]
+    return Part("What was found", blocks)
+
+
+_OPEN = ("nothing is concluded", "no significant difference", "no interval")
+_MOST_SIZES = 8
+
+
+def _kind(text: str) -> str:
+    if any(words in text for words in _OPEN):
+        return "open"
+    return "certain" if text.endswith("]).") and " as fast as " in text else "told"
+
+
+def _capital(text: str) -> str:
+    """A sentence of our own words with a capital; names stay as they are."""
+    return f"N{text[1:]}" if text.startswith(("nothing ", "no ")) else text
+
+
+def _silence(report: Report) -> str:
+    measured = sum(row["median_s"] is not None for row in report.rows)
+    if not measured:
+        return "Nothing was timed and verified in these records, so nothing is concluded."
+    return (
+        "Nothing is concluded: a conclusion needs at least two verified rows of one scenario and batch size, "
+        "one of which is the baseline (--baseline BACKEND:DEVICE)."
+    )
+
+
+def _differences(report: Report) -> Section:
+    """In what each record differs from the first one of its suite."""
+    rows, told = [], []
+    first: dict[str, Any] = {}
+    for run in report.runs:
+        other = first.setdefault(run.header.suite, run)
+        found = list(unlike(other.header, run.header))
+        what = "; ".join(each.between(other.name, run.name) for each in found)
+        if other is run:
+            verdict = "the first of its suite"
+        else:
+            verdict = "not to be compared" if found else "may be compared"
+        rows.append((one_line(run.name), moment(one_line(run.header.created)), verdict))
+        told.append(one_line(what))
+    against = one_line(report.runs[0].name) if len(first) == 1 else "the first of its suite"
+    columns = (
+        Column(title, tuple(cells), names=title == "record")
+        for title, cells in zip(
+            ("record", "begun", f"with {against}"), zip(*rows, strict=True), strict=True
+        )
+    )
+    return Section(
+        "Which records may be compared",
+        columns=tuple(columns),
+        lines=tuple(Line(text=text) for text in told),
+        texts_title="what differs" if any(told) else "",
+    )

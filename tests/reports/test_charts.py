@@ -1,0 +1,188 @@
+"""Charts: what is drawn and what never is, the same bytes each time, data beside every picture."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import pytest
+import report_records
+
+from dlbench import plugins
+from dlbench.analyse.statistics import ratios_by_round
+from dlbench.analyse.table import ColdStart, Report, build
+from dlbench.errors import UsageError
+from dlbench.record.schema import Record, Skip
+
+pytest.importorskip("altair", reason="the extra charts is not installed")
+pytest.importorskip("vl_convert", reason="the extra charts is not installed")
+
+SVG = "{http://www.w3.org/2000/svg}"
+ON_ANY = ("speedup", "time", "cold-start", "errors", "disturbance", "telemetry")
+"""Charts that a run that was watched has."""
+
+
+def report(*records: Record, baseline: str | None = None) -> Report:
+    named = [(f"{n}.jsonl", each) for n, each in enumerate(records)]
+    return build(named, baseline, ColdStart())
+
+
+def chart(name: str) -> Any:
+    return plugins.load_reporter(name, plugins.CHARTS)
+
+
+def texts(svg: bytes) -> list[str]:
+    return ["".join(each.itertext()) for each in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+@pytest.fixture(scope="module")
+def watched(make: Any) -> Report:
+    return report(report_records.watched(make.record(epochs=3)))
+
+
+def test_every_chart_has_a_name_of_its_own_and_a_reason_where_there_is_nothing_to_draw(
+    make: Any,
+) -> None:
+    case = make.case()
+    nothing = report(make.measured([case], [Skip(case, "gone", "")]))
+    names = [name for name in plugins.reporter_names(plugins.CHARTS) if name != "table"]
+    assert {"speedup", "throughput", "layers", "roofline", "training"} <= set(names)
+    for name in names:
+        with pytest.raises(UsageError, match=r"\w+ \w+"):
+            chart(name)(nothing, "svg")
+
+
+@pytest.mark.parametrize("name", ON_ANY)
+def test_a_chart_is_the_same_bytes_each_time_and_says_what_it_shows(
+    watched: Report, name: str
+) -> None:
+    first, second = chart(name)(watched, "svg"), chart(name)(watched, "svg")
+    assert first == second
+    root = ElementTree.fromstring(first)
+    assert root.get("role") == "img"
+    title, summary = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
+    assert title is not None
+    assert title.text
+    assert summary is not None
+    assert summary.text
+    assert "prefers-color-scheme:dark" in first.decode()
+    assert not re.search(r"https?://(?!www\.w3\.org)|data:|<script|\son\w+=", first.decode())
+
+
+def test_a_picture_is_a_png_of_two_dots_a_pixel(watched: Report) -> None:
+    drawn = chart("speedup")(watched, "png")
+    assert drawn[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(drawn[16:20], "big") > 1500
+
+
+@pytest.mark.parametrize("name", ON_ANY)
+def test_what_is_not_verified_or_was_skipped_is_drawn_nowhere(watched: Report, name: str) -> None:
+    assert {"unverified", "skipped"} <= {row["status"] for row in watched.rows}
+    drawn = chart(name)(watched, "svg")
+    told = "".join(ElementTree.fromstring(drawn).itertext())
+    assert "acme" not in told
+    assert "cupy" not in told
+
+
+def test_every_figure_has_its_data_as_a_table_with_a_line_a_row(watched: Report) -> None:
+    for name in ON_ANY:
+        for figure in chart(name).figures(watched):
+            assert figure.table.lines, name
+            assert figure.summary.endswith("."), name
+            assert {len(c.cells) for c in figure.table.columns} == {len(figure.table.lines)}, name
+
+
+def test_a_dot_is_a_round_and_their_middle_the_speed_up(watched: Report) -> None:
+    (run,) = watched.runs
+    row = next(r for r in run.rows if r["backend"] == "tensorflow" and r["scenario"] == "train")
+    base = next(r for r in run.rows if r["backend"] == "numpy" and r["scenario"] == "train")
+    rounds = ratios_by_round(base.outcome.timed, row.outcome.timed)
+    assert len(rounds) == 3
+    assert min(rounds) <= row["speedup"] <= max(rounds)
+
+
+def test_a_verdict_stands_beside_each_bar_in_words() -> None:
+    told = texts(chart("speedup")(report(report_records.many(4)), "svg"))
+    assert any(re.fullmatch(r"0\.91× \[0\.\d\d, 0\.\d\d\] slower", text) for text in told)
+    assert "1.00× baseline" in told
+    assert any(text.endswith("not told apart") for text in told)
+
+
+def test_nothing_is_told_of_a_row_without_an_interval_or_of_a_disturbed_one(make: Any) -> None:
+    told = texts(chart("speedup")(report(report_records.many(3, rounds=1)), "svg"))
+    assert any(text.endswith("no interval") for text in told)
+    assert not any(text.endswith(("faster", "slower")) for text in told)
+    cases = [make.case("numpy"), make.case("torch")]
+    lines = [make.verification(case) for case in cases]
+    busy = report_records.Surroundings(2.0, 1.5, 0.0, 0, 0, 0, 0, 2, 2, None, 3e9, 1.0)
+    lines += [
+        make.process(case, k, s, during=busy)
+        for k in range(3)
+        for case, s in zip(cases, (0.03, 0.06), strict=True)
+    ]
+    told = texts(chart("speedup")(report(make.measured(cases, lines)), "svg"))
+    assert any(text.endswith("disturbed") for text in told)
+    assert "! torch 2.13 · cpu · eager" in told
+
+
+def test_of_many_rows_some_are_drawn_and_the_table_has_all() -> None:
+    (figure,) = chart("speedup").figures(report(report_records.many(60)))
+    assert len(figure.table.lines) == 120
+    assert "40 of 120 rows are drawn; the table has all of them." in figure.notes
+
+
+def test_a_sweep_has_lines_whose_signs_say_what_was_won() -> None:
+    swept = report(report_records.many(3, batches=(1, 8, 64, 256)))
+    train, infer = chart("throughput").figures(swept)
+    assert train.title.endswith("train")
+    assert any(" is faster than numpy:cpu from batch size " in note for note in train.notes)
+    assert {"faster", "slower", "baseline"} <= set(train.table.columns[3].cells)
+    assert "crossover" in texts(chart("throughput")(swept, "svg"))
+    assert len(chart("latency").figures(swept)) == len([train, infer])
+
+
+def test_the_samples_of_a_device_are_drawn_with_the_timed_windows() -> None:
+    first, *_, host = chart("telemetry").figures(report(report_records.with_gpu()))
+    assert first.title == "NVIDIA H200 beside cupy:cuda/graph/train/64, round 0"
+    assert list(first.table.columns[0].cells) == [
+        "GPU busy",
+        "GPU memory in use",
+        "power",
+        "SM clock",
+    ]
+    assert host.name == "host"
+
+
+@pytest.mark.parametrize("shape", ["one", "forty", "long", "wild", "single"])
+def test_records_of_every_shape_are_drawn_within_their_width(shape: str) -> None:
+    record = {
+        "one": lambda: report_records.many(1),
+        "forty": lambda: report_records.many(20),
+        "long": lambda: report_records.many(3, long=True),
+        "wild": lambda: report_records.many(4, wild=True),
+        "single": lambda: report_records.many(3, rounds=1),
+    }[shape]()
+    root = ElementTree.fromstring(chart("time")(report(record), "svg"))
+    width = float(root.get("width", "0"))
+    assert 880 <= width < 960
+    for element in root.iter():
+        for number in re.findall(r"translate\((-?[\d.]+),", element.get("transform", "")):
+            assert -20 <= float(number) <= width
+
+
+def test_hostile_strings_stay_text_in_charts() -> None:
+    record = report_records.hostile()
+    told = report(record, baseline=record.header.cases[0].row_name)
+    for name in ("speedup", "training", "errors"):
+        drawn = chart(name)(told, "svg").decode()
+        assert "<script" not in drawn.replace("&lt;script", "")
+        assert "\x1b" not in drawn
+        assert "\u202e" not in drawn
+
+
+def test_the_table_of_a_terminal_is_a_picture_that_fetches_nothing(watched: Report) -> None:
+    drawn = chart("table")(watched, "svg")
+    assert drawn == chart("table")(watched, "svg")
+    assert b"@font-face" not in drawn
+    assert "20.0 ms" in "".join(texts(drawn)).replace("\xa0", " ")
+    with pytest.raises(UsageError, match=r"\.svg"):
+        chart("table")(watched, "png")

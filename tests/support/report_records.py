@@ -1,0 +1,161 @@
+"""Synthetic records for charts and pages: many rows, long names, intervals that are missing, values far apart, strings
+that would be markup."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+from record_makers import Make, make_case, make_process, make_record, make_verification
+
+from dlbench.record import schema as r
+from dlbench.record.facts import Surroundings
+
+HOSTILE = (
+    "</style></script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    "\"'`&amp;{{7*7}}{% x %}<!--\u202e\x1b[31m"
+)
+LONG = "a-backend-with-a-name-that-is-far-longer-than-anybody-would-ever-give-one"
+
+
+def many(
+    rows: int = 3,
+    *,
+    batches: tuple[int, ...] = (64,),
+    long: bool = False,
+    wild: bool = False,
+    rounds: int = 3,
+    scenarios: tuple[Any, ...] = ("train", "infer"),
+) -> r.Record:
+    """A record of so many rows a scenario and batch size; numpy first, each further one 10 % slower, the fourth
+    unsteady.
+
+    `wild` has one that is a thousand times as fast, and a single round leaves no interval.
+    """
+    noise = np.random.default_rng(0)
+    lines: list[r.Line] = []
+    cases = []
+    for scenario in scenarios:
+        for batch in batches:
+            for number in range(rows):
+                name = f"{LONG if long else 'backend'}{number}" if number else "numpy"
+                mode = "" if number == 0 else "some-mode"
+                case = make_case(name, scenario=scenario, batch=batch, mode=mode)
+                cases.append(case)
+                lines.append(make_verification(case, version="12.3.4"))
+                slope = 0.8 if len(batches) == 1 else 0.8 - 0.12 * number
+                step_s = 0.03 * (batch / 64) ** slope * (1 + 0.1 * number)
+                step_s /= 1000 if wild and number == 2 else 1
+                scatter = 0.3 if number == 3 else 0.02
+                lines += [
+                    make_process(case, k, step_s * math.exp(noise.normal(0, scatter)))
+                    for k in range(rounds)
+                ]
+    return Make.measured(cases, lines, rounds=rounds)
+
+
+def watched(record: r.Record) -> r.Record:
+    """The same with who else used the machine, the starts of processes, and samples of a device of its own."""
+    lines: list[r.Line] = []
+    for line in record.lines:
+        if isinstance(line, r.Process):
+            seconds = {
+                "interpreter": 0.3,
+                "import": 2.0,
+                "device": 0.2,
+                "open": 0.4,
+                "warm-up": 1.0,
+            }
+            seen = Surroundings(2.0, 0.02, 0.01, 0.0, 0.0, 0.0, 3.0, 2, 2, None, 3e9, 1.8)
+            line = msgspec.structs.replace(
+                line, seconds=seconds, during=seen, started_ns=10**9, ended_ns=3 * 10**9
+            )
+            if not line.case.on_host:
+                lines.append(_samples(line))
+        lines.append(line)
+    return r.Record(record.header, tuple(lines))
+
+
+def with_gpu() -> r.Record:
+    """numpy on the host and cupy on a GPU, watched."""
+    cases = [make_case("numpy"), make_case("cupy", "cuda", mode="graph")]
+    lines: list[r.Line] = [make_verification(case) for case in cases]
+    lines += [
+        make_process(case, k, s)
+        for k in range(3)
+        for case, s in zip(cases, (0.03, 0.002), strict=True)
+    ]
+    return watched(Make.measured(cases, lines))
+
+
+def _samples(process: r.Process) -> r.Telemetry:
+    times = tuple(range(900_000_000, 3_100_000_000, 50_000_000))
+
+    def trace(middle: float) -> r.Trace:
+        return r.Trace(times, tuple(middle * (1 + 0.1 * math.sin(t)) for t in range(len(times))))
+
+    traces = {
+        "utilization": trace(0.8),
+        "memory_used_bytes": trace(2.0**31),
+        "power_instant_w": trace(300.0),
+        "sm_clock_mhz": trace(1500.0),
+    }
+    return r.Telemetry(
+        case=process.case,
+        round=process.round,
+        source="nvml",
+        period_ns=50_000_000,
+        started_ns=times[0],
+        ended_ns=times[-1],
+        device_uuid="GPU-1",
+        device_name="NVIDIA H200",
+        traces=traces,
+    )
+
+
+def hostile() -> r.Record:
+    """A record whose every string is `HOSTILE`, as far as its form allows."""
+    record = watched(make_record(epochs=2))
+    return msgspec.structs.replace(
+        record,
+        header=_poisoned(record.header),
+        lines=tuple(map(_poisoned, record.lines)),
+    )
+
+
+_KEPT = {"status", "kind", "scenario", "source"}
+
+
+def _poisoned(value: Any, name: str = "") -> Any:
+    """The value with all its texts made hostile; a case keeps what tells it from others."""
+    if isinstance(value, r.Case):
+        told = {each: f"{getattr(value, each)}{HOSTILE}" for each in ("suite", "backend", "mode")}
+        return msgspec.structs.replace(value, **told)
+    if isinstance(value, msgspec.Struct):
+        fields = {
+            field: _poisoned(getattr(value, field), field)
+            for field in value.__struct_fields__
+            if field not in _KEPT
+        }
+        return msgspec.structs.replace(value, **fields)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            f.name: _poisoned(getattr(value, f.name), f.name) for f in dataclasses.fields(value)
+        }
+        return dataclasses.replace(value, **changed)
+    if isinstance(value, str):
+        return f"{value}{HOSTILE}"
+    if isinstance(value, dict) and name in (
+        "facts",
+        "packages",
+        "libraries",
+        "titles",
+        "environments",
+    ):
+        return {f"{key}{HOSTILE}": _poisoned(each) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_poisoned(each) for each in value)
+    return value
