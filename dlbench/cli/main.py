@@ -269,10 +269,10 @@ def report_command(
     from dlbench.api.reading import read_all
 
     records = [each for path in dict.fromkeys(files) for each in read_all(path)]
-    if chart is not None:
-        write_chart(records, chart, output, baseline, ColdStart(against))
-        return 0
     ledger = ColdStart(against) if cold_start or against is not None else None
+    if chart is not None:
+        write_chart(records, chart, output, baseline, ledger)
+        return 0
     show(records, form, baseline, ledger, output)
     return 0
 

@@ -50,7 +50,7 @@ def write_chart(
     chart: str,
     output: Path | None,
     baseline: str | None,
-    cold_start: ColdStart,
+    cold_start: ColdStart | None,
 ) -> None:
     """A chart of records in a file, whose name says which form it has.
 

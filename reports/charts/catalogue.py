@@ -32,13 +32,16 @@ class Chart:
     ----------
     of : its figures of one record.
     missing : what a record lacks that has none, and how to get it.
+    ledger : whether it is of the ledger of cold starts.
     """
 
     of: Callable[[Run], Iterable[Figure | None]]
     missing: str
+    ledger: bool = False
 
     def figures(self, report: Report) -> list[Figure]:
         """The figures of all records, each with its record in the title where there are several."""
+        report = cold_start.with_ledger(report) if self.ledger else report
         several = len(report.runs) > 1
         return [
             dataclasses.replace(each, title=f"{run.name}: {each.title}") if several else each
@@ -83,6 +86,7 @@ roofline_chart = Chart(roofs.figures, _PROFILED)
 cold_start_chart = Chart(
     lambda run: [cold_start.figure(run)],
     "no process recorded a complete start and became steady, so there is no cold start to draw",
+    ledger=True,
 )
 training_chart = Chart(training.figures, _TRAINED)
 precisions_chart = Chart(

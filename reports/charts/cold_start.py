@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlbench.analyse.columns import Row
-from dlbench.analyse.table import Run
+from dlbench.analyse.table import ColdStart, Report, Run, build
 from dlbench.text import listed, one_line, seconds
 
 from ..run.cold_start import behind_others, breaks_even
@@ -34,6 +34,15 @@ HOW_TO_READ = (
     "framework, waking the device, building the network, and what the first steps take beyond steady ones "
     "(compilation, autotuning)."
 )
+
+
+def with_ledger(report: Report) -> Report:
+    """The report with the ledger of cold starts, which not every report has."""
+    if report.cold_start:
+        return report
+    records = [(run.path, run.record) for run in report.runs]
+    named = any(run.baseline.cases for run in report.runs)
+    return build(records, report.baseline if named else None, ColdStart())
 
 
 def figure(run: Run) -> Figure | None:

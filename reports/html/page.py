@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlbench.analyse.table import ColdStart, Report, Run, build
+from dlbench.analyse.table import Report, Run
 from dlbench.record.comparability import unlike
 from dlbench.text import listed, one_line
 
+from ..charts.cold_start import with_ledger
 from ..charts.drawing import render as charts
 from ..history.format import moment
 from ..run import about_record
@@ -46,21 +47,12 @@ class Page:
     def __call__(self, report: Report, *, width: int = 80, colour: bool = False) -> str:
         """The page of a report; errors as for `require`."""
         self.require()
-        whole = _with_cold_start(report)
+        whole = with_ledger(report)
         chapters = [_chapter(run, whole) for run in whole.runs]
         return document.write(_title(whole), _found(whole), chapters)
 
 
 render = Page()
-
-
-def _with_cold_start(report: Report) -> Report:
-    """The report with the ledger of cold starts, which the page has a part for."""
-    if report.cold_start:
-        return report
-    records = [(run.path, run.record) for run in report.runs]
-    named = any(run.baseline.cases for run in report.runs)
-    return build(records, report.baseline if named else None, ColdStart())
 
 
 def _title(report: Report) -> str:
