@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 import dlbench
-from dlbench import paths
+from dlbench import paths, plugins
 from dlbench.cli import options
 from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
 from dlbench.cli.frameworks.export import export_command

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlbench.analyse.table import Run
+from dlbench.profile.estimates import Time
 from dlbench.profile.layer_times import LayerTimes, Part, layer_times
 from dlbench.record.schema import Profile
 from dlbench.spec.workload import Workload, read_workload
@@ -78,17 +79,15 @@ def row_name(each: Profiled) -> str:
 
 def part_name(part: Part) -> str:
     """A layer by its name, and what else a step consists of."""
-    return one_line(_PARTS.get(part.kind, part.name))
+    own = f"{part.name} (what joins it)" if part.joins else part.name
+    return one_line(_PARTS.get(part.kind, own))
 
 
 def _disturbed(each: Profiled) -> str:
     return f"{row_name(each)} was disturbed ({each[2].disturbed}): rely on none of its bars, and profile it again."
 
 
-def _interval(time: object) -> str:
-    from dlbench.profile.layer_times import Time
-
-    assert isinstance(time, Time)
+def _interval(time: Time) -> str:
     return seconds(time.mean_s, time.low_s, time.high_s)
 
 

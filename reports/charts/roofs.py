@@ -67,7 +67,10 @@ def _draw(dots: dict[str, Placed], under: Roofs, width: int) -> Any:
         }
         for name, at in dots.items()
     ]
-    top, rates = under.flops_per_s[0], dict(under.copies)
+    top, rates = (
+        under.flops_per_s[0],
+        {moved: under.bytes_per_s(moved).middle for moved, _ in under.copies[0]},
+    )
     slants = _slants(rates)
     knees = [top / rate for _, rate in slants]
     left, right = axes.span([*(p["x"] for p in points), *knees], 2.0)
