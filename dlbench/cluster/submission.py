@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ DESCRIPTION = "submission.json"
 _LOGS = "logs"
 _POLL_S = 2.0
 _LOCAL_MINUTES = 7 * 24 * 60
+_GRACE_S = 60.0
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -50,6 +53,8 @@ def _submitit() -> Any:
         raise UsageError(
             "submit needs the package submitit: pip install 'dlbench[cluster]'"
         ) from None
+    # it warns of every cluster without accounting, again and again
+    logging.getLogger("submitit").setLevel(logging.ERROR)
     return submitit
 
 
@@ -125,26 +130,46 @@ def follow(
         index: submitit.SlurmJob(folder / _LOGS, job)
         for index, job in enumerate(submission.jobs, 1)
     }
-    states: dict[int, str] = {}
+    told: dict[int, str] = {}
+    gone_s: dict[int, float] = {}
     while waiting:
+        queued = _queued(submission.jobs)
         for index, job in list(waiting.items()):
-            state = f"{job.state.lower()}{_progress(folder, index)}"
-            if states.get(index) != state:
+            state = f"{queued.get(job.job_id, 'ended').lower()}{_progress(folder, index)}"
+            if told.get(index) != state:
                 on_change(f"shard {index}/{submission.shards}: {state}")
-                states[index] = state
-            if job.done():
+                told[index] = state
+            if job.paths.result_pickle.exists():
                 del waiting[index]
                 yield _ended(index, job)
+            elif job.job_id in queued:
+                gone_s.pop(index, None)
+            # what a node has written may be seen here a little later
+            elif time.monotonic() - gone_s.setdefault(index, time.monotonic()) > _GRACE_S:
+                del waiting[index]
+                yield Ended(index, "it left the queue without a result", Path(job.paths.stderr))
         if waiting:
             time.sleep(_POLL_S)
 
 
-def cancel(submission: Submission, folder: Path) -> None:
-    """Takes the jobs of a batch system back."""
-    if submission.cluster == "slurm":
-        submitit = _submitit()
-        for job in submission.jobs:
-            submitit.SlurmJob(folder.resolve() / _LOGS, job).cancel(check=False)
+def _queued(jobs: Sequence[str]) -> dict[str, str]:
+    """The states of those jobs that wait or run, as Slurm's queue has them: unlike its accounting, every cluster has
+    one.
+
+    Raises
+    ------
+    DlbenchError : the queue cannot be asked.
+    """
+    # one job for each task of an array, by the name that submitit gives it
+    command = ["squeue", "--noheader", "--array", "--format=%i %T"]
+    asked = ["--jobs", ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs))]
+    for words in ([*command, *asked], command):
+        # what has left the queue long ago is an invalid job, also where others of the list are there
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            lines = (line.split() for line in done.stdout.splitlines())
+            return {name: state for name, state in lines if name in jobs}
+    raise DlbenchError(f"squeue: {done.stderr.strip() or 'failed'}")
 
 
 def records(folder: Path, submission: Submission) -> list[Path]:

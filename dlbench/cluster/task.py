@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+_INTERRUPTED = 130
 _PROGRAM = "from dlbench.cli.main import main; main()"
 
 
@@ -42,7 +44,11 @@ class ShardTask:
         """Runs the command."""
         record = record_of(self.folder, self.index)
         own = command(self.words, record, f"{self.index}/{self.of}")
-        return subprocess.run(own, check=False).returncode
+        code = subprocess.run(own, check=False).returncode
+        if code == _INTERRUPTED:
+            # a result would end the job, which may already be queued again
+            os._exit(code)
+        return code
 
     def checkpoint(self) -> Any:
         """What is to be submitted when the time is over or another job goes first: the same, which resumes."""
