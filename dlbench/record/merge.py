@@ -81,13 +81,14 @@ class Source:
 
 class Merged(NamedTuple):
     """What a merge comes to: its `lines`, how many `parts` and `nodes` it is of, the rounds that no part has measured
-    by batch size, and how many were there more than once."""
+    by batch size, how many were there more than once, and the files in which nothing was written."""
 
     lines: Iterator[Line]
     parts: int
     nodes: int
     lacking: dict[int, int]
     twice: int
+    empty: tuple[Path, ...]
 
 
 def merge(paths: Sequence[Path]) -> Merged:
@@ -99,11 +100,16 @@ def merge(paths: Sequence[Path]) -> Merged:
     DlbenchError : a file cannot be read, or holds no record.
     """
     sources: dict[tuple[str, str, int], Source] = {}
+    empty = []
     for path in dict.fromkeys(paths):
-        for source in _sources(path):
+        found = list(_sources(path))
+        empty += [] if found else [path]
+        for source in found:
             # the same part may have come by several ways
             sources.setdefault(source.order, source)
     parts = [sources[order] for order in sorted(sources)]
+    if not parts:
+        raise UsageError("nothing was written in any of these records")
     for part in parts[1:]:
         _refuse_unlike(parts[0], part)
     taken = _taken(parts)
@@ -113,11 +119,12 @@ def merge(paths: Sequence[Path]) -> Merged:
     header = _header(kept, sum(_length(kept, run) for run in offsets))
     lines = _lines(header, kept, taken, offsets)
     nodes = len({part.part.node for part in kept})
-    return Merged(lines, len(kept), nodes, _lacking(kept, taken), twice)
+    return Merged(lines, len(kept), nodes, _lacking(kept, taken), twice, tuple(empty))
 
 
 def _sources(path: Path) -> Iterator[Source]:
-    """The parts of a file: itself, or those that were merged into it."""
+    """The parts of a file: itself, or those that were merged into it; none of a run that was killed before its first
+    line."""
     header: Header | None = None
     source: Source | None = None
     for line in read_lines(path):
@@ -136,9 +143,8 @@ def _sources(path: Path) -> Iterator[Source]:
         else:
             source = source or Source(path, -1, header, _whole(header))
             _take(source, line)
-    if header is None:
-        raise DlbenchError(f"{path}: is empty")
-    yield source or Source(path, -1, header, _whole(header))
+    if header is not None:
+        yield source or Source(path, -1, header, _whole(header))
 
 
 def _whole(header: Header) -> Part:

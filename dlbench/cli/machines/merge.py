@@ -39,6 +39,8 @@ def merge_command(records: tuple[Path, ...], output: Path, form: str, baseline: 
     tell(f"{plural(merged.parts, 'part')} of {plural(merged.nodes, 'machine')}: {output}")
     if merged.twice:
         tell(f"{plural(merged.twice, 'round')} measured more than once, taken once")
+    for path in merged.empty:
+        tell(f"! {path}: nothing was written in it")
     for batch, rounds in merged.lacking.items():
         tell(f"! batch {batch}: {plural(rounds, 'round')} in none of these records")
     show([(str(output), read(output))], form, baseline)
