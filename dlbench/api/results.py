@@ -13,6 +13,7 @@ from dlbench import plugins
 from dlbench.analyse.table import ColdStart, Report, build
 from dlbench.api.case_result import CaseResult, result_of
 from dlbench.api.frames import Per, frame
+from dlbench.api.plots import Plots
 from dlbench.record.case import find_case
 from dlbench.record.schema import Machine, Record
 from dlbench.text import plural, shortened
@@ -113,6 +114,11 @@ class Results:
         UsageError : `per` is none of these.
         """
         return frame(self._report, per)
+
+    @property
+    def plot(self) -> Plots:
+        """The charts that there are: ``results.plot.speedup()``."""
+        return Plots(lambda: build(self.records, self.baseline, ColdStart()))
 
     def with_baseline(self, baseline: str | None) -> Results:
         """The same with speed-ups over another row, such as ``torch:cpu``.
