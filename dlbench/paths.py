@@ -42,6 +42,13 @@ def history_file() -> Path:
     return _users("XDG_DATA_HOME", ".local/share") / "dlbench" / "history.sqlite"
 
 
+def environments_dir() -> Path:
+    """Where the environments of `dlbench env` are kept: ``$DLBENCH_ENVIRONMENTS``, else in the user's data folder."""
+    if chosen := os.environ.get("DLBENCH_ENVIRONMENTS"):
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    return _users("XDG_DATA_HOME", ".local/share") / "dlbench" / "environments"
+
+
 def _users(variable: str, folder: str) -> Path:
     """A folder of the user's: what a variable says, as the XDG Base Directory Specification has it, else one in the
     home; of a user who has none, in the temporary folder."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dlbench import paths
+from dlbench.environments.lookup import completed
 from dlbench.plan.request import Request
 from dlbench.record.shards import shard_of
 from dlbench.spec.suite import Suite, load_suite
@@ -42,6 +43,8 @@ def request_of(
         data=data_set_of(data, loaded.data.name),
         **chosen,
     )
+    pythons = completed(request.pythons, request.chosen_backends)
+    request = dataclasses.replace(request, pythons=pythons)
     if shard is None:
         return request
     part = shard_of(shard, request.chosen_batches)

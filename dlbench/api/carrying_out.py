@@ -12,6 +12,7 @@ from typing import Any
 from dlbench import paths
 from dlbench.api.asking import warnings_of
 from dlbench.api.reading import read
+from dlbench.environments.lookup import completed
 from dlbench.errors import UsageError
 from dlbench.execute.events import Observer
 from dlbench.plan.request import Request
@@ -109,7 +110,8 @@ def rest_of(
         if baseline is not None:
             find_baseline(baseline, record.header.cases)
         named, folder = given.pop("suite", None), given.pop("data_dir", None)
-        pythons = given.pop("pythons", None)
+        running = {case.backend for case in record.header.cases}
+        pythons = completed(given.pop("pythons", None), running)
         # how long to wait is about the machine as it is now, and no figure depends on it
         beside = {name: given.pop(name) for name in ("patience_s", "limit_s") if name in given}
         if "data" in given:

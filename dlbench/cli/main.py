@@ -19,7 +19,9 @@ import dlbench
 from dlbench import paths, plugins
 from dlbench.cli import options
 from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
+from dlbench.cli.frameworks.environments import environments_group
 from dlbench.cli.frameworks.export import export_command
+from dlbench.cli.frameworks.looking import doctor_command, list_backends_command
 from dlbench.cli.gate import compare_command, gate_command
 from dlbench.cli.history import history_group
 from dlbench.cli.machines.merge import merge_command
@@ -206,8 +208,10 @@ def verify_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -
 def conformance_command(quiet: bool, verbose: bool, form: str, **chosen: Any) -> int:
     """Hold an adapter, NAME or module:Class, against the oracle in everything the spec has."""
     from dlbench.cli.conformance import Request, as_table, describe, hold
+    from dlbench.environments.lookup import completed
     from dlbench.text import why
 
+    chosen["pythons"] = completed(chosen["pythons"], [chosen["backend"]])
     request = Request(cache_dir=paths.cache_dir(), **chosen)
     held = hold(request, (lambda text: None) if quiet else tell)
     if held.output:
@@ -290,37 +294,8 @@ def list_suites_command() -> None:
     answer(describe_suites())
 
 
-@list_group.command("backends")
-@options.pythons
-def list_backends_command(pythons: dict[str, str]) -> None:
-    """The installed backends with version and devices, or why one cannot be used."""
-    from dlbench.cli.doctor import describe_backends
-    from dlbench.execute.probe import look_at
-
-    answer(describe_backends(look_at(pythons=pythons)))
-
-
-@cli.command("doctor")
-@options.pythons
-def doctor_command(pythons: dict[str, str]) -> None:
-    """Examine backends, machine and data: what can be used, and what would change that."""
-    from dlbench.cli.doctor import describe_backends, describe_data, describe_machine
-    from dlbench.execute.probe import look_at
-    from dlbench.execute.readiness import describe, examine, sharing
-    from dlbench.host.machine import look, usable_physical_cores
-    from dlbench.telemetry.device import gpu_names
-    from dlbench.telemetry.doctor import describe_telemetry
-    from dlbench.telemetry.idle_check import disturbed_devices
-
-    machine = look(gpu_names())
-    answer(describe_machine(machine))
-    # before the workers that look at the backends, which are load themselves
-    answer(describe(examine(devices=disturbed_devices), machine.usable_cores))
-    if note := sharing(machine.usable_cores, usable_physical_cores()):
-        answer(f"threads {note}")
-    answer(describe_telemetry())
-    answer(describe_data(paths.cache_dir()))
-    answer(describe_backends(look_at(pythons=pythons), detailed=True))
+list_group.add_command(list_backends_command)
+cli.add_command(doctor_command)
 
 
 @cli.group("data")
@@ -350,6 +325,7 @@ for _command in (
     explain_command,
     gate_command,
     export_command,
+    environments_group,
 ):
     cli.add_command(_command)
 

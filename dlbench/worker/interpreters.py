@@ -82,7 +82,8 @@ def check_pythons(pythons: Mapping[str, str], backends: Sequence[str]) -> None:
     for name in backends:
         if "@" in name and name not in pythons:
             raise UsageError(
-                f"backend {name!r} has a label, so it needs an interpreter: --python {name}=PATH"
+                f"backend {name!r} has a label, so it needs an interpreter: --python {name}=PATH, or for"
+                f" another version, dlbench env create {name.replace('@', '==', 1)}"
             )
     check_named(pythons, backends)
 

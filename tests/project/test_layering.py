@@ -21,6 +21,7 @@ ROOMS = (
         "measure",
         "profile",
         "worker",
+        "environments",
     ),
     *("plan", "execute", "compare", "gate", "history", "cluster", "api", "cli", "pytest_plugin"),
 )
