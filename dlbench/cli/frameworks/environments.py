@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from dlbench import paths
 from dlbench.cli.exit_codes import tell
@@ -32,6 +31,8 @@ def create_command(word: str, quiet: bool) -> None:
     A run uses it by itself where the framework cannot be imported otherwise. With a version it is a row of its own,
     BACKEND@VERSION.
     """
+    from rich.console import Console
+
     from dlbench.environments.installed import Store
 
     began_s = time.monotonic()
