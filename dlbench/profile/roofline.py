@@ -97,21 +97,30 @@ def roofs(profile: Profile) -> Roofs | None:
     """The roofs that were measured with a profile; None where they were not."""
     product = rung_rounds(profile, "ceiling", PRODUCT, "infer")
     calls = rung_rounds(profile, "empty", "", "infer")
-    names = [r.name for r in profile.rungs if r.kind == "ceiling" and r.name != PRODUCT]
-    if product is None or calls is None or not names:
+    found = {r.name: _copy_of(r.name) for r in profile.rungs if r.kind == "ceiling"}
+    if product is None or calls is None or not any(found.values()):
         return None
     call_s = float(np.median(calls)) * 1e-9
     ways: dict[str, list[tuple[float, Rate]]] = {}
-    for name in names:
+    for name, copied in found.items():
         took = rung_rounds(profile, "ceiling", name, "infer")
-        assert took is not None
-        how, _, elements = name.partition(" ")
-        moved = float(_ELEMENT_BYTES * _MOVED[how] * int(elements))
+        if copied is None or took is None:
+            continue
+        how, elements = copied
+        moved = float(_ELEMENT_BYTES * _MOVED[how] * elements)
         # no framework is called for a triad
         rate = _rate(moved, took, 0.0 if how == TRIAD else call_s)
         ways.setdefault(how, []).append((moved, rate))
     copies = tuple(tuple(sorted(way)) for way in ways.values())
     return Roofs(_rate(2.0 * PRODUCT_SIDE**3, product, call_s), copies, call_s)
+
+
+def _copy_of(name: str) -> tuple[str, int] | None:
+    """How a ceiling moves how many elements; None for one that moves none. Earlier versions had copies alone, which
+    went by their number."""
+    how, _, elements = name.rpartition(" ")
+    how = how or "copy"
+    return (how, int(elements)) if how in _MOVED and elements.isdecimal() else None
 
 
 def _rate(work: float, rounds_ns: Rounds, call_s: float) -> Rate:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -216,3 +217,20 @@ def test_the_faster_way_to_copy_is_the_roof():
     assert fast == under.bytes_per_s(1e2)
     assert fast == under.bytes_per_s(1e7)
     assert 2e9 == pytest.approx(under.bytes_per_s(1e3**1.5).middle)
+
+
+def test_roofs_of_earlier_records_are_read_and_what_is_no_roof_is_left_out():
+    profile = made_up(WORKLOAD, COSTS, "infer")
+    renamed = tuple(
+        dataclasses.replace(rung, name=rung.name.removeprefix("copy "))
+        for rung in profile.rungs
+        if not rung.name.startswith("triad")
+    )
+    earlier = roofs(msgspec.structs.replace(profile, rungs=renamed))
+    assert earlier.flops_per_s == roofs(profile).flops_per_s
+    assert len(renamed) > 2
+    wrong = [
+        dataclasses.replace(renamed[-1], kind="ceiling", name=n) for n in ("x y", "copy -1", "")
+    ]
+    more = msgspec.structs.replace(profile, rungs=(*renamed, *wrong))
+    assert earlier == roofs(more)
