@@ -39,17 +39,18 @@ def main() -> None:
         os.environ[variable] = str(arguments.threads)
     # behind what their libraries read when they are loaded
     import numpy as np
-    from dlbench.backends.numpy.adapter import Adapter
 
+    from dlbench import plugins
     from dlbench.contract import Plan
     from dlbench.profile.rungs import PRODUCT, PRODUCT_SIDE, ceilings
     from dlbench.profile.triad import PASSES, Triad
     from dlbench.spec.workload import initial_weights
 
+    numpy = plugins.load_adapter(plugins.adapter_target("numpy"))
     calls: dict[str, tuple[float, dict[str, Call]]] = {}
     for rung in ceilings():
         plan = Plan("numpy", "cpu", rung.batch or 1, arguments.threads, scenario="infer")
-        session = Adapter().open(plan, rung.workload, initial_weights(rung.workload, 0))
+        session = numpy.open(plan, rung.workload, initial_weights(rung.workload, 0))
         given = np.zeros((rung.batch or 1, *rung.workload.input_shape), np.float32)
         inputs = rung.inputs(given, None)
         batch = session.upload(inputs, rung.targets(np.zeros(len(given))))
