@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import datetime
 import fcntl
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -221,7 +222,8 @@ def _commands(place: Path, requirements: tuple[str, ...]) -> Iterator[tuple[list
         yield [uv, "venv", "--no-project", "--python", sys.executable, str(place)], ""
         yield [uv, "pip", "install", "--python", python, *requirements], step
         return
-    if importlib.util.find_spec("pip") is None:
+    # not by looking for the module, which has setuptools put its own distutils in place
+    if not any(importlib.metadata.distributions(name="pip")):
         raise BackendUnavailable("neither uv nor pip is here to install with", "install uv")
     # a pip of its own would take longer than all the rest
     yield [sys.executable, "-m", "venv", "--without-pip", str(place)], ""

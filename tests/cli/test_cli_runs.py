@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from dlbench.api.carrying_out import Work
 from dlbench.cli import main
 from dlbench.cli import run as run_commands
 from dlbench.cli.exit_codes import INTERRUPTED
@@ -196,12 +197,13 @@ def test_a_framework_without_a_gpu_has_one_skipped_row_with_the_reason(tmp_path:
     assert (process.returncode, err) == (4, "")
 
 
-def test_a_resumed_record_to_which_nothing_was_added_stays(make, tmp_path, monkeypatch):
+def test_a_resumed_record_to_which_nothing_was_added_stays(make, tmp_path, request_for):
     path = tmp_path / "a.jsonl"
     writer = Writer(path)
     writer.write(make.record().header)
     writer.close()
     before = path.read_bytes()
     end = End("interrupted", 0.0, {}, None)
-    code = run_commands._carry_out(lambda _: end, Writer(path, append=True), "table", True, None)
+    work = Work(request_for(), Writer(path, append=True), lambda _: end)
+    code = run_commands._carry_out(work, "table", True, None)
     assert (code, path.read_bytes()) == (INTERRUPTED, before)

@@ -28,13 +28,15 @@ def test_what_did_not_overlap_counts_in_full():
 
 def test_the_rounds_that_are_left_take_as_long_as_those_of_their_batch_size(make):
     small, large = make.case(batch=8), make.case(batch=64)
-    outlook = _Outlook([small, large], 3)
+    outlook = _Outlook({8: (1, 2, 3), 64: (1, 2, 3)})
     # of the other batch size nothing is known yet
     assert outlook.after(Turn((small,), 1, 0), 2.0) == pytest.approx(2 * 2.0 + 3 * 2.0)
     assert outlook.after(Turn((large,), 1, 0), 10.0) == pytest.approx(2 * 2.0 + 2 * 10.0)
     assert outlook.after(Turn((large,), 2, 0), 20.0) == pytest.approx(2 * 2.0 + 15.0)
     # measured again
     assert outlook.after(Turn((large,), 2, 1), 15.0) == pytest.approx(2 * 2.0 + 15.0)
+    # of a part of the run, with rounds 2 and 3 of 64 alone
+    assert _Outlook({64: (2, 3)}).after(Turn((large,), 2, 0), 5.0) == pytest.approx(5.0)
     # more rounds than were planned
     assert outlook.after(Turn((large,), 4, 0), 15.0) == pytest.approx(2 * 2.0)
 
