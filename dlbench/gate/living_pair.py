@@ -21,7 +21,6 @@ from dlbench.worker.supervisor import Ended
 BLOCK_S = 0.005
 """A turn, or a single step where that takes longer. What other guests of a machine do comes and goes within tens of
 milliseconds, so the shorter the turns, the more alike is what two neighbours meet."""
-_STEPS_A_BLOCK = 1
 
 
 def measure(
@@ -68,8 +67,11 @@ def measure(
         rested = workers[arms[0]].ask(REST, jobs[arms[0]])
         workers[arms[1]].ask(REST, jobs[arms[1]])
         spins = bool(rested.result and (rested.result.idle_cores or 0.0) > SPINNING_CORES)
-        blocks = blocks_of(share_s, typical_s, BLOCK_S, _STEPS_A_BLOCK)
-        job = {"seconds": share_s / blocks, "least": _STEPS_A_BLOCK}
+        # as many for both: the first step of a turn is slower than the others, and by time alone the slower version
+        # would have fewer of these
+        steps = max(1, round(BLOCK_S / typical_s))
+        blocks = blocks_of(share_s, typical_s, BLOCK_S, steps)
+        job = {"seconds": share_s / blocks, "least": steps, "most": steps}
         for number in range(blocks):
             for arm in arms if number % 2 == 0 else arms[::-1]:
                 workers[arm].wake()

@@ -43,13 +43,26 @@ def difference(base: Process, new: Process) -> float:
     """ln(new / base) of two processes: above 0 where the new one is slower.
 
     It is the median over their blocks, each summarised and held against the one that lay beside it; of processes that
-    took no turns, that of the two summaries.
+    took no turns, that of the two summaries. Steps that are slow for being the first of a turn count in neither or in
+    both.
 
     Raises
     ------
     ValueError : as for `summary`.
     """
-    blocks = [pair for pair in zip(base.blocks_ns, new.blocks_ns, strict=False) if all(pair)]
+    sides = base.blocks_ns, new.blocks_ns
+    if base.reentry_steps != new.reentry_steps:
+        sides = _whole_blocks(base), _whole_blocks(new)
+    blocks = [pair for pair in zip(*sides, strict=False) if all(pair)]
     if base.alone or new.alone or not (base.block_steps and new.block_steps and blocks):
         blocks = [(base.timings_ns, new.timings_ns)]
     return median([math.log(summary(its) / summary(own)) for own, its in blocks])
+
+
+def _whole_blocks(process: Process) -> tuple[tuple[int, ...], ...]:
+    """The timings of each block, with the first steps that were kept apart."""
+    first = process.reentry_steps
+    return tuple(
+        (*process.reentry_ns[first * place : first * (place + 1)], *block)
+        for place, block in enumerate(process.blocks_ns)
+    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -111,9 +112,15 @@ class TimedSteps:
         self._first_ns = self._steps.one()
         self._warmup_ns, self._steady = _warm_up(self._steps, budget_s, self._clock)
 
-    def block(self, seconds: float, least: int = LEAST_STEPS, lead_s: float = 0.0) -> Block:
-        """Samples steps for so many seconds, and `least` steps at any rate, behind `lead_s` seconds of steps that are
-        not sampled."""
+    def block(
+        self,
+        seconds: float,
+        least: int = LEAST_STEPS,
+        lead_s: float = 0.0,
+        most: float = math.inf,
+    ) -> Block:
+        """Samples steps for so many seconds, `least` of them at any rate and `most` at most, behind `lead_s` seconds of
+        steps that are not sampled."""
         steps, clock = self._steps, self._clock
         timings_ns: list[int] = []
         if not self._blocks:
@@ -124,7 +131,7 @@ class TimedSteps:
         started_ns = clock()
         # so that blocks are as long as that on average, and not half a step longer
         end_ns = started_ns + int((seconds - self.typical_s / 2) * 1e9)
-        while len(timings_ns) < least or clock() < end_ns:
+        while len(timings_ns) < least or (clock() < end_ns and len(timings_ns) < most):
             timings_ns.append(steps.one())
         block = Block(tuple(timings_ns), started_ns, clock())
         self._blocks.append(block)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -70,7 +71,8 @@ def rest(job: Job, phases: Phases) -> RestResult:
 def block(job: Job, phases: Phases) -> BlockResult:
     """Times a block of the scenario that has begun."""
     least, lead_s = job.get("least", LEAST_STEPS), job.get("lead_s", 0.0)
-    return BlockResult(steps=_there().block(job["seconds"], least, lead_s, phases))
+    most = job.get("most", math.inf)
+    return BlockResult(steps=_there().block(job["seconds"], least, lead_s, most, phases))
 
 
 def finish(job: Job, phases: Phases) -> MeasureResult:
@@ -142,7 +144,7 @@ class _Live:
         """Cores that this process has used since its last job."""
         return interference.between(*self._window()).own_cores
 
-    def block(self, seconds: float, least: int, lead_s: float, phases: Phases) -> int:
+    def block(self, seconds: float, least: int, lead_s: float, most: float, phases: Phases) -> int:
         """The number of steps, behind so many seconds that do not count."""
         assert self._timed is not None
         phases.enter("measure")
@@ -153,7 +155,7 @@ class _Live:
             self._window()
         if self.session.device_clock is not None:
             lead_s = max(lead_s, _LEAD_SHARE * seconds)
-        timed = self._timed.block(seconds, least, lead_s)
+        timed = self._timed.block(seconds, least, lead_s, most)
         self._during.append(self._window())
         return len(timed.timings_ns)
 
