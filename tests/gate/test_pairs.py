@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 
 from dlbench.gate.pairs import difference
@@ -40,3 +41,16 @@ def test_processes_that_took_no_turns_are_held_against_each_other_as_wholes(told
 def test_a_block_that_is_all_reentry_is_left_out():
     base, new = process([100] * 3, [], [100] * 3), process([110] * 3, [500] * 3, [110] * 3)
     assert math.log(1.1) == pytest.approx(difference(base, new))
+
+
+def test_first_steps_of_a_turn_that_one_version_keeps_apart_count_in_both(make):
+    case = make.case()
+    # the same steps, of which the first of each turn is slow; in one of them it is kept apart
+    whole = make.turns(case, 1, [4e-3, 4e-3])
+    timings = tuple(9_000_000 if place % 3 == 0 else 4_000_000 for place in range(6))
+    base = msgspec.structs.replace(whole, timings_ns=timings)
+    apart = {"reentry_steps": 1, "reentry_ns": (9_000_000,) * 2, "block_steps": (2, 2)}
+    new = msgspec.structs.replace(whole, timings_ns=(4_000_000,) * 4, **apart)
+    assert 0.0 == difference(base, new) == difference(new, base)
+    slower = msgspec.structs.replace(base, timings_ns=tuple(round(1.1 * t) for t in timings))
+    assert math.log(1.1) == pytest.approx(difference(new, slower), abs=1e-6)

@@ -174,6 +174,12 @@ def test_a_block_of_slow_steps_has_as_many_as_are_asked_for(least, steps):
     assert block.ended_ns == block.started_ns + 10 * MS * steps
 
 
+def test_a_block_has_no_more_steps_than_are_asked_for():
+    steps = warm(FakeSession(10 * MS), "infer")
+    assert (10 * MS,) * 4 == steps.block(0.2, 4, most=4).timings_ns
+    assert (10 * MS,) * 4 == steps.block(0.001, 4, most=4).timings_ns
+
+
 def test_what_happens_between_blocks_is_in_none_of_them():
     session = FakeSession(10 * MS)
     steps = warm(session, "infer")
