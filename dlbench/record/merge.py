@@ -30,7 +30,6 @@ from dlbench.record.schema import (
     Part,
     Peak,
     Process,
-    Record,
     Telemetry,
     Wait,
 )
@@ -312,8 +311,3 @@ def write(lines: Iterable[Line], path: Path) -> None:
         path.hardlink_to(beside)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def nodes_of(record: Record) -> tuple[str, ...]:
-    """The machines of a merged record."""
-    return tuple(dict.fromkeys(part.node for part in record.merged))

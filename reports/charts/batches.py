@@ -160,15 +160,7 @@ def _draw(
         axis=alt.Axis(values=batches, labelExpr=axes.NUMBERS, grid=False, labelOverlap=True),
     )
     y = alt.Y("value:Q", **axes.log(low, high, 5 * 52, axis[1], axis[0]))
-    columns = 2 if width >= style.WIDE else 1
-    legend = alt.Legend(
-        title=None,
-        orient="bottom",
-        columns=columns,
-        labelLimit=axes.legend_limit(width, columns),
-        symbolSize=300,
-        symbolType="stroke",
-    )
+    legend = axes.lines_legend(width)
     colours, dashes = list(style.SERIES[: len(names)]), list(style.DASHES[: len(names)])
     hues = alt.Scale(domain=list(names), range=colours)
     colour = alt.Color("who:N", scale=hues, legend=legend)

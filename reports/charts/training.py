@@ -142,15 +142,7 @@ def _lines(
 ) -> Any:
     import altair as alt
 
-    columns = 2 if width >= style.WIDE else 1
-    legend = alt.Legend(
-        title=None,
-        orient="bottom",
-        columns=columns,
-        labelLimit=axes.legend_limit(width, columns),
-        symbolSize=300,
-        symbolType="stroke",
-    )
+    legend = axes.lines_legend(width)
     hues = alt.Scale(domain=list(names), range=list(style.SERIES[: len(names)]))
     dashes = alt.Scale(domain=list(names), range=list(style.DASHES[: len(names)]))
     least: dict[str, Any] = {} if by == "seconds" else {"tickMinStep": 1}

@@ -1,6 +1,8 @@
 """What an import costs: which packages are loaded, seen in processes of their own."""
 
+import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +92,17 @@ def test_every_worker_side_module_imports_where_there_is_only_numpy(worker_side)
 
 def test_the_blocking_of_the_tests_above_does_block():
     assert ["msgspec"] == [*failures_when("top == 'msgspec'", ["msgspec", "numpy"])]
+
+
+def test_what_tests_skip_without_is_here():
+    """`make test` installs it; a package that had dropped out of its extras would take its tests along unseen."""
+    tests = Path(__file__).resolve().parents[1]
+    named = {
+        name
+        for path in tests.rglob("*.py")
+        for name in re.findall(r'importorskip\("([a-z0-9_]+)', path.read_text("utf-8"))
+    }
+    # of the repository itself, and what only a machine with a GPU has
+    wanted = named - {"torch_float64", "cupy"}
+    assert {"onnx", "onnxruntime", "openvino", "jax", "keras"} <= wanted
+    assert [] == sorted(name for name in wanted if importlib.util.find_spec(name) is None)

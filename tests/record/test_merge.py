@@ -17,7 +17,7 @@ from dlbench.analyse.table import build
 from dlbench.errors import DlbenchError, UsageError
 from dlbench.execute.tasks import missing
 from dlbench.record.file import read_record
-from dlbench.record.merge import merge, nodes_of, write
+from dlbench.record.merge import merge, write
 from dlbench.record.schema import Case, Damaged, End, Header, Part, Peak, Process
 from dlbench.record.shards import Shard, own_rounds, shard_of
 
@@ -106,7 +106,7 @@ def test_what_is_no_shard_is_refused(word):
 def test_shards_become_one_record_that_lacks_nothing(shards, merged):
     record = read_record(merged(shards()))
     assert () == missing(record)
-    assert ("aaa", "bbb", "ccc") == nodes_of(record)
+    assert ["aaa", "bbb", "ccc"] == [part.node for part in record.merged]
     assert record.end.status == "complete"
     assert pytest.approx(30.0) == record.end.wall_s
     found = outcomes(record)

@@ -91,3 +91,18 @@ def linear(title: str, **more: Any) -> dict[str, Any]:
 def legend_limit(width: int, columns: int) -> int:
     """How long (px) the names of a legend may be that has so many columns in a width, in any of the fonts."""
     return int(style.ROOM * width / columns) - _SYMBOL_PX
+
+
+def lines_legend(width: int) -> Any:
+    """A legend of lines beneath a chart: in two columns where that is wide."""
+    import altair as alt
+
+    columns = 2 if width >= style.WIDE else 1
+    return alt.Legend(
+        title=None,
+        orient="bottom",
+        columns=columns,
+        labelLimit=legend_limit(width, columns),
+        symbolSize=300,
+        symbolType="stroke",
+    )
