@@ -89,7 +89,7 @@ def test_a_hanging_backend_is_ended_with_all_its_children(job, work):
     ended = work(job("Hangs"), limit_s=8.0)
     assert "timeout" == ended.status
     assert ended.reason.startswith("timed out: no progress for 8 s in phase verify")
-    assert wait_for(lambda: not children_named("sleep 1000"))
+    assert wait_for(lambda: not children_named("sleep 1001"))
 
 
 def test_a_process_that_a_backend_leaves_behind_does_not_hold_the_run_up(job, work):
@@ -272,22 +272,29 @@ def wait_for(condition, limit_s=30.0):
     raise AssertionError("it did not happen in time")
 
 
+class InterruptedWhileItLeaves(subprocess.Popen):
+    """Waiting for it with a limit is interrupted; not before, which would end the test and not the wait."""
+
+    def wait(self, timeout=None):
+        if timeout is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return super().wait(timeout)
+
+
 def test_an_interrupt_while_a_worker_leaves_ends_what_it_started_too():
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
     # the shell and what it started are one group
-    child = subprocess.Popen(
-        ["sh", "-c", "sleep 1000 & echo $!; wait"], stdout=subprocess.PIPE, start_new_session=True
-    )
-    grandchild = int(child.stdout.readline())
+    command = ["sh", "-c", "sleep 1000 & echo $!; wait"]
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
     try:
-        with pytest.raises(KeyboardInterrupt):
-            process._end(child, leaves=True)
+        with InterruptedWhileItLeaves(
+            command, stdout=subprocess.PIPE, start_new_session=True
+        ) as child:
+            grandchild = int(child.stdout.readline())
+            with pytest.raises(KeyboardInterrupt):
+                process._end(child, leaves=True)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        child.stdout.close()
     assert wait_for(lambda: not is_alive(grandchild))
