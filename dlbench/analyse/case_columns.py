@@ -22,6 +22,7 @@ from dlbench.analyse.columns import (
 )
 from dlbench.analyse.modes import accuracy
 from dlbench.analyse.outcomes import Outcome, Round
+from dlbench.analyse.queries import query_columns
 from dlbench.analyse.statistics import Estimate, Timed, case_estimate, units
 from dlbench.data.datasets import NAMES
 from dlbench.record.case import AXES
@@ -73,7 +74,7 @@ class Seen:
     def share_of_peak(self) -> float | None:
         """The achieved floating-point rate / that of a matrix product on this machine's CPU; of rows there alone."""
         case, header = self.outcome.case, self.header
-        flops = header.training_flops if case.scenario == "train" else header.forward_flops
+        flops = header.training_flops if case.trains else header.forward_flops
         peak = self.peaks.get(case.threads)
         if not case.on_host or not peak or not flops or not self.samples_per_s:
             return None
@@ -295,6 +296,7 @@ COLUMNS: tuple[Column, ...] = (
         priority=ALWAYS,
     ),
     *accuracy.COLUMNS,
+    *query_columns.COLUMNS,
     *telemetry_columns.COLUMNS,
     *device_columns.COLUMNS,
     Column("python", value=_of_environment("python")),

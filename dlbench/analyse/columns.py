@@ -18,7 +18,7 @@ ALWAYS = 100
 """The priority of a column that is never hidden."""
 
 MAIN, COPIES, TELEMETRY = "main", "copies", "telemetry"
-TRAINING, COLD_START, ACCURACY = "training", "cold start", "accuracy"
+TRAINING, COLD_START, ACCURACY, QUERIES = "training", "cold start", "accuracy", "queries"
 """Sections of a report that have columns."""
 
 

@@ -20,6 +20,7 @@ from dlbench.analyse.columns import Column, Row
 from dlbench.analyse.modes.accuracy import Accuracies
 from dlbench.analyse.modes.trials import Tried, not_taken, tried
 from dlbench.analyse.outcomes import WORST_FIRST, Outcome, outcomes
+from dlbench.analyse.queries.query_columns import query_cells
 from dlbench.analyse.self_check import SelfMeasurement, self_measurement
 from dlbench.analyse.speedup import BASELINE, Bases, baseline_of
 from dlbench.analyse.statistics import median
@@ -29,6 +30,7 @@ from dlbench.record.case import Case
 from dlbench.record.comparability import Sampled
 from dlbench.record.facts import Environment
 from dlbench.record.schema import End, Header, Peak, Record
+from dlbench.spec.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,6 +205,7 @@ def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart 
         cells |= {name: cell for name, cell in sampled.items() if cell is not None}
         cells |= entries.cells(outcome) if entries else {}
         cells |= accuracies.cells(outcome.case) if outcome.status == "ok" else {}
+        cells |= query_cells(outcome)
         seen = Seen(outcome, record.header, PurePath(path).name, peaks, cells)
         values = {column.name: column.of(seen) for column in columns}
         rows.append(Row(outcome.case, outcome, values))
@@ -228,14 +231,14 @@ def _shown(record: Record) -> list[Case]:
     return [case for case in record.header.cases if case not in slower]
 
 
-def _rank(outcome: Outcome) -> tuple[str, bool, str, bool, int, int, float, str]:
+def _rank(outcome: Outcome) -> tuple[str, int, str, bool, int, int, float, str]:
     case = outcome.case
     middle_s = median(list(outcome.medians_s.values())) if outcome.medians_s else math.inf
     beneath = outcome.status != "ok"
     trouble = WORST_FIRST.index(outcome.status) if beneath else 0
     return (
         case.suite,
-        case.scenario != "train",
+        SCENARIOS.index(case.scenario),
         case.device,
         beneath,
         case.batch,

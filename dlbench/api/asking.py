@@ -8,6 +8,7 @@ from typing import Any
 
 from dlbench import paths
 from dlbench.environments.lookup import completed
+from dlbench.errors import UsageError
 from dlbench.plan.request import Request
 from dlbench.record.shards import shard_of
 from dlbench.spec.suite import Suite, load_suite
@@ -47,6 +48,11 @@ def request_of(
     request = dataclasses.replace(request, pythons=pythons)
     if shard is None:
         return request
+    if len({request.batches_of(each) for each in request.chosen_scenarios}) > 1:
+        # a part has the same batch sizes for all scenarios
+        raise UsageError(
+            "--shard deals out batch sizes, and these scenarios have different ones: name them with --batch"
+        )
     part = shard_of(shard, request.chosen_batches)
     own = part.own_batches(request.rounds)
     return dataclasses.replace(request, shard=part, batches=own)

@@ -160,7 +160,7 @@ def told(line: Line) -> str:
         case Skip():
             return f"– {line.case.label}: {why(line.reason, line.remedy)}"
         case Verification() if line.status == "ok":
-            for_what = " for inference" if line.case.scenario == "infer" else ""
+            for_what = "" if line.case.trains else " for inference"
             return f"✓ {line.case.row_name} at batch {line.case.batch} verified{for_what}"
         case Process() if line.status == "ok" and line.timings_ns:
             middle_ms = sorted(line.timings_ns)[len(line.timings_ns) // 2] * 1e-6

@@ -63,12 +63,13 @@ def jobs_of(request: Request, precisions: Iterable[str]) -> dict[Key, Job]:
         "workload": request.suite.workload.to_table(),
         "cache_dir": str(request.cache_dir),
     }
-    sizes = list(itertools.product(request.chosen_batches, dict.fromkeys(precisions)))
+    precisions = dict.fromkeys(precisions)
     trains = request.rounds > 0 and "train" in request.chosen_scenarios
     jobs: dict[Key, Job] = {}
     # what a trained session is held against comes last, since a verification does not wait for it
     for seed in (None, request.seed) if trains else (None,):
-        for batch, precision in sizes:
+        batches = request.chosen_batches if seed is None else request.batches_of("train")
+        for batch, precision in itertools.product(batches, precisions):
             key = (batch, precision) if seed is None else (batch, precision, seed)
             jobs[key] = {**job, "batch": batch, "precision": precision, "seed": seed}
     return jobs

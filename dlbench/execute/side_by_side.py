@@ -24,6 +24,7 @@ from dlbench.execute.scheduler import TRIAL, Measured, Turn
 from dlbench.host import memory
 from dlbench.record.schema import Case, Configuration, Process, Scenario, Skip, Trial
 from dlbench.record.sharing import covering
+from dlbench.spec.scenarios import SCENARIOS
 from dlbench.telemetry.watch import Watch
 from dlbench.text import size
 from dlbench.worker.launch import Worker
@@ -43,7 +44,7 @@ cores are free, now and then several on one, and are spread again within some 30
 SPINNING_CORES = 0.3
 """Who uses more while nobody is on turn does not wait but computes; counting by ticks adds less by chance."""
 _REST_S = 0.1
-_ORDER: Sequence[Scenario] = ("infer", "train")
+_ORDER: Sequence[Scenario] = (*(name for name in SCENARIOS if name != "train"), "train")
 """Training does all that inference does and more, so it finds nothing new where inference has been. The other way round
 inference would find memory that training has made the allocator keep, and not be what it is by itself."""
 _ROOM = 1.25

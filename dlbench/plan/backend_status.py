@@ -70,9 +70,10 @@ class Found:
     def refusal(self, case: Case) -> str:
         """Why a usable backend cannot carry a case out, by what it declares; empty where it can."""
         for axis in SELECTED:
-            there, value = self.declared(axis), getattr(case, axis.name)
+            there = self.declared(axis)
+            value = case.step if axis.name == "scenario" else getattr(case, axis.name)
             if there and axis.name != "device" and value not in there:
                 return f"this backend has no {axis.title} {value!r}; it has {' and '.join(there)}"
-        if case.scenario == "train" and not trains_in(case.precision):
+        if case.trains and not trains_in(case.precision):
             return f"{case.precision} is for inference alone"
         return ""

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from dlbench import plugins
 from dlbench.analyse.modes.trials import group_of
@@ -18,8 +19,8 @@ from dlbench.plan.sizes import check_files, check_sizes
 from dlbench.record.baseline import check_row_name, find_baseline
 from dlbench.record.case import (
     HOST,
-    SCENARIOS,
     SELECTED,
+    Axis,
     Case,
     device_kind,
     product,
@@ -27,6 +28,7 @@ from dlbench.record.case import (
 from dlbench.record.facts import Environment
 from dlbench.spec.decode import nearest, shown
 from dlbench.spec.precision import trains_in
+from dlbench.spec.scenarios import KINDS, SCENARIOS, Scenario
 from dlbench.spec.suite import MOST_EPOCHS, check_training
 from dlbench.text import shortened
 from dlbench.worker.interpreters import check_pythons
@@ -91,7 +93,7 @@ def check(request: Request) -> None:
     for batch in request.batches:
         if not 1 <= batch <= MOST_SAMPLES:
             raise UsageError(f"batch {shown(batch)} must be 1 to {MOST_SAMPLES:,}")
-    for batch in request.chosen_batches if "train" in request.chosen_scenarios else ():
+    for batch in request.batches_of("train") if "train" in request.chosen_scenarios else ():
         check_training(request.suite.workload, batch)
     for name, number, least, most in (
         ("threads", request.chosen_threads, 1, MOST_THREADS),
@@ -160,8 +162,7 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
             "precision": seen.precisions if ALL in chosen["precision"] else chosen["precision"],
         }
         for case in product({**chosen, **here}):
-            trains = case.scenario != "train" or trains_in(case.precision)
-            if ALL in chosen["precision"] and not trains:
+            if ALL in chosen["precision"] and case.trains and not trains_in(case.precision):
                 continue
             cases.append(case)
             if seen.status != "ok":
@@ -225,11 +226,18 @@ def _check_declared(request: Request, found: Mapping[str, Found]) -> None:
         for word in getattr(request, axis.plural) if known and axis.type is str else ():
             if axis.name in ("mode", "precision") and word == ALL:
                 continue
-            if (device_kind(word) if axis.name == "device" else word) not in known:
+            if _declared_as(axis, word) not in known:
                 each = "; ".join(
                     f"{name} has {', '.join(words) or 'none'}" for name, words in there.items()
                 )
                 raise UsageError(f"{axis.title} {word!r} is unknown: {each}")
+
+
+def _declared_as(axis: Axis, word: str) -> str:
+    """What a backend declares where it has what a word asks for."""
+    if axis.name == "scenario":
+        return KINDS[cast(Scenario, word)].step
+    return device_kind(word) if axis.name == "device" else word
 
 
 def _check_words(

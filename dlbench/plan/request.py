@@ -10,10 +10,11 @@ from typing import Any, cast
 
 from dlbench import plugins
 from dlbench.plan.rounds import LEAST_PROCESSES
-from dlbench.record.case import AXES, Scenario
+from dlbench.record.case import AXES
 from dlbench.record.schema import Machine
 from dlbench.record.shards import Shard
 from dlbench.spec.precision import POLICIES
+from dlbench.spec.scenarios import KINDS, Scenario
 from dlbench.spec.suite import Suite
 from dlbench.worker.interpreters import labelled
 
@@ -106,6 +107,11 @@ class Request:
         named = self.backends or self.suite.matrix.backends or plugins.adapter_names()
         return tuple(dict.fromkeys((*named, *labelled(self.pythons))))
 
+    def batches_of(self, scenario: Scenario) -> tuple[int, ...]:
+        """The batch sizes of a scenario, each once."""
+        own = KINDS[scenario].batch
+        return tuple(dict.fromkeys(self.batches or ((own,) if own else self.suite.matrix.batches)))
+
     @property
     def chosen_scenarios(self) -> tuple[Scenario, ...]:
         """The scenarios to run."""
@@ -127,9 +133,12 @@ class Request:
         }
         chosen |= {"suite": (self.suite.name,), "threads": (self.chosen_threads,)}
         for batch, backend in itertools.product(self.chosen_batches, self.chosen_backends):
-            yield backend, {**chosen, "batch": (batch,), "backend": (backend,)}
+            having = [each for each in self.chosen_scenarios if batch in self.batches_of(each)]
+            own = {"batch": (batch,), "backend": (backend,), "scenario": having}
+            yield backend, {**chosen, **own}
 
     @property
     def chosen_batches(self) -> tuple[int, ...]:
-        """The batch sizes to run, each once."""
-        return tuple(dict.fromkeys(self.batches or self.suite.matrix.batches))
+        """The batch sizes to run, each once: those of all scenarios."""
+        own = map(self.batches_of, self.chosen_scenarios)
+        return tuple(dict.fromkeys(itertools.chain(*own)))

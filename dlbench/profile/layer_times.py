@@ -190,7 +190,7 @@ class _Ladder:
     """The times of a profile's networks in each round, those of blocks that were hit by something else drawn in."""
 
     def __init__(self, profile: Profile) -> None:
-        self.trains = profile.case.scenario == "train"
+        self.trains = profile.case.trains
         self._blocks = {
             (rung.kind, rung.name, rung.step): drawn_in(np.array(rung.blocks_ns, np.float64))
             for rung in profile.rungs

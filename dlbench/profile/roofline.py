@@ -177,7 +177,7 @@ def placed(profile: Profile, workload: Workload, times: LayerTimes) -> dict[str,
     if under is None:
         return {}
     nodes = {node.name: node for node in walk(workload.nodes)}
-    trains = case.scenario == "train"
+    trains = case.trains
     # what joins the bodies of a block has no operations that are counted
     layers = [part for part in times.parts if part.kind == "layer" and not part.joins]
     found = {p.name: place(nodes[p.name], case.batch, p.time, trains, under) for p in layers}

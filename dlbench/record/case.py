@@ -17,12 +17,10 @@ import msgspec
 
 from dlbench.errors import UsageError
 from dlbench.spec.decode import nearest
+from dlbench.spec.scenarios import KINDS, SCENARIOS, Scenario, Step
 
 if typing.TYPE_CHECKING:
     from dlbench.contract import Plan
-
-Scenario = Literal["train", "infer"]
-SCENARIOS: tuple[Scenario, ...] = ("train", "infer")
 
 HOST = "cpu"
 """The kind of device that is the host itself: nothing is copied to it, and its own telemetry is the host's."""
@@ -196,6 +194,16 @@ class Case(msgspec.Struct, frozen=True, order=True):
         return all(getattr(self, a.name) == a.default for a in AXES if a.baseline == "own")
 
     @property
+    def step(self) -> Step:
+        """What a session does for it, again and again."""
+        return KINDS[self.scenario].step
+
+    @property
+    def trains(self) -> bool:
+        """Whether its session trains; else it infers alone."""
+        return self.step == "train"
+
+    @property
     def on_host(self) -> bool:
         """Whether its device is the host's own processor."""
         return self.device_kind == HOST
@@ -205,7 +213,8 @@ class Case(msgspec.Struct, frozen=True, order=True):
         from dlbench.contract import Plan
 
         named = {field.name for field in dataclasses.fields(Plan)} - {"seed"}
-        return Plan(seed=seed, **{name: getattr(self, name) for name in named})
+        fields = {name: getattr(self, name) for name in named}
+        return Plan(seed=seed, **(fields | {"scenario": self.step}))
 
 
 def _declared() -> tuple[Axis, ...]:

@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from dlbench.record.bounded import Amount, Count, Nanoseconds, Seconds, Share
-from dlbench.record.case import Case, Configuration, Scenario
+from dlbench.record.case import Case, Configuration
 from dlbench.record.facts import Check, Primitive, RungTimes, Surroundings
 from dlbench.record.header import Data, Header, Machine, Part, Resumed
+from dlbench.spec.scenarios import Scenario
 
 __all__ = [
     "Case",

@@ -9,15 +9,15 @@ from dlbench.record.schema import Case, Verification
 
 def covering(cases: Sequence[Case]) -> Case:
     """Of cases that share a configuration, the one whose plan does for all: who trains infers too."""
-    return max(cases, key=lambda case: case.scenario == "train")
+    return max(cases, key=lambda case: case.trains)
 
 
 def verifying(case: Case, lines: Sequence[Verification]) -> list[Verification]:
-    """Of the verifications of a case's configuration, those that are about the case: where its scenario was verified by
-    itself these, else all."""
+    """Of the verifications of a case's configuration, those that are about the case: where what its session does was
+    verified by itself these, else all."""
     return verified_alone(case, lines) or list(lines)
 
 
 def verified_alone(case: Case, lines: Sequence[Verification]) -> list[Verification]:
-    """Of the verifications of a case's configuration, those of its scenario."""
-    return [line for line in lines if line.case.scenario == case.scenario]
+    """Of the verifications of a case's configuration, those of what its session does: train, or infer alone."""
+    return [line for line in lines if line.case.step == case.step]

@@ -21,11 +21,11 @@ from typing import Any
 from dlbench.errors import SuiteError, WorkloadError
 from dlbench.spec.decode import array, at_least, decode, nearest, shown, table
 from dlbench.spec.network import format_shape
+from dlbench.spec.scenarios import SCENARIOS, STEPS
 from dlbench.spec.suite_table import table_of
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.text import one_line, shortened
 
-SCENARIOS = ("train", "infer")
 MOST_EPOCHS = 1_000_000
 _MOST_BYTES = 1 << 20
 _LONGEST_NAME = 100
@@ -58,7 +58,7 @@ class Matrix:
 
     backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("cpu", "cuda")
-    scenarios: tuple[str, ...] = SCENARIOS
+    scenarios: tuple[str, ...] = STEPS
     batches: tuple[int, ...] = at_least(1, (64,))
 
 

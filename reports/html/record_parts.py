@@ -74,6 +74,7 @@ def _comparison(run: Run, told: Told) -> Iterator[Block]:
     if options:
         yield Choice("Baseline", tuple(options))
     yield from _pictures([step_time.figure(run)])
+    yield from (Table(each) for each in told["queries"])
     yield from (Table(each) for each in told["copies"])
     yield from (Table(each, folded=True) for each in told["tried"])
 

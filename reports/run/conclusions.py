@@ -16,11 +16,11 @@ from dlbench.analyse.statistics import Estimate, ratio
 from dlbench.analyse.table import Report, Run
 from dlbench.record.baseline import across
 from dlbench.record.case import AXES, Case, values
+from dlbench.spec.scenarios import KINDS, Scenario
 from dlbench.text import factor, listed, plural, times
 
 from . import sweep
 
-_SCENARIOS = {"train": "training", "infer": "inference"}
 _SAME = tuple(axis for axis in AXES if axis.baseline != "any")
 """In which rows that are compared are alike."""
 
@@ -48,7 +48,7 @@ def _crossovers(run: Run) -> Iterator[str]:
         rows = [row for row in run.rows if row["speedup"] is not None]
         rows = [row for row in rows if row.case.scenario == scenario]
         of = [each for each in chosen if each.case.scenario == scenario]
-        doubt = told.doubt(rows, f"a batch size in {_SCENARIOS[scenario]}")
+        doubt = told.doubt(rows, f"a batch size in {KINDS[scenario].noun}")
         yield from [doubt] if doubt else _of_sweep(of, told, base)
 
 
@@ -132,7 +132,12 @@ class _Told:
             return ""
         first = rows[-1]
         about = what or " ".join(
-            [_SCENARIOS[first["scenario"]], *self._which(first.case), "on", self.where(first.case)]
+            [
+                KINDS[first.case.scenario].noun,
+                *self._which(first.case),
+                "on",
+                self.where(first.case),
+            ]
         )
         if disturbed:
             names = listed(list(dict.fromkeys(self.who(row.case) for row in disturbed)))
@@ -152,7 +157,7 @@ class _Told:
         own = across(faster.case, slower.case)
         parts = self._which(faster.case, *(["precision"] if own else []))
         which = "".join(f" {part}" for part in parts)
-        verb = _verb(faster["scenario"])
+        verb = _verb(faster.case.scenario)
         ours = self.precise(faster.case, slower.case)
         theirs = self.precise(slower.case, faster.case)
         if seen.interval is None or not seen.interval.excludes(1):
@@ -201,8 +206,8 @@ class _Told:
         return [text for name, text in said.items() if self._several[name] and name not in but]
 
 
-def _verb(scenario: str) -> str:
-    return "trains this network" if scenario == "train" else "runs inference with this network"
+def _verb(scenario: Scenario) -> str:
+    return KINDS[scenario].words
 
 
 def _times(value: float) -> str:

@@ -9,6 +9,7 @@ from dlbench.analyse.columns import (
     COLD_START,
     COPIES,
     MAIN,
+    QUERIES,
     TELEMETRY,
     TRAINING,
     Row,
@@ -30,6 +31,7 @@ _BARS = 19
 """The priority of bars: they say nothing that the figures do not, but go before columns that are rarely needed."""
 _TITLES = {
     COPIES: "with the copies of a batch to the device and of the result back",
+    QUERIES: "queries: what so many per cent of them were quicker than",
     TELEMETRY: "telemetry over the measured windows",
     ACCURACY: "speed × accuracy: what a precision gains, and what it costs on the test part",
     TRAINING: "trained from the initial weights",
@@ -65,13 +67,14 @@ def rows_so_far(report: Report, waiting: Mapping[Case, str]) -> list[Section]:
 
 
 def parts(run: Run, report: Report) -> dict[str, list[Section]]:
-    """The sections of one record by what they are about, in their order: ``main``, ``tried``, ``copies``,
-    ``telemetry``, ``sweep``, ``training``, ``accuracy``, ``layers``, ``cold start``, ``closing``."""
+    """The sections of one record by what they are about, in their order: ``main``, ``tried``, ``queries``,
+    ``copies``, ``telemetry``, ``sweep``, ``training``, ``accuracy``, ``layers``, ``cold start``, ``closing``."""
     measured = [row for row in run.rows if row["status"] == "ok"]
     start = [*behind_others(measured), *breaks_even(measured)] if report.cold_start else []
     return {
         MAIN: [_main(run, report)],
         "tried": list(tried.sections(run)),
+        QUERIES: _table(run, QUERIES, measured, report, words.queries(measured)),
         COPIES: _table(run, COPIES, measured, report),
         TELEMETRY: _table(
             run, TELEMETRY, measured, report, about_record.telemetry_unknown(measured)

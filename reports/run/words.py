@@ -13,6 +13,7 @@ ACCURACIES = (
     "[ ] 95 % intervals over test samples: Wilson's, of differences Newcombe's for the same samples",
     "one training a precision: another seed gives another accuracy",
 )
+PERCENTILES = "of the queries of all processes; [ ] 95 %: by their order, and over processes, whichever is wider"
 MARKS = {"ok": "✓", "skipped": "–"}
 STATUS_WORDS = {
     "unverified": "not verified",
@@ -36,6 +37,12 @@ def badges(rows: Sequence[Row]) -> tuple[str, ...]:
         "fp32' is over the same backend's row in fp32"
     )
     return (text,)
+
+
+def queries(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What percentiles are of, and which of them the queries are too few for."""
+    found = {row.case.label: row.get("too_few_queries") for row in rows}
+    return (PERCENTILES, *(f"– {label}: {one_line(why)}" for label, why in found.items() if why))
 
 
 def mark(row: Row) -> str:

@@ -45,7 +45,7 @@ def right(run: Context, sharing: Sequence[Case]) -> Sequence[Case]:
     failure = waited(run, lambda: run.references.failure((whole.batch, whole.precision)))
     ended = failure or _verified(run, whole)
     found = results.verification(whole, ended)
-    rest = [case for case in sharing if case.scenario != whole.scenario]
+    rest = [case for case in sharing if case.step != whole.step]
     if found.status != "ok" and rest and failure is None:
         alone = results.verification(rest[0], _verified(run, rest[0]))
         if alone.status == "ok":

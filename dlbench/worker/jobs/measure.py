@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from dlbench.record.facts import (
     RestResult,
     WarmUpResult,
 )
+from dlbench.spec.scenarios import KINDS, Scenario, Step
 from dlbench.worker.jobs.common import (
     import_adapter,
     initial_of,
@@ -101,7 +102,7 @@ class _Live:
         self._canary_ns: list[int] = []
         self._done = 0
         self._peaks_bytes: tuple[int | None, int | None] = None, None
-        self._scenario: Literal["train", "infer"] = "train"
+        self._step: Step = "train"
         self._timed: TimedSteps | None = None
         adapter, self._info = import_adapter(job, phases)
         self._plan, self._workload = Plan(**job["plan"]), workload_of(job)
@@ -124,18 +125,14 @@ class _Live:
             self._before.append(started)
         self.start_seconds = phases.take_seconds()
 
-    def warm_up(
-        self, scenario: Literal["train", "infer"], budget_s: float, phases: Phases
-    ) -> float:
+    def warm_up(self, scenario: Scenario, budget_s: float, phases: Phases) -> float:
         """The typical step (s)."""
         self._window()
         phases.enter("warm-up")
-        self._scenario = scenario
+        step = self._step = KINDS[scenario].step
         if self._done and "train" in self._info.scenarios:
             self.session.load(self._initial)
-        self._timed = TimedSteps(
-            self.session, self._batches, scenario, self._initial, beat=phases.beat
-        )
+        self._timed = TimedSteps(self.session, self._batches, step, self._initial, beat=phases.beat)
         self._timed.warm_up(budget_s)
         self._before.append(self._window())
         return self._timed.typical_s
@@ -180,10 +177,10 @@ class _Live:
             phases.enter("check")
             checks, settling = self._checks_after(job, phases, times)
             phases.enter("copy")
-            scenario = self._scenario
+            step = self._step
             if self._plan.device != "cpu":
-                download_ns = time_downloads(self.session, self._batches[0], scenario)
-            device_ns = time_device_steps(self.session, self._batches, scenario, self._initial)
+                download_ns = time_downloads(self.session, self._batches[0], step)
+            device_ns = time_device_steps(self.session, self._batches, step, self._initial)
         before, during = interference.across(self._before), interference.across(self._during)
         assert before is not None
         assert during is not None
@@ -241,13 +238,13 @@ class _Live:
         seen = zip(self._batches, self._rows, self._held, strict=True)
         witnesses = [Witness(*each) for each in seen]
         witnesses.append(Witness(session.upload(*held_out), plan.batch - 1, held_out[0][-1]))
-        reads = ReadSteps(session, self._scenario, float(np.median(times.blocks[-1].timings_ns)))
+        reads = ReadSteps(session, self._step, float(np.median(times.blocks[-1].timings_ns)))
         checks = check_after(
             session,
             plan,
             self._workload,
             self._initial,
-            self._scenario == "train",
+            self._step == "train",
             witnesses,
             Path(job["cache_dir"]),
             phases.beat,

@@ -1,0 +1,75 @@
+"""What can be done with a network and timed: training, inference, and inference as MLPerf's load generator asks for it.
+
+Each scenario of inference begins with a batch that is resident on the device and ends with its output there,
+synchronised, as ``infer`` does. They differ in when the next query comes and in what is told of them (MLPerf Inference
+rules, "Scenarios"; Reddi et al. 2020, "MLPerf inference benchmark"). Times are scaled to short budgets: MLPerf asks for
+runs of ten minutes and more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+Scenario = Literal["train", "infer", "latency", "multi-stream"]
+Step = Literal["train", "infer"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One scenario.
+
+    Attributes
+    ----------
+    step : what a session does for it, again and again.
+    words : what a row of it does, behind the name of a backend: ``trains this network``.
+    noun : the same as a noun: ``training``.
+    batch : samples a query, where none is asked for; None for the suite's batch sizes.
+    has_queries : whether each step is a query, of which percentiles are told.
+    """
+
+    step: Step
+    words: str
+    noun: str
+    batch: int | None = None
+    has_queries: bool = False
+
+
+KINDS: Mapping[Scenario, Kind] = {
+    "train": Kind("train", "trains this network", "training"),
+    "infer": Kind("infer", "runs inference with this network", "inference"),
+    "latency": Kind("infer", "answers single queries", "latency", batch=1, has_queries=True),
+    "multi-stream": Kind(
+        "infer", "answers queries of several samples", "multi-stream", batch=8, has_queries=True
+    ),
+}
+"""The scenarios by their names, in the order in which rows stand.
+
+``latency`` is MLPerf's single stream: the next query comes when the last one has been answered. ``multi-stream`` is the
+same with several samples a query.
+"""
+SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
+STEPS: tuple[Step, ...] = get_args(Step)
+"""What sessions are asked to do; also the scenarios of a suite that names none."""
+
+PERCENTS = (50, 90, 99)
+"""The percentiles that are told of queries."""
+
+
+def percentile(ascending: Sequence[int], percent: int) -> int:
+    """The value below which lie at least so many per cent of all, by the rule of MLPerf's load generator: the element
+    at ⌊n · percent / 100⌋, counted from 0 (``loadgen/results.cc``, ``ProcessLatencies``).
+
+    Where n · percent / 100 is whole, that is the element behind the one that "nearest rank" names.
+
+    Parameters
+    ----------
+    ascending : sorted values, any unit.
+    percent : 1 to 99.
+
+    Raises
+    ------
+    IndexError : no values.
+    """
+    return ascending[len(ascending) * percent // 100]
