@@ -67,7 +67,11 @@ class Seen:
 
     @property
     def samples_per_s(self) -> float | None:
-        """Samples a second."""
+        """Samples a second; of a server at a given rate, those that it answered."""
+        load, case = self.header.load, self.outcome.case
+        if case.scenario == "server" and load is not None and load.rate_per_s is not None:
+            per_s = query_columns.answered_per_s(self.outcome.processes)
+            return None if per_s is None or not self.step else case.batch * per_s
         return self.outcome.case.batch / self.step.value if self.step else None
 
     @property

@@ -132,6 +132,8 @@ class Outcome:
         """Why it has no figures, and what would help; empty when it has some."""
         if self.timed:
             return ""
+        if self.status == "ok" and self.processes:
+            return "no rate was within the bound, or queries were not answered in time"
         return "verified only, not timed" if self.status == "ok" else why(self.reason, self.remedy)
 
     @property
@@ -269,7 +271,12 @@ def _with_figures(
     outcome: Outcome, trainings: Sequence[Training], together: Mapping[Key, Round]
 ) -> Outcome:
     lines = outcome.processes
-    timed = {(ran := together[key(line)]): timed_of(line)._replace(node=ran.node) for line in lines}
+    # a server has figures where each of its processes found a rate, or kept up with the one that was asked for
+    found = all(bool(p.largest_rate_per_s) if p.rate_trials else not p.unserved for p in lines)
+    timed = {
+        (ran := together[key(line)]): timed_of(line)._replace(node=ran.node)
+        for line in (lines if found else ())
+    }
     training = next((line for line in reversed(trainings) if line.status == "ok"), None)
     return dataclasses.replace(
         outcome,
@@ -290,7 +297,10 @@ def _with_figures(
 
 
 def timed_of(line: Process) -> Timed:
-    """What a step took in a process that was timed."""
+    """What a step took in a process that was timed: of a server whose largest rate was looked for, the time between two
+    queries at that rate."""
+    if rate_per_s := line.largest_rate_per_s:
+        return Timed(1 / rate_per_s, (), line.attempt)
     blocks = line.blocks_ns if takes_turns(line) else ()
     blocks_s = tuple(process_summary(block) if block else math.nan for block in blocks)
     return Timed(process_summary(line.timings_ns), blocks_s, line.attempt)
@@ -299,6 +309,9 @@ def timed_of(line: Process) -> Timed:
 def _with_copies(
     case: Case, lines: Sequence[Process], timed: Mapping[Round, Timed]
 ) -> dict[Round, Timed]:
+    if case.scenario == "server":
+        # copies would be between a query and its answer, and make others wait
+        return {}
     if case.on_host:
         return dict(timed)
     found = {}

@@ -35,7 +35,7 @@ from dlbench.spec.scenarios import SCENARIOS
 if TYPE_CHECKING:
     import pandas as pd
 
-_KINDS = {"data": "data", "workload": "workloads", "seed": "seeds"}
+_KINDS = {"data": "data", "workload": "workloads", "seed": "seeds", "load": "loads"}
 """What is different where these facts are; all others are of machines."""
 
 
@@ -205,7 +205,7 @@ def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart 
         cells |= {name: cell for name, cell in sampled.items() if cell is not None}
         cells |= entries.cells(outcome) if entries else {}
         cells |= accuracies.cells(outcome.case) if outcome.status == "ok" else {}
-        cells |= query_cells(outcome)
+        cells |= query_cells(outcome, record.header.load)
         seen = Seen(outcome, record.header, PurePath(path).name, peaks, cells)
         values = {column.name: column.of(seen) for column in columns}
         rows.append(Row(outcome.case, outcome, values))

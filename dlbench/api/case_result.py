@@ -66,7 +66,8 @@ class CaseResult:
     @property
     def samples_per_s(self) -> float | None:
         """Samples a second."""
-        return self.case.batch / self.step.value if self.step else None
+        per_s: float | None = self.cells["samples_per_s"]
+        return per_s
 
     def __repr__(self) -> str:
         if self.step is None:

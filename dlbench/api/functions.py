@@ -23,6 +23,7 @@ from dlbench.api.reading import read_all
 from dlbench.api.results import Results
 from dlbench.errors import UsageError
 from dlbench.execute.events import Observer
+from dlbench.spec.scenarios import Load
 from dlbench.spec.suite import Suite
 from dlbench.text import plural
 
@@ -73,6 +74,9 @@ def run(
     telemetry_period: float = 0.05,
     pythons: Mapping[str, Place] | None = None,
     baseline: str | None = None,
+    rate: float | None = None,
+    latency_bound: float | None = None,
+    latency_percentile: int = 99,
     output: Place | None = None,
     progress: Listener | None = None,
 ) -> Results:
@@ -85,7 +89,8 @@ def run(
     devices : ``cpu``, ``cuda``, ``cuda:1`` or ``cuda:`` and a UUID; by default the suite's own that are there.
     modes : in the backends' own words, ``all`` for every one; by default each backend's first.
     precisions : ``fp32`` (the default), ``tf32``, ``bf16``, ``fp16``, ``int8``; ``all`` for all that a backend has.
-    scenarios : ``train``, ``infer``, ``latency``, ``multi-stream`` (docs/scenarios.md); by default the suite's own.
+    scenarios : ``train``, ``infer``, ``latency``, ``multi-stream``, ``server`` (docs/scenarios.md); by default the
+        suite's own.
     batches : samples a step; by default the suite's own. Several make a sweep.
     best : try every mode briefly, and measure in full the fastest of each backend that is right.
     threads : CPU threads of every backend; by default all cores.
@@ -103,6 +108,9 @@ def run(
     pythons : interpreters by backend, for workers that do not run under this one; a name with a label
         (``torch@old``) is a row of its own.
     baseline : the row that speed-ups refer to, like ``torch:cpu``; by default ``numpy:cpu``.
+    rate : of the scenario ``server``, queries a second.
+    latency_bound : of the scenario ``server`` in place of a rate: find the largest whose latencies stay within it (s),
+        by their `latency_percentile` (50, 90 or 99).
     output : the record to write, a new file; by default ``results/<time>-<suite>.jsonl``.
     progress : called with each `dlbench.Progress`, in this thread; ``print`` will do. What it raises ends the run.
 
@@ -134,6 +142,11 @@ def run(
         patience_s=paths.max_wait_s() if max_wait is None else asked("max_wait", max_wait, float),
         telemetry_period_s=asked("telemetry_period", telemetry_period, float),
         baseline=baseline,
+        load=Load(
+            None if rate is None else asked("rate", rate, float),
+            None if latency_bound is None else asked("latency_bound", latency_bound, float),
+            asked("latency_percentile", latency_percentile, int),
+        ),
     )
     return _carried_out(request, output, progress)
 

@@ -109,6 +109,7 @@ def cli() -> None:
     is_flag=True,
     help="Try every mode briefly, and measure in full the fastest of each backend that is right.",
 )
+@options.served
 @options.shard
 @profile_beside
 @options.against
@@ -138,6 +139,7 @@ def run_command(
         check_page(page)
     from dlbench.api.asking import request_of
 
+    chosen = options.loaded(chosen)
     if resumed is not None:
         if output is not None or dry_run:
             other = "--dry-run" if output is None else "--output"

@@ -13,6 +13,7 @@ import click
 from dlbench import paths, plugins
 from dlbench.errors import UsageError
 from dlbench.record.case import SELECTED, Axis
+from dlbench.spec.scenarios import NO_LOAD, PERCENTS, Load
 from dlbench.text import shortened
 
 if TYPE_CHECKING:
@@ -176,6 +177,15 @@ def swept(chosen: dict[str, Any], swept: dict[str, tuple[int, ...]]) -> dict[str
     return chosen | swept
 
 
+def loaded(chosen: dict[str, Any]) -> dict[str, Any]:
+    """The selection with what a server is asked in the place of the options that say it; without it where none does."""
+    rate_per_s, bound_ms, percent = (
+        chosen.pop(name) for name in ("rate", "latency_bound", "latency_percentile")
+    )
+    load = Load(rate_per_s, None if bound_ms is None else bound_ms * 1e-3, int(percent))
+    return chosen if load == NO_LOAD else chosen | {"load": load}
+
+
 def given(chosen: dict[str, Any]) -> dict[str, Any]:
     """Those of the current command's options that were said and not left at their default."""
     context = click.get_current_context()
@@ -183,7 +193,7 @@ def given(chosen: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in chosen.items()
-        if context.get_parameter_source(name) not in (default, None)
+        if name == "load" or context.get_parameter_source(name) not in (default, None)
     }
 
 
@@ -338,6 +348,29 @@ max_wait = click.option(
     show_default=True,
     envvar=list(paths.MAX_WAIT_VARIABLES),
     help=f"Time to wait, in all, for a machine that others use.  [env var: {paths.MAX_WAIT_VARIABLES[0]}]",
+)
+served = _together(
+    click.option(
+        "--rate",
+        metavar="PER_SECOND",
+        type=float,
+        callback=positive,
+        help="Of --scenario server: queries a second.",
+    ),
+    click.option(
+        "--latency-bound",
+        metavar="MS",
+        type=float,
+        callback=positive,
+        help="Of --scenario server: find the largest rate within this many milliseconds.",
+    ),
+    click.option(
+        "--latency-percentile",
+        type=click.Choice([str(percent) for percent in PERCENTS]),
+        default="99",
+        show_default=True,
+        help="The percentile of latencies that is to be within --latency-bound.",
+    ),
 )
 shard = click.option(
     "--shard",

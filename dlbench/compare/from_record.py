@@ -8,7 +8,7 @@ from dlbench.analyse.modes.trials import not_taken
 from dlbench.analyse.outcomes import Outcome, outcomes
 from dlbench.analyse.statistics import units
 from dlbench.compare.sides import Measured, Side
-from dlbench.record.comparability import facts_of, versions_of
+from dlbench.record.comparability import facts_of, facts_of_case, versions_of
 from dlbench.record.schema import Record
 
 
@@ -29,7 +29,8 @@ def side_of_records(name: str, records: Sequence[Record]) -> Side:
         cases=tuple(
             _measured(
                 outcome,
-                {field: own[field] for field in own if field not in shared},
+                {field: own[field] for field in own if field not in shared}
+                | facts_of_case(record.header, outcome.case),
                 f"{record.header.suite} " if several else "",
             )
             for record, own in zip(records, facts, strict=True)

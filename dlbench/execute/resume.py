@@ -26,6 +26,7 @@ from dlbench.record.schema import (
     Scenario,
     Verification,
 )
+from dlbench.spec.scenarios import NO_LOAD
 from dlbench.spec.suite import Suite, list_suites, load_suite
 from dlbench.worker.interpreters import check_named
 
@@ -73,6 +74,7 @@ def check_given(record: Record, given: Mapping[str, Any]) -> None:
         "profile_inside": ("--inside", header.profile_inside),
         "telemetry_period_s": ("--telemetry-period (s)", header.telemetry_period_s),
         "data": ("--data", header.data.name),
+        "load": ("what a server is asked", header.load or NO_LOAD),
         "shard": ("--shard", None if header.shard is None else str(header.shard)),
     }
     differences: list[Difference] = []
@@ -144,6 +146,7 @@ def request_for(
         data=header.data.name,
         shard=header.shard,
         node=header.node,
+        load=header.load if header.load and "server" in _scenarios(lacking) else NO_LOAD,
         data_dir=data_dir,
         pythons={name: path for name, path in (pythons or {}).items() if name in running},
         **_said(header),

@@ -257,6 +257,7 @@ def _header(run: Context, planned: Planned) -> Header:
         best=request.best,
         shard=request.shard,
         node=request.node,
+        load=request.load if "server" in request.chosen_scenarios else None,
     )
 
 

@@ -218,8 +218,12 @@ class _Round:
 
     def _blocks(self, scenario: Scenario, seats: Sequence[_Seat]) -> None:
         slowest_s = max((seat.typical_s for seat in seats), default=0.0)
-        blocks = blocks_of(self._share_s, slowest_s)
-        job = {"seconds": self._share_s / blocks, "least": STEPS_A_BLOCK}
+        # a queue has to be worked off by one who is on turn throughout
+        is_queue = scenario == "server"
+        blocks = 1 if is_queue else blocks_of(self._share_s, slowest_s)
+        job: dict[str, Any] = {"seconds": self._share_s / blocks, "least": STEPS_A_BLOCK}
+        if is_queue:
+            job |= {"load": dataclasses.asdict(self._run.request.load), "round": self._turn.number}
         for _ in range(blocks):
             for seat in seats:
                 if seat.worker is not None:

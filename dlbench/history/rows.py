@@ -16,7 +16,7 @@ from dlbench.analyse.outcomes import Outcome, outcomes
 from dlbench.analyse.statistics import case_estimate, units
 from dlbench.record.case import Case, values
 from dlbench.record.collection import read_records
-from dlbench.record.comparability import facts_of, versions_of
+from dlbench.record.comparability import facts_of, facts_of_case, versions_of
 from dlbench.record.door import moment
 from dlbench.record.schema import Process, Record, Verification
 from dlbench.text import one_line
@@ -112,10 +112,14 @@ def read_entries(path: Path) -> Iterator[Entry]:
 def _entry(name: str, record: Record, identity: tuple[str, str]) -> Entry:
     run, digest = identity
     header = record.header
-    facts = json.dumps(facts_of(header), ensure_ascii=False)
+    facts = facts_of(header)
     names = _device_names(record)
     rows = {
-        Key(found.case, names.get(found.case.device, ""), facts): _row(found)
+        Key(
+            found.case,
+            names.get(found.case.device, ""),
+            json.dumps(facts | facts_of_case(header, found.case), ensure_ascii=False),
+        ): _row(found)
         for found in outcomes(record)
     }
     return Entry(

@@ -123,11 +123,7 @@ class TimedSteps:
         steps that are not sampled."""
         steps, clock = self._steps, self._clock
         timings_ns: list[int] = []
-        if not self._blocks:
-            self._garbage.enter_context(garbage_kept())
-        begin_ns = clock() + int(lead_s * 1e9)
-        while clock() < begin_ns:
-            steps.one()
+        self._begin(lead_s)
         started_ns = clock()
         # so that blocks are as long as that on average, and not half a step longer
         end_ns = started_ns + int((seconds - self.typical_s / 2) * 1e9)
@@ -136,6 +132,14 @@ class TimedSteps:
         block = Block(tuple(timings_ns), started_ns, clock())
         self._blocks.append(block)
         return block
+
+    def _begin(self, lead_s: float) -> None:
+        """Steps that are not sampled, for so many seconds; from the first block on no garbage is collected."""
+        if not self._blocks:
+            self._garbage.enter_context(garbage_kept())
+        begin_ns = self._clock() + int(lead_s * 1e9)
+        while self._clock() < begin_ns:
+            self._steps.one()
 
     def finish(self) -> Timings:
         """What was timed. Training goes on, unsampled, until `STEPS_TO_JUDGE` steps lie behind the last reset."""
@@ -209,6 +213,10 @@ class _Steps:
         """Does the next step and returns its duration (ns)."""
         if self.since_load == STEPS_FROM_INITIAL:
             self._pause()
+        return self.without_pause()
+
+    def without_pause(self) -> int:
+        """The same, and nothing else before it."""
         batch = self._batches[self._next]
         self._next = (self._next + 1) % len(self._batches)
         self.since_load += 1

@@ -14,6 +14,7 @@ from dlbench.errors import SuiteError, UsageError
 from dlbench.paths import LONGEST_PERIOD_S, MOST_S, SHORTEST_PERIOD_S
 from dlbench.plan.backend_status import Found
 from dlbench.plan.estimate import estimate
+from dlbench.plan.load import check_load
 from dlbench.plan.request import ALL, Request
 from dlbench.plan.sizes import check_files, check_sizes
 from dlbench.record.baseline import check_row_name, find_baseline
@@ -111,6 +112,7 @@ def check(request: Request) -> None:
         raise UsageError(f"target-interval {target} must be a share between 0 and 1, such as 1%")
     _check_times(request)
     _check_shard(request)
+    check_load(request)
     check_sizes(request)
     check_files(request)
 

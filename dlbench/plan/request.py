@@ -14,7 +14,7 @@ from dlbench.record.case import AXES
 from dlbench.record.schema import Machine
 from dlbench.record.shards import Shard
 from dlbench.spec.precision import POLICIES
-from dlbench.spec.scenarios import KINDS, Scenario
+from dlbench.spec.scenarios import KINDS, NO_LOAD, Load, Scenario
 from dlbench.spec.suite import Suite
 from dlbench.worker.interpreters import labelled
 
@@ -58,6 +58,7 @@ class Request:
     limit_s : the longest a worker may go without progress, on top of its share of the budget; a phase with progress
         may take ten times as long.
     telemetry_period_s : time between two samples of device and host while a case is timed; 0 for none.
+    load : what the scenario ``server`` is asked.
     shard : the part of the run that is to be measured, whose batch sizes are then all that `batches` names; None for
         all of it. node : the machine, by a digest that tells it from others.
     """
@@ -90,6 +91,7 @@ class Request:
     telemetry_period_s: float = 0.05
     shard: Shard | None = None
     node: str = ""
+    load: Load = NO_LOAD
 
     @property
     def all_rounds(self) -> int:

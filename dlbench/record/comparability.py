@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dlbench.record.facts import Environment
-from dlbench.record.schema import Data, Header, Machine
+from dlbench.record.schema import Case, Data, Header, Machine
+from dlbench.spec.scenarios import NO_LOAD
 from dlbench.text import one_line, plural, seconds
 
 MACHINE = ("cpu", "physical cores", "logical cores", "usable cores", "memory")
@@ -88,12 +89,18 @@ def differing(base: Mapping[str, str], new: Mapping[str, str]) -> list[Differenc
 
 def unlike(base: Header, new: Header) -> list[Difference]:
     """In which facts two records differ, so that their figures are not to be compared."""
-    return differing(_facts(base), _facts(new))
+    loads = (_load(each) if each.load else {} for each in (base, new))
+    return [*differing(_facts(base), _facts(new)), *differing(*loads)]
 
 
 def facts_of(header: Header) -> dict[str, str]:
     """What must be alike in two records: machine, data, workload and seed, as far as it is known."""
     return {field: fact for field, fact in _facts(header).items() if fact != _UNKNOWN}
+
+
+def facts_of_case(header: Header, case: Case) -> dict[str, str]:
+    """What must be alike of a case besides: of a server what it was asked."""
+    return _load(header) if case.scenario == "server" else {}
 
 
 def versions_of(header: Header) -> dict[str, str]:
@@ -162,6 +169,13 @@ def _facts(header: Header) -> dict[str, str]:
         "workload": one_line(f"{header.suite} {header.workload_digest[:12]}"),
         "seed": str(header.seed),
     }
+
+
+def _load(header: Header) -> dict[str, str]:
+    load = header.load or NO_LOAD
+    rate = None if load.rate_per_s is None else f"{load.rate_per_s:g} queries/s"
+    bound = None if load.bound_s is None else f"p{load.percent} within {seconds(load.bound_s)}"
+    return {"load": ", ".join(filter(None, (rate, bound)))}
 
 
 def _hardware(machine: Machine) -> dict[str, str]:

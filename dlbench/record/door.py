@@ -142,6 +142,10 @@ def _check_process(line: Process) -> None:
         raise ValueError("its blocks do not add up to its timings")
     for window in zip(line.block_started_ns, line.block_ended_ns, strict=False):
         _check_window(*window)
+    if line.waited_ns and len(line.waited_ns) != len(line.timings_ns):
+        raise ValueError("it has waits for other queries than those that it timed")
+    if any(trial.rate_per_s <= 0 or trial.queries < 0 for trial in line.rate_trials):
+        raise ValueError("it tried a rate that is none")
     if line.timings_ns and min(line.timings_ns) < 1:
         raise ValueError("timings_ns has a duration of 0")
 

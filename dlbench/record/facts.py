@@ -224,6 +224,17 @@ class BlockResult:
     steps: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class RateTrial:
+    """A rate at which queries came for a while: how many were answered, the percentile of their latencies (None where
+    it was given up, too many being late already), and whether that was `within` the bound."""
+
+    rate_per_s: float
+    queries: int
+    percentile_ns: int | None
+    within: bool
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeasureResult(BackendResult):
     """What a process timed of a scenario; the fields are those of `dlbench.record.schema.Process`, whose `seconds` have
@@ -254,6 +265,10 @@ class MeasureResult(BackendResult):
     settling: Check | None
     facts: dict[str, str | int]
     peak_memory_bytes: int | None
+    waited_ns: tuple[int, ...] = ()
+    unserved: int = 0
+    rate_per_s: float | None = None
+    rate_trials: tuple[RateTrial, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

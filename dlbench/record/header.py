@@ -11,6 +11,7 @@ from dlbench.record.bounded import Amount, Count, Seconds
 from dlbench.record.case import Case
 from dlbench.record.facts import Environment
 from dlbench.record.shards import Shard
+from dlbench.spec.scenarios import Load
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -44,7 +45,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     `profile_inside` whether these go through what blocks hold.
     `patience_s` and `telemetry_period_s` are None where an earlier version did not write them. With `best` the cases
     are all modes that were to be tried; see `Choice`. `shard` is the part of a run that the record is, `node` the
-    machine by a digest that tells it from others and not which it is; empty in records of earlier versions."""
+    machine by a digest that tells it from others and not which it is; empty in records of earlier versions. `load` is
+    what the scenario ``server`` is asked, None where no case has it."""
 
     schema: int
     created: str
@@ -75,6 +77,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     profile_inside: bool = False
     shard: Shard | None = None
     node: str = ""
+    load: Load | None = None
 
 
 class Part(msgspec.Struct, frozen=True, tag="part", tag_field="kind"):

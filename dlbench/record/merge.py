@@ -185,6 +185,7 @@ def _refuse_unlike(one: Source, other: Source) -> None:
             comparability.versions_of(first), comparability.versions_of(second)
         ),
         *between("the time for each row", first.row_budget_s, second.row_budget_s),
+        *between("the load", first.load, second.load),
         *between("the precision", _precisions(first), _precisions(second)),
     ]
     if one.part.shard and other.part.shard and one.part.shard.of == other.part.shard.of:

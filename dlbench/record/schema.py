@@ -14,7 +14,7 @@ import msgspec
 
 from dlbench.record.bounded import Amount, Count, Nanoseconds, Seconds, Share
 from dlbench.record.case import Case, Configuration
-from dlbench.record.facts import Check, Primitive, RungTimes, Surroundings
+from dlbench.record.facts import Check, Primitive, RateTrial, RungTimes, Surroundings
 from dlbench.record.header import Data, Header, Machine, Part, Resumed
 from dlbench.spec.scenarios import Scenario
 
@@ -82,6 +82,11 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     the processor time a second that it used while others were on turn, None where that could not be read; `stopped`
     says that it was put to sleep meanwhile, since it computed. `alone` says why it did not take turns with the others
     of its round; empty where it did.
+
+    Of the scenario ``server``, `timings_ns` are latencies of queries that came at `rate_per_s`, from when each was due,
+    and `waited_ns` what of that each waited; `unserved` came and were not answered in time. `rate_trials` are all rates
+    that were tried to find the largest within a bound, empty where none was to be found; the queries are those of the
+    largest, or of the least rate where none was within. A single trial had too few queries to be judged.
     """
 
     case: Case
@@ -119,6 +124,10 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     idle_cores: Amount | None = None
     stopped: bool = False
     alone: str = ""
+    waited_ns: tuple[Nanoseconds, ...] = ()
+    unserved: Count = 0
+    rate_per_s: Amount | None = None
+    rate_trials: tuple[RateTrial, ...] = ()
 
     @property
     def blocks_ns(self) -> tuple[tuple[int, ...], ...]:
@@ -130,6 +139,12 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
             self.timings_ns[end - steps : end]
             for steps, end in zip(self.block_steps, ends, strict=True)
         )
+
+    @property
+    def largest_rate_per_s(self) -> float | None:
+        """The largest rate that was within the bound; None where none was, or none was to be found."""
+        within = (trial.rate_per_s for trial in self.rate_trials if trial.within)
+        return max(within, default=None)
 
     @property
     def late(self) -> bool:

@@ -9,10 +9,11 @@ runs of ten minutes and more.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-Scenario = Literal["train", "infer", "latency", "multi-stream"]
+Scenario = Literal["train", "infer", "latency", "multi-stream", "server"]
 Step = Literal["train", "infer"]
 
 
@@ -43,18 +44,49 @@ KINDS: Mapping[Scenario, Kind] = {
     "multi-stream": Kind(
         "infer", "answers queries of several samples", "multi-stream", batch=8, has_queries=True
     ),
+    "server": Kind("infer", "serves queries", "serving", batch=1, has_queries=True),
 }
 """The scenarios by their names, in the order in which rows stand.
 
 ``latency`` is MLPerf's single stream: the next query comes when the last one has been answered. ``multi-stream`` is the
-same with several samples a query.
+same with several samples a query. Of ``server`` queries come when they come; see `Load`.
 """
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 STEPS: tuple[Step, ...] = get_args(Step)
 """What sessions are asked to do; also the scenarios of a suite that names none."""
 
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What queries a server is asked, which come at random moments (a Poisson process).
+
+    Attributes
+    ----------
+    rate_per_s : how many a second; None where the largest is to be found.
+    bound_s : within which the percentile `percent` of latencies is to stay; None where there is no bound.
+    percent : one of `PERCENTS`.
+    """
+
+    rate_per_s: float | None = None
+    bound_s: float | None = None
+    percent: int = 99
+
+
+NO_LOAD = Load()
+"""Where no server is among the scenarios."""
+
 PERCENTS = (50, 90, 99)
 """The percentiles that are told of queries."""
+
+
+_TAIL = 0.025
+
+
+def least_queries(percent: int, tail: float = _TAIL) -> int:
+    """The fewest queries of which the least and the greatest lie on either side of a percentile, with at most `tail`
+    left on either side."""
+    share = max(percent, 100 - percent) / 100
+    return math.ceil(math.log(tail) / math.log(share))
 
 
 def percentile(ascending: Sequence[int], percent: int) -> int:

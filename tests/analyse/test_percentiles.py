@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from dlbench.analyse.queries.percentiles import least_queries, percentiles, ranks
+from dlbench.analyse.queries.percentiles import percentiles, ranks
 from dlbench.analyse.table import build
 from dlbench.plugins import load_reporter
-from dlbench.spec.scenarios import PERCENTS, percentile
+from dlbench.spec.scenarios import PERCENTS, least_queries, percentile
 
 NS = 1_000_000_000
 

@@ -121,8 +121,24 @@ def test_a_run_may_be_called_where_an_event_loop_is_running(here, tiny):
             "profile --suite smoke --backend numpy --budget 3",
             ("profile", {"suite": "smoke", "backends": "numpy", "budget": 3}),
         ),
+        (
+            (
+                "run --suite smoke --scenario server --scenario offline --rate 50 --latency-bound 20"
+                " --latency-percentile 90"
+            ),
+            (
+                "run",
+                {
+                    "suite": "smoke",
+                    "scenarios": ["server", "offline"],
+                    "rate": 50,
+                    "latency_bound": 0.02,
+                    "latency_percentile": 90,
+                },
+            ),
+        ),
     ],
-    ids=["run", "verify", "profile", "everything", "budget of a profile"],
+    ids=["run", "verify", "profile", "everything", "budget of a profile", "a server"],
 )
 def test_a_function_asks_for_exactly_what_its_command_asks_for(here, monkeypatch, words, arguments):
     asked = []
@@ -164,6 +180,16 @@ def test_a_function_asks_for_exactly_what_its_command_asks_for(here, monkeypatch
         (lambda: dlbench.run(telemetry_period=0.001), None, "telemetry-period 0.001 must be"),
         (lambda: dlbench.run(max_wait=-1), None, "max-wait -1.0 must be a number of seconds"),
         (lambda: dlbench.run(suite=7), None, "suite = 7 is not a path"),
+        (
+            lambda: dlbench.run("smoke", scenarios="server"),
+            "run --suite smoke --scenario server",
+            "--scenario server takes --rate, queries a second, or --latency-bound",
+        ),
+        (
+            lambda: dlbench.run("smoke", rate=5),
+            "run --suite smoke --rate 5",
+            "are of --scenario server: name that too",
+        ),
         (dlbench.load, None, "no record is named"),
         (lambda: dlbench.compare("a.jsonl", "b.jsonl", -1), None, "a.jsonl: cannot be read"),
     ],

@@ -23,10 +23,12 @@ from itertools import chain
 from scipy.special import bdtr, bdtrik
 
 from dlbench.analyse.statistics import CONFIDENCE, Interval, case_estimate, median
-from dlbench.spec.scenarios import PERCENTS, percentile
+from dlbench.spec.scenarios import PERCENTS, least_queries, percentile
 
 _TAIL = (1 - CONFIDENCE) / 2
 _MIDDLE = 50
+UNANSWERED_NS = 2**62
+"""In the place of the latency of a query that was given up: longer than all others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +73,6 @@ def percentiles(
     )
 
 
-def least_queries(percent: int, tail: float = _TAIL) -> int:
-    """The fewest queries by which a percentile is known from both sides; see `ranks`."""
-    share = max(percent, 100 - percent) / 100
-    return math.ceil(math.log(tail) / math.log(share))
-
-
 def ranks(count: int, percent: int, tail: float = _TAIL) -> tuple[int, int] | None:
     """Between which of `count` sorted queries (counted from 1) a percentile lies, by their order alone, with at most
     `tail` left on either side.
@@ -88,7 +84,7 @@ def ranks(count: int, percent: int, tail: float = _TAIL) -> tuple[int, int] | No
 
     Returns
     -------
-    None where not even the least and the greatest are far enough apart: with fewer than `least_queries`.
+    None where not even the least and the greatest are far enough apart: with fewer queries than `least_queries`.
     """
     if count < least_queries(percent, tail):
         return None
@@ -151,10 +147,18 @@ def _percentile(
             " more rounds help"
         )
         return Percentile(percent, reason=reason)
+    if own_s and max(own_s) >= UNANSWERED_NS * 1e-9:
+        value = UNANSWERED_NS
     low, high = ranks(max(counted, least), percent) or (1, least)
     widened = count / max(counted, least)
     lowest = pooled[max(0, math.floor((low - 1) * widened))]
     highest = pooled[min(count, math.ceil(high * widened)) - 1]
+    if max(value, highest) >= UNANSWERED_NS:
+        lost = count - bisect_left(pooled, UNANSWERED_NS)
+        reason = (
+            f"p{percent} lies among {lost:,} of {count:,} queries that were not answered in time"
+        )
+        return Percentile(percent, reason=reason)
     interval = Interval(lowest * 1e-9, highest * 1e-9).including(value * 1e-9)
     of_processes = case_estimate(own_s).interval if min(own_s) > 0 else None
     if of_processes is not None:

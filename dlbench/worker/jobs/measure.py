@@ -23,6 +23,7 @@ from dlbench.host import interference, process_tree
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
 from dlbench.measure.reentry import reentry_steps
+from dlbench.measure.served_queries import AtRate, Draw, ServedQueries
 from dlbench.measure.settling import ReadSteps
 from dlbench.measure.timed_steps import LEAST_STEPS, MIN_TIMINGS, TimedSteps, Timings
 from dlbench.record.facts import (
@@ -34,7 +35,7 @@ from dlbench.record.facts import (
     RestResult,
     WarmUpResult,
 )
-from dlbench.spec.scenarios import KINDS, Scenario, Step
+from dlbench.spec.scenarios import KINDS, Load, Scenario, Step
 from dlbench.worker.jobs.common import (
     import_adapter,
     initial_of,
@@ -70,7 +71,9 @@ def rest(job: Job, phases: Phases) -> RestResult:
 
 
 def block(job: Job, phases: Phases) -> BlockResult:
-    """Times a block of the scenario that has begun."""
+    """Times a block of the scenario that has begun, or all that a server is asked."""
+    if "load" in job:
+        return BlockResult(steps=_there().serve(job, phases))
     least, lead_s = job.get("least", LEAST_STEPS), job.get("lead_s", 0.0)
     most = job.get("most", math.inf)
     return BlockResult(steps=_there().block(job["seconds"], least, lead_s, most, phases))
@@ -132,7 +135,8 @@ class _Live:
         step = self._step = KINDS[scenario].step
         if self._done and "train" in self._info.scenarios:
             self.session.load(self._initial)
-        self._timed = TimedSteps(self.session, self._batches, step, self._initial, beat=phases.beat)
+        kind = ServedQueries if scenario == "server" else TimedSteps
+        self._timed = kind(self.session, self._batches, step, self._initial, beat=phases.beat)
         self._timed.warm_up(budget_s)
         self._before.append(self._window())
         return self._timed.typical_s
@@ -144,6 +148,23 @@ class _Live:
     def block(self, seconds: float, least: int, lead_s: float, most: float, phases: Phases) -> int:
         """The number of steps, behind so many seconds that do not count."""
         assert self._timed is not None
+        lead_s = self._begin_block(seconds, lead_s, phases)
+        timed = self._timed.block(seconds, least, lead_s, most)
+        self._during.append(self._window())
+        return len(timed.timings_ns)
+
+    def serve(self, job: Job, phases: Phases) -> int:
+        """The number of queries that were answered and count."""
+        assert isinstance(self._timed, ServedQueries)
+        seconds = job["seconds"]
+        lead_s = self._begin_block(seconds, job.get("lead_s", 0.0), phases)
+        draw = Draw(self._plan.seed, job["round"])
+        found = self._timed.serve(Load(**job["load"]), seconds, draw, lead_s)
+        self._during.append(self._window())
+        return len(found.served.latencies_ns)
+
+    def _begin_block(self, seconds: float, lead_s: float, phases: Phases) -> float:
+        """How many seconds in front of it are not to count."""
         phases.enter("measure")
         if self._during:
             self._idle.append(self._window())
@@ -152,9 +173,7 @@ class _Live:
             self._window()
         if self.session.device_clock is not None:
             lead_s = max(lead_s, _LEAD_SHARE * seconds)
-        timed = self._timed.block(seconds, least, lead_s, most)
-        self._during.append(self._window())
-        return len(timed.timings_ns)
+        return lead_s
 
     def finish(self, job: Job, phases: Phases) -> MeasureResult:
         """What was timed."""
@@ -185,8 +204,10 @@ class _Live:
         assert before is not None
         assert during is not None
         idle = interference.across(self._idle)
+        served = self._timed.found if isinstance(self._timed, ServedQueries) else None
         result = MeasureResult(
             **_steps(times),
+            **_queries(served),
             first_step_ns=times.first_step_ns,
             scenarios_before=self._done,
             idle_cores=None if idle is None else idle.own_cores,
@@ -238,7 +259,10 @@ class _Live:
         seen = zip(self._batches, self._rows, self._held, strict=True)
         witnesses = [Witness(*each) for each in seen]
         witnesses.append(Witness(session.upload(*held_out), plan.batch - 1, held_out[0][-1]))
-        reads = ReadSteps(session, self._step, float(np.median(times.blocks[-1].timings_ns)))
+        step_ns = np.asarray(times.blocks[-1].timings_ns)
+        if isinstance(self._timed, ServedQueries) and self._timed.found is not None:
+            step_ns = step_ns - np.asarray(self._timed.found.served.waited_ns)
+        reads = ReadSteps(session, self._step, float(np.median(step_ns)))
         checks = check_after(
             session,
             plan,
@@ -267,6 +291,18 @@ def _there() -> _Live:
     if not _live:
         raise RuntimeError("no session was opened")
     return _live[-1]
+
+
+def _queries(found: AtRate | None) -> dict[str, Any]:
+    """What of a server's queries the steps do not tell."""
+    if found is None:
+        return {}
+    return {
+        "waited_ns": found.served.waited_ns,
+        "unserved": found.served.unserved,
+        "rate_per_s": found.rate_per_s,
+        "rate_trials": found.trials,
+    }
 
 
 def _steps(times: Timings) -> dict[str, Any]:
