@@ -89,8 +89,8 @@ def run(
     devices : ``cpu``, ``cuda``, ``cuda:1`` or ``cuda:`` and a UUID; by default the suite's own that are there.
     modes : in the backends' own words, ``all`` for every one; by default each backend's first.
     precisions : ``fp32`` (the default), ``tf32``, ``bf16``, ``fp16``, ``int8``; ``all`` for all that a backend has.
-    scenarios : ``train``, ``infer``, ``latency``, ``multi-stream``, ``server`` (docs/scenarios.md); by default the
-        suite's own.
+    scenarios : ``train``, ``infer``, ``latency``, ``multi-stream``, ``server``, ``offline`` (docs/scenarios.md);
+        by default the suite's own.
     batches : samples a step; by default the suite's own. Several make a sweep.
     best : try every mode briefly, and measure in full the fastest of each backend that is right.
     threads : CPU threads of every backend; by default all cores.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 from dlbench import plugins
 from dlbench.plan.rounds import LEAST_PROCESSES
+from dlbench.plan.sizes import swept_batches
 from dlbench.record.case import AXES
 from dlbench.record.schema import Machine
 from dlbench.record.shards import Shard
@@ -111,8 +113,16 @@ class Request:
 
     def batches_of(self, scenario: Scenario) -> tuple[int, ...]:
         """The batch sizes of a scenario, each once."""
-        own = KINDS[scenario].batch
-        return tuple(dict.fromkeys(self.batches or ((own,) if own else self.suite.matrix.batches)))
+        kind = KINDS[scenario]
+        if self.batches:
+            return tuple(dict.fromkeys(self.batches))
+        if kind.sweeps:
+            return self._swept
+        return (kind.batch,) if kind.batch else tuple(dict.fromkeys(self.suite.matrix.batches))
+
+    @functools.cached_property
+    def _swept(self) -> tuple[int, ...]:
+        return swept_batches(self.suite.workload, self.machine.memory_bytes)
 
     @property
     def chosen_scenarios(self) -> tuple[Scenario, ...]:

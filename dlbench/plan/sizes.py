@@ -9,18 +9,25 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
+from typing import TYPE_CHECKING
 
 from dlbench.data import noise
 from dlbench.errors import SuiteError, UsageError, WorkloadError
 from dlbench.host import memory, scratch
-from dlbench.plan.request import Request
 from dlbench.spec.network import format_shape, walk
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Workload
 from dlbench.text import plural, size
 
+if TYPE_CHECKING:
+    from dlbench.plan.request import Request
+
 RESIDENT_BATCHES = 8
 """Batches that a session is given in turn: one alone would drive the loss to zero and the data to denormals."""
+MOST_SWEPT = 512
+"""The largest batch size of a sweep that names none."""
+_SWEPT_SHARE = 1 / 8
+"""Of the machine's memory, what a process of such a sweep is certain to need at the most: others live beside it."""
 _VALUE_BYTES = 4
 
 
@@ -85,6 +92,19 @@ def needs(workload: Workload, batch: int) -> list[Need]:
         ),
         Need(largest.path, f"the output of {largest.name}", batch * _VALUE_BYTES * output),
     ]
+
+
+def swept_batches(workload: Workload, memory_bytes: int | None) -> tuple[int, ...]:
+    """The powers of two that a sweep goes through: up to `MOST_SWEPT`, and as far as memory goes (bytes; None where
+    that is not known)."""
+    room_bytes = math.inf if memory_bytes is None else _SWEPT_SHARE * memory_bytes
+    found = [1]
+    while found[-1] < MOST_SWEPT:
+        batch = 2 * found[-1]
+        if sum(each.size_bytes for each in needs(workload, batch)) > room_bytes:
+            break
+        found.append(batch)
+    return tuple(found)
 
 
 def check_files(request: Request) -> None:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-Scenario = Literal["train", "infer", "latency", "multi-stream", "server"]
+Scenario = Literal["train", "infer", "latency", "multi-stream", "server", "offline"]
 Step = Literal["train", "infer"]
 
 
@@ -28,6 +28,7 @@ class Kind:
     noun : the same as a noun: ``training``.
     batch : samples a query, where none is asked for; None for the suite's batch sizes.
     has_queries : whether each step is a query, of which percentiles are told.
+    sweeps : whether, where no batch sizes are asked for, it has all that may be the best.
     """
 
     step: Step
@@ -35,6 +36,7 @@ class Kind:
     noun: str
     batch: int | None = None
     has_queries: bool = False
+    sweeps: bool = False
 
 
 KINDS: Mapping[Scenario, Kind] = {
@@ -45,11 +47,13 @@ KINDS: Mapping[Scenario, Kind] = {
         "infer", "answers queries of several samples", "multi-stream", batch=8, has_queries=True
     ),
     "server": Kind("infer", "serves queries", "serving", batch=1, has_queries=True),
+    "offline": Kind("infer", "works off samples", "offline inference", sweeps=True),
 }
 """The scenarios by their names, in the order in which rows stand.
 
 ``latency`` is MLPerf's single stream: the next query comes when the last one has been answered. ``multi-stream`` is the
-same with several samples a query. Of ``server`` queries come when they come; see `Load`.
+same with several samples a query. Of ``server`` queries come when they come; see `Load`. ``offline`` has all samples at
+hand and asks for the batch size that works them off the quickest.
 """
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 STEPS: tuple[Step, ...] = get_args(Step)

@@ -104,6 +104,7 @@ def _by_batch(run: Run, told: Told) -> Iterator[Block]:
     if not found:
         yield Command("One batch size was measured. For several:", again.sweep(run))
     yield from found
+    yield from (Table(each) for each in told["offline"])
     yield from (Table(each, folded=True) for each in told["sweep"])
 
 

@@ -15,6 +15,7 @@ from dlbench.analyse.table import Report, Run
 from dlbench.record.case import columns
 
 from ..profile.part_rows import layer_rows
+from ..queries import offline
 from .conclusions import conclusions
 
 SCHEMA = 1
@@ -23,8 +24,8 @@ SCHEMA = 1
 
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     """An object with `schema`, `machine` (of the first run), `rows` (a key per column), `layers` (the parts of profiled
-    steps), `crossovers` (a sweep's rows with a point per batch size), `tried` (with ``--best``, a mode each), `runs`,
-    `readings`, `notes`."""
+    steps), `crossovers` (a sweep's rows with a point per batch size), `offline` (the best batch size of each row, with
+    the curve), `tried` (with ``--best``, a mode each), `runs`, `readings`, `notes`."""
     runs = [_run(run) for run in report.runs]
     whole = {
         "schema": SCHEMA,
@@ -32,6 +33,7 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
         "rows": [dict(row.cells) for row in report.rows],
         "layers": [row for run in report.runs for row in layer_rows(run)],
         "crossovers": [each for run in report.runs for each in _crossovers(run)],
+        "offline": [each for run in report.runs for each in offline.data(run)],
         "tried": [each for run in report.runs for each in _tried(run)],
         "runs": runs,
         "readings": conclusions(report),

@@ -21,6 +21,7 @@ from dlbench.record.case import HOST, Case
 
 from ..profile import sections as layers
 from ..profile.next_step import next_step
+from ..queries import offline
 from ..tables.model import Column, Line, Section
 from . import about_record, sweep, tried, words
 from .cold_start import behind_others, breaks_even
@@ -68,7 +69,8 @@ def rows_so_far(report: Report, waiting: Mapping[Case, str]) -> list[Section]:
 
 def parts(run: Run, report: Report) -> dict[str, list[Section]]:
     """The sections of one record by what they are about, in their order: ``main``, ``tried``, ``queries``,
-    ``copies``, ``telemetry``, ``sweep``, ``training``, ``accuracy``, ``layers``, ``cold start``, ``closing``."""
+    ``copies``, ``telemetry``, ``offline``, ``sweep``, ``training``, ``accuracy``, ``layers``, ``cold start``,
+    ``closing``."""
     measured = [row for row in run.rows if row["status"] == "ok"]
     start = [*behind_others(measured), *breaks_even(measured)] if report.cold_start else []
     return {
@@ -79,6 +81,7 @@ def parts(run: Run, report: Report) -> dict[str, list[Section]]:
         TELEMETRY: _table(
             run, TELEMETRY, measured, report, about_record.telemetry_unknown(measured)
         ),
+        "offline": list(offline.sections(run)),
         "sweep": list(sweep.sections(run, report.baseline)),
         TRAINING: _table(run, TRAINING, measured, report),
         ACCURACY: _table(run, ACCURACY, compared(measured), report, words.ACCURACIES),

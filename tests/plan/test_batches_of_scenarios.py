@@ -9,6 +9,7 @@ from dlbench.contract import Device
 from dlbench.errors import UsageError
 from dlbench.plan.backend_status import Found
 from dlbench.plan.cases import check, plan
+from dlbench.plan.sizes import needs, swept_batches
 from dlbench.spec.scenarios import KINDS, SCENARIOS
 from dlbench.spec.suite import Matrix
 
@@ -73,3 +74,22 @@ def test_shards_are_of_batches_that_all_scenarios_have():
     with pytest.raises(UsageError, match="name them with --batch"):
         request_of("smoke", None, shard="1/2", **chosen)
     assert request_of("smoke", None, shard="1/2", batches=(1, 2), **chosen).shard is not None
+
+
+def test_offline_goes_through_powers_of_two_as_far_as_memory_goes(wide, tiny):
+    batches = wide(scenarios=("offline",)).chosen_batches
+    assert [2**n for n in range(10)] == list(batches)
+    sizes = [sum(each.size_bytes for each in needs(tiny.workload, batch)) for batch in batches]
+    for most, size in zip(batches[:-1], sizes[:-1], strict=True):
+        found = swept_batches(tiny.workload, 8 * size)
+        assert found[-1] == most
+
+
+def test_offline_takes_the_batches_that_are_asked_for(wide):
+    assert [("offline", 3), ("offline", 64)] == rows(wide(scenarios=("offline",), batches=(3, 64)))
+
+
+def test_offline_beside_training_leaves_its_batches_alone(wide):
+    chosen = wide(scenarios=("train", "offline"))
+    assert [64] == [batch for scenario, batch in rows(chosen) if scenario == "train"]
+    assert 10 == sum(scenario == "offline" for scenario, _ in rows(chosen))

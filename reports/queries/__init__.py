@@ -1,0 +1,1 @@
+"""What a run says of scenarios of inference besides its rows."""
