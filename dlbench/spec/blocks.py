@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dlbench.errors import WorkloadError
-from dlbench.spec.decode import array, shown
+from dlbench.spec.decode import array, shown, table
 
 Shape = tuple[int, ...]
 _MOST_REPEATS = 1_000
+_DEEPEST_GROUPS = 4
 
 
 def only(rest: Mapping[str, Any], known: set[str], path: str) -> None:
@@ -48,11 +50,27 @@ def read_bodies(rest: Mapping[str, Any], path: str) -> Sequence[Any]:
     return bodies
 
 
-def repeated(given: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
-    count = given.get("repeat", 1)
+def repeated(given: Any, path: str, depth: int = 0) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The tables that an entry of an array of layers stands for, and where each is defined: a layer, or the `layers`
+    of a table without a type, as often as `repeat` says."""
+    one = table(given, path)
+    count = one.get("repeat", 1)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_REPEATS:
         raise WorkloadError(f"{path}.repeat", f" = {shown(count)} must be 1 to {_MOST_REPEATS}")
-    return [{key: value for key, value in given.items() if key != "repeat"}] * count
+    if "layers" not in one or "type" in one:
+        rest = {key: value for key, value in one.items() if key != "repeat"}
+        yield from itertools.repeat((rest, path), count)
+        return
+    where = f"{path}.layers"
+    only(one, {"layers", "repeat"}, path)
+    if depth == _DEEPEST_GROUPS:
+        raise WorkloadError(where, f" is nested deeper than {_DEEPEST_GROUPS} levels")
+    group = array(one["layers"], where)
+    if not group:
+        raise WorkloadError(where, " is empty; it holds the layers that are repeated")
+    for _ in range(count):
+        for index, inner in enumerate(group):
+            yield from repeated(inner, f"{where}[{index}]", depth + 1)
 
 
 def shortcut_tables(word: str, shape: Shape, output: Shape, path: str) -> list[dict[str, Any]]:

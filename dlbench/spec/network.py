@@ -14,7 +14,7 @@ from typing import Any, Literal
 from dlbench.errors import PlanRefused, WorkloadError
 from dlbench.spec import blocks, windows
 from dlbench.spec import layers as spec
-from dlbench.spec.decode import array, choose, decode, shown, table
+from dlbench.spec.decode import array, choose, decode, shown
 from dlbench.spec.layers import KINDS, Layer
 
 Shape = tuple[int, ...]
@@ -186,8 +186,8 @@ class _Builder:
                 raise WorkloadError(
                     where, " is an array; bodies side by side are written bodies = [[…], […]]"
                 )
-            for one in blocks.repeated(table(given, where), where):
-                node = self.node(one, shape, where, has_parameters)
+            for one, place in blocks.repeated(given, where):
+                node = self.node(one, shape, place, has_parameters)
                 nodes.append(node)
                 shape = node.output_shape
                 has_parameters = has_parameters or any(n.parameters for n in walk((node,)))

@@ -169,12 +169,6 @@ def test_layers_are_named_in_order_and_no_name_is_given_twice():
         assert len(names) == len(set(names))
 
 
-def test_repeat_puts_a_layer_there_as_often_as_it_says():
-    nodes = read_network([{**CONV, "repeat": 3}], (2, 5, 5))
-    assert [node.input_shape[0] for node in nodes] == [2, 4, 4]
-    assert [node.name for node in nodes] == ["conv1", "conv2", "conv3"]
-
-
 def test_only_what_has_parameters_before_it_needs_the_gradient_of_its_input():
     block = {"type": "residual", "body": [CONV, CONV]}
     nodes = read_network([{"type": "relu"}, {**CONV}, {"type": "relu"}, block], (4, 5, 5))
