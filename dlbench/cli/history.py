@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dlbench.history.series import History
 
 
-def add_records(files: Sequence[Path], database: Path) -> int:
+def add_records(files: Sequence[Path], database: Path | str) -> int:
     """Keeps each record by itself: what is wrong with one is told and keeps no other out. The exit code."""
     from dlbench.history import change_points
     from dlbench.history.rows import read_entries
@@ -52,7 +52,7 @@ def add_records(files: Sequence[Path], database: Path) -> int:
 
 
 def look_at(
-    database: Path, words: Sequence[str], last: int | None, *, every_row: bool = False
+    database: Path | str, words: Sequence[str], last: int | None, *, every_row: bool = False
 ) -> History:
     """The series with all of the words; the last rows of each as many as are asked for or, but for
     `every_row`, as fit on a page."""
@@ -63,7 +63,7 @@ def look_at(
         return view(store, words, last if last or every_row else LATELY)
 
 
-def draw(database: Path, words: Sequence[str], last: int | None, output: Path) -> None:
+def draw(database: Path | str, words: Sequence[str], last: int | None, output: Path) -> None:
     """Writes a picture in the format that the file's name ends with."""
     from dlbench import plugins
 
@@ -84,7 +84,7 @@ def history_group() -> None:
 @history_group.command("add")
 @click.argument("files", nargs=-1, required=True, type=options.Place(exists=True, dir_okay=False))
 @options.database
-def history_add_command(files: Sequence[Path], database: Path) -> int:
+def history_add_command(files: Sequence[Path], database: Path | str) -> int:
     """Put records into the history; one that is there already changes nothing."""
     return add_records(files, database)
 
@@ -98,7 +98,9 @@ def history_add_command(files: Sequence[Path], database: Path) -> int:
 )
 @options.how_shown(plugins.HISTORIES)
 @options.database
-def history_show_command(words: Sequence[str], last: int | None, form: str, database: Path) -> None:
+def history_show_command(
+    words: Sequence[str], last: int | None, form: str, database: Path | str
+) -> None:
     """List the series, or show every row of those whose description has all WORDS, like torch:cpu/train/64."""
     show_history(look_at(database, words, last, every_row=form in ("csv", "html")), form)
 
@@ -116,7 +118,7 @@ def history_show_command(words: Sequence[str], last: int | None, form: str, data
 @click.option("--last", type=click.IntRange(1, 2**31), help="Rows a series.  [default: all]")
 @options.database
 def history_plot_command(
-    words: Sequence[str], output: Path, last: int | None, database: Path
+    words: Sequence[str], output: Path, last: int | None, database: Path | str
 ) -> None:
     """Draw the series whose description has all WORDS over time."""
     draw(database, words, last, output)

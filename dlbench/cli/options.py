@@ -41,6 +41,14 @@ class Place(click.Path):
         return super().convert(os.path.expanduser(value), param, ctx)
 
 
+class Database(Place):
+    """A file, or the URL of a database."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or the URL as it is."""
+        return value if "://" in str(value) else super().convert(value, param, ctx)
+
+
 class Format(_ParamType):
     """A format that some installed reporter writes, by the name of its entry point."""
 
@@ -390,9 +398,10 @@ database = _together(
     click.option(
         "--database",
         envvar="DLBENCH_HISTORY",
-        type=Place(dir_okay=False),
+        type=Database(dir_okay=False),
         default=paths.history_file,
-        metavar="FILE",
-        help="The history's file.  [default: $DLBENCH_HISTORY, or history.sqlite in your data folder]",
+        metavar="FILE|URL",
+        help="The history: a file, or postgresql://USER@HOST/NAME.  [default: $DLBENCH_HISTORY, or history.sqlite in"
+        " your data folder]",
     ),
 )

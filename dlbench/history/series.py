@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from dlbench.errors import UsageError
@@ -61,12 +60,12 @@ class History:
 
     Attributes
     ----------
-    path : the database.
+    place : the database, as people write it.
     series : what was asked for, in the order of keys.
     detailed : whether each row is to be shown, and not only each series.
     """
 
-    path: Path
+    place: str
     series: tuple[Series, ...]
     detailed: bool
 
@@ -100,7 +99,7 @@ def view(store: Store, words: Sequence[str] = (), last: int | None = LATELY) -> 
         raise UsageError(
             f"no series has {asked} in its description; dlbench history show lists all"
         )
-    return History(store.path, tuple(_series(store, one, last) for one in chosen), bool(words))
+    return History(store.place, tuple(_series(store, one, last) for one in chosen), bool(words))
 
 
 def search(store: Store) -> None:

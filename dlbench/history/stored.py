@@ -1,5 +1,5 @@
-"""What the history's database holds, as it is read back: SQLite keeps anything in any column, a file can be damaged,
-and somebody else may have written it, so every row is looked at here, once.
+"""What a history's database holds, as it is read back: SQLite keeps anything in any column, a file can be damaged, and
+somebody else may have written it, so every row is looked at here, once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import msgspec
 from dlbench.history.rows import Figure, Key, Row
 from dlbench.record import door
 from dlbench.record.case import AXES, case_of
-from dlbench.text import printable
 
 KEY = (*(axis.name for axis in AXES), "device_name", "facts")
 """The columns that tell series apart, as in `Key`."""
@@ -71,11 +70,6 @@ class Stored:
     key: Key
     rows: int
     searched: bool
-
-
-def harmless(raw: bytes) -> str:
-    """Text of the database: nothing of it acts on a terminal."""
-    return printable(door.clean(raw).decode("utf-8", "replace"))
 
 
 def point_of(values: Sequence[Any], known: dict[str, Mapping[str, str]]) -> Point:

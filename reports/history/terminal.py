@@ -18,7 +18,7 @@ def render(history: History, *, width: int = 80, colour: bool = False) -> str:
     found = map(_detail, history.series) if history.detailed else _overview(history.series)
     notes = [] if history.series else ["the history holds no record yet"]
     notes += [] if history.searched else [f"! {say.NOT_SEARCHED}"]
-    return as_text.render([*found, Section(notes=(*notes, str(history.path)))], width, colour)
+    return as_text.render([*found, Section(notes=(*notes, history.place))], width, colour)
 
 
 def _overview(every: Sequence[Series]) -> Iterator[Section]:

@@ -23,7 +23,7 @@ class Page:
         """The page; errors as for `figures`."""
         self.require()
         blocks: list[Block] = [Picture(each) for each in figures(history)]
-        chapter = document.Chapter("history", (str(history.path),), [Part("Over time", blocks)])
+        chapter = document.Chapter("history", (history.place,), [Part("Over time", blocks)])
         return document.write("dlbench: history", _found(history), [chapter])
 
 

@@ -110,7 +110,7 @@ def entries_of(records: int, cases: int, seed: int = 0):
     noise = np.random.default_rng(seed)
     facts = json.dumps(facts_of(header_of([])))
     keys = [
-        Key("large", c.backend, c.device, c.scenario, c.batch, c.mode, "fp32", 2, "", facts)
+        Key(msgspec.structs.replace(c, suite="large"), "", facts)
         for c in cases_of(PER_BATCH * (cases // PER_BATCH + 1))[:cases]
     ]
     versions = {"dlbench": "0.1.0", "python": "3.11.2", "numpy": "2.4.6"}
@@ -118,7 +118,7 @@ def entries_of(records: int, cases: int, seed: int = 0):
     for day in range(records):
         rows = {}
         for key in keys:
-            times = tuple((1e-3 * key.batch * noise.lognormal(0, 0.01, ROUNDS)).tolist())
+            times = tuple((1e-3 * key.case.batch * noise.lognormal(0, 0.01, ROUNDS)).tolist())
             middle = sorted(times)[1]
             rows[key] = Row("2.4.6", "ok", True, "", "", times, middle, min(times), max(times))
         created = (begin + datetime.timedelta(days=day)).isoformat(timespec="seconds")
@@ -126,16 +126,18 @@ def entries_of(records: int, cases: int, seed: int = 0):
         yield Entry(digest, digest, 40, f"{day}.jsonl", created, versions, rows)
 
 
-def write_history(path: Path, records: int, cases: int) -> Path:
+def write_history(place: Path | str, records: int, cases: int) -> Path | str:
     """A history of ``records × cases`` rows, with the change points looked for where that can be done."""
-    with Store(path, create=True) as store:
-        # what is made up need not survive a loss of power
-        store._base.execute("PRAGMA synchronous = OFF")
+    with Store(place, create=True) as store:
+        if isinstance(place, Path):
+            # what is made up need not survive a loss of power
+            with store._base.engine.connect() as base:
+                base.exec_driver_sql("PRAGMA synchronous = OFF")
         for entry in entries_of(records, cases):
             store.add(entry)
         if change_points.available():
             search(store)
-    return path
+    return place
 
 
 if __name__ == "__main__":

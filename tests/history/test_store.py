@@ -4,9 +4,11 @@ import sqlite3
 import pytest
 
 from dlbench.errors import DlbenchError
-from dlbench.history import store as module
+from dlbench.history import database as module
+from dlbench.history import store
 from dlbench.history.rows import read_entries
-from dlbench.history.store import SCHEMA, Store
+from dlbench.history.store import Store
+from dlbench.history.tables import SCHEMA
 from dlbench.record import schema as r
 from dlbench.record.case import AXES
 
@@ -178,7 +180,7 @@ def test_a_history_that_another_process_keeps_busy_is_told(database, write, monk
 
 def test_an_add_that_fails_half_way_leaves_nothing(database, write, monkeypatch):
     added(database, write(1))
-    monkeypatch.setattr(Store, "_series", lambda *_: 1 / 0)
+    monkeypatch.setattr(store, "series_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         added(database, write(2))
     assert 1 == len(rows(database))
