@@ -30,6 +30,7 @@ TABLE = "table"
 _LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 HISTORIES = "dlbench.histories"
 EXPLANATIONS = "dlbench.explanations"
+POINTS = "dlbench.points"
 
 
 def adapter_names() -> list[str]:

@@ -283,6 +283,23 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("epochs", "object", _of_outcome("epochs"), (TRAINING,), "epochs"),
     Column(
+        "training_s",
+        "float64",
+        _of_outcome("training_s"),
+        (TRAINING,),
+        "time of its steps",
+        seconds,
+    ),
+    Column(
+        "validation_accuracy",
+        "float64",
+        _of_outcome("validation_accuracy"),
+        (TRAINING,),
+        "validation accuracy",
+        lambda share: f"{100 * share:.2f} %",
+        priority=40,
+    ),
+    Column(
         "final_loss",
         "float64",
         _of_outcome("final_loss"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,7 +94,9 @@ class Outcome:
     ambiguous_branches : branches within reach of rounding in the verification.
     final_loss : mean loss of the last epoch's steps. test_accuracy : share of right answers on the
         test part.
-    epochs : length of the training that these two come from.
+    epochs, training_s : of the training that these two come from: its length, and the time of its steps with their data
+        (s), without evaluation; None where a record does not say.
+    validation_accuracy : share of right answers on the validation part at its end.
     processes : those that the figures are of. beside : what was sampled beside them.
     disturbed, disturbance : whether the machine was disturbed while these figures were taken, None when it was
         not watched; and by what. See `dlbench.analyse.disturbance`.
@@ -117,6 +119,8 @@ class Outcome:
     final_loss: float | None = None
     test_accuracy: float | None = None
     epochs: int | None = None
+    training_s: float | None = None
+    validation_accuracy: float | None = None
     processes: tuple[Process, ...] = dataclasses.field(default=(), repr=False)
     beside: tuple[Telemetry, ...] = dataclasses.field(default=(), repr=False)
     disturbed: bool | None = None
@@ -290,9 +294,7 @@ def _with_figures(
         download_s=_median(
             [process_summary(line.download_ns) for line in lines if line.download_ns]
         ),
-        final_loss=_last_epoch_loss(training) if training else None,
-        test_accuracy=training.test_accuracy if training else None,
-        epochs=training.epochs if training else None,
+        **(_of_training(training) if training else {}),
     )
 
 
@@ -383,9 +385,15 @@ def _remarks(case: Case, timed: Sequence[Process]) -> str:
     return "; ".join(remarks)
 
 
-def _last_epoch_loss(training: Training) -> float | None:
+def _of_training(training: Training) -> dict[str, Any]:
     steps = len(training.losses) // max(training.epochs, 1)
-    return float(np.mean(training.losses[-steps:])) if steps else None
+    return {
+        "final_loss": float(np.mean(training.losses[-steps:])) if steps else None,
+        "test_accuracy": training.test_accuracy,
+        "epochs": training.epochs,
+        "training_s": sum(training.epoch_s) if training.epoch_s else None,
+        "validation_accuracy": next(reversed(training.validation_accuracy), None),
+    }
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -68,6 +68,7 @@ def run(
     budget: float = 6.0,
     target_interval: float | None = None,
     epochs: int = 0,
+    until_accuracy: float | None = None,
     profile: float = 0.0,
     max_wait: float | None = None,
     timeout: float | None = None,
@@ -101,6 +102,8 @@ def run(
     budget : time for sampling of each row (s), shared by its processes.
     target_interval : measure on until every interval is at most ± this share of its value, such as 0.05.
     epochs : train this long too: final loss, test accuracy.
+    until_accuracy : end a training with the first epoch after which this share of the validation part is answered
+        rightly, such as 0.95.
     profile : say where the time of each row goes, too: time for its ladder (s), as for `profile`; 0 for none.
     max_wait : time to wait, in all, for a machine that others use (s); by default ``$DLBENCH_MAX_WAIT``, or 12.
     timeout : the longest that a worker may show no progress (s); by default ``$DLBENCH_TIMEOUT``, or 180.
@@ -138,6 +141,9 @@ def run(
         if target_interval is None
         else asked("target_interval", target_interval, float),
         epochs=asked("epochs", epochs, int),
+        target_accuracy=None
+        if until_accuracy is None
+        else asked("until_accuracy", until_accuracy, float),
         profile_s=asked("profile", profile, float),
         patience_s=paths.max_wait_s() if max_wait is None else asked("max_wait", max_wait, float),
         telemetry_period_s=asked("telemetry_period", telemetry_period, float),

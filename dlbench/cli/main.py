@@ -35,6 +35,8 @@ from dlbench.cli.output import (
 from dlbench.cli.process import signals, streams
 from dlbench.cli.profile import explain_command, profile_beside, profile_command
 from dlbench.cli.run import resume_record, run_request, say_plan
+from dlbench.cli.varying.grid import run_sweep
+from dlbench.cli.varying.tune import tune_command
 from dlbench.errors import UsageError
 
 
@@ -82,11 +84,20 @@ def cli() -> None:
     help="Train this long too: final loss and accuracy.",
 )
 @click.option(
+    "--until-accuracy",
+    "target_accuracy",
+    metavar="PERCENT",
+    callback=options.accuracy,
+    help="End a training with the first epoch after which so much of the validation part is right.",
+)
+@click.option(
     "--sweep",
     "swept",
-    metavar="batch=N,N,…",
+    multiple=True,
+    metavar="NAME=VALUE,…",
     callback=options.sweep,
-    help="Run these batch sizes, and say from which on a row beats the baseline.",
+    help="Run these batch sizes (batch=8,64), and say from which on a row beats the baseline; or the suite with each of"
+    " these values of threads, seed, or a field like training.optimizer.learning_rate (repeatable: a grid).",
 )
 @click.option(
     "--resume",
@@ -129,28 +140,35 @@ def run_command(
     quiet: bool,
     dry_run: bool,
     resumed: Path | None,
-    swept: dict[str, tuple[int, ...]],
+    swept: options.Sweep,
     baseline: str | None,
     page: Path | None,
     **chosen: Any,
 ) -> int:
     """Verify and time the cases of a suite on every backend."""
-    if page is not None:
-        check_page(page)
     from dlbench.api.asking import request_of
 
     chosen = options.loaded(chosen)
+    if swept.words:
+        if resumed is not None or page is not None:
+            other = "--html" if resumed is None else "--resume"
+            raise UsageError(f"--sweep {swept.words[0]} makes several records; leave out {other}")
+        request = request_of(baseline=baseline, **chosen)
+        return run_sweep(request, swept.words, output, form, quiet=quiet, dry_run=dry_run)
+    if page is not None:
+        check_page(page)
+    chosen = options.swept(chosen, swept.selections)
     if resumed is not None:
         if output is not None or dry_run:
             other = "--dry-run" if output is None else "--output"
             raise UsageError(f"--resume goes on with a record as it is; leave out {other}")
         if not resumed.stat().st_size:
             # killed before it had written a line: there is nothing to go on from but the options
-            request = request_of(baseline=baseline, **options.swept(chosen, swept))
+            request = request_of(baseline=baseline, **chosen)
             return run_request(request, resumed, form, quiet, page)
-        given = options.given(options.swept(chosen, swept)) | swept
+        given = options.given(chosen) | swept.selections
         return resume_record(resumed, given, form, quiet, baseline, page)
-    request = request_of(baseline=baseline, **options.swept(chosen, swept))
+    request = request_of(baseline=baseline, **chosen)
     if dry_run:
         return say_plan(request, quiet)
     return run_request(request, output, form, quiet, page)
@@ -324,6 +342,7 @@ for _command in (
     submit_command,
     compare_command,
     profile_command,
+    tune_command,
     explain_command,
     gate_command,
     export_command,

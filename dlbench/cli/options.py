@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -129,6 +129,14 @@ def period_s(context: click.Context, parameter: click.Parameter, value: str) -> 
     return seconds
 
 
+def accuracy(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """``95%`` or ``95`` as the share 0.95, at most 1."""
+    share = percent(context, parameter, value)
+    if share is not None and share > 1:
+        raise click.BadParameter(f"{value!r} is more than 100%", context, parameter)
+    return share
+
+
 def percent(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     """``3%`` or ``3`` as the share 0.03; for options that are percentages."""
     if value is None:
@@ -144,20 +152,28 @@ def percent(context: click.Context, parameter: click.Parameter, value: str | Non
     return given / 100
 
 
-def sweep(
-    context: click.Context, parameter: click.Parameter, word: str | None
-) -> dict[str, tuple[int, ...]]:
-    """What ``--sweep NAME=LIST`` says: the values of a name, ascending and each once; empty without it."""
-    if word is None:
-        return {}
+class Sweep(NamedTuple):
+    """What is varied.
+
+    Attributes
+    ----------
+    selections : of what one run can have several of: the values, ascending and each once.
+    words : of anything else, as they were given; each combination of their values is a run.
+    """
+
+    selections: dict[str, tuple[int, ...]]
+    words: tuple[str, ...]
+
+
+def sweep(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> Sweep:
+    """What ``--sweep NAME=LIST`` says."""
+    word = words[0] if len(words) == 1 else ""
     name, equals, listed = word.partition("=")
+    if name not in SWEPT:
+        return Sweep({}, words)
     if not equals:
         raise click.BadParameter(
             f"{word!r} is not NAME=LIST, like batch=1,8,64", context, parameter
-        )
-    if name not in SWEPT:
-        raise click.BadParameter(
-            f"{name!r} cannot be swept; only {', '.join(SWEPT)} can", context, parameter
         )
     values = [value.strip() for value in listed.split(",")]
     wrong = [value for value in values if not re.fullmatch(r"0*[1-9]\d{0,15}", value, re.ASCII)]
@@ -167,7 +183,7 @@ def sweep(
             context,
             parameter,
         )
-    return {SWEPT[name]: tuple(sorted({int(value) for value in values}))}
+    return Sweep({SWEPT[name]: tuple(sorted({int(value) for value in values}))}, ())
 
 
 def swept(chosen: dict[str, Any], swept: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -388,7 +404,7 @@ shard = click.option(
 where = _together(
     click.option(
         "--output",
-        type=Place(dir_okay=False),
+        type=Place(),
         metavar="FILE.jsonl",
         help="Record to write; a new file.  [default: results/<time>-<suite>.jsonl]",
     ),

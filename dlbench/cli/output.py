@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dlbench.history.series import History
     from dlbench.profile.explanation import Explanation
     from dlbench.record.schema import Record
+    from dlbench.tuning.points import Swept
+    from dlbench.tuning.search import Tuned
 
 
 PAGE = "html"
@@ -113,6 +115,11 @@ def show_history(history: History, form: str) -> None:
 def show_explanations(found: Sequence[Explanation], form: str) -> None:
     """Why rows differ, on stdout."""
     _print(plugins.EXPLANATIONS, form, found)
+
+
+def show_points(found: Swept | Tuned, form: str) -> None:
+    """A suite at many points, on stdout."""
+    _print(plugins.POINTS, form, found)
 
 
 def _print(group: str, form: str, what: Any) -> None:

@@ -24,6 +24,10 @@ from dlbench.worker.supervisor import Ended
 R = TypeVar("R")
 
 
+def _unheard(number: int, accuracy: float | None, train_s: float) -> None:
+    """A job without a case trains nothing."""
+
+
 @dataclasses.dataclass
 class Context:
     """One run.
@@ -80,7 +84,8 @@ class Context:
     ) -> Ended[R]:
         """Has a worker measure something of a case, in round `number`."""
         tell = functools.partial(self.observer.phase, case, number)
-        ended = worker.ask(measurement, job, tell)
+        on_epoch = functools.partial(self.observer.epoch, case) if case else _unheard
+        ended = worker.ask(measurement, job, tell, on_epoch=on_epoch)
         self.account.add(measurement, ended.result)
         return ended
 

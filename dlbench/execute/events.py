@@ -17,6 +17,10 @@ class Observer:
     def phase(self, case: Case | None, round: int | None, phase: str) -> None:
         """A worker, or the runner itself (no case), enters a phase; `round` is None outside rounds."""
 
+    def epoch(self, case: Case, number: int, accuracy: float | None, train_s: float) -> None:
+        """An epoch of a training is over, from 1: the validation accuracy then, None for regression, and the time of
+        its steps (s)."""
+
     def line(self, line: Line) -> None:
         """A line of the record was written."""
 

@@ -121,6 +121,7 @@ def training(case: Case, epochs: int, ended: Ended[TrainResult]) -> Training:
     reason = "" if diverged_at is None else f"the loss is not finite in step {diverged_at}"
     if not reason and trained["test_loss"] is None:
         reason = "the loss on the test part is not finite"
+    epochs = len(trained["epoch_s"])
     return Training(case, "failed" if reason else "ok", reason, epochs, **trained)
 
 

@@ -248,6 +248,7 @@ def _header(run: Context, planned: Planned) -> Header:
         machine=request.machine,
         cases=planned.cases,
         epochs=request.epochs,
+        target_accuracy=request.target_accuracy,
         profile_s=request.profile_s,
         profile_inside=request.profile_inside,
         environments=planned.environments,

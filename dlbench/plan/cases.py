@@ -31,6 +31,7 @@ from dlbench.spec.decode import nearest, shown
 from dlbench.spec.precision import trains_in
 from dlbench.spec.scenarios import KINDS, SCENARIOS, Scenario
 from dlbench.spec.suite import MOST_EPOCHS, check_training
+from dlbench.spec.training import CrossEntropy
 from dlbench.text import shortened
 from dlbench.worker.interpreters import check_pythons
 
@@ -110,11 +111,24 @@ def check(request: Request) -> None:
     target = request.target_interval
     if target is not None and not 0 < target < 1:
         raise UsageError(f"target-interval {target} must be a share between 0 and 1, such as 1%")
+    _check_accuracy(request)
     _check_times(request)
     _check_shard(request)
     check_load(request)
     check_sizes(request)
     check_files(request)
+
+
+def _check_accuracy(request: Request) -> None:
+    target = request.target_accuracy
+    if target is None:
+        return
+    if not 0 < target <= 1:
+        raise UsageError(f"until-accuracy {target} must be a share above 0, at most 1, such as 95%")
+    if not request.epochs:
+        raise UsageError("--until-accuracy ends a training: say how long at the most with --epochs")
+    if not isinstance(request.suite.workload.loss, CrossEntropy):
+        raise UsageError(f"--until-accuracy: suite {request.suite.name} gives values, not classes")
 
 
 def _check_shard(request: Request) -> None:

@@ -50,6 +50,8 @@ class Request:
     budget_s : time for sampling of each row, shared by its processes.
     patience_s : time to wait in all for a machine that others use.
     epochs : length of trainings from the initial weights; 0 for none.
+    target_accuracy : the share of right answers on the validation part with which a training ends before; None for
+        none.
     profile_s : time for the ladder of each row, which tells what each layer costs; 0 for none.
     profile_inside : whether the ladder goes through what residual and concat blocks hold.
     data : a data set instead of the suite's.
@@ -83,6 +85,7 @@ class Request:
     budget_s: float = 6.0
     patience_s: float = 12.0
     epochs: int = 0
+    target_accuracy: float | None = None
     profile_s: float = 0.0
     profile_inside: bool = False
     data: str | None = None

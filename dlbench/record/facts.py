@@ -283,7 +283,8 @@ class Trained:
     test_accuracy : share of right answers on the test part; None for regression.
     test_loss : mean loss on the test part; None when it is not finite.
     answers, wrong : as in `dlbench.record.schema.Training`.
-    seconds : all of it, data handling included.
+    seconds : all of it, data handling and evaluation included.
+    epoch_s : the steps of each epoch with their data (s).
     """
 
     losses: tuple[float, ...]
@@ -294,6 +295,7 @@ class Trained:
     seconds: float
     answers: tuple[int, ...] = ()
     wrong: tuple[int, ...] = ()
+    epoch_s: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from dlbench.record.bounded import Amount, Count, Seconds
+from dlbench.record.bounded import Amount, Count, Seconds, Share
 from dlbench.record.case import Case
 from dlbench.record.facts import Environment
 from dlbench.record.shards import Shard
@@ -42,7 +42,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     and `titles`, what people call them. `budget_s` is the time for sampling in all, `row_budget_s` that of each row,
     None in records of earlier versions, whose rows shared the whole. `baseline` is the row whose ratios
     `target_interval` is about, where one was named; `profile_s` the time for each ladder, 0 where there are none, and
-    `profile_inside` whether these go through what blocks hold.
+    `profile_inside` whether these go through what blocks hold; `target_accuracy` the validation accuracy with which a
+    training ends before its `epochs` are over, None for none.
     `patience_s` and `telemetry_period_s` are None where an earlier version did not write them. With `best` the cases
     are all modes that were to be tried; see `Choice`. `shard` is the part of a run that the record is, `node` the
     machine by a digest that tells it from others and not which it is; empty in records of earlier versions. `load` is
@@ -75,6 +76,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     best: bool = False
     profile_s: Seconds = 0.0
     profile_inside: bool = False
+    target_accuracy: Share | None = None
     shard: Shard | None = None
     node: str = ""
     load: Load | None = None

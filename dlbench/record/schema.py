@@ -241,7 +241,9 @@ class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
 class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
     """A training over whole epochs (``--epochs``): the loss of each step and what came of it on the test part.
     `answers` is the class that each test sample was given, `wrong` the samples for which that is not the right one;
-    both are empty for regression, and in records of earlier versions."""
+    both are empty for regression, and in records of earlier versions. `epochs` is how many there were: fewer than were
+    asked for where `Header.target_accuracy` was reached before. `epoch_s` are the steps of each with their data,
+    without the evaluation behind them; empty in records of earlier versions."""
 
     case: Case
     status: Status
@@ -254,6 +256,7 @@ class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
     seconds: Seconds | None = None
     answers: tuple[Count, ...] = ()
     wrong: tuple[Count, ...] = ()
+    epoch_s: tuple[Seconds, ...] = ()
 
 
 class Answers(msgspec.Struct, frozen=True, tag="answers", tag_field="kind"):

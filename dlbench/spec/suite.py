@@ -77,6 +77,7 @@ class Suite:
     data : which data feeds it.
     matrix : what is run when nothing is chosen.
     epochs : its own length of training.
+    tables : what its file says, to the letter.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Suite:
     data: DataChoice
     matrix: Matrix
     epochs: int
+    tables: Mapping[str, Any] = dataclasses.field(compare=False)
 
     @classmethod
     def load(cls, name: str | os.PathLike[str]) -> Suite:
@@ -156,7 +158,7 @@ class Suite:
             "matrix": {key: each for key, each in chosen.items() if each},
         }
         try:
-            return _suite(given, Path(_checked(name)))
+            return suite_of(given, Path(_checked(name)))
         except WorkloadError as error:
             raise SuiteError(f"{name}: {error}") from None
 
@@ -222,7 +224,7 @@ def parse_suite(text: str, path: Path) -> Suite:
         line = text.count("\n", 0, where.start()) + 1 if where else "?"
         raise SuiteError(f"{name}: line {line}: a number of too many digits") from None
     try:
-        return _suite(given, path)
+        return suite_of(given, path)
     except WorkloadError as error:
         raise SuiteError(f"{name}: {error}") from None
 
@@ -266,7 +268,13 @@ def _bytes(path: Path) -> bytes:
     return encoded
 
 
-def _suite(given: Mapping[str, Any], path: Path) -> Suite:
+def suite_of(given: Mapping[str, Any], path: Path) -> Suite:
+    """A suite from the tables of its file; `path` is for its name.
+
+    Raises
+    ------
+    WorkloadError : naming the field, its value, and what would be valid.
+    """
     known = {"description", "network", "training", "data", "matrix"}
     _only(given, known, "")
     for section in ("network", "training", "data"):
@@ -312,6 +320,7 @@ def _suite(given: Mapping[str, Any], path: Path) -> Suite:
         data=data,
         matrix=matrix,
         epochs=epochs,
+        tables=given,
     )
 
 

@@ -26,7 +26,7 @@ from dlbench import plugins
 from dlbench.worker import protocol
 from dlbench.worker.deadline import PHASE_FACTOR, Deadline, processor_s
 from dlbench.worker.measurements import Job, Measurement
-from dlbench.worker.supervisor import LEAVE_S, Conversation, Ended
+from dlbench.worker.supervisor import LEAVE_S, Conversation, Ended, OnEpoch
 
 R = TypeVar("R")
 
@@ -198,6 +198,7 @@ class Worker:
         job: Job,
         on_phase: Callable[[str], None] = lambda phase: None,
         stop: int | None = None,
+        on_epoch: OnEpoch = lambda number, accuracy, train_s: None,
     ) -> Ended[R]:
         """Has a job done and waits for it. A worker of which one went wrong has ended.
 
@@ -207,6 +208,7 @@ class Worker:
         job : what it needs to know; its name, the worker's search path and the time of its start are added here.
         on_phase : told each phase that the worker enters, the first being the one that it is in.
         stop : a descriptor; the worker is ended as soon as there is something to read from it.
+        on_epoch : told each epoch of a training that is over; see `dlbench.worker.training.train`.
 
         Raises
         ------
@@ -228,6 +230,7 @@ class Worker:
             on_phase,
             self._phase,
             self._output,
+            on_epoch,
         )
         leaves = False
         try:

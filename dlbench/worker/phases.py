@@ -45,6 +45,12 @@ class Phases:
         if detail or time.perf_counter_ns() - self._told_ns > _BEAT_NS:
             self._say(f"{self.current} ({detail})" if detail else self.current)
 
+    def epoch(self, number: int, accuracy: float | None, train_s: float) -> None:
+        """Tells the runner that an epoch is over; see `dlbench.worker.training.train`."""
+        self.beat(f"epoch {number}")
+        event = {"event": "epoch", "epoch": number, "accuracy": accuracy, "train_s": train_s}
+        self._tell(event)
+
     def rest(self) -> None:
         """The job is done: what passes until `work` is no part of any phase."""
         self._settle()

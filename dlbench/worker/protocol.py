@@ -23,7 +23,7 @@ _MAX_NAME_CHARS = 400
 """No phase has a longer name, with its detail."""
 _MAX_INTEGER = 2**63 - 1
 
-EVENTS = ("phase", "result", "error")
+EVENTS = ("phase", "epoch", "result", "error")
 ERROR_KINDS = ("skipped", "failed", "out_of_memory")
 ERROR_TEXTS = ("reason", "remedy", "missing", "trace")
 
@@ -102,6 +102,7 @@ def decode_event(line: bytes) -> dict[str, Any]:
     kind = event.get("event")
     good = (
         (kind == "phase" and _is_name(event.get("phase")))
+        or (kind == "epoch" and _is_epoch(event))
         or (kind == "result" and isinstance(event.get("result"), dict))
         or (
             kind == "error"
@@ -116,6 +117,17 @@ def decode_event(line: bytes) -> dict[str, Any]:
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _MAX_NAME_CHARS and value.isprintable()
+
+
+def _is_epoch(event: Mapping[str, Any]) -> bool:
+    accuracy, number = event.get("accuracy"), event.get("epoch")
+    return (
+        isinstance(number, int)
+        and 1 <= number <= _MAX_INTEGER
+        and (accuracy is None or (isinstance(accuracy, float | int) and 0 <= accuracy <= 1))
+        and isinstance(event.get("train_s"), float)
+        and 0 <= event["train_s"] < math.inf
+    )
 
 
 def _is_text(value: Any) -> bool:

@@ -27,6 +27,7 @@ _READS_AT_END = 4096
 
 Status = Literal["ok", "skipped", "failed", "timeout", "out_of_memory"]
 R = TypeVar("R")
+OnEpoch = Callable[[int, float | None, float], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Conversation(Generic[R]):
     result : the type of what the job gives.
     deadline : when the worker is killed.
     on_phase : told each phase that the worker enters, the first being `phase`.
+    on_epoch : told each epoch of a training that is over: its number, accuracy and time, see `Phases.epoch`.
     phase : the one that it is in.
     output : the end of what it has printed; what it prints is added.
     """
@@ -75,11 +77,13 @@ class Conversation(Generic[R]):
         on_phase: Callable[[str], None],
         phase: str,
         output: bytearray,
+        on_epoch: OnEpoch = lambda number, accuracy, train_s: None,
     ) -> None:
         self._channel, self._printed = channel, printed
         self._result = result
         self._deadline = deadline
         self._on_phase = on_phase
+        self._on_epoch = on_epoch
         self._lines = protocol.Lines()
         self._output = output
         self.phase = phase
@@ -234,6 +238,8 @@ class Conversation(Generic[R]):
                 event = protocol.decode_event(line) if self._last is None else None
                 if event is not None and event["event"] == "phase":
                     self._enter(event["phase"])
+                elif event is not None and event["event"] == "epoch":
+                    self._on_epoch(event["epoch"], event["accuracy"], event["train_s"])
                 elif event is not None:
                     self._last = event
         except protocol.ProtocolError as error:

@@ -40,22 +40,32 @@ def train(
     parts: dict[str, Part],
     epochs: int,
     beat: Callable[[], None] = lambda: None,
+    *,
+    target_accuracy: float | None = None,
+    on_epoch: Callable[[int, float | None, float], None] = lambda epoch, accuracy, seconds: None,
 ) -> Trained:
     """Trains from where the session is.
 
     Parameters
     ----------
     parts : ``train``, ``validation`` and ``test``.
+    epochs : how long, at the most.
     beat : called every few seconds, between steps.
+    target_accuracy : the training ends with the first epoch after which so large a share of the validation part is
+        answered rightly; None for all `epochs`.
+    on_epoch : told each epoch that is over, from 1; the validation accuracy then, None for regression; and the time of
+        its steps (s), with their data, without the evaluation.
     """
     begin = last_beat = time.monotonic()
     losses: list[float] = []
     accuracies: list[float] = []
+    epoch_s: list[float] = []
     training = parts["train"]
     for epoch in range(epochs):
         factor = workload.schedule.factor(epoch)
         session.learning_rate = workload.optimizer.learning_rate * factor
         pending = []
+        epoch_began = time.monotonic()
         for indices in batch_indices(len(training.samples), plan.batch, plan.seed, epoch):
             inputs = recipe.training_inputs(training.samples, indices, plan.seed, epoch)
             targets = training.targets[indices]
@@ -68,13 +78,19 @@ def train(
                 beat()
                 last_beat = time.monotonic()
         losses += [float(session.download(loss)) for loss in pending]
+        epoch_s.append(time.monotonic() - epoch_began)
         if not np.isfinite(losses).all():
             diverged_at = int(np.argmin(np.isfinite(losses)))
             kept = tuple(losses[:diverged_at])
             seconds = time.monotonic() - begin
-            return Trained(kept, diverged_at, tuple(accuracies), None, None, seconds)
+            return Trained(
+                kept, diverged_at, tuple(accuracies), None, None, seconds, epoch_s=tuple(epoch_s)
+            )
         accuracy = evaluate(session, plan, workload, recipe, parts["validation"], beat).accuracy
         accuracies += [] if accuracy is None else [accuracy]
+        on_epoch(epoch + 1, accuracy, epoch_s[-1])
+        if accuracy is not None and target_accuracy is not None and accuracy >= target_accuracy:
+            break
     test = evaluate(session, plan, workload, recipe, parts["test"], beat)
     return Trained(
         losses=tuple(losses),
@@ -85,6 +101,7 @@ def train(
         seconds=time.monotonic() - begin,
         answers=test.answers,
         wrong=test.wrong,
+        epoch_s=tuple(epoch_s),
     )
 
 

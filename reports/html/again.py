@@ -59,6 +59,8 @@ def _settings(header: Header, name: str) -> Iterator[str]:
         yield from ("--budget", f"{header.row_budget_s:g}")
     if header.epochs:
         yield from ("--epochs", str(header.epochs))
+    if header.target_accuracy:
+        yield from ("--until-accuracy", f"{100 * header.target_accuracy:g}%")
     if header.best:
         yield "--best"
     if header.baseline:

@@ -38,7 +38,9 @@ def wilson(count: int, total: int) -> Share:
     found = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
     share = count / total
     # the interval holds the share, whatever rounding does
-    return Share(share, max(0.0, min(share, found.low)), min(1.0, max(share, found.high)))
+    return Share(
+        share, max(0.0, min(share, float(found.low))), min(1.0, max(share, float(found.high)))
+    )
 
 
 def paired_difference(wrong: Collection[int], other_wrong: Collection[int], total: int) -> Share:

@@ -42,7 +42,9 @@ def answer(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
 def _train(run: Context, case: Case, *, tells: bool) -> None:
     epochs = run.request.epochs
     place = run.material.trained_weights(case)
-    ended = run.work(TRAIN, case, epochs=epochs, weights_to=str(place))
+    target = run.request.target_accuracy
+    options = {"epochs": epochs, "target_accuracy": target, "weights_to": str(place)}
+    ended = run.work(TRAIN, case, **options)
     found = results.training(case, epochs, ended)
     if found.status != "ok":
         run.untrained.add(case)

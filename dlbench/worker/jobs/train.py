@@ -27,7 +27,11 @@ def train_epochs(job: Job, phases: Phases) -> TrainResult:
     parts = _parts(job, "train", "validation", "test")
     phases.enter("train")
     recipe = Recipe.from_table(job["recipe"])
-    trained = train(session, plan, workload, recipe, parts, job["epochs"], phases.beat)
+    trained = train(
+        *(session, plan, workload, recipe, parts, job["epochs"], phases.beat),
+        target_accuracy=job["target_accuracy"],
+        on_epoch=phases.epoch,
+    )
     if "weights_to" in job:
         arrays: dict[str, Any] = dict(session.weights())
         np.savez(job["weights_to"], **arrays)
