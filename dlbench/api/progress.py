@@ -18,7 +18,7 @@ from dlbench.record.schema import (
     Trial,
     Verification,
 )
-from dlbench.text import duration, listed, one_line, plural, why
+from dlbench.text import duration, listed, one_line, plural, seconds, why
 
 Kind = Literal["plan", "phase", "result", "message"]
 WORDS = {
@@ -161,7 +161,7 @@ def told(line: Line) -> str:
             return f"– {line.case.label}: {why(line.reason, line.remedy)}"
         case Verification() if line.status == "ok":
             for_what = "" if line.case.trains else " for inference"
-            return f"✓ {line.case.row_name} at batch {line.case.batch} verified{for_what}"
+            return f"✓ {line.case.row_name} at batch {line.case.batch} verified{for_what}{_about(line)}"
         case Process() if line.status == "ok" and line.timings_ns:
             middle_ms = sorted(line.timings_ns)[len(line.timings_ns) // 2] * 1e-6
             steps = plural(len(line.timings_ns), "step")
@@ -175,6 +175,12 @@ def told(line: Line) -> str:
             return f"✗ {line.case.label}: {status}: {one_line(line.reason)}"
         case _:
             return ""
+
+
+def _about(line: Verification) -> str:
+    """A first impression of how long its steps take; empty where there is none."""
+    steps = [f"{name} {seconds(ns * 1e-9)}" for name, ns in sorted(line.glimpse_ns.items())]
+    return f"; about {' and '.join(steps)} a step" if steps else ""
 
 
 def is_trouble(line: Line | None) -> bool:

@@ -20,6 +20,7 @@ from dlbench.record.schema import (
     Trial,
     Verification,
 )
+from dlbench.text import seconds
 
 _BENEATH = 3
 """Lines of the terminal that are left to what stands beneath the table."""
@@ -73,7 +74,9 @@ class LiveTable:
             return
         error = found.max_relative_error
         told = "" if error is None else f" (largest error {error:.1e})"
-        self._waiting[case] = f"verified{told}, to be timed"
+        about_ns = found.glimpse_ns.get(case.scenario)
+        about = "" if about_ns is None else f"about {seconds(about_ns * 1e-9)} a step; "
+        self._waiting[case] = f"{about}verified{told}, to be timed"
 
     def _make(self) -> None:
         if self._header is None:

@@ -157,7 +157,8 @@ class VerifyResult(BackendResult):
     """What holding a backend against the oracle found.
 
     `reason` is empty when all agrees; `ambiguous_branches` counts branches within rounding of the other way; `loaded`
-    is as in `dlbench.worker.import_provenance`, empty unless it was asked for.
+    is as in `dlbench.worker.import_provenance`, empty unless it was asked for; `glimpse_ns` is as in
+    `dlbench.record.schema.Verification`.
     """
 
     checks: tuple[Check, ...]
@@ -165,6 +166,7 @@ class VerifyResult(BackendResult):
     facts: dict[str, str | int]
     reason: str
     loaded: dict[str, Any] = dataclasses.field(default_factory=dict)
+    glimpse_ns: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,8 @@ class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
 
 class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="kind"):
     """What one process found when it held a backend against the oracle. Train and infer share it, unless one of them
-    has its own; see `dlbench.record.sharing`."""
+    has its own; see `dlbench.record.sharing`. `glimpse_ns` is about how long a step of the session took that was just
+    verified, by scenario: shown to who waits, while the row has no figure; none ever comes from it."""
 
     case: Case
     status: Status
@@ -56,6 +57,7 @@ class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="k
     facts: dict[str, str | int]
     seconds: dict[str, Seconds]
     output: str = ""
+    glimpse_ns: dict[str, Nanoseconds] = {}
 
 
 class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):

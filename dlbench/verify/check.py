@@ -23,7 +23,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dlbench.contract import Adapter, Plan
+from dlbench.contract import Adapter, Plan, Session
 from dlbench.errors import PlanRefused
 from dlbench.record.facts import Check
 from dlbench.spec.layers import MaxPool, Relu
@@ -41,18 +41,21 @@ from dlbench.verify.checks.tie_breaking import check_relu_of_zero, observe_ties
 from dlbench.verify.expected.evaluation_points import Point
 from dlbench.verify.expected.reference import load_reference
 from dlbench.verify.misreadings import explained
+from dlbench.verify.sessions.glimpse import glimpse
 from dlbench.verify.sessions.guard import Guarded
 from dlbench.verify.sessions.reuse import Once
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a verification found; `reason` is empty when every check passed."""
+    """What a verification found; `reason` is empty when every check passed, `glimpse_ns` a first impression of how long
+    steps take, by scenario."""
 
     checks: tuple[Check, ...]
     ambiguous_branches: int
     facts: dict[str, str | int]
     reason: str
+    glimpse_ns: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def verify(
@@ -85,6 +88,7 @@ def verify(
     reference = load_reference(workload, plan.batch, cache_dir, plan.precision, small_batch)
     checks: list[Check] = []
     facts: dict[str, str | int] = {}
+    glimpsed: dict[str, int] = {}
     calm = workload.without_dropout()
     info = adapter.info()
     trains = plan.scenario == "train" and "train" in info.scenarios
@@ -119,9 +123,11 @@ def verify(
         session = adapter.open(plan, calm, reference.timed.point.weights)
         facts.update(session.facts)
         if not trains:
+            glimpsed.update(_glimpse(session, reference.timed.point, trains=False))
             del session
             return check_outputs(adapter, plan, calm, [reference.timed], "timed batch")
         found = check_resident(session, reference.timed)
+        glimpsed.update(_glimpse(session, reference.timed.point, trains=True))
         del session
         return found + check_gradients(adapter, plan, calm, [reference.timed], "timed batch")
 
@@ -159,7 +165,11 @@ def verify(
         if stage is not arithmetic:
             reason += _computed_with(arithmetic)
         return Outcome(tuple(checks), reference.ambiguous_branches, facts, reason)
-    return Outcome(tuple(checks), reference.ambiguous_branches, facts, "")
+    return Outcome(tuple(checks), reference.ambiguous_branches, facts, "", glimpsed)
+
+
+def _glimpse(session: Session, point: Point, *, trains: bool) -> dict[str, int]:
+    return glimpse(session, session.upload(*point.batch()), trains=trains)
 
 
 def _verify_integers(

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
@@ -61,6 +62,15 @@ def test_each_case_has_a_row_from_the_beginning_and_figures_with_its_first_proce
     assert "1.80×" in row(drawn, "tensorflow")
     assert "█" in row(drawn, "tensorflow")
     assert "…" not in "\n".join(drawn)
+
+
+def test_a_row_that_is_to_be_timed_says_about_how_long_its_steps_take(make):
+    lines = run_of(make)
+    lines[2] = replace(lines[2], glimpse_ns={"train": 41_000_000, "infer": 9_000_000})
+    told = row(after(lines, 3), "numpy")
+    assert "about 41.0 ms a step; verified (largest error 3.1e-07), to be timed" in told
+    # a figure of the table is something else
+    assert "41.0" not in row(after(lines, 99), "numpy")
 
 
 @pytest.mark.parametrize("width", [80, 110, 140])

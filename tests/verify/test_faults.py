@@ -271,7 +271,10 @@ def test_a_wrong_reading_is_off_by_a_hundred_tolerances_in_its_probe(row, cache_
 @pytest.mark.parametrize("name", small.TABLES)
 def test_the_adapter_without_a_fault_is_verified_before_and_after_timing(name, cache_dir):
     of, adapter = small.workload(name), FaultyAdapter(None)
-    assert verify(adapter, small.plan(), of, cache_dir).reason == ""
+    outcome = verify(adapter, small.plan(), of, cache_dir)
+    assert outcome.reason == ""
+    assert {"train", "infer"} == outcome.glimpse_ns.keys()
+    assert min(outcome.glimpse_ns.values()) > 0
     assert small.failing(small.check_after_timing(adapter, of, cache_dir)) == []
 
 
