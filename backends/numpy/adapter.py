@@ -152,6 +152,7 @@ class Session(SessionBase):
             self._training.run()
             self._moment[:] = self.learning_rate, self._moment[1] + 1
             self._team.run(self._update)
+            self._parameters.state += 1
         return self._loss.value
 
     def weights(self) -> Weights:

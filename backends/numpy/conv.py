@@ -35,17 +35,8 @@ class Conv2d(Layer):
 
     def __init__(self, node: Node, layer: spec.Conv2d, parameters: Parameters, team: Team) -> None:
         super().__init__(node)
-        (channels, *size), (out_channels, *out_size) = node.input_shape, node.output_shape
-        self.geometry = Geometry(
-            channels,
-            out_channels,
-            (size[0], size[1]),
-            (out_size[0], out_size[1]),
-            layer.kernel,
-            layer.stride,
-            layer.before,
-            layer.dilation,
-        )
+        self.geometry = geometry_of(node, layer)
+        channels, out_channels = self.geometry.channels, self.geometry.out_channels
         self.weight = parameters.add(
             f"{node.name}.weight",
             (*layer.kernel, channels, out_channels),
@@ -55,10 +46,12 @@ class Conv2d(Layer):
         self.bias = None
         if layer.bias:
             self.bias = parameters.add(f"{node.name}.bias", (out_channels,), summed=True)
-        self.bias_row = team.shared((out_size[1], out_channels))
+        self.bias_row = team.shared((self.geometry.out_size[1], out_channels))
         self.turned = self._turned_geometry() if node.needs_input_gradient else None
         self.turned_weight = team.shared((*layer.kernel, out_channels, channels))
         self.workspace_bytes = self.geometry.bytes_per_image
+        self.least_images = self.geometry.least_images(self.geometry.height)
+        self._parameters, self._prepared = parameters, -1
 
     def _turned_geometry(self) -> Geometry | None:
         g = self.geometry
@@ -72,10 +65,16 @@ class Conv2d(Layer):
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """As every layer; before each run, what depends on the parameters only is brought up to date."""
-        program.starts.append(self._prepare)
+        program.starts.append(self._prepare_once)
         return super().emit(program, x)
 
-    def _prepare(self) -> None:
+    def _prepare_once(self) -> None:
+        if self._prepared != self._parameters.state:
+            self.prepare()
+            self._prepared = self._parameters.state
+
+    def prepare(self) -> None:
+        """Brings up to date what depends on the parameters alone."""
         if self.bias is not None:
             # A whole row of biases: a few long copies instead of one short copy a pixel.
             self.bias_row[...] = self.bias.value
@@ -85,7 +84,7 @@ class Conv2d(Layer):
     def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
         expansion = self._expansion(chunk, self.geometry)
         yield from expansion.fill(x)
-        whole = _contiguous(y, chunk)
+        whole = contiguous(y, chunk)
         if self.bias is not None:
             yield np.copyto, whole, self.bias_row
         yield from self._multiply(expansion, self.weight.value, whole, self.bias is not None)
@@ -109,7 +108,7 @@ class Conv2d(Layer):
         expansion = self._expansion(chunk, g)
         # Filled a second time: cheaper than keeping kw times the input for the whole batch.
         yield from expansion.fill(saved)
-        whole = _contiguous(dy, chunk)
+        whole = contiguous(dy, chunk)
         if whole is not dy:
             yield np.copyto, whole, dy
         rows = whole.reshape(-1, g.out_channels)
@@ -123,12 +122,17 @@ class Conv2d(Layer):
             ones.fill(1)
             gradient = self.bias.gradients[chunk.worker.index].reshape(1, -1)
             yield product(ones, rows, gradient, accumulate=not chunk.first)
-        if dx is None:
-            return
+        if dx is not None:
+            yield from self.input_gradient(chunk, whole, dx)
+
+    def input_gradient(self, chunk: Chunk, whole: Array, dx: Array) -> Calls:
+        """The calls that fill `dx` from the output's gradient, which is contiguous."""
+        g = self.geometry
+        rows = whole.reshape(-1, g.out_channels)
         if self.turned is not None:
             turned = self._expansion(chunk, self.turned)
             yield from turned.fill(whole)
-            into = _contiguous(dx, chunk, "contiguous too")
+            into = contiguous(dx, chunk, "contiguous too")
             yield from self._multiply(turned, self.turned_weight, into)
             if into is not dx:
                 yield np.copyto, dx, into
@@ -150,7 +154,22 @@ class Conv2d(Layer):
         return Expansion(geometry, chunk.size, chunk.worker.zeros(key, elements))
 
 
-def _contiguous(array: Array, chunk: Chunk, name: str = "contiguous") -> Array:
+def geometry_of(node: Node, layer: spec.Conv2d) -> Geometry:
+    """The sizes of a convolution."""
+    (channels, *size), (out_channels, *out_size) = node.input_shape, node.output_shape
+    return Geometry(
+        channels,
+        out_channels,
+        (size[0], size[1]),
+        (out_size[0], out_size[1]),
+        layer.kernel,
+        layer.stride,
+        layer.before,
+        layer.dilation,
+    )
+
+
+def contiguous(array: Array, chunk: Chunk, name: str = "contiguous") -> Array:
     """`array` itself where products can work on it, else memory of its shape."""
     if array.flags.c_contiguous:
         return array

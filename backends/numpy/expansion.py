@@ -26,8 +26,10 @@ Array = npt.NDArray[np.float32]
 
 _FEW_COLUMNS = 16
 """Below this, a row of the kernel is too short for matrix products of its own."""
-_FEW_CHANNELS = 4
+FEW_CHANNELS = 4
 """Below this, copying pixel by pixel is slow, and each kernel position's image is kept apart."""
+_LARGE_KERNEL, _MANY_WINDOWS = 1 << 15, 512
+"""Elements of a kernel's matrix, and rows of what it is multiplied with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Geometry:
     @functools.cached_property
     def tap_major(self) -> bool:
         """Whether the kernel positions are the first axis in memory, not the last."""
-        return self.channels < _FEW_CHANNELS and not self.by_rows
+        return self.channels < FEW_CHANNELS and not self.by_rows
 
     @functools.cached_property
     def height(self) -> int:
@@ -126,6 +128,13 @@ class Geometry:
     def depth(self) -> int:
         """Elements side by side in the expansion: what one product sums over."""
         return self.kernel[1] * self.channels * (1 if self.by_rows else self.kernel[0])
+
+    def least_images(self, rows: int) -> int:
+        """How many images, of so many rows each, a product needs: before it begins, BLAS lays out the kernel's matrix
+        anew, which large ones are worth for many windows alone."""
+        if self.depth * self.out_channels < _LARGE_KERNEL:
+            return 1
+        return -(-_MANY_WINDOWS // (rows * self.out_size[1]))
 
     @property
     def bytes_per_image(self) -> int:

@@ -61,6 +61,8 @@ class Layer:
     the name of its dtype."""
     workspace_bytes = 0
     """What the layer touches an image besides its values."""
+    least_images = 1
+    """Below this many images at a time it would not be worth its beginning."""
     in_place = True
     """Whether `forward` and `backward` may write over what they read."""
     scope: Scope | None = None
@@ -80,6 +82,7 @@ class Layer:
             "scope": self.scope or scope_of(x),
             "in_place": self.in_place,
             "workspace_bytes": self.workspace_bytes,
+            "least_images": self.least_images,
         }
         program.add(self.forward, [x], [y, extra], **options)
 

@@ -11,9 +11,9 @@ from dlbench.spec.network import Node
 
 from ..shared.fusion import pool_first
 from . import layers as plain
-from .conv import Conv2d
 from .layers import Array, Back, Layer, inner_shape, scope_of
 from .norm import BatchNorm
+from .pairs import convolution
 from .parameters import Parameters
 from .pool import AvgPool, GlobalAvgPool, MaxPool
 from .schedule import Calls, Program, Value
@@ -145,7 +145,7 @@ def _sum(chunk: Chunk, a: Array, b: Array, y: Array) -> Calls:
 def _make(node: Node, parameters: Parameters, team: Team) -> Layer:
     match node.layer:
         case spec.Conv2d() as layer:
-            return Conv2d(node, layer, parameters, team)
+            return convolution(node, layer, parameters, team)
         case spec.BatchNorm() as layer:
             return BatchNorm(node, layer, parameters, team)
         case spec.Relu():

@@ -49,6 +49,8 @@ class Parameters:
         """Ranges of the vector, and the weight decay of each."""
         self._values: Array
         self._gradients: list[Array]
+        self.state = 0
+        """Another number with each change of the values."""
 
     def add(
         self,
@@ -105,6 +107,7 @@ class Parameters:
         for name, parameter in self._named.items():
             view = parameter.value.transpose(parameter.axes)
             view[...] = weights[name].reshape(view.shape)
+        self.state += 1
 
     def copy(self, shapes: dict[str, tuple[int, ...]]) -> Weights:
         """Copies of all arrays in the canonical layout."""

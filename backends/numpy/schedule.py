@@ -121,7 +121,8 @@ class Step:
     """`calls(chunk, *reads, *writes)` gives the calls that do it; None stands for an array that is not there.
 
     `settle` is called in the first worker when all have finished the step's segment, which it ends.
-    `workspace_bytes` is what it touches besides, an image.
+    `workspace_bytes` is what it touches besides, an image; with fewer than `least_images` at a time it would not be
+    worth its beginning.
     """
 
     calls: Callable[..., Calls]
@@ -130,6 +131,7 @@ class Step:
     scope: Scope = Scope.CHUNKS
     settle: Callable[[], None] | None = None
     workspace_bytes: int = 0
+    least_images: int = 1
     in_place: bool = False
     again: bool = False
     """Whether a later segment is to do it again instead of reading what it made from a store."""
@@ -176,6 +178,7 @@ class Program:
         """A call that runs the segment."""
         team, scope, settle = self.team, segment[0].scope, segment[-1].settle
         bytes_per_image = max(sum(v.bytes for v in s.values) + s.workspace_bytes for s in segment)
+        least = max(step.least_images for step in segment)
         residents = [v for step in segment for v in step.reads if isinstance(v, Resident)]
         bound: dict[tuple[Worker, int], list[Call]] = {}
         binders: dict[Worker, list[Callable[[], list[Call]]]] = {}
@@ -186,7 +189,7 @@ class Program:
                 # In the worker itself: nobody else has to keep it.
                 if worker not in binders:
                     shared = scope is Scope.CHUNKS
-                    chunks = worker.chunks(bytes_per_image) if shared else [worker.whole()]
+                    chunks = worker.chunks(bytes_per_image, least) if shared else [worker.whole()]
                     binders[worker] = [_binder(segment, chunk) for chunk in chunks]
                 bound[key] = [call for bind in binders[worker] for call in bind()]
             for function, arguments in bound[key]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dlbench.backends.numpy import workers
+from dlbench.backends.numpy import pairs, workers
 from dlbench.backends.numpy.adapter import Adapter
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +24,16 @@ F = torch.nn.functional
 RATE = 2.0**20
 CONV = {"type": "conv2d", "out_channels": 5, "kernel": 3}
 POINT = {"type": "conv2d", "out_channels": 6, "kernel": 1}
+
+
+@pytest.fixture(autouse=True, scope="module", params=["a row", "two rows"])
+def at_a_time(request):
+    """Convolutions that can be made two rows at a time are, or none is."""
+    least = 0 if request.param == "two rows" else 10**12
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "_LEAST_PIXELS", least)
+        patch.setattr(pairs, "_LEAST_DEPTH", 0)
+        yield
 
 
 def workload_of(layers, shape=(3, 9, 11), loss="mean_squared_error"):
