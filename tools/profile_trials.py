@@ -100,12 +100,16 @@ def main() -> None:
         path = arguments.folder / f"same-{number + 1}.json"
         same = profiles(arguments, path, some)
         pairs += [explain(*pair, both) for pair in itertools.combinations(same.values(), 2)]
-    told = [[part.name for part in pair.parts if part.is_told] for pair in pairs]
+    quiet = [pair for pair in pairs if not pair.disturbed]
+    told = [[part.name for part in pair.parts if part.is_told] for pair in quiet]
     wrong = [names for names in told if names]
-    print(f"same code: a part is blamed in {len(wrong)} of {len(pairs)} comparisons: {wrong}")
+    print(
+        f"same code: a part is blamed in {len(wrong)} of {len(quiet)} comparisons: {wrong};"
+        f" {len(pairs) - len(quiet)} more were disturbed, and nothing is concluded from them"
+    )
     step_s = pairs[0].first_time.mean_s
     delayed = planted(arguments, step_s, [node.name for node in workload.nodes])
-    right, inside, lines = 0, 0, []
+    right, inside, disturbed, lines = 0, 0, 0, []
     for number, some in enumerate(batched(delayed)):
         path = arguments.folder / f"planted-{number + 1}.json"
         found = profiles(arguments, path, ["slow_layers:same_0", *dict.fromkeys(some)])
@@ -113,13 +117,17 @@ def main() -> None:
             layer, _, delay_us = name.partition(":")[2].split("_")
             delay_s = int(delay_us) * 1e-6
             result = explain(found[name], found["slow_layers:same_0"], both)
+            if result.disturbed:
+                disturbed += 1
+                continue
             [part] = [part for part in result.parts if part.name == layer]
             right += blamed(result) == [layer]
             inside += part.time.low_s <= delay_s <= part.time.high_s
             low_ms, high_ms = part.time.low_s * 1e3, part.time.high_s * 1e3
             lines.append(f"{name}: {blamed(result)}, {low_ms:.2f} to {high_ms:.2f} ms")
     print(
-        f"planted: the right layer alone in {right} of {len(lines)}, the delay in its interval in {inside}"
+        f"planted: the right layer alone in {right} of {len(lines)}, the delay in its interval in {inside};"
+        f" {disturbed} more were disturbed"
     )
     print("\n".join(lines))
 

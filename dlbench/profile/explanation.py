@@ -235,7 +235,8 @@ class _Pair:
     ) -> Difference:
         kind, name = key
         time = inside.time
-        most_s = abs(time.mean_s)
+        # of what is told, and not of what may be chance beside it
+        most_s = abs(time.mean_s) if is_told else 0.0
         if alone is not None and is_alone and not less(alone, inside).p_value < CONTRADICTION:
             is_told, most_s = True, max(most_s, abs(alone.mean_s))
         is_told &= most_s >= LEAST_SHARE * self._step_s

@@ -58,6 +58,24 @@ def test_a_delay_is_blamed_on_its_layer_and_lies_in_its_interval():
     assert covered >= 0.95 * trials
 
 
+def test_a_layer_is_not_blamed_for_less_than_is_worth_a_word():
+    found = []
+    for seed in range(30):
+        one, two = pair(seed)
+        # beyond chance, but a five-hundredth of the step
+        rungs = tuple(
+            dataclasses.replace(rung, blocks_ns=tuple(each + 70_000 for each in rung.blocks_ns))
+            if (rung.kind, rung.name) == ("alone", "dropout2")
+            else rung
+            for rung in one.rungs
+        )
+        slow = msgspec.structs.replace(one, rungs=rungs)
+        found.append(explain(slow, two, BOTH))
+    [alone] = [part.alone for part in found[0].parts if part.name == "dropout2"]
+    assert alone.low_s > 0
+    assert [] == [each for each in found if "dropout2" in blamed(each)]
+
+
 def test_profiles_that_took_no_turns_are_compared_by_their_means():
     one, two = pair(0, lambda costs: costs.later("conv1", 8.0))
     two = msgspec.structs.replace(two, round_ended_ns=tuple(10**9 + e for e in two.round_ended_ns))
