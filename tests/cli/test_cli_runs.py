@@ -42,7 +42,8 @@ def program(*words: str, folder: Path) -> subprocess.Popen[str]:
     ("words", "told"),
     [
         (["--sweep", "batch"], "'batch' is not NAME=LIST, like batch=1,8,64"),
-        (["--sweep", "threads=1,2"], "'threads' cannot be swept; only batch can"),
+        (["--sweep", "lr=1,2"], "'lr' cannot be varied; known: batch, "),
+        (["--sweep", "threads=1,2", "--html", "a.html"], "makes several records; leave out --html"),
         (["--sweep", "batch="], "'' in 'batch=' is not a whole number of 1 or more"),
         (["--sweep", "batch=1,,8"], "'' in 'batch=1,,8' is not a whole number"),
         (["--sweep", "batch=1,x"], "'x' in 'batch=1,x' is not a whole number"),
