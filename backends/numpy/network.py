@@ -11,9 +11,9 @@ from dlbench.spec.network import Node
 
 from ..shared.fusion import pool_first
 from . import layers as plain
+from .convolutions.row_pairs import convolution
 from .layers import Array, Back, Layer, inner_shape, scope_of
 from .norm import BatchNorm
-from .pairs import convolution
 from .parameters import Parameters
 from .pool import AvgPool, GlobalAvgPool, MaxPool
 from .schedule import Calls, Program, Value

@@ -28,8 +28,8 @@ from .blas import own_pace
 from .processes import Fork
 
 CHUNK_BYTES = 5 << 18
-"""What a chunk may touch at a time: about the second-level cache of current server cores, which have 1 or 2 MiB. Twice of
-it is faster by 2 to 5 % where those have 1 MiB, and takes more memory than it is worth."""
+"""What a chunk may touch at a time: about the second-level cache of current server cores, which have 1 or 2 MiB. Twice
+of it is faster by 2 to 5 % where those have 1 MiB, and takes more memory than it is worth."""
 
 FORKS = sys.platform == "linux"
 """Whether processes can be forked safely with a BLAS loaded; elsewhere a team has one worker."""

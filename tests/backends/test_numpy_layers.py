@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dlbench.backends.numpy import pairs, workers
+from dlbench.backends.numpy import workers
 from dlbench.backends.numpy.adapter import Adapter
+from dlbench.backends.numpy.convolutions import row_pairs as pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from dlbench.backends.numpy import pairs
 from dlbench.backends.numpy.adapter import Adapter
-from dlbench.backends.numpy.conv import Conv2d
-from dlbench.backends.numpy.expansion import Geometry
-from dlbench.backends.numpy.pairs import PairedConv2d, RowPairs
+from dlbench.backends.numpy.convolutions import row_pairs as pairs
+from dlbench.backends.numpy.convolutions.dense import Conv2d
+from dlbench.backends.numpy.convolutions.expansion import Geometry
+from dlbench.backends.numpy.convolutions.row_pairs import PairedConv2d, RowPairs
 from hypothesis import given, settings
 from hypothesis import strategies as some
 

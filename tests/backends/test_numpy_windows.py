@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 
 import numpy as np
-from dlbench.backends.numpy.expansion import Expansion, Geometry
+from dlbench.backends.numpy.convolutions.expansion import Expansion, Geometry
 from dlbench.backends.numpy.pool import AvgPool, MaxPool
 from dlbench.backends.numpy.schedule import Program, Value
 from dlbench.backends.numpy.windows import Axis

@@ -15,12 +15,12 @@ import numpy as np
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from .blas import product
+from ..blas import product
+from ..layers import Array, Back, Layer, Maybe
+from ..parameters import Parameters
+from ..schedule import Calls, Program, Value
+from ..workers import Chunk, Team
 from .expansion import Expansion, Geometry
-from .layers import Array, Back, Layer, Maybe
-from .parameters import Parameters
-from .schedule import Calls, Program, Value
-from .workers import Chunk, Team
 
 _FEW_CHANNELS = 64
 """Up to so many output channels, expanding dy costs less than folding dE."""

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from .schedule import Calls
-from .windows import Pair, axes
+from ..schedule import Calls
+from ..windows import Pair, axes
 
 Array = npt.NDArray[np.float32]
 

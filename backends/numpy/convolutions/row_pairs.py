@@ -27,13 +27,13 @@ import numpy as np
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from .blas import product
-from .conv import Conv2d, contiguous, geometry_of
+from ..blas import product
+from ..layers import Array, Maybe
+from ..parameters import Parameters
+from ..schedule import Calls
+from ..workers import Chunk, Team
+from .dense import Conv2d, contiguous, geometry_of
 from .expansion import FEW_CHANNELS, Expansion, Geometry
-from .layers import Array, Maybe
-from .parameters import Parameters
-from .schedule import Calls
-from .workers import Chunk, Team
 
 _HALF = np.float32(0.5)
 _ROWS = 3
