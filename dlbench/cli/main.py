@@ -36,6 +36,7 @@ from dlbench.cli.process import signals, streams
 from dlbench.cli.profile import explain_command, profile_beside, profile_command
 from dlbench.cli.run import resume_record, run_request, say_plan
 from dlbench.cli.varying.grid import run_sweep
+from dlbench.cli.varying.swept import Sweep, sweep, with_swept
 from dlbench.cli.varying.tune import tune_command
 from dlbench.errors import UsageError
 
@@ -95,7 +96,7 @@ def cli() -> None:
     "swept",
     multiple=True,
     metavar="NAME=VALUE,…",
-    callback=options.sweep,
+    callback=sweep,
     help="Run these batch sizes (batch=8,64), and say from which on a row beats the baseline; or the suite with each of"
     " these values of threads, seed, or a field like training.optimizer.learning_rate (repeatable: a grid).",
 )
@@ -140,7 +141,7 @@ def run_command(
     quiet: bool,
     dry_run: bool,
     resumed: Path | None,
-    swept: options.Sweep,
+    swept: Sweep,
     baseline: str | None,
     page: Path | None,
     **chosen: Any,
@@ -157,7 +158,7 @@ def run_command(
         return run_sweep(request, swept.words, output, form, quiet=quiet, dry_run=dry_run)
     if page is not None:
         check_page(page)
-    chosen = options.swept(chosen, swept.selections)
+    chosen = with_swept(chosen, swept.selections)
     if resumed is not None:
         if output is not None or dry_run:
             other = "--dry-run" if output is None else "--output"
