@@ -31,6 +31,7 @@ _LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 HISTORIES = "dlbench.histories"
 EXPLANATIONS = "dlbench.explanations"
 POINTS = "dlbench.points"
+MATRICES = "dlbench.matrices"
 
 
 def adapter_names() -> list[str]:

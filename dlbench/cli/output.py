@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dlbench.analyse.table import ColdStart
     from dlbench.compare.verdicts import Verdicts
     from dlbench.history.series import History
+    from dlbench.plan.matrix import Matrix
     from dlbench.profile.explanation import Explanation
     from dlbench.record.schema import Record
     from dlbench.tuning.points import Swept
@@ -120,6 +121,15 @@ def show_explanations(found: Sequence[Explanation], form: str) -> None:
 def show_points(found: Swept | Tuned, form: str) -> None:
     """A suite at many points, on stdout."""
     _print(plugins.POINTS, form, found)
+
+
+def show_matrix(found: Matrix, form: str, output: Path | None) -> None:
+    """What each backend has, on stdout or in a file."""
+    if output is None:
+        _print(plugins.MATRICES, form, found)
+        return
+    text = plugins.text_of(found, form, plugins.MATRICES, _FILE_COLUMNS)
+    _write(output, text.encode("utf-8"))
 
 
 def _print(group: str, form: str, what: Any) -> None:

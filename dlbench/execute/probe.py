@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dlbench import plugins
+from dlbench.environments.recipes import RECIPES
 from dlbench.host.machine import usable_cores
 from dlbench.plan.backend_status import Found
 from dlbench.record.facts import ProbeResult
@@ -138,7 +140,9 @@ def _found(ended: Ended[ProbeResult], name: str, python: str | None) -> Found:
     )
     if seen.info is None:
         reason, remedy = seen.unavailable or ("", "")
-        if python is not None:
+        if python is None:
+            remedy = _or_environment(name, remedy)
+        else:
             reason = f"{reason} in the interpreter of --python {name}"
             remedy = f"with that interpreter: {remedy}" if remedy else ""
         return found("skipped", reason, remedy)
@@ -153,3 +157,13 @@ def _found(ended: Ended[ProbeResult], name: str, python: str | None) -> Found:
         absent=seen.info.absent,
         facts=seen.facts,
     )
+
+
+def _or_environment(name: str, remedy: str) -> str:
+    """What would help, with the command that makes an environment of the backend where it is its framework that is
+    missing."""
+    recipe = RECIPES.get(name)
+    if recipe is None or importlib.util.find_spec(recipe.module) is not None:
+        return remedy
+    made = f"dlbench env create {name}"
+    return f"{remedy} or {made}" if remedy else made

@@ -17,6 +17,8 @@ from dlbench.contract import Adapter, Plan
 from dlbench.errors import BackendUnavailable, ContractError, PlanRefused, UsageError
 from dlbench.record.facts import Verdict
 from dlbench.spec.decode import nearest
+from dlbench.spec.layers import KINDS
+from dlbench.spec.network import walk
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.check import verify
 from dlbench.verify.checks.arithmetic import ARITHMETIC
@@ -191,6 +193,23 @@ def trials(networks: int, seed: int) -> Iterator[Trial]:
     for number in range(seed, seed + networks):
         workload, batch = draw_workload(number)
         yield Trial("random network", f"seed {number}", workload, batch)
+
+
+def example_of(group: str, word: str) -> Trial:
+    """The trial that shows what a word of a suite means: of this group the one that is called so, else for a layer the
+    first whose network has it.
+
+    Raises
+    ------
+    LookupError : no trial has it.
+    """
+    members = [trial for trial in trials(0, 0) if trial.group == group]
+    kind = KINDS.get(word)
+    having = (t for t in members if any(type(n.layer) is kind for n in walk(t.workload.nodes)))
+    found = next((t for t in members if t.name == word), None) or next(having, None)
+    if found is None:
+        raise LookupError(f"no trial of {group} has {word}")
+    return found
 
 
 def chosen_trials(networks: int, seed: int, only: Sequence[str]) -> list[Trial]:

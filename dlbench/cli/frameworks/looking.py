@@ -2,22 +2,62 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from dlbench import paths
+from dlbench import paths, plugins
 from dlbench.cli import options
-from dlbench.cli.output import answer
+from dlbench.cli.exit_codes import tell
+from dlbench.cli.output import answer, show_matrix
+from dlbench.errors import UsageError
 
 
 @click.command("backends")
 @options.pythons
-def list_backends_command(pythons: dict[str, str]) -> None:
+@click.option(
+    "--matrix",
+    is_flag=True,
+    help="What each has of the specification, found out by asking it. Takes minutes.",
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME|module:Class",
+    help="With --matrix: this one; may be repeated.  [default: all that are installed]",
+)
+@options.how_shown(plugins.MATRICES)
+@click.option(
+    "--output",
+    type=options.Place(dir_okay=False),
+    metavar="FILE",
+    help="With --matrix: file to write.  [default: stdout]",
+)
+def list_backends_command(
+    pythons: dict[str, str],
+    matrix: bool,
+    backends: tuple[str, ...],
+    form: str,
+    output: Path | None,
+) -> None:
     """The installed backends with version and devices, or why one cannot be used."""
-    from dlbench.cli.doctor import describe_backends
     from dlbench.environments.lookup import everywhere
+
+    pythons = everywhere(pythons)
+    if matrix:
+        from dlbench.execute.offers import ask
+
+        chosen = list(dict.fromkeys(backends)) or None
+        found = ask(chosen, cache_dir=paths.cache_dir(), pythons=pythons, tell=tell)
+        show_matrix(found, form, output)
+        return
+    if backends or output or form != plugins.TABLE:
+        raise UsageError("--backend, --format and --output are of --matrix; add --matrix")
+    from dlbench.cli.doctor import describe_backends
     from dlbench.execute.probe import look_at
 
-    answer(describe_backends(look_at(pythons=everywhere(pythons))))
+    answer(describe_backends(look_at(pythons=pythons)))
 
 
 @click.command("doctor")

@@ -1,0 +1,1 @@
+"""What each backend has of the specification, one file a format."""
