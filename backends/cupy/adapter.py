@@ -15,10 +15,10 @@ from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.helpers.refusals import refuse_unless, require
 from dlbench.spec.workload import Weights, Workload
 
+from ..launches.session import Session
 from ..shared.cuda_index import NEEDS_GPU, cuda_index
 from ..shared.framework import cuda_devices, cuda_uuids
 from .device import cuda_device
-from .session import Session
 
 MODES = ("eager", "graph")
 """Launch by launch, or the whole step as one CUDA graph."""

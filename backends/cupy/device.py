@@ -1,7 +1,7 @@
-"""All of CUDA that the backend uses: flat buffers, kernels, launches, one stream, one captured graph.
+"""CUDA as the backend uses it: flat buffers, kernels, launches, one stream, one captured graph.
 
-It is this small so that a test can put another device in its place, one that runs the very same kernel
-sources on the CPU; and so that CuPy is imported in one file.
+CuPy is imported by nobody else, so that a test can put another device in its place, one that runs the very same kernel
+sources on the CPU.
 """
 
 from __future__ import annotations
@@ -10,98 +10,28 @@ import collections
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..launches.device import Buffer, Defines, Kernel, Pointer, Size
+from ..launches.tiling import Product, Tiling
 from ..shared.cuda_driver import device_uuids
-
-Buffer = Any
-"""One-dimensional device memory. A slice of it is a view of the same memory."""
-
-Kernel = Any
-Defines = Mapping[str, int | str]
-"""Constants that a kernel is compiled with: numbers, or names that its file numbers."""
-Size = tuple[int, int, int]
+from .tiling import choose
 
 _FOLDER = Path(__file__).with_name("kernels")
 
 
-class Pointer:
-    """An argument that may be another buffer at each launch. A captured launch keeps the buffer of its capture."""
-
-    buffer: Buffer = None
-
-
-class Device(Protocol):
-    """Where a session's buffers live and its kernels run. All work is queued in order."""
-
-    name: str
-    """``cuda:0``."""
-    description: str
-    """What it is called."""
-    multiprocessors: int
-    """How many blocks have a multiprocessor of their own: what grids are sized for."""
-    compute_capability: tuple[int, int]
-    peak_bytes: int
-    """The most of its memory that was in use at a time, since `new_peak`; may be set."""
-
-    def new_peak(self) -> None:
-        """Begins `peak_bytes` anew, at what is in use now."""
-
-    @property
-    def facts(self) -> Mapping[str, str | int]:
-        """What else there is to say of it: ``device_name``, ``peak_device_memory_bytes``, …"""
-
-    def buffer(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
-        """Memory that nobody has written yet, aligned to 256 bytes."""
-
-    def zeros(self, size: int, dtype: npt.DTypeLike = np.float32) -> Buffer:
-        """The same, all 0."""
-
-    def from_host(self, array: npt.NDArray[Any]) -> Buffer:
-        """A flat copy; queued, so the array may not be changed any more."""
-
-    def write(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
-        """Replaces a buffer's contents by those of an array of its size and type; queued, like `from_host`."""
-
-    def to_host(self, buffer: Buffer) -> npt.NDArray[Any]:
-        """A flat copy; waits for what was queued."""
-
-    def copy(self, target: Buffer, source: Buffer) -> None:
-        """Copies between buffers of one size and type."""
-
-    def kernel(self, sources: Sequence[str], defines: Defines, name: str) -> Kernel:
-        """The kernel `name` of the sources (files of this folder) under these constants."""
-
-    def bind(
-        self, kernel: Kernel, grid: Size, block: Size, args: Sequence[Any]
-    ) -> Callable[[], None]:
-        """What queues a kernel. Arguments are buffers, pointers, and NumPy scalars of the parameters' types."""
-
-    def capture(self, run: Callable[[], None]) -> Callable[[], None]:
-        """Records what `run` launches, without doing it; the function returned does it all at once."""
-
-    def synchronize(self) -> None:
-        """Returns when everything queued is done."""
-
-    def mark(self) -> Any:
-        """A mark behind everything queued so far."""
-
-    def between_ns(self, begin: Any, end: Any) -> int:
-        """The device's own time from one mark to a later one, both of which it has passed."""
-
-
 def source_text(sources: Sequence[str], defines: Defines) -> str:
-    """What is compiled: the constants, then the files one after the other."""
+    """What is compiled: the constants, then the files one after the other, by their names without ``.cu``."""
     constants = [f"#define {name} {value}" for name, value in defines.items()]
     return "\n".join([*constants, *(_text(source) for source in sources)])
 
 
 @functools.cache
 def _text(source: str) -> str:
-    return (_FOLDER / source).read_text(encoding="utf-8")
+    return (_FOLDER / f"{source}.cu").read_text(encoding="utf-8")
 
 
 class _Launch(functools.partial[None]):
@@ -194,6 +124,17 @@ class CupyDevice:
     def copy(self, target: Buffer, source: Buffer) -> None:
         """Device to device."""
         target.data.copy_from_device_async(source.data, target.nbytes, self._stream)
+
+    def tiling(self, product: Product) -> Tiling:
+        """By a model of the time that it takes; see `tiling`."""
+        return choose(
+            product.rows,
+            product.columns,
+            product.depth,
+            product.precision,
+            self.multiprocessors,
+            product.launches_to_share,
+        )
 
     def kernel(self, sources: Sequence[str], defines: Defines, name: str) -> Kernel:
         """Compiled by NVRTC for this device; CuPy keeps the result on disk."""

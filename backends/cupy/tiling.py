@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+from ..launches.tiling import Tiling
+
 _FLOPS_PER_S = {"fp32": 500e9, "tf32": 2500e9}
 """Of one multiprocessor of an H100 or H200 in dense products; tf32 far below its peak, which needs
 asynchronous copies."""
@@ -100,19 +102,6 @@ TILES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Tiling:
-    """How a product of rows × columns with a sum of `depth` terms is carried out.
-
-    `shares` blocks make a tile together, each of `per_share` terms.
-    """
-
-    tile: Tile
-    grid: tuple[int, int, int]
-    shares: int
-    per_share: int
-
-
 @functools.cache
 def choose(
     rows: int,
@@ -130,7 +119,7 @@ def choose(
     for tile in TILES[precision]:
         for wanted in _SHARES:
             tiling = _tiling(tile, rows, columns, depth, wanted)
-            time_s = _time_s(tiling, rows, columns, precision, multiprocessors)
+            time_s = _time_s(tile, tiling, rows, columns, precision, multiprocessors)
             if tiling.shares > 1:
                 time_s += _PART_S * tiling.shares
                 time_s += 8 * rows * columns * tiling.shares / _BYTES_PER_S
@@ -149,8 +138,9 @@ def _tiling(tile: Tile, rows: int, columns: int, depth: int, shares: int) -> Til
     return Tiling(tile, grid, shares, per_share)
 
 
-def _time_s(tiling: Tiling, rows: int, columns: int, precision: str, multiprocessors: int) -> float:
-    tile = tiling.tile
+def _time_s(
+    tile: Tile, tiling: Tiling, rows: int, columns: int, precision: str, multiprocessors: int
+) -> float:
     blocks = tiling.grid[0] * tiling.grid[1] * tiling.grid[2]
     in_turn = -(-blocks // multiprocessors)
     warps = tile.threads // 32

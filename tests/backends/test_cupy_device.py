@@ -147,6 +147,6 @@ def test_a_pointer_is_the_address_of_the_buffer_that_it_has_at_the_launch():
 
 
 def test_the_constants_of_a_kernel_come_before_its_sources_in_their_order():
-    text = source_text(("common.cu", "shares.cu"), {"BIAS": 1, "ADD": 0})
+    text = source_text(("common", "shares"), {"BIAS": 1, "ADD": 0})
     assert text.startswith("#define BIAS 1\n#define ADD 0\n")
     assert text.index("struct Progress") < text.index("finish_forward")

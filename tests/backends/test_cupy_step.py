@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dlbench.backends.cupy.device import Pointer
-from dlbench.backends.cupy.program import Program, Value
-from dlbench.backends.cupy.session import Session
 from dlbench.backends.cupy.tiling import TILES, choose
+from dlbench.backends.launches.program import Program, Value
+from dlbench.backends.launches.session import Session
 
 from dlbench.contract import Plan
 from dlbench.errors import PlanRefused
@@ -64,6 +64,16 @@ class Memory:
     def to_host(self, buffer):
         return buffer.copy()
 
+    def tiling(self, product):
+        return choose(
+            product.rows,
+            product.columns,
+            product.depth,
+            product.precision,
+            self.multiprocessors,
+            product.launches_to_share,
+        )
+
     def kernel(self, sources, defines, name):
         return name
 
@@ -86,14 +96,14 @@ def test_the_documented_step_is_the_one_that_is_run():
     rows = re.findall(r"^\| (\d+) \| `(\w+)` \| `(\w+\.cu)` \|", text, re.MULTILINE)
     listed = [(name, file) for _, name, file in rows]
     made = launches(load_suite("cnn-mnist").workload, 64)
-    assert [(launch.name, launch.sources[-1]) for launch in made] == listed
+    assert [(launch.name, f"{launch.sources[-1]}.cu") for launch in made] == listed
     assert [int(number) for number, _, _ in rows] == list(range(1, len(rows) + 1))
 
 
 def test_every_kernel_file_is_in_the_documentation():
     text = (ROOT / "docs" / "cupy-backend.md").read_text("utf-8")
-    folder = ROOT / "backends" / "cupy"
-    files = [*(folder / "kernels").glob("*.cu"), *folder.glob("[!_]*.py")]
+    folder, shared = ROOT / "backends" / "cupy", ROOT / "backends" / "launches"
+    files = [*(folder / "kernels").glob("*.cu"), *folder.glob("[!_]*.py"), *shared.glob("[!_]*.py")]
     assert len(files) > 20
     assert [] == [file.name for file in files if f"`{file.name}`" not in text]
 
@@ -213,6 +223,16 @@ class Failing(Memory):
     def __init__(self, number):
         super().__init__()
         self.left, self.launched = number, 0
+
+    def tiling(self, product):
+        return choose(
+            product.rows,
+            product.columns,
+            product.depth,
+            product.precision,
+            self.multiprocessors,
+            product.launches_to_share,
+        )
 
     def kernel(self, sources, defines, name):
         self.left -= 1

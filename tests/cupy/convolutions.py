@@ -18,8 +18,8 @@ from dlbench.oracle.layers import Conv2d, Pass
 from dlbench.oracle.rounding import Array
 from dlbench.spec.workload import read_workload
 
-PRODUCT = ("common.cu", "gemm.cu", "convolution.cu")
-SHARES = ("common.cu", "shares.cu")
+PRODUCT = ("common", "gemm", "convolution")
+SHARES = ("common", "shares")
 _FLAT_THREADS = 128
 SLOPE = np.float32(0.25)
 
@@ -264,7 +264,7 @@ class Bench:
         self.device.bind(self._kernel(name), grid, (self.tile.threads, 1, 1), args)()
 
     def _kernel(self, name: str) -> Any:
-        source = name.removeprefix("convolution_") + ".cu"
+        source = name.removeprefix("convolution_")
         return self.device.kernel((*PRODUCT, source), self.defines, name)
 
     def _launch_flat(self, name: str, size: int, args: tuple[Any, ...]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dlbench.backends.cupy.adapter import MODES, PRECISIONS
 from dlbench.backends.cupy.device import source_text
-from dlbench.backends.cupy.program import Launch
-from dlbench.backends.cupy.session import Session
+from dlbench.backends.launches.program import Launch
+from dlbench.backends.launches.session import Session
 from host_device import HostDevice
 
 from dlbench.contract import BackendInfo, Device, Plan

@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import sanitized
 from dlbench.backends.cupy.device import Pointer
+from dlbench.backends.cupy.tiling import choose
+from dlbench.backends.launches.tiling import Product, Tiling
 from host_build import HostKernel, Pending, start
 
 ORDERS = ("forward", "reversed", "shuffled")
@@ -118,6 +120,17 @@ class HostDevice:
         assert target.shape == source.shape
         assert target.dtype == source.dtype
         target[...] = source
+
+    def tiling(self, product: Product) -> Tiling:
+        """As a GPU with as many multiprocessors."""
+        return choose(
+            product.rows,
+            product.columns,
+            product.depth,
+            product.precision,
+            self.multiprocessors,
+            product.launches_to_share,
+        )
 
     def kernel(self, sources: Sequence[str], defines: Mapping[str, int], name: str) -> Pending:
         """The kernel `name`, compiled for the CPU from now on."""

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 from dlbench.backends.cupy.device import Device, cuda_device
-from dlbench.backends.cupy.program import Launch, Placed, Program, Value
-from dlbench.backends.cupy.session import Session
+from dlbench.backends.launches.program import Launch, Placed, Program, Value
+from dlbench.backends.launches.session import Session
 
 from dlbench.contract import Plan
 from dlbench.spec.suite import load_suite

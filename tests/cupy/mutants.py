@@ -39,21 +39,21 @@ _ORDERS = (Schedule("shuffled", 1), Schedule("reversed"), Schedule("forward"))
 
 # file, line of code, and what may be taken away from it unseen: why that is so
 HARMLESS = {
-    ("gemm.cu", "bool more = k + BK < end;", "k + BK < end"): (
+    ("gemm", "bool more = k + BK < end;", "k + BK < end"): (
         "saves the last step's loads, which would be zeros: every source checks its own end"
     ),
     (
-        "norm.cu",
+        "norm",
         "if (threadIdx.x < CT && channel < channels) {",
         "threadIdx.x < CT",
     ): "the other threads of a channel hold the same sums and would write them again",
     (
-        "norm.cu",
+        "norm",
         "if (blockIdx.x == 0 && threadIdx.x < CT) {",
         "threadIdx.x < CT",
     ): "the other threads of a channel hold the same sums and would write them again",
     (
-        "weight_gradient.cu",
+        "weight_gradient",
         "bool there = index < KH * KW * shape.channels;",
         "index < KH * KW * shape.channels",
     ): "saves loads of rows that are not stored; whether they lie in the image is checked again",
@@ -109,7 +109,7 @@ def mutants_of(folder: Path, files: Sequence[str]) -> list[Mutant]:
     return [
         mutant
         for place, file in enumerate(files)
-        for mutant in switchable(file, (folder / file).read_text("utf-8"), 1000 * place)[1]
+        for mutant in switchable(file, (folder / f"{file}.cu").read_text("utf-8"), 1000 * place)[1]
     ]
 
 
@@ -117,7 +117,7 @@ def reader(folder: Path, files: Sequence[str] = ()) -> Read:
     """Reads sources as the backend does, with the mutants of `files` in them."""
 
     def text(source: str) -> str:
-        found = (folder / source).read_text("utf-8")
+        found = (folder / f"{source}.cu").read_text("utf-8")
         return (
             switchable(source, found, 1000 * files.index(source))[0] if source in files else found
         )

@@ -19,7 +19,7 @@ from dlbench.spec.workload import Weights, Workload, initial_weights, read_workl
 Read = Callable[[Sequence[str], Mapping[str, int]], str]
 
 KERNELS = Path(cupy_device.__file__).with_name("kernels")
-FILES = tuple(sorted(path.name for path in KERNELS.glob("*.cu")))
+FILES = tuple(sorted(path.stem for path in KERNELS.glob("*.cu")))
 
 _CONV: dict[str, Any] = {"type": "conv2d", "out_channels": 5, "kernel": 3}
 _SGD: dict[str, Any] = {"type": "sgd", "learning_rate": 0.1}

@@ -23,5 +23,5 @@ def test_no_barrier_and_no_check_can_be_taken_away_unseen():
 
 
 def test_what_is_harmless_is_still_there():
-    texts = {file: (KERNELS / file).read_text("utf-8") for file in FILES}
+    texts = {file: (KERNELS / f"{file}.cu").read_text("utf-8") for file in FILES}
     assert [] == [place for place in HARMLESS if place[1] not in texts.get(place[0], "")]

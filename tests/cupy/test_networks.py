@@ -7,9 +7,9 @@ import functools
 
 import numpy as np
 import pytest
-from dlbench.backends.cupy import norm, parameters, program
-from dlbench.backends.cupy import session as cupy_session
 from dlbench.backends.cupy.device import source_text
+from dlbench.backends.launches import norm, parameters, program
+from dlbench.backends.launches import session as launches_session
 from host_adapter import HostAdapter, launches
 from host_device import HostDevice, Schedule
 from recorded import sample, workloads
@@ -130,8 +130,8 @@ def test_blocks_of_other_sizes_give_what_the_oracle_gives(monkeypatch):
     monkeypatch.setattr(norm, "_THREADS", 64)
     monkeypatch.setattr(parameters, "_THREADS", 32)
     monkeypatch.setattr(parameters, "_PER_BLOCK", 128)
-    monkeypatch.setattr(cupy_session, "_LOSS_THREADS", 4)
-    monkeypatch.setattr(cupy_session, "_LOSS_SLOTS", 2)
+    monkeypatch.setattr(launches_session, "_LOSS_THREADS", 4)
+    monkeypatch.setattr(launches_session, "_LOSS_SLOTS", 2)
     plan = dataclasses.replace(PLAN, batch=5)
     for workload in workloads()[:3]:
         calm = workload.without_dropout()

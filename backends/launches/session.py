@@ -57,7 +57,7 @@ class Loss:
 
 
 class Session(SessionBase):
-    """See `dlbench.contract.Session`. Uses nothing of CUDA but what `device` offers.
+    """See `dlbench.contract.Session`. Uses nothing of a device but what `device.Device` has.
 
     `programs` are the launches of a training step (True) and of an inference (False).
     """
@@ -120,7 +120,7 @@ class Session(SessionBase):
         betas = [np.float64(beta) for beta in betas_of(self._workload.optimizer)]
         told = (np.float32(1 / count), self._losses, self._progress, *betas)
         program.launch(
-            ("loss.cu",),
+            ("loss",),
             {"SLOTS": _LOSS_SLOTS},
             "cross_entropy" if self._labels else "mean_squared_error",
             (1,),

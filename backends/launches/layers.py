@@ -20,7 +20,7 @@ from dlbench.spec.network import Node
 
 from .program import PLAIN, Finish, Program, Value
 
-POINTWISE = "pointwise.cu"
+POINTWISE = "pointwise"
 
 
 class Back(Protocol):

@@ -3,7 +3,7 @@
 A layer asks for a *block*: its weight and bias, say, one behind the other in the layout that its kernels
 read. Each block begins on a boundary of the optimizer's blocks of threads. The gradient of a block
 comes in parts, where several blocks of threads shared the work; they lie one behind the other and are
-added up by the optimizer's launch (optimizer.cu), always in the same order.
+added up by the optimizer's launch, always in the same order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .program import Placed, Program
 
 _THREADS = 64
 _PER_BLOCK = 4 * _THREADS
-"""Elements that a block of optimizer.cu updates; on their multiples, parameters begin."""
+"""Elements that a block of `update` updates; on their multiples, parameters begin."""
 
 PROGRESS = np.dtype(
     [
@@ -36,7 +36,7 @@ PROGRESS = np.dtype(
         ("unused", np.uint32),
     ]
 )
-"""`struct Progress` of common.cu."""
+"""`struct Progress` of the kernels."""
 
 LEARNING_RATE_BYTES = slice(16, 20)
 POWERS_BYTES = slice(0, 16)
@@ -245,7 +245,7 @@ class Update:
             "NESTEROV": int(isinstance(rule, Sgd) and rule.nesterov),
             "MOMENTUM": int(_momentum(rule) > 0),
         }
-        program.launch(("optimizer.cu",), defines, "update", (len(places),), _THREADS, args)
+        program.launch(("optimizer",), defines, "update", (len(places),), _THREADS, args)
 
     def _numbers(self) -> tuple[float, ...]:
         """The kernel's momentum, weight decay, beta1 (or rho), 1 - beta1, beta2, 1 - beta2, eps."""

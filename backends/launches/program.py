@@ -47,7 +47,7 @@ class Finish:
 
     @property
     def defines(self) -> dict[str, int | str]:
-        """The constants of common.cu."""
+        """The constants of the kernels."""
         return {"ACTIVATION": self.activation.upper(), "DROPOUT": int(self.rate > 0)}
 
     @property
@@ -106,7 +106,7 @@ class Value(Placed):
         if self.size > _MOST_ELEMENTS:
             shown = " × ".join(map(str, (samples, *shape)))
             raise PlanRefused(
-                f"cupy counts to 2³¹ - 1, and an array of {shown} has more elements; a smaller --batch"
+                f"our kernels count to 2³¹ - 1, and an array of {shown} has more elements; a smaller --batch"
             )
 
     @property
@@ -241,7 +241,7 @@ class Program:
         typed = tuple(np.int32(arg) if type(arg) is int else arg for arg in args)
         self.launches.append(
             Launch(
-                ("common.cu", *sources),
+                ("common", *sources),
                 {**defines, "THREADS": threads},
                 name,
                 (x, y, z),

@@ -82,7 +82,7 @@ class Chain:
         return True
 
     def _attach(self, finish: Finish) -> bool:
-        """Lets the last stage's kernel do it; dropout goes behind a relu or nothing (common.cu)."""
+        """Lets the last stage's kernel do it; dropout goes behind a relu or nothing."""
         if not self.stages:
             return False
         last = self.stages[-1]

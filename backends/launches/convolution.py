@@ -1,4 +1,4 @@
-"""Convolutions and linear layers: three matrix products each; see convolution.cu.
+"""Convolutions and linear layers: three matrix products each; see `convolution` among the kernels.
 
 A linear layer is a convolution of 1×1 on images of one pixel. Where its features were flattened from an
 image its weight lies in the order of that image, H×W×C×O, so nothing moves in memory at a flatten.
@@ -18,9 +18,9 @@ from .layers import AS_IS, Back, Ending, Layer, after, input_gradient
 from .parameters import Block, Current, Parameters, Parts
 from .pool import Pool
 from .program import PLAIN, Program, Value
-from .tiling import Tiling, choose
+from .tiling import Product, Tiling
 
-_SHARES_SOURCE = "shares.cu"
+_SHARES_SOURCE = "shares"
 
 
 class Convolution(Layer):
@@ -94,7 +94,8 @@ class Convolution(Layer):
         self, program: Program, x: Value, y: Value, rows: int = 0, launches_to_share: int = 1
     ) -> Tiling:
         depth = self.taps * x.channels
-        return self._choose(program, rows or y.rows, y.channels, depth, launches_to_share)
+        rows = rows or y.rows
+        return self._choose(program, "forward", rows, y.channels, depth, launches_to_share)
 
     def _forward(
         self, program: Program, x: Value, y: Value, tiling: Tiling, places: Value | None = None
@@ -142,7 +143,8 @@ class Convolution(Layer):
     ) -> Value:
         end = input_gradient(program, x, dy, other, undo)
         dx = end.dx
-        tiling = self._choose(program, x.rows, x.channels, self.taps * dy.channels, 1)
+        depth = self.taps * dy.channels
+        tiling = self._choose(program, "input_gradient", x.rows, x.channels, depth, 1)
         shared = tiling.shares > 1
         target = program.scratch(tiling.shares * x.size) if shared else dx
         defines = PLAIN.defines if shared else end.defines
@@ -169,7 +171,8 @@ class Convolution(Layer):
 
     def _weight_gradient(self, program: Program, x: Value, dy: Value, block: Block) -> None:
         """The parts of the gradient; the optimizer's launch adds them up."""
-        tiling = self._choose(program, self.taps * x.channels, dy.channels, dy.rows, 0)
+        rows = self.taps * x.channels
+        tiling = self._choose(program, "weight_gradient", rows, dy.channels, dy.rows, 0)
         block.shares = tiling.shares
         self._launch(
             program,
@@ -182,10 +185,16 @@ class Convolution(Layer):
         )
 
     def _choose(
-        self, program: Program, rows: int, columns: int, depth: int, launches_to_share: int
+        self,
+        program: Program,
+        name: str,
+        rows: int,
+        columns: int,
+        depth: int,
+        launches_to_share: int,
     ) -> Tiling:
-        processors = program.device.multiprocessors
-        return choose(rows, columns, depth, self.precision, processors, launches_to_share)
+        product = Product(name, rows, columns, depth, self.precision, launches_to_share)
+        return program.device.tiling(product)
 
     @property
     def _geometry(self) -> dict[str, int]:
@@ -212,7 +221,7 @@ class Convolution(Layer):
         x, y, count = sizes
         loads = {"VA": vectors[0], "VB": vectors[1]}
         program.launch(
-            ("gemm.cu", "convolution.cu", f"{product}.cu"),
+            ("gemm", "convolution", product),
             {**tiling.tile.defines, **loads, **self._geometry, **defines},
             f"convolution_{product}",
             tiling.grid,

@@ -1,4 +1,4 @@
-"""Batch normalisation: two launches forward and two backward; see norm.cu."""
+"""Batch normalisation: two launches forward and two backward; see `norm` among the kernels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .layers import Back, Ending, Layer, input_gradient
 from .parameters import Current, Parameters, Parts
 from .program import Program, Value
 
-_SOURCES = ("norm.cu",)
+_SOURCES = ("norm",)
 _THREADS = 256
 """A power of two: sums are halved until one is left."""
 _MOST_CHANNELS = 32

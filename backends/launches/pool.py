@@ -13,7 +13,7 @@ from dlbench.spec.network import Node
 from .layers import Back, Ending, Layer, input_gradient
 from .program import Program, Value
 
-_SOURCE = "pool.cu"
+_SOURCE = "pool"
 _PLACES = 256
 """A place within a window is kept in a byte."""
 
@@ -34,7 +34,7 @@ class Pool(Layer):
             self.defines |= dict(zip(("TOP", "BOTTOM", "LEFT", "RIGHT"), sides, strict=True))
         self.largest = isinstance(layer, spec.MaxPool)
         if self.largest and window[0] * window[1] > _PLACES:
-            raise PlanRefused(f"cupy has no max_pool over more than {_PLACES} places")
+            raise PlanRefused(f"this backend has no max_pool over more than {_PLACES} places")
 
     @property
     def is_quarter(self) -> bool:
