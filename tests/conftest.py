@@ -42,6 +42,8 @@ settings.load_profile(os.environ.get("DLBENCH_HYPOTHESIS", "repeatable"))
 def _one_cache(cache_dir: Path) -> None:
     """What the oracle has computed is there for every program that a test starts, unless it names another cache."""
     os.environ["DLBENCH_CACHE_DIR"] = str(cache_dir)
+    # kernels are compiled once for all tests, and leave nothing behind
+    os.environ["POCL_CACHE_DIR"] = str(cache_dir / "pocl")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -47,6 +47,8 @@ class CupyDevice:
     Launches go to the device in use: sessions on two devices take two processes, or turns with `use`.
     """
 
+    lanes = 4
+
     def __init__(self, cupy: Any, index: int) -> None:
         self._cupy = cupy
         self._device = cupy.cuda.Device(index)

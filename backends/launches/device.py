@@ -38,7 +38,8 @@ class Device(Protocol):
     """What it is called."""
     multiprocessors: int
     """How many blocks have a multiprocessor of their own: what grids are sized for."""
-    compute_capability: tuple[int, int]
+    lanes: int
+    """How many neighbouring channels a thread of a pool takes, where as many can be read at once: 4 or 16."""
     peak_bytes: int
     """The most of its memory that was in use at a time, since `new_peak`; may be set."""
 

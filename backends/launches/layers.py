@@ -121,7 +121,7 @@ def input_gradient(
         added.at,
         known.at,
         program.finish_args(finish),
-        min(value.vector for value in (dx, dy, added, known)),
+        min(value.together(program.device.lanes) for value in (dx, dy, added, known)),
     )
 
 

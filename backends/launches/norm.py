@@ -10,7 +10,7 @@ import numpy as np
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from .device import Defines
+from .device import Defines, Device
 from .layers import Back, Ending, Layer, input_gradient
 from .parameters import Current, Parameters, Parts
 from .program import Program, Value
@@ -20,6 +20,8 @@ _THREADS = 256
 """A power of two: sums are halved until one is left."""
 _MOST_CHANNELS = 32
 _LEAST_CHANNELS = 8
+_LANES = 16
+"""Channels of a block that is one thread, where threads take as many at once."""
 _MOST_SHARES = 128
 """Every block of the second launch reads all of the first one's sums of its channels."""
 _LEAST_ROWS = 4
@@ -30,6 +32,7 @@ _LEAST_ROWS = 4
 class _Grid:
     """How rows and channels are shared out among blocks."""
 
+    threads: int
     channels_per_block: int
     channel_blocks: int
     rows_per_block: int
@@ -41,16 +44,18 @@ class _Grid:
         return self.row_blocks, self.channel_blocks
 
 
-def _grid(rows: int, channels: int, multiprocessors: int, most: int) -> _Grid:
-    """Two blocks a multiprocessor, but at most `most` along the rows."""
-    wide = _LEAST_CHANNELS
-    while wide < min(channels, _MOST_CHANNELS):
+def _grid(rows: int, channels: int, device: Device, blocks: int, most: int) -> _Grid:
+    """So many blocks a multiprocessor, but at most `most` along the rows."""
+    threads, wide = _THREADS, _LEAST_CHANNELS
+    if device.lanes == _LANES:
+        threads, wide = 1, _LANES
+    while threads > 1 and wide < min(channels, _MOST_CHANNELS):
         wide *= 2
     channel_blocks = -(-channels // wide)
-    wanted = max(1, min(2 * multiprocessors // channel_blocks, most))
-    least = _LEAST_ROWS * (_THREADS // wide)
+    wanted = max(1, min(blocks * device.multiprocessors // channel_blocks, most))
+    least = max(1, _LEAST_ROWS * (threads // wide))
     per_block = max(-(-rows // wanted), least)
-    return _Grid(wide, channel_blocks, per_block, -(-rows // per_block))
+    return _Grid(threads, wide, channel_blocks, per_block, -(-rows // per_block))
 
 
 class BatchNorm(Layer):
@@ -86,14 +91,13 @@ class BatchNorm(Layer):
         self._add_parameters(x)
         y, addend = self.output(program, ending), ending.addend
         y.canonical = x.canonical
-        processors = program.device.multiprocessors
         rows, channels = x.rows, x.channels
-        shares = _grid(rows, channels, processors, _MOST_SHARES)
-        grid = _grid(rows, channels, 2 * processors, rows)
+        shares = _grid(rows, channels, program.device, 2, _MOST_SHARES)
+        grid = _grid(rows, channels, program.device, 4, rows)
         wide = {"CT": grid.channels_per_block}
 
         def launch(name: str, among: _Grid, defines: Defines, *args: Any) -> None:
-            program.launch(_SOURCES, {**defines, **wide}, name, among.size, _THREADS, args)
+            program.launch(_SOURCES, {**defines, **wide}, name, among.size, among.threads, args)
 
         defines = y.finish.defines | {"ADD": int(addend is not None)}
         ends = (*x.at, *(addend or x).at, *y.at, rows, channels, grid.rows_per_block)

@@ -46,7 +46,7 @@ class Pool(Layer):
         """A maximum also leaves which place of its window it came from, for the way back."""
         y = self.output(program, ending)
         places = (program.value(y.shape, np.uint8),) if self.largest else ()
-        vector = min(x.vector, y.vector)
+        vector = min(value.together(program.device.lanes) for value in (x, y))
         sizes, finish = self._geometry(x, y), program.finish_args(y.finish)
         program.launch_elements(
             _SOURCE,

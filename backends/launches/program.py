@@ -141,8 +141,13 @@ class Value(Placed):
 
     @property
     def vector(self) -> int:
-        """How many neighbouring channels can be read at once, wherever a multiple of as many begins."""
-        return 1 if (self.channels | self.stride | self.offset) % 4 else 4
+        """How many neighbouring channels can be read at once, wherever a multiple of as many begins: 1 or 4."""
+        return self.together(4)
+
+    def together(self, most: int) -> int:
+        """The same: 16, 4 or 1, but at most so many."""
+        shared = self.channels | self.stride | self.offset
+        return next(count for count in (16, 4, 1) if count <= most and not shared % count)
 
     @property
     def memory(self) -> Buffer:

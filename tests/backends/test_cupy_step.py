@@ -24,6 +24,7 @@ class Memory:
     """A device of which only the memory is there, counted as the pool of a GPU is."""
 
     name, description, multiprocessors, compute_capability = "cuda:0", "", 132, (9, 0)
+    lanes = 4
 
     def __init__(self):
         self.used_bytes = self.peak_bytes = 0

@@ -66,6 +66,7 @@ class HostDevice:
     name = "cuda:0"
     description = "kernels on the CPU"
     multiprocessors = 132
+    lanes = 4
     peak_bytes = 0
     facts: Mapping[str, str | int] = MappingProxyType({"device_name": description})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dlbench import plugins
-from dlbench.execute.offers import ask
+from dlbench.cli.frameworks.offers import ask
 from dlbench.plan.matrix import SECTIONS
 from dlbench.spec.layers import KINDS
 

@@ -104,5 +104,5 @@ def test_what_tests_skip_without_is_here():
     }
     # of the repository itself, and what only a machine with a GPU has
     wanted = named - {"torch_float64", "cupy"}
-    assert {"onnx", "onnxruntime", "openvino", "jax", "keras"} <= wanted
+    assert {"onnx", "onnxruntime", "openvino", "jax", "keras", "pyopencl"} <= wanted
     assert [] == sorted(name for name in wanted if importlib.util.find_spec(name) is None)

@@ -72,6 +72,7 @@ FRAMEWORKS = {
     "onnxruntime": ("onnxruntime",),
     "openvino": ("openvino",),
     "jax": ("jax", "jaxlib"),
+    "opencl": ("pyopencl",),
 }
 # what a helper brings where it is called, and says to be missing where it is
 ON_REQUEST = {"dlbench.helpers.onnx_graph": ("onnx",)}

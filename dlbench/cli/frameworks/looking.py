@@ -46,7 +46,7 @@ def list_backends_command(
 
     pythons = everywhere(pythons)
     if matrix:
-        from dlbench.execute.offers import ask
+        from dlbench.cli.frameworks.offers import ask
 
         chosen = list(dict.fromkeys(backends)) or None
         found = ask(chosen, cache_dir=paths.cache_dir(), pythons=pythons, tell=tell)

@@ -4,11 +4,13 @@ import importlib.util
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from dlbench import plugins
+from dlbench.cli.frameworks.offers import ask
+from dlbench.cli.main import cli
 from dlbench.environments.recipes import RECIPES
 from dlbench.execute import probe
-from dlbench.execute.offers import ask
 from dlbench.plan.matrix import AGREES, FAILS, NOT_INSTALLED, NOT_OFFERED, REFUSES, Cell
 from dlbench.spec.layers import KINDS
 from dlbench.spec.network import walk
@@ -81,8 +83,9 @@ def test_reasons_are_numbered_within_a_table_and_told_beneath_it(found):
     text = plugins.text_of(found, "markdown", plugins.MATRICES)
     layers = text.partition("### layer\n")[2].partition("\n### ")[0]
     assert "| leaky\\_relu | fails (1) |" in layers
-    assert "| avg\\_pool | refuses (2) | refuses (2) | not installed |" in layers
-    assert "(2) partial has no avg\\_pool" in layers
+    # each of the two fails with an error of its own
+    assert "| avg\\_pool | refuses (3) | refuses (3) | not installed |" in layers
+    assert "(3) partial has no avg\\_pool" in layers
     assert 1 == layers.count("partial has no")
     for word in KINDS:
         assert word in plugins.text_of(found, "table", plugins.MATRICES, 60)
@@ -103,3 +106,15 @@ def test_an_environment_is_a_remedy_where_the_framework_is_missing(monkeypatch):
     assert "pip install it" == probe._or_environment("numpy", "pip install it")
     assert "pip install it" == probe._or_environment("cupy", "pip install it")
     assert "cupy" not in RECIPES
+
+
+def test_the_command_writes_what_was_answered(tmp_path, monkeypatch, cache_dir):
+    monkeypatch.chdir(tmp_path)
+    words = ["list", "backends", "--matrix", "--backend", "partial:NotHere", "--format", "json"]
+    done = CliRunner().invoke(cli, [*words, "--output", "page.json"])
+    assert 0 == done.exit_code, done.output
+    told = json.loads((tmp_path / "page.json").read_text("utf-8"))
+    assert "its framework is not installed: pip install it" == told["partial:NotHere"]["absent"]
+    for words in (["--output", "x"], ["--format", "json"], ["--backend", "numpy"]):
+        alone = CliRunner().invoke(cli, ["list", "backends", *words])
+        assert (2, True) == (alone.exit_code, "add --matrix" in alone.stderr)

@@ -1,0 +1,82 @@
+// One launch updates all parameters: they lie in one array, each beginning on a block of its own, so that a block
+// belongs to one parameter. The parts of its gradient (see convolution.cl) are added up here, in order.
+//
+// Constants: RULE, NESTEROV, MOMENTUM (whether there is any).
+
+#define SGD 0
+#define ADAM 1
+#define ADAMW 2
+#define ADAGRAD 3
+#define RMSPROP 4
+#define ADADELTA 5
+
+// Where the gradient of a block's parameter is: `first` float of it in the array of parts, and how many parts there are,
+// `apart` floats from each other. Of the block's elements the first `decayed` decay.
+typedef struct {
+    int first, shares, apart, decayed;
+} Place;
+
+// A thread takes four neighbours.
+KERNEL update(OPTIONS MEMORY(float, values), MEMORY(const float, parts), MEMORY(const Place, places),
+              MEMORY(float, first_moments), MEMORY(float, second_moments), MEMORY(Progress, progress), float momentum,
+              float weight_decay, float beta1, float rest1, float beta2, float rest2, float eps)
+{
+    OPEN(float, values);
+    OPEN(const float, parts);
+    OPEN(const Place, places);
+    OPEN(float, first_moments);
+    OPEN(float, second_moments);
+    OPEN(Progress, progress);
+    int rule = RULE, has_momentum = MOMENTUM, nesterov = NESTEROV;
+    int adam = rule == ADAM || rule == ADAMW;
+    int has_first = rule != SGD || has_momentum;
+    int has_second = adam || rule == ADADELTA || (rule == RMSPROP && has_momentum);
+    int thread = get_local_id(0), block = get_group_id(0);
+    Place place = places[block];
+    float rate = progress->learning_rate, correction1 = 1.0f, correction2 = 1.0f;
+    size_t i = ((size_t)block * THREADS + thread) * 4;
+    __global const float *part = parts + place.first + thread * 4;
+    float4 value = vload4(0, values + i), gradient = vload4(0, part), first = 0.0f, second = 0.0f, step;
+    for (int share = 1; share < place.shares; ++share) gradient += vload4(0, part + (size_t)share * place.apart);
+    if (has_first) first = vload4(0, first_moments + i);
+    if (has_second) second = vload4(0, second_moments + i);
+    if (adam) {
+        // In double: 1 - beta2^t is a thousandth at first, and float would leave four digits of it.
+        correction1 = (float)(1.0 / (1.0 - progress->beta1_power));
+        correction2 = (float)(1.0 / (1.0 - progress->beta2_power));
+    }
+    int4 number = (int4)(0, 1, 2, 3) + thread * 4;
+    float4 decay = select((float4)(0.0f), (float4)(weight_decay), number < (int4)(place.decayed));
+    if (rule != ADAMW) gradient = fma(decay, value, gradient);
+    switch (rule) {
+    case SGD:
+        step = gradient;
+        if (has_momentum) step = first = fma((float4)(momentum), first, gradient);
+        if (nesterov) step = fma((float4)(momentum), step, gradient);
+        break;
+    case ADAGRAD:
+        first = fma(gradient, gradient, first);
+        step = gradient / (sqrt(first) + eps);
+        break;
+    case RMSPROP:  // its rho is beta1, and Adadelta's
+        first = fma((float4)(beta1), first, rest1 * gradient * gradient);
+        step = gradient / (sqrt(first) + eps);
+        if (has_momentum) step = second = fma((float4)(momentum), second, step);
+        break;
+    case ADADELTA:
+        first = fma((float4)(beta1), first, rest1 * gradient * gradient);
+        step = sqrt(second + eps) / sqrt(first + eps) * gradient;
+        second = fma((float4)(beta1), second, rest1 * step * step);
+        break;
+    default:
+        first = fma((float4)(beta1), first, rest1 * gradient);
+        second = fma((float4)(beta2), second, rest2 * gradient * gradient);
+        step = first * correction1 / (sqrt(second * correction2) + eps);
+        if (rule == ADAMW) step = fma(decay, value, step);
+    }
+    vstore4(value - rate * step, 0, values + i);
+    if (has_first) vstore4(first, 0, first_moments + i);
+    if (has_second) vstore4(second, 0, second_moments + i);
+    // Nobody reads this number in the same launch.
+    if (block == 0 && thread == 0) progress->draw += 1;
+}

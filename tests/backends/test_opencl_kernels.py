@@ -1,0 +1,53 @@
+"""The OpenCL kernels, those for processors and those for GPUs, against the oracle; memory begins as no numbers."""
+
+import numpy as np
+import pytest
+from opencl_devices import PLAN, OnDevice, device_of
+
+from dlbench.verify.conformance import Backend, judge, trials
+
+EVERY = {trial.label: trial for trial in trials(8, 0)}
+# what is compiled for one layer alone is compiled for long
+OF_GPUS = [
+    *("layer:conv2d with stride", "layer:conv2d with dilation", "layer:avg_pool in ceil mode"),
+    *("layer:batch_norm", "layer:max_pool", "layer:residual, option A", "optimizer:adam"),
+]
+
+
+@pytest.fixture(scope="module")
+def backend():
+    return Backend(OnDevice(device_of()))
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    return Backend(OnDevice(device_of(is_processor=False)))
+
+
+def holds(backend, label, cache_dir):
+    verdict = judge(backend, PLAN, EVERY[label], cache_dir)
+    assert "" == verdict.reason
+    assert verdict.checks
+
+
+@pytest.mark.parametrize("label", EVERY)
+def test_a_processor_conforms(label, backend, cache_dir):
+    holds(backend, label, cache_dir)
+
+
+@pytest.mark.parametrize("label", OF_GPUS)
+def test_the_kernels_for_gpus_conform(label, gpu, cache_dir):
+    holds(gpu, label, cache_dir)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("label", sorted(EVERY.keys() - set(OF_GPUS)))
+def test_all_kernels_for_gpus_conform(label, gpu, cache_dir):
+    holds(gpu, label, cache_dir)
+
+
+@pytest.mark.soak
+def test_random_networks_conform(backend, cache_dir):
+    fresh = int(np.random.default_rng().integers(2**31))
+    for trial in trials(200, fresh):
+        assert "" == judge(backend, PLAN, trial, cache_dir).reason, trial.label
