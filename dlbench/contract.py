@@ -13,7 +13,7 @@ layout, where `Session.upload` put it, and copies nothing of it. The core checks
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -41,6 +41,8 @@ class Plan:
     seed : what dropout masks are drawn from.
     scenario : what the session is for: ``train``, where it trains and infers, or ``infer``, where nothing is asked of
         it but to infer, so that what only training needs may be left out (compiling it, room for gradients).
+    world : ranks of a data-parallel training that share each batch, of which rank r has the r-th of equal parts;
+        1 where this process trains alone. The session is rank 0, and has the others started. See `RanksSession`.
     """
 
     backend: str
@@ -51,6 +53,12 @@ class Plan:
     mode: str = ""
     seed: int = 0
     scenario: str = "train"
+    world: int = 1
+
+    @property
+    def rank_threads(self) -> int:
+        """CPU threads of each rank: its share of all, and one at the least."""
+        return max(1, self.threads // self.world)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +101,7 @@ class BackendInfo:
     libraries : versions of what computes beneath (BLAS, oneDNN, CUDA, cuDNN).
     own_kernels : whether its pooling is written here, and so held to the first of several equal maxima.
     absent : by kind of device, why there is none among `devices`, where the backend can tell.
+    worlds : the numbers of ranks that plans may ask for; sessions of more than one are `RanksSession`s.
     """
 
     version: str
@@ -103,6 +112,7 @@ class BackendInfo:
     libraries: Mapping[str, str] = dataclasses.field(default_factory=dict)
     own_kernels: bool = False
     absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    worlds: tuple[int, ...] = (1,)
 
     @property
     def mode(self) -> str:
@@ -168,6 +178,24 @@ class Session(Protocol):
 
     def synchronize(self) -> None:
         """Returns when everything asked for is done on the device."""
+
+
+class RanksSession(Session, Protocol):
+    """What is asked beside that of a session by a plan whose `world` is more than 1.
+
+    A batch is cut evenly, in its order: rank r has samples r·N/world up to (r + 1)·N/world. Each rank computes the
+    gradients of its own part's mean loss, and every rank steps by their mean over ranks. Batch statistics are those of
+    a rank's own part; running statistics are rank 0's, and so are the `weights`. Dropout masks are drawn by each rank
+    for itself. `infer` and the loss are of the whole batch. A step is done when every rank has taken it.
+    """
+
+    def rank_weights(self) -> Sequence[Weights]:
+        """Every rank's own copy of the parameters, rank 0's first; of running statistics too, of which nothing is
+        asked but of rank 0's. Waits for all."""
+
+    def alone_ns(self, batch: Any, steps: int) -> Sequence[Sequence[int]]:
+        """Takes steps in which no rank waits for another, since none tells its gradients: how long each took, by rank,
+        by the rank's own clock (ns). What weights and optimizers are afterwards is not asked before the next `load`."""
 
 
 class SessionBase:

@@ -32,6 +32,7 @@ _TRAINS: Mapping[str, Call] = {
     "weights": (0, ()),
     "load": (1, ("keep_optimizer",)),
 }
+_RANKS: Mapping[str, Call] = {"rank_weights": (0, ()), "alone_ns": (2, ())}
 _WORDS = {
     "open": "plan, workload, weights",
     "environment": "plan",
@@ -41,6 +42,7 @@ _WORDS = {
     "train_step": "batch",
     "download": "result",
     "load": "weights, *, keep_optimizer=False",
+    "alone_ns": "batch, steps",
 }
 
 
@@ -101,6 +103,11 @@ def info_of(adapter: Adapter) -> BackendInfo:
         raise ContractError(
             f"info().scenarios is {told}, should be 'train' and 'infer', or 'infer' alone"
         )
+    worlds: Any = info.worlds
+    if isinstance(worlds, str) or not isinstance(worlds, Sequence) or 1 not in worlds:
+        raise ContractError(
+            f"info().worlds is {described(worlds)}, should be a tuple of whole numbers, 1 among them"
+        )
     for name in ("libraries", "absent"):
         if not isinstance(getattr(info, name), Mapping):
             given = described(getattr(info, name))
@@ -121,7 +128,8 @@ def open_session(adapter: Adapter, plan: Plan, workload: Workload, weights: Weig
         raise ContractError("open() gives None, should give a session")
     trains = plan.scenario == "train"
     what = f"session {type(session).__name__}"
-    for member, call in (_TRAINS if trains else _INFERS).items():
+    ranks = _RANKS if plan.world > 1 else {}
+    for member, call in {**(_TRAINS if trains else _INFERS), **ranks}.items():
         if getattr(session, member, None) is None:
             raise ContractError(_missing(what, member, session))
         _check_call(what, member, getattr(session, member), call)
@@ -164,7 +172,8 @@ def nearest_member(thing: Any, member: str) -> str:
 def _missing(what: str, member: str, thing: Any) -> str:
     """That a member is not there, or None; how it is called; and the nearest name."""
     is_none = hasattr(thing, member) and getattr(thing, member) is None
-    call = f"({_WORDS.get(member, '')})" if member in {**_ADAPTER, **_TRAINS} else ""
+    known = {**_ADAPTER, **_TRAINS, **_RANKS}
+    call = f"({_WORDS.get(member, '')})" if member in known else ""
     hint = nearest_member(thing, member)
     said = f"{member}{call} of {what} is {'None' if is_none else 'missing'}"
     return f"{said}; {hint}" if hint else said

@@ -40,6 +40,7 @@ MODES = (
     "compile-cuda-graph",
 )
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+WORLDS = (1, 2, 4, 8)
 
 
 class Adapter(AdapterBase):
@@ -79,6 +80,7 @@ class Adapter(AdapterBase):
             precisions=PRECISIONS,
             libraries=runtime.libraries(),
             absent=absent,
+            worlds=WORLDS if torch.distributed.is_available() else WORLDS[:1],
         )
 
     def start(self, plan: Plan) -> None:
@@ -99,9 +101,14 @@ class Adapter(AdapterBase):
         Raises
         ------
         BackendUnavailable : PyTorch, the CUDA device or the compiler that a mode needs is not there.
-        PlanRefused : an unknown precision, mode or device, or an optimizer that a mode cannot record.
+        PlanRefused : an unknown precision, mode or device, an optimizer that a mode cannot record, or what several
+            ranks do not do.
         """
         device = _device(plan)
+        if plan.world > 1:
+            from .data_parallel import ParallelSession
+
+            return ParallelSession(plan, workload, weights, device)
         if plan.precision == "int8":
             return _open_integers(plan, workload, weights, device)
         return Session(plan, workload, weights, device)
@@ -337,7 +344,7 @@ def _require_torch() -> Any:
 
 def _device(plan: Plan) -> torch.device:
     """The plan's device, with this process' settings as the plan wants them."""
-    refuse_unless("torch", plan, modes=MODES, precisions=PRECISIONS)
+    refuse_unless("torch", plan, modes=MODES, precisions=PRECISIONS, worlds=WORLDS)
     index = cuda_index(plan.device, _cuda_devices)
     _require_torch()
     import torch

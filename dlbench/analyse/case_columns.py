@@ -23,6 +23,7 @@ from dlbench.analyse.columns import (
 from dlbench.analyse.modes import accuracy
 from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.queries import query_columns
+from dlbench.analyse.speedup import ranks_apart
 from dlbench.analyse.statistics import Estimate, Timed, case_estimate, units
 from dlbench.data.datasets import NAMES
 from dlbench.record.case import AXES
@@ -64,6 +65,11 @@ class Seen:
     def with_copies(self) -> Estimate | None:
         """A step with the copies of a batch in and of its result out (s)."""
         return _estimate(self.outcome.with_copies)
+
+    @functools.cached_property
+    def ranks_apart(self) -> tuple[float | None, float | None]:
+        """The spread of the ranks, and the share of communication."""
+        return ranks_apart(self.outcome.processes)
 
     @property
     def samples_per_s(self) -> float | None:
@@ -114,6 +120,14 @@ def _of_environment(name: str) -> Callable[[Seen], Any]:
 def _away(show: Callable[[Row], str]) -> Callable[[Row], str]:
     """The text of a cell about copies, which rows on the host do not have."""
     return lambda row: "" if row.case.on_host else show(row)
+
+
+def _shares(value: float | None, low: float | None, high: float | None) -> str:
+    """``93 % [91, 95]``; empty when unknown."""
+    if value is None or low is None or high is None:
+        return "" if value is None else percent(value)
+    bounds = (percent(each).removesuffix(" %") for each in (low, high))
+    return f"{percent(value)} [{', '.join(bounds)}]"
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -189,6 +203,38 @@ COLUMNS: tuple[Column, ...] = (
     Column("speedup_over_fp32_low", "float64"),
     Column("speedup_over_fp32_high", "float64"),
     Column("fp32_row"),
+    # of several ranks, over the row of one
+    Column(
+        "scaling",
+        "float64",
+        sections=(MAIN,),
+        title="scaling",
+        show=interval(_shares, "scaling", "scaling_low", "scaling_high"),
+        right=False,
+        priority=94,
+    ),
+    Column("scaling_low", "float64"),
+    Column("scaling_high", "float64"),
+    # what the slowest rank computes longer than the fastest
+    Column(
+        "rank_spread",
+        "float64",
+        lambda seen: seen.ranks_apart[0],
+        (MAIN,),
+        "spread of ranks",
+        percent,
+        priority=24,
+    ),
+    # what a step takes longer than its slowest rank's own
+    Column(
+        "communication_share",
+        "float64",
+        lambda seen: seen.ranks_apart[1],
+        (MAIN,),
+        "communication",
+        percent,
+        priority=60,
+    ),
     # with both copies, one after the other; on the host the step alone
     Column(
         "with_copies_s",

@@ -1,4 +1,5 @@
-"""What a speed-up refers to: one row, the baseline, under the same circumstances.
+"""What a speed-up refers to: one row, the baseline, under the same circumstances; and of several ranks the row of the
+same backend on one.
 
 A speed-up takes in the scatter of both sides (`dlbench.analyse.statistics.ratio`), and a baseline that is not there
 is a mistake to be told, not an empty column.
@@ -8,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from dlbench.analyse.outcomes import Outcome, Round
-from dlbench.analyse.statistics import Estimate, Timed, ratio
+from dlbench.analyse.statistics import Estimate, Timed, median, ratio
 from dlbench.errors import UsageError
 from dlbench.record.baseline import Baseline, across, find_baseline, plain_of
 from dlbench.record.case import Case
+from dlbench.record.schema import Process
 
 BASELINE = "numpy:cpu"
 """What speed-ups refer to unless something else is asked for: ``backend:device``."""
@@ -55,7 +59,9 @@ class Bases:
 
         The baseline against itself is 1 by definition, so it has no interval.
         """
-        return self._over_baseline(outcome) | self._over_plain(outcome)
+        return (
+            self._over_baseline(outcome) | self._over_plain(outcome) | self._over_one_rank(outcome)
+        )
 
     def _over_plain(self, outcome: Outcome) -> dict[str, str | float | None]:
         case = plain_of(outcome.case, self._timed)
@@ -64,6 +70,20 @@ class Bases:
         return {"fp32_row": case.row_name} | _cells(
             "speedup_over_fp32", self._timed[case].timed, outcome.timed
         )
+
+    def _over_one_rank(self, outcome: Outcome) -> dict[str, str | float | None]:
+        """How much of what ranks have to compute with comes to what they get done: samples/s for each core, or each
+        GPU, over those of the row of one rank. Where each rank has as much as that had, it is samples/s of N ranks over
+        N times those of one."""
+        case = outcome.case
+        if case.world == 1 or not outcome.medians_s:
+            return {}
+        one = self._timed.get(msgspec.structs.replace(case, world=1))
+        if one is None:
+            return {}
+        cells = _cells("scaling", one.timed, outcome.timed)
+        has = case.world * (case.plan(0).rank_threads / case.threads if case.on_host else 1)
+        return {name: cell / has for name, cell in cells.items() if cell is not None}
 
     def _over_baseline(self, outcome: Outcome) -> dict[str, str | float | None]:
         case = self._baseline.of(outcome.case)
@@ -79,6 +99,18 @@ class Bases:
             | _cells("speedup", base.timed, outcome.timed)
             | _cells("speedup_with_copies", base.with_copies, outcome.with_copies)
         )
+
+
+def ranks_apart(processes: Iterable[Process]) -> tuple[float | None, float | None]:
+    """How much longer the slowest rank computes than the fastest (a share), and the share of a step that is left when
+    the slowest has computed: medians over processes; None where no process told."""
+    spreads, shares = [], []
+    for line in processes:
+        if line.rank_steps is not None:
+            own = [median(steps) for steps in line.rank_steps.alone_ns]
+            spreads.append(max(own) / min(own) - 1)
+            shares.append(1 - max(own) / median(line.rank_steps.together_ns))
+    return (median(spreads), median(shares)) if spreads else (None, None)
 
 
 def bounds(estimate: Estimate, low: str, high: str) -> dict[str, float | None]:

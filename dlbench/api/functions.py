@@ -59,6 +59,7 @@ def run(
     precisions: Words = (),
     scenarios: Words = (),
     batches: int | Iterable[int] = (),
+    worlds: int | Iterable[int] = (),
     best: bool = False,
     threads: int | None = None,
     seed: int = 0,
@@ -93,6 +94,7 @@ def run(
     scenarios : ``train``, ``infer``, ``latency``, ``multi-stream``, ``server``, ``offline`` (docs/scenarios.md);
         by default the suite's own.
     batches : samples a step; by default the suite's own. Several make a sweep.
+    worlds : ranks that share each batch of a data-parallel training; by default 1.
     best : try every mode briefly, and measure in full the fastest of each backend that is right.
     threads : CPU threads of every backend; by default all cores.
     seed : of weights and batches.
@@ -127,7 +129,7 @@ def run(
     Interrupted : somebody interrupted it.
     """
     words = _selected(
-        backends, devices, modes, precisions, scenarios, batches, threads, seed, pythons
+        backends, devices, modes, precisions, scenarios, batches, worlds, threads, seed, pythons
     )
     request = _request(
         suite,
@@ -166,6 +168,7 @@ def verify(
     precisions: Words = (),
     scenarios: Words = (),
     batches: int | Iterable[int] = (),
+    worlds: int | Iterable[int] = (),
     threads: int | None = None,
     seed: int = 0,
     data: str | None = None,
@@ -185,7 +188,7 @@ def verify(
     was compared (a share; docs/how-it-measures.md says what rounding may cause).
     """
     words = _selected(
-        backends, devices, modes, precisions, scenarios, batches, threads, seed, pythons
+        backends, devices, modes, precisions, scenarios, batches, worlds, threads, seed, pythons
     )
     request = _request(suite, data, **words, **_files(data_dir, timeout), rounds=0)
     return _carried_out(request, output, progress)
@@ -224,7 +227,7 @@ def profile(
     The results; ``to_pandas(per="layer")`` has a row for each layer, the loss and the optimizer.
     """
     words = _selected(
-        backends, devices, modes, precisions, scenarios, batches, threads, seed, pythons
+        backends, devices, modes, precisions, scenarios, batches, (), threads, seed, pythons
     )
     ladder = {"profile_s": asked("budget", budget, float), "profile_inside": bool(inside)}
     request = _request(suite, data, **words, **_files(data_dir, timeout), rounds=0, **ladder)
@@ -320,6 +323,7 @@ def _selected(
     precisions: Words,
     scenarios: Words,
     batches: int | Iterable[int],
+    worlds: int | Iterable[int],
     threads: int | None,
     seed: int,
     pythons: Mapping[str, Place] | None,
@@ -331,6 +335,7 @@ def _selected(
         "precisions": several("precisions", precisions, str),
         "scenarios": several("scenarios", scenarios, str),
         "batches": several("batches", batches, int),
+        "worlds": several("worlds", worlds, int),
         "threads": None if threads is None else asked("threads", threads, int),
         "seed": asked("seed", seed, int),
         "pythons": _interpreters(pythons),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dlbench import paths, plugins
+from dlbench.cli.option_types.counts import Counts, flat
 from dlbench.record.case import SELECTED, Axis
 from dlbench.spec.scenarios import NO_LOAD, PERCENTS, Load
 
@@ -201,6 +202,7 @@ def selection(modes: str, **defaults: tuple[str, ...]) -> Callable[[F], F]:
                 axis.plural,
                 multiple=True,
                 type=_type(axis),
+                callback=flat if axis.type is int else None,
                 metavar=axis.metavar,
                 default=defaults.get(axis.plural),
                 show_default=axis.plural in defaults,
@@ -213,7 +215,7 @@ def selection(modes: str, **defaults: tuple[str, ...]) -> Callable[[F], F]:
 
 def _type(axis: Axis) -> Any:
     if axis.type is int:
-        return click.IntRange(min=1)
+        return Counts(min=1)
     return click.Choice(axis.words) if axis.words else click.STRING
 
 

@@ -12,13 +12,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from dlbench.plan.request import ALL, Request
+from dlbench.record.case import Case
 from dlbench.record.facts import TimedResult
+from dlbench.spec.workload import Workload
 from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.measurements import ORACLE, Job
 from dlbench.worker.supervisor import Ended
 
-Key = tuple[int, str] | tuple[int, str, int]
-"""A batch size and a precision; with the seed of initial weights, what a session that trained is held against."""
+Key = tuple[int, str, int] | tuple[int, str, int, int]
+"""A batch size, a precision and into how many parts batch statistics cut the batch; with the seed of initial weights,
+what a session that trained is held against."""
+
+
+def key_of(case: Case, workload: Workload) -> Key:
+    """What a case is verified against."""
+    return case.batch, case.precision, workload.replicas(case.world)
 
 
 class References:
@@ -64,14 +72,19 @@ def jobs_of(request: Request, precisions: Iterable[str]) -> dict[Key, Job]:
         "cache_dir": str(request.cache_dir),
     }
     precisions = dict.fromkeys(precisions)
+    replicas = dict.fromkeys(map(request.suite.workload.replicas, request.worlds or (1,)))
     trains = request.rounds > 0 and "train" in request.chosen_scenarios
     jobs: dict[Key, Job] = {}
     # what a trained session is held against comes last, since a verification does not wait for it
     for seed in (None, request.seed) if trains else (None,):
         batches = request.chosen_batches if seed is None else request.batches_of("train")
-        for batch, precision in itertools.product(batches, precisions):
-            key = (batch, precision) if seed is None else (batch, precision, seed)
-            jobs[key] = {**job, "batch": batch, "precision": precision, "seed": seed}
+        for batch, precision, parts in itertools.product(batches, precisions, replicas):
+            if batch % parts:
+                # there is no such case
+                continue
+            size = (batch, precision, parts)
+            of = {"batch": batch, "precision": precision, "replicas": parts, "seed": seed}
+            jobs[size if seed is None else (*size, seed)] = {**job, **of}
     return jobs
 
 

@@ -155,6 +155,7 @@ def _found(ended: Ended[ProbeResult], name: str, python: str | None) -> Found:
         scenarios=seen.info.scenarios,
         libraries=seen.info.libraries,
         absent=seen.info.absent,
+        worlds=seen.info.worlds,
         facts=seen.facts,
     )
 

@@ -48,6 +48,7 @@ class Options:
     devices: tuple[str, ...] = ("cpu",)
     modes: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    worlds: tuple[int, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
     batches: tuple[int, ...] = ()
     threads: int = 1

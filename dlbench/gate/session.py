@@ -21,7 +21,7 @@ from dlbench.analyse.outcomes import failing
 from dlbench.errors import UsageError
 from dlbench.execute import ladder_turns, results
 from dlbench.execute.materialise import Material, prepare
-from dlbench.execute.oracle_jobs import References, started_references
+from dlbench.execute.oracle_jobs import References, key_of, started_references
 from dlbench.execute.scheduler import ATTEMPTS
 from dlbench.execute.side_by_side import Crowded
 from dlbench.gate import living_pair, schema
@@ -197,7 +197,7 @@ class _Gate:
                 seen[arm] = Seen(adapter="", absent=True)
                 continue
             self._observer.doing(f"verifying {case.backend} of {self._label(arm)}")
-            ended = self._references.failure((case.batch, case.precision)) or run_worker(
+            ended = self._references.failure(key_of(case, self._material.workload)) or run_worker(
                 VERIFY, self._job(case, arm), self._launch(case, arm)
             )
             verification = results.verification(case, ended)

@@ -54,6 +54,7 @@ def refuse_unless(
     modes: Sequence[str] = ("",),
     has: Collection[type[Any]] | None = None,
     lacks: Iterable[tuple[type[Any], str]] = (),
+    worlds: Collection[int] = (1,),
 ) -> str:
     """Refuses a plan, and a workload where one is given, that asks for more than a backend has.
 
@@ -66,6 +67,7 @@ def refuse_unless(
         None for all that there are.
     lacks : options that it has not got, each as a class of `has` and the name of a field, which must stay at its
         default.
+    worlds : numbers of ranks that a plan may ask for.
 
     Returns
     -------
@@ -81,6 +83,9 @@ def refuse_unless(
         raise PlanRefused(
             f"{backend} computes in {' or '.join(precisions)}, not in {plan.precision!r}"
         )
+    if plan.world not in worlds:
+        have = "one rank" if set(worlds) == {1} else f"{' or '.join(map(str, worlds))} ranks"
+        raise PlanRefused(f"{backend} trains on {have}, not on {plan.world}")
     mode = plan.mode or modes[0]
     if mode not in modes:
         have = "one mode, " if len(modes) == 1 else "the modes "

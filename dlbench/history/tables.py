@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    inspect,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -53,7 +54,7 @@ RECORDS = Table(
     _words("created"),
     _words("versions"),
 )
-_NUMBERS = ("batch", "threads")
+_NUMBERS = ("batch", "threads", "world")
 SERIES = Table(
     "series",
     METADATA,
@@ -99,7 +100,37 @@ CHANGES = Table(
     sqlite_with_rowid=False,
 )
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (METADATA.create_all,)
-"""What takes a database from each version of its tables to the next; the number of those done stands in it. When the
-tables change, the first stays what it was: it makes those of version 1."""
+
+def _tell_ranks(base: Connection) -> None:
+    """Series are told apart by their number of ranks, which was 1 before there were any."""
+    there = [column["name"] for column in inspect(base).get_columns("series")]
+    if "world" in there:
+        return
+    if base.dialect.name == "postgresql":
+        base.exec_driver_sql("ALTER TABLE series ADD COLUMN world BIGINT NOT NULL DEFAULT 1")
+        base.exec_driver_sql("DROP INDEX series_of_key")
+        for index in SERIES.indexes:
+            index.create(base)
+        return
+    # what tells series apart is part of SQLite's table, which is made anew with all that refers to it
+    base.exec_driver_sql("DROP INDEX rows_of_record")
+    tables = (SERIES, ROWS, CHANGES)
+    for table in tables:
+        base.exec_driver_sql(f"ALTER TABLE {table.name} RENAME TO former_{table.name}")
+    METADATA.create_all(base)
+    for table in tables:
+        names = ", ".join(column.name for column in table.columns)
+        given = ", ".join(
+            "1" if column.name == "world" else column.name for column in table.columns
+        )
+        base.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) SELECT {given} FROM former_{table.name}"
+        )
+    for table in reversed(tables):
+        base.exec_driver_sql(f"DROP TABLE former_{table.name}")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (METADATA.create_all, _tell_ranks)
+"""What takes a database from each version of its tables to the next; the number of those done stands in it. The first
+makes the tables as they are now, and each other one changes what is not so yet."""
 SCHEMA = len(MIGRATIONS)

@@ -7,7 +7,6 @@ parameters' gradients in the pass. Semantics are pinned in `dlbench.spec.layers`
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from dlbench.oracle.rounding import Array, Rounding, exact
 from dlbench.spec import layers as spec
-from dlbench.spec.network import Node, Role
+from dlbench.spec.network import Node
 
 
 @dataclasses.dataclass
@@ -42,6 +41,8 @@ class Pass:
     masks : for each dropout layer by name, 1 where an element is kept and 0 elsewhere; all kept if absent.
     forced : branches to take, by layer name; each layer's own choice if absent.
     branches, gradients, state : left behind by the pass; state is the updated running statistics.
+    replicas : equal parts that the samples stand in one after the other, each of which is normalised by its own
+        statistics, as ranks of a data-parallel training do; running statistics are those of the first.
     """
 
     training: bool
@@ -52,6 +53,15 @@ class Pass:
     branches: dict[str, Branch] = dataclasses.field(default_factory=dict)
     gradients: dict[str, Array] = dataclasses.field(default_factory=dict)
     state: dict[str, Array] = dataclasses.field(default_factory=dict)
+    replicas: int = 1
+
+    def of_replicas(self) -> list[Pass]:
+        """A pass for each part."""
+        parts = np.split(self.counts, self.replicas)
+        return [
+            dataclasses.replace(self, counts=part, gradients={}, state={}, replicas=1)
+            for part in parts
+        ]
 
     def terms(self, positions: int) -> int:
         """Length of a sum over the batch and `positions` of each sample, for the rounding of it.
@@ -223,65 +233,6 @@ class Linear(Layer):
             self.gradient("bias", rounding.handed_back(rounding(bias, terms, strength)))
         sums = norms(weight, 1) * root_mean_square(dy)
         return rounding.handed_back(rounding(dy @ weight, len(weight), sums))
-
-
-class BatchNorm(Layer):
-    """Normalisation over batch, height and width, or over the batch; see `dlbench.spec.layers.BatchNorm`."""
-
-    def forward(self, x: Array) -> Array:
-        layer = self.node.layer
-        assert isinstance(layer, spec.BatchNorm)
-        run, weights = self.run, self.weights
-        self.axes = (0, *range(2, x.ndim))
-        positions = math.prod(x.shape[2:])
-        if run.training:
-            self.values = int(run.counts.sum()) * positions
-            size = root_mean_square(x, self.axes) / np.sqrt(self.values)
-            terms = run.terms(positions)
-            mean = run.rounding(run.weighted(x).sum(self.axes) / self.values, terms, size)
-            squares = np.square(x - per_channel(mean, x.ndim))
-            size = np.sqrt(np.mean(np.square(np.square(x)), self.axes) / self.values)
-            total = run.weighted(squares).sum(self.axes)
-            variance = run.rounding(total / self.values, terms, size)
-            unbiased = variance * self.values / max(self.values - 1, 1)
-            self._move("running_mean", mean, layer.momentum)
-            self._move("running_variance", unbiased, layer.momentum)
-        else:
-            mean, variance = weights["running_mean"], weights["running_variance"]
-        self.inverse = 1 / np.sqrt(variance + layer.eps)
-        self.normal = (x - per_channel(mean, x.ndim)) * per_channel(self.inverse, x.ndim)
-        scale, shift = (per_channel(weights[role], x.ndim) for role in ("scale", "shift"))
-        y = self.normal * scale + shift
-        slope = np.abs(weights["scale"]) * self.inverse
-        reach = slope * (root_mean_square(x, self.axes) + np.abs(mean))
-        y = run.rounding(y, 4, per_channel(np.hypot(reach, weights["shift"]), x.ndim))
-        return run.rounding.stored(y)
-
-    def _move(self, role: Role, batch: Array, momentum: float) -> None:
-        old = self.weights[role]
-        new = (1 - momentum) * old + momentum * batch
-        size = np.hypot((1 - momentum) * old, momentum * batch)
-        self.run.state[f"{self.node.name}.{role}"] = self.run.rounding(new, 4, size)
-
-    def backward(self, dy: Array) -> Array:
-        run, axes = self.run, self.axes
-        total = run.weighted(dy)
-        product = total * self.normal
-        terms = run.terms(math.prod(dy.shape[2:]))
-        length = terms * repetition(dy.reshape(*dy.shape[:2], -1))
-        shift = run.rounding(total.sum(axes), length, np.sqrt((total * dy).sum(axes)))
-        size = np.sqrt((product * dy * self.normal).sum(axes))
-        scale = run.rounding(product.sum(axes), terms, size)
-        self.gradient("shift", shift)
-        self.gradient("scale", scale)
-        slope = self.weights["scale"] * self.inverse
-        back = self.normal * per_channel(scale / self.values, dy.ndim)
-        mean = per_channel(shift / self.values, dy.ndim)
-        dx = per_channel(slope, dy.ndim) * (dy - mean - back)
-        size = np.abs(slope) * (
-            root_mean_square(dy, axes) + np.abs(shift / self.values) + root_mean_square(back, axes)
-        )
-        return run.rounding.handed_back(run.rounding(dx, 8, per_channel(size, dy.ndim)))
 
 
 class Relu(Layer):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.oracle import layers, pooling
+from dlbench.oracle.batch_norm import BatchNorm
 from dlbench.oracle.layers import Layer, Pass
 from dlbench.oracle.one_thread import one_thread
 from dlbench.oracle.rounding import Array, Rounding
@@ -94,7 +95,7 @@ class Concat(Layer):
 
 KINDS: dict[type[spec.Layer], type[Layer]] = {
     spec.Conv2d: layers.Conv2d,
-    spec.BatchNorm: layers.BatchNorm,
+    spec.BatchNorm: BatchNorm,
     spec.Relu: layers.Relu,
     spec.LeakyRelu: layers.LeakyRelu,
     spec.Sigmoid: layers.Sigmoid,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from dlbench.contract import Device
 from dlbench.record.case import SELECTED, Axis, Case, device_kind
@@ -22,8 +22,8 @@ class Found:
     reason, remedy : why it is not ``ok``, and what would help.
     output : traceback and last output of a failure.
     title : what people call it; its name where empty.
-    version, devices, modes, precisions, scenarios, libraries, absent : as in `dlbench.contract.BackendInfo`; where it
-        is not ``ok``, what every backend has.
+    version, devices, modes, precisions, scenarios, libraries, absent, worlds : as in `dlbench.contract.BackendInfo`;
+        where it is not ``ok``, what every backend has.
     facts : what a session observed (``threads``, …); empty unless one was opened.
     default_device : device of the row of a backend that cannot be used.
     environment : what is installed where its workers run; None where that could not be asked.
@@ -42,6 +42,7 @@ class Found:
     scenarios: tuple[str, ...] = ("train", "infer")
     libraries: Mapping[str, str] = dataclasses.field(default_factory=dict)
     absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    worlds: tuple[int, ...] = (1,)
     facts: dict[str, str | int] = dataclasses.field(default_factory=dict)
     default_device: str = "cpu"
     environment: Environment | None = None
@@ -63,7 +64,7 @@ class Found:
         kinds = [*(each.kind for each in self.devices), *self.absent]
         return tuple(dict.fromkeys(kinds or [device_kind(self.default_device)]))
 
-    def declared(self, axis: Axis) -> tuple[str, ...]:
+    def declared(self, axis: Axis) -> tuple[str | int, ...]:
         """What it says that there is of an axis; empty where it says nothing."""
         return self.kinds if axis.name == "device" else getattr(self, axis.plural, ())
 
@@ -72,8 +73,17 @@ class Found:
         for axis in SELECTED:
             there = self.declared(axis)
             value = case.step if axis.name == "scenario" else getattr(case, axis.name)
+            if axis.name == "world" and value not in there:
+                have = "one rank" if set(there) == {1} else f"{_listed(there)} ranks"
+                return f"this backend trains on {have}, not on {value}"
             if there and axis.name != "device" and value not in there:
-                return f"this backend has no {axis.title} {value!r}; it has {' and '.join(there)}"
+                return f"this backend has no {axis.title} {value!r}; it has {_listed(there)}"
         if case.trains and not trains_in(case.precision):
             return f"{case.precision} is for inference alone"
+        if case.batch % case.world:
+            return f"a batch of {case.batch:,} cannot be cut evenly for {case.world} ranks"
         return ""
+
+
+def _listed(words: Iterable[str | int]) -> str:
+    return " and ".join(map(str, words))

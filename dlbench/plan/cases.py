@@ -37,6 +37,7 @@ from dlbench.worker.interpreters import check_pythons
 
 MOST_THREADS, MOST_ROUNDS, MOST_BATCHES, MOST_SAMPLES = 65_536, 10_000, 1_000, 2**31
 MOST_SEED = 2**63 - 1
+MOST_RANKS = 1_024
 DEVICE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(:[A-Za-z0-9][\w./-]*)?")
 """A device as it is asked for: its kind, and which of that kind by index or by the UUID that the driver writes."""
 
@@ -103,11 +104,18 @@ def check(request: Request) -> None:
         ("epochs", request.epochs, 0, MOST_EPOCHS),
         ("seed", request.seed, 0, MOST_SEED),
         ("the number of batch sizes", len(request.chosen_batches), 1, MOST_BATCHES),
+        *(("world", world, 1, MOST_RANKS) for world in request.worlds),
     ):
         if number < least or (name == "threads" and request.threads == 0):
             raise UsageError(f"{name} must be {least} or more")
         if number > most:
             raise UsageError(f"{name} must be at most {most:,}")
+    if request.worlds and 1 not in request.worlds and "train" not in request.chosen_scenarios:
+        raise UsageError(
+            "world is the ranks of a training, and none is asked for: add --scenario train"
+        )
+    if request.profile_s and set(request.worlds) - {1}:
+        raise UsageError("a profile is of one process: leave out --world")
     target = request.target_interval
     if target is not None and not 0 < target < 1:
         raise UsageError(f"target-interval {target} must be a share between 0 and 1, such as 1%")
@@ -244,7 +252,8 @@ def _check_declared(request: Request, found: Mapping[str, Found]) -> None:
                 continue
             if _declared_as(axis, word) not in known:
                 each = "; ".join(
-                    f"{name} has {', '.join(words) or 'none'}" for name, words in there.items()
+                    f"{name} has {', '.join(map(str, words)) or 'none'}"
+                    for name, words in there.items()
                 )
                 raise UsageError(f"{axis.title} {word!r} is unknown: {each}")
 

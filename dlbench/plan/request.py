@@ -43,6 +43,7 @@ class Request:
     best : of these modes, or of all where none is named, only the fastest that is right is measured in full, chosen by
         a short trial of each; see `dlbench.execute.stages.choosing`.
     precisions : in the backends' own words, `ALL` for every one; empty for ``fp32``.
+    worlds : numbers of ranks that share each batch of a training; empty for one process.
     scenarios, batches, threads, seed : the rest of the selection.
     rounds : measuring processes a case; 0 verifies only.
     target_interval : measure on until every interval is at most ± this share of its value; None for just the
@@ -76,6 +77,7 @@ class Request:
     modes: tuple[str, ...] = ()
     best: bool = False
     precisions: tuple[str, ...] = ()
+    worlds: tuple[int, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
     batches: tuple[int, ...] = ()
     threads: int | None = None

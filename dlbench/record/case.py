@@ -52,6 +52,7 @@ class Axis:
     words : all that it can be; empty where backends and suites say what there is.
     metavar, help : of the option that selects some of its values.
     verified_alone : False where cases that differ in nothing else are verified together.
+    form : how labels write a value, where the value alone would not say what it is of.
     """
 
     order: int
@@ -67,6 +68,12 @@ class Axis:
     metavar: str | None = None
     help: str = ""
     verified_alone: bool = True
+    form: str = "{}"
+
+    def shown(self, case: Case) -> str:
+        """A case's value, as labels have it; empty where it is."""
+        value = getattr(case, self.name)
+        return "" if value == "" else self.form.format(value)
 
 
 class Case(msgspec.Struct, frozen=True, order=True):
@@ -149,6 +156,20 @@ class Case(msgspec.Struct, frozen=True, order=True):
             help="Only this mode, in a backend's own word (repeatable).",
         ),
     ] = ""
+    world: Annotated[
+        int,
+        Axis(
+            order=8,
+            title="ranks",
+            plural="worlds",
+            label="row",
+            baseline="any",
+            form="{}-ranks",
+            metavar="N[,N…]",
+            help="Ranks that share each batch of a data-parallel training, like 1,2,4.  [default: 1]",
+        ),
+        msgspec.Meta(ge=1),
+    ] = 1
 
     @property
     def row_name(self) -> str:
@@ -170,7 +191,7 @@ class Case(msgspec.Struct, frozen=True, order=True):
         """What two runs match it by, whatever the conditions were: ``ci/torch:cpu/train/64[eager]``. Files of
         pytest-benchmark hold it, so it stays as it is."""
         other = (axis for axis in AXES if axis.default is not None and not axis.condition)
-        told = (f"[{getattr(self, axis.name)}]" for axis in other if stands_out(self, axis))
+        told = (f"[{axis.shown(self)}]" for axis in other if stands_out(self, axis))
         return f"{self.suite}/{self.bare_label}{''.join(told)}"
 
     @property
@@ -256,10 +277,12 @@ def columns(case: Case) -> dict[str, Any]:
 
 def product(chosen: Mapping[str, Iterable[Any]]) -> Iterator[Case]:
     """The cases of all combinations of values by axis, each once; those of an axis that is not named are its default,
-    and the last axis changes fastest."""
+    and the last axis changes fastest. Several ranks have nothing to share but the batches of a training."""
     choices = (chosen.get(axis.name, [axis.default]) for axis in AXES)
     for combination in itertools.product(*(tuple(dict.fromkeys(each)) for each in choices)):
-        yield Case(**dict(zip((axis.name for axis in AXES), combination, strict=True)))
+        case = Case(**dict(zip((axis.name for axis in AXES), combination, strict=True)))
+        if case.world == 1 or case.trains:
+            yield case
 
 
 def case_of(row: Mapping[Any, Any]) -> Case:
@@ -284,19 +307,22 @@ def stands_out(case: Case, axis: Axis) -> bool:
 
 def joined(case: Case, axes: Iterable[Axis]) -> str:
     """The case's values on some axes, the backend and the device first, as labels have them."""
-    backend, device, *others = (str(getattr(case, axis.name)) for axis in axes)
+    backend, device, *others = (axis.shown(case) for axis in axes)
     return "/".join([f"{backend}:{device}", *others])
 
 
 def spellings(case: Case, axes: Sequence[Axis] | None = None) -> Iterator[str]:
     """Every name of a case, or of its values on some axes: what has a default may be left out, and may be said."""
     axes = _LABEL if axes is None else axes
-    ways = (
-        ((axis,),) if axis.default is None or axis.label == "behind" else ((axis,), ())
-        for axis in axes
-    )
+    ways = (((axis,),) if _has_to_be_said(case, axis) else ((axis,), ()) for axis in axes)
     for chosen in itertools.product(*ways):
         yield joined(case, (a for some in chosen for a in some if getattr(case, a.name) != ""))
+
+
+def _has_to_be_said(case: Case, axis: Axis) -> bool:
+    # a number that is left out is the default; a word may be the only one there is
+    is_other = axis.type is int and getattr(case, axis.name) != axis.default
+    return axis.default is None or axis.label == "behind" or is_other
 
 
 def find_case(word: str, cases: Iterable[Case], what: str) -> Case:

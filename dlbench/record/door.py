@@ -148,6 +148,10 @@ def _check_process(line: Process) -> None:
         raise ValueError("it tried a rate that is none")
     if line.timings_ns and min(line.timings_ns) < 1:
         raise ValueError("timings_ns has a duration of 0")
+    if line.rank_steps is not None:
+        every = (line.rank_steps.together_ns, *line.rank_steps.alone_ns)
+        if len(every) < 2 or not all(steps and min(steps) > 0 for steps in every):
+            raise ValueError("rank_steps has a rank without steps, or a step of no time")
 
 
 def _check_all(values: Iterable[Any]) -> None:

@@ -237,6 +237,15 @@ class RateTrial:
     within: bool
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class RankSteps:
+    """Steps of several ranks, off the timed ones: `together_ns` until the slowest rank was done; `alone_ns`, by rank,
+    in which none told its gradients, by the rank's own clock."""
+
+    together_ns: tuple[int, ...]
+    alone_ns: tuple[tuple[int, ...], ...]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeasureResult(BackendResult):
     """What a process timed of a scenario; the fields are those of `dlbench.record.schema.Process`, whose `seconds` have
@@ -271,6 +280,7 @@ class MeasureResult(BackendResult):
     unserved: int = 0
     rate_per_s: float | None = None
     rate_trials: tuple[RateTrial, ...] = ()
+    rank_steps: RankSteps | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import msgspec
 
 from dlbench.record.bounded import Amount, Count, Nanoseconds, Seconds, Share
 from dlbench.record.case import Case, Configuration
-from dlbench.record.facts import Check, Primitive, RateTrial, RungTimes, Surroundings
+from dlbench.record.facts import Check, Primitive, RankSteps, RateTrial, RungTimes, Surroundings
 from dlbench.record.header import Data, Header, Machine, Part, Resumed
 from dlbench.spec.scenarios import Scenario
 
@@ -83,7 +83,7 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     unless others started beside it; `peak_memory_bytes` is None where an earlier one had reached it. `idle_cores` is
     the processor time a second that it used while others were on turn, None where that could not be read; `stopped`
     says that it was put to sleep meanwhile, since it computed. `alone` says why it did not take turns with the others
-    of its round; empty where it did.
+    of its round; empty where it did. `rank_steps` are further steps of a case of several ranks.
 
     Of the scenario ``server``, `timings_ns` are latencies of queries that came at `rate_per_s`, from when each was due,
     and `waited_ns` what of that each waited; `unserved` came and were not answered in time. `rate_trials` are all rates
@@ -130,6 +130,7 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     unserved: Count = 0
     rate_per_s: Amount | None = None
     rate_trials: tuple[RateTrial, ...] = ()
+    rank_steps: RankSteps | None = None
 
     @property
     def blocks_ns(self) -> tuple[tuple[int, ...], ...]:

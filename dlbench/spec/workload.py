@@ -76,6 +76,12 @@ class Workload:
         """Whether a training step draws random masks."""
         return any(isinstance(n.layer, spec.Dropout) and n.layer.rate > 0 for n in walk(self.nodes))
 
+    def replicas(self, world: int) -> int:
+        """How many parts of a batch are normalised each by its own statistics where `world` ranks share it; 1 where
+        nothing is, and it makes no difference who has which samples."""
+        norms = any(isinstance(n.layer, spec.BatchNorm) for n in walk(self.nodes))
+        return world if norms else 1
+
     def untrainable(self, batch: int) -> Node | None:
         """The first batch normalisation that a batch of this size gives one value per channel or feature, on which it
         cannot be trained; None where there is none."""

@@ -7,8 +7,10 @@ computes.
    the weights after the step and the logits then.
 2. The same at the timed batch.
 3. Dropout, as it is timed (`dlbench.verify.checks.dropout`).
-4. A probe for each convention that an ordinary network would hide (`dlbench.verify.checks.probes`).
-5. The arithmetic, on networks where every right backend has the same bits (`dlbench.verify.checks.arithmetic`).
+4. Of several ranks, what they owe each other (`dlbench.verify.checks.rank_agreement`). What any process owes is asked
+   of them with the same samples for each (`dlbench.verify.sessions.repeated`), but for the timed batch and dropout.
+5. A probe for each convention that an ordinary network would hide (`dlbench.verify.checks.probes`).
+6. The arithmetic, on networks where every right backend has the same bits (`dlbench.verify.checks.arithmetic`).
 
 By a plan that only infers, the outputs are held against the oracle in each of these places, and nothing else.
 
@@ -36,6 +38,7 @@ from dlbench.verify.checks.dropout import check_dropout
 from dlbench.verify.checks.first_divergence import first_activation, first_gradient
 from dlbench.verify.checks.integers import check_integers
 from dlbench.verify.checks.probes import check_probes
+from dlbench.verify.checks.rank_agreement import check_alike, check_ranks, check_statistics
 from dlbench.verify.checks.steps import check_gradients, check_outputs, check_resident, check_steps
 from dlbench.verify.checks.tie_breaking import check_relu_of_zero, observe_ties
 from dlbench.verify.expected.evaluation_points import Point
@@ -43,6 +46,7 @@ from dlbench.verify.expected.reference import load_reference
 from dlbench.verify.misreadings import explained
 from dlbench.verify.sessions.glimpse import glimpse
 from dlbench.verify.sessions.guard import Guarded
+from dlbench.verify.sessions.repeated import Repeating
 from dlbench.verify.sessions.reuse import Once
 
 
@@ -85,7 +89,10 @@ def verify(
     adapter, once = Guarded(adapter), once or Once()
     if plan.precision == "int8":
         return _verify_integers(adapter, plan, workload, progress)
-    reference = load_reference(workload, plan.batch, cache_dir, plan.precision, small_batch)
+    reference = load_reference(
+        *(workload, plan.batch, cache_dir, plan.precision, small_batch),
+        replicas=workload.replicas(plan.world),
+    )
     checks: list[Check] = []
     facts: dict[str, str | int] = {}
     glimpsed: dict[str, int] = {}
@@ -95,25 +102,36 @@ def verify(
     if not trains:
         plan = dataclasses.replace(plan, scenario="infer")
     small = dataclasses.replace(plan, batch=len(reference.small[0].point.order))
+    # of several ranks, one that hands each of them the whole batch
+    alone: Adapter = adapter if plan.world == 1 else Repeating(adapter)
 
     def gradients() -> list[Check]:
         if not trains:
-            return check_outputs(adapter, small, calm, reference.small)
-        return check_gradients(adapter, small, calm, reference.small)
+            return check_outputs(alone, small, calm, reference.small)
+        return check_gradients(alone, small, calm, reference.small)
 
     def steps() -> list[Check]:
-        return check_steps(adapter, small, calm, reference.small) if trains else []
+        return check_steps(alone, small, calm, reference.small) if trains else []
+
+    def ranks() -> list[Check]:
+        if plan.world == 1 or not trains:
+            return []
+        alike = dataclasses.replace(plan, batch=0)
+        found = once(("ranks", alike), lambda: check_ranks(adapter, plan))
+        if workload.replicas(2) > 1:
+            found += once(("statistics", alike), lambda: check_statistics(adapter, plan))
+        return found
 
     def probes() -> list[Check]:
-        found = check_probes(adapter, plan, workload, cache_dir, trains, once)
+        found = check_probes(alone, plan, workload, cache_dir, trains, once)
         if not trains:
             return found
         kinds = {type(node.layer) for node in walk(workload.nodes)}
         alike = dataclasses.replace(plan, batch=2)
         if Relu in kinds:
-            found += once(("relu", alike), lambda: [check_relu_of_zero(adapter, alike)])
+            found += once(("relu", alike), lambda: [check_relu_of_zero(alone, alike)])
         if MaxPool in kinds:
-            rule, first = once(("ties", alike), lambda: observe_ties(adapter, alike))
+            rule, first = once(("ties", alike), lambda: observe_ties(alone, alike))
             facts["max_pool_tie"] = rule
             if info.own_kernels:
                 found.append(first)
@@ -128,6 +146,7 @@ def verify(
             return check_outputs(adapter, plan, calm, [reference.timed], "timed batch")
         found = check_resident(session, reference.timed)
         glimpsed.update(_glimpse(session, reference.timed.point, trains=True))
+        found += check_alike(session, plan, calm, "after a step")
         del session
         return found + check_gradients(adapter, plan, calm, [reference.timed], "timed batch")
 
@@ -140,12 +159,13 @@ def verify(
         return check_outputs(adapter, plan, workload, [reference.timed], "with dropout")
 
     def arithmetic() -> list[Check]:
-        found = check_arithmetic(adapter, plan, workload, trains, once)
+        found = check_arithmetic(alone, plan, workload, trains, once)
         if found and all(check.passed for check in found):
             facts["arithmetic"] = described(policy_of(plan.precision), trains)
         return found
 
     for phase, stage in (
+        ("ranks", ranks),
         ("gradients", gradients),
         ("five steps", steps),
         ("timed batch", timed_batch),
@@ -159,10 +179,10 @@ def verify(
             continue
         reason = _failed(checks)[0].sentence()
         if stage in (gradients, steps, timed_batch):
-            reason = _located(adapter, small, calm, reference.small[0].point, checks) or reason
+            reason = _located(alone, small, calm, reference.small[0].point, checks) or reason
         if all("after the step" in c.name or "logits after" in c.name for c in _failed(checks)):
-            reason += _read_as(adapter, plan, workload, cache_dir)
-        if stage is not arithmetic:
+            reason += _read_as(alone, plan, workload, cache_dir)
+        if stage not in (arithmetic, ranks):
             reason += _computed_with(arithmetic)
         return Outcome(tuple(checks), reference.ambiguous_branches, facts, reason)
     return Outcome(tuple(checks), reference.ambiguous_branches, facts, "", glimpsed)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from dlbench.contract import Adapter, Plan
-from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
 from dlbench.oracle.optimizers import Piece, Update
 from dlbench.oracle.rounding import Array, Exact
@@ -146,7 +145,7 @@ def _explained(
         session.learning_rate = rate
         session.train_step(session.upload(*point.batch()))
         got = oracle_weights(session.weights())
-        weights, run = oracle_weights(point.weights), Pass(True, point.counts, Exact(policy))
+        weights, run = oracle_weights(point.weights), point.run(True, Exact(policy))
         inputs = oracle_inputs(point.inputs)
         forward_backward(small.nodes, small.loss, weights, inputs, point.targets, run)
         rounding = _ROUNDING * coarser * _distance(got)

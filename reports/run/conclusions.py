@@ -177,11 +177,14 @@ class _Told:
         )
 
     def who(self, case: Case) -> str:
-        """A backend by its title, as the record knows it; with its label, and its mode where it has several."""
+        """A backend by its title, as the record knows it; with its label, its mode where it has several, and its ranks
+        where they are."""
         name, at, label = case.backend.partition("@")
         title = self._run.header.titles.get(name, name)
         several = len(self._modes.get((case.backend, case.device), ())) > 1
-        return f"{title}{at}{label}{f' ({case.mode})' if several and case.mode else ''}"
+        ranks = f"{case.world} ranks" if case.world > 1 else ""
+        told = ", ".join(filter(None, [case.mode if several else "", ranks]))
+        return f"{title}{at}{label}{f' ({told})' if told else ''}"
 
     def precise(self, case: Case, other: Case) -> str:
         """The same with its precision, where it is compared with one of another."""

@@ -11,7 +11,7 @@ import json
 from dlbench.analyse.columns import Row
 from dlbench.analyse.table import Report
 from dlbench.errors import UsageError
-from dlbench.record.case import AXES
+from dlbench.record.case import AXES, stands_out
 from dlbench.text import one_line, plural
 
 
@@ -49,7 +49,12 @@ def series_of(report: Report) -> dict[str, Row]:
 
 def _series(row: Row) -> str:
     case = row.case
-    others = (str(getattr(case, axis.name)) for axis in AXES if axis.default is not None)
+    # what is newer than the series that there are is told where it is not the default
+    others = (
+        axis.shown(case)
+        for axis in AXES
+        if axis.default is not None and (axis.type is str or stands_out(case, axis))
+    )
     told = [case.suite, case.bare_label, *others, plural(case.threads, "thread")]
     return " ".join(filter(None, told))
 

@@ -10,6 +10,7 @@ import pytest
 from dlbench.analyse.case_columns import COLUMNS, data_name
 from dlbench.analyse.table import build
 from dlbench.errors import UsageError
+from dlbench.record.facts import RankSteps
 from dlbench.record.schema import Case, Data, Line, Peak, Record
 
 
@@ -53,6 +54,36 @@ def test_the_speedup_is_the_baselines_median_over_the_rows(make: Any) -> None:
     assert row["baseline"] == "numpy:cpu"
     assert row["interval_over"] == "3 processes"
     assert row["samples_per_s"] == pytest.approx(64 / 0.018)
+
+
+def test_ranks_are_held_against_one_by_what_they_have_to_compute_with(make: Any) -> None:
+    def scaling(threads: int, device: str = "cpu") -> Any:
+        one = make.case("torch", device, threads=threads)
+        two = msgspec.structs.replace(one, world=2)
+        frame = rows(measured(make, (one, [0.020, 0.021, 0.019]), (two, [0.012, 0.0125, 0.0115])))
+        return {row["world"]: row for row in frame.to_dict("records")}
+
+    # each rank has the one thread that the process had, or a GPU of its own
+    for found in (scaling(1), scaling(4, "cuda:0")):
+        assert found[2]["scaling"] == pytest.approx(0.020 / 0.012 / 2, rel=0.02)
+        assert found[2]["scaling_low"] < found[2]["scaling"] < found[2]["scaling_high"]
+        assert math.isnan(found[1]["scaling"])
+    # together they have the four threads that it had
+    assert scaling(4)[2]["scaling"] == pytest.approx(0.020 / 0.012, rel=0.02)
+
+
+def test_what_ranks_cost_each_other_is_of_steps_beside_the_timed_ones(make: Any) -> None:
+    case = msgspec.structs.replace(make.case("torch"), world=2)
+    alone = RankSteps((10_000,) * 3, ((6_000,) * 3, (8_000,) * 3))
+    lines = [make.verification(case)]
+    lines += [make.process(case, number, 0.01, rank_steps=alone) for number in range(3)]
+    (row,) = rows(make.measured([case], lines)).to_dict("records")
+    assert row["rank_spread"] == pytest.approx(1 / 3)
+    assert row["communication_share"] == pytest.approx(0.2)
+    (row,) = rows(measured(make, (case, [0.01]))).to_dict("records")
+    assert math.isnan(row["rank_spread"])
+    assert math.isnan(row["communication_share"])
+    assert math.isnan(row["scaling"])
 
 
 def test_the_baseline_is_one_times_itself_without_an_interval(make: Any) -> None:

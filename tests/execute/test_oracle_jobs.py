@@ -9,7 +9,7 @@ LAUNCH = Launch(worker_environment(1), 60.0)
 
 def test_jobs_run_beside_and_each_has_its_result(tiny, tmp_path):
     right = {"workload": tiny.workload.to_table(), "cache_dir": str(tmp_path), "seed": None}
-    right |= {"batch": 4, "precision": "fp32"}
+    right |= {"batch": 4, "precision": "fp32", "replicas": 1}
     wrong = right | {"workload": {"layers": "none"}}
     with started({(4, "fp32"): right, (8, "fp32"): wrong}, LAUNCH) as references:
         failure = references.failure((8, "fp32"))

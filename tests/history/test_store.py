@@ -1,4 +1,5 @@
 import multiprocessing
+import re
 import sqlite3
 
 import pytest
@@ -133,6 +134,33 @@ def test_a_history_of_a_newer_dlbench_is_refused_and_left_alone(database, write)
     with pytest.raises(DlbenchError, match=f"schema {SCHEMA + 1}.* use a newer dlbench"):
         Store(database, create=True)
     assert before == database.read_bytes()
+
+
+def test_a_history_from_before_there_were_ranks_is_taken_on_with_its_rows(
+    database, tmp_path, write
+):
+    now = tmp_path / "now.sqlite"
+    added(now, write(1), write(2))
+    database.parent.mkdir()
+    with sqlite3.connect(database) as base:
+        base.execute("ATTACH ? AS now", (str(now),))
+        made = "SELECT sql FROM now.sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC"
+        for (table,) in base.execute(made).fetchall():
+            base.execute(re.sub(r"\s*world BIGINT NOT NULL,|, world\b", "", table))
+        columns = [row[1] for row in base.execute("PRAGMA main.table_info(series)")]
+        assert "world" not in columns
+        base.execute("INSERT INTO records SELECT * FROM now.records")
+        base.execute(f"INSERT INTO series SELECT {', '.join(columns)} FROM now.series")
+        base.execute("INSERT INTO rows SELECT * FROM now.rows")
+        base.execute(f"PRAGMA application_id = {module.APPLICATION}")
+        base.execute("PRAGMA user_version = 1")
+    with Store(database) as store:
+        assert [1] == [one.key.case.world for one in store.series()]
+    assert rows(now) == rows(database)
+    with sqlite3.connect(database) as base:
+        assert [] == base.execute("PRAGMA foreign_key_check").fetchall()
+    assert ["there", "added"] == added(database, write(1), write(3))
+    assert 3 == len(rows(database))
 
 
 def test_somebody_elses_database_is_refused_and_left_alone(tmp_path):

@@ -42,6 +42,41 @@ def test_a_suite_runs_the_product_of_its_matrix_on_the_devices_there_are(wide):
     assert wanted == rows(wide(), torch=BOTH)
 
 
+def test_ranks_are_rows_of_trainings_and_who_has_none_says_so(wide):
+    several = dataclasses.replace(CPU, worlds=(1, 2, 4))
+    request = wide(worlds=(1, 2, 3), devices=("cpu",), batches=(8, 9))
+    check(request)
+    planned = plan(request, {"numpy": CPU, "torch": several}, 800)
+    assert all(case.world == 1 or case.scenario == "train" for case in planned.cases)
+    refused = {
+        (case.backend, case.world, case.batch): found.reason
+        for case, found in planned.problems.items()
+    }
+    assert {
+        ("numpy", 2, 8): "this backend trains on one rank, not on 2",
+        ("numpy", 2, 9): "this backend trains on one rank, not on 2",
+        ("numpy", 3, 8): "this backend trains on one rank, not on 3",
+        ("numpy", 3, 9): "this backend trains on one rank, not on 3",
+        ("torch", 3, 8): "this backend trains on 1 and 2 and 4 ranks, not on 3",
+        ("torch", 3, 9): "this backend trains on 1 and 2 and 4 ranks, not on 3",
+        ("torch", 2, 9): "a batch of 9 cannot be cut evenly for 2 ranks",
+    } == refused
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({"worlds": (2,), "scenarios": ("infer",)}, "world is the ranks of a training"),
+        ({"worlds": (1, 2), "profile_s": 1.0}, "a profile is of one process: leave out --world"),
+        ({"worlds": (0,)}, "world must be 1 or more"),
+        ({"worlds": (5000,)}, "world must be at most 1,024"),
+    ],
+)
+def test_ranks_of_nothing_are_refused(wide, chosen, told):
+    with pytest.raises(UsageError, match=told):
+        check(wide(**chosen))
+
+
 def test_a_device_that_was_asked_for_has_a_row_wherever_it_is_missing(wide):
     chosen = wide(devices=("cuda:1",), scenarios=("infer",), batches=(8,))
     assert [("numpy", "cuda:1", "infer", 8), ("torch", "cuda:1", "infer", 8)] == rows(chosen)

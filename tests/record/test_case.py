@@ -35,6 +35,21 @@ def test_labels_and_row_names_leave_out_what_is_the_default():
     assert ("numpy:cpu/infer/1", "numpy:cpu") == (plain.label, plain.row_name)
 
 
+def test_ranks_are_told_behind_the_row_and_one_is_not():
+    four = msgspec.structs.replace(CASE, world=4)
+    assert "torch:cuda:1/graph/tf32/4-ranks/train/64" == four.label
+    assert "torch:cuda:1/graph/tf32/4-ranks" == four.row_name
+    assert "ci/torch:cuda:1/train/64[graph][4-ranks]" == four.key
+    assert CASE == find_case("torch:cuda:1/train/64", [four, CASE], "--waive")
+    assert four == find_case("torch:cuda:1/4-ranks/train/64", [four, CASE], "--waive")
+    assert CASE.row_name == find_baseline("torch:cuda:1", [four, CASE]).cases[0].row_name
+
+
+def test_ranks_share_the_batches_of_a_training_alone():
+    found = list(product({**WAYS, "world": [1, 2]}))
+    assert {("train", 1), ("train", 2), ("infer", 1)} == {(c.scenario, c.world) for c in found}
+
+
 def test_no_two_cases_of_a_suite_have_one_label():
     every = list(product(WAYS))
     assert 96 == len(every) == len({case.label for case in every})

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from dlbench.execute import results
 from dlbench.execute.context import Context
+from dlbench.execute.oracle_jobs import key_of
 from dlbench.execute.side_by_side import is_crowded
 from dlbench.execute.tasks import Task
 from dlbench.record.facts import VerifyResult
@@ -42,7 +43,8 @@ def right(run: Context, sharing: Sequence[Case]) -> Sequence[Case]:
     """The cases of a configuration that agree with the oracle. Where training goes wrong, inference is asked by
     itself: nothing that it needs may be."""
     whole = covering(sharing)
-    failure = waited(run, lambda: run.references.failure((whole.batch, whole.precision)))
+    key = key_of(whole, run.request.suite.workload)
+    failure = waited(run, lambda: run.references.failure(key))
     ended = failure or _verified(run, whole)
     found = results.verification(whole, ended)
     rest = [case for case in sharing if case.step != whole.step]

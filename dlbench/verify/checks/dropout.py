@@ -58,6 +58,9 @@ def check_dropout(adapter: Adapter, plan: Plan, workload: Workload) -> list[Chec
     if not workload.has_dropout:
         return []
     readers = _readers(workload)
+    if plan.world > 1 and not _keeps_zeros(workload):
+        # such a network is read in a batch of one sample, which is none for several ranks
+        readers = {}
     dropouts = [n for n in walk(workload.nodes) if _is_dropout(n)]
     checks = []
     readable = all(node.name in readers for node in dropouts)
@@ -67,7 +70,12 @@ def check_dropout(adapter: Adapter, plan: Plan, workload: Workload) -> list[Chec
         if not readable:
             alone = _stand_alone(node)
             checks += _check_network(adapter, plan, alone, _readers(alone), f" ({_ALONE})")
-        checks.append(_check_two_samples(adapter, plan, node))
+        batch = max(plan.batch, 2)
+        # of several ranks, one that has the place in its part that the other has in its own
+        other = batch - 1 if plan.world == 1 else batch // plan.world
+        checks.append(_check_two_samples(adapter, plan, node, (0, other)))
+        if 1 < plan.world <= batch // 2:
+            checks.append(_check_two_samples(adapter, plan, node, (0, 1)))
     return checks
 
 
@@ -291,7 +299,7 @@ def _check_step(
     return checks
 
 
-def _check_two_samples(adapter: Adapter, plan: Plan, node: Node) -> Check:
+def _check_two_samples(adapter: Adapter, plan: Plan, node: Node, places: tuple[int, int]) -> Check:
     """Two copies of a sample get masks of their own: a column is gone only where both lost it.
 
     Asked of the dropout alone, where no later mask can hide what passed this one.
@@ -303,13 +311,15 @@ def _check_two_samples(adapter: Adapter, plan: Plan, node: Node) -> Check:
     reader = f"{_readers(workload)[node.name].name}.weight"
     gone = seen = 0
     for step in range(_ALONE_STEPS):
-        gradients, _ = _gradients(session, point, batch, (0, batch - 1))
+        gradients, _ = _gradients(session, point, batch, places)
         lost = np.abs(gradients[reader]).max(0) == 0
         gone += int(lost.sum())
         seen += lost.size
         if step + 1 >= _MIN_STEPS and seen >= _MIN_ELEMENTS:
             break
     label = f"fraction lost by both samples of {node.name} ({_ALONE})"
+    if plan.world > 1:
+        label += " on one rank" if places[1] == 1 else " on two ranks"
     return fraction(label, gone, seen, _rate(workload, node.name) ** 2)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from dlbench.oracle.layers import Branch, Layer, Pass
 from dlbench.oracle.network import KINDS, entering, forward, forward_backward
-from dlbench.oracle.rounding import Array, Exact, Largest, Perturbed
+from dlbench.oracle.rounding import Array, Exact, Largest, Perturbed, Rounding
 from dlbench.rng import integers, permutation, uniform
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, Parameter, walk
@@ -69,7 +70,8 @@ class Point:
     """Weights and a batch, of which only the distinct samples are kept.
 
     `inputs` D×C×H×W or D×F float32, `targets` D labels or D×… values, `order` which of them stands at each
-    place of the batch; `ambiguous` branches lie within rounding of the other way.
+    place of the batch; `ambiguous` branches lie within rounding of the other way. Of several `replicas` each has as
+    many of the distinct samples, one after the other.
     """
 
     weights: Weights
@@ -77,6 +79,13 @@ class Point:
     targets: npt.NDArray[Any]
     order: npt.NDArray[np.int64]
     ambiguous: int
+    replicas: int = 1
+
+    def run(
+        self, training: bool, rounding: Rounding, forced: Mapping[str, Branch] | None = None
+    ) -> Pass:
+        """A pass over the distinct samples."""
+        return Pass(training, self.counts, rounding, forced=forced or {}, replicas=self.replicas)
 
     @property
     def counts(self) -> Array:
@@ -93,12 +102,19 @@ def small_batch(workload: Workload) -> int:
     return SMALL_BATCH if workload.forward_flops < 10**8 else 2
 
 
-def arrangement(batch: int, most: int = DISTINCT_SAMPLES) -> npt.NDArray[np.int64]:
-    """Which of the distinct samples (`most` at the most) stands at each place of a batch.
+def arrangement(
+    batch: int, most: int = DISTINCT_SAMPLES, replicas: int = 1
+) -> npt.NDArray[np.int64]:
+    """Which of the distinct samples (`most` at the most) stands at each place of a batch. Of several `replicas` each
+    has samples of its own, of which there may be a few more.
 
     The places are drawn, so that any part of the batch is made up differently from the rest and from its
     neighbours: a backend that takes some rows for others is found out.
     """
+    if replicas > 1:
+        part = arrangement(batch // replicas, max(most // replicas, SMALL_BATCH))
+        distinct = int(part.max()) + 1
+        return np.concatenate([part + rank * distinct for rank in range(replicas)])
     distinct = min(batch, most)
     if batch == distinct:
         return np.arange(batch)
@@ -114,12 +130,13 @@ def draw_point(
     label: str,
     precision: str = "fp32",
     inputs: InputRange = UNIT_INPUTS,
+    replicas: int = 1,
 ) -> Point:
     """The least ambiguous of a few draws for a batch of `batch` samples; `label` names the draw."""
     best: Point | None = None
     weights = _draw_weights(workload, label)
     for attempt in range(_DRAWS if batch <= SMALL_BATCH else _LARGE_DRAWS):
-        drawn = _draw(workload, weights, batch, label, attempt, inputs)
+        drawn = _draw(workload, weights, batch, label, attempt, inputs, replicas)
         point = _nudged(_within_range(drawn, workload, precision), workload, precision)
         if best is None or point.ambiguous < best.ambiguous:
             best = point
@@ -218,9 +235,10 @@ def _draw(
     label: str,
     attempt: int,
     inputs: InputRange,
+    replicas: int = 1,
 ) -> Point:
-    order = arrangement(batch)
-    distinct = min(batch, DISTINCT_SAMPLES)
+    order = arrangement(batch, replicas=replicas)
+    distinct = int(order.max()) + 1
     key = (label, batch, attempt)
     drawn = sample_inputs(workload, distinct, *key)
     return Point(
@@ -229,6 +247,7 @@ def _draw(
         targets=sample_targets(workload, distinct, *key),
         order=order,
         ambiguous=0,
+        replicas=replicas,
     )
 
 
@@ -242,7 +261,7 @@ def _within_range(point: Point, workload: Workload, precision: str) -> Point:
         return point
     for _ in range(_HALVINGS):
         seen = Largest(policy)
-        run = Pass(True, point.counts, seen)
+        run = point.run(True, seen)
         weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
         forward_backward(workload.nodes, workload.loss, weights, inputs, point.targets, run)
         if seen.largest < policy.stored.largest / _ROOM:
@@ -267,9 +286,9 @@ def _parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]:
 
 
 def _nudged(point: Point, workload: Workload, precision: str) -> Point:
-    inputs, counts = oracle_inputs(point.inputs), point.counts
+    inputs = oracle_inputs(point.inputs)
     rounding = Exact(policy_of(precision))
-    nudger = _Nudger(oracle_weights(point.weights), Pass(True, counts, rounding))
+    nudger = _Nudger(oracle_weights(point.weights), point.run(True, rounding))
     nudger.sequence(workload.nodes, entering(workload.nodes, inputs, rounding), None)
     weights = dict(point.weights)
     for name in nudger.moved:
@@ -281,12 +300,12 @@ def _nudged(point: Point, workload: Workload, precision: str) -> Point:
 def _count_ambiguous(point: Point, workload: Workload, precision: str) -> int:
     weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
     policy = policy_of(precision)
-    run = Pass(True, point.counts, Exact(policy))
+    run = point.run(True, Exact(policy))
     forward(workload.nodes, weights, inputs, run)
     perturbed = []
     for seed in range(2):
         rounding = Perturbed(seed, policy)
-        noisy = Pass(True, point.counts, rounding, forced=run.branches)
+        noisy = point.run(True, rounding, run.branches)
         forward(workload.nodes, weights, inputs, noisy)
         perturbed.append(noisy.branches)
     found = ambiguous_branches(run.branches, perturbed, workload.nodes)

@@ -55,10 +55,10 @@ class Reference:
 
 
 def prepare_reference(
-    workload: Workload, batch: int, cache_dir: Path, precision: str = "fp32"
+    workload: Workload, batch: int, cache_dir: Path, precision: str = "fp32", replicas: int = 1
 ) -> None:
     """Makes sure that the oracle's results for `workload` at `batch` are in the cache."""
-    load_reference(workload, batch, cache_dir, precision)
+    load_reference(workload, batch, cache_dir, precision, replicas=replicas)
 
 
 def load_reference(
@@ -67,9 +67,11 @@ def load_reference(
     cache_dir: Path,
     precision: str = "fp32",
     small: int | None = None,
+    replicas: int = 1,
 ) -> Reference:
     """The oracle's results (of the workload without dropout), from the cache or computed now; the five steps are of
-    batches of `small` samples, of `evaluation_points.small_batch` by default.
+    batches of `small` samples, of `evaluation_points.small_batch` by default. Of several `replicas` each has the
+    samples of the five steps, and its part of the timed batch.
 
     A cache file that cannot be read is computed again.
     """
@@ -77,7 +79,7 @@ def load_reference(
     small = small or small_batch(calm)
     return Reference(
         small=_stops(calm, small, FACTORS, cache_dir, precision),
-        timed=_stops(calm, batch, (1.0,), cache_dir, precision)[0],
+        timed=_stops(calm, batch, (1.0,), cache_dir, precision, replicas=replicas)[0],
     )
 
 
@@ -95,14 +97,15 @@ def _stops(
     cache_dir: Path,
     precision: str,
     inputs: InputRange = UNIT_INPUTS,
+    replicas: int = 1,
 ) -> tuple[Stop, ...]:
-    settings = (workload.digest, batch, factors, precision, inputs)
+    settings = (workload.digest, batch, factors, precision, inputs, replicas)
     path = place(cache_dir, source_hash(), repr(settings).encode())
     kept = load_arrays(path)
     if kept is not None:
         with contextlib.suppress(KeyError):
-            return _unpack(workload, batch, factors, kept)
-    stops = _compute(workload, batch, factors, precision, inputs)
+            return _unpack(workload, replicas, factors, kept)
+    stops = _compute(workload, batch, factors, precision, inputs, replicas)
     save_arrays(path, _pack(stops))
     return stops
 
@@ -113,9 +116,11 @@ def _compute(
     factors: tuple[float, ...],
     precision: str,
     inputs: InputRange,
+    replicas: int,
 ) -> tuple[Stop, ...]:
     points = [
-        draw_point(workload, batch, f"step {i}", precision, inputs) for i in range(len(factors))
+        draw_point(workload, batch, f"step {i}", precision, inputs, replicas)
+        for i in range(len(factors))
     ]
     found = expect(workload, points, factors, precision)
     return tuple(
@@ -145,7 +150,10 @@ def _pack(stops: tuple[Stop, ...]) -> dict[str, npt.NDArray[Any]]:
 
 
 def _unpack(
-    workload: Workload, batch: int, factors: tuple[float, ...], arrays: dict[str, npt.NDArray[Any]]
+    workload: Workload,
+    replicas: int,
+    factors: tuple[float, ...],
+    arrays: dict[str, npt.NDArray[Any]],
 ) -> tuple[Stop, ...]:
     stops = []
     for i, factor in enumerate(factors):
@@ -165,6 +173,7 @@ def _unpack(
             targets=arrays[f"{i}|targets"],
             order=arrays[f"{i}|order"],
             ambiguous=int(arrays[f"{i}|ambiguous"]),
+            replicas=replicas,
         )
         stops.append(Stop(point, factor, expected))
     return tuple(stops)

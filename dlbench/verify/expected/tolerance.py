@@ -127,9 +127,8 @@ class _Walker:
         """One training step at a point, with the inference before and after it."""
         workload, nodes = self.workload, self.workload.nodes
         weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
-        counts = point.counts
-        before = forward(nodes, weights, inputs, Pass(False, counts, self.rounding))
-        run = Pass(True, counts, self.rounding, forced=forced)
+        before = forward(nodes, weights, inputs, point.run(False, self.rounding))
+        run = point.run(True, self.rounding, forced)
         _, loss = forward_backward(nodes, workload.loss, weights, inputs, point.targets, run)
         rate = workload.optimizer.learning_rate * factor
         after = self.update.step(weights, run.gradients, rate) | run.state
@@ -137,9 +136,7 @@ class _Walker:
         outcome |= {f"gradient of {name}": value for name, value in run.gradients.items()}
         outcome |= after
         if factor == 1:
-            outcome["logits after"] = forward(
-                nodes, after, inputs, Pass(False, counts, self.rounding)
-            )
+            outcome["logits after"] = forward(nodes, after, inputs, point.run(False, self.rounding))
         return outcome, run.branches
 
 
@@ -201,11 +198,11 @@ def _turned(
     """The branches each perturbed run takes: ambiguous ones the other way in half of the runs."""
     if point.ambiguous == 0:
         return [branches] * draws
-    inputs, counts = oracle_inputs(point.inputs), point.counts
+    inputs = oracle_inputs(point.inputs)
     weights = oracle_weights(point.weights)
     perturbed = []
     for seed in range(2):
-        noisy = Pass(True, counts, Perturbed(seed, policy), forced=branches)
+        noisy = point.run(True, Perturbed(seed, policy), branches)
         forward(workload.nodes, weights, inputs, noisy)
         perturbed.append(noisy.branches)
     ambiguous = ambiguous_branches(branches, perturbed, workload.nodes)

@@ -4,7 +4,7 @@ array of another type, or one that is still alive, may be right by its numbers."
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,7 @@ class GuardedSession:
 
     def __init__(self, session: Session, plan: Plan, workload: Workload) -> None:
         self._session = session
+        self._world = plan.world
         self._output_shape = (plan.batch, *workload.output_shape)
         self._parameters = {p.name: p.shape for p in workload.parameters}
         self._downloads: list[_Given] = []
@@ -147,6 +148,34 @@ class GuardedSession:
     def synchronize(self) -> None:
         """Waits for the device."""
         self._session.synchronize()
+
+    def rank_weights(self) -> Sequence[Weights]:
+        """Every rank's weights, if each has all that a session's has.
+
+        Raises
+        ------
+        ContractError : there are not as many as ranks, or one's are not what they should be.
+        """
+        found: Any = self._session.rank_weights()  # type: ignore[attr-defined]
+        if not isinstance(found, Sequence) or len(found) != self._world:
+            given = (
+                f"{len(found)} of them" if isinstance(found, Sequence) else members.described(found)
+            )
+            raise ContractError(
+                f"rank_weights() gives {given}, should give those of {self._world} ranks"
+            )
+        for rank, weights in enumerate(found):
+            for name, shape in self._parameters.items():
+                what = f"rank_weights()[{rank}][{name!r}]"
+                if name not in weights:
+                    raise ContractError(f"{what} is missing")
+                _check_array(what, weights[name], shape)
+        return found
+
+    def alone_ns(self, batch: Any, steps: int) -> Sequence[Sequence[int]]:
+        """The session's own."""
+        found: Sequence[Sequence[int]] = self._session.alone_ns(batch, steps)  # type: ignore[attr-defined]
+        return found
 
     def _look_at_what_was_given(self) -> None:
         for given in (*self._downloads, *self._weights):

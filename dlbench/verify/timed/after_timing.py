@@ -32,6 +32,7 @@ from dlbench.spec.precision import policy_of
 from dlbench.spec.quantization import program
 from dlbench.spec.workload import Weights, Workload
 from dlbench.verify.checks.integers import STEP_ERROR
+from dlbench.verify.checks.rank_agreement import check_alike
 from dlbench.verify.comparison import compare
 from dlbench.verify.expected.evaluation_points import oracle_inputs, oracle_weights
 from dlbench.verify.expected.tolerance import Expectation, expect_output
@@ -98,7 +99,10 @@ def check_after(
         checks += check_output_is_short(workload, final, inputs, outputs, wanted)
     beat()
     if trained:
-        movement = _load_movement(workload, plan.batch, plan.precision, initial, cache_dir)
+        checks += check_alike(session, plan, workload, "after timing")
+        replicas = workload.replicas(plan.world)
+        about = (workload, plan.batch, plan.precision, initial, cache_dir)
+        movement = _load_movement(*about, replicas=replicas)
         for name, expected in movement.items():
             if expected.telling:
                 checks.append(_moved(name, final[name], initial[name], expected))
@@ -107,13 +111,12 @@ def check_after(
         def replay(attempt: int) -> list[Check]:
             wanted = movement
             if attempt:
-                wanted = _load_movement(
-                    workload, plan.batch, plan.precision, initial, cache_dir, attempt
-                )
+                wanted = _load_movement(*about, attempt, replicas)
             steps = session.train_step if attempt or step is None else step
             return _replay(session, plan, workload, initial, wanted, beat, steps)
 
         checks += ask_again(replay) if workload.has_dropout else replay(0)
+        checks += check_alike(session, plan, workload, f"after {STEPS} steps after timing")
     return tuple(checks)
 
 
@@ -139,10 +142,15 @@ def check_settled(step_ns: float, read_ns: float, copy_ns: float) -> Check:
 
 
 def prepare_after(
-    workload: Workload, batch: int, initial: Weights, cache_dir: Path, precision: str = "fp32"
+    workload: Workload,
+    batch: int,
+    initial: Weights,
+    cache_dir: Path,
+    precision: str = "fp32",
+    replicas: int = 1,
 ) -> None:
     """Makes sure that what `check_after` holds a trained session against is in the cache."""
-    _load_movement(workload, batch, precision, initial, cache_dir)
+    _load_movement(workload, batch, precision, initial, cache_dir, replicas=replicas)
 
 
 def _outputs(
@@ -259,8 +267,9 @@ def _replay(
 ) -> list[Check]:
     """Eight steps from the initial weights: every parameter's movement against the oracle's."""
     session.load(initial)
+    replicas = workload.replicas(plan.world)
     for number in range(STEPS):
-        step(session.upload(*whole_batch(workload, plan.batch, number)))
+        step(session.upload(*whole_batch(workload, plan.batch, number, replicas)))
         beat()
     after = session.weights()
     checks = []
@@ -297,16 +306,17 @@ def _load_movement(
     initial: Weights,
     cache_dir: Path,
     attempt: int = 0,
+    replicas: int = 1,
 ) -> dict[str, _Movement]:
     """The oracle's movement, with other masks and other noise in each attempt."""
-    settings = ("movement", workload.digest, batch, precision, _digest(initial), attempt)
+    settings = ("movement", workload.digest, batch, precision, _digest(initial), attempt, replicas)
     path = place(cache_dir, source_hash(), repr(settings).encode())
     names = [p.name for p in workload.parameters if p.trainable]
     kept = load_arrays(path)
     if kept is not None:
         with contextlib.suppress(KeyError):
             return {n: _unpack(kept, n) for n in names}
-    movement = _compute_movement(workload, batch, precision, initial, names, attempt)
+    movement = _compute_movement(workload, batch, precision, initial, names, attempt, replicas)
     arrays = {}
     for name, found in movement.items():
         arrays[name] = found.value
@@ -335,16 +345,18 @@ def _compute_movement(
     initial: Weights,
     names: list[str],
     attempt: int,
+    replicas: int,
 ) -> dict[str, _Movement]:
     """The oracle's movement, and its largest relative change over runs with noise and other masks."""
     start = oracle_weights(initial)
     policy = policy_of(precision)
-    reference = _train(workload, batch, start, Exact(policy), (attempt, 0))
-    others = [
-        _train(workload, batch, start, Perturbed(run, policy), (attempt, run))
-        for run in range(1, _RUNS + 1)
-    ]
-    strict = _train(workload, batch, start, exact, (attempt, 0)) if policy.is_mixed else reference
+
+    def train(rounding: Rounding, run: int) -> dict[str, Array]:
+        return _train(workload, batch, start, rounding, (attempt, run), replicas)
+
+    reference = train(Exact(policy), 0)
+    others = [train(Perturbed(run, policy), run) for run in range(1, _RUNS + 1)]
+    strict = train(exact, 0) if policy.is_mixed else reference
     movement = {}
     for name in names:
         value = reference[name] - start[name]
@@ -372,12 +384,14 @@ def _train(
     weights: dict[str, Array],
     rounding: Rounding,
     seed: tuple[int, ...],
+    replicas: int,
 ) -> dict[str, Array]:
     random = np.random.Generator(np.random.SFC64(seed))
     update = Update(workload.optimizer, rounding)
     for step in range(STEPS):
-        inputs, targets, counts = distinct_batch(workload, batch, step)
-        run = Pass(True, counts, rounding, masks=draw_masks(workload, len(inputs), random))
+        inputs, targets, counts = distinct_batch(workload, batch, step, replicas)
+        masks = draw_masks(workload, len(inputs), random)
+        run = Pass(True, counts, rounding, masks=masks, replicas=replicas)
         forward_backward(
             workload.nodes, workload.loss, weights, oracle_inputs(inputs), targets, run
         )

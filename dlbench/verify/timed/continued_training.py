@@ -61,7 +61,7 @@ def check_going_on(
 
 
 def _two_steps(session: Session, plan: Plan, workload: Workload, attempt: int) -> list[Check]:
-    batch = session.upload(*whole_batch(workload, plan.batch, _STEP))
+    batch = session.upload(*whole_batch(workload, plan.batch, _STEP, workload.replicas(plan.world)))
     final = session.weights()
     session.train_step(batch)
     between = session.weights()
@@ -91,7 +91,10 @@ class _Wanted:
         self.plan = plan
         self.workload = workload
         self.attempt = attempt
-        inputs, self.targets, self.counts = distinct_batch(workload, plan.batch, _STEP)
+        self.replicas = workload.replicas(plan.world)
+        inputs, self.targets, self.counts = distinct_batch(
+            workload, plan.batch, _STEP, self.replicas
+        )
         self.inputs = oracle_inputs(inputs)
 
     def after(self, final: Weights, between: Weights) -> list[dict[str, Array]]:
@@ -121,7 +124,7 @@ class _Wanted:
         nodes, loss = self.workload.nodes, self.workload.loss
         random = np.random.Generator(np.random.SFC64(seed))
         masks = draw_masks(self.workload, len(self.inputs), random)
-        run = Pass(True, self.counts, rounding, masks=masks)
+        run = Pass(True, self.counts, rounding, masks=masks, replicas=self.replicas)
         forward_backward(nodes, loss, weights, self.inputs, self.targets, run)
         rule = self.workload.optimizer
         return {

@@ -20,22 +20,22 @@ from dlbench.verify.expected.evaluation_points import (
 
 
 def distinct_batch(
-    workload: Workload, batch: int, step: int
+    workload: Workload, batch: int, step: int, replicas: int = 1
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], Array]:
     """The distinct samples of the batch of a step after timing, and how often each stands in it."""
-    order = arrangement(batch, SMALL_BATCH)
+    order = arrangement(batch, SMALL_BATCH, replicas)
     key = ("after", batch, step)
-    distinct = min(batch, SMALL_BATCH)
+    distinct = int(order.max()) + 1
     counts = np.bincount(order, minlength=distinct).astype(np.float64)
     return sample_inputs(workload, distinct, *key), sample_targets(workload, distinct, *key), counts
 
 
 def whole_batch(
-    workload: Workload, batch: int, step: int
+    workload: Workload, batch: int, step: int, replicas: int = 1
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
     """The batch of a step after timing."""
-    inputs, targets, _ = distinct_batch(workload, batch, step)
-    order = arrangement(batch, SMALL_BATCH)
+    inputs, targets, _ = distinct_batch(workload, batch, step, replicas)
+    order = arrangement(batch, SMALL_BATCH, replicas)
     return inputs[order], targets[order]
 
 

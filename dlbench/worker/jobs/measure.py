@@ -13,15 +13,16 @@ import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from dlbench import members
-from dlbench.contract import Plan, check_batch
+from dlbench.contract import Plan, RanksSession, check_batch
 from dlbench.host import interference, process_tree
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
+from dlbench.measure.rank_steps import time_ranks
 from dlbench.measure.reentry import reentry_steps
 from dlbench.measure.served_queries import AtRate, Draw, ServedQueries
 from dlbench.measure.settling import ReadSteps
@@ -32,6 +33,7 @@ from dlbench.record.facts import (
     Check,
     MeasureResult,
     OpenResult,
+    RankSteps,
     RestResult,
     WarmUpResult,
 )
@@ -191,6 +193,7 @@ class _Live:
         settling: Check | None = None
         download_ns: tuple[int, ...] = ()
         device_ns: tuple[int, ...] = ()
+        rank_steps: RankSteps | None = None
         self._window()
         if job.get("check", True):
             phases.enter("check")
@@ -200,6 +203,10 @@ class _Live:
             if self._plan.device != "cpu":
                 download_ns = time_downloads(self.session, self._batches[0], step)
             device_ns = time_device_steps(self.session, self._batches, step, self._initial)
+            if self._plan.world > 1 and step == "train":
+                step_s = float(np.median(times.blocks[-1].timings_ns)) * 1e-9
+                shared = cast(RanksSession, self.session)
+                rank_steps = time_ranks(shared, self._batches, self._initial, step_s)
         before, during = interference.across(self._before), interference.across(self._during)
         assert before is not None
         assert during is not None
@@ -222,6 +229,7 @@ class _Live:
             settling=settling,
             facts=facts,
             peak_memory_bytes=peak_memory_bytes,
+            rank_steps=rank_steps,
             seconds=phases.take_seconds(),
             start_seconds=self.start_seconds,
             **versions(self._info),

@@ -28,16 +28,16 @@ def oracle(job: Job, phases: Phases) -> TimedResult:
 
     phases.enter("oracle")
     workload, cache_dir = workload_of(job), Path(job["cache_dir"])
-    batch, precision = job["batch"], job["precision"]
+    batch, precision, replicas = job["batch"], job["precision"], job["replicas"]
     if precision == "int8":
         # what backends are held against there begins with what they themselves gave
         return TimedResult(seconds=phases.take_seconds())
     with beating(phases.beat):
-        prepare_reference(workload, batch, cache_dir, precision)
+        prepare_reference(workload, batch, cache_dir, precision, replicas)
         prepare_probes(workload, cache_dir, precision)
         if job["seed"] is not None:
             initial = initial_weights(workload, job["seed"])
-            prepare_after(workload, batch, initial, cache_dir, precision)
+            prepare_after(workload, batch, initial, cache_dir, precision, replicas)
     return TimedResult(seconds=phases.take_seconds())
 
 

@@ -1,0 +1,1 @@
+"""What values of options are."""
