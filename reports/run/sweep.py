@@ -19,18 +19,20 @@ from .names import names
 
 
 def sections(run: Run, baseline: str) -> Iterator[Section]:
-    """A table a scenario, of the rows with at least one figure; none where there is one batch size."""
-    batches = sorted({row.case.batch for row in run.rows})
+    """A table a scenario, of the rows with at least one figure; none of a scenario that has one batch size."""
+    sizes: dict[str, set[int]] = {}
+    for row in run.rows:
+        sizes.setdefault(row.case.scenario, set()).add(row.case.batch)
     found = {(without(c.case, "batch"), c.with_copies): short(c) for c in crossovers(run.rows)}
     series: dict[tuple[Any, ...], dict[int, Row]] = {}
-    for row in run.rows if len(batches) > 1 else ():
-        if row["samples_per_s"] is not None:
+    for row in run.rows:
+        if row["samples_per_s"] is not None and len(sizes[row.case.scenario]) > 1:
             series.setdefault(without(row.case, "batch"), {})[row.case.batch] = row
     first = {who: next(iter(rows.values())) for who, rows in series.items()}
     for scenario in dict.fromkeys(row.case.scenario for row in first.values()):
         own = {who: rows for who, rows in series.items() if first[who].case.scenario == scenario}
         columns = names([first[who] for who in own], version=False)
-        for batch in batches:
+        for batch in sorted(sizes[scenario]):
             cells = [digits(r[batch]["samples_per_s"]) if batch in r else "" for r in own.values()]
             columns.append(Column(f"{batch:,}", tuple(cells), right=True))
         for title, copies in ((f"faster than {baseline}", False), ("with the copies", True)):

@@ -92,6 +92,14 @@ def test_people_read_the_best_batch_and_the_curve(make, form):
         assert words in text
 
 
+def test_a_scenario_of_one_batch_size_is_no_sweep_because_another_has_several(make):
+    single = make.case("numpy", scenario="latency", batch=1)
+    lines = [make.verification(single), *(make.process(single, n, 1e-3) for n in (1, 2, 3))]
+    text = load_reporter("markdown")(report(make, offline(make, "numpy", CURVE), lines))
+    assert "offline, samples/s by batch size" in text
+    assert "latency, samples/s by batch size" not in text
+
+
 def test_other_scenarios_have_no_such_table(make):
     told = build([("a.jsonl", make.record())])
     assert [] == found(told)

@@ -2,7 +2,9 @@
 time is asserted: what is, holds on a busy machine too."""
 
 import itertools
+import math
 
+import numpy as np
 import pytest
 
 from dlbench.analyse.table import build
@@ -96,6 +98,38 @@ def test_a_record_is_gone_on_with_at_the_same_load(searched, tiny, cache_dir):
     check_given(cut, {"load": SEARCH})
     with pytest.raises(UsageError, match="what a server is asked"):
         check_given(cut, {"load": RATE})
+
+
+def test_a_session_of_known_length_has_the_latency_that_queueing_theory_says(
+    carry_out, request_for
+):
+    """All the way through a run, by a clock that moves with steps and waits alone: 5 ms a query, 120 a second."""
+    load = Load(rate_per_s=120.0)
+    ran = carry_out(
+        request_for(
+            backends=("known_lengths:FiveServed",),
+            scenarios=("server",),
+            rounds=3,
+            budget_s=180.0,
+            load=load,
+        )
+    )
+    # the first queries find the queue empty
+    latencies_ms = [np.array(line.timings_ns)[100:] / 1e6 for line in served(ran)]
+    mean_ms = np.mean(np.concatenate(latencies_ms))
+    # means of many queries in a row are as good as independent
+    means_ms = np.concatenate(
+        [[part.mean() for part in np.array_split(each, 15)] for each in latencies_ms]
+    )
+    error_ms = means_ms.std(ddof=1) / math.sqrt(len(means_ms))
+    busy = 120.0 * 5e-3
+    theory_ms = 5.0 + 5.0 * busy / (2 * (1 - busy))
+    assert abs(mean_ms - theory_ms) < 4 * error_ms < 0.15 * theory_ms
+    assert {5_000_000} == {
+        took - waited
+        for line in served(ran)
+        for took, waited in zip(line.timings_ns, line.waited_ns, strict=True)
+    }
 
 
 @pytest.mark.parametrize(
