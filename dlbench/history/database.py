@@ -191,16 +191,15 @@ class _Server(Database):
     def __init__(self, url: sql.URL, create: bool) -> None:
         self.place = url.render_as_string(hide_password=True)
         try:
-            engine = sql.create_engine(
+            self.engine = sql.create_engine(
                 url.set(drivername="postgresql+psycopg"),
                 pool_pre_ping=True,
-                connect_args={"connect_timeout": 10},
+                connect_args={"connect_timeout": 10, "options": f"-c search_path={_OWN}"},
             )
         except ModuleNotFoundError:
             raise DlbenchError(
                 f"{self.place}: needs psycopg; pip install 'dlbench[postgresql]'"
             ) from None
-        self.engine = engine.execution_options(schema_translate_map={None: _OWN})
         self._ready(create)
 
     def _begin(self, base: sql.Connection) -> None:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -42,8 +43,7 @@ class Server:
             asked.bind(("127.0.0.1", 0))
             self.port = asked.getsockname()[1]
         owner = pwd.getpwnam(self.user)
-        for part in (folder, *folder.parents[:2]):
-            part.chmod(0o755)
+        folder.chmod(0o755)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         self.run("initdb", "--auth=trust", "--no-sync", "--locale=C.UTF-8", "--pgdata", self.data)
 
@@ -66,11 +66,13 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    made = Server(tmp_path_factory.mktemp("postgresql"))
-    made.control("start")
-    yield made
-    made.control("stop", "--mode=immediate")
+def server():
+    # the server's own user has to reach it, and pytest keeps its folders to itself
+    with tempfile.TemporaryDirectory(prefix="dlbench-postgresql-") as folder:
+        made = Server(Path(folder))
+        made.control("start")
+        yield made
+        made.control("stop", "--mode=immediate")
 
 
 @pytest.fixture
