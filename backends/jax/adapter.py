@@ -8,6 +8,7 @@ them: on the CPU, XLA turns other layouts into this one around each convolution.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from dlbench.errors import BackendUnavailable
 from dlbench.helpers.functional import (
     Array,
     Framework,
+    Function,
     FunctionalAdapter,
     FunctionalSession,
     Pass,
@@ -30,6 +32,8 @@ from dlbench.spec.workload import Weights, Workload
 
 from ..shared.cuda_index import cuda_index
 from ..shared.framework import cuda_devices, without_cuda
+
+WORLDS = (1, 2, 4, 8)
 
 
 class Adapter(FunctionalAdapter):
@@ -44,6 +48,12 @@ class Adapter(FunctionalAdapter):
         found = {"NPROC": str(plan.threads), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         if plan.device == "cpu":
             found["JAX_PLATFORMS"] = "cpu"
+        if plan.world > 1:
+            # devices are the cores' threads under several names, and told of before all else too
+            own = "--xla_force_host_platform_device_count"
+            given = os.environ.get("XLA_FLAGS", "").split()
+            others = [flag for flag in given if not flag.startswith(f"{own}=")]
+            found["XLA_FLAGS"] = " ".join([*others, f"{own}={plan.world}"])
         return {**found, **without_cuda(plan)}
 
     def info(self) -> BackendInfo:
@@ -65,7 +75,11 @@ class Adapter(FunctionalAdapter):
             absent["cuda"] = error.reason
         libraries = {"jaxlib": runtime.JAXLIB}
         return BackendInfo(
-            jax.__version__, (Device("cpu", "CPU"), *gpus), libraries=libraries, absent=absent
+            jax.__version__,
+            (Device("cpu", "CPU"), *gpus),
+            libraries=libraries,
+            absent=absent,
+            worlds=WORLDS,
         )
 
     def start(self, plan: Plan) -> None:
@@ -91,6 +105,22 @@ class Adapter(FunctionalAdapter):
         """
         self.start(plan)
         return super().open(plan, workload, weights)
+
+    def session(self, plan: Plan, workload: Workload, weights: Weights) -> FunctionalSession:
+        """One of several ranks where the plan has them."""
+        if plan.world == 1:
+            return super().session(plan, workload, weights)
+        return _ranks().session(self, plan, workload, weights)  # type: ignore[no-any-return]
+
+    def compiled_inference(self, plan: Plan, workload: Workload) -> Function:
+        """Of each rank's part, where there are several."""
+        one = super().compiled_inference
+        return one(plan, workload) if plan.world == 1 else _ranks().inference(self, plan, workload)
+
+    def compiled_training(self, plan: Plan, workload: Workload) -> Function:
+        """Of all ranks, where there are several."""
+        one = super().compiled_training
+        return one(plan, workload) if plan.world == 1 else _ranks().training(self, plan, workload)
 
     def facts(self, plan: Plan) -> Mapping[str, str | int]:
         """The device, the threads that XLA computes with as the system counts them, whether TF32 was seen in products;
@@ -137,3 +167,9 @@ class Adapter(FunctionalAdapter):
 
 def _jax() -> Any:
     return require("jax", "JAX", "pip install 'dlbench[jax]'")
+
+
+def _ranks() -> Any:
+    from . import ranks
+
+    return ranks

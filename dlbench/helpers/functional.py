@@ -89,6 +89,20 @@ class Pass:
             self.moved[name] = (1 - momentum) * self.weights[name] + momentum * batch
 
 
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """What a training step of several ranks does beside one's own.
+
+    Attributes
+    ----------
+    number : from the number of a step, one that is of this rank's step alone, from which masks are drawn.
+    joined : from a rank's loss, gradients and moved running statistics, those that all ranks go on with.
+    """
+
+    number: Function
+    joined: Callable[[Array, Any, Any], tuple[Array, Any, Any]]
+
+
 class FunctionalAdapter(AdapterBase):
     """A backend whose author has `info`, `framework`, `layer` and `loss`; `open` is given.
 
@@ -157,29 +171,59 @@ class FunctionalAdapter(AdapterBase):
             modes=info.modes or ("",),
             has=self.has,
             lacks=self.lacks,
+            worlds=info.worlds,
         )
+        return self.session(plan, workload, weights)
+
+    def session(self, plan: Plan, workload: Workload, weights: Weights) -> FunctionalSession:
+        """A session of a plan that is not refused."""
         return FunctionalSession(self, plan, workload, weights)
 
     def inference(self, plan: Plan, workload: Workload) -> Function:
         """The compiled function from trained weights, running statistics and inputs to outputs."""
+        key = (plan, workload.nodes)
+        return self._kept(key, lambda: self.compiled_inference(plan, workload))
+
+    def inference_step(self, plan: Plan, workload: Workload) -> Function:
+        """What it does, to be compiled."""
 
         def infer(trained: Mapping[str, Array], running: Mapping[str, Array], x: Array) -> Array:
             return self.sequence(workload.nodes, x, Pass({**trained, **running}, plan.seed))
 
-        key = (plan, workload.nodes)
-        return self._kept(key, lambda: self.framework().compile(infer, ()))
+        return infer
+
+    def compiled_inference(self, plan: Plan, workload: Workload) -> Function:
+        """The function of `inference_step`, compiled."""
+        return self.framework().compile(self.inference_step(plan, workload), ())
+
+    def compiled_training(self, plan: Plan, workload: Workload) -> Function:
+        """The function of `training_step`, compiled."""
+        return self.framework().compile(self.training_step(plan, workload), (0,))
 
     def training(self, plan: Plan, workload: Workload) -> Function:
         """The compiled function from state (which it consumes), inputs, targets and learning rate to loss and state."""
+        # the learning rate is an argument
+        ruled = dataclasses.replace(workload.optimizer, learning_rate=1.0)
+        key = (plan, workload.nodes, workload.loss, ruled)
+        return self._kept(key, lambda: self.compiled_training(plan, workload))
+
+    def training_step(
+        self, plan: Plan, workload: Workload, shared: Shared | None = None
+    ) -> Function:
+        """What it does, to be compiled; of one of several ranks where there is something `shared`."""
         framework, optimizer = self.framework(), workload.optimizer
 
         def train(state: Any, x: Array, targets: Array, learning_rate: Array) -> Any:
+            number = state["step"] if shared is None else shared.number(state["step"])
+
             def mean_loss(trained: Mapping[str, Array]) -> tuple[Array, Mapping[str, Array]]:
-                run = Pass({**trained, **state["running"]}, plan.seed, state["step"])
+                run = Pass({**trained, **state["running"]}, plan.seed, number)
                 outputs = self.sequence(workload.nodes, x, run)
                 return self.loss(workload.loss, outputs, targets), run.moved
 
             (loss, moved), gradients = framework.differentiate(mean_loss)(state["trained"])
+            if shared is not None:
+                loss, gradients, moved = shared.joined(loss, gradients, moved)
             trained, moments = update_rules.update(
                 optimizer,
                 framework.xp,
@@ -192,10 +236,7 @@ class FunctionalAdapter(AdapterBase):
             step = state["step"] + 1
             return loss, {"trained": trained, "running": running, "moments": moments, "step": step}
 
-        # the learning rate is an argument
-        ruled = dataclasses.replace(optimizer, learning_rate=1.0)
-        key = (plan, workload.nodes, workload.loss, ruled)
-        return self._kept(key, lambda: framework.compile(train, (0,)))
+        return train
 
     @functools.cached_property
     def _functions(self) -> dict[Hashable, Function]:
