@@ -21,6 +21,7 @@ from dlbench.cli import options
 from dlbench.cli.exit_codes import INTERRUPTED, Root, exit_code, tell
 from dlbench.cli.frameworks.environments import environments_group
 from dlbench.cli.frameworks.export import export_command
+from dlbench.cli.frameworks.import_torch import import_command
 from dlbench.cli.frameworks.looking import doctor_command, list_backends_command
 from dlbench.cli.gate import compare_command, gate_command
 from dlbench.cli.history import history_group
@@ -347,6 +348,7 @@ for _command in (
     explain_command,
     gate_command,
     export_command,
+    import_command,
     environments_group,
 ):
     cli.add_command(_command)

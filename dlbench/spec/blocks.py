@@ -10,7 +10,7 @@ from dlbench.errors import WorkloadError
 from dlbench.spec.decode import array, shown, table
 
 Shape = tuple[int, ...]
-_MOST_REPEATS = 1_000
+MOST_REPEATS = 1_000
 _DEEPEST_GROUPS = 4
 
 
@@ -55,8 +55,8 @@ def repeated(given: Any, path: str, depth: int = 0) -> Iterator[tuple[Mapping[st
     of a table without a type, as often as `repeat` says."""
     one = table(given, path)
     count = one.get("repeat", 1)
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_REPEATS:
-        raise WorkloadError(f"{path}.repeat", f" = {shown(count)} must be 1 to {_MOST_REPEATS}")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_REPEATS:
+        raise WorkloadError(f"{path}.repeat", f" = {shown(count)} must be 1 to {MOST_REPEATS}")
     if "layers" not in one or "type" in one:
         rest = {key: value for key, value in one.items() if key != "repeat"}
         yield from itertools.repeat((rest, path), count)

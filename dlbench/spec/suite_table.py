@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlbench.spec.blocks import MOST_REPEATS
 from dlbench.spec.layers import KINDS
 from dlbench.spec.network import read_network
 from dlbench.spec.training import OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
     from dlbench.spec.suite import Suite
+
+
+_LONGEST_REPEATED = 12
 
 
 def table_of(suite: Suite) -> dict[str, Any]:
@@ -21,6 +25,7 @@ def table_of(suite: Suite) -> dict[str, Any]:
     layers = [_brief(each, named=False) for each in given["layers"]]
     if read_network(layers, workload.input_shape) != workload.nodes:
         layers = [_brief(each, named=True) for each in given["layers"]]
+    layers = _folded(layers)
     optimizer, schedule = given["optimizer"], given["schedule"]
     optimizer = {"type": optimizer["type"], **_unusual(OPTIMIZERS[optimizer["type"]], optimizer)}
     schedule = {"type": schedule["type"], **_unusual(SCHEDULES[schedule["type"]], schedule)}
@@ -50,6 +55,46 @@ def _brief(layer: Mapping[str, Any], *, named: bool) -> dict[str, Any]:
         elif inside:
             found[key] = [_brief(each, named=named) for each in inside]
     return found | ({"name": layer["name"]} if named else {})
+
+
+def _folded(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Layers of which some stand there several times in a row, as ``repeat`` says it."""
+    found: list[dict[str, Any]] = []
+    begin = 0
+    while begin < len(layers):
+        length, times = _repetition(layers, begin)
+        one = [_folded_inside(each) for each in layers[begin : begin + length]]
+        if times == 1:
+            found += one
+        elif length == 1:
+            found.append({**one[0], "repeat": times})
+        else:
+            found.append({"repeat": times, "layers": _folded(one)})
+        begin += length * times
+    return found
+
+
+def _repetition(layers: Sequence[dict[str, Any]], begin: int) -> tuple[int, int]:
+    """How many layers from there on are repeated, and how often they stand there, so that most are said by it."""
+    best = 1, 1
+    for length in range(1, min(_LONGEST_REPEATED, len(layers) - begin) + 1):
+        first, times = layers[begin : begin + length], 1
+        while layers[begin + times * length : begin + (times + 1) * length] == first:
+            times += 1
+        times = min(times, MOST_REPEATS)
+        if (times - 1) * length > (best[1] - 1) * best[0]:
+            best = length, times
+    return best
+
+
+def _folded_inside(layer: dict[str, Any]) -> dict[str, Any]:
+    found = dict(layer)
+    for key in ("body", "shortcut", "bodies"):
+        if key == "bodies" and key in found:
+            found[key] = [_folded(body) for body in found[key]]
+        elif key in found:
+            found[key] = _folded(found[key])
+    return found
 
 
 def _unusual(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,6 +105,17 @@ class Workload:
 
         return dataclasses.replace(self, nodes=map_layers(self.nodes, calm))
 
+    def at(self, input_shape: Shape) -> Workload:
+        """The same layers by the same names on samples of another shape, with the parameters that they have there.
+
+        Raises
+        ------
+        WorkloadError : a layer that does not fit.
+        """
+        table = self.to_table()
+        layers = [_without_sizes(layer) for layer in table["layers"]]
+        return read_workload(table | {"input_shape": list(input_shape), "layers": layers})
+
     def to_table(self) -> dict[str, Any]:
         """The plain table that `read_workload` turns into an equal workload."""
         words = {
@@ -238,6 +249,17 @@ def _layer_table(node: Node) -> dict[str, Any]:
         case spec.Concat():
             result |= {"body": bodies[1]} if node.is_dense else {"bodies": bodies}
     return result
+
+
+def _without_sizes(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer's table without the size of its input, which follows from what is before it."""
+    found = {key: value for key, value in layer.items() if key != "in_features"}
+    for key in ("body", "shortcut"):
+        if key in found:
+            found[key] = [_without_sizes(inner) for inner in found[key]]
+    if "bodies" in found:
+        found["bodies"] = [[_without_sizes(inner) for inner in body] for body in found["bodies"]]
+    return found
 
 
 def _plain(value: Any) -> Any:

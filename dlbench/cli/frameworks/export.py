@@ -53,7 +53,7 @@ def export_command(
     if path.exists():
         raise UsageError(f"{path} is there already; choose another with --output, or move it away")
     contents = _model(loaded, batch, seed)
-    _write(path, contents)
+    write_new(path, contents)
     answer(str(path))
     workload = loaded.workload
     shapes = (
@@ -93,8 +93,8 @@ def _model(suite: Suite, batch: int | None, seed: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _write(path: Path, contents: bytes) -> None:
-    """The whole file or none.
+def write_new(path: Path, contents: bytes) -> None:
+    """Writes a file that is not there yet, the whole of it or nothing.
 
     Raises
     ------
