@@ -327,6 +327,8 @@ COLUMNS: tuple[Column, ...] = (
         "{:,}".format,
         priority=14,
     ),
+    # what was compared of a network that is verified at a smaller input, None where all was
+    Column("verified_at", "object", lambda seen: seen.outcome.verified_at or None),
     Column("epochs", "object", _of_outcome("epochs"), (TRAINING,), "epochs"),
     Column(
         "training_s",

@@ -43,7 +43,7 @@ from dlbench.record.schema import (
     Trial,
     Verification,
 )
-from dlbench.record.sharing import verified_alone, verifying
+from dlbench.record.sharing import first_fact, verified_alone, verifying
 from dlbench.text import why
 
 WORST_FIRST: tuple[Status, ...] = (
@@ -85,6 +85,7 @@ class Outcome:
     verified : whether it was held against the oracle and agreed; None when it was not held against
         it.
     version : the backend's version, empty when unknown.
+    verified_at : what was compared where that was less than all (`dlbench.verify.extent`); empty where it was all.
     arithmetic : what was seen of its arithmetic when it was verified; empty where nothing was looked at.
     timed : a step in each process by `Round`; empty unless the status is ``ok``.
     with_copies : the same with the copies of a batch in and of the step's result out, one after the
@@ -108,6 +109,7 @@ class Outcome:
     remedy: str = ""
     verified: bool | None = None
     version: str = ""
+    verified_at: str = ""
     arithmetic: str = ""
     timed: dict[Round, Timed] = dataclasses.field(default_factory=dict)
     with_copies: dict[Round, Timed] = dataclasses.field(default_factory=dict)
@@ -248,10 +250,8 @@ def _outcome(
         remedy=next((line.remedy for line in skips if line.remedy), ""),
         verified=verified,
         version=next((text for text in versions if text), ""),
-        arithmetic=next(
-            (str(line.facts["arithmetic"]) for line in verifications if "arithmetic" in line.facts),
-            "",
-        ),
+        verified_at=first_fact("verified_at", verifications),
+        arithmetic=first_fact("arithmetic", verifications),
         max_relative_error=max(
             (e for e in errors if e is not None and math.isfinite(e)), default=None
         ),

@@ -164,6 +164,7 @@ def build(
         *_sampling_notes(runs),
         *_environment_notes(runs),
         *_baseline_notes(runs),
+        *_verification_notes(runs),
     )
     return Report(runs, notes, baseline_of(baseline, cases).name, cold_start is not None)
 
@@ -292,6 +293,18 @@ def _environment_notes(runs: Sequence[Run]) -> Iterator[str]:
             if differences := comparability.environments(backend, known, found):
                 told = "; ".join(each.between(name, run.name) for each in differences)
                 yield f"different environments: {told}"
+
+
+def _verification_notes(runs: Sequence[Run]) -> Iterator[str]:
+    """What was compared where a suite says that it is verified at a smaller input."""
+    told = {
+        (outcome.case.suite, outcome.verified_at): None
+        for run in runs
+        for outcome in run.outcomes
+        if outcome.verified_at
+    }
+    for suite, what in told:
+        yield f"{suite} is verified at a smaller input where its suite says so: {what}"
 
 
 def _baseline_notes(runs: Sequence[Run]) -> Iterator[str]:

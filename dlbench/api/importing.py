@@ -7,6 +7,7 @@ from typing import Any
 
 from dlbench import plugins
 from dlbench.spec.suite import Suite
+from dlbench.spec.verification import suggested, to_table
 from dlbench.spec.workload import read_workload
 
 _SGD = {"type": "sgd", "learning_rate": 0.01, "momentum": 0.9}
@@ -45,6 +46,7 @@ def suite_from(
         optimizer=_SGD,
         loss="cross_entropy" if classifies else "mean_squared_error",
         batches=[_BATCH],
+        verification=to_table(suggested(workload)),
         description=description,
     )
     return suite, found.notes

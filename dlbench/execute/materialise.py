@@ -33,6 +33,7 @@ from dlbench.record import schema
 from dlbench.spec.network import format_shape
 from dlbench.spec.quantization import SAMPLES
 from dlbench.spec.training import CrossEntropy
+from dlbench.spec.verification import SECTION, to_table
 from dlbench.spec.workload import Workload, initial_value, initial_weights
 from dlbench.text import size
 
@@ -57,6 +58,7 @@ class Material:
     data : which data it is.
     training_samples : size of the training part.
     cache_dir : where the oracle's results are kept.
+    verification : at which smaller shape it is verified, as a table; None for the one at which it is timed.
     """
 
     workload: Workload
@@ -67,6 +69,7 @@ class Material:
     cache_dir: Path
     _folder: Path
     _files: Mapping[str, str]
+    verification: Mapping[str, Any] | None = None
 
     def trained_weights(self, case: schema.Case) -> Path:
         """Where the weights lie that the training of a case ended with, once it has ended."""
@@ -86,6 +89,7 @@ class Material:
             "recipe": dataclasses.asdict(self.recipe),
             "files": files,
             "cache_dir": str(self.cache_dir),
+            SECTION: self.verification,
             **options,
         }
 
@@ -160,6 +164,7 @@ def prepare(request: Request, folder: Path, tell: Callable[[str], None] = _silen
         cache_dir=request.cache_dir,
         _folder=folder,
         _files=files,
+        verification=to_table(request.suite.verification),
     )
 
 

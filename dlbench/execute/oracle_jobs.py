@@ -14,6 +14,7 @@ from typing import Any
 from dlbench.plan.request import ALL, Request
 from dlbench.record.case import Case
 from dlbench.record.facts import TimedResult
+from dlbench.spec.verification import SECTION, to_table
 from dlbench.spec.workload import Workload
 from dlbench.worker.launch import Launch, launch_of, run_worker
 from dlbench.worker.measurements import ORACLE, Job
@@ -57,12 +58,17 @@ class References:
 
 def started_references(request: Request) -> contextlib.AbstractContextManager[References]:
     """Starts the work on all that a request needs; what is not done at the end of the context is stopped."""
-    # half of the cores are left to what goes on meanwhile
-    threads = max(1, request.chosen_threads // 2)
+    threads = _threads(request)
     # it tells of every layer, and of large networks each pass takes minutes: no limit but that of silence
     launch = launch_of(None, threads, request.limit_s, phase_s=math.inf)
     certain = [each for each in request.chosen_precisions if each != ALL]
     return started(jobs_of(request, certain), launch)
+
+
+def _threads(request: Request) -> int:
+    """Half of the cores are left to what goes on meanwhile, which for a network that is dear is nothing beside it."""
+    threads = request.chosen_threads
+    return threads if request.suite.verification else max(1, threads // 2)
 
 
 def jobs_of(request: Request, precisions: Iterable[str]) -> dict[Key, Job]:
@@ -70,6 +76,8 @@ def jobs_of(request: Request, precisions: Iterable[str]) -> dict[Key, Job]:
     job = {
         "workload": request.suite.workload.to_table(),
         "cache_dir": str(request.cache_dir),
+        "threads": _threads(request),
+        SECTION: to_table(request.suite.verification),
     }
     precisions = dict.fromkeys(precisions)
     replicas = dict.fromkeys(map(request.suite.workload.replicas, request.worlds or (1,)))

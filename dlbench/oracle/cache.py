@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MAX_BYTES = 2 * 10**9
-"""All of the cache is no larger; a file just written stays in any case."""
+MAX_BYTES = 6 * 10**9
+"""All of the cache is no larger; a file just written stays in any case. VGG-16 alone has 3 GB of gradients and weights
+that steps end with."""
 OTHER_VERSIONS_S = 7 * 86_400.0
 """How long results of another version of the sources are kept after they were used last."""
 

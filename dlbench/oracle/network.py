@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -24,8 +25,15 @@ _beat: ContextVar[Callable[[], None]] = ContextVar("beat", default=lambda: None)
 
 @contextlib.contextmanager
 def beating(beat: Callable[[], None]) -> Iterator[None]:
-    """Has `beat` called before each layer's pass inside the ``with`` block, whatever computes there: a sign of life."""
-    token = _beat.set(beat)
+    """Has `beat` called before each layer's pass inside the ``with`` block, whatever computes there: a sign of life. No
+    two threads call it at the same time."""
+    lock = threading.Lock()
+
+    def alone() -> None:
+        with lock:
+            beat()
+
+    token = _beat.set(alone)
     try:
         yield
     finally:

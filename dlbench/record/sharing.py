@@ -21,3 +21,8 @@ def verifying(case: Case, lines: Sequence[Verification]) -> list[Verification]:
 def verified_alone(case: Case, lines: Sequence[Verification]) -> list[Verification]:
     """Of the verifications of a case's configuration, those of what its session does: train, or infer alone."""
     return [line for line in lines if line.case.step == case.step]
+
+
+def first_fact(name: str, lines: Sequence[Verification]) -> str:
+    """A fact of the first verification that tells it; empty where none does."""
+    return next((str(line.facts[name]) for line in lines if name in line.facts), "")

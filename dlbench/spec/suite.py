@@ -23,6 +23,7 @@ from dlbench.spec.decode import array, at_least, decode, nearest, shown, table
 from dlbench.spec.network import format_shape
 from dlbench.spec.scenarios import SCENARIOS, STEPS
 from dlbench.spec.suite_table import table_of
+from dlbench.spec.verification import SECTION, Verification, read_verification
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.text import one_line, shortened
 
@@ -78,6 +79,7 @@ class Suite:
     matrix : what is run when nothing is chosen.
     epochs : its own length of training.
     tables : what its file says, to the letter.
+    verification : at which smaller shape it is verified; None where that is the one at which it is timed.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Suite:
     matrix: Matrix
     epochs: int
     tables: Mapping[str, Any] = dataclasses.field(compare=False)
+    verification: Verification | None = None
 
     @classmethod
     def load(cls, name: str | os.PathLike[str]) -> Suite:
@@ -125,6 +128,7 @@ class Suite:
         devices: Sequence[str] = (),
         scenarios: Sequence[str] = (),
         batches: Sequence[int] = (),
+        verification: Mapping[str, Any] | None = None,
         description: str = "",
     ) -> Suite:
         """A suite made in code, of what a file would say; `dlbench.parts` makes layers, optimizers and schedules.
@@ -138,6 +142,7 @@ class Suite:
         data : a data set, or the table ``[data]``: ``name``, ``mean``, ``std``, ``padding``, ``augment``.
         backends, devices, scenarios, batches : what is run when nothing is chosen; see `Matrix` for what stands for
             none.
+        verification : the table ``[verification]``: ``input``, ``batch``.
 
         Raises
         ------
@@ -150,13 +155,15 @@ class Suite:
             "batches": list(batches),
         }
         training = {"loss": loss, "optimizer": optimizer, "epochs": epochs}
-        given = {
+        given: dict[str, Any] = {
             "description": description,
             "network": {"input": input, "layers": layers},
             "training": training if schedule is None else {**training, "schedule": schedule},
             "data": {"name": data} if isinstance(data, str) else data,
             "matrix": {key: each for key, each in chosen.items() if each},
         }
+        if verification is not None:
+            given[SECTION] = verification
         try:
             return suite_of(given, Path(_checked(name)))
         except WorkloadError as error:
@@ -275,7 +282,7 @@ def suite_of(given: Mapping[str, Any], path: Path) -> Suite:
     ------
     WorkloadError : naming the field, its value, and what would be valid.
     """
-    known = {"description", "network", "training", "data", "matrix"}
+    known = {"description", "network", "training", "data", "matrix", SECTION}
     _only(given, known, "")
     for section in ("network", "training", "data"):
         if section not in given:
@@ -312,6 +319,7 @@ def suite_of(given: Mapping[str, Any], path: Path) -> Suite:
     description = given.get("description", "")
     if not isinstance(description, str):
         raise WorkloadError("description", f" = {shown(description)} must be a string")
+    verification = read_verification(given[SECTION], workload) if SECTION in given else None
     return Suite(
         name=path.stem if path.suffix.lower() == ".toml" else path.name,
         description=description,
@@ -321,6 +329,7 @@ def suite_of(given: Mapping[str, Any], path: Path) -> Suite:
         matrix=matrix,
         epochs=epochs,
         tables=given,
+        verification=verification,
     )
 
 

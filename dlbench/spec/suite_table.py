@@ -42,6 +42,9 @@ def table_of(suite: Suite) -> dict[str, Any]:
         },
         "matrix": _unusual(type(suite.matrix), dataclasses.asdict(suite.matrix)),
     }
+    if suite.verification is not None:
+        fields = dataclasses.asdict(suite.verification)
+        tables["verification"] = _unusual(type(suite.verification), fields)
     return {key: value for key, value in tables.items() if value}
 
 

@@ -5,7 +5,7 @@ computes.
    gradient (one step of plain SGD with learning rate 2²⁰ gives it as a difference of weights, with
    nothing lost to rounding), and with the real optimizer, whose state lives on from step to step,
    the weights after the step and the logits then.
-2. The same at the timed batch.
+2. The same at the timed batch, one step.
 3. Dropout, as it is timed (`dlbench.verify.checks.dropout`).
 4. Of several ranks, what they owe each other (`dlbench.verify.checks.rank_agreement`). What any process owes is asked
    of them with the same samples for each (`dlbench.verify.sessions.repeated`), but for the timed batch and dropout.
@@ -43,6 +43,7 @@ from dlbench.verify.checks.steps import check_gradients, check_outputs, check_re
 from dlbench.verify.checks.tie_breaking import check_relu_of_zero, observe_ties
 from dlbench.verify.expected.evaluation_points import Point
 from dlbench.verify.expected.reference import load_reference
+from dlbench.verify.extent import FULL, Extent
 from dlbench.verify.misreadings import explained
 from dlbench.verify.sessions.glimpse import glimpse
 from dlbench.verify.sessions.guard import Guarded
@@ -70,6 +71,7 @@ def verify(
     progress: Callable[[str], None] = lambda phase: None,
     once: Once | None = None,
     small_batch: int | None = None,
+    extent: Extent = FULL,
 ) -> Outcome:
     """Holds a backend's realisation of `workload`, executed as `plan` says, against the oracle.
 
@@ -79,6 +81,7 @@ def verify(
     progress : told each phase.
     once : what this process has found out about the backend; nothing yet by default.
     small_batch : samples of the five steps; few by default.
+    extent : how much is compared; where that is less than all, the facts say what was, as ``verified_at``.
 
     Raises
     ------
@@ -88,30 +91,33 @@ def verify(
     progress("oracle")
     adapter, once = Guarded(adapter), once or Once()
     if plan.precision == "int8":
-        return _verify_integers(adapter, plan, workload, progress)
+        return _verify_integers(adapter, plan, extent.small(workload), progress)
     reference = load_reference(
         *(workload, plan.batch, cache_dir, plan.precision, small_batch),
         replicas=workload.replicas(plan.world),
+        extent=extent,
     )
     checks: list[Check] = []
     facts: dict[str, str | int] = {}
     glimpsed: dict[str, int] = {}
-    calm = workload.without_dropout()
+    calm, stepped = workload.without_dropout(), extent.small(workload.without_dropout())
     info = adapter.info()
     trains = plan.scenario == "train" and "train" in info.scenarios
     if not trains:
         plan = dataclasses.replace(plan, scenario="infer")
     small = dataclasses.replace(plan, batch=len(reference.small[0].point.order))
+    if told := extent.told(workload, small.batch, plan.batch):
+        facts["verified_at"] = told
     # of several ranks, one that hands each of them the whole batch
     alone: Adapter = adapter if plan.world == 1 else Repeating(adapter)
 
     def gradients() -> list[Check]:
         if not trains:
-            return check_outputs(alone, small, calm, reference.small)
-        return check_gradients(alone, small, calm, reference.small)
+            return check_outputs(alone, small, stepped, reference.small)
+        return check_gradients(alone, small, stepped, reference.small)
 
     def steps() -> list[Check]:
-        return check_steps(alone, small, calm, reference.small) if trains else []
+        return check_steps(alone, small, stepped, reference.small) if trains else []
 
     def ranks() -> list[Check]:
         if plan.world == 1 or not trains:
@@ -152,7 +158,7 @@ def verify(
 
     def dropout() -> list[Check]:
         if trains:
-            return check_dropout(adapter, plan, workload)
+            return check_dropout(adapter, plan, workload, extent.small(workload))
         if calm == workload:
             return []
         # in inference dropout is the identity
@@ -179,7 +185,7 @@ def verify(
             continue
         reason = _failed(checks)[0].sentence()
         if stage in (gradients, steps, timed_batch):
-            reason = _located(alone, small, calm, reference.small[0].point, checks) or reason
+            reason = _located(alone, small, stepped, reference.small[0].point, checks) or reason
         if all("after the step" in c.name or "logits after" in c.name for c in _failed(checks)):
             reason += _read_as(alone, plan, workload, cache_dir)
         if stage not in (arithmetic, ranks):

@@ -5,6 +5,7 @@ import numpy as np
 from dlbench.contract import Plan
 from dlbench.spec.workload import initial_weights, read_workload
 from dlbench.verify.expected.evaluation_points import sample_inputs, sample_targets
+from dlbench.verify.extent import FULL
 from dlbench.verify.timed.after_timing import Witness, check_after
 
 BATCH = 6
@@ -162,7 +163,9 @@ def batch(of, key):
     return sample_inputs(of, BATCH, "timed", key), sample_targets(of, BATCH, "timed", key)
 
 
-def check_after_timing(adapter, of, cache_dir, *, steps=16, trained=True, precision="fp32"):
+def check_after_timing(
+    adapter, of, cache_dir, *, steps=16, trained=True, precision="fp32", extent=FULL
+):
     """What `check_after` finds once the adapter went through a timed loop of `steps`."""
     weights = initial_weights(of, 0)
     session = adapter.open(plan(precision), of, weights)
@@ -171,7 +174,9 @@ def check_after_timing(adapter, of, cache_dir, *, steps=16, trained=True, precis
         resident = batches[step % len(batches)]
         session.download(session.train_step(resident) if trained else session.infer(resident))
     seen = witnesses(session, of, batches)
-    return check_after(session, plan(precision), of, weights, trained, seen, cache_dir)
+    return check_after(
+        session, plan(precision), of, weights, trained, seen, cache_dir, extent=extent
+    )
 
 
 def witnesses(session, of, batches):

@@ -53,11 +53,15 @@ _ALONE = "in a network of its own"
 Masks = dict[str, npt.NDArray[np.bool_]]
 
 
-def check_dropout(adapter: Adapter, plan: Plan, workload: Workload) -> list[Check]:
-    """The checks of every dropout layer of `workload`; none where a training step draws no masks."""
+def check_dropout(
+    adapter: Adapter, plan: Plan, workload: Workload, whole: Workload | None = None
+) -> list[Check]:
+    """The checks of every dropout layer of `workload`; none where a training step draws no masks. Masks are read in the
+    `whole` network: the workload, or the same layers on smaller inputs, and of each layer's own shape then, alone."""
     if not workload.has_dropout:
         return []
-    readers = _readers(workload)
+    whole = whole or workload
+    readers = _readers(whole)
     if plan.world > 1 and not _keeps_zeros(workload):
         # such a network is read in a batch of one sample, which is none for several ranks
         readers = {}
@@ -65,9 +69,9 @@ def check_dropout(adapter: Adapter, plan: Plan, workload: Workload) -> list[Chec
     checks = []
     readable = all(node.name in readers for node in dropouts)
     if readable:
-        checks += _check_network(adapter, plan, workload, readers)
+        checks += _check_network(adapter, plan, whole, readers)
     for node in dropouts:
-        if not readable:
+        if not readable or whole.input_shape != workload.input_shape:
             alone = _stand_alone(node)
             checks += _check_network(adapter, plan, alone, _readers(alone), f" ({_ALONE})")
         batch = max(plan.batch, 2)

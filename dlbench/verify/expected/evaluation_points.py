@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from dlbench.oracle.layers import Branch, Layer, Pass
 from dlbench.oracle.network import KINDS, entering, forward, forward_backward
+from dlbench.oracle.parallel_runs import each
 from dlbench.oracle.rounding import Array, Exact, Largest, Perturbed, Rounding
 from dlbench.rng import integers, permutation, uniform
 from dlbench.spec import layers as spec
@@ -31,17 +32,16 @@ from dlbench.spec.network import Node, Parameter, walk
 from dlbench.spec.precision import policy_of
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
+from dlbench.verify.extent import FULL, Extent
 
 SAFETY = 8.0
 """How many root-mean-square roundings an error may be large before it is none: the largest of a million
 Gaussian errors is about 5.5, and the noise model errs on the large side."""
 
 SMALL_BATCH = 4
-DISTINCT_SAMPLES = 16
+DISTINCT_SAMPLES = FULL.distinct
 """Samples of a point that differ; a larger batch repeats them. Fewer would make the oracle cheaper, but sums
 with many equal terms err more, and so would the tolerances."""
-_DRAWS = 8
-_LARGE_DRAWS = 2
 _UNBIASED_DRAWS = 20
 _SEED = 20_261_120
 _ENDLESS = 1e30
@@ -131,12 +131,14 @@ def draw_point(
     precision: str = "fp32",
     inputs: InputRange = UNIT_INPUTS,
     replicas: int = 1,
+    extent: Extent = FULL,
 ) -> Point:
-    """The least ambiguous of a few draws for a batch of `batch` samples; `label` names the draw."""
+    """The least ambiguous of a few draws for a batch of `batch` samples; `label` names the draw, and `extent` says how
+    many there are, and how many samples differ."""
     best: Point | None = None
     weights = _draw_weights(workload, label)
-    for attempt in range(_DRAWS if batch <= SMALL_BATCH else _LARGE_DRAWS):
-        drawn = _draw(workload, weights, batch, label, attempt, inputs, replicas)
+    for attempt in range(extent.draws if batch <= SMALL_BATCH else extent.timed_draws):
+        drawn = _draw(workload, weights, batch, label, attempt, inputs, replicas, extent.distinct)
         point = _nudged(_within_range(drawn, workload, precision), workload, precision)
         if best is None or point.ambiguous < best.ambiguous:
             best = point
@@ -224,8 +226,13 @@ def ambiguous_branches(
     return result
 
 
+def is_as_drawn(parameter: Parameter) -> bool:
+    """Whether no point has other values of it than those that were drawn."""
+    return parameter.role == "weight"
+
+
 def _draw_weights(workload: Workload, label: str) -> dict[str, npt.NDArray[np.float32]]:
-    return {p.name: _parameter(p, label) for p in workload.parameters}
+    return {p.name: drawn_parameter(p, label) for p in workload.parameters}
 
 
 def _draw(
@@ -236,8 +243,9 @@ def _draw(
     attempt: int,
     inputs: InputRange,
     replicas: int = 1,
+    most: int = DISTINCT_SAMPLES,
 ) -> Point:
-    order = arrangement(batch, replicas=replicas)
+    order = arrangement(batch, most, replicas)
     distinct = int(order.max()) + 1
     key = (label, batch, attempt)
     drawn = sample_inputs(workload, distinct, *key)
@@ -276,7 +284,8 @@ def _within_range(point: Point, workload: Workload, precision: str) -> Point:
     return point
 
 
-def _parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]:
+def drawn_parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]:
+    """What a parameter is in the draw of this label, before a point is made of it."""
     if parameter.role == "weight":
         bound = math.sqrt(6 / parameter.fan_in)
         return uniform(parameter.shape, bound, _SEED, label, parameter.name)
@@ -302,13 +311,13 @@ def _count_ambiguous(point: Point, workload: Workload, precision: str) -> int:
     policy = policy_of(precision)
     run = point.run(True, Exact(policy))
     forward(workload.nodes, weights, inputs, run)
-    perturbed = []
-    for seed in range(2):
-        rounding = Perturbed(seed, policy)
-        noisy = point.run(True, rounding, run.branches)
+
+    def perturbed(seed: int) -> dict[str, Branch]:
+        noisy = point.run(True, Perturbed(seed, policy), run.branches)
         forward(workload.nodes, weights, inputs, noisy)
-        perturbed.append(noisy.branches)
-    found = ambiguous_branches(run.branches, perturbed, workload.nodes)
+        return noisy.branches
+
+    found = ambiguous_branches(run.branches, each(perturbed, range(2)), workload.nodes)
     return sum(int(mask.sum()) for mask in found.values())
 
 

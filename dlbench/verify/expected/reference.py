@@ -21,9 +21,12 @@ from dlbench.verify.expected.evaluation_points import (
     InputRange,
     Point,
     draw_point,
+    drawn_parameter,
+    is_as_drawn,
     small_batch,
 )
 from dlbench.verify.expected.tolerance import Expectation, expect
+from dlbench.verify.extent import FULL, Extent
 
 FACTORS = (1.0, 2.0**10, 2.0**8, 1.0, 2.0**10)
 """What multiplies the learning rate in the five steps. The large ones lift the update above the weights'
@@ -42,8 +45,8 @@ class Stop:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """All that a backend is held against: `small` in five steps of one optimizer, `timed` in one step at the
-    timed batch."""
+    """All that a backend is held against: `small` in five steps of one optimizer, or as many as the extent has, `timed`
+    in one step at the timed batch."""
 
     small: tuple[Stop, ...]
     timed: Stop
@@ -55,10 +58,15 @@ class Reference:
 
 
 def prepare_reference(
-    workload: Workload, batch: int, cache_dir: Path, precision: str = "fp32", replicas: int = 1
+    workload: Workload,
+    batch: int,
+    cache_dir: Path,
+    precision: str = "fp32",
+    replicas: int = 1,
+    extent: Extent = FULL,
 ) -> None:
     """Makes sure that the oracle's results for `workload` at `batch` are in the cache."""
-    load_reference(workload, batch, cache_dir, precision, replicas=replicas)
+    load_reference(workload, batch, cache_dir, precision, replicas=replicas, extent=extent)
 
 
 def load_reference(
@@ -68,18 +76,22 @@ def load_reference(
     precision: str = "fp32",
     small: int | None = None,
     replicas: int = 1,
+    extent: Extent = FULL,
 ) -> Reference:
     """The oracle's results (of the workload without dropout), from the cache or computed now; the five steps are of
-    batches of `small` samples, of `evaluation_points.small_batch` by default. Of several `replicas` each has the
-    samples of the five steps, and its part of the timed batch.
+    batches of `small` samples, by default of what the extent says, or `evaluation_points.small_batch`. Of several
+    `replicas` each has the samples of the five steps, and its part of the timed batch.
 
     A cache file that cannot be read is computed again.
     """
     calm = workload.without_dropout()
-    small = small or small_batch(calm)
+    stepped = extent.small(calm)
+    small, factors = small or extent.batch or small_batch(stepped), FACTORS[: extent.steps]
     return Reference(
-        small=_stops(calm, small, FACTORS, cache_dir, precision),
-        timed=_stops(calm, batch, (1.0,), cache_dir, precision, replicas=replicas)[0],
+        small=_stops(stepped, small, factors, cache_dir, precision, extent=extent),
+        timed=_stops(calm, batch, (1.0,), cache_dir, precision, replicas=replicas, extent=extent)[
+            0
+        ],
     )
 
 
@@ -98,15 +110,16 @@ def _stops(
     precision: str,
     inputs: InputRange = UNIT_INPUTS,
     replicas: int = 1,
+    extent: Extent = FULL,
 ) -> tuple[Stop, ...]:
-    settings = (workload.digest, batch, factors, precision, inputs, replicas)
+    settings = (workload.digest, batch, factors, precision, inputs, replicas, extent)
     path = place(cache_dir, source_hash(), repr(settings).encode())
     kept = load_arrays(path)
     if kept is not None:
         with contextlib.suppress(KeyError):
             return _unpack(workload, replicas, factors, kept)
-    stops = _compute(workload, batch, factors, precision, inputs, replicas)
-    save_arrays(path, _pack(stops))
+    stops = _compute(workload, batch, factors, precision, inputs, replicas, extent)
+    save_arrays(path, _pack(workload, stops))
     return stops
 
 
@@ -117,9 +130,10 @@ def _compute(
     precision: str,
     inputs: InputRange,
     replicas: int,
+    extent: Extent,
 ) -> tuple[Stop, ...]:
     points = [
-        draw_point(workload, batch, f"step {i}", precision, inputs, replicas)
+        draw_point(workload, batch, _label(i), precision, inputs, replicas, extent)
         for i in range(len(factors))
     ]
     found = expect(workload, points, factors, precision)
@@ -129,10 +143,15 @@ def _compute(
     )
 
 
+def _label(number: int) -> str:
+    return f"step {number}"
+
+
 _FIELDS = ("value", "tolerance", "scale")
 
 
-def _pack(stops: tuple[Stop, ...]) -> dict[str, npt.NDArray[Any]]:
+def _pack(workload: Workload, stops: tuple[Stop, ...]) -> dict[str, npt.NDArray[Any]]:
+    """What has to be kept: weights that are as they were drawn are drawn again."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     for i, stop in enumerate(stops):
         point = stop.point
@@ -142,7 +161,8 @@ def _pack(stops: tuple[Stop, ...]) -> dict[str, npt.NDArray[Any]]:
             f"{i}|order": point.order,
         }
         arrays[f"{i}|ambiguous"] = np.asarray(point.ambiguous)
-        arrays |= {f"{i}|weights|{name}": value for name, value in point.weights.items()}
+        moved = [p.name for p in workload.parameters if not is_as_drawn(p)]
+        arrays |= {f"{i}|weights|{name}": point.weights[name] for name in moved}
         for name, expectation in stop.expected.items():
             for field in _FIELDS:
                 arrays[f"{i}|expected|{name}|{field}"] = np.asarray(getattr(expectation, field))
@@ -168,7 +188,12 @@ def _unpack(
             for name in sorted(names)
         }
         point = Point(
-            weights={p.name: arrays[f"{i}|weights|{p.name}"] for p in workload.parameters},
+            weights={
+                p.name: drawn_parameter(p, _label(i))
+                if is_as_drawn(p)
+                else arrays[f"{i}|weights|{p.name}"]
+                for p in workload.parameters
+            },
             inputs=arrays[f"{i}|inputs"],
             targets=arrays[f"{i}|targets"],
             order=arrays[f"{i}|order"],

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import forward, forward_backward
 from dlbench.oracle.optimizers import Update
+from dlbench.oracle.parallel_runs import at_once, each
 from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding
 from dlbench.spec.precision import Policy, policy_of
 from dlbench.spec.training import Adadelta, Adagrad, AdamW, Optimizer, RMSprop, Sgd
@@ -73,13 +74,8 @@ def expect(
     for index, (point, factor) in enumerate(zip(points, factors, strict=True)):
         want, branches = reference.step(point, factor, {})
         forced = _turned(workload, point, branches, policy, index, draws)
-        squares: Outcome = {}
-        for walker, taken in zip(walkers, forced, strict=True):
-            got, _ = walker.step(point, factor, taken)
-            for name, value in got.items():
-                deviation = np.square(value - want[name])
-                squares[name] = squares[name] + deviation if name in squares else deviation
-        mean_squares = {name: total / draws for name, total in squares.items()}
+        is_last = index == len(points) - 1
+        mean_squares = _mean_squares(walkers, forced, point, factor, want, is_last)
         room = _room_for_noise(workload.optimizer, point, want, mean_squares, noisy, factor)
         if any(np.any(some) for some in room.values()):
             # Such a weight may be anywhere in its room, and the logits that follow from it with it.
@@ -89,6 +85,43 @@ def expect(
             name: _expectation(want[name], mean_squares[name], draws, unit, room.get(name, 0.0))
             for name in want
         }
+
+
+def _mean_squares(
+    walkers: list[_Walker],
+    forced: Sequence[dict[str, Branch]],
+    point: Point,
+    factor: float,
+    want: Outcome,
+    is_last: bool,
+) -> Outcome:
+    """The mean over perturbed runs of what a step of theirs deviates from the exact one, squared. After the last one
+    they have no more to do, and leave."""
+    squares: Outcome = {}
+    draws = len(walkers)
+
+    def step(pair: tuple[_Walker, dict[str, Branch]]) -> Outcome:
+        return pair[0].step(point, factor, pair[1])[0]
+
+    pairs = list(zip(walkers, forced, strict=True))
+    if is_last:
+        walkers.clear()
+    while pairs:
+        now = pairs[: at_once()]
+        del pairs[: len(now)]
+        outcomes = each(step, now)
+        del now
+        while outcomes:
+            for name, value in outcomes.pop(0).items():
+                deviation = np.asarray(value - want[name])
+                np.square(deviation, out=deviation)
+                if name in squares:
+                    squares[name] += deviation
+                else:
+                    squares[name] = deviation
+    for total in squares.values():
+        total /= draws
+    return squares
 
 
 def expect_output(
@@ -103,9 +136,13 @@ def expect_output(
     want = forward(workload.nodes, weights, inputs, Pass(False, counts, Exact(policy)))
     squares = np.zeros_like(want)
     draws = draws or _draws(workload)
-    for draw in range(draws):
+
+    def perturbed(draw: int) -> Array:
         run = Pass(False, counts, Perturbed(1000 + draw, policy))
-        squares += np.square(forward(workload.nodes, weights, inputs, run) - want)
+        return forward(workload.nodes, weights, inputs, run)
+
+    for got in each(perturbed, range(draws)):
+        squares += np.square(got - want)
     return _expectation(want, squares / draws, draws, policy.unit_roundoff)
 
 
@@ -200,12 +237,13 @@ def _turned(
         return [branches] * draws
     inputs = oracle_inputs(point.inputs)
     weights = oracle_weights(point.weights)
-    perturbed = []
-    for seed in range(2):
+
+    def perturbed(seed: int) -> dict[str, Branch]:
         noisy = point.run(True, Perturbed(seed, policy), branches)
         forward(workload.nodes, weights, inputs, noisy)
-        perturbed.append(noisy.branches)
-    ambiguous = ambiguous_branches(branches, perturbed, workload.nodes)
+        return noisy.branches
+
+    ambiguous = ambiguous_branches(branches, each(perturbed, range(2)), workload.nodes)
     return turned_branches(branches, ambiguous, index, draws)
 
 

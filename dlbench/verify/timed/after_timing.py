@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,7 @@ import numpy.typing as npt
 from dlbench.contract import Plan, Session
 from dlbench.oracle import integers
 from dlbench.oracle.cache import load_arrays, place, save_arrays, source_hash
-from dlbench.oracle.layers import Pass
-from dlbench.oracle.network import forward_backward
-from dlbench.oracle.optimizers import Update
-from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding, exact
+from dlbench.oracle.rounding import Array
 from dlbench.record.facts import Check
 from dlbench.spec.precision import policy_of
 from dlbench.spec.quantization import program
@@ -36,21 +33,19 @@ from dlbench.verify.checks.rank_agreement import check_alike
 from dlbench.verify.comparison import compare
 from dlbench.verify.expected.evaluation_points import oracle_inputs, oracle_weights
 from dlbench.verify.expected.tolerance import Expectation, expect_output
+from dlbench.verify.extent import FULL, Extent
 from dlbench.verify.timed.chance import ask_again
 from dlbench.verify.timed.continued_training import check_going_on
+from dlbench.verify.timed.movement import Movement, digest_of, load_movement
 from dlbench.verify.timed.observed_roundings import check_is_short, check_output_is_short
-from dlbench.verify.timed.replay import distinct_batch, draw_masks, whole_batch
+from dlbench.verify.timed.replay import whole_batch
 
-STEPS = 8
-_RUNS = 3
 _DRAWS = 2
 _STILL, _RARE = 0.01, 1e-5
 """Share of the expected movement below which a parameter counts as not trained by the timed loop, and how often one
 that wanders may come as close as that to where it began. In d dimensions it comes within a share s about s^d times, so
 that parameters of one or two elements have a smaller share."""
 
-_SPREADS = ("spread", "size_spread", "off_strict")
-_TELLING = 0.7
 _SHARE = 5.0
 _UNNOTICED_S = 1e-4
 
@@ -74,19 +69,22 @@ def check_after(
     cache_dir: Path,
     beat: Callable[[], None] = lambda: None,
     step: Callable[[Any], object] | None = None,
+    extent: Extent = FULL,
 ) -> tuple[Check, ...]:
     """Holds a session that has just been timed against the oracle.
 
     Parameters
     ----------
     initial : the weights the timed loop started from, and was set back to now and then.
-    trained : whether the loop trained, at least `STEPS` steps since it was last set back.
+    trained : whether the loop trained, at least eight steps since it was last set back.
     witnesses : samples of the timed resident batches, and of one that the loop has not seen.
     beat : called between the parts, and between the steps of the last.
     step : takes the training steps of the last, once; the session itself by default.
+    extent : how much is compared.
     """
     # inference changes nothing
     final = session.weights() if trained else initial
+    witnesses = witnesses[-(extent.witnesses or len(witnesses)) :]
     inputs = np.stack([witness.inputs for witness in witnesses])
     wanted = (
         _expect(plan, workload, final, inputs)
@@ -102,21 +100,23 @@ def check_after(
         checks += check_alike(session, plan, workload, "after timing")
         replicas = workload.replicas(plan.world)
         about = (workload, plan.batch, plan.precision, initial, cache_dir)
-        movement = _load_movement(*about, replicas=replicas)
+        movement = load_movement(*about, extent, replicas=replicas)
         for name, expected in movement.items():
             if expected.telling:
                 checks.append(_moved(name, final[name], initial[name], expected))
-        checks += check_going_on(session, plan, workload, beat)
+        checks += check_going_on(session, plan, workload, beat, extent)
 
         def replay(attempt: int) -> list[Check]:
             wanted = movement
             if attempt:
-                wanted = _load_movement(*about, attempt, replicas)
+                wanted = load_movement(*about, extent, attempt, replicas)
             steps = session.train_step if attempt or step is None else step
-            return _replay(session, plan, workload, initial, wanted, beat, steps)
+            return _replay(session, plan, workload, initial, wanted, beat, steps, extent)
 
         checks += ask_again(replay) if workload.has_dropout else replay(0)
-        checks += check_alike(session, plan, workload, f"after {STEPS} steps after timing")
+        checks += check_alike(
+            session, plan, workload, f"after {extent.after_steps} steps after timing"
+        )
     return tuple(checks)
 
 
@@ -148,9 +148,10 @@ def prepare_after(
     cache_dir: Path,
     precision: str = "fp32",
     replicas: int = 1,
+    extent: Extent = FULL,
 ) -> None:
     """Makes sure that what `check_after` holds a trained session against is in the cache."""
-    _load_movement(workload, batch, precision, initial, cache_dir, replicas=replicas)
+    load_movement(workload, batch, precision, initial, cache_dir, extent, replicas=replicas)
 
 
 def _outputs(
@@ -202,7 +203,7 @@ def _load_output(
 ) -> Expectation:
     """What `_expect` gives at the initial weights, from the cache: the same for every process of a run."""
     seen = hashlib.sha256(inputs.tobytes()).hexdigest()
-    settings = ("output", workload.digest, plan.precision, _digest(initial), seen)
+    settings = ("output", workload.digest, plan.precision, digest_of(initial), seen)
     path = place(cache_dir, source_hash(), repr(settings).encode())
     kept = load_arrays(path)
     if kept is not None:
@@ -214,34 +215,7 @@ def _load_output(
     return wanted
 
 
-@dataclasses.dataclass(frozen=True)
-class _Movement:
-    """How far a parameter should have moved, and how much of that rounding and dropout masks change.
-
-    `spread` is the largest relative change of the movement from run to run, `size_spread` that of the
-    logarithm of its size. Where even the size is a matter of chance (a bias before batch normalisation
-    has no gradient but rounding), the movement says nothing. `strict` is the movement in float32, and `off_strict` how
-    far the precision's roundings take it from there at the least, in a few runs.
-    """
-
-    value: npt.NDArray[np.float32]
-    spread: float
-    size_spread: float
-    strict: npt.NDArray[np.float32]
-    off_strict: float
-
-    @property
-    def telling(self) -> bool:
-        """Whether the size of the movement can be held against the oracle's."""
-        return self.size_spread < _TELLING
-
-    @property
-    def size(self) -> float:
-        """Root mean square of the movement."""
-        return float(np.sqrt(np.mean(np.square(self.value, dtype=np.float64))))
-
-
-def _moved(name: str, final: Array | Any, initial: Array | Any, expected: _Movement) -> Check:
+def _moved(name: str, final: Array | Any, initial: Array | Any, expected: Movement) -> Check:
     size = float(np.sqrt(np.mean(np.square(final.astype(np.float64) - initial))))
     still = min(_STILL, _RARE ** (1 / expected.value.size)) * expected.size
     return Check(
@@ -261,15 +235,18 @@ def _replay(
     plan: Plan,
     workload: Workload,
     initial: Weights,
-    movement: dict[str, _Movement],
+    movement: dict[str, Movement],
     beat: Callable[[], None],
     step: Callable[[Any], object],
+    extent: Extent,
 ) -> list[Check]:
-    """Eight steps from the initial weights: every parameter's movement against the oracle's."""
+    """Some steps from the initial weights: every parameter's movement against the oracle's."""
     session.load(initial)
-    replicas = workload.replicas(plan.world)
-    for number in range(STEPS):
-        step(session.upload(*whole_batch(workload, plan.batch, number, replicas)))
+    session.load(initial)
+    replicas, count = workload.replicas(plan.world), extent.after_steps
+    for number in range(count):
+        whole = whole_batch(workload, plan.batch, number, replicas, extent.after_samples)
+        step(session.upload(*whole))
         beat()
     after = session.weights()
     checks = []
@@ -280,121 +257,20 @@ def _replay(
         ]
         off = float(np.sqrt(sum(np.square(error).sum() for error in errors)))
         predicted = float(np.sqrt(sum(m.off_strict**2 for m in told.values())))
-        checks += check_is_short(f"movement in {STEPS} steps after timing", off, predicted)
+        checks += check_is_short(f"movement in {count} steps after timing", off, predicted)
     for name, expected in movement.items():
         got = after[name].astype(np.float64) - initial[name]
         if not expected.telling:
             continue
         deviation = float(np.linalg.norm(got - expected.value) / np.linalg.norm(expected.value))
         allowed = 0.05 + 4 * expected.spread
-        label = f"movement of {name} in {STEPS} steps after timing, relative deviation"
+        label = f"movement of {name} in {count} steps after timing, relative deviation"
         if allowed < 0.8:
             checks.append(compare(label, np.float64(deviation), np.float64(0.0), allowed, 0.0))
         else:
             ratio = float(np.linalg.norm(got) / np.linalg.norm(expected.value))
-            label = f"movement of {name} in {STEPS} steps after timing, logarithm of its share"
+            label = f"movement of {name} in {count} steps after timing, logarithm of its share"
             with np.errstate(divide="ignore"):
                 room = np.log(_SHARE) + 2 * expected.size_spread
                 checks.append(compare(label, np.log(ratio), np.float64(0.0), room, 0.0))
     return checks
-
-
-def _load_movement(
-    workload: Workload,
-    batch: int,
-    precision: str,
-    initial: Weights,
-    cache_dir: Path,
-    attempt: int = 0,
-    replicas: int = 1,
-) -> dict[str, _Movement]:
-    """The oracle's movement, with other masks and other noise in each attempt."""
-    settings = ("movement", workload.digest, batch, precision, _digest(initial), attempt, replicas)
-    path = place(cache_dir, source_hash(), repr(settings).encode())
-    names = [p.name for p in workload.parameters if p.trainable]
-    kept = load_arrays(path)
-    if kept is not None:
-        with contextlib.suppress(KeyError):
-            return {n: _unpack(kept, n) for n in names}
-    movement = _compute_movement(workload, batch, precision, initial, names, attempt, replicas)
-    arrays = {}
-    for name, found in movement.items():
-        arrays[name] = found.value
-        arrays[f"{name}|strict"] = found.strict
-        arrays |= {f"{name}|{field}": np.asarray(getattr(found, field)) for field in _SPREADS}
-    save_arrays(path, arrays)
-    return movement
-
-
-def _digest(weights: Weights) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(weights[name].tobytes())
-    return digest.hexdigest()
-
-
-def _unpack(kept: Mapping[str, npt.NDArray[Any]], name: str) -> _Movement:
-    spread, size_spread, off = (float(kept[f"{name}|{field}"]) for field in _SPREADS)
-    return _Movement(kept[name], spread, size_spread, kept[f"{name}|strict"], off)
-
-
-def _compute_movement(
-    workload: Workload,
-    batch: int,
-    precision: str,
-    initial: Weights,
-    names: list[str],
-    attempt: int,
-    replicas: int,
-) -> dict[str, _Movement]:
-    """The oracle's movement, and its largest relative change over runs with noise and other masks."""
-    start = oracle_weights(initial)
-    policy = policy_of(precision)
-
-    def train(rounding: Rounding, run: int) -> dict[str, Array]:
-        return _train(workload, batch, start, rounding, (attempt, run), replicas)
-
-    reference = train(Exact(policy), 0)
-    others = [train(Perturbed(run, policy), run) for run in range(1, _RUNS + 1)]
-    strict = train(exact, 0) if policy.is_mixed else reference
-    movement = {}
-    for name in names:
-        value = reference[name] - start[name]
-        off = [float(np.linalg.norm(other[name] - strict[name])) for other in others]
-        moves = [other[name] - start[name] for other in others]
-        size = float(np.linalg.norm(value))
-        spread = size_spread = np.inf
-        if size > 0:
-            spread = max(float(np.linalg.norm(move - value)) / size for move in moves)
-            with np.errstate(divide="ignore"):
-                size_spread = max(abs(float(np.log(np.linalg.norm(m) / size))) for m in moves)
-        movement[name] = _Movement(
-            value.astype(np.float32),
-            spread,
-            size_spread,
-            (strict[name] - start[name]).astype(np.float32),
-            min(off),
-        )
-    return movement
-
-
-def _train(
-    workload: Workload,
-    batch: int,
-    weights: dict[str, Array],
-    rounding: Rounding,
-    seed: tuple[int, ...],
-    replicas: int,
-) -> dict[str, Array]:
-    random = np.random.Generator(np.random.SFC64(seed))
-    update = Update(workload.optimizer, rounding)
-    for step in range(STEPS):
-        inputs, targets, counts = distinct_batch(workload, batch, step, replicas)
-        masks = draw_masks(workload, len(inputs), random)
-        run = Pass(True, counts, rounding, masks=masks, replicas=replicas)
-        forward_backward(
-            workload.nodes, workload.loss, weights, oracle_inputs(inputs), targets, run
-        )
-        rate = workload.optimizer.learning_rate
-        weights = update.step(weights, run.gradients, rate) | run.state
-    return weights

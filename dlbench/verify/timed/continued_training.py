@@ -18,6 +18,7 @@ import numpy.typing as npt
 from dlbench.contract import Plan, Session
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward_backward
+from dlbench.oracle.parallel_runs import each
 from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding
 from dlbench.record.facts import Check
 from dlbench.spec.precision import FP32, policy_of
@@ -25,11 +26,11 @@ from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Weights, Workload
 from dlbench.verify.comparison import compare
 from dlbench.verify.expected.evaluation_points import SAFETY, oracle_inputs, oracle_weights
+from dlbench.verify.extent import FULL, Extent
 from dlbench.verify.timed.chance import ask_again
 from dlbench.verify.timed.replay import distinct_batch, draw_masks, whole_batch
 
 _STEP = 100
-_RUNS = 2
 _LOOSEST = 0.8
 _FACTOR = 5.0
 _TELLING = 0.7
@@ -41,12 +42,14 @@ def check_going_on(
     plan: Plan,
     workload: Workload,
     beat: Callable[[], None] = lambda: None,
+    extent: Extent = FULL,
 ) -> list[Check]:
     """Two steps on one batch from the weights that the session is at; where chance has a part, again from there.
 
     Parameters
     ----------
     beat : called before each two steps.
+    extent : samples of the batch that differ, and runs of the oracle with noise.
     """
     final = session.weights()
 
@@ -54,14 +57,18 @@ def check_going_on(
         beat()
         if attempt:
             session.load(final, keep_optimizer=True)
-        return _two_steps(session, plan, workload, attempt)
+        return _two_steps(session, plan, workload, attempt, extent)
 
     is_certain = isinstance(workload.optimizer, Sgd) and not workload.has_dropout
     return take(0) if is_certain else ask_again(take)
 
 
-def _two_steps(session: Session, plan: Plan, workload: Workload, attempt: int) -> list[Check]:
-    batch = session.upload(*whole_batch(workload, plan.batch, _STEP, workload.replicas(plan.world)))
+def _two_steps(
+    session: Session, plan: Plan, workload: Workload, attempt: int, extent: Extent
+) -> list[Check]:
+    replicas = workload.replicas(plan.world)
+    whole = whole_batch(workload, plan.batch, _STEP, replicas, extent.after_samples)
+    batch = session.upload(*whole)
     final = session.weights()
     session.train_step(batch)
     between = session.weights()
@@ -73,7 +80,7 @@ def _two_steps(session: Session, plan: Plan, workload: Workload, attempt: int) -
     rule = workload.optimizer
     if not isinstance(rule, Sgd):
         return [_alike(n, first[n], second[n]) for n in names if _moves(first[n], between[n])]
-    wanted = _Wanted(plan, workload, attempt).after(final, between)
+    wanted = _Wanted(plan, workload, attempt, extent).after(final, between)
     rate = session.learning_rate
     checks = []
     for name in names:
@@ -87,13 +94,14 @@ def _two_steps(session: Session, plan: Plan, workload: Workload, attempt: int) -
 class _Wanted:
     """What two steps on the batch should tell, exactly and with noise, each time with other dropout masks."""
 
-    def __init__(self, plan: Plan, workload: Workload, attempt: int) -> None:
+    def __init__(self, plan: Plan, workload: Workload, attempt: int, extent: Extent) -> None:
         self.plan = plan
         self.workload = workload
         self.attempt = attempt
         self.replicas = workload.replicas(plan.world)
+        self.runs = extent.gradient_runs
         inputs, self.targets, self.counts = distinct_batch(
-            workload, plan.batch, _STEP, self.replicas
+            workload, plan.batch, _STEP, self.replicas, extent.after_samples
         )
         self.inputs = oracle_inputs(inputs)
 
@@ -112,11 +120,13 @@ class _Wanted:
 
     def _gradients(self, weights: Weights, step: int) -> list[dict[str, Array]]:
         policy = policy_of(self.plan.precision)
-        runs: list[Rounding] = [Exact(policy), *(Perturbed(run, policy) for run in range(_RUNS))]
         there = oracle_weights(weights)
-        return [
-            self._run(there, rounding, (self.attempt, step, i)) for i, rounding in enumerate(runs)
-        ]
+
+        def run(number: int) -> dict[str, Array]:
+            rounding: Rounding = Perturbed(number - 1, policy) if number else Exact(policy)
+            return self._run(there, rounding, (self.attempt, step, number))
+
+        return each(run, range(1 + self.runs))
 
     def _run(
         self, weights: dict[str, Array], rounding: Rounding, seed: tuple[int, ...]

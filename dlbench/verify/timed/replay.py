@@ -12,18 +12,22 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
 from dlbench.spec.workload import Workload
 from dlbench.verify.expected.evaluation_points import (
-    SMALL_BATCH,
     arrangement,
     sample_inputs,
     sample_targets,
 )
+from dlbench.verify.extent import FULL
 
 
 def distinct_batch(
-    workload: Workload, batch: int, step: int, replicas: int = 1
+    workload: Workload,
+    batch: int,
+    step: int,
+    replicas: int = 1,
+    most: int = FULL.after_samples,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], Array]:
-    """The distinct samples of the batch of a step after timing, and how often each stands in it."""
-    order = arrangement(batch, SMALL_BATCH, replicas)
+    """The distinct samples of the batch of a step after timing, `most` at the most, and how often each stands in it."""
+    order = arrangement(batch, most, replicas)
     key = ("after", batch, step)
     distinct = int(order.max()) + 1
     counts = np.bincount(order, minlength=distinct).astype(np.float64)
@@ -31,11 +35,15 @@ def distinct_batch(
 
 
 def whole_batch(
-    workload: Workload, batch: int, step: int, replicas: int = 1
+    workload: Workload,
+    batch: int,
+    step: int,
+    replicas: int = 1,
+    most: int = FULL.after_samples,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
     """The batch of a step after timing."""
-    inputs, targets, _ = distinct_batch(workload, batch, step, replicas)
-    order = arrangement(batch, SMALL_BATCH, replicas)
+    inputs, targets, _ = distinct_batch(workload, batch, step, replicas, most)
+    order = arrangement(batch, most, replicas)
     return inputs[order], targets[order]
 
 

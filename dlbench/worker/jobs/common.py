@@ -5,16 +5,20 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dlbench import members, plugins
 from dlbench.contract import AdapterBase, BackendInfo, Plan
+from dlbench.spec.verification import SECTION, from_table
 from dlbench.spec.workload import Weights, Workload, read_workload
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
+
+if TYPE_CHECKING:
+    from dlbench.verify.extent import Extent
 
 _set: dict[str, str] = {}
 """What adapters have set in the environment of this process."""
@@ -66,6 +70,13 @@ def plain(facts: Mapping[str, Any]) -> dict[str, str | int]:
 def workload_of(job: Job) -> Workload:
     """The workload that a job is about."""
     return read_workload(job["workload"])
+
+
+def extent_of_job(job: Job) -> Extent:
+    """How much is verified of the workload that a job is about."""
+    from dlbench.verify.extent import extent_of
+
+    return extent_of(from_table(job.get(SECTION)))
 
 
 def initial_of(job: Job) -> Weights:

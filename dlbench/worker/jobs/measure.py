@@ -39,6 +39,7 @@ from dlbench.record.facts import (
 )
 from dlbench.spec.scenarios import KINDS, Load, Scenario, Step
 from dlbench.worker.jobs.common import (
+    extent_of_job,
     import_adapter,
     initial_of,
     plain,
@@ -258,6 +259,7 @@ class _Live:
     ) -> tuple[tuple[Check, ...], Check]:
         """What the timing left behind, held against the oracle, and whether steps were finished when they were
         synchronised."""
+        from dlbench.oracle.parallel_runs import threads
         from dlbench.verify.timed.after_timing import Witness, check_after, check_settled
 
         plan, session = self._plan, self.session
@@ -271,17 +273,19 @@ class _Live:
         if isinstance(self._timed, ServedQueries) and self._timed.found is not None:
             step_ns = step_ns - np.asarray(self._timed.found.served.waited_ns)
         reads = ReadSteps(session, self._step, float(np.median(step_ns)))
-        checks = check_after(
-            session,
-            plan,
-            self._workload,
-            self._initial,
-            self._step == "train",
-            witnesses,
-            Path(job["cache_dir"]),
-            phases.beat,
-            reads.take,
-        )
+        with threads(plan.threads):
+            checks = check_after(
+                session,
+                plan,
+                self._workload,
+                self._initial,
+                self._step == "train",
+                witnesses,
+                Path(job["cache_dir"]),
+                phases.beat,
+                reads.take,
+                extent_of_job(job),
+            )
         while not reads.are_enough:
             reads.take(session.upload(*held_out))
         return checks, check_settled(**dataclasses.asdict(reads.settling()))

@@ -9,7 +9,13 @@ from dlbench.contract import Plan
 from dlbench.record.facts import TimedResult, Verdict, VerifyResult
 from dlbench.spec.workload import initial_weights
 from dlbench.worker import import_provenance
-from dlbench.worker.jobs.common import import_adapter, plain, versions, workload_of
+from dlbench.worker.jobs.common import (
+    extent_of_job,
+    import_adapter,
+    plain,
+    versions,
+    workload_of,
+)
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
@@ -22,22 +28,23 @@ def oracle(job: Job, phases: Phases) -> TimedResult:
     """Computes what backends are held against, into the cache: before the timing, and with a ``seed`` of
     initial weights also after it."""
     from dlbench.oracle.network import beating
+    from dlbench.oracle.parallel_runs import threads
     from dlbench.verify.checks.probes import prepare_probes
     from dlbench.verify.expected.reference import prepare_reference
     from dlbench.verify.timed.after_timing import prepare_after
 
     phases.enter("oracle")
-    workload, cache_dir = workload_of(job), Path(job["cache_dir"])
+    workload, cache_dir, extent = workload_of(job), Path(job["cache_dir"]), extent_of_job(job)
     batch, precision, replicas = job["batch"], job["precision"], job["replicas"]
     if precision == "int8":
         # what backends are held against there begins with what they themselves gave
         return TimedResult(seconds=phases.take_seconds())
-    with beating(phases.beat):
-        prepare_reference(workload, batch, cache_dir, precision, replicas)
+    with beating(phases.beat), threads(job.get("threads", 1)):
+        prepare_reference(workload, batch, cache_dir, precision, replicas, extent)
         prepare_probes(workload, cache_dir, precision)
         if job["seed"] is not None:
             initial = initial_weights(workload, job["seed"])
-            prepare_after(workload, batch, initial, cache_dir, precision, replicas)
+            prepare_after(workload, batch, initial, cache_dir, precision, replicas, extent)
     return TimedResult(seconds=phases.take_seconds())
 
 
@@ -50,7 +57,8 @@ def verify(job: Job, phases: Phases) -> VerifyResult:
     adapter, info = import_adapter(job, phases)
     phases.enter("verify")
     plan, cache_dir = Plan(**job["plan"]), Path(job["cache_dir"])
-    outcome = hold(adapter, plan, workload_of(job), cache_dir, phases.beat, once)
+    workload, extent = workload_of(job), extent_of_job(job)
+    outcome = hold(adapter, plan, workload, cache_dir, phases.beat, once, extent=extent)
     return VerifyResult(
         checks=outcome.checks,
         ambiguous_branches=outcome.ambiguous_branches,
