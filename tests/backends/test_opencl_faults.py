@@ -61,7 +61,9 @@ MISTAKES = {
         "loss", "labels[sample]", "(int)((__global const long *)labels)[sample]", "loss:cross_entropy"
     ),
     "biased running variance": ("norm", "(float)max(rows - 1, 1)", "(float)rows", "layer:batch_norm"),
-    "a relu that never is 0": ("common", "value ? 0.0f : value", "value ? 0.01f : value", "layer:relu"),
+    "a relu that never is 0": (
+        "common", "select(value, (float16)(0.0f),", "select(value, (float16)(0.01f),", "layer:relu"
+    ),
     "what lies behind a row counts": (
         "input_gradient", "lane < (int16)(count - i)", "lane < (int16)(LANES)", "layer:conv2d"
     ),
