@@ -16,6 +16,15 @@ typedef struct {
     int first, shares, apart, decayed;
 } Place;
 
+// The product is rounded by itself: where gradient and decay cancel, a fused sum leaves the product's rounding, and rules
+// that divide by a gradient's own size make a whole step of it.
+inline float4 with_decay(float4 gradient, float4 decay, float4 value)
+{
+#pragma OPENCL FP_CONTRACT OFF
+    float4 product = decay * value;
+    return gradient + product;
+}
+
 // A thread takes four neighbours.
 KERNEL update(OPTIONS MEMORY(float, values), MEMORY(const float, parts), MEMORY(const Place, places),
               MEMORY(float, first_moments), MEMORY(float, second_moments), MEMORY(Progress, progress), float momentum,
@@ -47,7 +56,7 @@ KERNEL update(OPTIONS MEMORY(float, values), MEMORY(const float, parts), MEMORY(
     }
     int4 number = (int4)(0, 1, 2, 3) + thread * 4;
     float4 decay = select((float4)(0.0f), (float4)(weight_decay), number < (int4)(place.decayed));
-    if (rule != ADAMW) gradient = fma(decay, value, gradient);
+    if (rule != ADAMW) gradient = with_decay(gradient, decay, value);
     switch (rule) {
     case SGD:
         step = gradient;
