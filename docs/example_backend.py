@@ -6,6 +6,7 @@ the layers of a plain CNN and refuses every other one, as a backend that is stil
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     """A layer: from its input, all weights, and whether this is training, to its output."""
 
 MODES = ("functional",)
+DEVICES = ("cpu",)
 HAS = (
     *(spec.Conv2d, spec.Linear, spec.BatchNorm, spec.MaxPool, spec.Dropout, spec.Flatten),
     *(spec.Relu, spec.Tanh, training.CrossEntropy, training.MeanSquaredError, training.Sgd),
 )
-"""What is not here is refused when a session is opened."""
+LACKS = ((training.Sgd, "clip_norm"),)
+"""What is not in `HAS`, and the options that are here, are refused when a session is opened."""
 
 
 class Adapter(AdapterBase):
@@ -61,7 +64,7 @@ class Adapter(AdapterBase):
         PlanRefused : what this backend has not got: a device, a precision, a mode, a layer, an optimizer.
         """
         torch = _torch()
-        refuse_unless("example", plan, workload, devices=("cpu",), modes=MODES, has=HAS)
+        refuse_unless("example", plan, workload, devices=DEVICES, modes=MODES, has=HAS, lacks=LACKS)
         assert isinstance(workload.optimizer, training.Sgd)
         torch.set_num_threads(plan.threads)
         return Session(plan, workload, workload.optimizer, weights)
@@ -170,6 +173,7 @@ def _layer(node: Node) -> Step:
                 conv.stride,
                 around,
                 conv.dilation,
+                conv.groups,
             )
         case spec.Linear() as linear:
             return lambda x, w, _: F.linear(
@@ -216,6 +220,6 @@ def _loss(loss: training.Loss) -> Callable[[torch.Tensor, torch.Tensor], torch.T
 
     match loss:
         case training.CrossEntropy():
-            return F.cross_entropy
+            return functools.partial(F.cross_entropy, label_smoothing=loss.label_smoothing)
         case training.MeanSquaredError():
             return F.mse_loss

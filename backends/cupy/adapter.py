@@ -15,6 +15,7 @@ from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.helpers.refusals import refuse_unless, require
 from dlbench.spec.workload import Weights, Workload
 
+from ..launches.network import HAS, LACKS
 from ..launches.session import Session
 from ..shared.cuda_index import NEEDS_GPU, cuda_index
 from ..shared.framework import cuda_devices, cuda_uuids
@@ -68,9 +69,11 @@ class Adapter(AdapterBase):
         ------
         BackendUnavailable : as for `info`, or the device is not there.
         PlanRefused : another precision than ``fp32`` and ``tf32``, or one that the device has not got; another
-            mode than ``eager`` and ``graph``; another device than a CUDA one.
+            mode than ``eager`` and ``graph``; another device than a CUDA one; a layer that has no kernel.
         """
-        mode = refuse_unless("cupy", plan, modes=MODES, precisions=PRECISIONS)
+        mode = refuse_unless(
+            "cupy", plan, workload, modes=MODES, precisions=PRECISIONS, has=HAS, lacks=LACKS
+        )
         if plan.device == "cpu":
             raise PlanRefused("cupy has no CPU; cuda, cuda:N or cuda:GPU-UUID")
         index = cuda_index(plan.device, lambda: _uuids(_require_cupy())) or 0

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.spec import layers as spec
+from dlbench.spec.network import Node
 
 
 class BatchNorm(keras.layers.BatchNormalization):
@@ -51,6 +52,43 @@ class Scaled(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         """The product."""
         return x * keras.ops.convert_to_tensor(self._factors)
+
+
+class AdaptiveMeans(keras.layers.Layer):
+    """Means over adaptive windows, rows first."""
+
+    def __init__(self, node: Node, *, channels_last: bool) -> None:
+        super().__init__()
+        self._bins, self._first = node.bins, 1 if channels_last else 2
+
+    def call(self, x: Any) -> Any:
+        """As many rows and columns as there are windows."""
+        for axis, bins in enumerate(self._bins, self._first):
+            before = (slice(None),) * axis
+            means = [keras.ops.mean(x[*before, slice(*ends)], axis) for ends in bins]
+            x = keras.ops.stack(means, axis)
+        return x
+
+
+class LocalResponseNorm(keras.layers.Layer):
+    """Divided by what the squares of neighbouring channels come to."""
+
+    def __init__(self, layer: spec.LocalResponseNorm, *, channels_last: bool) -> None:
+        super().__init__()
+        self._layer, self._axis = layer, 3 if channels_last else 1
+
+    def call(self, x: Any) -> Any:
+        """As large as it was."""
+        layer, axis, reach = self._layer, self._axis, self._layer.size // 2
+        widths = [(0, 0)] * 4
+        widths[axis] = reach, reach
+        squares = keras.ops.pad(x * x, widths)
+        sums = sum(
+            squares[*(slice(None),) * axis, start : start + x.shape[axis]]
+            for start in range(layer.size)
+        )
+        base = layer.k + layer.alpha / layer.size * sums
+        return x * keras.ops.power(base, -layer.beta)
 
 
 class OptionA(keras.layers.Layer):

@@ -3,6 +3,7 @@ in it."""
 
 from __future__ import annotations
 
+import functools
 import math
 import zlib
 from collections.abc import Iterable
@@ -35,10 +36,20 @@ _ATTRIBUTES = {
 def loss_of(loss: training.Loss) -> Any:
     """Keras' own; each is the mean that the specification pins."""
     match loss:
-        case training.CrossEntropy():
+        case training.CrossEntropy(label_smoothing=smoothed):
+            if smoothed:
+                return functools.partial(_smoothed, smoothed=smoothed)
             return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         case training.MeanSquaredError():
             return keras.losses.MeanSquaredError()
+
+
+def _smoothed(labels: Any, logits: Any, *, smoothed: float) -> Any:
+    """Keras' own with smoothing, which takes labels as rows."""
+    wanted = keras.ops.one_hot(labels, logits.shape[-1])
+    return keras.losses.categorical_crossentropy(
+        wanted, logits, from_logits=True, label_smoothing=smoothed
+    )
 
 
 class Network:
@@ -99,8 +110,9 @@ class Network:
                 continue
             for layer in layers:
                 x = layer(x)
+            holder = next((each for each in reversed(layers) if each.weights), None)
             for parameter in node.parameters:
-                variable = getattr(layers[-1], _ATTRIBUTES[parameter.role])
+                variable = getattr(holder, _ATTRIBUTES[parameter.role])
                 self._variables[parameter.name] = variable
         return x
 
@@ -108,16 +120,33 @@ class Network:
         bodies = [self._sequence(body, x) for body in node.bodies]
         if isinstance(node.layer, spec.Residual):
             return keras.layers.Add()(bodies)
+        if isinstance(node.layer, spec.Scale):
+            (gate,) = bodies
+            if len(x.shape) > len(gate.shape):
+                ones = (1, 1, -1) if self._channels_last else (-1, 1, 1)
+                gate = keras.layers.Reshape(ones)(gate)
+            return keras.layers.Multiply()([x, gate])
         if len(bodies) == 1:
             return bodies[0]
         return keras.layers.Concatenate(self._axis)(bodies)
 
     def _layers(self, node: Node) -> list[Any] | None:
-        """The layers for a node, its parameters in the last; None for one that holds others."""
+        """The layers for a node, its parameters all in one; None for one that holds others."""
         of = {"data_format": self._format}
         match node.layer:
             case spec.Conv2d() as layer:
                 return self._conv2d(layer)
+            case spec.ConvTranspose2d() as layer:
+                return self._conv_transpose2d(layer)
+            case spec.GroupNorm() as layer:
+                axis = self._axis if len(node.input_shape) == 3 else -1
+                groups = keras.layers.GroupNormalization(layer.groups, axis, layer.eps)
+                return [groups]
+            case spec.LayerNorm() as layer:
+                axis = self._axis if len(node.input_shape) == 3 else -1
+                return [keras.layers.LayerNormalization(axis, layer.eps)]
+            case spec.LocalResponseNorm() as layer:
+                return [own.LocalResponseNorm(layer, channels_last=self._channels_last)]
             case spec.Linear() as layer:
                 return [keras.layers.Dense(layer.out_features, use_bias=layer.bias)]
             case spec.BatchNorm() as layer:
@@ -132,6 +161,15 @@ class Network:
                 return [keras.layers.Activation("sigmoid")]
             case spec.Tanh():
                 return [keras.layers.Activation("tanh")]
+            case spec.Relu6() | spec.Silu() | spec.HardSigmoid() | spec.HardSwish():
+                return [keras.layers.Activation(spec.WORDS[type(node.layer)])]
+            case spec.Gelu() as layer:
+                approximate = layer.approximate == "tanh"
+                return [
+                    keras.layers.Activation(
+                        functools.partial(keras.activations.gelu, approximate=approximate)
+                    )
+                ]
             case spec.MaxPool() as layer:
                 pool = keras.layers.MaxPooling2D(layer.kernel, layer.step, **of)
                 return [*self._edges(node.window_edges, -math.inf), pool]
@@ -140,6 +178,8 @@ class Network:
                 return [*self._edges(node.window_edges, 0.0), pool, *self._shares(node, layer)]
             case spec.GlobalAvgPool():
                 return [keras.layers.GlobalAveragePooling2D(**of)]
+            case spec.AdaptiveAvgPool():
+                return [own.AdaptiveMeans(node, channels_last=self._channels_last)]
             case spec.Dropout() as layer:
                 seed = zlib.crc32(f"{self._seed} {node.name}".encode()) % 2**31
                 return [keras.layers.Dropout(layer.rate, seed=seed)]
@@ -147,7 +187,7 @@ class Network:
                 return self._flatten(node)
             case spec.OptionA() as layer:
                 return [own.OptionA(layer, channels_last=self._channels_last)]
-            case spec.Residual() | spec.Concat():
+            case spec.Residual() | spec.Concat() | spec.Scale():
                 return None
 
     def _conv2d(self, layer: spec.Conv2d) -> list[Any]:
@@ -164,9 +204,26 @@ class Network:
             padding="same" if same else "valid",
             data_format=self._format,
             dilation_rate=layer.dilation,
+            groups=layer.groups,
             use_bias=layer.bias,
         )
         return [conv] if same else [*self._edges(layer.edges, 0.0), conv]
+
+    def _conv_transpose2d(self, layer: spec.ConvTranspose2d) -> list[Any]:
+        """All of it, then what the padding leaves."""
+        conv = keras.layers.Conv2DTranspose(
+            layer.out_channels,
+            layer.kernel,
+            layer.stride,
+            padding="valid",
+            output_padding=layer.output_padding,
+            data_format=self._format,
+            use_bias=layer.bias,
+        )
+        if not any(layer.padding):
+            return [conv]
+        sides = tuple((each, each) for each in layer.padding)
+        return [conv, keras.layers.Cropping2D(sides, data_format=self._format)]
 
     def _edges(self, edges: spec.Edges, value: float) -> list[Any]:
         """What puts them around an image, where there are any."""

@@ -40,6 +40,12 @@ class Rule(keras.optimizers.Optimizer):
             for variable in variables
         ]
 
+    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
+        """One step of all variables, their gradients clipped together."""
+        named = {str(number): gradient for number, gradient in enumerate(grads)}
+        clipped = update_rules.clipped(self._rule, keras.ops, named)
+        return super().apply(list(clipped.values()), trainable_variables)
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One variable's step."""
         number = self._get_variable_index(variable)

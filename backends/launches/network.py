@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 
 from dlbench.spec import layers as spec
+from dlbench.spec import training
 from dlbench.spec.network import Node
 
 from ..shared.fusion import pool_first
@@ -29,6 +30,20 @@ from .norm import BatchNorm
 from .parameters import Parameters
 from .pool import Pool
 from .program import PLAIN, Finish, Program, Value
+
+HAS = (
+    *(spec.Conv2d, spec.Linear, spec.BatchNorm, spec.MaxPool, spec.AvgPool, spec.GlobalAvgPool),
+    *(spec.Relu, spec.LeakyRelu, spec.Sigmoid, spec.Tanh, spec.Dropout, spec.Flatten),
+    *(spec.Residual, spec.OptionA, spec.Concat),
+    *training.LOSSES.values(),
+    *training.OPTIMIZERS.values(),
+)
+LACKS = (
+    (spec.Conv2d, "groups"),
+    (training.CrossEntropy, "label_smoothing"),
+    *((rule, "clip_norm") for rule in training.OPTIMIZERS.values()),
+)
+"""What has a kernel, and options that have none."""
 
 
 @dataclasses.dataclass(frozen=True)

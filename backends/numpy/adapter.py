@@ -96,10 +96,16 @@ class Session(SessionBase):
         self._inference, self._output = self._program(training=False)
         self._parameters.allocate(self._team, workload.optimizer.decay_of)
         self._rule = Rule(workload.optimizer, self._parameters.trained_size, self._team.shared)
-        self._moment = self._team.shared((2,), np.float64)
-        """What all workers have to know of a step: the learning rate, and its number for the optimizer."""
-        update = functools.partial(self._parameters.update, self._rule, self._moment)
+        self._moment = self._team.shared((3,), np.float64)
+        """What all workers have to know of a step: the learning rate, its number for the optimizer, and what gradients
+        are multiplied by."""
+        self._clips = workload.optimizer.clip_norm is not None
+        update = functools.partial(
+            self._parameters.update, self._rule, self._moment, gathered=self._clips
+        )
         self._update = self._team.task(update)
+        self._squares = self._team.shared((len(self._team.workers),), np.float64)
+        self._gather = self._team.task(functools.partial(self._parameters.gather, self._squares))
         self._prepared: set[Program] = set()
         self.load(weights)
 
@@ -150,7 +156,11 @@ class Session(SessionBase):
         self._take(self._training, batch, self._logits)
         with self._team.step():
             self._training.run()
-            self._moment[:] = self.learning_rate, self._moment[1] + 1
+            self._moment[:2] = self.learning_rate, self._moment[1] + 1
+            if self._clips:
+                self._team.run(self._gather)
+                norm = float(np.sqrt(self._squares.sum()))
+                self._moment[2] = self._workload.optimizer.clipping(norm)
             self._team.run(self._update)
             self._parameters.state += 1
         return self._loss.value

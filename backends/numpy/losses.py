@@ -21,19 +21,26 @@ def loss_and_gradient(loss: Loss, outputs: Array, targets: npt.NDArray[Any]) -> 
     `targets` are labels N (integers) for cross-entropy, values in the shape of `outputs` otherwise.
     """
     if isinstance(loss, CrossEntropy):
-        return _cross_entropy(outputs, targets)
+        return _cross_entropy(outputs, targets, loss.label_smoothing)
     return _mean_squared_error(outputs, targets.reshape(outputs.shape))
 
 
-def _cross_entropy(logits: Array, labels: npt.NDArray[Any]) -> tuple[Array, Array]:
+def _cross_entropy(
+    logits: Array, labels: npt.NDArray[Any], smoothing: float
+) -> tuple[Array, Array]:
     rows = np.arange(len(logits))
     # Shifted by the row's maximum so that no exponential overflows.
     shifted = logits - logits.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
     sums = exponentials.sum(axis=1, keepdims=True)
-    value = np.mean(np.log(sums[:, 0]) - shifted[rows, labels], dtype=np.float32)
+    chosen = shifted[rows, labels]
+    if smoothing:
+        chosen = np.float32(1 - smoothing) * chosen + np.float32(smoothing) * shifted.mean(axis=1)
+    value = np.mean(np.log(sums[:, 0]) - chosen, dtype=np.float32)
     gradient = exponentials / sums
-    gradient[rows, labels] -= 1
+    gradient[rows, labels] -= np.float32(1 - smoothing)
+    if smoothing:
+        gradient -= np.float32(smoothing / logits.shape[1])
     gradient /= np.float32(len(logits))
     return np.asarray(value), gradient
 

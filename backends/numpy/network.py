@@ -1,4 +1,4 @@
-"""Makes the layers of a network and strings their steps together: chains, residual sums, concatenations."""
+"""Makes the layers of a network and strings their steps together: chains, sums, concatenations, scalings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
 from ..shared.fusion import pool_first
+from . import activations as bent
 from . import layers as plain
+from .convolutions.grouped import Depthwise, Grouped
 from .convolutions.row_pairs import convolution
+from .convolutions.transposed import ConvTranspose2d
 from .layers import Array, Back, Layer, inner_shape, scope_of
 from .norm import BatchNorm
 from .parameters import Parameters
-from .pool import AvgPool, GlobalAvgPool, MaxPool
+from .pool import AdaptiveAvgPool, AvgPool, GlobalAvgPool, MaxPool
+from .sample_norm import GroupNorm, LayerNorm, LocalResponseNorm
 from .schedule import Calls, Program, Value
 from .workers import Chunk, Team
 
@@ -119,6 +123,56 @@ class Concat(Layer):
             yield np.copyto, each, part
 
 
+class Scale(Layer):
+    """x · body(x), channel by channel."""
+
+    def __init__(self, node: Node, parameters: Parameters, team: Team) -> None:
+        super().__init__(node)
+        self.body = Chain(node.body, parameters, team)
+
+    def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
+        """What flows back through the body is added to what flows back beside it."""
+        gate, gate_back = self.body.emit(program, x)
+        gate, canonical_back = plain.Canonical(self.node).emit(program, gate)
+        x, x_back = plain.Canonical(self.node).emit(program, x)
+        y = Value(x.shape)
+        program.add(self.scaled, [x, gate], [y], scope=scope_of(x))
+
+        def back(dy: Value) -> Value | None:
+            to_gate, around = Value(gate.shape), Value(x.shape)
+            program.add(self.parted, [dy, x, gate], [around, to_gate], scope=scope_of(x))
+            between, beside = canonical_back(to_gate), x_back(around)
+            assert between is not None
+            through = gate_back(between)
+            if through is None or beside is None or not self.node.needs_input_gradient:
+                return None
+            return _add(program, through, beside)
+
+        return y, back
+
+    def scaled(self, chunk: Chunk, x: Array, gate: Array, y: Array) -> Calls:
+        """The output."""
+        yield np.multiply, x, _along(gate, x), y
+
+    def parted(
+        self, chunk: Chunk, dy: Array, x: Array, gate: Array, around: Array, to_gate: Array
+    ) -> Calls:
+        """The gradients of x as a factor, and of the gate."""
+        yield np.multiply, dy, _along(gate, x), around
+        if x.ndim == 2:
+            yield np.multiply, dy, x, to_gate
+            return
+        product = chunk.worker.buffer("temporary", x.shape)
+        sums = to_gate if to_gate.ndim == 2 else to_gate[0, :, 0]
+        yield np.multiply, dy, x, product
+        yield np.add.reduce, product, (0, 2), None, sums
+
+
+def _along(gate: Array, x: Array) -> Array:
+    """A number for each channel, n×C or 1×n×1×C, to be multiplied with H×n×W×C or n×C."""
+    return gate[:, None] if gate.ndim == 2 and x.ndim == 4 else gate
+
+
 def _beside(whole: Array, parts: Sequence[Array]) -> Iterator[Array]:
     """The channels of `whole` that belong to each of `parts`, one after the other."""
     start = 0
@@ -145,9 +199,20 @@ def _sum(chunk: Chunk, a: Array, b: Array, y: Array) -> Calls:
 def _make(node: Node, parameters: Parameters, team: Team) -> Layer:
     match node.layer:
         case spec.Conv2d() as layer:
-            return convolution(node, layer, parameters, team)
+            if layer.groups == 1:
+                return convolution(node, layer, parameters, team)
+            each = layer.groups == node.input_shape[0] == layer.out_channels
+            return (Depthwise if each else Grouped)(node, layer, parameters, team)
         case spec.BatchNorm() as layer:
             return BatchNorm(node, layer, parameters, team)
+        case spec.ConvTranspose2d() as layer:
+            return ConvTranspose2d(node, layer, parameters, team)
+        case spec.GroupNorm() as layer:
+            return GroupNorm(node, layer, parameters)
+        case spec.LayerNorm() as layer:
+            return LayerNorm(node, layer, parameters)
+        case spec.LocalResponseNorm() as layer:
+            return LocalResponseNorm(node, layer)
         case spec.Relu():
             return plain.Relu(node)
         case spec.LeakyRelu(slope=slope):
@@ -156,12 +221,24 @@ def _make(node: Node, parameters: Parameters, team: Team) -> Layer:
             return plain.Sigmoid(node)
         case spec.Tanh():
             return plain.Tanh(node)
+        case spec.Relu6():
+            return bent.Relu6(node)
+        case spec.Silu():
+            return bent.Silu(node)
+        case spec.HardSigmoid():
+            return bent.HardSigmoid(node)
+        case spec.HardSwish():
+            return bent.HardSwish(node)
+        case spec.Gelu(approximate=approximate):
+            return bent.Gelu(node) if approximate == "none" else bent.GeluTanh(node)
         case spec.MaxPool() as layer:
             return MaxPool(node, layer)
         case spec.AvgPool() as layer:
             return AvgPool(node, layer)
         case spec.GlobalAvgPool():
             return GlobalAvgPool(node)
+        case spec.AdaptiveAvgPool():
+            return AdaptiveAvgPool(node)
         case spec.Dropout(rate=rate):
             return plain.Dropout(node, rate)
         case spec.Flatten():
@@ -174,3 +251,5 @@ def _make(node: Node, parameters: Parameters, team: Team) -> Layer:
             return plain.OptionA(node, layer)
         case spec.Concat():
             return Concat(node, parameters, team)
+        case spec.Scale():
+            return Scale(node, parameters, team)

@@ -118,17 +118,35 @@ class Parameters:
             for name, shape in shapes.items()
         }
 
-    def update(self, rule: Rule, told: npt.NDArray[np.float64], worker: Worker) -> None:
-        """The worker's part of an optimizer step; `told` are its learning rate and its number."""
-        first, *others = self._gradients
+    def gather(self, squares: npt.NDArray[np.float64], worker: Worker) -> None:
+        """The worker's part of adding up all gradients; the sum of their squares goes to its place in `squares`."""
+        begin, end = split(0, len(self._values), len(self._gradients))[worker.index]
+        squares[worker.index] = 0
+        for start in range(begin, end, _BLOCK):
+            gradient = self._summed(slice(start, min(start + _BLOCK, end)))
+            squares[worker.index] += float(np.dot(gradient, gradient))
+
+    def update(
+        self, rule: Rule, told: npt.NDArray[np.float64], worker: Worker, gathered: bool = False
+    ) -> None:
+        """The worker's part of an optimizer step; `told` are its learning rate, its number, and what gradients that
+        were `gathered` are multiplied by."""
         begin, end = split(0, len(self._values), len(self._gradients))[worker.index]
         for low, high, decay in self._decays:
             moment = Moment(float(told[0]), int(told[1]), decay)
             for start in range(max(begin, low), min(end, high), _BLOCK):
                 block = slice(start, min(start + _BLOCK, end, high))
-                gradient = first[block]
-                for other in others:
-                    part = other[block]
-                    gradient[: len(part)] += part
+                gradient = self._gradients[0][block] if gathered else self._summed(block)
+                if gathered:
+                    gradient *= np.float32(told[2])
                 scratch = worker.buffer("update", gradient.shape)
                 rule.update(self._values[block], gradient, block, moment, scratch)
+
+    def _summed(self, block: slice) -> Array:
+        """A block of the first worker's gradients, with those of the others added."""
+        first, *others = self._gradients
+        gradient = first[block]
+        for other in others:
+            part = other[block]
+            gradient[: len(part)] += part
+        return gradient

@@ -182,6 +182,45 @@ class AvgPool(Layer):
             yield np.add, target, _part(share, tap.out), target
 
 
+class AdaptiveAvgPool(Layer):
+    """Mean over each of so many windows: sums of rows, then sums of columns of these."""
+
+    in_place = False
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.rows, self.columns = node.bins
+        self.width = node.input_shape[2]
+        lengths = [[stop - start for start, stop in bins] for bins in node.bins]
+        counted = np.multiply.outer(*lengths).astype(np.float32)
+        self.factor = 1 / counted[:, None, :, None]
+
+    def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        wide = self._wide(chunk, y)
+        for row, (start, stop) in enumerate(self.rows):
+            yield np.add.reduce, x[start:stop], 0, None, wide[row]
+        for column, (start, stop) in enumerate(self.columns):
+            yield np.add.reduce, wide[:, :, start:stop], 2, None, y[:, :, column]
+        yield np.multiply, y, self.factor, y
+
+    def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
+        share = chunk.worker.buffer("temporary", dy.shape)
+        wide = self._wide(chunk, dy)
+        yield np.multiply, dy, self.factor, share
+        yield wide.fill, 0
+        for column, (start, stop) in enumerate(self.columns):
+            target = wide[:, :, start:stop]
+            yield np.add, target, share[:, :, column : column + 1], target
+        yield dx.fill, 0
+        for row, (start, stop) in enumerate(self.rows):
+            target = dx[start:stop]
+            yield np.add, target, wide[row : row + 1], target
+
+    def _wide(self, chunk: Chunk, y: Array) -> Array:
+        """As many rows as the output, and as many columns as the input."""
+        return chunk.worker.buffer("wide", (*y.shape[:2], self.width, y.shape[3]))
+
+
 class GlobalAvgPool(Layer):
     """Mean over height and width: images to features."""
 

@@ -30,7 +30,8 @@ HAS = (
     *(training.CrossEntropy, training.MeanSquaredError),
     *training.OPTIMIZERS.values(),
 )
-"""What is not here is refused when a session is opened."""
+LACKS = ((spec.Conv2d, "groups"), (training.CrossEntropy, "label_smoothing"))
+"""What is not in `HAS`, and the options that are here, are refused when a session is opened."""
 
 
 class Adapter(AdapterBase):
@@ -49,7 +50,7 @@ class Adapter(AdapterBase):
         ------
         PlanRefused : a device other than ``cpu``, a precision other than ``fp32``, a layer that it has not got.
         """
-        refuse_unless("numpy-plain", plan, workload, devices=("cpu",), has=HAS)
+        refuse_unless("numpy-plain", plan, workload, devices=("cpu",), has=HAS, lacks=LACKS)
         return Session(plan, workload, weights)
 
 

@@ -12,21 +12,12 @@ from typing import Any
 from dlbench.contract import AdapterBase, BackendInfo, Device, Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.helpers.refusals import refuse_unless, require
-from dlbench.spec import layers as spec
-from dlbench.spec import training
 from dlbench.spec.workload import Weights, Workload
 
+from ..launches.network import HAS, LACKS
 from ..launches.session import Session
 from .device import OpenclDevice, built
 
-HAS = (
-    *(spec.Conv2d, spec.BatchNorm, spec.Relu, spec.LeakyRelu, spec.Sigmoid, spec.Tanh),
-    *(spec.MaxPool, spec.AvgPool, spec.GlobalAvgPool, spec.Dropout, spec.Flatten, spec.Linear),
-    *(spec.Residual, spec.OptionA, spec.Concat),
-    *(training.CrossEntropy, training.MeanSquaredError),
-    *(training.Sgd, training.Adam, training.AdamW),
-    *(training.Adagrad, training.RMSprop, training.Adadelta),
-)
 _PYOPENCL = "pip install 'dlbench[opencl]'"
 _DRIVER = "apt-get install pocl-opencl-icd, or the driver of a GPU"
 _DOUBLE = "cl_khr_fp64"
@@ -77,7 +68,7 @@ class Adapter(AdapterBase):
         BackendUnavailable : as for `info`, or the device is not there.
         PlanRefused : another precision than ``fp32``, a device of another kind, or a layer that it has not got.
         """
-        mode = refuse_unless("opencl", plan, workload, has=HAS)
+        mode = refuse_unless("opencl", plan, workload, has=HAS, lacks=LACKS)
         return Session(self.device(plan.device), plan, workload, weights, mode)
 
     def device(self, name: str) -> OpenclDevice:

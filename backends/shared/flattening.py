@@ -9,7 +9,10 @@ import numpy.typing as npt
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, Shape
 
-_ELEMENTWISE = spec.Relu | spec.LeakyRelu | spec.Sigmoid | spec.Tanh | spec.Dropout
+_ELEMENTWISE = (
+    *(spec.Relu, spec.LeakyRelu, spec.Sigmoid, spec.Tanh, spec.Relu6, spec.Silu),
+    *(spec.HardSigmoid, spec.HardSwish, spec.Gelu, spec.Dropout),
+)
 
 
 def flattened_inputs(nodes: tuple[Node, ...]) -> dict[str, Shape]:

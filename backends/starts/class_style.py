@@ -27,7 +27,8 @@ HAS = (
     *(training.CrossEntropy, training.MeanSquaredError),
     *training.OPTIMIZERS.values(),
 )
-"""What is not here is refused when a session is opened."""
+LACKS = ((spec.Conv2d, "groups"), (training.CrossEntropy, "label_smoothing"))
+"""What is not in `HAS`, and the options that are here, are refused when a session is opened."""
 
 Array = npt.NDArray[Any]
 Batch = tuple[Array, Array]
@@ -54,7 +55,7 @@ class Adapter(AdapterBase):
         ------
         PlanRefused : what this backend has not got.
         """
-        refuse_unless(NAME, plan, workload, devices=("cpu",), has=HAS)
+        refuse_unless(NAME, plan, workload, devices=("cpu",), has=HAS, lacks=LACKS)
         return Session(plan, workload, weights)
 
 

@@ -62,7 +62,12 @@ class Adapter(FunctionalAdapter):
         match node.layer:
             case spec.Conv2d() as conv:
                 y = jax.lax.conv_general_dilated(
-                    x, own["weight"], conv.stride, conv.edges, rhs_dilation=conv.dilation
+                    x,
+                    own["weight"],
+                    conv.stride,
+                    conv.edges,
+                    rhs_dilation=conv.dilation,
+                    feature_group_count=conv.groups,
                 )
                 return y + own["bias"][:, None, None] if conv.bias else y
             case spec.Linear() as linear:
@@ -82,7 +87,8 @@ class Adapter(FunctionalAdapter):
         match loss:
             case training.CrossEntropy():
                 logs = jax.nn.log_softmax(outputs)
-                return -jax.numpy.take_along_axis(logs, targets[:, None], 1).mean()
+                chosen = jax.numpy.take_along_axis(logs, targets[:, None], 1).mean()
+                return -(1 - loss.label_smoothing) * chosen - loss.label_smoothing * logs.mean()
             case training.MeanSquaredError():
                 return jax.numpy.square(outputs - targets).mean()
 

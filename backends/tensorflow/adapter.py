@@ -211,7 +211,13 @@ class Session(SessionBase):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             outputs = self._network(inputs, training=True)
-            if isinstance(self._workload.loss, CrossEntropy):
+            kind = self._workload.loss
+            if isinstance(kind, CrossEntropy) and kind.label_smoothing:
+                classes, smoothed = outputs.shape[1], kind.label_smoothing
+                rest = smoothed / classes
+                wanted = tf.one_hot(targets, classes, 1 - smoothed + rest, rest)
+                losses = tf.nn.softmax_cross_entropy_with_logits(wanted, outputs)
+            elif isinstance(kind, CrossEntropy):
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs)
             else:
                 losses = tf.math.squared_difference(outputs, targets)

@@ -6,9 +6,11 @@ them, so the choice among several equal ways to pad is made here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from dlbench.spec import layers as spec
@@ -18,11 +20,14 @@ from dlbench.spec.network import Node
 _UNIT: Pair = (1, 1)
 
 
-def conv2d(node: Node, x: Any, weight: Any, bias: Any | None = None, *, direct: bool) -> Any:
-    """Convolution with weight kH×kW×I×O, of the type of `x`.
+def conv2d(
+    node: Node, x: Any, weight: Any, bias: Any | None = None, *, direct: bool, grouped: bool
+) -> Any:
+    """Convolution with weight kH×kW×(I/groups)×O, of the type of `x`.
 
     Unless `direct`, a dilated kernel is spread out with zeros and applied undilated: more work, but
-    its gradient exists everywhere (see `dilated_gradients`).
+    its gradient exists everywhere (see `dilated_gradients`). Unless `grouped`, groups are convolutions of their own,
+    or a depthwise one (see `grouped_gradients`).
     """
     assert isinstance(node.layer, spec.Conv2d)
     layer = node.layer
@@ -33,22 +38,84 @@ def conv2d(node: Node, x: Any, weight: Any, bias: Any | None = None, *, direct: 
     if dilation != _UNIT and not direct:
         weight = _spread(weight, dilation)
         dilation = _UNIT
-    y = tf.nn.conv2d(x, weight, layer.stride, word, dilations=dilation)
+    if layer.groups == 1 or grouped:
+        y = tf.nn.conv2d(x, weight, layer.stride, word, dilations=dilation)
+    elif layer.groups == x.shape[-1] and layer.stride[0] == layer.stride[1]:
+        if dilation != _UNIT:
+            weight = _spread(weight, dilation)
+        # output channel c·m + j is the j-th of channel c in both
+        each = tf.reshape(weight, (*weight.shape[:2], layer.groups, -1))
+        y = tf.nn.depthwise_conv2d(x, each, (1, *layer.stride, 1), word)
+    else:
+        parts = (tf.split(array, layer.groups, -1) for array in (x, weight))
+        convolved = [
+            tf.nn.conv2d(one, other, layer.stride, word, dilations=dilation)
+            for one, other in zip(*parts, strict=True)
+        ]
+        y = tf.concat(convolved, -1)
     return y if bias is None else tf.nn.bias_add(y, bias)
+
+
+def conv_transpose2d(node: Node, x: Any, weight: Any, bias: Any | None = None) -> Any:
+    """The transpose of a convolution, with weight kH×kW×O×I: all of it, then what the padding leaves."""
+    assert isinstance(node.layer, spec.ConvTranspose2d)
+    layer, (_, *size), (outputs, *left) = node.layer, node.input_shape, node.output_shape
+    whole = [
+        (length - 1) * stride + kernel + added
+        for length, stride, kernel, added in zip(
+            size, layer.stride, layer.kernel, layer.output_padding, strict=True
+        )
+    ]
+    shape = (x.shape[0], *whole, outputs)
+    y = tf.nn.conv2d_transpose(x, weight, shape, layer.stride, "VALID")
+    (top, before), (height, width) = layer.padding, left
+    y = y[:, top : top + height, before : before + width]
+    return y if bias is None else tf.nn.bias_add(y, bias)
+
+
+def group_norm(node: Node, scale: Any, shift: Any, x: Any) -> Any:
+    """Over the channels of a group and their pixels."""
+    assert isinstance(node.layer, spec.GroupNorm)
+    parts = tf.reshape(x, (*x.shape[:-1], node.layer.groups, -1))
+    axes = (*range(1, len(x.shape) - 1), len(x.shape))
+    mean, variance = tf.nn.moments(parts, axes, keepdims=True)
+    normal = (parts - mean) * tf.math.rsqrt(variance + node.layer.eps)
+    return tf.reshape(normal, x.shape) * scale + shift
+
+
+def layer_norm(node: Node, scale: Any, shift: Any, x: Any) -> Any:
+    """Over the features, or the channels at each pixel."""
+    assert isinstance(node.layer, spec.LayerNorm)
+    mean, variance = tf.nn.moments(x, -1, keepdims=True)
+    return tf.nn.batch_normalization(x, mean, variance, shift, scale, node.layer.eps)
+
+
+def local_response_norm(layer: spec.LocalResponseNorm, x: Any) -> Any:
+    """TensorFlow's own, whose alpha is that of one channel."""
+    return tf.nn.local_response_normalization(
+        x, layer.size // 2, layer.k, layer.alpha / layer.size, layer.beta
+    )
 
 
 def dilated_gradients(dtype: Any) -> bool:
     """Whether this device has the gradients of dilated convolutions in a type (the CPU only with oneDNN)."""
-    weight = tf.ones((2, 2, 1, 1), dtype)
+    return _has_gradients(tf.ones((1, 4, 4, 1), dtype), tf.ones((2, 2, 1, 1), dtype), 2)
 
+
+def grouped_gradients(dtype: Any) -> bool:
+    """Whether this device has the gradients of convolutions in groups in a type (the CPU only with oneDNN)."""
+    return _has_gradients(tf.ones((1, 4, 4, 4), dtype), tf.ones((2, 2, 2, 4), dtype), 1)
+
+
+def _has_gradients(x: Any, weight: Any, dilation: int) -> bool:
     def gradients(x: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch((x, weight))
-            y = tf.reduce_sum(tf.nn.conv2d(x, weight, 1, "VALID", dilations=2))
+            y = tf.reduce_sum(tf.nn.conv2d(x, weight, 1, "VALID", dilations=dilation))
         return tape.gradient(y, [x, weight])
 
     try:
-        tf.function(gradients, autograph=False, jit_compile=False)(tf.ones((1, 4, 4, 1), dtype))
+        tf.function(gradients, autograph=False, jit_compile=False)(x)
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
         return False
     return True
@@ -77,6 +144,27 @@ def avg_pool(node: Node, x: Any) -> Any:
         return means
     shares = layer.kernel[0] * layer.kernel[1] / np.multiply.outer(*node.divisors)[..., None]
     return means if (shares == 1).all() else means * tf.constant(shares, tf.float32)
+
+
+def adaptive_avg_pool(node: Node, x: Any) -> Any:
+    """Mean over each of so many windows: a pool where all are alike and none overlap, else products with shares."""
+    (height, width), (rows, columns) = node.input_shape[1:], node.output_shape[1:]
+    if height % rows == 0 and width % columns == 0:
+        kernel = (height // rows, width // columns)
+        return tf.nn.avg_pool2d(x, kernel, kernel, "VALID")
+    along = [
+        tf.constant(_shares(bins, size), tf.float32)
+        for bins, size in zip(node.bins, (height, width), strict=True)
+    ]
+    return tf.einsum("jw,niwc->nijc", along[1], tf.einsum("ih,nhwc->niwc", along[0], x))
+
+
+def _shares(bins: Sequence[tuple[int, int]], size: int) -> npt.NDArray[np.float32]:
+    """For each window what each of `size` places counts in its mean."""
+    places = np.arange(size)
+    return np.stack(
+        [((places >= a) & (places < b)) / np.float32(b - a) for a, b in bins], dtype=np.float32
+    )
 
 
 def batch_norm(

@@ -48,17 +48,17 @@ class Network:
         # Two numbers seed an op's generator: TensorFlow's own default, and this one.
         names = [node.name for node in everything if isinstance(node.layer, spec.Dropout)]
         self._seeds = {name: (seed * 1_000_003 + index) % 2**31 for index, name in enumerate(names)}
-        dilated = any(
-            isinstance(node.layer, spec.Conv2d) and node.layer.dilation != (1, 1)
-            for node in everything
-        )
+        convolutions = [n.layer for n in everything if isinstance(n.layer, spec.Conv2d)]
         own = tf.float32 if short is None or short.wide_products else short.dtype
+        dilated = any(layer.dilation != (1, 1) for layer in convolutions)
         self._direct = dilated and ops.dilated_gradients(own)
+        grouped = any(layer.groups > 1 for layer in convolutions)
+        self._grouped = grouped and ops.grouped_gradients(tf.float32)
         # rounded weights, which inference reads
         self._rounded: dict[str, Any] = {}
         if short is not None:
             for node in everything:
-                if isinstance(node.layer, spec.Conv2d | spec.Linear):
+                if isinstance(node.layer, spec.Conv2d | spec.ConvTranspose2d | spec.Linear):
                     name = node.parameters[0].name
                     zeros = tf.zeros(self.variables[name].shape, short.dtype)
                     self._rounded[name] = tf.Variable(zeros, trainable=False)
@@ -100,8 +100,21 @@ class Network:
         match node.layer:
             case spec.Conv2d():
                 return self._conv2d(node, x, own, training)
+            case spec.ConvTranspose2d():
+                transposed = functools.partial(ops.conv_transpose2d, node)
+                if self._short is None:
+                    return transposed(x, *own)
+                return self._short.wide_product(
+                    transposed, x, self._weight(node, training), *own[1:]
+                )
             case spec.Linear():
                 return self._linear(node, x, own, training)
+            case spec.GroupNorm():
+                return wide(functools.partial(ops.group_norm, node, *own))
+            case spec.LayerNorm():
+                return wide(functools.partial(ops.layer_norm, node, *own))
+            case spec.LocalResponseNorm() as layer:
+                return wide(functools.partial(ops.local_response_norm, layer))
             case spec.BatchNorm():
                 norm = functools.partial(self._norm, node, own, training)
                 return wide(norm) if self._short is not None and self._short.wide_norms else norm(x)
@@ -113,6 +126,16 @@ class Network:
                 return wide(tf.math.sigmoid)
             case spec.Tanh():
                 return wide(tf.math.tanh)
+            case spec.Relu6():
+                return tf.nn.relu6(x)
+            case spec.Silu():
+                return wide(tf.nn.silu)
+            case spec.HardSigmoid():
+                return wide(lambda x: tf.nn.relu6(x + 3) / 6)
+            case spec.HardSwish():
+                return wide(lambda x: x * tf.nn.relu6(x + 3) / 6)
+            case spec.Gelu() as layer:
+                return wide(lambda x: tf.nn.gelu(x, approximate=layer.approximate == "tanh"))
             case spec.MaxPool() as layer:
                 pool = functools.partial(ops.max_pool, node)
                 return wide(pool) if overlaps(layer) else pool(x)
@@ -120,6 +143,8 @@ class Network:
                 return wide(functools.partial(ops.avg_pool, node))
             case spec.GlobalAvgPool():
                 return wide(lambda x: tf.math.reduce_mean(x, (1, 2)))
+            case spec.AdaptiveAvgPool():
+                return wide(functools.partial(ops.adaptive_avg_pool, node))
             case spec.Dropout() as layer:
                 if not training or layer.rate == 0:
                     return x
@@ -132,6 +157,9 @@ class Network:
                 bodies = (node.body, node.shortcut)
                 one, other = alike([self._sequence(body, x, training) for body in bodies])
                 return one + other
+            case spec.Scale():
+                one, gate = alike([x, self._sequence(node.body, x, training)])
+                return one * (gate[:, None, None] if len(x.shape) > len(gate.shape) else gate)
             case spec.Concat():
                 return tf.concat(
                     alike([self._sequence(body, x, training) for body in node.bodies]), -1
@@ -141,10 +169,13 @@ class Network:
         return ops.batch_norm(node, x, *own, training=training)
 
     def _conv2d(self, node: Node, x: Any, own: list[Any], training: bool) -> Any:
-        conv = functools.partial(ops.conv2d, node, direct=self._direct)
+        conv = functools.partial(ops.conv2d, node, direct=self._direct, grouped=self._grouped)
         if self._short is None:
             return conv(x, *own)
-        return self._short.product(conv, x, self._weight(node, training), *own[1:])
+        assert isinstance(node.layer, spec.Conv2d)
+        # not every kernel for groups has short types
+        product = self._short.product if node.layer.groups == 1 else self._short.wide_product
+        return product(conv, x, self._weight(node, training), *own[1:])
 
     def _linear(self, node: Node, x: Any, own: list[Any], training: bool) -> Any:
         if self._short is None:

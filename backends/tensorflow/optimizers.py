@@ -39,6 +39,7 @@ class Rule:
 
     def apply(self, gradients: Sequence[Any]) -> None:
         """The ops of one step, for the graph being traced."""
+        gradients = self._clipped(gradients)
         match self._optimizer:
             case training.Sgd() as rule:
                 self._sgd(rule, gradients)
@@ -50,6 +51,15 @@ class Rule:
                 self._rmsprop(rule, gradients)
             case training.Adadelta() as rule:
                 self._adadelta(rule, gradients)
+
+    def _clipped(self, gradients: Sequence[Any]) -> Sequence[Any]:
+        """Not by ``tf.clip_by_global_norm``, which adds nothing to the norm."""
+        most = self._optimizer.clip_norm
+        if most is None or not gradients:
+            return gradients
+        norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]))
+        share = tf.minimum(most / (norm + training.CLIP_EPS), 1.0)
+        return [gradient * share for gradient in gradients]
 
     def _decayed(self, gradients: Sequence[Any]) -> Iterator[tuple[Any, list[Any], Any]]:
         """Each variable with its slots and its gradient, coupled weight decay in it. Decoupled decay is done here: from

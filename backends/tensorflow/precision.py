@@ -41,9 +41,13 @@ class Short:
 
     def product(self, apply: Callable[..., Any], *factors: Any) -> Any:
         """`apply` of rounded factors; short."""
-        rounded = [tf.cast(factor, self.dtype) for factor in factors]
-        if not self.wide_products:
-            return apply(*rounded)
+        if self.wide_products:
+            return self.wide_product(apply, *factors)
+        return apply(*(tf.cast(factor, self.dtype) for factor in factors))
+
+    def wide_product(self, apply: Callable[..., Any], *factors: Any) -> Any:
+        """`apply` of rounded factors, computed in float32; short."""
+        rounded = (tf.cast(factor, self.dtype) for factor in factors)
         return tf.cast(apply(*(tf.cast(factor, tf.float32) for factor in rounded)), self.dtype)
 
 

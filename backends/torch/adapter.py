@@ -162,6 +162,8 @@ class Session(SessionBase):
             workload.optimizer, self._network, device if recorder else None
         )
         self._trained = [p for group in self._optimizer.param_groups for p in group["params"]]
+        self._clip_norm = workload.optimizer.clip_norm
+        self._clip = torch.nn.utils.clip_grad_norm_
         self._learning_rate = workload.optimizer.learning_rate
         self._resident: Callable[..., Batch] = lambda *batch: batch
         self._step, self._logits = self._one_step, self._outputs
@@ -243,6 +245,8 @@ class Session(SessionBase):
         loss.backward(self._scale)  # type: ignore[no-untyped-call]
         if self._scale is not None:
             self._unscaled([parameter.grad for parameter in self._trained], self._unscale)
+        if self._clip_norm is not None:
+            self._clip(self._trained, self._clip_norm)
         self._optimizer.step()
         return loss.detach()
 

@@ -71,6 +71,16 @@ class _Residual(nn.Module):
         return joined
 
 
+class _Scale(nn.Module):
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate: torch.Tensor = self.body(x)
+        return x * gate.reshape(*gate.shape[:2], *[1] * (x.ndim - 2))
+
+
 class _Concat(nn.Module):
     def __init__(self, bodies: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -113,6 +123,13 @@ def _around(edges: spec.Edges) -> tuple[int, int, int, int]:
     return *columns, *rows
 
 
+class _PixelNorm(nn.LayerNorm):
+    """Over the channels at each pixel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class _OptionA(nn.Module):
     def __init__(self, layer: spec.OptionA) -> None:
         super().__init__()
@@ -142,8 +159,17 @@ def _module(node: Node, owners: _Owners, short: precision.Short | None) -> nn.Mo
     match node.layer:
         case spec.Conv2d() as layer:
             return _conv2d(node, layer, short)
+        case spec.ConvTranspose2d() as layer:
+            return _conv_transpose2d(node, layer, short)
         case spec.Linear() as layer:
             return _linear(node, layer, short)
+        case spec.GroupNorm() as layer:
+            return nn.GroupNorm(layer.groups, node.input_shape[0], layer.eps)
+        case spec.LayerNorm() as layer:
+            over = nn.LayerNorm if len(node.input_shape) == 1 else _PixelNorm
+            return over(node.input_shape[0], layer.eps)
+        case spec.LocalResponseNorm() as layer:
+            return nn.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k)
         case spec.BatchNorm() as layer:
             norm = nn.BatchNorm2d if len(node.input_shape) == 3 else nn.BatchNorm1d
             return norm(node.input_shape[0], eps=layer.eps, momentum=layer.momentum)
@@ -155,6 +181,16 @@ def _module(node: Node, owners: _Owners, short: precision.Short | None) -> nn.Mo
             return nn.Sigmoid()
         case spec.Tanh():
             return nn.Tanh()
+        case spec.Relu6():
+            return nn.ReLU6()
+        case spec.Silu():
+            return nn.SiLU()
+        case spec.HardSigmoid():
+            return nn.Hardsigmoid()
+        case spec.HardSwish():
+            return nn.Hardswish()
+        case spec.Gelu() as layer:
+            return nn.GELU(approximate=layer.approximate)
         case spec.MaxPool() as layer:
             if layer.even_padding is None:
                 pad = nn.ConstantPad2d(_around(node.window_edges), -math.inf)
@@ -176,6 +212,8 @@ def _module(node: Node, owners: _Owners, short: precision.Short | None) -> nn.Mo
             )
         case spec.GlobalAvgPool():
             return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        case spec.AdaptiveAvgPool() as layer:
+            return nn.AdaptiveAvgPool2d(layer.output)
         case spec.Dropout() as layer:
             return nn.Dropout(layer.rate)
         case spec.Flatten():
@@ -184,6 +222,8 @@ def _module(node: Node, owners: _Owners, short: precision.Short | None) -> nn.Mo
             return _OptionA(layer)
         case spec.Residual():
             return _Residual(_body(node.body, owners, short), _body(node.shortcut, owners, short))
+        case spec.Scale():
+            return _Scale(_body(node.body, owners, short))
         case spec.Concat():
             return _Concat(_body(body, owners, short) for body in node.bodies)
 
@@ -202,12 +242,34 @@ def _conv2d(node: Node, layer: spec.Conv2d, short: precision.Short | None) -> nn
         stride=layer.stride,
         padding=layer.even_padding or 0,
         dilation=layer.dilation,
+        groups=layer.groups,
         bias=layer.bias,
     )
     if isinstance(conv, _PaddedConv2d | precision.Conv2d) and layer.even_padding is None:
         conv.around = _around(layer.edges)
     if isinstance(conv, precision.Conv2d) and short is not None:
         conv.round_by(short)
+        # CPU kernels for groups were not seen to sum gradients in float32
+        conv.wide = layer.groups > 1 and short.wide_windows
+    return conv
+
+
+def _conv_transpose2d(
+    node: Node, layer: spec.ConvTranspose2d, short: precision.Short | None
+) -> nn.ConvTranspose2d:
+    conv = (nn.ConvTranspose2d if short is None else precision.ConvTranspose2d)(
+        node.input_shape[0],
+        layer.out_channels,
+        layer.kernel,
+        stride=layer.stride,
+        padding=layer.padding,
+        output_padding=layer.output_padding,
+        bias=layer.bias,
+    )
+    if isinstance(conv, precision.ConvTranspose2d) and short is not None:
+        conv.round_by(short)
+        # as for groups
+        conv.wide = short.wide_windows
     return conv
 
 
@@ -223,7 +285,7 @@ def make_loss(loss: training.Loss) -> Callable[[torch.Tensor, torch.Tensor], tor
     """The module for a loss; each is the mean that the specification pins."""
     match loss:
         case training.CrossEntropy():
-            return nn.CrossEntropyLoss()
+            return nn.CrossEntropyLoss(label_smoothing=loss.label_smoothing)
         case training.MeanSquaredError():
             return nn.MSELoss()
 
@@ -238,7 +300,7 @@ def make_optimizer(
     PlanRefused : its steps cannot be recorded, and are to be, on a device.
     """
     options: dict[str, Any] = dataclasses.asdict(optimizer)
-    del options["weight_decay"], options["decay_biases_and_norms"]
+    del options["weight_decay"], options["decay_biases_and_norms"], options["clip_norm"]
     options["lr"] = options.pop("learning_rate")
     if isinstance(optimizer, training.Adam | training.AdamW):
         options["betas"] = options.pop("beta1"), options.pop("beta2")

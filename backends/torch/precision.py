@@ -51,11 +51,15 @@ class Short:
     wide_windows: bool
 
     def widens(self, layer: spec.Layer) -> bool:
-        """Whether a layer without parameters is computed in float32."""
+        """Whether a layer without factors is computed in float32."""
         if not self.wide_windows:
             return False
         if isinstance(layer, spec.MaxPool | spec.AvgPool):
             return overlaps(layer)
+        if isinstance(
+            layer, spec.AdaptiveAvgPool | spec.GroupNorm | spec.LayerNorm | spec.LocalResponseNorm
+        ):
+            return True
         if isinstance(layer, spec.Dropout) and layer.rate < 1:
             scale = 1 / (1 - layer.rate)
             return float(torch.tensor(scale).to(self.dtype)) != scale
@@ -112,7 +116,7 @@ def _with_gradients(apply: Any, factors: list[torch.Tensor]) -> list[torch.Tenso
 
 
 class Widened(nn.Sequential):
-    """Layers without parameters that take and leave short values and compute in float32."""
+    """Layers without factors that take and leave short values and compute in float32."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         wide: torch.Tensor = super().forward(x.float())  # type: ignore[no-untyped-call]
@@ -127,6 +131,8 @@ class _Rounding(nn.Module):
     """
 
     short: Short
+    wide = False
+    """Whether it is computed in float32 from rounded factors whatever `short` says."""
     weight: Any
     bias: Any
     short_weight: Any
@@ -158,7 +164,7 @@ class _Rounding(nn.Module):
         else:
             weight, bias = self.short_weight, self.short_bias
         x = x.to(dtype)
-        if not self.short.wide_products:
+        if not (self.short.wide_products or self.wide):
             return self.product(x, weight, bias)
         wide_bias = None if bias is None else bias.float()
         return self.product(x.float(), weight.float(), wide_bias).to(dtype)
@@ -178,6 +184,18 @@ class Conv2d(_Rounding, nn.Conv2d):
         padded = x if self.around is None else F.pad(x, self.around)
         found: torch.Tensor = self._conv_forward(padded, weight, bias)
         return found
+
+
+class ConvTranspose2d(_Rounding, nn.ConvTranspose2d):
+    """The transpose of a convolution, of short factors."""
+
+    def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        return _Rounding.forward(self, x)
+
+    def product(self, x: torch.Tensor, weight: Any, bias: Any) -> torch.Tensor:
+        """N×O×H×W."""
+        padding: Any = self.padding
+        return F.conv_transpose2d(x, weight, bias, self.stride, padding, self.output_padding)
 
 
 class Linear(_Rounding, nn.Linear):

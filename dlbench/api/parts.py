@@ -25,12 +25,36 @@ def conv2d(
     stride: Size = 1,
     padding: Padding = 0,
     dilation: Size = 1,
+    groups: int = 1,
     bias: bool = True,
     name: str = "",
 ) -> Part:
-    """Cross-correlation with zero padding: C×H×W → out_channels×H'×W'."""
+    """Cross-correlation with zero padding: C×H×W → out_channels×H'×W'. With as many `groups` as channels come in it is
+    depthwise."""
     sizes = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-    return _part("conv2d", name, out_channels=out_channels, **sizes, bias=bias)
+    return _part("conv2d", name, out_channels=out_channels, **sizes, groups=groups, bias=bias)
+
+
+def conv_transpose2d(
+    out_channels: int,
+    kernel: Size,
+    *,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    bias: bool = True,
+    name: str = "",
+) -> Part:
+    """The transpose of a convolution: C×H×W → out_channels×H'×W', larger where there is a stride."""
+    sizes = {"kernel": kernel, "stride": stride, "padding": padding}
+    return _part(
+        "conv_transpose2d",
+        name,
+        out_channels=out_channels,
+        **sizes,
+        output_padding=output_padding,
+        bias=bias,
+    )
 
 
 def linear(out_features: int, *, bias: bool = True, name: str = "") -> Part:
@@ -41,6 +65,23 @@ def linear(out_features: int, *, bias: bool = True, name: str = "") -> Part:
 def batch_norm(*, eps: float = 1e-5, momentum: float = 0.1, name: str = "") -> Part:
     """Batch normalisation of channels, or of features; `momentum` is the share of the new batch (Keras' 0.9 is 0.1)."""
     return _part("batch_norm", name, eps=eps, momentum=momentum)
+
+
+def group_norm(groups: int, *, eps: float = 1e-5, name: str = "") -> Part:
+    """Normalisation of each sample over the channels of a group and their pixels."""
+    return _part("group_norm", name, groups=groups, eps=eps)
+
+
+def layer_norm(*, eps: float = 1e-5, name: str = "") -> Part:
+    """Normalisation of each sample over its features, or over the channels at each pixel."""
+    return _part("layer_norm", name, eps=eps)
+
+
+def local_response_norm(
+    size: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, name: str = ""
+) -> Part:
+    """x / (k + alpha / size · Σ x²)^beta over `size` neighbouring channels."""
+    return _part("local_response_norm", name, size=size, alpha=alpha, beta=beta, k=k)
 
 
 def relu(*, name: str = "") -> Part:
@@ -61,6 +102,31 @@ def sigmoid(*, name: str = "") -> Part:
 def tanh(*, name: str = "") -> Part:
     """The hyperbolic tangent."""
     return _part("tanh", name)
+
+
+def relu6(*, name: str = "") -> Part:
+    """min(max(x, 0), 6)."""
+    return _part("relu6", name)
+
+
+def silu(*, name: str = "") -> Part:
+    """x / (1 + e⁻ˣ)."""
+    return _part("silu", name)
+
+
+def hard_sigmoid(*, name: str = "") -> Part:
+    """min(max(x + 3, 0), 6) / 6."""
+    return _part("hard_sigmoid", name)
+
+
+def hard_swish(*, name: str = "") -> Part:
+    """x · min(max(x + 3, 0), 6) / 6."""
+    return _part("hard_swish", name)
+
+
+def gelu(*, approximate: str = "none", name: str = "") -> Part:
+    """x times the normal distribution function of x, or with ``tanh`` its usual approximation."""
+    return _part("gelu", name, approximate=approximate)
 
 
 def max_pool(
@@ -97,6 +163,11 @@ def global_avg_pool(*, name: str = "") -> Part:
     return _part("global_avg_pool", name)
 
 
+def adaptive_avg_pool(output: Size, *, name: str = "") -> Part:
+    """The mean over as many windows as `output` says: C×H×W → C×output."""
+    return _part("adaptive_avg_pool", name, output=output)
+
+
 def dropout(rate: float, *, name: str = "") -> Part:
     """Inverted dropout: each element is 0 with probability `rate` in training; the identity in inference."""
     return _part("dropout", name, rate=rate)
@@ -125,6 +196,11 @@ def concat(*bodies: Layers, name: str = "") -> Part:
     return _part("concat", name, bodies=bodies)
 
 
+def scale(body: Layers, *, name: str = "") -> Part:
+    """x · body(x), channel by channel; the body ends in C features or C×1×1."""
+    return _part("scale", name, body=body)
+
+
 def sgd(
     learning_rate: float,
     *,
@@ -132,10 +208,11 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     decay_biases_and_norms: bool = True,
+    clip_norm: float | None = None,
 ) -> Part:
     """Stochastic gradient descent, with momentum or without; weight decay is coupled."""
     own = {"momentum": momentum, "nesterov": nesterov}
-    return _optimizer("sgd", learning_rate, weight_decay, decay_biases_and_norms, **own)
+    return _optimizer("sgd", learning_rate, weight_decay, decay_biases_and_norms, clip_norm, **own)
 
 
 def adam(
@@ -146,10 +223,11 @@ def adam(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decay_biases_and_norms: bool = True,
+    clip_norm: float | None = None,
 ) -> Part:
     """Adam; eps is added after the root of the corrected moment, weight decay is coupled."""
     own = {"beta1": beta1, "beta2": beta2, "eps": eps}
-    return _optimizer("adam", learning_rate, weight_decay, decay_biases_and_norms, **own)
+    return _optimizer("adam", learning_rate, weight_decay, decay_biases_and_norms, clip_norm, **own)
 
 
 def adamw(
@@ -160,10 +238,13 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 0.01,
     decay_biases_and_norms: bool = True,
+    clip_norm: float | None = None,
 ) -> Part:
     """Adam with weight decay beside it."""
     own = {"beta1": beta1, "beta2": beta2, "eps": eps}
-    return _optimizer("adamw", learning_rate, weight_decay, decay_biases_and_norms, **own)
+    return _optimizer(
+        "adamw", learning_rate, weight_decay, decay_biases_and_norms, clip_norm, **own
+    )
 
 
 def adagrad(
@@ -172,9 +253,12 @@ def adagrad(
     eps: float = 1e-10,
     weight_decay: float = 0.0,
     decay_biases_and_norms: bool = True,
+    clip_norm: float | None = None,
 ) -> Part:
     """Adagrad, whose accumulator starts at 0."""
-    return _optimizer("adagrad", learning_rate, weight_decay, decay_biases_and_norms, eps=eps)
+    return _optimizer(
+        "adagrad", learning_rate, weight_decay, decay_biases_and_norms, clip_norm, eps=eps
+    )
 
 
 def rmsprop(
@@ -185,10 +269,13 @@ def rmsprop(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     decay_biases_and_norms: bool = True,
+    clip_norm: float | None = None,
 ) -> Part:
     """RMSprop, eps outside the root; `rho` is PyTorch's alpha."""
     own = {"rho": rho, "eps": eps, "momentum": momentum}
-    return _optimizer("rmsprop", learning_rate, weight_decay, decay_biases_and_norms, **own)
+    return _optimizer(
+        "rmsprop", learning_rate, weight_decay, decay_biases_and_norms, clip_norm, **own
+    )
 
 
 def adadelta(
@@ -198,10 +285,13 @@ def adadelta(
     eps: float = 1e-6,
     weight_decay: float = 0.0,
     decay_biases_and_norms: bool = True,
+    clip_norm: float | None = None,
 ) -> Part:
     """Adadelta, eps inside both roots."""
     own = {"rho": rho, "eps": eps}
-    return _optimizer("adadelta", learning_rate, weight_decay, decay_biases_and_norms, **own)
+    return _optimizer(
+        "adadelta", learning_rate, weight_decay, decay_biases_and_norms, clip_norm, **own
+    )
 
 
 def constant() -> Part:
@@ -244,7 +334,16 @@ def _part(type: str, name: str = "", **options: Any) -> Part:
 
 
 def _optimizer(
-    type: str, learning_rate: float, weight_decay: float, decays_all: bool, **own: Any
+    type: str,
+    learning_rate: float,
+    weight_decay: float,
+    decays_all: bool,
+    clip_norm: float | None,
+    **own: Any,
 ) -> Part:
-    shared = {"weight_decay": weight_decay, "decay_biases_and_norms": decays_all}
+    shared = {
+        "weight_decay": weight_decay,
+        "decay_biases_and_norms": decays_all,
+        "clip_norm": clip_norm,
+    }
     return _part(type, "", learning_rate=learning_rate, **own, **shared)

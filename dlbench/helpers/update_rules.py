@@ -1,8 +1,9 @@
 """The optimizers of `dlbench.spec.training` as pure functions: weights, gradients and state in; weights and state out.
 
-They are written over an array namespace `xp`, of which they use `full`, `float32`, `zeros_like`, `sqrt` and `expm1`:
-``numpy``, ``cupy``, ``jax.numpy``, ``torch`` and ``tensorflow.experimental.numpy`` will do, and a compiler may trace
-them. They make arrays as they need them; a backend that is to be fast without a compiler writes its own in place.
+They are written over an array namespace `xp`, of which they use `full`, `float32`, `zeros_like`, `sqrt`, `expm1`, `sum`
+and `clip`: ``numpy``, ``cupy``, ``jax.numpy``, ``torch`` and ``tensorflow.experimental.numpy`` will do, and a compiler
+may trace them. They make arrays as they need them; a backend that is to be fast without a compiler writes its own in
+place.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dlbench.spec.training import Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, Sgd
+from dlbench.spec.training import (
+    CLIP_EPS,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    Optimizer,
+    RMSprop,
+    Sgd,
+)
 
 Array = Any
 """One of the framework's own, float32."""
@@ -60,6 +70,7 @@ def update(
     """
     steps = state["steps"] + 1
     weights, moments = {}, {}
+    gradients = clipped(optimizer, xp, gradients)
     for name, weight in trained.items():
         g, old, decay = gradients[name], state["moments"][name], optimizer.decay_of(name)
         if decay and not isinstance(optimizer, AdamW):
@@ -69,6 +80,15 @@ def update(
         if decay and isinstance(optimizer, AdamW):
             weights[name] = weights[name] - learning_rate * decay * weight
     return weights, {"steps": steps, "moments": moments}
+
+
+def clipped(optimizer: Optimizer, xp: Any, gradients: Mapping[str, Array]) -> Mapping[str, Array]:
+    """All gradients, by the optimizer's `clip_norm`."""
+    if optimizer.clip_norm is None:
+        return gradients
+    norm = xp.sqrt(sum(xp.sum(gradient * gradient) for gradient in gradients.values()))
+    share = xp.clip(optimizer.clip_norm / (norm + CLIP_EPS), 0.0, 1.0)
+    return {name: gradient * share for name, gradient in gradients.items()}
 
 
 def direction(

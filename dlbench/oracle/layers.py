@@ -7,7 +7,7 @@ parameters' gradients in the pass. Semantics are pinned in `dlbench.spec.layers`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -138,74 +138,6 @@ class Layer:
         self.run.gradients[f"{self.node.name}.{role}"] = value
 
 
-class Conv2d(Layer):
-    """Cross-correlation as one matrix product a sample, with a column for each output position."""
-
-    def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
-        super().__init__(node, weights, run)
-        assert isinstance(node.layer, spec.Conv2d)
-        self.layer = node.layer
-        self.weight = run.rounding.known(self.weights["weight"])
-        self.rows = self.weight.reshape(len(self.weight), -1)
-
-    def _positions(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """Each position in the kernel, and the inputs under it: one row and column for each output."""
-        layer, (height, width) = self.layer, self.node.output_shape[1:]
-        for i, j in np.ndindex(*layer.kernel):
-            top, left = i * layer.dilation[0], j * layer.dilation[1]
-            down = slice(top, top + (height - 1) * layer.stride[0] + 1, layer.stride[0])
-            right = slice(left, left + (width - 1) * layer.stride[1] + 1, layer.stride[1])
-            yield i, j, down, right
-
-    def _columns(self, sample: Array) -> Array:
-        """What each output position of a padded sample sees, as a column."""
-        columns = np.empty((len(sample), *self.layer.kernel, *self.node.output_shape[1:]))
-        for i, j, down, right in self._positions():
-            columns[:, i, j] = sample[:, down, right]
-        return columns.reshape(self.rows.shape[1], -1)
-
-    def forward(self, x: Array) -> Array:
-        x = self.run.rounding.factor(x)
-        self.padded = np.pad(x, ((0, 0), (0, 0), *self.layer.edges))
-        y = np.empty((len(x), *self.node.output_shape))
-        for sample, flat in zip(self.padded, y.reshape(len(x), len(self.rows), -1), strict=True):
-            np.matmul(self.rows, self._columns(sample), out=flat)
-        size = norms(self.rows, 0) * root_mean_square(x)
-        bias = None
-        if "bias" in self.weights:
-            bias = per_channel(self.weights["bias"], 4)
-            y += bias
-            size = np.hypot(size, self.weights["bias"])
-        return self.left(y, bias, self.rows.shape[1] + 1, per_channel(size, 4))
-
-    def backward(self, dy: Array) -> Array:
-        weight, rounding = self.weight, self.run.rounding
-        dy, given = rounding.factor(dy), dy
-        flat = dy.reshape(*dy.shape[:2], -1)
-        total = self.run.weighted(flat)
-        gradient = np.zeros_like(self.rows)
-        dx = np.zeros_like(self.padded)
-        for sample, weighted, one, target in zip(self.padded, total, flat, dx, strict=True):
-            gradient += weighted @ self._columns(sample).T
-            if self.node.needs_input_gradient:
-                back = (self.rows.T @ one).reshape(*weight.shape[1:], *dy.shape[2:])
-                for i, j, down, right in self._positions():
-                    target[:, down, right] += back[:, i, j]
-        terms = self.run.terms(flat.shape[2])
-        strength = np.sqrt((total * flat).sum((0, 2)))
-        size = strength.reshape(-1, 1, 1, 1) * root_mean_square(self.padded)
-        gradient = rounding(gradient.reshape(weight.shape), terms, size)
-        self.gradient("weight", rounding.handed_back(gradient))
-        if "bias" in self.weights:
-            length = terms * repetition(flat)
-            bias = self.run.weighted(given.reshape(flat.shape)).sum((0, 2))
-            self.gradient("bias", rounding.handed_back(rounding(bias, length, strength)))
-        ((top, _), (left, _)), (height, width) = self.layer.edges, self.node.input_shape[1:]
-        inner = dx[:, :, top : top + height, left : left + width]
-        sums = np.sqrt(np.square(weight).sum((0, 2, 3))) * root_mean_square(dy)
-        return rounding.handed_back(rounding(inner, weight[:, 0].size, per_channel(sums, 4)))
-
-
 class Linear(Layer):
     """x·Wᵀ + b."""
 
@@ -233,58 +165,6 @@ class Linear(Layer):
             self.gradient("bias", rounding.handed_back(rounding(bias, terms, strength)))
         sums = norms(weight, 1) * root_mean_square(dy)
         return rounding.handed_back(rounding(dy @ weight, len(weight), sums))
-
-
-class Relu(Layer):
-    """max(x, 0), and with a slope the leaky one."""
-
-    slope = 0.0
-
-    def forward(self, x: Array) -> Array:
-        forced = self.run.forced.get(self.node.name)
-        self.positive = x > 0 if forced is None else forced.taken
-        self.run.branches[self.node.name] = Branch(self.positive, x)
-        y = np.where(self.positive, x, self.slope * x)
-        return self.run.rounding.stored(y) if self.slope else y
-
-    def backward(self, dy: Array) -> Array:
-        dx = np.where(self.positive, dy, self.slope * dy)
-        return self.run.rounding.handed_back(dx) if self.slope else dx
-
-
-class LeakyRelu(Relu):
-    """x where x > 0, else slope·x."""
-
-    def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
-        super().__init__(node, weights, run)
-        assert isinstance(node.layer, spec.LeakyRelu)
-        self.slope = node.layer.slope
-
-
-class Sigmoid(Layer):
-    """1 / (1 + e⁻ˣ)."""
-
-    def forward(self, x: Array) -> Array:
-        y = 0.5 * (1 + np.tanh(0.5 * x))
-        self.y: Array = self.run.rounding.stored(self.run.rounding(y, 16, y))
-        return self.y
-
-    def backward(self, dy: Array) -> Array:
-        dx = dy * self.y * (1 - self.y)
-        return self.run.rounding.handed_back(self.run.rounding(dx, 4, dx))
-
-
-class Tanh(Layer):
-    """The hyperbolic tangent."""
-
-    def forward(self, x: Array) -> Array:
-        y = np.tanh(x)
-        self.y: Array = self.run.rounding.stored(self.run.rounding(y, 16, y))
-        return self.y
-
-    def backward(self, dy: Array) -> Array:
-        dx = dy * (1 - np.square(self.y))
-        return self.run.rounding.handed_back(self.run.rounding(dx, 4, dx))
 
 
 class Dropout(Layer):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.oracle import layers, pooling
+from dlbench.oracle import activations, convolution, layers, pooling, sample_norms
 from dlbench.oracle.batch_norm import BatchNorm
 from dlbench.oracle.layers import Layer, Pass
 from dlbench.oracle.one_thread import one_thread
@@ -101,22 +101,60 @@ class Concat(Layer):
         return dx
 
 
+class Scale(Layer):
+    """x · body(x), channel by channel."""
+
+    def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
+        super().__init__(node, weights, run)
+        self.body = Sequence(node.body, weights, run)
+
+    def forward(self, x: Array) -> Array:
+        self.x, gate = x, self.body.forward(x)
+        self.shape = gate.shape
+        self.gate = gate.reshape(*gate.shape[:2], *[1] * (x.ndim - 2))
+        y = x * self.gate
+        return self.run.rounding.stored(self.run.rounding(y, 1, y))
+
+    def backward(self, dy: Array) -> Array:
+        rounding, axes = self.run.rounding, tuple(range(2, dy.ndim))
+        # stored, before it is summed
+        product = rounding.handed_back(dy * self.x)
+        gate = product.sum(axes).reshape(self.shape)
+        size = np.sqrt(np.square(product).sum(axes)).reshape(self.shape)
+        terms = product[0, 0].size
+        through = self.body.backward(rounding.handed_back(rounding(gate, terms, size)))
+        around = dy * self.gate
+        dx = through + rounding.handed_back(rounding(around, 1, around))
+        return rounding.handed_back(rounding(dx, 1, dx))
+
+
 KINDS: dict[type[spec.Layer], type[Layer]] = {
-    spec.Conv2d: layers.Conv2d,
+    spec.Conv2d: convolution.Conv2d,
+    spec.ConvTranspose2d: convolution.ConvTranspose2d,
     spec.BatchNorm: BatchNorm,
-    spec.Relu: layers.Relu,
-    spec.LeakyRelu: layers.LeakyRelu,
-    spec.Sigmoid: layers.Sigmoid,
-    spec.Tanh: layers.Tanh,
+    spec.GroupNorm: sample_norms.GroupNorm,
+    spec.LayerNorm: sample_norms.LayerNorm,
+    spec.LocalResponseNorm: sample_norms.LocalResponseNorm,
+    spec.Relu: activations.Relu,
+    spec.LeakyRelu: activations.LeakyRelu,
+    spec.Sigmoid: activations.Sigmoid,
+    spec.Tanh: activations.Tanh,
+    spec.Relu6: activations.Relu6,
+    spec.Silu: activations.Silu,
+    spec.HardSigmoid: activations.HardSigmoid,
+    spec.HardSwish: activations.HardSwish,
+    spec.Gelu: activations.Gelu,
     spec.MaxPool: pooling.MaxPool,
     spec.AvgPool: pooling.AvgPool,
     spec.GlobalAvgPool: pooling.GlobalAvgPool,
+    spec.AdaptiveAvgPool: pooling.AdaptiveAvgPool,
     spec.Dropout: layers.Dropout,
     spec.Flatten: layers.Flatten,
     spec.Linear: layers.Linear,
     spec.Residual: Residual,
     spec.OptionA: layers.OptionA,
     spec.Concat: Concat,
+    spec.Scale: Scale,
 }
 
 
@@ -135,7 +173,7 @@ def _is_factor(nodes: tuple[Node, ...]) -> bool:
             return _is_factor(node.body) and _is_factor(node.shortcut)
         if isinstance(node.layer, spec.Concat):
             return all(_is_factor(body) for body in node.bodies)
-        return isinstance(node.layer, spec.Conv2d | spec.Linear)
+        return isinstance(node.layer, spec.Conv2d | spec.ConvTranspose2d | spec.Linear)
     return False
 
 
@@ -157,18 +195,26 @@ def forward_backward(
 ) -> tuple[Array, float]:
     """Output and mean loss of a training pass; the gradients of the loss are left in `run.gradients`."""
     network = Sequence(nodes, weights, run)
-    function = cross_entropy if isinstance(loss, CrossEntropy) else mean_squared_error
     with one_thread():
         output = network.forward(entering(nodes, inputs, run.rounding))
-        value, gradient = function(output, targets, run.counts, run.rounding)
+        args = output, targets, run.counts, run.rounding
+        if isinstance(loss, CrossEntropy):
+            value, gradient = cross_entropy(*args, loss.label_smoothing)
+        else:
+            value, gradient = mean_squared_error(*args)
         network.backward(run.rounding.handed_back(gradient))
     return output, value
 
 
 def cross_entropy(
-    logits: Array, labels: npt.NDArray[Any], counts: Array, rounding: Rounding
+    logits: Array,
+    labels: npt.NDArray[Any],
+    counts: Array,
+    rounding: Rounding,
+    smoothing: float = 0.0,
 ) -> tuple[float, Array]:
-    """Mean of −log softmax(logits)[label], and its gradient for one copy of each sample."""
+    """Mean of −log softmax(logits)[label], or of all of them as smoothed labels weigh them, and its gradient for one
+    copy of each sample."""
     samples = np.arange(len(logits))
     shifted = logits - logits.max(1, keepdims=True)
     shifted = rounding(shifted, 2, np.abs(logits).max(1, keepdims=True))
@@ -176,9 +222,13 @@ def cross_entropy(
     log_softmax = rounding(shifted - log_sum, logits.shape[1], np.hypot(shifted, 1.0))
     total = counts.sum()
     losses = -log_softmax[samples, labels]
+    if smoothing:
+        losses = (1 - smoothing) * losses - smoothing * log_softmax.mean(1)
     size = np.sqrt((counts * np.square(losses)).sum()) / total
     gradient = np.exp(log_softmax)
-    gradient[samples, labels] -= 1
+    gradient[samples, labels] -= 1 - smoothing
+    if smoothing:
+        gradient -= smoothing / logits.shape[1]
     gradient = rounding(gradient / total, 4, np.exp(log_softmax) / total)
     length = int(total * counts.max())
     return float(rounding(np.asarray((counts * losses).sum() / total), length, size)), gradient

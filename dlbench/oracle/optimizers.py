@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -31,14 +32,27 @@ class Update:
         """The weights after a step; arrays without a gradient stay as they are."""
         self.steps += 1
         result = dict(weights)
+        clipping = self._clipping(gradients)
         for name, gradient in gradients.items():
             before, g = weights[name].reshape(-1), gradient.reshape(-1)
+            if clipping != 1:
+                g = self._round(g * clipping, g * clipping)
             after = np.empty(before.shape)
             for begin in range(0, before.size, _PIECE):
                 piece = slice(begin, begin + _PIECE)
                 after[piece] = self._moved((name, begin), before[piece], g[piece], learning_rate)
             result[name] = after.reshape(weights[name].shape)
         return result
+
+    def _clipping(self, gradients: Mapping[str, Array]) -> float:
+        """What all gradients are multiplied by."""
+        if self.rule.clip_norm is None:
+            return 1.0
+        squares = sum(float(np.square(gradient).sum()) for gradient in gradients.values())
+        # a sum of blocks, each of as many terms as there are blocks
+        terms = max(1, math.isqrt(sum(gradient.size for gradient in gradients.values())))
+        norm = np.asarray(np.sqrt(squares))
+        return self.rule.clipping(float(self.rounding(norm, terms, 0.0)))
 
     def _moved(self, name: Piece, w: Array, g: Array, learning_rate: float) -> Array:
         """Where a piece of a parameter goes from `w`."""

@@ -106,6 +106,33 @@ class AvgPool(_Pool):
         return self.run.rounding.handed_back(self.run.rounding(dx, self.share.shape[-1] + 1, dx))
 
 
+class AdaptiveAvgPool(Layer):
+    """The mean of each of so many windows: a product with a matrix of shares on either side."""
+
+    def forward(self, x: Array) -> Array:
+        self.rows, self.columns = (
+            _shares(bins, size)
+            for bins, size in zip(self.node.bins, self.node.input_shape[1:], strict=True)
+        )
+        self.largest = int((self.rows > 0).sum(1).max() * (self.columns > 0).sum(1).max())
+        y = self.rows @ x @ self.columns.T
+        size = np.sqrt(np.square(self.rows) @ np.square(x) @ np.square(self.columns).T)
+        return self.run.rounding.stored(self.run.rounding(y, self.largest + 1, size))
+
+    def backward(self, dy: Array) -> Array:
+        # what one window hands back is rounded alike at each of its places
+        dx = self.rows.T @ self.run.rounding.handed_back(dy) @ self.columns
+        return self.run.rounding.handed_back(self.run.rounding(dx, self.largest + 1, dx))
+
+
+def _shares(bins: tuple[tuple[int, int], ...], size: int) -> Array:
+    """For each window what each of `size` places counts in its mean."""
+    shares = np.zeros((len(bins), size))
+    for share, (start, stop) in zip(shares, bins, strict=True):
+        share[start:stop] = 1 / (stop - start)
+    return shares
+
+
 class GlobalAvgPool(Layer):
     """The mean over height and width."""
 

@@ -31,10 +31,10 @@ def at_least(minimum: float, default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"minimum": minimum})
 
 
-def later(default: Any) -> Any:
+def later(default: Any, **limits: float) -> Any:
     """A dataclass field that came after the others: a table leaves it out where it is `default`, so that the digest of
-    what does not use it stays what it was."""
-    return dataclasses.field(default=default, metadata={"later": True})
+    what does not use it stays what it was. `limits` are those of its numbers: ``minimum``, ``above``, ``below``."""
+    return dataclasses.field(default=default, metadata={"later": True, **limits})
 
 
 def fraction(default: Any = dataclasses.MISSING) -> Any:
@@ -135,6 +135,11 @@ def _converted(value: Any, kind: Any, path: str) -> Any:
                 path, f" = {shown(value)} must be an integer, or two of them: [height, width]"
             )
         return both
+    if typing.get_origin(kind) is typing.Literal:
+        words = typing.get_args(kind)
+        if not isinstance(value, str) or value not in words:
+            raise WorkloadError(path, f" = {shown(value)} is unknown; {nearest(value, words)}")
+        return value
     if typing.get_origin(kind) is tuple:
         item_kind = typing.get_args(kind)[0]
         items = array(value, path)

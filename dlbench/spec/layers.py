@@ -8,6 +8,7 @@ written as one number stand for height and width alike.
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from dlbench.spec.decode import Padding, Pair, at_least, fraction, later, positive
 
@@ -56,16 +57,21 @@ class _Windows:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conv2d(_Windows):
-    """Two-dimensional cross-correlation (the kernel is not flipped), groups 1, zero padding.
+    """Two-dimensional cross-correlation (the kernel is not flipped) with zero padding.
 
     C×H×W → out_channels×H'×W' with H' = ⌊(H + top + bottom − dilation·(kernel − 1) − 1) / stride⌋ + 1.
     Weight O×I×kH×kW, bias O. Source: `torch.nn.Conv2d`, and `torch.nn.ZeroPad2d` before it where two sides
     differ; `tf.nn.conv2d` is the same with explicit padding (its ``SAME`` is one-sided for odd sums).
+
+    With `groups`, the channels that come in and those that go out are cut into so many parts, in their order, and
+    each part of the output reads the part of the input of the same number: the weight is O×(I/groups)×kH×kW. As many
+    groups as channels come in are a depthwise convolution, whose output channels c·m to c·m + m − 1 read channel c.
     """
 
     out_channels: int = at_least(1)
     stride: Pair = at_least(1, (1, 1))
     dilation: Pair = at_least(1, (1, 1))
+    groups: int = later(1, minimum=1)
     bias: bool = True
 
     @property
@@ -81,6 +87,24 @@ class Conv2d(_Windows):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvTranspose2d:
+    """What `Conv2d` with this kernel, stride and padding does to gradients, as a layer of its own.
+
+    C×H×W → out_channels×H'×W' with H' = (H − 1)·stride − 2·padding + kernel + output_padding: each pixel adds its
+    value times the kernel to as many places, the next one's a stride further. Rows and columns of `output_padding`,
+    less than the stride, are added below and on the right. Weight I×O×kH×kW, bias O. Source:
+    `torch.nn.ConvTranspose2d` with dilation and groups 1.
+    """
+
+    out_channels: int = at_least(1)
+    kernel: Pair = at_least(1)
+    stride: Pair = at_least(1, (1, 1))
+    padding: Pair = at_least(0, (0, 0))
+    output_padding: Pair = at_least(0, (0, 0))
+    bias: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchNorm:
     """Batch normalisation over batch, height and width, or of features over the batch (Ioffe and Szegedy 2015,
     algorithm 1).
@@ -93,6 +117,46 @@ class BatchNorm:
 
     eps: float = positive(1e-5)
     momentum: float = positive(0.1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GroupNorm:
+    """Normalisation of each sample over the channels of a group and their pixels (Wu and He 2018): the channels are cut
+    into `groups` parts, in their order.
+
+    (x − mean) / √(var + eps) · scale + shift with the biased variance and a scale and a shift for each channel, in
+    training and in inference. Source: `torch.nn.GroupNorm`. One group is a layer norm over the whole sample.
+    """
+
+    groups: int = at_least(1)
+    eps: float = positive(1e-5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerNorm:
+    """Normalisation of each sample over its features, or over the channels at each pixel of an image (Ba et al. 2016;
+    for images as in ConvNeXt, Liu et al. 2022).
+
+    As `GroupNorm`, with a scale and a shift for each feature or channel. Source: `torch.nn.LayerNorm` of the last axis,
+    which the channels are brought to.
+    """
+
+    eps: float = positive(1e-5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalResponseNorm:
+    """x / (k + alpha / size · Σ x²)^beta with the sum over `size` neighbouring channels, those that there are, around
+    each one (Krizhevsky et al. 2012, section 3.3, without the division by `size`).
+
+    Source: `torch.nn.LocalResponseNorm`; `tf.nn.local_response_normalization` does not divide by the size, which is 2 ·
+    depth_radius + 1 there. An even size has no middle and is not offered.
+    """
+
+    size: int = at_least(1)
+    alpha: float = positive(1e-4)
+    beta: float = positive(0.75)
+    k: float = positive(1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +179,36 @@ class Sigmoid:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tanh:
     """The hyperbolic tangent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Relu6:
+    """min(max(x, 0), 6); the derivative at 0 and at 6 is 0. `torch.nn.ReLU6`, `tf.nn.relu6`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Silu:
+    """x / (1 + e⁻ˣ) (Elfwing et al. 2017); with no factor in the exponent, Swish. `torch.nn.SiLU`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HardSigmoid:
+    """min(max(x + 3, 0), 6) / 6; the derivative at −3 and at 3 is 0. `torch.nn.Hardsigmoid`, Keras 3; before it, Keras
+    had a slope of 0.2."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HardSwish:
+    """x · min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2); the derivative at −3 is 0 and at 3 is 1, that of
+    the straight pieces. `torch.nn.Hardswish`, which had −1/2 and 3/2 there in earlier versions."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gelu:
+    """x·Φ(x) with Φ(x) = (1 + erf(x/√2)) / 2 (Hendrycks and Gimpel 2016), or with `approximate` = ``tanh`` their
+    x·(1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2, which differs by up to 5e-4. `torch.nn.GELU`."""
+
+    approximate: Literal["none", "tanh"] = "none"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,6 +255,18 @@ class AvgPool(_Pool):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GlobalAvgPool:
     """Mean over height and width: C×H×W → C features."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdaptiveAvgPool:
+    """Mean over as many windows as `output` says, along height and width: C×H×W → C×output.
+
+    Row i of k averages the rows from ⌊i·H / k⌋ to before ⌈(i + 1)·H / k⌉, and columns alike, so that windows overlap
+    where k does not divide H. Source: `torch.nn.AdaptiveAvgPool2d` (``start_index`` and ``end_index`` in
+    ATen/native/AdaptivePooling.h).
+    """
+
+    output: Pair = at_least(1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -212,39 +318,70 @@ class Concat:
     """
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scale:
+    """x · body(x), channel by channel: the body ends in one number for each channel, C features or C×1×1 (the
+    excitation of Hu et al. 2018, section 3.2, with whatever layers squeeze).
+
+    The body is the node's (`dlbench.spec.network.Node`).
+    """
+
+
 Layer = (
     Conv2d
+    | ConvTranspose2d
     | BatchNorm
+    | GroupNorm
+    | LayerNorm
+    | LocalResponseNorm
     | Relu
     | LeakyRelu
     | Sigmoid
     | Tanh
+    | Relu6
+    | Silu
+    | HardSigmoid
+    | HardSwish
+    | Gelu
     | MaxPool
     | AvgPool
     | GlobalAvgPool
+    | AdaptiveAvgPool
     | Dropout
     | Flatten
     | Linear
     | Residual
     | OptionA
     | Concat
+    | Scale
 )
 
 KINDS: dict[str, type[Layer]] = {
     "conv2d": Conv2d,
+    "conv_transpose2d": ConvTranspose2d,
     "batch_norm": BatchNorm,
+    "group_norm": GroupNorm,
+    "layer_norm": LayerNorm,
+    "local_response_norm": LocalResponseNorm,
     "relu": Relu,
     "leaky_relu": LeakyRelu,
     "sigmoid": Sigmoid,
     "tanh": Tanh,
+    "relu6": Relu6,
+    "silu": Silu,
+    "hard_sigmoid": HardSigmoid,
+    "hard_swish": HardSwish,
+    "gelu": Gelu,
     "max_pool": MaxPool,
     "avg_pool": AvgPool,
     "global_avg_pool": GlobalAvgPool,
+    "adaptive_avg_pool": AdaptiveAvgPool,
     "dropout": Dropout,
     "flatten": Flatten,
     "linear": Linear,
     "residual": Residual,
     "option_a": OptionA,
     "concat": Concat,
+    "scale": Scale,
 }
 WORDS: dict[type[Layer], str] = {kind: word for word, kind in KINDS.items()}

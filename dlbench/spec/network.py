@@ -9,50 +9,30 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from dlbench.errors import PlanRefused, WorkloadError
 from dlbench.spec import blocks, windows
 from dlbench.spec import layers as spec
 from dlbench.spec.decode import array, choose, decode, shown
 from dlbench.spec.layers import KINDS, Layer
+from dlbench.spec.shapes import Parameter, Role, Shape, format_shape, infer
 
-Shape = tuple[int, ...]
+__all__ = ["Node", "Parameter", "Role", "Shape", "format_shape", "read_network", "walk"]
+
 _MOST_NODES = 10_000
 _DEEPEST = 20
 _LONGEST_NAME = 100
-
-Role = Literal["weight", "bias", "scale", "shift", "running_mean", "running_variance"]
 
 _NAMES = {
     "conv2d": "conv",
     "batch_norm": "norm",
     "max_pool": "pool",
     "global_avg_pool": "global_pool",
+    "adaptive_avg_pool": "adaptive_pool",
+    "conv_transpose2d": "conv_transpose",
+    "local_response_norm": "response_norm",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Parameter:
-    """An array that belongs to a layer, in the canonical layout (conv O×I×kH×kW, linear out×in, else one axis).
-
-    `fan_in` is the number of inputs that one output element sums over (1 where nothing is summed).
-    """
-
-    name: str
-    role: Role
-    shape: Shape
-    fan_in: int
-
-    @property
-    def trainable(self) -> bool:
-        """Whether the optimizer updates it (running statistics are state, not trained)."""
-        return not self.role.startswith("running")
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +40,8 @@ class Node:
     """A layer in its place.
 
     `path` is where the suite file defines it; `needs_input_gradient` is False where nothing before it has parameters.
-    `bodies` holds the nodes inside a `Residual` (its body, then its shortcut) or a `Concat`; none are the identity.
+    `bodies` holds the nodes inside a `Residual` (its body, then its shortcut), a `Concat` or a `Scale`; none are the
+    identity.
     """
 
     layer: Layer
@@ -74,13 +55,14 @@ class Node:
 
     @property
     def body(self) -> tuple[Node, ...]:
-        """The nodes inside a `Residual`, or inside a `Concat` that puts one body behind its input; none elsewhere.
+        """The nodes inside a `Residual` or a `Scale`, or inside a `Concat` that puts one body behind its input; none
+        elsewhere.
 
         Raises
         ------
         PlanRefused : a `Concat` of other bodies. A backend that knows one body refuses it so.
         """
-        if isinstance(self.layer, spec.Residual):
+        if isinstance(self.layer, spec.Residual | spec.Scale):
             return self.bodies[0]
         if isinstance(self.layer, spec.Concat):
             if not self.is_dense:
@@ -116,12 +98,24 @@ class Node:
         return windows.divisors(self.layer, (height, width), (rows, columns))
 
     @property
+    def bins(self) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+        """The windows of an `AdaptiveAvgPool`: for each row of its output the first row of the input that it averages
+        and the one behind the last, then the same of columns."""
+        rows, columns = (
+            windows.bins(size, count)
+            for size, count in zip(self.input_shape[1:], self.output_shape[1:], strict=True)
+        )
+        return rows, columns
+
+    @property
     def forward_flops(self) -> int:
         """Floating-point operations of one sample: two for each multiply-add of convolutions and
         linear layers (what PyTorch's `FlopCounterMode` counts); everything else is left out."""
         if isinstance(self.layer, spec.Conv2d):
             weight = self.parameters[0]
             return 2 * weight.size * self.output_shape[1] * self.output_shape[2]
+        if isinstance(self.layer, spec.ConvTranspose2d):
+            return 2 * self.parameters[0].size * self.input_shape[1] * self.input_shape[2]
         if isinstance(self.layer, spec.Linear):
             return 2 * self.parameters[0].size
         return 0
@@ -162,11 +156,6 @@ def read_network(tables: Any, input_shape: Shape, path: str = "network.layers") 
     return nodes
 
 
-def format_shape(shape: Shape) -> str:
-    """A shape as people write it, ``64 × 5 × 5``."""
-    return " × ".join(str(size) for size in shape)
-
-
 class _Builder:
     """Names layers in order and carries the shape from one to the next."""
 
@@ -200,10 +189,12 @@ class _Builder:
             return self.residual(rest, name, shape, path, has_parameters)
         if kind is spec.Concat:
             return self.concat(rest, name, shape, path, has_parameters)
+        if kind is spec.Scale:
+            return self.scale(rest, name, shape, path, has_parameters)
         if issubclass(kind, windows.Windowed) and len(shape) == 3:
             windows.refuse_word(kind, rest, (shape[1], shape[2]), path)
         layer: Layer = decode(kind, rest, path)
-        output, parameters = _infer(layer, name, shape, path)
+        output, parameters = infer(layer, name, shape, path)
         return Node(layer, name, path, shape, output, parameters, has_parameters)
 
     def name(self, kind: str, rest: dict[str, Any], path: str) -> str:
@@ -246,6 +237,20 @@ class _Builder:
         bodies = (body, shortcut)
         return Node(spec.Residual(), name, path, shape, output, (), has_parameters, bodies)
 
+    def scale(
+        self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_parameters: bool
+    ) -> Node:
+        blocks.only(rest, {"body"}, path)
+        blocks.check_body(rest, path)
+        body, output, _ = self.sequence(rest["body"], shape, f"{path}.body", has_parameters)
+        if output not in (shape[:1], (shape[0], 1, 1)):
+            raise WorkloadError(
+                f"{path}.body",
+                f": its {format_shape(output)} cannot scale the channels of {format_shape(shape)}; it has to end in"
+                f" {shape[0]} features or {shape[0]} × 1 × 1",
+            )
+        return Node(spec.Scale(), name, path, shape, shape, (), has_parameters, (body,))
+
     def concat(
         self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_parameters: bool
     ) -> Node:
@@ -279,60 +284,3 @@ class _Builder:
                 )
         joined = (sum(image[0] for image in images), *images[0][1:])
         return Node(spec.Concat(), name, path, shape, joined, (), has_parameters, tuple(bodies))
-
-
-def _infer(layer: Layer, name: str, shape: Shape, path: str) -> tuple[Shape, tuple[Parameter, ...]]:
-    """The output shape and the parameters of a layer without layers inside."""
-    match layer:
-        case spec.Conv2d():
-            channels = _image(layer, shape, path)[0]
-            output = (layer.out_channels, *windows.count(layer, shape, path))
-            fan_in = channels * layer.kernel[0] * layer.kernel[1]
-            weight = Parameter(
-                f"{name}.weight", "weight", (layer.out_channels, channels, *layer.kernel), fan_in
-            )
-            bias = Parameter(f"{name}.bias", "bias", (layer.out_channels,), fan_in)
-            return output, (weight, bias) if layer.bias else (weight,)
-        case spec.Linear():
-            if len(shape) != 1:
-                raise WorkloadError(
-                    path,
-                    f": linear needs features, its input is {format_shape(shape)}; put a flatten before it",
-                )
-            if layer.in_features not in (None, shape[0]):
-                raise WorkloadError(
-                    f"{path}.in_features",
-                    f" = {layer.in_features} does not fit its input of {shape[0]} features",
-                )
-            weight = Parameter(f"{name}.weight", "weight", (layer.out_features, shape[0]), shape[0])
-            bias = Parameter(f"{name}.bias", "bias", (layer.out_features,), shape[0])
-            return (layer.out_features,), (weight, bias) if layer.bias else (weight,)
-        case spec.BatchNorm():
-            if layer.momentum > 1:
-                raise WorkloadError(f"{path}.momentum", f" = {layer.momentum} must be at most 1")
-            roles: tuple[Role, ...] = ("scale", "shift", "running_mean", "running_variance")
-            return shape, tuple(Parameter(f"{name}.{role}", role, shape[:1], 1) for role in roles)
-        case spec.MaxPool() | spec.AvgPool():
-            channels = _image(layer, shape, path)[0]
-            return (channels, *windows.count(layer, shape, path)), ()
-        case spec.GlobalAvgPool():
-            return (_image(layer, shape, path)[0],), ()
-        case spec.Flatten():
-            return (math.prod(shape),), ()
-        case spec.OptionA():
-            channels, height, width = _image(layer, shape, path)
-            rows, columns = (
-                -(-size // step) for size, step in zip((height, width), layer.stride, strict=True)
-            )
-            return (channels + layer.extra_channels, rows, columns), ()
-    return shape, ()
-
-
-def _image(layer: Layer, shape: Shape, path: str) -> Shape:
-    if len(shape) != 3:
-        raise WorkloadError(
-            path,
-            f": {spec.WORDS[type(layer)]} needs channels × height × width,"
-            f" its input has {format_shape(shape)} features",
-        )
-    return shape

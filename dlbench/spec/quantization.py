@@ -10,7 +10,7 @@ saturated. The derivations stand in ``docs/precision-int8.md``.
   scale for the layer by itself; elsewhere it is rint(q·m + k) for each channel.
 - relu, max_pool, dropout, flatten, option_a keep their input's scale: relu is max(q, 0).
 - avg_pool, global_avg_pool, residual, concat: exact sums of integers, brought to the output's scale.
-- leaky_relu, sigmoid, tanh: none; int8 has no table of them.
+- all other activations and layers: none; int8 has no table of them.
 
 The network's output is an int8 tensor too, handed out as float32 q·s.
 """
@@ -44,7 +44,11 @@ _MOST_TERMS = (2**31 - 1 - _LARGEST_BIAS - 2**8) // (MOST * -LEAST)
 """So many products and the largest bias fit into an int32 in any case."""
 
 _KEEPS = (spec.Relu, spec.MaxPool, spec.Dropout, spec.Flatten, spec.OptionA)
-LACKS = (spec.LeakyRelu, spec.Sigmoid, spec.Tanh)
+LACKS = (
+    *(spec.LeakyRelu, spec.Sigmoid, spec.Tanh, spec.Relu6, spec.Silu),
+    *(spec.HardSigmoid, spec.HardSwish, spec.Gelu, spec.AdaptiveAvgPool, spec.Scale),
+    *(spec.ConvTranspose2d, spec.GroupNorm, spec.LayerNorm, spec.LocalResponseNorm),
+)
 _PRODUCTS = (spec.Conv2d, spec.Linear)
 
 Array = npt.NDArray[np.float64]
@@ -189,6 +193,8 @@ def _refuse(node: Node) -> None:
             f"int8 has no {spec.WORDS[type(node.layer)]} ({node.name}): only layers that are exact in integers, up to"
             " one rounding, are pinned"
         )
+    if isinstance(node.layer, spec.Conv2d) and node.layer.groups > 1:
+        raise PlanRefused(f"int8 has no groups for conv2d ({node.name})")
     if isinstance(node.layer, _PRODUCTS) and node.parameters[0].fan_in > _MOST_TERMS:
         raise PlanRefused(
             f"{node.name} sums {node.parameters[0].fan_in:,} products; in int8 more than {_MOST_TERMS:,} may overflow"

@@ -120,7 +120,7 @@ class Suite:
         input: Sequence[int],
         layers: Sequence[Mapping[str, Any]],
         optimizer: Mapping[str, Any],
-        loss: str = "cross_entropy",
+        loss: str | Mapping[str, Any] = "cross_entropy",
         schedule: Mapping[str, Any] | None = None,
         epochs: int = 1,
         data: str | Mapping[str, Any] = "noise",
@@ -138,7 +138,7 @@ class Suite:
         name : letters, digits and ``._+-``; the record is named after it.
         input : the shape of a sample: channels, height, width; or features.
         layers, optimizer, schedule : tables as in a file, each with its ``type``.
-        loss : ``cross_entropy`` or ``mean_squared_error``.
+        loss : ``cross_entropy`` or ``mean_squared_error``, or a table of one with its options.
         data : a data set, or the table ``[data]``: ``name``, ``mean``, ``std``, ``padding``, ``augment``.
         backends, devices, scenarios, batches : what is run when nothing is chosen; see `Matrix` for what stands for
             none.

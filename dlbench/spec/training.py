@@ -11,15 +11,21 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
-from dlbench.spec.decode import at_least, fraction, positive
+from dlbench.spec.decode import at_least, fraction, later, positive
+
+CLIP_EPS = 1e-6
+"""Keeps the norm that gradients are clipped by from 0."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CrossEntropy:
     """−log softmax(logits)[label], natural logarithm, mean over the batch; labels are integers.
 
-    Source: `torch.nn.CrossEntropyLoss` with its default reduction.
+    With `label_smoothing` ε and K classes, (1 − ε) times that and ε / K times the sum of −log softmax over all of
+    them (Szegedy et al. 2016, section 7). Source: `torch.nn.CrossEntropyLoss` with its default reduction.
     """
+
+    label_smoothing: float = later(0.0, minimum=0, below=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,14 +39,23 @@ class UpdateRule:
 
     Without `decay_biases_and_norms` the decay leaves biases and the scale and shift of batch normalisation alone, as
     is usual (Goyal et al. 2017, section 5.1, for norms; He et al. 2019, section 3.1, for both).
+
+    With a `clip_norm` c all gradients are multiplied by min(1, c / (n + 1e-6)) before all else, where n is the norm of
+    all of them together (Pascanu et al. 2013, algorithm 1; `torch.nn.utils.clip_grad_norm_`; Keras'
+    ``global_clipnorm`` and optax have no 1e-6).
     """
 
     learning_rate: float = positive()
     weight_decay: float = at_least(0, 0.0)
     decay_biases_and_norms: bool = True
+    clip_norm: float | None = later(None, above=0)
 
     hints: ClassVar[Mapping[str, str]] = {}
     """What to write in place of words that people know from elsewhere."""
+
+    def clipping(self, norm: float) -> float:
+        """What gradients whose norm is this are multiplied by."""
+        return 1.0 if self.clip_norm is None else min(1.0, self.clip_norm / (norm + CLIP_EPS))
 
     def decay_of(self, parameter: str) -> float:
         """The weight decay of a parameter by its name, which ends in its role (``conv1.weight``, ``norm1.scale``)."""

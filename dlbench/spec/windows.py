@@ -70,6 +70,11 @@ def divisors(layer: AvgPool, size: Pair, windows: Pair) -> tuple[tuple[int, ...]
     return rows, columns
 
 
+def bins(size: int, count: int) -> tuple[tuple[int, int], ...]:
+    """The first of `size` rows that each of `count` adaptive windows has, and the one behind its last."""
+    return tuple((i * size // count, -(-(i + 1) * size // count)) for i in range(count))
+
+
 def refuse_word(kind: type[Windowed], given: Mapping[str, Any], size: Pair, path: str) -> None:
     """Refuses a padding that is a word of the frameworks.
 

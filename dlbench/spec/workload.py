@@ -118,18 +118,18 @@ class Workload:
 
     def to_table(self) -> dict[str, Any]:
         """The plain table that `read_workload` turns into an equal workload."""
-        words = {
-            kind: word for kinds in (LOSSES, OPTIMIZERS, SCHEDULES) for word, kind in kinds.items()
-        }
+        words = {kind: word for kinds in (OPTIMIZERS, SCHEDULES) for word, kind in kinds.items()}
         optimizer = dataclasses.asdict(self.optimizer)
         if self.optimizer.decay_biases_and_norms:
             # left out, since the digests in earlier records are of tables without it
             del optimizer["decay_biases_and_norms"]
+        if self.optimizer.clip_norm is None:
+            del optimizer["clip_norm"]
         calibration = self.calibration and {"calibration": self.calibration.to_table()}
         return {
             "input_shape": list(self.input_shape),
             "layers": [_layer_table(node) for node in self.nodes],
-            "loss": words[type(self.loss)],
+            "loss": _loss_table(self.loss),
             "optimizer": {"type": words[type(self.optimizer)], **optimizer},
             "schedule": {"type": words[type(self.schedule)], **dataclasses.asdict(self.schedule)},
             **(calibration or {}),
@@ -167,11 +167,7 @@ def read_workload(given: Mapping[str, Any], paths: Mapping[str, str] | None = No
     )
     shape = _shape(given.get("input_shape"), where["input_shape"])
     nodes = read_network(given.get("layers"), shape, where["layers"])
-    word = given.get("loss", "cross_entropy")
-    if not isinstance(word, str) or word not in LOSSES:
-        raise WorkloadError(
-            where["loss"], f" = {shown(word)} is unknown; {nearest(word, list(LOSSES))}"
-        )
+    loss = _read_loss(given.get("loss", "cross_entropy"), where["loss"])
     optimizer_kind, optimizer = choose(
         OPTIMIZERS, table(given.get("optimizer"), where["optimizer"]), where["optimizer"]
     )
@@ -181,25 +177,46 @@ def read_workload(given: Mapping[str, Any], paths: Mapping[str, str] | None = No
         where["schedule"],
     )
     output = nodes[-1].output_shape
-    if word == "cross_entropy" and len(output) != 1:
+    if isinstance(loss, CrossEntropy) and len(output) != 1:
         raise WorkloadError(
             where["layers"],
             f": cross_entropy needs one row of logits, the last layer gives {output}; add a flatten or linear",
         )
-    if LOSSES[word] is CrossEntropy and output[0] < 2:
+    if isinstance(loss, CrossEntropy) and output[0] < 2:
         raise WorkloadError(
             where["layers"], ": cross_entropy needs at least 2 logits, the last layer gives 1"
         )
     return Workload(
         input_shape=shape,
         nodes=nodes,
-        loss=LOSSES[word](),
+        loss=loss,
         optimizer=decode(optimizer_kind, optimizer, where["optimizer"]),
         schedule=decode(schedule_kind, schedule, where["schedule"]),
         calibration=read_calibration(given["calibration"], "calibration")
         if "calibration" in given
         else None,
     )
+
+
+def _read_loss(given: Any, path: str) -> Loss:
+    """A loss from its word, or from a table with its options."""
+    if isinstance(given, Mapping):
+        kind, rest = choose(LOSSES, given, path)
+        return decode(kind, rest, path)
+    if not isinstance(given, str) or given not in LOSSES:
+        raise WorkloadError(path, f" = {shown(given)} is unknown; {nearest(given, list(LOSSES))}")
+    return LOSSES[given]()
+
+
+def _loss_table(loss: Loss) -> str | dict[str, Any]:
+    """The word alone where it says everything, as in earlier records."""
+    word = next(word for word, kind in LOSSES.items() if kind is type(loss))
+    options = {
+        field.name: getattr(loss, field.name)
+        for field in dataclasses.fields(loss)
+        if getattr(loss, field.name) != field.default
+    }
+    return {"type": word, **options} if options else word
 
 
 def initial_weights(workload: Workload, seed: int) -> Weights:
@@ -248,6 +265,8 @@ def _layer_table(node: Node) -> dict[str, Any]:
             result["body"], result["shortcut"] = bodies
         case spec.Concat():
             result |= {"body": bodies[1]} if node.is_dense else {"bodies": bodies}
+        case spec.Scale():
+            (result["body"],) = bodies
     return result
 
 

@@ -11,7 +11,6 @@ import math
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from dlbench.contract import Adapter, Plan
 from dlbench.errors import BackendUnavailable, ContractError, PlanRefused, UsageError
@@ -26,127 +25,19 @@ from dlbench.verify.random_networks import draw_workload
 from dlbench.verify.sessions.guard import Guarded
 from dlbench.verify.sessions.reuse import Once, Reusing
 from dlbench.verify.sessions.rules import RULES, check_rule
-
-Table = dict[str, Any]
+from dlbench.verify.single_parts import (
+    CONV,
+    END,
+    IMAGE,
+    LAYERS,
+    LOSSES,
+    MOMENTUM,
+    OPTIMIZERS,
+    SGD,
+    Table,
+)
 
 _OF_TRAINING = ("loss", "optimizer")
-
-_IMAGE = [2, 9, 11]
-_CONV: Table = {"type": "conv2d", "out_channels": 4, "kernel": 3}
-_BODY: list[Table] = [
-    {"type": "conv2d", "out_channels": 7, "kernel": 3, "stride": 2, "padding": 1},
-    {"type": "batch_norm"},
-]
-_END: list[Table] = [{"type": "flatten"}, {"type": "linear", "out_features": 3}]
-_SGD: Table = {"type": "sgd", "learning_rate": 0.1}
-_MOMENTUM = _SGD | {"momentum": 0.9}
-
-LAYERS: dict[str, list[Table]] = {
-    "linear": [],
-    "linear without bias": [
-        {"type": "flatten"},
-        {"type": "linear", "out_features": 5, "bias": False},
-    ],
-    "conv2d": [_CONV],
-    "conv2d with stride": [_CONV | {"stride": [2, 3], "kernel": [5, 2]}],
-    "conv2d with padding": [_CONV | {"padding": [2, 1], "kernel": [4, 3]}],
-    "conv2d with uneven padding": [_CONV | {"padding": [[0, 2], [1, 0]], "kernel": [4, 3]}],
-    "conv2d with dilation": [_CONV | {"dilation": [2, 3], "padding": 1}],
-    "conv2d without bias": [_CONV | {"bias": False}],
-    "batch_norm": [_CONV, {"type": "batch_norm"}],
-    "batch_norm of features": [
-        *_END[:1],
-        {"type": "linear", "out_features": 5},
-        {"type": "tanh"},
-        {"type": "batch_norm"},
-    ],
-    "batch_norm behind a flatten": [_CONV, *_END[:1], {"type": "batch_norm"}],
-    "relu": [_CONV, {"type": "relu"}],
-    "leaky_relu": [_CONV, {"type": "leaky_relu"}],
-    "sigmoid": [_CONV, {"type": "sigmoid"}],
-    "tanh": [_CONV, {"type": "tanh"}],
-    "max_pool": [_CONV, {"type": "max_pool", "kernel": 2}],
-    "max_pool, overlapping": [_CONV, {"type": "max_pool", "kernel": 3, "stride": 2, "padding": 1}],
-    "max_pool in ceil mode": [
-        _CONV,
-        {"type": "max_pool", "kernel": [2, 3], "stride": [2, 4], "ceil_mode": True},
-    ],
-    "max_pool with uneven padding": [
-        _CONV,
-        {"type": "max_pool", "kernel": 3, "stride": 2, "padding": [[0, 1], [2, 1]]},
-    ],
-    "avg_pool": [_CONV, {"type": "avg_pool", "kernel": [2, 3]}],
-    "avg_pool, overlapping": [_CONV, {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1}],
-    "avg_pool in ceil mode": [
-        _CONV,
-        {"type": "avg_pool", "kernel": [2, 3], "stride": [2, 3], "padding": 1, "ceil_mode": True},
-    ],
-    "avg_pool that counts padding": [
-        _CONV,
-        {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1, "count_include_pad": True},
-    ],
-    "avg_pool that counts padding, in ceil mode": [
-        _CONV,
-        {
-            "type": "avg_pool",
-            "kernel": 3,
-            "stride": [2, 3],
-            "padding": [1, 0],
-            "ceil_mode": True,
-            "count_include_pad": True,
-        },
-    ],
-    "avg_pool with uneven padding": [
-        _CONV,
-        {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": [[0, 1], [2, 1]]},
-    ],
-    "global_avg_pool": [_CONV, {"type": "global_avg_pool"}, {"type": "linear", "out_features": 4}],
-    "dropout before a linear layer": [_CONV, {"type": "tanh"}, {"type": "dropout", "rate": 0.25}],
-    "dropout before a convolution": [_CONV, {"type": "dropout", "rate": 0.5}, _CONV],
-    "residual, identity": [
-        {
-            "type": "residual",
-            "body": [{"type": "conv2d", "out_channels": 2, "kernel": 3, "padding": 1}],
-        },
-    ],
-    "residual, option A": [_CONV, {"type": "residual", "shortcut": "option_a", "body": _BODY}],
-    "residual, projection": [_CONV, {"type": "residual", "shortcut": "projection", "body": _BODY}],
-    "concat": [
-        {
-            "type": "concat",
-            "body": [_CONV | {"padding": 1, "out_channels": 2}, {"type": "relu"}],
-        },
-        _CONV,
-    ],
-    "concat of bodies": [
-        {
-            "type": "concat",
-            "bodies": [
-                [_CONV | {"kernel": 1}, {"type": "relu"}],
-                [_CONV | {"padding": 1, "out_channels": 3}],
-                [{"type": "max_pool", "kernel": 3, "stride": 1, "padding": 1}],
-            ],
-        },
-        _CONV,
-    ],
-}
-_WEIGHTS_ALONE: Table = {"weight_decay": 0.1, "decay_biases_and_norms": False}
-
-OPTIMIZERS: dict[str, Table] = {
-    "sgd": _SGD,
-    "sgd with momentum": _MOMENTUM,
-    "sgd with nesterov and weight decay": _MOMENTUM | {"nesterov": True, "weight_decay": 0.01},
-    "adam": {"type": "adam", "learning_rate": 0.01},
-    "adam with weight decay": {"type": "adam", "learning_rate": 0.01, "weight_decay": 0.1},
-    "adamw": {"type": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
-    "adagrad": {"type": "adagrad", "learning_rate": 0.01, "weight_decay": 0.01},
-    "rmsprop": {"type": "rmsprop", "learning_rate": 0.001, "weight_decay": 0.01},
-    "rmsprop with momentum": {"type": "rmsprop", "learning_rate": 0.001, "momentum": 0.9},
-    "adadelta": {"type": "adadelta", "learning_rate": 1.0, "weight_decay": 0.01},
-    "sgd, biases and norms without decay": _MOMENTUM | _WEIGHTS_ALONE,
-    "adamw, biases and norms without decay": {"type": "adamw", "learning_rate": 0.01}
-    | _WEIGHTS_ALONE,
-}
 
 
 class Backend:
@@ -177,18 +68,18 @@ class Trial:
 def trials(networks: int, seed: int) -> Iterator[Trial]:
     """What a session owes, every layer, loss and optimizer alone, then `networks` random networks from `seed` on."""
     for name in RULES:
-        layers = [_CONV, {"type": "tanh"}, *_END]
-        yield Trial("session", name, _workload(layers, "cross_entropy", _MOMENTUM), 4)
+        layers = [CONV, {"type": "tanh"}, *END]
+        yield Trial("session", name, _workload(layers, "cross_entropy", MOMENTUM), 4)
     for name, layers in LAYERS.items():
         ends = any(layer["type"] in ("flatten", "global_avg_pool") for layer in layers)
-        tail = [{"type": "linear", "out_features": 3}] if ends else _END
-        yield Trial("layer", name, _workload([*layers, *tail], "cross_entropy", _SGD), 4)
-    for loss in ("cross_entropy", "mean_squared_error"):
-        yield Trial("loss", loss, _workload([*_END], loss, _SGD), 5)
+        tail = [{"type": "linear", "out_features": 3}] if ends else END
+        yield Trial("layer", name, _workload([*layers, *tail], "cross_entropy", SGD), 4)
+    for name, loss in LOSSES.items():
+        yield Trial("loss", name, _workload([*END], loss, SGD), 5)
     for name, optimizer in OPTIMIZERS.items():
         # one network for all of them, and one with a parameter of every role where roles make a difference
         norm = [] if optimizer.get("decay_biases_and_norms", True) else [{"type": "batch_norm"}]
-        layers = [_CONV, {"type": "tanh"}, *norm, *_END]
+        layers = [CONV, {"type": "tanh"}, *norm, *END]
         yield Trial("optimizer", name, _workload(layers, "cross_entropy", optimizer), 3)
     for number in range(seed, seed + networks):
         workload, batch = draw_workload(number)
@@ -296,7 +187,7 @@ def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
     return list(frames[last + 1 :])
 
 
-def _workload(layers: list[Table], loss: str, optimizer: Table) -> Workload:
+def _workload(layers: list[Table], loss: str | Table, optimizer: Table) -> Workload:
     return read_workload(
-        {"input_shape": _IMAGE, "layers": layers, "loss": loss, "optimizer": optimizer}
+        {"input_shape": IMAGE, "layers": layers, "loss": loss, "optimizer": optimizer}
     )

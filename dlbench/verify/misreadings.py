@@ -82,6 +82,18 @@ class _RateInVelocity(Update):
         return super()._moment(kind, name, keep, self.rate * add) / self.rate
 
 
+class _ClippedApart(Update):
+    def step(
+        self, weights: Mapping[str, Array], gradients: Mapping[str, Array], learning_rate: float
+    ) -> dict[str, Array]:
+        apart = {name: g * self._clipping({name: g}) for name, g in gradients.items()}
+        bare, self.rule = self.rule, dataclasses.replace(self.rule, clip_norm=None)
+        try:
+            return super().step(weights, apart, learning_rate)
+        finally:
+            self.rule = bare
+
+
 def misreadings(rule: Optimizer) -> dict[str, Update]:
     """What people take an optimizer's rule for, in words, with a fresh state each."""
     found: dict[str, Update] = {}
@@ -103,6 +115,9 @@ def misreadings(rule: Optimizer) -> dict[str, Update]:
         found["Nesterov's momentum forgotten" if rule.nesterov else "Nesterov's momentum"] = Update(
             other
         )
+    if rule.clip_norm is not None:
+        found["gradients that are not clipped"] = Update(dataclasses.replace(rule, clip_norm=None))
+        found["a clipping of each gradient by its own norm"] = _ClippedApart(rule)
     if rule.weight_decay:
         fields = dataclasses.asdict(rule)
         if isinstance(rule, Adam):

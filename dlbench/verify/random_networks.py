@@ -14,6 +14,7 @@ from dlbench.errors import WorkloadError
 from dlbench.spec.network import read_network
 from dlbench.spec.workload import Workload, read_workload
 
+_GELU = ("none", "tanh")
 _MOST_VALUES = 6_000
 """A layer's output that is larger than this is drawn again, to keep a network at milliseconds."""
 
@@ -58,15 +59,22 @@ def _draw(random_: random.Random) -> tuple[Table, int]:
     return {
         "input_shape": list(start),
         "layers": layers,
-        "loss": "mean_squared_error" if squared else "cross_entropy",
+        "loss": "mean_squared_error" if squared else _cross_entropy(random_),
         "optimizer": _optimizer(random_),
     }, batch
+
+
+def _cross_entropy(random_: random.Random) -> str | Table:
+    smoothed = random_.choice((0.1, 0.3))
+    if random_.random() < 0.75:
+        return "cross_entropy"
+    return {"type": "cross_entropy", "label_smoothing": smoothed}
 
 
 def _layer(random_: random.Random, shape: Shape) -> tuple[Table, Shape] | None:
     """A layer that fits `shape`, and what comes out of it; None when none was found."""
     kinds: tuple[Callable[[random.Random, Shape], Table], ...] = (
-        (_conv, _conv, _conv, _pool, _norm, _plain, _plain, _residual, _concat)
+        (_conv, _conv, _conv, _pool, _norm, _plain, _plain, _residual, _concat, _other)
         if len(shape) == 3
         else (_any_linear, _any_linear, _plain, _plain, _norm)
     )
@@ -83,9 +91,14 @@ def _layer(random_: random.Random, shape: Shape) -> tuple[Table, Shape] | None:
 
 def _conv(random_: random.Random, shape: Shape) -> Table:
     kernel = [random_.choice((1, 2, 3, 3, 5)) for _ in range(2)]
+    channels, groups = random_.randint(1, 7), 1
+    if random_.random() < 0.25:
+        groups = random_.choice([n for n in range(1, shape[0] + 1) if shape[0] % n == 0])
+        channels = groups * random_.choice((1, 1, 2))
     return {
         "type": "conv2d",
-        "out_channels": random_.randint(1, 7),
+        "out_channels": channels,
+        "groups": groups,
         "kernel": kernel,
         "stride": [random_.choice((1, 1, 1, 2, 3)) for _ in range(2)],
         "padding": [_sides(random_, 2) for _ in range(2)],
@@ -123,7 +136,10 @@ def _plain(random_: random.Random, shape: Shape) -> Table:
 
 
 def _activation(random_: random.Random) -> Table:
-    return {"type": random_.choice(("relu", "relu", "leaky_relu", "sigmoid", "tanh"))}
+    if random_.random() < 0.75:
+        return {"type": random_.choice(("relu", "relu", "leaky_relu", "sigmoid", "tanh"))}
+    kind = random_.choice(("relu6", "silu", "hard_sigmoid", "hard_swish", "gelu"))
+    return {"type": kind, **({"approximate": random_.choice(_GELU)} if kind == "gelu" else {})}
 
 
 def _any_linear(random_: random.Random, shape: Shape) -> Table:
@@ -176,6 +192,53 @@ def _concat(random_: random.Random, shape: Shape) -> Table:
     return {"type": "concat", "bodies": bodies}
 
 
+def _other(random_: random.Random, shape: Shape) -> Table:
+    """A layer that few networks have."""
+    return random_.choice((_adaptive_pool, _scale, _transposed, _sample_norm, _responses))(
+        random_, shape
+    )
+
+
+def _adaptive_pool(random_: random.Random, shape: Shape) -> Table:
+    return {"type": "adaptive_avg_pool", "output": [random_.randint(1, 5) for _ in range(2)]}
+
+
+def _transposed(random_: random.Random, shape: Shape) -> Table:
+    stride = [random_.choice((1, 2, 2, 3)) for _ in range(2)]
+    return {
+        "type": "conv_transpose2d",
+        "out_channels": random_.randint(1, 5),
+        "kernel": [random_.randint(1, 4) for _ in range(2)],
+        "stride": stride,
+        "padding": [random_.randint(0, 2) for _ in range(2)],
+        "output_padding": [random_.randrange(each) for each in stride],
+        "bias": random_.random() < 0.7,
+    }
+
+
+def _sample_norm(random_: random.Random, shape: Shape) -> Table:
+    divisors = [n for n in range(1, shape[0] + 1) if shape[0] % n == 0]
+    if random_.random() < 0.5:
+        return {"type": "group_norm", "groups": random_.choice(divisors)}
+    return {"type": "layer_norm"}
+
+
+def _responses(random_: random.Random, shape: Shape) -> Table:
+    size, alpha = random_.choice((1, 3, 5)), random_.choice((0.01, 0.5))
+    return {"type": "local_response_norm", "size": size, "alpha": alpha, "k": 2.0}
+
+
+def _scale(random_: random.Random, shape: Shape) -> Table:
+    squeeze: list[Table] = [{"type": "global_avg_pool"}, _linear(random_), _activation(random_)]
+    last: Table = {"type": "linear", "out_features": shape[0]}
+    if random_.random() < 0.5:
+        conv: Table = {"type": "conv2d", "out_channels": random_.randint(1, 4), "kernel": 1}
+        squeeze = [{"type": "adaptive_avg_pool", "output": 1}, conv, _activation(random_)]
+        last = conv | {"out_channels": shape[0]}
+    gate = {"type": random_.choice(("sigmoid", "hard_sigmoid", "tanh"))}
+    return {"type": "scale", "body": [*squeeze[: random_.choice((1, 3))], last, gate]}
+
+
 def _optimizer(random_: random.Random) -> Table:
     decay = random_.choice((0.0, 0.0, 0.01))
     kind = random_.choice(("sgd", "sgd", "adam", "adamw", "adagrad", "rmsprop", "adadelta"))
@@ -185,6 +248,8 @@ def _optimizer(random_: random.Random) -> Table:
         table |= {"momentum": momentum, "nesterov": momentum > 0 and random_.random() < 0.4}
     if kind == "rmsprop":
         table |= {"momentum": random_.choice((0.0, 0.9)), "rho": random_.choice((0.9, 0.99))}
+    if random_.random() < 0.2:
+        table["clip_norm"] = random_.choice((0.1, 1.0))
     return table | {"weight_decay": decay, "decay_biases_and_norms": random_.random() < 0.7}
 
 

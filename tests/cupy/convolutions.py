@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from dlbench.backends.cupy.tiling import Tile
 
-from dlbench.oracle.layers import Conv2d, Pass
+from dlbench.oracle.convolution import Conv2d
+from dlbench.oracle.layers import Pass
 from dlbench.oracle.rounding import Array
 from dlbench.spec.workload import read_workload
 

@@ -10,11 +10,14 @@ import pytest
 from dlbench.backends.cupy.device import source_text
 from dlbench.backends.launches import norm, parameters, program
 from dlbench.backends.launches import session as launches_session
+from dlbench.backends.launches.network import HAS, LACKS
 from host_adapter import HostAdapter, launches
 from host_device import HostDevice, Schedule
 from recorded import sample, workloads
 from vectors import PLAN, check_step, stop_of
 
+from dlbench.errors import PlanRefused
+from dlbench.helpers.refusals import refuse_unless
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import Sequence
 from dlbench.spec.workload import initial_weights, read_workload
@@ -24,13 +27,36 @@ from dlbench.verify.conformance import Backend, judge, trials
 SCHEDULES = [Schedule("forward"), Schedule("reversed"), Schedule("shuffled", 1)]
 
 
+def has_kernels(workload):
+    """Whether the backend has all that a workload needs."""
+    try:
+        refuse_unless("cupy", PLAN, workload, has=HAS, lacks=LACKS)
+    except PlanRefused:
+        return False
+    return True
+
+
 def networks(count, seed):
-    """The trials that are whole verifications, by name."""
-    every = (trial for trial in trials(count, seed) if trial.group != "session")
-    return {f"{trial.group}: {trial.name}": trial for trial in every}
+    """The trials that are whole verifications, by name, `count` random networks among them."""
+    every = (
+        trial
+        for trial in trials(20 * count, seed)
+        if trial.group != "session" and has_kernels(trial.workload)
+    )
+    named = {f"{trial.group}: {trial.name}": trial for trial in every}
+    drawn = [name for name, trial in named.items() if trial.group == "random network"]
+    return {name: trial for name, trial in named.items() if name not in drawn[count:]}
 
 
 TRIALS, MORE = networks(1, 0), networks(20, 1)
+
+
+def test_a_layer_without_a_kernel_is_refused_by_its_name():
+    for name, trial in {f"{t.group}: {t.name}": t for t in trials(0, 0)}.items():
+        if name in TRIALS or trial.group == "session":
+            continue
+        with pytest.raises(PlanRefused, match=r"^cupy has no [a-z_0-9]+( for [a-z_0-9]+)?$"):
+            HostAdapter().open(PLAN, trial.workload, initial_weights(trial.workload, 0))
 
 
 @functools.cache

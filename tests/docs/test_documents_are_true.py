@@ -158,5 +158,6 @@ def test_the_semantics_page_has_every_kind_with_its_options(kinds):
                 default = (field.default, field.default)
                 values = [part for part in default if isinstance(part, bool | int | float)]
                 shown = {str(v).lower() for v in values} | {f"{v:g}" for v in values}
+                shown |= {f'"{field.default}"'} if isinstance(field.default, str) else set()
                 first = field.default[0] if isinstance(field.default, tuple) else None
                 assert stated[1] in shown | {str(first)} or float(stated[1]) == field.default

@@ -26,6 +26,7 @@ def optimizers(draw):
         "nesterov": st.booleans(),
         "weight_decay": st.sampled_from([0.0, 0.1]),
         "decay_biases_and_norms": st.booleans(),
+        "clip_norm": st.sampled_from([None, 0.5, 100.0]),
         "rho": st.sampled_from([0.0, 0.9]),
         "beta1": st.sampled_from([0.0, 0.5, 0.9]),
         "beta2": st.sampled_from([0.0, 0.9, 0.999]),

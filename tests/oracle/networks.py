@@ -12,6 +12,11 @@ PIECES = {
     "conv2d, dilated": [{**CONV, "kernel": [2, 3], "dilation": [3, 2], "padding": [1, 2]}],
     "conv2d, uneven padding": [{**CONV, "stride": [1, 2], "padding": [[0, 2], [3, 1]]}],
     "conv2d without bias": [{**CONV, "bias": False, "stride": 3}],
+    "conv2d in groups": [
+        {**CONV, "out_channels": 6, "groups": 2, "stride": [2, 1]},
+        {**CONV, "out_channels": 3, "groups": 3, "dilation": 2, "bias": False},
+    ],
+    "conv2d, depthwise": [{**CONV, "groups": 4}, {**CONV, "groups": 4, "out_channels": 8}],
     "batch_norm": [{"type": "batch_norm", "eps": 1e-3, "momentum": 0.3}],
     "batch_norm of features": [
         {"type": "flatten"},
@@ -20,10 +25,47 @@ PIECES = {
         {"type": "tanh"},
         {"type": "batch_norm"},
     ],
+    "conv_transpose2d": [
+        {
+            "type": "conv_transpose2d",
+            "out_channels": 5,
+            "kernel": [3, 2],
+            "stride": [2, 3],
+            "padding": [1, 0],
+            "output_padding": [1, 2],
+        },
+        {"type": "conv_transpose2d", "out_channels": 3, "kernel": 3, "padding": 2, "bias": False},
+    ],
+    "group_norm": [
+        {"type": "group_norm", "groups": 2, "eps": 1e-2},
+        {**CONV, "stride": 2},
+        {"type": "group_norm", "groups": 4},
+    ],
+    "layer_norm": [
+        {"type": "layer_norm", "eps": 1e-1},
+        {**CONV, "out_channels": 9},
+        {"type": "layer_norm", "eps": 1e-2},
+    ],
+    "norms of features": [
+        {"type": "flatten"},
+        {"type": "layer_norm"},
+        {"type": "linear", "out_features": 6},
+        {"type": "group_norm", "groups": 2},
+    ],
+    "local_response_norm": [
+        {"type": "local_response_norm", "size": 3, "alpha": 0.5, "k": 2.0},
+        CONV,
+        {"type": "local_response_norm", "size": 9, "alpha": 2.0, "beta": 0.5},
+    ],
     "relu": [{"type": "relu"}],
     "leaky_relu": [{"type": "leaky_relu", "slope": 0.2}],
     "sigmoid": [{"type": "sigmoid"}],
     "tanh": [{"type": "tanh"}],
+    "relu6": [{"type": "relu6"}],
+    "silu": [{"type": "silu"}],
+    "hard_sigmoid": [{"type": "hard_sigmoid"}],
+    "hard_swish": [{"type": "hard_swish"}],
+    "gelu": [{"type": "gelu"}, CONV, {"type": "gelu", "approximate": "tanh"}],
     "max_pool": [{"type": "max_pool", "kernel": [3, 2], "stride": [1, 2], "padding": [1, 0]}],
     "max_pool, ceil mode": [
         {"type": "max_pool", "kernel": 2, "stride": [4, 3], "padding": 1, "ceil_mode": True}
@@ -49,6 +91,32 @@ PIECES = {
     ],
     "avg_pool": [{"type": "avg_pool", "kernel": [3, 2], "stride": [1, 2], "padding": [1, 1]}],
     "global_avg_pool": [{"type": "global_avg_pool"}],
+    "adaptive_avg_pool": [
+        {"type": "adaptive_avg_pool", "output": [4, 3]},
+        {"type": "adaptive_avg_pool", "output": [2, 5]},
+    ],
+    "scale": [
+        {
+            "type": "scale",
+            "body": [
+                {"type": "global_avg_pool"},
+                {"type": "linear", "out_features": 3},
+                {"type": "relu"},
+                {"type": "linear", "out_features": 4},
+                {"type": "sigmoid"},
+            ],
+        }
+    ],
+    "scale by an image": [
+        {
+            "type": "scale",
+            "body": [
+                {"type": "adaptive_avg_pool", "output": 1},
+                {**CONV, "kernel": 1, "padding": 0},
+                {"type": "tanh"},
+            ],
+        }
+    ],
     "dropout": [{"type": "dropout", "rate": 0.4}],
     "residual": [{"type": "residual", "body": [CONV, {"type": "tanh"}]}],
     "residual, option A": [

@@ -17,11 +17,16 @@ def forward_backward(workload, weights, inputs, targets):
     output = sequence(workload.nodes, leaves, torch.tensor(inputs), True)
     y = torch.tensor(targets)
     squared = not isinstance(workload.loss, CrossEntropy)
-    loss = F.mse_loss(output, y) if squared else F.cross_entropy(output, y)
+    loss = F.mse_loss(output, y) if squared else cross_entropy(workload, output, y)
     loss.backward()
     gradients = {name: leaves[name].grad.numpy() for name in trained}
     state = {name: value.numpy() for name, value in leaves.items() if name not in gradients}
     return output.detach().numpy(), loss.item(), gradients, state
+
+
+def cross_entropy(workload, output, labels):
+    """With the labels smoothed as the workload has them."""
+    return F.cross_entropy(output, labels, label_smoothing=workload.loss.label_smoothing)
 
 
 def infer(workload, weights, inputs):
@@ -42,6 +47,17 @@ def _apply(node, layer, x, w, weights, training):
     match layer:
         case spec.Conv2d():
             return torch_windows.conv2d(layer, x, w["weight"], w.get("bias"))
+        case spec.ConvTranspose2d():
+            sizes = layer.stride, layer.padding, layer.output_padding
+            return F.conv_transpose2d(x, w["weight"], w.get("bias"), *sizes)
+        case spec.GroupNorm():
+            return F.group_norm(x, layer.groups, w["scale"], w["shift"], layer.eps)
+        case spec.LayerNorm():
+            last = x.movedim(1, -1)
+            y = F.layer_norm(last, last.shape[-1:], w["scale"], w["shift"], layer.eps)
+            return y.movedim(-1, 1)
+        case spec.LocalResponseNorm():
+            return F.local_response_norm(x, layer.size, layer.alpha, layer.beta, layer.k)
         case spec.Linear():
             return F.linear(x, w["weight"], w.get("bias"))
         case spec.BatchNorm():
@@ -56,12 +72,28 @@ def _apply(node, layer, x, w, weights, training):
             return torch.sigmoid(x)
         case spec.Tanh():
             return torch.tanh(x)
+        case spec.Relu6():
+            return F.relu6(x)
+        case spec.Silu():
+            return F.silu(x)
+        case spec.HardSigmoid():
+            # PyTorch's own has a sixth in float32 in its derivative
+            return F.relu6(x + 3) / 6
+        case spec.HardSwish():
+            return F.hardswish(x)
+        case spec.Gelu():
+            return F.gelu(x, approximate=layer.approximate)
         case spec.MaxPool():
             return torch_windows.max_pool(node, x)
         case spec.AvgPool():
             return torch_windows.avg_pool(node, x)
         case spec.GlobalAvgPool():
             return x.mean((2, 3))
+        case spec.AdaptiveAvgPool():
+            return F.adaptive_avg_pool2d(x, layer.output)
+        case spec.Scale():
+            gate = sequence(node.body, weights, x, training)
+            return x * gate.reshape(*gate.shape[:2], *[1] * (x.ndim - 2))
         case spec.Flatten():
             return x.flatten(1)
         case spec.Dropout():

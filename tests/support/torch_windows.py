@@ -14,7 +14,7 @@ def conv2d(layer, x, weight, bias):
     padding = layer.even_padding
     if padding is None:
         x, padding = _padded(x, layer, 0.0), (0, 0)
-    return F.conv2d(x, weight, bias, layer.stride, padding, layer.dilation)
+    return F.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
 
 
 def max_pool(node, x):

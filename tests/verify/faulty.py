@@ -18,9 +18,8 @@ from dlbench.contract import BackendInfo, Device
 
 def known_faults():
     """The name of every fault this file can have."""
-    files = [
-        Path(__file__).with_name(f"{n}.py") for n in ("faulty", "faulty_layers", "faulty_rules")
-    ]
+    names = ("faulty", "faulty_layers", "faulty_activations", "faulty_blocks", "faulty_rules")
+    files = [Path(__file__).with_name(f"{name}.py") for name in names]
     return [
         f
         for file in files
@@ -142,7 +141,7 @@ class FaultySession(Layers, Rules):
         gradients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
         with torch.no_grad():
             self.arrays = {k: v.detach() for k, v in self.arrays.items()}
-            gradients = self.spoil(gradients)
+            gradients = self.clip(self.spoil(gradients))
             if not self.idle():
                 for p in self.trained:
                     self.arrays[p.name] = self.update(p, self.arrays[p.name], gradients[p.name])

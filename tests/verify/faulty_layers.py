@@ -3,17 +3,25 @@
 import math
 
 import torch
+from faulty_activations import Activations
+from faulty_blocks import Blocks
 from torch.nn import functional as F
 
 from dlbench.spec import layers as spec
 
 
-class Layers:
+class Layers(Activations, Blocks):
     """Walks a network; `self.arrays` holds its parameters, which batch norm replaces as it goes."""
 
     def sequence(self, nodes, x, training):
+        before = (None, x)
         for node in nodes:
-            x = self.apply(node, node.layer, x, training)
+            read = x
+            if isinstance(node.layer, spec.Scale):
+                x = self.scaled(node, x, training, before)
+            else:
+                x = self.apply(node, node.layer, x, training)
+            before = (node, read)
         return x
 
     def apply(self, node, layer, x, training):
@@ -21,6 +29,12 @@ class Layers:
         match layer:
             case spec.Conv2d():
                 return self.conv(layer, x, roles["weight"], roles.get("bias"))
+            case spec.ConvTranspose2d():
+                return self.transposed(node, layer, x, roles["weight"], roles.get("bias"))
+            case spec.GroupNorm() | spec.LayerNorm():
+                return self.sample_norm(layer, x, roles)
+            case spec.LocalResponseNorm():
+                return self.responses(layer, x)
             case spec.Linear():
                 weight, bias = roles["weight"], roles.get("bias")
                 if self.fault == "weights with ten bits of mantissa":
@@ -50,12 +64,16 @@ class Layers:
                 return 1 / (1 + torch.exp(-x))
             case spec.Tanh():
                 return torch.tanh(x)
+            case spec.Relu6() | spec.Silu() | spec.HardSigmoid() | spec.HardSwish() | spec.Gelu():
+                return self.activation(layer, x)
             case spec.MaxPool() | spec.AvgPool():
                 return self.pool(node, layer, x)
             case spec.GlobalAvgPool():
                 if self.fault == "global average pooling sums":
                     return x.sum((2, 3))
                 return x.mean((2, 3))
+            case spec.AdaptiveAvgPool():
+                return self.adaptive_pool(node, x)
             case spec.Dropout():
                 return self.dropout(layer, x, training)
             case spec.Flatten():
@@ -91,7 +109,16 @@ class Layers:
 
     def conv(self, layer, x, weight, bias):
         ((up, down), (left, right)), stride, dilation = layer.edges, layer.stride, layer.dilation
-        pads = [left, right, up, down]
+        pads, groups = [left, right, up, down], layer.groups
+        if self.fault == "weights of groups in reverse":
+            weight = weight.reshape(groups, -1, *weight.shape[1:]).flip(0).reshape(weight.shape)
+        if self.fault == "groups of every so many channels" and groups > 1:
+            x = x.reshape(len(x), -1, groups, *x.shape[2:]).transpose(1, 2).reshape(x.shape)
+        if self.fault == "outputs of groups interleaved":
+            order = torch.arange(len(weight)).reshape(groups, -1).T.reshape(-1)
+            weight, bias = weight[order], None if bias is None else bias[order]
+        if self.fault == "all groups read the first" and groups > 1:
+            x = x[:, : x.shape[1] // groups].repeat(1, groups, 1, 1)
         if self.fault == "padding behind only":
             pads = [0, left + right, 0, up + down]
         if self.fault == "padding before and behind exchanged":
@@ -118,7 +145,7 @@ class Layers:
             stride = stride[::-1]
         if self.fault == "border replicated instead of zero" and any(pads):
             return F.conv2d(F.pad(x, pads, "replicate"), weight, bias, stride, 0, dilation)
-        return F.conv2d(F.pad(x, pads), weight, bias, stride, 0, dilation)
+        return F.conv2d(F.pad(x, pads), weight, bias, stride, 0, dilation, groups)
 
     def batch_norm(self, node, layer, x, roles, training):
         of_features = x.ndim == 2

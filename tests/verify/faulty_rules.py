@@ -38,7 +38,17 @@ class Rules:
         if self.fault == "probabilities clipped at 1e-7":
             shares = torch.softmax(output, 1).clamp(1e-7, 1 - 1e-7)
             return -torch.log(shares)[rows, targets].mean()
-        losses = -torch.log_softmax(output, 1)[rows, targets]
+        logs, smoothed = torch.log_softmax(output, 1), self.workload.loss.label_smoothing
+        losses = -logs[rows, targets]
+        if smoothed:
+            rest = logs.mean(1)
+            if self.fault == "labels smoothed over K − 1":
+                rest = (logs.sum(1) + losses) / (output.shape[1] - 1)
+            if self.fault == "labels smoothed over all but not less of the own":
+                return (losses - smoothed * rest).mean()
+            if self.fault == "labels are not smoothed":
+                return losses.mean()
+            losses = (1 - smoothed) * losses - smoothed * rest
         if self.fault == "loss summed":
             return losses.sum()
         if self.fault == "loss in base 2":
@@ -50,6 +60,24 @@ class Rules:
         if self.fault == "loss without the last sample" and len(losses) > 1:
             return losses[:-1].mean()
         return losses.mean()
+
+    def clip(self, gradients):
+        """All gradients, by the rule's norm."""
+        most = self.rule.clip_norm
+        if most is None or self.fault == "gradients are not clipped":
+            return gradients
+        squares = {name: float(g.square().sum()) for name, g in gradients.items()}
+        if self.fault == "each gradient clipped by itself":
+            shares = {k: min(1.0, most / (math.sqrt(s) + 1e-6)) for k, s in squares.items()}
+            return {name: g * shares[name] for name, g in gradients.items()}
+        if self.fault == "elements clipped":
+            return {name: g.clamp(-most, most) for name, g in gradients.items()}
+        norm = math.sqrt(sum(squares.values()))
+        if self.fault == "clipped by the largest norm":
+            norm = math.sqrt(max(squares.values()))
+        if self.fault == "scaled up to the norm too":
+            return {name: g * most / norm for name, g in gradients.items()}
+        return {name: g * min(1.0, most / (norm + 1e-6)) for name, g in gradients.items()}
 
     def update(self, parameter, w, g):
         """The weight after a step."""

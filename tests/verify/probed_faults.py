@@ -100,6 +100,10 @@ MISREADINGS = {
         "no weight decay on biases": "no weight decay of biases",
     },
     "weights alone decay": {"biases decay all the same": "a weight decay of biases too"},
+    "clipped": {
+        "gradients are not clipped": "gradients that are not clipped",
+        "each gradient clipped by itself": "a clipping of each gradient by its own norm",
+    },
     "Adam": {
         "Adam's eps inside the root": "eps inside the root",
         "Adam's eps before the correction": "eps added before the bias correction",

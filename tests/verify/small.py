@@ -43,6 +43,7 @@ TABLES = {
     "convolution": _image([_HALVED, {"type": "relu"}], optimizer=SGD | DECAY),
     "dilated": _image([{**CONV, "dilation": 2, "padding": 2}, {"type": "tanh"}], shape=(1, 7, 7)),
     "uneven stride": _image([{**CONV, "stride": [1, 2]}, {"type": "tanh"}], shape=(2, 5, 5)),
+    "groups": _image([CONV, {**CONV, "out_channels": 6, "groups": 2}, {"type": "tanh"}]),
     "norm": _image(
         [{**CONV, "bias": False}, {"type": "batch_norm"}, {"type": "leaky_relu"}],
         optimizer=SGD | DECAY,
@@ -62,6 +63,12 @@ TABLES = {
         optimizer=SGD | DECAY | {"decay_biases_and_norms": False},
     ),
     "sigmoid": _image([CONV, {"type": "sigmoid"}]),
+    "relu6": _image([CONV, {"type": "relu6"}]),
+    "silu": _image([CONV, {"type": "silu"}, CONV]),
+    "hard_sigmoid": _image([CONV, {"type": "hard_sigmoid"}]),
+    "hard_swish": _image([CONV, {"type": "hard_swish"}]),
+    "gelu": _image([CONV, {"type": "gelu"}]),
+    "gelu by tanh": _image([CONV, {"type": "gelu", "approximate": "tanh"}]),
     "max pool": _image([CONV, {"type": "max_pool", "kernel": 3, "stride": 2, "padding": 1}], MEAN),
     "average pool": _image(
         [CONV, {"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1}], MEAN
@@ -116,6 +123,38 @@ TABLES = {
             },
         ]
     ),
+    "transposed": _image(
+        [
+            {
+                "type": "conv_transpose2d",
+                "out_channels": 4,
+                "kernel": 3,
+                "stride": 2,
+                "padding": 1,
+                "output_padding": 1,
+            },
+            {"type": "tanh"},
+        ],
+        shape=(2, 3, 4),
+    ),
+    "group norm": _image([CONV, {"type": "group_norm", "groups": 2}]),
+    "layer norm": _image([CONV, {"type": "layer_norm"}]),
+    "responses": _image([CONV, {"type": "local_response_norm", "size": 3, "alpha": 0.5, "k": 2.0}]),
+    "adaptive pool": _image([CONV, {"type": "adaptive_avg_pool", "output": [4, 3]}]),
+    "scaling": _image(
+        [
+            CONV,
+            {"type": "silu"},
+            {
+                "type": "scale",
+                "body": [
+                    {"type": "global_avg_pool"},
+                    {"type": "linear", "out_features": 4},
+                    {"type": "sigmoid"},
+                ],
+            },
+        ]
+    ),
     "dropout": _image([{**CONV, "out_channels": 6}, {"type": "dropout", "rate": 0.25}]),
     "two dropouts": {
         "input_shape": [40],
@@ -136,6 +175,9 @@ TABLES = {
         ]
     ),
     "squared error": _features(SGD),
+    "clipped": _features(SGD | DECAY | {"clip_norm": 0.2}, "cross_entropy"),
+    "hardly clipped": _features(SGD | {"clip_norm": 1e6}),
+    "smoothed labels": _features(SGD, {"type": "cross_entropy", "label_smoothing": 0.1}),
     "Nesterov": _features(SGD | {"nesterov": True}),
     "Adam": _features({"type": "adam"} | SLOW | DECAY),
     "AdamW": _features({"type": "adamw"} | SLOW | DECAY, loss="cross_entropy"),

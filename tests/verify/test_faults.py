@@ -81,6 +81,12 @@ BEFORE_TIMING = {
     },
     "dilated": {"dilation ignored": "logits, step 1"},
     "uneven stride": {"stride transposed": "logits, step 1"},
+    "groups": {
+        "weights of groups in reverse": "logits, step 1",
+        "groups of every so many channels": "logits, step 1",
+        "outputs of groups interleaved": "logits, step 1",
+        "all groups read the first": "logits, step 1",
+    },
     "norm": {
         "leaky slope of 0.2": "logits, step 1",
         "batch norm's momentum read the Keras way": "running_mean after the step, step 1",
@@ -113,6 +119,24 @@ BEFORE_TIMING = {
         "weights do not decay either": "conv1.weight after the step, step 1",
     },
     "sigmoid": {"hard sigmoid": "logits, step 1"},
+    "relu6": {
+        "relu6 without its upper end": "large values through relu6",
+        "relu6 with the gradient of relu": "large values through relu6",
+    },
+    "silu": {
+        "silu of 1.702 x": "logits, step 1",
+        "silu's gate is constant in backward": "gradient of conv1.bias, step 1",
+    },
+    "hard_sigmoid": {"hard_sigmoid with a slope of 0.2": "logits, step 1"},
+    "hard_swish": {
+        "hard_swish is the smooth one": "logits, step 1",
+        "hard_swish divided by 5": "logits, step 1",
+    },
+    "gelu": {
+        "gelu's tanh form for the exact one": "logits, step 1",
+        "gelu by a sigmoid of 1.702 x": "logits, step 1",
+    },
+    "gelu by tanh": {"gelu's exact form for the one by tanh": "logits, step 1"},
     "max pool": {
         "max pool's padding is zeros": "logits, step 1",
         "max pool averages": "logits, step 1",
@@ -155,6 +179,43 @@ BEFORE_TIMING = {
         "each body reads the one before it": "logits, step 1",
         "last body has no gradient": "gradient of conv1.bias, step 1",
     },
+    "transposed": {
+        "transposed padding on the other side": "logits, step 1",
+        "transposed kernel flipped": "logits, step 1",
+        "transposed weights read O×I": "logits, step 1",
+        "output padding above and on the left": "logits, step 1",
+    },
+    "group norm": {
+        "group norm over the batch too": "logits, step 1",
+        "group norm of every so many channels": "logits, step 1",
+        "group norm of each channel": "logits, step 1",
+        "unbiased variance within a sample": "logits, step 1",
+    },
+    "layer norm": {
+        "layer norm over the whole sample": "logits, step 1",
+        "a sample's eps outside the root": "step 1",
+        "a sample's eps is 1e-3": "logits, step 1",
+    },
+    "responses": {
+        "alpha not divided by the size": "logits, step 1",
+        "responses of half as many neighbours": "logits, step 1",
+        "responses of pixels beside each other": "logits, step 1",
+        "responses are constants in backward": "gradient of conv1",
+        "k is 1": "logits, step 1",
+    },
+    "adaptive pool": {
+        "adaptive windows begin one late": "logits, step 1",
+        "adaptive windows end one early": "logits, step 1",
+        "adaptive windows that never overlap": "logits, step 1",
+        "adaptive windows sum": "logits, step 1",
+    },
+    "scaling": {
+        "scaling without its last activation": "logits, step 1",
+        "scaled by the sample before": "logits, step 1",
+        "scaling is constant in backward": "gradient of conv1.bias, step 1",
+        "scaling added": "logits, step 1",
+        "scaling before the activation": "logits, step 1",
+    },
     "dropout": {
         "dropout is not rescaled": "with dropout",
         "dropout is only a scale": "with dropout",
@@ -173,6 +234,18 @@ BEFORE_TIMING = {
         "squared error summed over features": "loss, step 1",
         "half of the squared error": "loss, step 1",
         "absolute error": "loss, step 1",
+    },
+    "clipped": {
+        "gradients are not clipped": "after the step, step 1",
+        "each gradient clipped by itself": "after the step, step 1",
+        "elements clipped": "after the step, step 1",
+        "clipped by the largest norm": "after the step, step 1",
+    },
+    "hardly clipped": {"scaled up to the norm too": "after the step, step 1"},
+    "smoothed labels": {
+        "labels smoothed over K − 1": "loss, step 1",
+        "labels smoothed over all but not less of the own": "loss, step 1",
+        "labels are not smoothed": "loss, step 1",
     },
     "Nesterov": {"Nesterov forgotten": "after the step, step 1"},
     "Adam": {

@@ -52,6 +52,9 @@ def test_the_networks_drawn_hold_every_kind_of_layer_loss_and_optimizer():
     words = {layer["type"] for table in drawn for layer in _all(table["layers"])}
     assert words >= {
         *("conv2d", "batch_norm", "relu", "leaky_relu", "sigmoid", "tanh", "max_pool", "avg_pool"),
+        *("adaptive_avg_pool", "scale", "conv_transpose2d"),
+        *("group_norm", "layer_norm", "local_response_norm"),
+        *("relu6", "silu", "hard_sigmoid", "hard_swish", "gelu"),
         *("global_avg_pool", "flatten", "linear", "residual", "option_a", "concat"),
     }
     norms = [n for w in workloads for n in walk(w.nodes) if isinstance(n.layer, BatchNorm)]
@@ -59,10 +62,13 @@ def test_the_networks_drawn_hold_every_kind_of_layer_loss_and_optimizer():
     layers = [layer for table in drawn for layer in _all(table["layers"])]
     for option in ("ceil_mode", "count_include_pad", "bodies"):
         assert any(layer.get(option) for layer in layers), option
+    assert {layer.get("groups", 1) for layer in layers if layer["type"] == "conv2d"} > {1, 2, 3}
     for kind in ("conv2d", "max_pool", "avg_pool"):
         paddings = [layer["padding"] for layer in layers if layer["type"] == kind]
         assert {True, False} == {isinstance(padding[0], list) for padding in paddings}, kind
-    assert {table["loss"] for table in drawn} == {"cross_entropy", "mean_squared_error"}
+    losses = [table["loss"] for table in drawn]
+    assert {"cross_entropy", "mean_squared_error"} == {x for x in losses if isinstance(x, str)}
+    assert {"type", "label_smoothing"} == {key for x in losses if isinstance(x, dict) for key in x}
     kinds = {table["optimizer"]["type"] for table in drawn}
     assert kinds == {"sgd", "adam", "adamw", "adagrad", "rmsprop", "adadelta"}
 

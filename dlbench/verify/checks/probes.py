@@ -156,11 +156,32 @@ def _norm(of: str, few: Shape, more: Shape, batches: tuple[int, int]) -> tuple[P
     )
 
 
+def _sample_norm(kind: type[spec.GroupNorm | spec.LayerNorm]) -> Probe:
+    word = spec.WORDS[kind]
+    norm: dict[str, Any] = {"type": word, **({"groups": 2} if kind is spec.GroupNorm else {})}
+    return Probe(
+        name=f"{word}, variance of a sample near eps",
+        guards="eps inside the root, its value",
+        batch=2,
+        input_shape=(4, 2, 2),
+        layers=(norm, *_HEAD),
+        needed=_has(kind),
+        inputs=_like(InputRange(scale=3e-3)),
+    )
+
+
 PROBES = (
+    _sample_norm(spec.GroupNorm),
+    _sample_norm(spec.LayerNorm),
     _large(spec.Relu, 20.0),
     _large(spec.LeakyRelu, 20.0),
     _large(spec.Sigmoid, 5.0),
     _large(spec.Tanh, 5.0),
+    _large(spec.Relu6, 5.0),
+    _large(spec.Silu, 5.0),
+    _large(spec.HardSigmoid, 5.0),
+    _large(spec.HardSwish, 5.0),
+    _large(spec.Gelu, 3.0),
     *_norm("channel", (3, 1, 2), (3, 3, 3), (2, 2)),
     *_norm("feature", (3,), (3,), (4, 16)),
     Probe(

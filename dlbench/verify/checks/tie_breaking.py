@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import Adapter, Plan
-from dlbench.oracle.layers import Branch, Conv2d, Pass
+from dlbench.oracle.convolution import Conv2d
+from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import forward_backward
 from dlbench.oracle.pooling import MaxPool
 from dlbench.oracle.rounding import Array

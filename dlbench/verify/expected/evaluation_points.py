@@ -342,7 +342,11 @@ class _Nudger:
                 case spec.Concat():
                     parts = [self.sequence(body, x, None)[0] for body in node.bodies]
                     x, shifter = np.concatenate(parts, axis=1), None
-                case spec.Relu() | spec.LeakyRelu():
+                case spec.Scale():
+                    gate, _ = self.sequence(node.body, x, None)
+                    x = x * gate.reshape(*gate.shape[:2], *[1] * (x.ndim - 2))
+                    shifter = None
+                case spec.Relu() | spec.LeakyRelu() | spec.Relu6():
                     if shifter is not None:
                         x = self._shifted(x, shifter)
                     x, shifter = self._layer(node).forward(x), None
@@ -363,11 +367,14 @@ class _Nudger:
         return x + (new - old).reshape(1, -1, *[1] * (x.ndim - 2))
 
 
+_MEANS = spec.AvgPool | spec.GlobalAvgPool | spec.AdaptiveAvgPool
+
+
 def _shifter_after(node: Node, before: str | None) -> str | None:
     for parameter in node.parameters:
         if parameter.role in ("bias", "shift"):
             return parameter.name
-    if isinstance(node.layer, spec.MaxPool | spec.AvgPool | spec.GlobalAvgPool | spec.Dropout):
+    if isinstance(node.layer, _MEANS | spec.MaxPool | spec.Dropout):
         return before
     return None
 

@@ -137,8 +137,10 @@ class _Wanted:
         run = Pass(True, self.counts, rounding, masks=masks, replicas=self.replicas)
         forward_backward(nodes, loss, weights, self.inputs, self.targets, run)
         rule = self.workload.optimizer
+        norm = np.sqrt(sum(float(np.square(value).sum()) for value in run.gradients.values()))
+        share = rule.clipping(float(norm))
         return {
-            name: value + rule.decay_of(name) * weights[name]
+            name: share * value + rule.decay_of(name) * weights[name]
             for name, value in run.gradients.items()
         }
 
