@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-NAMES = ("alexnet", "vgg16", "resnet18", "resnet50", "densenet121")
-"""Suites that have torchvision's names."""
+NAMES = ("alexnet", "vgg16", "resnet18", "resnet50", "mobilenet-v2", "densenet121")
+"""Suites that have torchvision's names, but for a dash."""
 
 # torchvision describes them when it is imported; they are in a library that its build for CUDA does not load beside a
 # PyTorch for the CPU, and no model here has one
@@ -35,7 +35,7 @@ def models() -> Any:
 
 def model(suite: str) -> Any:
     """The model that a suite is the network of, at random weights."""
-    return getattr(models(), suite)(weights=None)
+    return getattr(models(), suite.replace("-", "_"))(weights=None)
 
 
 def canonical(workload: Any, model: Any) -> dict[str, Any]:
