@@ -300,6 +300,9 @@ def _give_stores(
                 size = value.bytes * team.batch
                 # In the same segment from one of the same shape, whose part each chunk has done with.
                 same = [v for v in ended if (v.shape, v.dtype) == (value.shape, value.dtype)]
+                if value is not step.writes[0]:
+                    # what is written beside the result is written while the input is still read
+                    same = [v for v in same if v not in ending]
                 taken = same and step.scope is Scope.CHUNKS
                 memory = ended.pop(same[0]) if taken else _take(free, size, team)
                 value.store = memory[:size].view(value.dtype).reshape(team.batch, value.size)
@@ -332,6 +335,7 @@ def _give_slots(segment: list[Step], crossing: set[Value]) -> None:
         if (
             step.in_place
             and made
+            and made[0] is step.writes[0]
             and (first := step.reads[0]) in ending
             and first.bytes == made[0].bytes
         ):

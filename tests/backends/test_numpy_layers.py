@@ -208,6 +208,14 @@ def test_layers_agree_when_a_shard_is_many_chunks(chunk_bytes, threads, monkeypa
     check([CONV, *norm, dense, *norm, pool, *norm, *end], loss="cross_entropy", threads=threads)
 
 
+@pytest.mark.parametrize("gate", ["gelu", "silu"])
+@pytest.mark.parametrize("before", [[], [CONV]])
+def test_what_a_gate_keeps_never_lies_where_its_input_does(gate, before):
+    # what the gate gives is read on the way back, so that it is stored, and what it keeps is not
+    layers = [{"type": "tanh"}, {"type": gate}, CONV, {"type": "sigmoid"}]
+    check([*before, *layers, {"type": "flatten"}, {"type": "linear", "out_features": 3}])
+
+
 def test_nested_residuals_and_concatenations_agree():
     dense = {
         "type": "concat",

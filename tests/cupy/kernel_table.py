@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from dlbench.backends.cupy.device import Device, cuda_device
+from dlbench.backends.cupy.device import cuda_device
+from dlbench.backends.launches.device import Device
 from dlbench.backends.launches.program import Launch, Placed, Program, Value
 from dlbench.backends.launches.session import Session
 
