@@ -236,7 +236,7 @@ def test_an_interrupt_ends_the_worker_and_passes_on(job):
     launch = Launch(worker_environment(1), 60.0)
     with pytest.raises(KeyboardInterrupt):
         run_worker(VERIFY, job("Hangs"), launch, interrupt)
-    assert wait_for(lambda: not children_named("dlbench.worker.entry", of=(os.getpid(),)))
+    assert wait_for(lambda: not children_named("dlbench.worker.entry", orphans=False))
 
 
 def is_alive(pid):
@@ -247,8 +247,9 @@ def is_alive(pid):
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def children_named(text, of=(1, os.getpid())):
-    """Living processes whose command line holds `text` and whose parent is one of these: this one, or none any more."""
+def children_named(text, orphans=True):
+    """Living processes whose command line holds `text` and that this process started, or somebody who has ended."""
+    parents = (1, os.getpid()) if orphans else (os.getpid(),)
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -256,7 +257,7 @@ def children_named(text, of=(1, os.getpid())):
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
             continue
-        if text in command and parent in of and is_alive(int(folder.name)):
+        if text in command and parent in parents and is_alive(int(folder.name)):
             found.append(command)
     return found
 
