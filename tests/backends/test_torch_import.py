@@ -167,7 +167,8 @@ def test_torchvisions_models_are_the_suites_that_are_written_by_hand(name):
     own = load_suite(name).workload.at((3, 224, 224))
     assert own.nodes == suite.workload.nodes
     assert own.parameter_count == suite.workload.parameter_count
-    assert suite.verification is not None
+    # the cheapest of them is not dear enough to be verified at a smaller input unless somebody says so
+    assert (suite.verification is None) == (name == "mobilenet-v2")
 
 
 def test_torchvisions_weights_give_the_same_logits_by_the_names_that_were_found():

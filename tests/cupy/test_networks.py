@@ -10,14 +10,12 @@ import pytest
 from dlbench.backends.cupy.device import source_text
 from dlbench.backends.launches import norm, parameters, program
 from dlbench.backends.launches import session as launches_session
-from dlbench.backends.launches.network import HAS, LACKS
 from host_adapter import HostAdapter, launches
 from host_device import HostDevice, Schedule
 from recorded import sample, workloads
-from vectors import PLAN, check_step, stop_of
+from vectors import PLAN, check_step, has_kernels, stop_of
 
 from dlbench.errors import PlanRefused
-from dlbench.helpers.refusals import refuse_unless
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import Sequence
 from dlbench.spec.workload import initial_weights, read_workload
@@ -25,15 +23,6 @@ from dlbench.verify.checks.dropout import check_dropout
 from dlbench.verify.conformance import Backend, judge, trials
 
 SCHEDULES = [Schedule("forward"), Schedule("reversed"), Schedule("shuffled", 1)]
-
-
-def has_kernels(workload):
-    """Whether the backend has all that a workload needs."""
-    try:
-        refuse_unless("cupy", PLAN, workload, has=HAS, lacks=LACKS)
-    except PlanRefused:
-        return False
-    return True
 
 
 def networks(count, seed):

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dlbench.suites
+from dlbench.backends.launches.network import HAS, LACKS
 
 from dlbench.contract import Adapter, Plan
+from dlbench.errors import PlanRefused
+from dlbench.helpers.refusals import refuse_unless
 from dlbench.record.facts import Check
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import Workload
@@ -21,12 +24,24 @@ _DEAREST_FLOPS = 10**9
 """Of a sample: the CPU would take hours for a step of a larger network, in float64 and as a kernel, and there is no
 kind of layer that the smaller ones have not got."""
 
+PLAN = Plan("cupy", "cuda:0", batch=2, threads=1)
+
+
+def has_kernels(workload: Workload) -> bool:
+    """Whether the backend has all that a workload needs."""
+    try:
+        refuse_unless("cupy", PLAN, workload, has=HAS, lacks=LACKS)
+    except PlanRefused:
+        return False
+    return True
+
+
 SUITES = sorted(
     path.stem
     for path in Path(dlbench.suites.__path__[0]).glob("*.toml")
-    if load_suite(path.stem).workload.forward_flops < _DEAREST_FLOPS
+    if has_kernels(workload := load_suite(path.stem).workload)
+    and workload.forward_flops < _DEAREST_FLOPS
 )
-PLAN = Plan("cupy", "cuda:0", batch=2, threads=1)
 
 
 @functools.cache
