@@ -204,7 +204,8 @@ def _known(request: Request, done: optuna.trial.FrozenTrial, folder: Path) -> Tr
     if path.exists():
         with contextlib.suppress(DlbenchError):
             tried = _row(done.params, read_record(path))
-    return Trial(done.number, done.params, done.value, str(done.user_attrs["told"]), tried)
+    value = done.value if done.state.name == "COMPLETE" else None
+    return Trial(done.number, done.params, value, str(done.user_attrs["told"]), tried)
 
 
 def _suggested(trial: optuna.Trial, space: Space) -> Point:
@@ -271,8 +272,11 @@ def _row(point: Point, record: Record) -> Tried:
 
 
 def _best_s(study: optuna.Study) -> float | None:
-    found = [trial.value for trial in study.get_trials(deepcopy=False) if trial.value is not None]
-    return min(found, default=None)
+    from optuna.trial import TrialState
+
+    # of one that was cut short, Optuna takes what it reported last for its value
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return min((trial.value for trial in done if trial.value is not None), default=None)
 
 
 class _Watch:

@@ -56,7 +56,11 @@ def _series(series: Series, found: Swept) -> Section:
 
 def _field(name: str, values: Sequence[object]) -> Column:
     right = all(isinstance(value, int | float) for value in values)
-    return Column(name, tuple(map(str, values)), right=right, names=True)
+    return Column(name, tuple(map(_written, values)), right=right, names=True)
+
+
+def _written(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _figures(tried: Sequence[Tried]) -> list[Column]:
@@ -99,7 +103,7 @@ def _conclusion(series: Series) -> Iterator[str]:
 
 
 def _point(one: Tried) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in one.point.items())
+    return ", ".join(f"{name} = {_written(value)}" for name, value in one.point.items())
 
 
 def _step(one: Tried) -> str:
@@ -168,7 +172,7 @@ def _verdict(found: Tuned) -> Iterator[str]:
     if best is None:
         yield "! no training came to an end with a figure; a longer --epochs, or a wider range"
         return
-    told = ", ".join(f"{name} = {value}" for name, value in best.point.items())
+    told = ", ".join(f"{name} = {_written(value)}" for name, value in best.point.items())
     yield f"→ best of {plural(len(found.trials), 'trial')}: {told}: {_value(best, objective)}"
     if own is best:
         yield "  which is the suite's own point"

@@ -15,7 +15,7 @@ from dlbench.record.file import read_record
 from dlbench.record.schema import Training
 from dlbench.tuning.grid_runs import sweep
 from dlbench.tuning.objective import Objective
-from dlbench.tuning.search import Pruned, _Watch, tune
+from dlbench.tuning.search import Pruned, _best_s, _Watch, tune
 from dlbench.tuning.space import read_space
 
 RATE = "training.optimizer.learning_rate"
@@ -183,3 +183,13 @@ def test_a_training_that_is_worse_than_most_or_later_than_the_best_is_cut_short(
         late.epoch(2, 0.85, 1.0)
     reached = _Watch(study.ask(), Objective.read("time-to-accuracy", 0.9), 1.5)
     reached.epoch(1, 0.95, 2.0)
+
+
+def test_the_best_time_is_that_of_a_training_that_ended_and_of_none_that_was_cut_short():
+    study = optuna.create_study(direction="minimize")
+    assert _best_s(study) is None
+    study.tell(study.ask(), 2.5)
+    cut_short = study.ask()
+    cut_short.report(0.05, 0)
+    study.tell(cut_short, state=optuna.trial.TrialState.PRUNED)
+    assert 2.5 == _best_s(study)
