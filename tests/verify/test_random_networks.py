@@ -17,10 +17,9 @@ FEW = {"numpy": 8, "torch": 8, "tensorflow": 4}
 MANY = {"numpy": 2000, "torch": 2000, "tensorflow": 300}
 
 
-def problems(backend, networks, cache_dir):
+def problems(backend, networks, cache_dir, seed):
     """What was found wrong, with the seed it was found at; each backend in a process of its own, since
     two frameworks in one are more than either promises."""
-    seed = random.SystemRandom().randrange(2**31)
     held = hold(Request(backend, "cpu", 1, networks, seed, cache_dir))
     if held.trouble is not None:
         return [f"seeds from {seed}: {held.trouble.reason}\n{held.output}"]
@@ -30,14 +29,16 @@ def problems(backend, networks, cache_dir):
 
 
 @pytest.mark.parametrize("backend", FEW)
-def test_all_layers_alone_and_a_few_networks_drawn_afresh_are_verified(backend, cache_dir):
-    assert problems(backend, FEW[backend], cache_dir) == []
+def test_all_layers_alone_and_a_few_random_networks_are_verified(backend, cache_dir):
+    # the same every time, so that a failure is the change's doing; `make soak` draws others
+    assert problems(backend, FEW[backend], cache_dir, seed=0) == []
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("backend", MANY)
 def test_two_thousand_networks_drawn_afresh_are_verified(backend, cache_dir):
-    assert problems(backend, MANY[backend], cache_dir) == []
+    seed = random.SystemRandom().randrange(2**31)
+    assert problems(backend, MANY[backend], cache_dir, seed) == []
 
 
 def test_a_seed_gives_the_same_network_again_and_another_seed_another():
