@@ -234,6 +234,8 @@ class PairedConv2d(Conv2d):
         self.back = None
         if node.needs_input_gradient and RowPairs.suits(around, team.batch):
             self.back = _pairs(around, team)
+            # what the other way would have to be kept up to date for
+            self.turned = None
         self.least_images = self.geometry.least_images(self.pairs.pairs)
         self.workspace_bytes = max(
             each.bytes_per_image for each in (self.pairs, self.back or self.geometry)
