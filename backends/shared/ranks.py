@@ -157,7 +157,7 @@ class Ranks:
         try:
             self._leads[rank - 1].send_bytes(message)
         except OSError:
-            raise self._gone(rank) from None
+            raise self._last_words(rank) from None
 
     def _answers_in(self, seconds: float, ranks: Sequence[int]) -> list[Any]:
         until_s = time.monotonic() + seconds
@@ -182,6 +182,13 @@ class Ranks:
             return kind, at_s, told
         error = MemoryError if kind == "memory" else RankError
         return kind, at_s, error(f"{self._named(rank)}: {told}")
+
+    def _last_words(self, rank: int) -> BaseException:
+        """Why a rank that has closed its pipe has done so."""
+        while True:
+            kind, _, told = self._received(rank)
+            if kind != "answer":
+                return told
 
     def _fate(self, seen: BaseException, seen_s: float) -> BaseException | None:
         """What became of the ranks, the likeliest cause of what was seen first: one was killed, one hangs, one failed

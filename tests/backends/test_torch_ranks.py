@@ -166,11 +166,21 @@ def test_a_rank_that_hangs_is_the_reason_and_is_ended(monkeypatch):
 
 def test_what_a_rank_raises_is_the_reason_and_the_others_end():
     session, batch = opened(4)
-    pids = session._team.others.processes
-    session._team.others.tell("synchronize", 10**6)
-    with pytest.raises(ranks.RankError, match="rank 1 of 4: KeyError"):
-        take_steps(session, batch)
+    others, right = session._team.others, (session._session.number,)
+    pids = others.processes
+    others.tell_each("synchronize", [(), right, (10**6,), right])
+    with pytest.raises(ranks.RankError, match="rank 2 of 4: KeyError"):
+        take_steps(session, batch, 100)
     assert all(map(ends, pids))
+
+
+def test_what_a_rank_raised_is_the_reason_when_it_is_told_something_after_its_end():
+    session, batch = opened()
+    others = session._team.others
+    others.tell("synchronize", 10**6)
+    assert all(map(ends, others.processes))
+    with pytest.raises(ranks.RankError, match="rank 1 of 2: KeyError"):
+        take_steps(session, batch)
 
 
 SCRIPT = """
