@@ -186,9 +186,10 @@ class Ranks:
     def _last_words(self, rank: int) -> BaseException:
         """Why a rank that has closed its pipe has done so."""
         while True:
-            kind, _, told = self._received(rank)
+            error: BaseException
+            kind, _, error = self._received(rank)
             if kind != "answer":
-                return told
+                return error
 
     def _fate(self, seen: BaseException, seen_s: float) -> BaseException | None:
         """What became of the ranks, the likeliest cause of what was seen first: one was killed, one hangs, one failed
