@@ -20,7 +20,7 @@ from dlbench.record.facts import Check
 from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
 from dlbench.spec.precision import BF16, FP16, FP32, POLICIES, TF32, Policy, policy_of
-from dlbench.spec.training import CrossEntropy, Optimizer, Sgd
+from dlbench.spec.training import AdamW, CrossEntropy, Optimizer, Sgd
 from dlbench.spec.workload import Workload
 from dlbench.verify.checks.exact_networks import (
     ExactNetwork,
@@ -265,6 +265,11 @@ def _check_update(
     session = adapter.open(_plan(plan, network), real, network.weights)
     checks = []
     telling = np.abs(gradients[0]) > 0.1 * np.abs(gradients[0]).mean()
+    if not isinstance(rule, AdamW):
+        # a gradient that the decay nearly undoes is what rounding has left of it, and RMSprop divides by its size
+        for gradient in gradients:
+            decay = rule.decay_of(name) * weight[name]
+            telling &= np.abs(gradient + decay) > 2.0**-5 * (np.abs(gradient) + np.abs(decay))
     for step, (each, rate, want) in enumerate(zip(batches, rates, after, strict=True), 1):
         if step > 1:
             session.load(network.weights, keep_optimizer=True)
