@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from dlbench.history.series import History
 
 
+_THERE = "is in the history already; nothing was added"
+
+
 def add_records(files: Sequence[Path], database: Path | str) -> int:
     """Keeps each record by itself: what is wrong with one is told and keeps no other out. The exit code."""
+    from dlbench.gate.schema import is_one
     from dlbench.history import change_points
+    from dlbench.history.gates import read_judged
     from dlbench.history.rows import read_entries
     from dlbench.history.series import search
     from dlbench.history.store import Store
@@ -30,6 +35,12 @@ def add_records(files: Sequence[Path], database: Path | str) -> int:
     with Store(database, create=True) as store:
         for path in dict.fromkeys(files):
             try:
+                if is_one(path):
+                    digest, judged = read_judged(path)
+                    new = store.add_verdicts(digest, judged)
+                    of_gate = f"added, {plural(len(judged), 'verdict')}" if new else _THERE
+                    answer(f"{path}: {of_gate}")
+                    continue
                 entries = list(read_entries(path))
             except DlbenchError as error:
                 tell(f"error: {error}")
@@ -39,7 +50,7 @@ def add_records(files: Sequence[Path], database: Path | str) -> int:
                 rows = plural(len(entry.rows), "row")
                 said = {
                     "added": f"added, {rows}",
-                    "there": "is in the history already; nothing was added",
+                    "there": _THERE,
                     "grown": f"replaced an incomplete copy of the same run, {rows}",
                     "shorter": "a more complete copy of the same run is in the history; nothing was added",
                 }
@@ -61,6 +72,18 @@ def look_at(
 
     with Store(database) as store:
         return view(store, words, last if last or every_row else LATELY)
+
+
+def history_of(files: Sequence[Path], database: Path | str) -> tuple[History, Collection[str]]:
+    """The series of all cases of some records, and the digests of these."""
+    from dlbench.history.rows import read_entries
+    from dlbench.history.series import view_of
+    from dlbench.history.store import Store
+
+    entries = [entry for path in dict.fromkeys(files) for entry in read_entries(path)]
+    with Store(database) as store:
+        found = view_of(store, {key for entry in entries for key in entry.rows})
+    return found, {entry.digest for entry in entries}
 
 
 def draw(database: Path | str, words: Sequence[str], last: int | None, output: Path) -> None:
@@ -85,7 +108,7 @@ def history_group() -> None:
 @click.argument("files", nargs=-1, required=True, type=options.Place(exists=True, dir_okay=False))
 @options.database
 def history_add_command(files: Sequence[Path], database: Path | str) -> int:
-    """Put records into the history; one that is there already changes nothing."""
+    """Put records into the history, and what gates said; one that is there already changes nothing."""
     return add_records(files, database)
 
 
@@ -97,12 +120,19 @@ def history_add_command(files: Sequence[Path], database: Path | str) -> int:
     help="Rows a series.  [default: 20, in csv and html all]",
 )
 @options.how_shown(plugins.HISTORIES)
+@click.option(
+    "--output",
+    type=options.Place(dir_okay=False),
+    metavar="FILE",
+    help="File to write.  [default: stdout]",
+)
 @options.database
 def history_show_command(
-    words: Sequence[str], last: int | None, form: str, database: Path | str
+    words: Sequence[str], last: int | None, form: str, output: Path | None, database: Path | str
 ) -> None:
     """List the series, or show every row of those whose description has all WORDS, like torch:cpu/train/64."""
-    show_history(look_at(database, words, last, every_row=form in ("csv", "html")), form)
+    found = look_at(database, words, last, every_row=form in ("csv", "html"))
+    show_history(found, form, output)
 
 
 @history_group.command("plot")

@@ -24,10 +24,11 @@ from dlbench.cli.frameworks.export import export_command
 from dlbench.cli.frameworks.import_torch import import_command
 from dlbench.cli.frameworks.looking import doctor_command, list_backends_command
 from dlbench.cli.gate import compare_command, gate_command
-from dlbench.cli.history import history_group
+from dlbench.cli.history import history_group, history_of
 from dlbench.cli.machines.merge import merge_command
 from dlbench.cli.machines.submit import submit_command
 from dlbench.cli.output import (
+    PAGE,
     answer,
     check_page,
     show,
@@ -279,6 +280,12 @@ def new_backend_command(name: str, functional: bool) -> None:
     metavar="FILE",
     help="File to write; a chart's ends with .svg or .png.  [default: stdout]",
 )
+@click.option(
+    "--database",
+    type=options.Database(dir_okay=False),
+    metavar="FILE|URL",
+    help="With --format html: this history of the same cases too, over time.",
+)
 def report_command(
     files: Sequence[Path],
     form: str,
@@ -287,10 +294,13 @@ def report_command(
     against: str | None,
     chart: str | None,
     output: Path | None,
+    database: Path | str | None,
 ) -> int:
     """Show the records of earlier runs again; several stand side by side and are never pooled."""
     if against is not None and not (cold_start or chart or form == "html"):
         raise UsageError("--cold-start-baseline is the row of --cold-start; add --cold-start")
+    if database is not None and (chart is not None or form != PAGE):
+        raise UsageError("--database puts a history into the page; add --format html")
     from dlbench.analyse.table import ColdStart
     from dlbench.api.reading import read_all
 
@@ -299,7 +309,8 @@ def report_command(
     if chart is not None:
         write_chart(records, chart, output, baseline, ledger)
         return 0
-    show(records, form, baseline, ledger, output)
+    over_time = None if database is None else history_of(files, database)
+    show(records, form, baseline, ledger, output, over_time)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +36,20 @@ def show(
     baseline: str | None = None,
     cold_start: ColdStart | None = None,
     output: Path | None = None,
+    over_time: tuple[History, Collection[str]] | None = None,
 ) -> None:
-    """Records, by the names that the user gave them, on stdout or in a file."""
+    """Records, by the names that the user gave them, on stdout or in a file; a page may have a history of their cases,
+    given with the digests of the records."""
     from dlbench.analyse.table import build
 
     report = build(records, baseline, cold_start)
+    if over_time is not None:
+        _put(plugins.load_reporter(form).with_history(report, *over_time), output)
+        return
     if output is None:
         _print(plugins.REPORTS, form, report)
         return
-    text = plugins.text_of(report, form, width=_FILE_COLUMNS)
-    _write(output, text.encode("utf-8", "replace"))
+    _put(plugins.text_of(report, form, width=_FILE_COLUMNS), output)
 
 
 def write_chart(
@@ -108,9 +112,19 @@ def show_verdicts(verdicts: Verdicts, form: str) -> None:
             tell(f"! {job_summary.VARIABLE} {error.filename}: {error.strerror}")
 
 
-def show_history(history: History, form: str) -> None:
-    """Series over time, on stdout."""
-    _print(plugins.HISTORIES, form, history)
+def show_history(history: History, form: str, output: Path | None = None) -> None:
+    """Series over time, on stdout or in a file."""
+    if output is None:
+        _print(plugins.HISTORIES, form, history)
+        return
+    _put(plugins.text_of(history, form, plugins.HISTORIES, _FILE_COLUMNS), output)
+
+
+def _put(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        _write(output, text.encode("utf-8", "replace"))
 
 
 def show_explanations(found: Sequence[Explanation], form: str) -> None:

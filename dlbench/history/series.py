@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from dlbench.errors import UsageError
 from dlbench.history import change_points as changes
+from dlbench.history.gates import Judged
 from dlbench.history.rows import Key
 from dlbench.history.store import Store
 from dlbench.history.stored import Change, Point, Stored
@@ -28,12 +29,14 @@ class Series:
     key : what it is about. total : how many rows it has.
     points : its rows in the order of time, all or the last ones.
     changes : its change points; None where nobody looked for them, since the library is missing.
+    judged : what gates said of its case in the time of its points, in the order of time.
     """
 
     key: Key
     total: int
     points: tuple[Point, ...]
     changes: tuple[Change, ...] | None
+    judged: tuple[Judged, ...] = ()
 
     @property
     def name(self) -> str:
@@ -99,7 +102,16 @@ def view(store: Store, words: Sequence[str] = (), last: int | None = LATELY) -> 
         raise UsageError(
             f"no series has {asked} in its description; dlbench history show lists all"
         )
-    return History(store.place, tuple(_series(store, one, last) for one in chosen), bool(words))
+    judged = store.verdicts()
+    shown = tuple(_series(store, one, last, judged) for one in chosen)
+    return History(store.place, shown, bool(words))
+
+
+def view_of(store: Store, keys: Collection[Key]) -> History:
+    """The series with these keys, as far as there are any, with all of their rows."""
+    judged = store.verdicts()
+    chosen = [one for one in store.series() if one.key in keys]
+    return History(store.place, tuple(_series(store, one, None, judged) for one in chosen), True)
 
 
 def search(store: Store) -> None:
@@ -122,11 +134,15 @@ def _has(key: Key, words: Sequence[str]) -> bool:
     return all(word.casefold() in text for word in words)
 
 
-def _series(store: Store, one: Stored, last: int | None) -> Series:
+def _series(store: Store, one: Stored, last: int | None, judged: Sequence[Judged]) -> Series:
     found: list[Change] | None = None
     if one.searched:
         found = store.changes(one.id)
     elif changes.available():
         found = changes.changes(store.points(one.id, changes.WINDOW))
     points = tuple(store.points(one.id, last))
-    return Series(one.key, one.rows, points, None if found is None else tuple(found))
+    whole = Series(one.key, one.rows, points, None if found is None else tuple(found))
+    since = points[0].created if points and len(points) < one.rows else ""
+    workload = whole.facts.get("workload", "")
+    own = (each for each in judged if each.created >= since and each.of(one.key.case, workload))
+    return dataclasses.replace(whole, judged=tuple(own))

@@ -11,9 +11,19 @@ from typing import Literal
 import sqlalchemy as sql
 
 from dlbench.history.database import open_database
+from dlbench.history.gates import Judged
 from dlbench.history.rows import Entry, Key, Row
-from dlbench.history.stored import KEY, Change, Point, Stored, change_of, key_of, point_of
-from dlbench.history.tables import CHANGES, RECORDS, ROWS, SERIES
+from dlbench.history.stored import (
+    KEY,
+    Change,
+    Point,
+    Stored,
+    change_of,
+    judged_of,
+    key_of,
+    point_of,
+)
+from dlbench.history.tables import CHANGES, RECORDS, ROWS, SERIES, VERDICTS
 from dlbench.record.case import values
 
 Outcome = Literal["added", "there", "grown", "shorter"]
@@ -48,6 +58,31 @@ class Store:
     def add(self, entry: Entry) -> Outcome:
         """Keeps a record, all of it or nothing."""
         return self._base.write(lambda base: _add(base, entry))
+
+    def add_verdicts(self, digest: str, judged: Sequence[Judged]) -> bool:
+        """Keeps what a gate said, by the digest of its record; False where that is there already."""
+
+        def add(base: sql.Connection) -> bool:
+            known = sql.select(VERDICTS.c.digest).where(VERDICTS.c.digest == digest).limit(1)
+            if base.scalar(known) is not None:
+                return False
+            rows = [
+                dataclasses.asdict(each) | {"digest": digest, "place": place}
+                for place, each in enumerate(judged)
+            ]
+            if rows:
+                base.execute(sql.insert(VERDICTS), rows)
+            return True
+
+        return self._base.write(add)
+
+    def verdicts(self) -> list[Judged]:
+        """What all gates said, in the order of time."""
+        own = [VERDICTS.c[field.name] for field in dataclasses.fields(Judged)]
+        found = self._base.read(
+            sql.select(*own).order_by(VERDICTS.c.created, VERDICTS.c.digest, VERDICTS.c.place)
+        )
+        return self._base.told(lambda: [judged_of(each) for each in found])
 
     def series(self) -> list[Stored]:
         """Every series, in the order of its key."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from dlbench.history.gates import Judged
 from dlbench.history.rows import Figure, Key, Row
 from dlbench.record import door
 from dlbench.record.case import AXES, case_of
@@ -103,6 +104,14 @@ def change_of(values: Sequence[Any]) -> Change:
     names = (field.name for field in dataclasses.fields(Change))
     told = (*figures, _decoded(versions, tuple[str, ...]))
     return msgspec.convert(dict(zip(names, told, strict=True)), Change)
+
+
+def judged_of(values: Sequence[Any]) -> Judged:
+    """A gate's verdict, from columns in its order; errors as for `point_of`."""
+    names = (field.name for field in dataclasses.fields(Judged))
+    found = msgspec.convert(dict(zip(names, values, strict=True)), Judged)
+    door.moment(found.created)
+    return found
 
 
 def key_of(row: Sequence[Any]) -> Key:

@@ -99,6 +99,16 @@ CHANGES = Table(
     _words("versions"),
     sqlite_with_rowid=False,
 )
+VERDICTS = Table(
+    "verdicts",
+    METADATA,
+    Column("digest", Words, primary_key=True),
+    Column("place", Integer, primary_key=True),
+    *map(_words, ("name", "created", "base", "new", "workload", "case_label", "machine")),
+    *map(_words, ("status", "reason", "accepted")),
+    *(Column(name, Float(53)) for name in ("ratio", "low", "high")),
+    sqlite_with_rowid=False,
+)
 
 
 def _tell_ranks(base: Connection) -> None:
@@ -130,7 +140,16 @@ def _tell_ranks(base: Connection) -> None:
         base.exec_driver_sql(f"DROP TABLE former_{table.name}")
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (METADATA.create_all, _tell_ranks)
+def _keep_verdicts(base: Connection) -> None:
+    """What gates said is kept beside the records."""
+    VERDICTS.create(base, checkfirst=True)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    METADATA.create_all,
+    _tell_ranks,
+    _keep_verdicts,
+)
 """What takes a database from each version of its tables to the next; the number of those done stands in it. The first
 makes the tables as they are now, and each other one changes what is not so yet."""
 SCHEMA = len(MIGRATIONS)

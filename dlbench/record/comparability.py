@@ -98,6 +98,11 @@ def facts_of(header: Header) -> dict[str, str]:
     return {field: fact for field, fact in _facts(header).items() if fact != _UNKNOWN}
 
 
+def workload_fact(suite: str, digest: str) -> str:
+    """A workload as `facts_of` tells it: ``cnn-mnist 0123456789ab``."""
+    return one_line(f"{suite} {digest[:12]}")
+
+
 def facts_of_case(header: Header, case: Case) -> dict[str, str]:
     """What must be alike of a case besides: of a server what it was asked."""
     return _load(header) if case.scenario == "server" else {}
@@ -166,7 +171,7 @@ def _apart(pair: tuple[str, Sampled, Sampled]) -> float:
 def _facts(header: Header) -> dict[str, str]:
     return _hardware(header.machine) | {
         "data": one_line(f"{header.data.name} {header.data.fingerprint[:12]}"),
-        "workload": one_line(f"{header.suite} {header.workload_digest[:12]}"),
+        "workload": workload_fact(header.suite, header.workload_digest),
         "seed": str(header.seed),
     }
 

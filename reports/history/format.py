@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dlbench.history.gates import Judged
 from dlbench.history.series import Series
 from dlbench.history.stored import Change, Point
-from dlbench.text import seconds, signed
+from dlbench.text import one_line, seconds, signed
 
 from ..run import words
+from ..verdict import format as of_verdicts
 
 INTERVALS = "[ ] 95 % confidence interval over the processes of a record"
 NOT_SEARCHED = "no change-point detection: pip install 'dlbench[history]'"
@@ -51,6 +53,14 @@ def sentence(found: Change) -> str:
         f"→ from {moment(found.created)} on {change(found)}: {before} before, {after} since;"
         f" {reason(found)}"
     )
+
+
+def verdict(judged: Judged) -> str:
+    """What a gate said: ``gate main → working tree: SLOWER, +6.1 % [+4.8, +7.2], on EPYC, 1 thread``."""
+    told = of_verdicts.status(judged.verdict)
+    change = of_verdicts.change(judged.verdict) or of_verdicts.reason(judged.verdict)
+    parts = ", ".join(filter(None, (told, change, f"on {judged.machine}")))
+    return one_line(f"gate {judged.base} → {judged.new}: {parts}")
 
 
 def circumstances(series: Series) -> str:

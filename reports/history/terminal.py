@@ -90,5 +90,8 @@ def _detail(series: Series) -> Section:
         intro=tuple(intro),
         columns=table(rows, *[""] * 5),
         lines=tuple(lines),
-        notes=tuple(map(say.sentence, series.changes or ())),
+        notes=(
+            *map(say.sentence, series.changes or ()),
+            *(f"→ {say.moment(each.created)} {say.verdict(each)}" for each in series.judged),
+        ),
     )

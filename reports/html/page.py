@@ -5,9 +5,12 @@ It says what the terminal says: sentences and tables are the same, and charts ar
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from dlbench.analyse.table import Report, Run
+from dlbench.history.series import History
 from dlbench.record.comparability import unlike
 from dlbench.text import listed, one_line
 
@@ -17,7 +20,7 @@ from ..history.format import moment
 from ..run import about_record
 from ..run.conclusions import conclusions
 from ..tables.model import Column, Line, Section
-from . import document
+from . import document, over_time
 from .blocks import Block, Bullets, Part, Table, Text
 from .document import Chapter
 from .record_parts import parts
@@ -46,9 +49,21 @@ class Page:
 
     def __call__(self, report: Report, *, width: int = 80, colour: bool = False) -> str:
         """The page of a report; errors as for `require`."""
+        return self.with_history(report, None)
+
+    def with_history(
+        self, report: Report, history: History | None, digests: Collection[str] = ()
+    ) -> str:
+        """The page with how the records' cases went over time; `digests` are those of the records, as the history has
+        them. Errors as for `require`."""
         self.require()
         whole = with_ledger(report)
         chapters = [_chapter(run, whole) for run in whole.runs]
+        if history is not None:
+            # one history has the cases of all records
+            last = chapters[-1]
+            more = [*last.parts, over_time.part(history, digests)]
+            chapters[-1] = dataclasses.replace(last, parts=more)
         return document.write(_title(whole), _found(whole), chapters)
 
 

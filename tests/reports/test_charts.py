@@ -68,6 +68,14 @@ def test_a_chart_is_the_same_bytes_each_time_and_says_what_it_shows(
     assert not re.search(r"https?://(?!www\.w3\.org)|data:|<script|\son\w+=", first.decode())
 
 
+@pytest.mark.parametrize("name", ["throughput", "latency"])
+def test_a_chart_that_is_cut_at_its_frame_is_the_same_bytes_too(name: str) -> None:
+    swept = report(report_records.many(2, batches=(1, 8)))
+    first, second = chart(name)(swept, "svg"), chart(name)(swept, "svg")
+    assert b"clip-path" in first
+    assert first == second
+
+
 def test_a_picture_is_a_png_of_two_dots_a_pixel(watched: Report) -> None:
     drawn = chart("speedup")(watched, "png")
     assert drawn[:8] == b"\x89PNG\r\n\x1a\n"

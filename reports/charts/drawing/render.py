@@ -24,6 +24,7 @@ MISSING = "charts need Altair, vl-convert and Jinja2: pip install 'dlbench[chart
 _NEEDED = ("altair", "jinja2", "vl_convert")
 _SVG = "http://www.w3.org/2000/svg"
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
+_REFERENCE = re.compile(r"url\(['\"]?#([^'\")]+)['\"]?\)")
 _NOT_NEEDED = ("aria-hidden", "aria-roledescription", "role", "class", "pointer-events")
 _DEFAULTS = {"opacity": "1", "stroke-width": "1", "font-family": style.FONT}
 _SCALE = 2
@@ -127,14 +128,15 @@ def _pairs(
 
 
 def _identify(root: ElementTree.Element, prefix: str) -> None:
-    if not prefix:
-        return
+    """Numbers identifiers anew: Vega counts on from one drawing of a process to the next."""
+    named = [element for element in root.iter() if "id" in element.attrib]
+    new = {element.get("id", ""): f"{prefix}d{n}" for n, element in enumerate(named)}
     for element in root.iter():
         for name, value in element.attrib.items():
             if name == "id":
-                element.set(name, f"{prefix}{value}")
-            elif "url(#" in value:
-                element.set(name, value.replace("url(#", f"url(#{prefix}"))
+                element.set(name, new[value])
+            elif found := _REFERENCE.search(value):
+                element.set(name, f"url(#{new.get(found[1], found[1])})")
 
 
 def _describe(root: ElementTree.Element, figure: Figure, alone: bool) -> None:
