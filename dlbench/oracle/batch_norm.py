@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from dlbench.oracle.layers import Layer, Pass, per_channel, repetition, root_mean_square
+from dlbench.oracle.layers import Layer, Pass, per_channel, repetition
 from dlbench.oracle.rounding import Array
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, Role
@@ -46,31 +45,47 @@ class _Normalisation(Layer):
     def forward(self, x: Array) -> Array:
         layer = self.node.layer
         assert isinstance(layer, spec.BatchNorm)
-        run, weights = self.run, self.weights
-        self.axes = (0, *range(2, x.ndim))
-        positions = math.prod(x.shape[2:])
+        run, weights, values = self.run, self.weights, x.reshape(*x.shape[:2], -1)
+        positions = values.shape[2]
+        all_values = len(x) * positions
+
+        def squares() -> Array:
+            """The mean of each channel's squares."""
+            return np.asarray(np.einsum("ncp,ncp->c", values, values) / all_values)
+
+        def size_of_variance() -> Array:
+            squared = np.square(values)
+            fourth: Array = np.einsum("ncp,ncp->c", squared, squared)
+            return np.asarray(np.sqrt(fourth / all_values / self.values))
+
         if run.training:
             self.values = int(run.counts.sum()) * positions
-            size = root_mean_square(x, self.axes) / np.sqrt(self.values)
             terms = run.terms(positions)
-            mean = run.rounding(run.weighted(x).sum(self.axes) / self.values, terms, size)
-            squares = np.square(x - per_channel(mean, x.ndim))
-            size = np.sqrt(np.mean(np.square(np.square(x)), self.axes) / self.values)
-            total = run.weighted(squares).sum(self.axes)
-            variance = run.rounding(total / self.values, terms, size)
+            total = run.counts @ values.sum(2)
+            mean = run.rounding(
+                total / self.values, terms, lambda: np.sqrt(squares() / self.values)
+            )
+            normal = values - per_channel(mean, 3)
+            total = run.counts @ np.einsum("ncp,ncp->nc", normal, normal)
+            variance = run.rounding(total / self.values, terms, size_of_variance)
             unbiased = variance * self.values / max(self.values - 1, 1)
             self._move("running_mean", mean, layer.momentum)
             self._move("running_variance", unbiased, layer.momentum)
         else:
             mean, variance = weights["running_mean"], weights["running_variance"]
+            normal = values - per_channel(mean, 3)
         self.inverse = 1 / np.sqrt(variance + layer.eps)
-        self.normal = (x - per_channel(mean, x.ndim)) * per_channel(self.inverse, x.ndim)
-        scale, shift = (per_channel(weights[role], x.ndim) for role in ("scale", "shift"))
-        y = self.normal * scale + shift
-        slope = np.abs(weights["scale"]) * self.inverse
-        reach = slope * (root_mean_square(x, self.axes) + np.abs(mean))
-        y = run.rounding(y, 4, per_channel(np.hypot(reach, weights["shift"]), x.ndim))
-        return run.rounding.stored(y)
+        normal *= per_channel(self.inverse, 3)
+        self.normal = normal
+        y = normal * per_channel(weights["scale"], 3)
+        y += per_channel(weights["shift"], 3)
+
+        def size() -> Array:
+            slope = np.abs(weights["scale"]) * self.inverse
+            reach = slope * (np.sqrt(squares()) + np.abs(mean))
+            return per_channel(np.hypot(reach, weights["shift"]), 3)
+
+        return run.rounding.stored(run.rounding(y, 4, size).reshape(x.shape))
 
     def _move(self, role: Role, batch: Array, momentum: float) -> None:
         old = self.weights[role]
@@ -79,21 +94,40 @@ class _Normalisation(Layer):
         self.run.state[f"{self.node.name}.{role}"] = self.run.rounding(new, 4, size)
 
     def backward(self, dy: Array) -> Array:
-        run, axes = self.run, self.axes
-        total = run.weighted(dy)
-        product = total * self.normal
-        terms = run.terms(math.prod(dy.shape[2:]))
-        length = terms * repetition(dy.reshape(*dy.shape[:2], -1))
-        shift = run.rounding(total.sum(axes), length, np.sqrt((total * dy).sum(axes)))
-        size = np.sqrt((product * dy * self.normal).sum(axes))
-        scale = run.rounding(product.sum(axes), terms, size)
+        run, normal, given = self.run, self.normal, dy.reshape(self.normal.shape)
+        terms = run.terms(normal.shape[2])
+        all_values = len(normal) * normal.shape[2]
+        squares: list[Array] = []
+
+        def of_samples() -> Array:
+            """The sum of squares of each sample's channels."""
+            if not squares:
+                squares.append(np.einsum("ncp,ncp->nc", given, given))
+            return squares[0]
+
+        def length() -> int:
+            return terms * repetition(given)
+
+        def size_of_scale() -> Array:
+            product = given * normal
+            return np.asarray(np.sqrt(run.counts @ np.einsum("ncp,ncp->nc", product, product)))
+
+        total = run.counts @ given.sum(2)
+        shift = run.rounding(total, length, lambda: np.sqrt(run.counts @ of_samples()))
+        total = run.counts @ np.einsum("ncp,ncp->nc", given, normal)
+        scale = run.rounding(total, terms, size_of_scale)
         self.gradient("shift", shift)
         self.gradient("scale", scale)
         slope = self.weights["scale"] * self.inverse
-        back = self.normal * per_channel(scale / self.values, dy.ndim)
-        mean = per_channel(shift / self.values, dy.ndim)
-        dx = per_channel(slope, dy.ndim) * (dy - mean - back)
-        size = np.abs(slope) * (
-            root_mean_square(dy, axes) + np.abs(shift / self.values) + root_mean_square(back, axes)
-        )
-        return run.rounding.handed_back(run.rounding(dx, 8, per_channel(size, dy.ndim)))
+        dx = normal * per_channel(-scale / self.values, 3)
+        dx += given
+        dx -= per_channel(shift / self.values, 3)
+        dx *= per_channel(slope, 3)
+
+        def size() -> Array:
+            squares = np.einsum("ncp,ncp->c", normal, normal) / all_values
+            each = np.sqrt(of_samples().sum(0) / all_values) + np.abs(shift / self.values)
+            found = each + np.sqrt(squares) * np.abs(scale / self.values)
+            return per_channel(np.abs(slope) * found, 3)
+
+        return run.rounding.handed_back(run.rounding(dx, 8, size).reshape(dy.shape))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from dlbench.oracle.layers import Layer, Pass, norms, per_channel, repetition, root_mean_square
 from dlbench.oracle.rounding import Array
+from dlbench.oracle.unrolled import Unrolled
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
 
 class Conv2d(Layer):
-    """Cross-correlation as one matrix product a sample and group, with a column for each output position."""
+    """Cross-correlation as matrix products with what the windows see (`dlbench.oracle.unrolled`).
+
+    Where it moves by single pixels, each input also sees a window of outputs: products with those have the kernel
+    turned around, and are the cheaper ones where there are fewer outputs.
+    """
 
     def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
         super().__init__(node, weights, run)
@@ -21,80 +27,99 @@ class Conv2d(Layer):
         self.layer = node.layer
         self.weight = run.rounding.known(self.weights["weight"])
         self.rows = self.weight.reshape(len(self.weight), -1)
-        self.grouped = self.rows.reshape(self.layer.groups, -1, self.rows.shape[1])
 
-    def _positions(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """Each position in the kernel, and the inputs under it: one row and column for each output."""
-        layer, (height, width) = self.layer, self.node.output_shape[1:]
-        for i, j in np.ndindex(*layer.kernel):
-            top, left = i * layer.dilation[0], j * layer.dilation[1]
-            down = slice(top, top + (height - 1) * layer.stride[0] + 1, layer.stride[0])
-            right = slice(left, left + (width - 1) * layer.stride[1] + 1, layer.stride[1])
-            yield i, j, down, right
+    def _sizes(self, x: Array, channels: int, values: int) -> Array:
+        """The root mean square of what each of `channels` reads or is read by, of all of `x` or of its group, as one of
+        `values` a sample, the others being zeros."""
+        parts = x.reshape(len(x), self.layer.groups, -1)
+        of_group: Array = root_mean_square(parts, (0, 2)) * np.sqrt(x[0].size / values)
+        return np.repeat(of_group, channels // self.layer.groups)
 
-    def _columns(self, sample: Array) -> Array:
-        """What each output position of a padded sample sees of each group, as a column."""
-        columns = np.empty((len(sample), *self.layer.kernel, *self.node.output_shape[1:]))
-        for i, j, down, right in self._positions():
-            columns[:, i, j] = sample[:, down, right]
-        return columns.reshape(self.layer.groups, self.rows.shape[1], -1)
+    def _forward_windows(self) -> Unrolled:
+        """Each output's window of inputs."""
+        layer, groups = self.layer, self.layer.groups
+        matrix = self.weight.reshape(groups, len(self.weight) // groups, -1)
+        outputs = (self.node.output_shape[1], self.node.output_shape[2])
+        steps = layer.stride, layer.dilation
+        return Unrolled(matrix, layer.kernel, layer.edges, outputs, *steps)
 
-    def _sizes(self, x: Array, channels: int) -> Array:
-        """The root mean square of what each of `channels` reads or is read by: of all of `x`, or of its group."""
-        groups = self.layer.groups
-        if groups == 1:
-            return np.full(channels, root_mean_square(x))
-        parts = x.reshape(len(x), groups, -1)
-        return np.repeat(root_mean_square(parts, (0, 2)), channels // groups)
+    def _backward_windows(self) -> Unrolled | None:
+        """Each input's window of outputs, None where these are no rectangle of neighbours."""
+        layer, groups = self.layer, self.layer.groups
+        reach = [
+            (kernel - 1) * step for kernel, step in zip(layer.kernel, layer.dilation, strict=True)
+        ]
+        edges = [
+            (far - before, far - after)
+            for far, (before, after) in zip(reach, layer.edges, strict=True)
+        ]
+        if layer.stride != (1, 1) or min(map(min, edges)) < 0:
+            return None
+        turned = self.weight[:, :, ::-1, ::-1]
+        parts = turned.reshape(groups, -1, *turned.shape[1:]).swapaxes(1, 2)
+        matrix = np.ascontiguousarray(parts).reshape(*parts.shape[:2], -1)
+        inputs = (self.node.input_shape[1], self.node.input_shape[2])
+        padding = (edges[0], edges[1])
+        return Unrolled(matrix, layer.kernel, padding, inputs, (1, 1), layer.dilation)
 
     def forward(self, x: Array) -> Array:
-        x = self.run.rounding.factor(x)
-        self.padded = np.pad(x, ((0, 0), (0, 0), *self.layer.edges))
-        y = np.empty((len(x), *self.node.output_shape))
-        parts = y.reshape(len(x), *self.grouped.shape[:2], -1)
-        for sample, part in zip(self.padded, parts, strict=True):
-            np.matmul(self.grouped, self._columns(sample), out=part)
-        size = norms(self.rows, 0) * self._sizes(x, len(self.rows))
-        bias = None
-        if "bias" in self.weights:
-            bias = per_channel(self.weights["bias"], 4)
-            y += bias
-            size = np.hypot(size, self.weights["bias"])
-        return self.left(y, bias, self.rows.shape[1] + 1, per_channel(size, 4))
+        self.x = x = self.run.rounding.factor(x)
+        inputs, outputs = x.shape[1], len(self.weight)
+        other = self._backward_windows() if outputs < inputs else None
+        if other is not None and math.prod(self.layer.kernel) > 1:
+            y = other.transposed(x, self.node.output_shape)
+        else:
+            y = self._forward_windows().product(x)
+        bias = self.weights.get("bias")
+        if bias is not None:
+            y += per_channel(bias, 4)
+
+        def size() -> Array:
+            found = norms(self.rows, 0) * self._sizes(x, outputs, x[0].size)
+            return per_channel(found if bias is None else np.hypot(found, bias), 4)
+
+        shift = None if bias is None else per_channel(bias, 4)
+        return self.left(y, shift, self.rows.shape[1] + 1, size)
 
     def backward(self, dy: Array) -> Array:
-        weight, rounding = self.weight, self.run.rounding
+        weight, rounding, x = self.weight, self.run.rounding, self.x
+        inputs, outputs = x.shape[1], len(weight)
         dy, given = rounding.factor(dy), dy
         flat = dy.reshape(*dy.shape[:2], -1)
-        total = self.run.weighted(flat)
-        gradient = np.zeros_like(self.grouped)
-        dx = np.zeros_like(self.padded)
-        by_group = (*self.grouped.shape[:2], -1)
-        turned = self.grouped.transpose(0, 2, 1)
-        for sample, weighted, one, target in zip(self.padded, total, flat, dx, strict=True):
-            gradient += weighted.reshape(by_group) @ self._columns(sample).transpose(0, 2, 1)
-            if self.node.needs_input_gradient:
-                back = (turned @ one.reshape(by_group)).reshape(
-                    len(sample), *weight.shape[2:], *dy.shape[2:]
-                )
-                for i, j, down, right in self._positions():
-                    target[:, down, right] += back[:, i, j]
+        needed = self.node.needs_input_gradient
+        other = self._backward_windows() if needed and outputs <= 2 * inputs else None
+        if other is not None:
+            turned = other.outer(self.run.weighted(x), dy)
+            parts = turned.reshape(*turned.shape[:2], -1, *weight.shape[2:]).swapaxes(1, 2)
+            gradient = parts.reshape(weight.shape)[:, :, ::-1, ::-1]
+            dx = other.product(dy)
+        else:
+            windows = self._forward_windows()
+            gradient = windows.outer(self.run.weighted(dy), x).reshape(weight.shape)
+            dx = windows.transposed(dy, x.shape[1:]) if needed else np.zeros_like(x)
         terms = self.run.terms(flat.shape[2])
-        strength = np.sqrt((total * flat).sum((0, 2)))
-        size = (strength * self._sizes(self.padded, len(weight))).reshape(-1, 1, 1, 1)
-        gradient = rounding(gradient.reshape(weight.shape), terms, size)
+
+        def strength() -> Array:
+            return np.asarray(np.sqrt(self.run.counts @ np.einsum("ncp,ncp->nc", flat, flat)))
+
+        def size() -> Array:
+            edges = zip(x.shape[2:], self.layer.edges, strict=True)
+            padded = inputs * math.prod(length + sum(edge) for length, edge in edges)
+            return (strength() * self._sizes(x, outputs, padded)).reshape(-1, 1, 1, 1)
+
+        gradient = rounding(gradient, terms, size)
         self.gradient("weight", rounding.handed_back(gradient))
         if "bias" in self.weights:
-            length = terms * repetition(flat)
-            bias = self.run.weighted(given.reshape(flat.shape)).sum((0, 2))
-            self.gradient("bias", rounding.handed_back(rounding(bias, length, strength)))
-        ((top, _), (left, _)), (height, width) = self.layer.edges, self.node.input_shape[1:]
-        inner = dx[:, :, top : top + height, left : left + width]
-        parts = weight.reshape(*self.grouped.shape[:2], *weight.shape[1:])
-        sums = np.sqrt(np.square(parts).sum((1, 3, 4))).reshape(-1)
-        sums *= self._sizes(dy, len(sums))
-        terms = weight[:, 0].size // self.layer.groups
-        return rounding.handed_back(rounding(inner, terms, per_channel(sums, 4)))
+            bias = self.run.counts @ given.reshape(flat.shape).sum(2)
+            bias = rounding(bias, lambda: terms * repetition(flat), strength)
+            self.gradient("bias", rounding.handed_back(bias))
+
+        def sums() -> Array:
+            parts = weight.reshape(self.layer.groups, -1, *weight.shape[1:])
+            found = np.sqrt(np.square(parts).sum((1, 3, 4))).reshape(-1)
+            return per_channel(found * self._sizes(dy, len(found), dy[0].size), 4)
+
+        return rounding.handed_back(rounding(dx, weight[:, 0].size // self.layer.groups, sums))
 
 
 class ConvTranspose2d(Layer):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.oracle.rounding import Array, Rounding, exact
+from dlbench.oracle.rounding import Array, Rounding, Size, exact
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
@@ -78,6 +78,9 @@ class Pass:
 
 def root_mean_square(values: Array, axis: Any = None) -> Any:
     """√ of the mean of squares, over `axis`."""
+    if axis is None:
+        flat = values.reshape(-1)
+        return np.sqrt(np.einsum("i,i->", flat, flat) / flat.size)
     return np.sqrt(np.mean(np.square(values), axis=axis))
 
 
@@ -98,7 +101,9 @@ def repetition(dy: Array) -> int:
     What a global average hands back is the same at every position; the roundings of the sum of such terms all
     go one way, so that c equal terms err by c times one, not √c times.
     """
-    values = np.sort(np.abs(dy).transpose(1, 0, 2).reshape(dy.shape[1], -1), axis=1)
+    # distinct is what differs by more than float32 can tell
+    values = np.abs(dy.swapaxes(0, 1).reshape(dy.shape[1], -1), dtype=np.float32)
+    values.sort(axis=1)
     nonzero = (values > 0).sum(1)
     distinct = ((values[:, 1:] - values[:, :-1]) > 1e-5 * values[:, 1:]).sum(1)
     return int(np.ceil(np.max(nonzero / np.maximum(distinct, 1))))
@@ -121,7 +126,7 @@ class Layer:
         of one copy of each sample."""
         return dy
 
-    def left(self, y: Array, bias: Array | None, terms: int, size: Array) -> Array:
+    def left(self, y: Array, bias: Array | None, terms: int, size: Size) -> Array:
         """A product with its bias as it leaves the layer; the bias may be added before the product is stored, or
         after, rounded as it is stored too."""
         y = self.run.rounding(y, terms, size)
@@ -145,11 +150,14 @@ class Linear(Layer):
         self.x = x = self.run.rounding.factor(x)
         self.weight = weight = self.run.rounding.known(self.weights["weight"])
         y = x @ weight.T
-        size = norms(weight, 0) * root_mean_square(x)
         bias = self.weights.get("bias")
         if bias is not None:
             y = y + bias
-            size = np.hypot(size, bias)
+
+        def size() -> Array:
+            found = norms(weight, 0) * root_mean_square(x)
+            return np.asarray(found if bias is None else np.hypot(found, bias))
+
         return self.left(y, bias, weight.shape[1] + 1, size)
 
     def backward(self, dy: Array) -> Array:
@@ -158,13 +166,15 @@ class Linear(Layer):
         total = self.run.weighted(dy)
         terms = self.run.terms(1)
         strength = np.sqrt((total * dy).sum(0))
-        size = strength[:, None] * root_mean_square(self.x)
-        self.gradient("weight", rounding.handed_back(rounding(total.T @ self.x, terms, size)))
+        gradient = rounding(
+            total.T @ self.x, terms, lambda: strength[:, None] * root_mean_square(self.x)
+        )
+        self.gradient("weight", rounding.handed_back(gradient))
         if "bias" in self.weights:
             bias = self.run.weighted(given).sum(0)
             self.gradient("bias", rounding.handed_back(rounding(bias, terms, strength)))
-        sums = norms(weight, 1) * root_mean_square(dy)
-        return rounding.handed_back(rounding(dy @ weight, len(weight), sums))
+        dx = rounding(dy @ weight, len(weight), lambda: norms(weight, 1) * root_mean_square(dy))
+        return rounding.handed_back(dx)
 
 
 class Dropout(Layer):

@@ -10,7 +10,7 @@ import numpy as np
 from dlbench.oracle.rounding import Array, Exact, Rounding, exact
 from dlbench.spec.training import Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, Sgd
 
-_PIECE = 2**15
+_PIECE = 2**14
 """Elements that are updated at a time: what they need on the way fits into a core's own cache."""
 
 Piece = tuple[str, int]

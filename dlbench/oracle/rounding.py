@@ -18,8 +18,11 @@ backend rounds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import copy
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +33,17 @@ Array = npt.NDArray[np.float64]
 
 _STRICT = POLICIES["fp32"]
 
+Length = int | Callable[[], int]
+Size = Array | float | Callable[[], Array]
+"""What only noise needs, or what finds it where there is noise, since that takes passes over all values."""
+
 
 class Rounding(Protocol):
     """What happens to the result of every operation under a policy."""
 
     policy: Policy
 
-    def __call__(self, value: Array, length: int, size: Array | float) -> Array:
+    def __call__(self, value: Array, length: Length, size: Size) -> Array:
         """`value`, the outcome in float32 of summing `length` terms whose root sum of squares is `size`
         (an array that broadcasts against `value`, or a number)."""
 
@@ -59,7 +66,7 @@ class Exact:
     def __init__(self, policy: Policy = _STRICT) -> None:
         self.policy = policy
 
-    def __call__(self, value: Array, length: int, size: Array | float) -> Array:
+    def __call__(self, value: Array, length: Length, size: Size) -> Array:
         """`value`."""
         return value
 
@@ -139,6 +146,17 @@ class Emulated(Exact):
 _POOL = 262_139
 """Normal numbers drawn once a run and reused from a random place on; a prime, so that no row of an array
 meets the same ones as its neighbour. Drawing afresh took most of the oracle's time."""
+_PIECE = 2**14
+"""Values that get their noise at a time: what that needs on the way stays in a core's own cache."""
+
+
+@functools.lru_cache(maxsize=32)
+def _drawn(seed: int) -> tuple[npt.NDArray[np.float32], np.random.Generator]:
+    """The pool of a seed, and what drew it: the same few seeds come again and again."""
+    random = np.random.Generator(np.random.SFC64(seed))
+    pool = random.standard_normal(_POOL, dtype=np.float32)
+    pool.setflags(write=False)
+    return pool, random
 
 
 class Perturbed:
@@ -146,17 +164,31 @@ class Perturbed:
 
     def __init__(self, seed: int, policy: Policy = _STRICT) -> None:
         self.policy = policy
-        self._random = np.random.Generator(np.random.SFC64(seed))
-        self._pool = self._random.standard_normal(_POOL, dtype=np.float32)
+        self._pool, random = _drawn(seed)
+        self._random = copy.deepcopy(random)
         self._unit = policy.sums.unit_roundoff
 
-    def __call__(self, value: Array, length: int, size: Array | float) -> Array:
+    def __call__(self, value: Array, length: Length, size: Size) -> Array:
         """`value` with the roundings of a sum."""
-        scale = np.square(value)
-        scale += np.square(size)
-        scale = np.sqrt(scale)
-        scale *= self._unit * np.sqrt(length)
-        return self._noisy(value, scale)
+        length = length() if callable(length) else length
+        size = size() if callable(size) else size
+        value = np.asarray(value)
+        factor, squares = (
+            self._unit * np.sqrt(length),
+            np.broadcast_to(np.square(size), value.shape),
+        )
+        result = np.empty(value.shape)
+        at = self._start()
+        for piece in _pieces(value.shape):
+            part, scale = value[piece], result[piece]
+            np.square(part, out=scale)
+            scale += squares[piece]
+            np.sqrt(scale, out=scale)
+            scale *= factor
+            scale *= self._noise(at, scale.shape)
+            scale += part
+            at += scale.size
+        return result
 
     def stored(self, value: Array, *on_the_way: Array) -> Array:
         """`value` with one short rounding, and one for each value on the way."""
@@ -192,13 +224,34 @@ class Perturbed:
         return self._noisy(value, scale * (value != 0) * (format_.unit_roundoff / np.sqrt(3)))
 
     def _noisy(self, value: Array, scale: Array) -> Array:
-        start = int(self._random.integers(_POOL))
-        count = int(np.size(value))
-        rolled = self._pool[start : start + count]
-        noise = rolled if rolled.size == count else np.resize(np.roll(self._pool, -start), count)
-        scale *= noise.reshape(np.shape(value))
+        scale *= self._noise(self._start(), np.shape(value))
         scale += value
         return np.asarray(scale)
+
+    def _start(self) -> int:
+        return int(self._random.integers(_POOL))
+
+    def _noise(self, start: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Numbers of the pool from a place on, which is taken for a ring."""
+        count, start = math.prod(shape), start % _POOL
+        noise = self._pool[start : start + count]
+        if noise.size < count:
+            noise = np.resize(np.roll(self._pool, -start), count)
+        return noise.reshape(shape)
+
+
+def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
+    """Where the pieces of an array lie that follow one another in memory and are small, or single rows."""
+    if math.prod(shape) <= _PIECE or not shape:
+        yield (...,)
+        return
+    row = math.prod(shape[1:])
+    if row > _PIECE:
+        inner = list(_pieces(shape[1:]))
+        yield from ((first, *piece) for first in range(shape[0]) for piece in inner)
+        return
+    step = _PIECE // row
+    yield from ((slice(first, first + step),) for first in range(0, shape[0], step))
 
 
 def rounded(values: Array, format_: Format) -> Array:

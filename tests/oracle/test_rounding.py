@@ -119,3 +119,21 @@ def test_perturbed_runs_scatter_around_the_exact_one_by_roundings():
                 continue
             error = np.abs(got.gradients[name] - value).max() / np.abs(value).max()
             assert UNIT / 100 < error < 1e4 * UNIT, name
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (40_000,), (3, 5, 9000), (70, 6000)])
+def test_noise_is_drawn_in_one_run_over_an_array_however_it_is_cut(shape):
+    value = np.random.default_rng(5).normal(size=shape)
+    flat = Perturbed(6)(value.reshape(-1), 9, 2.0).reshape(shape)
+    np.testing.assert_array_equal(flat, Perturbed(6)(value, 9, 2.0))
+
+
+def test_what_only_noise_needs_is_found_where_there_is_noise():
+    value = np.ones(10)
+    found = Perturbed(7)(value, lambda: 4, lambda: 3.0)
+    np.testing.assert_array_equal(found, Perturbed(7)(value, 4, 3.0))
+
+    def unneeded():
+        raise AssertionError
+
+    assert exact(value, unneeded, unneeded) is value

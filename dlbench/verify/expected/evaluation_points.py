@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from dlbench.oracle.layers import Branch, Layer, Pass
 from dlbench.oracle.network import KINDS, entering, forward, forward_backward
+from dlbench.oracle.one_thread import one_thread
 from dlbench.oracle.parallel_runs import each
 from dlbench.oracle.rounding import Array, Exact, Largest, Perturbed, Rounding
 from dlbench.rng import integers, permutation, uniform
@@ -298,7 +299,8 @@ def _nudged(point: Point, workload: Workload, precision: str) -> Point:
     inputs = oracle_inputs(point.inputs)
     rounding = Exact(policy_of(precision))
     nudger = _Nudger(oracle_weights(point.weights), point.run(True, rounding))
-    nudger.sequence(workload.nodes, entering(workload.nodes, inputs, rounding), None)
+    with one_thread():
+        nudger.sequence(workload.nodes, entering(workload.nodes, inputs, rounding), None)
     weights = dict(point.weights)
     for name in nudger.moved:
         weights[name] = nudger.weights[name].astype(np.float32)
