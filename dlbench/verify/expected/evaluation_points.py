@@ -172,12 +172,10 @@ def draw_unbiased_point(workload: Workload, label: str, precision: str = "fp32")
             weights[parameter.name] = np.zeros_like(weights[parameter.name])
     for attempt in range(_UNBIASED_DRAWS):
         drawn = _draw(workload, weights, 1, label, attempt, UNIT_INPUTS)
-        point = _within_range(drawn, workload, precision)
-        ambiguous = _count_ambiguous(point, workload, precision)
-        point = dataclasses.replace(point, ambiguous=ambiguous)
-        if best is None or ambiguous < best.ambiguous:
+        point = _counted(_within_range(drawn, workload, precision), workload, precision)
+        if best is None or point.ambiguous < best.ambiguous:
             best = point
-        if ambiguous == 0:
+        if point.ambiguous == 0:
             break
     assert best is not None
     return best
@@ -304,11 +302,11 @@ def _nudged(point: Point, workload: Workload, precision: str) -> Point:
     weights = dict(point.weights)
     for name in nudger.moved:
         weights[name] = nudger.weights[name].astype(np.float32)
-    moved = dataclasses.replace(point, weights=weights)
-    return dataclasses.replace(moved, ambiguous=_count_ambiguous(moved, workload, precision))
+    return _counted(dataclasses.replace(point, weights=weights), workload, precision)
 
 
-def _count_ambiguous(point: Point, workload: Workload, precision: str) -> int:
+def _counted(point: Point, workload: Workload, precision: str) -> Point:
+    """The point with the number of its ambiguous branches."""
     weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
     policy = policy_of(precision)
     run = point.run(True, Exact(policy))
@@ -320,7 +318,7 @@ def _count_ambiguous(point: Point, workload: Workload, precision: str) -> int:
         return noisy.branches
 
     found = ambiguous_branches(run.branches, each(perturbed, range(2)), workload.nodes)
-    return sum(int(mask.sum()) for mask in found.values())
+    return dataclasses.replace(point, ambiguous=sum(int(mask.sum()) for mask in found.values()))
 
 
 class _Nudger:
