@@ -25,6 +25,7 @@ from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.queries import query_columns
 from dlbench.analyse.speedup import ranks_apart
 from dlbench.analyse.statistics import Estimate, Timed, case_estimate, units
+from dlbench.analyse.training import convergence_columns
 from dlbench.data.datasets import NAMES
 from dlbench.record.case import AXES
 from dlbench.record.schema import Data, Header
@@ -366,6 +367,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     *accuracy.COLUMNS,
     *query_columns.COLUMNS,
+    *convergence_columns.COLUMNS,
     *telemetry_columns.COLUMNS,
     *device_columns.COLUMNS,
     Column("python", value=_of_environment("python")),

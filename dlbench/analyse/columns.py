@@ -19,6 +19,7 @@ ALWAYS = 100
 
 MAIN, COPIES, TELEMETRY = "main", "copies", "telemetry"
 TRAINING, COLD_START, ACCURACY, QUERIES = "training", "cold start", "accuracy", "queries"
+CONVERGE = "converge"
 """Sections of a report that have columns."""
 
 

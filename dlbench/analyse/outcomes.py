@@ -10,9 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from dlbench.analyse.disturbance import (
     Key,
@@ -25,6 +23,7 @@ from dlbench.analyse.disturbance import (
 )
 from dlbench.analyse.modes.trials import not_taken
 from dlbench.analyse.statistics import Timed, median, process_summary
+from dlbench.analyse.training.ending import ended, said
 from dlbench.analyse.turns import computes_idle, takes_turns
 from dlbench.record.comparability import Sampled
 from dlbench.record.facts import Check
@@ -226,7 +225,7 @@ def _outcome(
     verdicts += [(line.status, line.reason or failing(line.checks)) for line in verifications]
     verdicts += [_process_verdict(line) for line in processes]
     verdicts += [_process_verdict(line.process) for line in lines if isinstance(line, Trial)]
-    verdicts += [(line.status, line.reason) for line in trainings if line.status != "skipped"]
+    verdicts += [(line.status, said(line)) for line in trainings if line.status != "skipped"]
     if any(line.late for line in processes):
         verdicts += [
             ("unverified", reason)
@@ -234,7 +233,7 @@ def _outcome(
             if (reason := proven_late(attempts))
         ]
     if not skips:
-        verdicts += _missing(whole, verifications, processes)
+        verdicts += _missing(whole, verifications, processes if case.has_steps else trainings)
     status = worst(status for status, _ in verdicts)
     reason = next((text for verdict, text in verdicts if verdict == status and text), "")
 
@@ -281,7 +280,6 @@ def _with_figures(
         (ran := together[key(line)]): timed_of(line)._replace(node=ran.node)
         for line in (lines if found else ())
     }
-    training = next((line for line in reversed(trainings) if line.status == "ok"), None)
     return dataclasses.replace(
         outcome,
         reason=_remarks(outcome.case, lines),
@@ -294,7 +292,7 @@ def _with_figures(
         download_s=_median(
             [process_summary(line.download_ns) for line in lines if line.download_ns]
         ),
-        **(_of_training(training) if training else {}),
+        **ended(outcome.case, trainings),
     )
 
 
@@ -326,9 +324,12 @@ def _with_copies(
 
 
 def _missing(
-    whole: _Whole, verifications: Sequence[Verification], processes: Sequence[Process]
+    whole: _Whole,
+    verifications: Sequence[Verification],
+    processes: Sequence[Process] | Sequence[Training],
 ) -> list[tuple[Status, str]]:
-    """What lines that are not there tell. A record of no rounds is of verification alone."""
+    """What lines that are not there tell, of processes or of trainings to a target. A record of no rounds is of
+    verification alone."""
     complete = whole.end is not None and whole.end.status == "complete"
     cut = "" if complete else ": the run was interrupted"
     if not verifications and any(line.status == "ok" for line in processes):
@@ -383,17 +384,6 @@ def _remarks(case: Case, timed: Sequence[Process]) -> str:
         told = "; ".join(dict.fromkeys(alone))
         remarks.append(f"took no turns with the others of its round{some}: {told}")
     return "; ".join(remarks)
-
-
-def _of_training(training: Training) -> dict[str, Any]:
-    steps = len(training.losses) // max(training.epochs, 1)
-    return {
-        "final_loss": float(np.mean(training.losses[-steps:])) if steps else None,
-        "test_accuracy": training.test_accuracy,
-        "epochs": training.epochs,
-        "training_s": sum(training.epoch_s) if training.epoch_s else None,
-        "validation_accuracy": next(reversed(training.validation_accuracy), None),
-    }
 
 
 def _median(values: Sequence[float]) -> float | None:

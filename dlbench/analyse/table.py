@@ -24,6 +24,8 @@ from dlbench.analyse.queries.query_columns import query_cells
 from dlbench.analyse.self_check import SelfMeasurement, self_measurement
 from dlbench.analyse.speedup import BASELINE, Bases, baseline_of
 from dlbench.analyse.statistics import median
+from dlbench.analyse.training.convergence import converged
+from dlbench.analyse.training.convergence_columns import converge_cells
 from dlbench.record import comparability
 from dlbench.record.baseline import Baseline, find_baseline
 from dlbench.record.case import Case
@@ -193,7 +195,7 @@ def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart 
     those without a figure beneath. Only rows with the status ``ok`` have figures and can be the baseline."""
     found = tuple(outcomes(record))
     base, peaks = baseline_of(baseline, [outcome.case for outcome in found]), _peaks(record)
-    bases, accuracies = Bases(found, base), Accuracies(record)
+    bases, accuracies, trained = Bases(found, base), Accuracies(record), converged(record)
     entries = ledger.Ledger(found, cold_start.against) if cold_start else None
     columns = COLUMNS + ledger.COLUMNS if entries else COLUMNS
     rows = []
@@ -207,6 +209,7 @@ def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart 
         cells |= entries.cells(outcome) if entries else {}
         cells |= accuracies.cells(outcome.case) if outcome.status == "ok" else {}
         cells |= query_cells(outcome, record.header.load)
+        cells |= converge_cells(trained.get(outcome.case)) if outcome.status == "ok" else {}
         seen = Seen(outcome, record.header, PurePath(path).name, peaks, cells)
         values = {column.name: column.of(seen) for column in columns}
         rows.append(Row(outcome.case, outcome, values))

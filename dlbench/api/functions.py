@@ -69,7 +69,8 @@ def run(
     budget: float = 6.0,
     target_interval: float | None = None,
     epochs: int = 0,
-    until_accuracy: float | None = None,
+    target: float | None = None,
+    seeds: int = 3,
     profile: float = 0.0,
     max_wait: float | None = None,
     timeout: float | None = None,
@@ -91,8 +92,8 @@ def run(
     devices : ``cpu``, ``cuda``, ``cuda:1`` or ``cuda:`` and a UUID; by default the suite's own that are there.
     modes : in the backends' own words, ``all`` for every one; by default each backend's first.
     precisions : ``fp32`` (the default), ``tf32``, ``bf16``, ``fp16``, ``int8``; ``all`` for all that a backend has.
-    scenarios : ``train``, ``infer``, ``latency``, ``multi-stream``, ``server``, ``offline`` (docs/scenarios.md);
-        by default the suite's own.
+    scenarios : ``train``, ``converge``, ``infer``, ``latency``, ``multi-stream``, ``server``, ``offline``
+        (docs/scenarios.md); by default the suite's own.
     batches : samples a step; by default the suite's own. Several make a sweep.
     worlds : ranks that share each batch of a data-parallel training; by default 1.
     best : try every mode briefly, and measure in full the fastest of each backend that is right.
@@ -104,8 +105,8 @@ def run(
     budget : time for sampling of each row (s), shared by its processes.
     target_interval : measure on until every interval is at most ± this share of its value, such as 0.05.
     epochs : train this long too: final loss, test accuracy.
-    until_accuracy : end a training with the first epoch after which this share of the validation part is answered
-        rightly, such as 0.95.
+    target : end a training with the first epoch after which this share of the validation part is right, such as 0.95.
+    seeds : of the scenario ``converge``, trainings to the target.
     profile : say where the time of each row goes, too: time for its ladder (s), as for `profile`; 0 for none.
     max_wait : time to wait, in all, for a machine that others use (s); by default ``$DLBENCH_MAX_WAIT``, or 12.
     timeout : the longest that a worker may show no progress (s); by default ``$DLBENCH_TIMEOUT``, or 180.
@@ -143,9 +144,8 @@ def run(
         if target_interval is None
         else asked("target_interval", target_interval, float),
         epochs=asked("epochs", epochs, int),
-        target_accuracy=None
-        if until_accuracy is None
-        else asked("until_accuracy", until_accuracy, float),
+        target_accuracy=None if target is None else asked("target", target, float),
+        seeds=asked("seeds", seeds, int),
         profile_s=asked("profile", profile, float),
         patience_s=paths.max_wait_s() if max_wait is None else asked("max_wait", max_wait, float),
         telemetry_period_s=asked("telemetry_period", telemetry_period, float),

@@ -86,12 +86,13 @@ def cli() -> None:
     default=0,
     help="Train this long too: final loss and accuracy.",
 )
+@options.target
 @click.option(
-    "--until-accuracy",
-    "target_accuracy",
-    metavar="PERCENT",
-    callback=options.accuracy,
-    help="End a training with the first epoch after which so much of the validation part is right.",
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Of --scenario converge: trainings to --target, of other weights and batches each.",
 )
 @click.option(
     "--sweep",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -126,7 +127,11 @@ def period_s(context: click.Context, parameter: click.Parameter, value: str) -> 
 
 
 def accuracy(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """``95%`` or ``95`` as the share 0.95, at most 1."""
+    """``95%``, ``95`` or ``0.95`` as the share 0.95, at most 1."""
+    with contextlib.suppress(TypeError, ValueError):
+        # nobody means less than one per cent
+        if 0 < float(value or "") <= 1:
+            return float(value or "")
     share = percent(context, parameter, value)
     if share is not None and share > 1:
         raise click.BadParameter(f"{value!r} is more than 100%", context, parameter)
@@ -320,6 +325,15 @@ max_wait = click.option(
     show_default=True,
     envvar=list(paths.MAX_WAIT_VARIABLES),
     help=f"Time to wait, in all, for a machine that others use.  [env var: {paths.MAX_WAIT_VARIABLES[0]}]",
+)
+target = click.option(
+    "--target",
+    "target_accuracy",
+    cls=Renamed,
+    former=("--until-accuracy",),
+    metavar="PERCENT",
+    callback=accuracy,
+    help="End a training with the first epoch after which so much of the validation part is right.",
 )
 served = _together(
     click.option(

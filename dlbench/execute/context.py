@@ -91,7 +91,7 @@ class Context:
 
     def work(self, measurement: Measurement[R], case: Case, **options: Any) -> Ended[R]:
         """Has a fresh worker measure something of a case."""
-        with self.start(case, epochs=options.get("epochs", 1)) as worker:
+        with self.start(case) as worker:
             return self.ask(worker, measurement, self.job(case, **options), case)
 
     def end_look(self, backend: str) -> None:

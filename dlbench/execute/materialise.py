@@ -69,12 +69,22 @@ class Material:
     cache_dir: Path
     _folder: Path
     _files: Mapping[str, str]
+    _seed: int
     verification: Mapping[str, Any] | None = None
 
     def trained_weights(self, case: schema.Case) -> Path:
         """Where the weights lie that the training of a case ended with, once it has ended."""
         digest = hashlib.sha256(repr(case).encode()).hexdigest()
         return self._folder / f"trained-{digest[:16]}.npz"
+
+    def weights_from(self, seed: int) -> Path:
+        """Where the weights lie that a training from a seed begins with."""
+        if seed == self._seed:
+            return Path(self._files["weights"])
+        file = self._folder / f"weights-{seed}.npz"
+        if not file.exists():
+            _write_weights(file, self.workload, seed)
+        return file
 
     def job(self, plan: Plan, adapter: str | None = None, **options: Any) -> dict[str, Any]:
         """What a worker needs to know to work by a plan; without an `adapter` (``module:Class``), by what the plan's
@@ -135,12 +145,8 @@ def prepare(request: Request, folder: Path, tell: Callable[[str], None] = _silen
         with _making(f"{file}: network.input: a batch of {batch}"):
             _write_batches(folder, dataset, recipe, batch, request.seed)
     files = {"weights": str(folder / "weights.npz")}
-    with npz.writing(Path(files["weights"])) as written:
-        for parameter in workload.parameters:
-            tell(parameter.name)
-            with _making(f"{file}: network.layers: {parameter.name}"):
-                value = initial_value(parameter, request.seed)
-                written.add(parameter.name, parameter.shape, np.float32, [value])
+    with _making(f"{file}: network.layers"):
+        _write_weights(Path(files["weights"]), workload, request.seed, tell)
     calibrated = workload
     if {"int8", ALL} & set(request.chosen_precisions):
         tell("calibration")
@@ -164,8 +170,20 @@ def prepare(request: Request, folder: Path, tell: Callable[[str], None] = _silen
         cache_dir=request.cache_dir,
         _folder=folder,
         _files=files,
+        _seed=request.seed,
         verification=to_table(request.suite.verification),
     )
+
+
+def _write_weights(
+    file: Path, workload: Workload, seed: int, tell: Callable[[str], None] = _silent
+) -> None:
+    """The initial weights that a seed gives."""
+    with npz.writing(file) as written:
+        for parameter in workload.parameters:
+            tell(parameter.name)
+            value = initial_value(parameter, seed)
+            written.add(parameter.name, parameter.shape, np.float32, [value])
 
 
 @contextmanager

@@ -10,12 +10,10 @@ from dlbench.execute.quiet_machine import Waited
 from dlbench.host.cause import Cause
 from dlbench.record import door
 from dlbench.record.facts import (
-    AnswerResult,
     Check,
     MeasureResult,
     Primitive,
     ProfileResult,
-    TrainResult,
     VerifyResult,
 )
 from dlbench.record.schema import (
@@ -23,10 +21,12 @@ from dlbench.record.schema import (
     Case,
     Process,
     Profile,
+    Status,
     Training,
     Verification,
     Wait,
 )
+from dlbench.record.trained import AnswerResult, TrainResult
 from dlbench.worker.supervisor import Ended
 
 
@@ -113,17 +113,18 @@ def wait(
     )
 
 
-def training(case: Case, epochs: int, ended: Ended[TrainResult]) -> Training:
-    """What came of a training; one whose loss stopped being finite has failed."""
+def training(case: Case, epochs: int, seed: int, ended: Ended[TrainResult]) -> Training:
+    """What came of a training from a seed; one whose loss stopped being finite has failed."""
     if ended.result is None:
-        return Training(case, ended.status, ended.reason, epochs)
+        return Training(case, ended.status, ended.reason, epochs, seed=seed)
     trained = _fields(ended.result.trained)
     diverged_at = trained.pop("diverged_at")
     reason = "" if diverged_at is None else f"the loss is not finite in step {diverged_at}"
     if not reason and trained["test_loss"] is None:
         reason = "the loss on the test part is not finite"
     epochs = len(trained["epoch_s"])
-    return Training(case, "failed" if reason else "ok", reason, epochs, **trained)
+    status: Status = "failed" if reason else "ok"
+    return Training(case, status, reason, epochs, seed=seed, **trained)
 
 
 def answers(case: Case, weights_of: Case, ended: Ended[AnswerResult]) -> Answers:
@@ -131,7 +132,7 @@ def answers(case: Case, weights_of: Case, ended: Ended[AnswerResult]) -> Answers
     found = ended.result
     if found is None:
         return Answers(case, ended.status, ended.reason, weights_of)
-    return Answers(case, "ok", "", weights_of, found.answers, found.wrong)
+    return Answers(case, "ok", "", weights_of, found.answers, found.wrong, found.true_classes)
 
 
 def profile(case: Case, ended: Ended[Any], primitives: Sequence[Primitive] = ()) -> Profile:

@@ -249,6 +249,7 @@ def _header(run: Context, planned: Planned) -> Header:
         cases=planned.cases,
         epochs=request.epochs,
         target_accuracy=request.target_accuracy,
+        seeds=request.seeds if request.converges else 0,
         profile_s=request.profile_s,
         profile_inside=request.profile_inside,
         environments=planned.environments,

@@ -33,7 +33,8 @@ from dlbench.record.sharing import verified_alone, verifying
 
 
 class Task(NamedTuple):
-    """One thing to find out: the kind of line that tells it, what that is about, and in which round."""
+    """One thing to find out: the kind of line that tells it, what that is about, and in which round, or of a training
+    to a target from which seed."""
 
     line: type[Line]
     about: Case | Configuration | int
@@ -55,17 +56,27 @@ def weights_for(case: Case, beside: Sequence[Case]) -> Case | None:
     return own or next(iter(trains), None)
 
 
+def seeds_of(case: Case, header_seed: int, seeds: int) -> tuple[int, ...]:
+    """From which seeds a case is trained: several where it trains to a target."""
+    return (header_seed,) if case.has_steps else tuple(range(header_seed, header_seed + seeds))
+
+
+def training_task(case: Case, seed: int | None) -> Task:
+    """A training from a seed; one that is not to a target is from the run's own."""
+    return Task(Training, case) if case.has_steps else Task(Training, case, seed or 0)
+
+
 def planned(case: Case, header: Header, beside: Sequence[Case] = ()) -> Iterator[Task]:
     """What there is to find out about a case, among those `beside` it, in the run that has this header."""
     epochs = header.epochs
     yield Task(Verification, case.configuration)
-    for number in own_rounds(header.shard, case.batch, header.rounds):
+    for number in own_rounds(header.shard, case.batch, header.rounds) if case.has_steps else ():
         yield Task(Process, case, number)
-    if epochs and case.scenario == "train":
-        yield Task(Training, case)
+    for seed in seeds_of(case, header.seed, header.seeds) if epochs and case.trains else ():
+        yield training_task(case, seed)
     if epochs and weights_for(case, beside):
         yield Task(Answers, case)
-    if header.profile_s:
+    if header.profile_s and case.has_steps:
         yield Task(Profile, case)
 
 
@@ -77,7 +88,7 @@ def told(line: Line) -> Task | None:
         case Process():
             return Task(Process, line.case, line.round)
         case Training():
-            return Task(Training, line.case)
+            return training_task(line.case, line.seed)
         case Answers():
             return Task(Answers, line.case)
         case Trial():
@@ -173,15 +184,18 @@ def to_run(record: Record) -> tuple[Case, ...]:
     batches = {
         case.batch
         for case in lacking
-        if not held.tasks.issuperset(
-            Task(Process, case, n) for n in own_rounds(header.shard, case.batch, header.rounds)
+        if case.has_steps
+        and (
+            header.target_interval is not None
+            or not held.tasks.issuperset(
+                Task(Process, case, n) for n in own_rounds(header.shard, case.batch, header.rounds)
+            )
         )
-        or header.target_interval is not None
     }
     return tuple(
         case
         for case in header.cases
-        if case in lacking or (case.batch in batches and not held.is_out(case))
+        if case in lacking or (case.has_steps and case.batch in batches and not held.is_out(case))
     )
 
 

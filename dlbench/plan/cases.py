@@ -17,6 +17,7 @@ from dlbench.plan.estimate import estimate
 from dlbench.plan.load import check_load
 from dlbench.plan.request import ALL, Request
 from dlbench.plan.sizes import check_files, check_sizes
+from dlbench.plan.target import check_target
 from dlbench.record.baseline import check_row_name, find_baseline
 from dlbench.record.case import (
     HOST,
@@ -31,7 +32,6 @@ from dlbench.spec.decode import nearest, shown
 from dlbench.spec.precision import trains_in
 from dlbench.spec.scenarios import KINDS, SCENARIOS, Scenario
 from dlbench.spec.suite import MOST_EPOCHS, check_training
-from dlbench.spec.training import CrossEntropy
 from dlbench.text import shortened
 from dlbench.worker.interpreters import check_pythons
 
@@ -96,13 +96,14 @@ def check(request: Request) -> None:
     for batch in request.batches:
         if not 1 <= batch <= MOST_SAMPLES:
             raise UsageError(f"batch {shown(batch)} must be 1 to {MOST_SAMPLES:,}")
-    for batch in request.batches_of("train") if "train" in request.chosen_scenarios else ():
+    training = [each for each in request.chosen_scenarios if KINDS[each].step == "train"]
+    for batch in dict.fromkeys(b for each in training for b in request.batches_of(each)):
         check_training(request.suite.workload, batch)
     for name, number, least, most in (
         ("threads", request.chosen_threads, 1, MOST_THREADS),
         ("rounds", request.rounds, 0, MOST_ROUNDS),
         ("epochs", request.epochs, 0, MOST_EPOCHS),
-        ("seed", request.seed, 0, MOST_SEED),
+        ("seed", request.seed, 0, MOST_SEED - (request.seeds if request.converges else 0)),
         ("the number of batch sizes", len(request.chosen_batches), 1, MOST_BATCHES),
         *(("world", world, 1, MOST_RANKS) for world in request.worlds),
     ):
@@ -110,7 +111,7 @@ def check(request: Request) -> None:
             raise UsageError(f"{name} must be {least} or more")
         if number > most:
             raise UsageError(f"{name} must be at most {most:,}")
-    if request.worlds and 1 not in request.worlds and "train" not in request.chosen_scenarios:
+    if request.worlds and 1 not in request.worlds and not training:
         raise UsageError(
             "world is the ranks of a training, and none is asked for: add --scenario train"
         )
@@ -119,24 +120,12 @@ def check(request: Request) -> None:
     target = request.target_interval
     if target is not None and not 0 < target < 1:
         raise UsageError(f"target-interval {target} must be a share between 0 and 1, such as 1%")
-    _check_accuracy(request)
+    check_target(request)
     _check_times(request)
     _check_shard(request)
     check_load(request)
     check_sizes(request)
     check_files(request)
-
-
-def _check_accuracy(request: Request) -> None:
-    target = request.target_accuracy
-    if target is None:
-        return
-    if not 0 < target <= 1:
-        raise UsageError(f"until-accuracy {target} must be a share above 0, at most 1, such as 95%")
-    if not request.epochs:
-        raise UsageError("--until-accuracy ends a training: say how long at the most with --epochs")
-    if not isinstance(request.suite.workload.loss, CrossEntropy):
-        raise UsageError(f"--until-accuracy: suite {request.suite.name} gives values, not classes")
 
 
 def _check_shard(request: Request) -> None:

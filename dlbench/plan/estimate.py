@@ -37,17 +37,20 @@ def estimate(
         runnable = list({group_of(case): case for case in runnable}.values())
     configurations = {case.configuration: case for case in runnable}.values()
     total_s += sum(start_s[each.backend] + _VERIFY_S for each in configurations)
+    steps = [case for case in runnable if case.has_steps]
+    configurations = {case.configuration: case for case in steps}.values()
     if request.rounds:
         # a process of a configuration times all of its scenarios
         total_s += request.all_rounds * sum(start_s[each.backend] for each in configurations)
-        total_s += len(runnable) * (_BESIDE * request.budget_s + request.all_rounds * _CHECK_S)
+        total_s += len(steps) * (_BESIDE * request.budget_s + request.all_rounds * _CHECK_S)
     if request.profile_s:
         opening_s = _OPENING_SHARE * request.profile_s
-        total_s += sum(start_s[e.backend] + request.profile_s + opening_s for e in runnable)
+        total_s += sum(start_s[e.backend] + request.profile_s + opening_s for e in steps)
     flops = request.epochs * training_samples * request.suite.workload.training_flops
     train_s = flops / (_ASSUMED_FLOPS_PER_S_AND_THREAD * request.chosen_threads)
     for case in runnable:
-        if case.scenario == "train" and request.epochs:
-            steps = request.epochs * training_samples / case.batch
-            total_s += start_s[case.backend] + train_s + steps * _STEP_OVERHEAD_S
+        if case.trains and request.epochs:
+            step_count = request.epochs * training_samples / case.batch
+            own_s = start_s[case.backend] + train_s + step_count * _STEP_OVERHEAD_S
+            total_s += own_s * (1 if case.has_steps else request.seeds)
     return total_s

@@ -53,6 +53,7 @@ class Request:
     epochs : length of trainings from the initial weights; 0 for none.
     target_accuracy : the share of right answers on the validation part with which a training ends before; None for
         none.
+    seeds : of the scenario ``converge``, from how many seeds it is trained: `seed` and those that follow it.
     profile_s : time for the ladder of each row, which tells what each layer costs; 0 for none.
     profile_inside : whether the ladder goes through what residual and concat blocks hold.
     data : a data set instead of the suite's.
@@ -88,6 +89,7 @@ class Request:
     patience_s: float = 12.0
     epochs: int = 0
     target_accuracy: float | None = None
+    seeds: int = 3
     profile_s: float = 0.0
     profile_inside: bool = False
     data: str | None = None
@@ -133,6 +135,11 @@ class Request:
     def chosen_scenarios(self) -> tuple[Scenario, ...]:
         """The scenarios to run."""
         return self.scenarios or cast(tuple[Scenario, ...], self.suite.matrix.scenarios)
+
+    @property
+    def converges(self) -> bool:
+        """Whether something is trained to a target."""
+        return not all(KINDS[each].has_steps for each in self.chosen_scenarios)
 
     @property
     def chosen_precisions(self) -> tuple[str, ...]:

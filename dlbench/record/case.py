@@ -225,6 +225,11 @@ class Case(msgspec.Struct, frozen=True, order=True):
         return self.step == "train"
 
     @property
+    def has_steps(self) -> bool:
+        """Whether its steps are timed in rounds; else it is trained from several seeds."""
+        return KINDS[self.scenario].has_steps
+
+    @property
     def on_host(self) -> bool:
         """Whether its device is the host's own processor."""
         return self.device_kind == HOST

@@ -104,7 +104,9 @@ def workload_fact(suite: str, digest: str) -> str:
 
 
 def facts_of_case(header: Header, case: Case) -> dict[str, str]:
-    """What must be alike of a case besides: of a server what it was asked."""
+    """What must be alike of a case besides: of a server what it was asked, of a training to a target which."""
+    if not case.has_steps:
+        return {"target accuracy": str(header.target_accuracy)}
     return _load(header) if case.scenario == "server" else {}
 
 

@@ -102,6 +102,8 @@ def _check_struct(value: msgspec.Struct) -> None:
         case Training() | Answers():
             if value.wrong and not max(value.wrong) < len(value.answers):
                 raise ValueError("a wrong answer is of a sample that was not asked about")
+            if value.true_classes and len(value.true_classes) != len(value.wrong):
+                raise ValueError("it has right classes of other answers than the wrong ones")
 
 
 def _check_surroundings(seen: Surroundings) -> None:

@@ -283,48 +283,6 @@ class MeasureResult(BackendResult):
     rank_steps: RankSteps | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """What came of a training.
-
-    Attributes
-    ----------
-    losses : mean loss of each step's batch before the step, epochs × steps values, until one was not finite.
-    diverged_at : that step, counted from 0; None when all were finite.
-    validation_accuracy : after each epoch; empty for regression.
-    test_accuracy : share of right answers on the test part; None for regression.
-    test_loss : mean loss on the test part; None when it is not finite.
-    answers, wrong : as in `dlbench.record.schema.Training`.
-    seconds : all of it, data handling and evaluation included.
-    epoch_s : the steps of each epoch with their data (s).
-    """
-
-    losses: tuple[float, ...]
-    diverged_at: int | None
-    validation_accuracy: tuple[float, ...]
-    test_accuracy: float | None
-    test_loss: float | None
-    seconds: float
-    answers: tuple[int, ...] = ()
-    wrong: tuple[int, ...] = ()
-    epoch_s: tuple[float, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainResult(BackendResult):
-    """What came of a training."""
-
-    trained: Trained
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AnswerResult(BackendResult):
-    """What a session answered on the test part; as in `dlbench.record.schema.Training`."""
-
-    answers: tuple[int, ...]
-    wrong: tuple[int, ...]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TimerResult(TimedResult):
     """What timing a step costs: the median of timing nothing (ns)."""

@@ -43,7 +43,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     None in records of earlier versions, whose rows shared the whole. `baseline` is the row whose ratios
     `target_interval` is about, where one was named; `profile_s` the time for each ladder, 0 where there are none, and
     `profile_inside` whether these go through what blocks hold; `target_accuracy` the validation accuracy with which a
-    training ends before its `epochs` are over, None for none.
+    training ends before its `epochs` are over, None for none; `seeds` from how many, `seed` and those that follow it, a
+    case of the scenario ``converge`` is trained, 0 where there is none.
     `patience_s` and `telemetry_period_s` are None where an earlier version did not write them. With `best` the cases
     are all modes that were to be tried; see `Choice`. `shard` is the part of a run that the record is, `node` the
     machine by a digest that tells it from others and not which it is; empty in records of earlier versions. `load` is
@@ -77,6 +78,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     profile_s: Seconds = 0.0
     profile_inside: bool = False
     target_accuracy: Share | None = None
+    seeds: Count = 0
     shard: Shard | None = None
     node: str = ""
     load: Load | None = None

@@ -243,10 +243,11 @@ class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
 
 class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
     """A training over whole epochs (``--epochs``): the loss of each step and what came of it on the test part.
-    `answers` is the class that each test sample was given, `wrong` the samples for which that is not the right one;
-    both are empty for regression, and in records of earlier versions. `epochs` is how many there were: fewer than were
-    asked for where `Header.target_accuracy` was reached before. `epoch_s` are the steps of each with their data,
-    without the evaluation behind them; empty in records of earlier versions."""
+    `answers` is the class that each test sample was given, `wrong` the samples for which that is not the right one,
+    `true_classes` what each of these is; all are empty for regression, and in records of earlier versions. `epochs` is
+    how many there were: fewer than were asked for where `Header.target_accuracy` was reached before. `epoch_s` are the
+    steps of each with their data, without the evaluation behind them, which took `evaluation_s`; empty in records of
+    earlier versions. `seed` is that of its weights and batches, None in records of earlier versions: the header's."""
 
     case: Case
     status: Status
@@ -260,6 +261,9 @@ class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
     answers: tuple[Count, ...] = ()
     wrong: tuple[Count, ...] = ()
     epoch_s: tuple[Seconds, ...] = ()
+    evaluation_s: tuple[Seconds, ...] = ()
+    true_classes: tuple[Count, ...] = ()
+    seed: int | None = None
 
 
 class Answers(msgspec.Struct, frozen=True, tag="answers", tag_field="kind"):
@@ -272,6 +276,7 @@ class Answers(msgspec.Struct, frozen=True, tag="answers", tag_field="kind"):
     weights_of: Case
     answers: tuple[Count, ...] = ()
     wrong: tuple[Count, ...] = ()
+    true_classes: tuple[Count, ...] = ()
 
 
 class Profile(msgspec.Struct, frozen=True, tag="profile", tag_field="kind"):

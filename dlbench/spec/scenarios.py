@@ -1,4 +1,5 @@
-"""What can be done with a network and timed: training, inference, and inference as MLPerf's load generator asks for it.
+"""What can be done with a network and timed: training, training to a target, inference, and inference as MLPerf's load
+generator asks for it.
 
 Each scenario of inference begins with a batch that is resident on the device and ends with its output there,
 synchronised, as ``infer`` does. They differ in when the next query comes and in what is told of them (MLPerf Inference
@@ -13,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-Scenario = Literal["train", "infer", "latency", "multi-stream", "server", "offline"]
+Scenario = Literal["train", "converge", "infer", "latency", "multi-stream", "server", "offline"]
 Step = Literal["train", "infer"]
 
 
@@ -29,6 +30,7 @@ class Kind:
     batch : samples a query, where none is asked for; None for the suite's batch sizes.
     has_queries : whether each step is a query, of which percentiles are told.
     sweeps : whether, where no batch sizes are asked for, it has all that may be the best.
+    has_steps : whether its steps are timed in rounds of fresh processes; else it is trained from several seeds.
     """
 
     step: Step
@@ -37,10 +39,14 @@ class Kind:
     batch: int | None = None
     has_queries: bool = False
     sweeps: bool = False
+    has_steps: bool = True
 
 
 KINDS: Mapping[Scenario, Kind] = {
     "train": Kind("train", "trains this network", "training"),
+    "converge": Kind(
+        "train", "trains this network to a target", "training to a target", has_steps=False
+    ),
     "infer": Kind("infer", "runs inference with this network", "inference"),
     "latency": Kind("infer", "answers single queries", "latency", batch=1, has_queries=True),
     "multi-stream": Kind(
@@ -51,9 +57,10 @@ KINDS: Mapping[Scenario, Kind] = {
 }
 """The scenarios by their names, in the order in which rows stand.
 
-``latency`` is MLPerf's single stream: the next query comes when the last one has been answered. ``multi-stream`` is the
-same with several samples a query. Of ``server`` queries come when they come; see `Load`. ``offline`` has all samples at
-hand and asks for the batch size that works them off the quickest.
+``converge`` asks how long a training takes to an accuracy on the validation part. ``latency`` is MLPerf's single
+stream: the next query comes when the last one has been answered. ``multi-stream`` is the same with several samples a
+query. Of ``server`` queries come when they come; see `Load`. ``offline`` has all samples at hand and asks for the batch
+size that works them off the quickest.
 """
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 STEPS: tuple[Step, ...] = get_args(Step)

@@ -40,7 +40,7 @@ class Objective:
             if word == known:
                 if (target is None) != (known == "accuracy"):
                     need = "needs" if target is None else "has no use for"
-                    raise UsageError(f"--objective {known} {need} --until-accuracy, like 95%")
+                    raise UsageError(f"--objective {known} {need} --target, like 95%")
                 return cls(known, target)
         raise UsageError(f"--objective {word!r} is unknown; {nearest(word, WORDS)}")
 

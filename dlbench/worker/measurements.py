@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import Any, Generic, TypeVar, cast
 
 from dlbench.record.facts import (
-    AnswerResult,
     BlockResult,
     Declared,
     FitsResult,
@@ -25,11 +24,11 @@ from dlbench.record.facts import (
     RestResult,
     TimedResult,
     TimerResult,
-    TrainResult,
     Verdict,
     VerifyResult,
     WarmUpResult,
 )
+from dlbench.record.trained import AnswerResult, TrainResult
 from dlbench.worker.phases import Phases
 
 R = TypeVar("R")

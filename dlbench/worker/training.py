@@ -17,7 +17,7 @@ import numpy.typing as npt
 from dlbench.contract import Plan, Session, check_batch
 from dlbench.data.order import batch_indices
 from dlbench.data.preprocessing import Recipe
-from dlbench.record.facts import Trained
+from dlbench.record.trained import Trained
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Workload
 
@@ -60,6 +60,7 @@ def train(
     losses: list[float] = []
     accuracies: list[float] = []
     epoch_s: list[float] = []
+    evaluation_s: list[float] = []
     training = parts["train"]
     for epoch in range(epochs):
         factor = workload.schedule.factor(epoch)
@@ -84,9 +85,13 @@ def train(
             kept = tuple(losses[:diverged_at])
             seconds = time.monotonic() - begin
             return Trained(
-                kept, diverged_at, tuple(accuracies), None, None, seconds, epoch_s=tuple(epoch_s)
+                *(kept, diverged_at, tuple(accuracies), None, None, seconds),
+                epoch_s=tuple(epoch_s),
+                evaluation_s=tuple(evaluation_s),
             )
+        evaluation_began = time.monotonic()
         accuracy = evaluate(session, plan, workload, recipe, parts["validation"], beat).accuracy
+        evaluation_s.append(time.monotonic() - evaluation_began)
         accuracies += [] if accuracy is None else [accuracy]
         on_epoch(epoch + 1, accuracy, epoch_s[-1])
         if accuracy is not None and target_accuracy is not None and accuracy >= target_accuracy:
@@ -102,17 +107,20 @@ def train(
         answers=test.answers,
         wrong=test.wrong,
         epoch_s=tuple(epoch_s),
+        evaluation_s=tuple(evaluation_s),
+        true_classes=test.true_classes,
     )
 
 
 class Judged(NamedTuple):
     """What outputs are worth: `accuracy` (None for regression) and mean `loss`, in float64; the class that each sample
-    was given, and the samples for which it is `wrong`, both empty for regression."""
+    was given, the samples for which it is `wrong`, and the class that each of these is of; all empty for regression."""
 
     accuracy: float | None
     loss: float
     answers: tuple[int, ...] = ()
     wrong: tuple[int, ...] = ()
+    true_classes: tuple[int, ...] = ()
 
 
 def evaluate(
@@ -161,6 +169,5 @@ def judge(
     answers = values.argmax(axis=1)
     wrong = np.flatnonzero(answers != targets)
     accuracy = 1 - len(wrong) / len(answers)
-    return Judged(
-        accuracy, float(-log_likelihoods.mean()), tuple(answers.tolist()), tuple(wrong.tolist())
-    )
+    classes = (tuple(each.tolist()) for each in (answers, wrong, targets[wrong]))
+    return Judged(accuracy, float(-log_likelihoods.mean()), *classes)

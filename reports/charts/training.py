@@ -1,4 +1,4 @@
-"""How trainings went: the loss against steps and against seconds, and the accuracy after each epoch."""
+"""How trainings went: the loss and the accuracy on the validation part, against steps and against seconds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dlbench.analyse.table import Run
 from dlbench.record.schema import Training
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
 
 HOW_TO_READ = (
     "The loss of each step's batch, a mean over neighbouring steps where there are more than {most}. Against "
-    "seconds a training is drawn as if all its steps took the same time, data handling included."
+    "seconds the steps of an epoch are drawn as if they took the same time, data handling included and evaluation not."
 )
 _MOST_POINTS, _MOST_LINES = 120, 8
 _PANEL_PX = 210
 
 
 def trainings(run: Run) -> list[Training]:
-    """The trainings of a record that went well, of cases that are verified, the last of each case."""
+    """The trainings of a record that went well, of cases that are verified, the last of each case and seed."""
     verified = {row.case for row in run.rows if row["status"] == "ok"}
     lines = (line for line in run.record.lines if isinstance(line, Training))
     found = {
-        line.case: line
+        (line.case, line.seed): line
         for line in lines
         if line.status == "ok" and line.losses and line.case in verified
     }
@@ -62,14 +63,16 @@ def figures(run: Run) -> Iterator[Figure]:
         yield Figure(
             name="accuracy",
             title="Accuracy on the validation part",
-            summary=f"Lines of the share of right answers after each epoch, of {listed([_who(e) for e in shown])}.",
-            draw=lambda width: _draw_accuracies(shown, width),
+            summary="Lines of the share of right answers after each epoch against steps and seconds, of "
+            f"{listed([_who(e) for e in shown])}.",
+            draw=lambda width: _draw_accuracies(shown, run.header.target_accuracy, width),
             table=_accuracy_table(found),
         )
 
 
 def _who(each: Training) -> str:
-    return one_line(f"{each.case.row_name}, batch {each.case.batch:,}")
+    seed = "" if each.case.has_steps else f", seed {each.seed}"
+    return one_line(f"{each.case.row_name}, batch {each.case.batch:,}{seed}")
 
 
 def _last_loss(each: Training) -> float:
@@ -81,16 +84,25 @@ def _points(each: Training) -> list[dict[str, Any]]:
     """Means over neighbouring steps, each at the middle of these."""
     losses = np.asarray(each.losses)
     parts = np.array_split(np.arange(len(losses)), min(_MOST_POINTS, len(losses)))
-    step_s = (each.seconds or 0.0) / len(losses)
+    ended_s = _step_ended_s(each)
     return [
         {
             "who": _who(each),
             "steps": float(part.mean()) + 1,
-            "seconds": (float(part.mean()) + 1) * step_s,
+            "seconds": float(ended_s[part].mean()),
             "value": float(losses[part].mean()),
         }
         for part in parts
     ]
+
+
+def _step_ended_s(each: Training) -> npt.NDArray[np.float64]:
+    """When each step was over, on a clock that stands still while something else is done; records of earlier versions
+    tell the whole time alone."""
+    steps = len(each.losses)
+    spent_s = np.cumsum(each.epoch_s or (each.seconds or 0.0,))
+    ends = np.linspace(0, steps, len(spent_s) + 1)
+    return np.interp(np.arange(1, steps + 1), ends, np.concatenate([[0.0], spent_s]))
 
 
 def _draw_losses(shown: Sequence[Training], width: int) -> Any:
@@ -114,21 +126,43 @@ def _draw_losses(shown: Sequence[Training], width: int) -> Any:
     return whole
 
 
-def _draw_accuracies(shown: Sequence[Training], width: int) -> Any:
+def _draw_accuracies(shown: Sequence[Training], target: float | None, width: int) -> Any:
     import altair as alt
 
     points: list[dict[str, Any]] = [
-        {"who": _who(each), "epochs": epoch, "value": share}
+        {
+            "who": _who(each),
+            "steps": epoch * len(each.losses) // len(each.validation_accuracy),
+            "seconds": spent_s,
+            "value": share,
+        }
         for each in shown
-        for epoch, share in enumerate(each.validation_accuracy, 1)
+        for epoch, (share, spent_s) in enumerate(
+            zip(each.validation_accuracy, _epoch_ended_s(each), strict=True), 1
+        )
     ]
+    beside = width >= style.WIDE
+    inner = (width - 110) // 2 if beside else width - 50
     y = alt.Y(
         "value:Q",
         title="right answers",
         scale=alt.Scale(zero=False, nice=True),
         axis=alt.Axis(format=".1%", tickCount=5),
     )
-    return _lines(points, [_who(each) for each in shown], "epochs", y, width - 50, width, dots=True)
+    panels = [
+        _lines(points, [_who(each) for each in shown], by, y, inner, width, dots=True, rule=target)
+        for by in ("steps", "seconds")
+    ]
+    whole: alt.ConcatChart = alt.concat(*panels, columns=2 if beside else 1)
+    return whole
+
+
+def _epoch_ended_s(each: Training) -> Sequence[float]:
+    """When each epoch was over, on the clock of `_step_ended_s`."""
+    epochs = len(each.validation_accuracy)
+    last = np.arange(1, epochs + 1) * len(each.losses) // epochs - 1
+    found: list[float] = _step_ended_s(each)[last].tolist()
+    return found
 
 
 def _lines(
@@ -139,6 +173,7 @@ def _lines(
     inner: int,
     width: int,
     dots: bool = False,
+    rule: float | None = None,
 ) -> Any:
     import altair as alt
 
@@ -171,6 +206,12 @@ def _lines(
             data.mark_point(size=40, filled=True, opacity=1).encode(
                 x=x, y=y, color=alt.Color("who:N", scale=hues, legend=legend)
             )
+        )
+    if rule is not None:
+        layers.append(
+            alt.Chart(values([{"value": rule}]))
+            .mark_rule(strokeDash=[2, 3], opacity=0.6)
+            .encode(y=y)
         )
     return alt.layer(*layers).properties(width=inner, height=_PANEL_PX)
 

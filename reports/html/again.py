@@ -60,7 +60,9 @@ def _settings(header: Header, name: str) -> Iterator[str]:
     if header.epochs:
         yield from ("--epochs", str(header.epochs))
     if header.target_accuracy:
-        yield from ("--until-accuracy", f"{100 * header.target_accuracy:g}%")
+        yield from ("--target", f"{100 * header.target_accuracy:g}%")
+    if header.seeds:
+        yield from ("--seeds", str(header.seeds))
     if header.best:
         yield "--best"
     if header.baseline:

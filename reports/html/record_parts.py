@@ -132,7 +132,8 @@ def _cold_start(run: Run, told: Told) -> Iterator[Block]:
 
 def _training(run: Run, told: Told) -> Iterator[Block]:
     found = list(_pictures([*training.figures(run), precisions.figure(run)]))
-    tables = [Table(each) for each in (*told["training"], *told["accuracy"])]
+    parts_ = (*told["training"], *told["converge"], *told["accuracy"])
+    tables = [Table(each) for each in parts_]
     yield from found
     yield from tables
     if not training.trainings(run):

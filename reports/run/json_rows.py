@@ -12,6 +12,7 @@ import msgspec
 
 from dlbench.analyse.crossover import crossovers
 from dlbench.analyse.table import Report, Run
+from dlbench.analyse.training.convergence import as_data, converged
 from dlbench.record.case import columns
 
 from ..profile.part_rows import layer_rows
@@ -25,7 +26,8 @@ SCHEMA = 1
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     """An object with `schema`, `machine` (of the first run), `rows` (a key per column), `layers` (the parts of profiled
     steps), `crossovers` (a sweep's rows with a point per batch size), `offline` (the best batch size of each row, with
-    the curve), `tried` (with ``--best``, a mode each), `runs`, `readings`, `notes`."""
+    the curve), `converge` (the trainings to a target, each with its curve), `tried` (with ``--best``, a mode each),
+    `runs`, `readings`, `notes`."""
     runs = [_run(run) for run in report.runs]
     whole = {
         "schema": SCHEMA,
@@ -34,6 +36,7 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
         "layers": [row for run in report.runs for row in layer_rows(run)],
         "crossovers": [each for run in report.runs for each in _crossovers(run)],
         "offline": [each for run in report.runs for each in offline.data(run)],
+        "converge": [each for run in report.runs for each in _converge(run)],
         "tried": [each for run in report.runs for each in _tried(run)],
         "runs": runs,
         "readings": conclusions(report),
@@ -55,6 +58,15 @@ def _run(run: Run) -> dict[str, Any]:
         if run.end is None
         else {k: v for k, v in msgspec.to_builtins(run.end).items() if k != "kind"},
     }
+
+
+def _converge(run: Run) -> list[dict[str, Any]]:
+    target, well = run.header.target_accuracy, {r.case for r in run.rows if r["status"] == "ok"}
+    return [
+        {"record": run.name, **columns(case), "target_accuracy": target, "trainings": trainings}
+        for case, trainings in as_data(converged(run.record)).items()
+        if case in well
+    ]
 
 
 def _tried(run: Run) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dlbench.analyse.columns import (
     ACCURACY,
     COLD_START,
+    CONVERGE,
     COPIES,
     MAIN,
     QUERIES,
@@ -17,6 +18,7 @@ from dlbench.analyse.columns import (
 )
 from dlbench.analyse.modes.accuracy import compared
 from dlbench.analyse.table import Report, Run
+from dlbench.analyse.training import convergence_columns
 from dlbench.record.case import HOST, Case
 
 from ..profile import sections as layers
@@ -36,6 +38,7 @@ _TITLES = {
     TELEMETRY: "telemetry over the measured windows",
     ACCURACY: "speed × accuracy: what a precision gains, and what it costs on the test part",
     TRAINING: "trained from the initial weights",
+    CONVERGE: "trained to a target",
     COLD_START: "cold start: medians over processes of what came before the steady steps",
 }
 
@@ -69,8 +72,8 @@ def rows_so_far(report: Report, waiting: Mapping[Case, str]) -> list[Section]:
 
 def parts(run: Run, report: Report) -> dict[str, list[Section]]:
     """The sections of one record by what they are about, in their order: ``main``, ``tried``, ``queries``,
-    ``copies``, ``telemetry``, ``offline``, ``sweep``, ``training``, ``accuracy``, ``layers``, ``cold start``,
-    ``closing``."""
+    ``copies``, ``telemetry``, ``offline``, ``sweep``, ``training``, ``converge``, ``accuracy``, ``layers``,
+    ``cold start``, ``closing``."""
     measured = [row for row in run.rows if row["status"] == "ok"]
     start = [*behind_others(measured), *breaks_even(measured)] if report.cold_start else []
     return {
@@ -84,6 +87,7 @@ def parts(run: Run, report: Report) -> dict[str, list[Section]]:
         "offline": list(offline.sections(run)),
         "sweep": list(sweep.sections(run, report.baseline)),
         TRAINING: _table(run, TRAINING, measured, report),
+        CONVERGE: _converge(run, measured, report),
         ACCURACY: _table(run, ACCURACY, compared(measured), report, words.ACCURACIES),
         "layers": list(layers.sections(run)),
         COLD_START: _table(run, COLD_START, measured, report, start) if report.cold_start else [],
@@ -118,6 +122,11 @@ def _table(
         missing = ("! no process recorded a complete start and became steady",)
         return [Section(_TITLES[name], notes=missing)]
     return []
+
+
+def _converge(run: Run, rows: Sequence[Row], report: Report) -> list[Section]:
+    there = [row for row in rows if row["seeds_trained"] is not None]
+    return _table(run, CONVERGE, there, report, tuple(convergence_columns.notes(there)))
 
 
 def _line(row: Row) -> Line:

@@ -154,8 +154,8 @@ def test_what_cannot_be_searched_is_refused_at_once(request_at, tmp_path, fields
 @pytest.mark.parametrize(
     ("word", "target", "why"),
     [
-        ("accuracy", 0.9, "has no use for --until-accuracy"),
-        ("time-to-accuracy", None, "needs --until-accuracy"),
+        ("accuracy", 0.9, "has no use for --target"),
+        ("time-to-accuracy", None, "needs --target"),
         ("speed", None, "'speed' is unknown"),
     ],
 )

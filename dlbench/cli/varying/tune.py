@@ -30,15 +30,9 @@ from dlbench.cli.varying.watching import Watching, new_folder
     type=click.Choice(["accuracy", "time-to-accuracy", "rate-at-accuracy"]),
     default="accuracy",
     show_default=True,
-    help="What is to be best: validation accuracy; time until --until-accuracy; samples a second where it is reached.",
+    help="What is to be best: validation accuracy; time to --target; samples a second where it is reached.",
 )
-@click.option(
-    "--until-accuracy",
-    "target_accuracy",
-    metavar="PERCENT",
-    callback=options.accuracy,
-    help="The validation accuracy that is wanted.",
-)
+@options.target
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),

@@ -26,7 +26,8 @@ def profile(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     """Times the ladder of each case, where that was asked for."""
     if not run.request.profile_s:
         return cases
-    left = [case for case in cases if Task(Profile, case) not in run.held.tasks]
+    steps = (case for case in cases if case.has_steps)
+    left = [case for case in steps if Task(Profile, case) not in run.held.tasks]
     left.sort(key=_work)
     for _, together in itertools.groupby(left, key=_work):
         crowded = _side_by_side(run, list(together))

@@ -6,17 +6,21 @@ from collections.abc import Sequence
 
 from dlbench.execute import results
 from dlbench.execute.context import Context
-from dlbench.execute.tasks import Task, weights_for
-from dlbench.record.schema import Answers, Case, Training
+from dlbench.execute.tasks import Task, seeds_of, training_task, weights_for
+from dlbench.record.schema import Answers, Case
 from dlbench.worker.measurements import ANSWER, TRAIN
 
 
 def train(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
-    """Trains over whole epochs, where that was asked for."""
-    epochs = run.request.epochs
-    for case in cases if epochs else ():
-        if case.scenario == "train" and Task(Training, case) not in run.held.tasks:
-            _train(run, case, tells=True)
+    """Trains over whole epochs, where that was asked for: from one seed after the other, so that what a machine does in
+    the long run is shared by all rows."""
+    request = run.request
+    trained = [case for case in cases if case.trains and request.epochs]
+    for seed in range(request.seed, request.seed + request.seeds):
+        for case in trained:
+            own = seed in seeds_of(case, request.seed, request.seeds)
+            if own and training_task(case, seed) not in run.held.tasks:
+                _train(run, case, seed, tells=True)
     return cases
 
 
@@ -29,7 +33,7 @@ def answer(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
         weights = run.material.trained_weights(source)
         if not weights.exists() and source not in run.untrained:
             # trained by an earlier part of the run, which left no weights
-            _train(run, source, tells=False)
+            _train(run, source, run.request.seed, tells=False)
         if weights.exists():
             job = run.job(case)
             job = {**job, "files": {**job["files"], "weights": str(weights)}}
@@ -39,13 +43,19 @@ def answer(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     return cases
 
 
-def _train(run: Context, case: Case, *, tells: bool) -> None:
+def _train(run: Context, case: Case, seed: int, *, tells: bool) -> None:
     epochs = run.request.epochs
     place = run.material.trained_weights(case)
-    target = run.request.target_accuracy
-    options = {"epochs": epochs, "target_accuracy": target, "weights_to": str(place)}
-    ended = run.work(TRAIN, case, **options)
-    found = results.training(case, epochs, ended)
+    job = run.material.job(
+        case.plan(seed),
+        epochs=epochs,
+        target_accuracy=run.request.target_accuracy,
+        weights_to=str(place),
+    )
+    job["files"]["weights"] = str(run.material.weights_from(seed))
+    with run.start(case, epochs=epochs) as worker:
+        ended = run.ask(worker, TRAIN, job, case)
+    found = results.training(case, epochs, seed, ended)
     if found.status != "ok":
         run.untrained.add(case)
         place.unlink(missing_ok=True)

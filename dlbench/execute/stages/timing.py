@@ -24,6 +24,7 @@ def measure_overheads(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     there = {
         Task(Process, case, number)
         for case in cases
+        if case.has_steps
         for number in own_rounds(request.shard, case.batch, request.rounds)
     }
     if held.tasks.issuperset(there):
@@ -46,9 +47,15 @@ def measure_overheads(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
 
 def time_steps(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     """Times steps in rounds of fresh processes; a case of which one process went wrong is not gone on with."""
-    request, held = run.request, run.held
-    if not request.rounds or not cases:
+    if not run.request.rounds:
         return cases
+    steps = [case for case in cases if case.has_steps]
+    well = _time(run, steps) if steps else ()
+    return [case for case in cases if case in well or not case.has_steps]
+
+
+def _time(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
+    request, held = run.request, run.held
     rounds, target = request.all_rounds, request.target_interval
     # with a target, half of the time is for the rounds, and half for where they do not suffice
     share_s = round(request.budget_s / (rounds * (2 if target else 1)), 3)

@@ -10,7 +10,7 @@ from dlbench.contract import Plan
 from dlbench.data.preprocessing import Recipe
 from dlbench.members import open_session
 from dlbench.oracle.integers import calibrate
-from dlbench.record.facts import AnswerResult, TrainResult
+from dlbench.record.trained import AnswerResult, TrainResult
 from dlbench.spec.quantization import SAMPLES
 from dlbench.worker.jobs.common import import_adapter, initial_of, versions, workload_of
 from dlbench.worker.measurements import Job
@@ -51,7 +51,13 @@ def answer_test(job: Job, phases: Phases) -> AnswerResult:
     phases.enter("answer")
     found = evaluate(session, plan, workload, recipe, parts["test"], phases.beat)
     seconds = phases.take_seconds()
-    return AnswerResult(answers=found.answers, wrong=found.wrong, seconds=seconds, **versions(info))
+    return AnswerResult(
+        answers=found.answers,
+        wrong=found.wrong,
+        true_classes=found.true_classes,
+        seconds=seconds,
+        **versions(info),
+    )
 
 
 def _parts(job: Job, *names: str) -> dict[str, Part]:
