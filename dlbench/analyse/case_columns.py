@@ -12,6 +12,7 @@ from dlbench.analyse.columns import (
     ACCURACY,
     ALWAYS,
     COLD_START,
+    CONVERGE,
     COPIES,
     MAIN,
     TRAINING,
@@ -25,7 +26,7 @@ from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.queries import query_columns
 from dlbench.analyse.speedup import ranks_apart
 from dlbench.analyse.statistics import Estimate, Timed, case_estimate, units
-from dlbench.analyse.training import convergence_columns
+from dlbench.analyse.training import classes, convergence_columns
 from dlbench.data.datasets import NAMES
 from dlbench.record.case import AXES
 from dlbench.record.schema import Data, Header
@@ -360,7 +361,7 @@ COLUMNS: tuple[Column, ...] = (
         "test_accuracy",
         "float64",
         _of_outcome("test_accuracy"),
-        (TRAINING,),
+        (TRAINING, CONVERGE),
         "test accuracy",
         lambda share: f"{100 * share:.2f} %",
         priority=ALWAYS,
@@ -368,6 +369,7 @@ COLUMNS: tuple[Column, ...] = (
     *accuracy.COLUMNS,
     *query_columns.COLUMNS,
     *convergence_columns.COLUMNS,
+    *classes.COLUMNS,
     *telemetry_columns.COLUMNS,
     *device_columns.COLUMNS,
     Column("python", value=_of_environment("python")),

@@ -24,6 +24,7 @@ from dlbench.analyse.queries.query_columns import query_cells
 from dlbench.analyse.self_check import SelfMeasurement, self_measurement
 from dlbench.analyse.speedup import BASELINE, Bases, baseline_of
 from dlbench.analyse.statistics import median
+from dlbench.analyse.training.classes import class_cells
 from dlbench.analyse.training.convergence import converged
 from dlbench.analyse.training.convergence_columns import converge_cells
 from dlbench.record import comparability
@@ -83,12 +84,14 @@ class Run:
 @dataclasses.dataclass(frozen=True)
 class Report:
     """Everything a reporter needs: the records with their rows, and `notes` on reading them
-    together. With `cold_start` the rows have the columns of `dlbench.analyse.cold_start`."""
+    together. With `cold_start` the rows have the columns of `dlbench.analyse.cold_start`, and with `by_class` trainings
+    have a table each with what was taken for which class."""
 
     runs: tuple[Run, ...]
     notes: tuple[str, ...] = ()
     baseline: str = BASELINE
     cold_start: bool = False
+    by_class: bool = False
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -142,6 +145,7 @@ def build(
     records: Sequence[tuple[str, Record]],
     baseline: str | None = None,
     cold_start: ColdStart | None = None,
+    by_class: bool = False,
 ) -> Report:
     """A report on records, each given with the path it was read from.
 
@@ -150,6 +154,7 @@ def build(
     records : paths with what was read there.
     baseline : the row that speed-ups refer to, as in `find_baseline`; None for `BASELINE`, if that is there.
     cold_start : has the rows say what came before their steady steps, in the columns of `dlbench.analyse.cold_start`.
+    by_class : as in `Report`.
 
     Raises
     ------
@@ -168,7 +173,7 @@ def build(
         *_baseline_notes(runs),
         *_verification_notes(runs),
     )
-    return Report(runs, notes, baseline_of(baseline, cases).name, cold_start is not None)
+    return Report(runs, notes, baseline_of(baseline, cases).name, cold_start is not None, by_class)
 
 
 def rebased(run: Run, word: str) -> Run:
@@ -196,6 +201,7 @@ def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart 
     found = tuple(outcomes(record))
     base, peaks = baseline_of(baseline, [outcome.case for outcome in found]), _peaks(record)
     bases, accuracies, trained = Bases(found, base), Accuracies(record), converged(record)
+    by_class = class_cells(record)
     entries = ledger.Ledger(found, cold_start.against) if cold_start else None
     columns = COLUMNS + ledger.COLUMNS if entries else COLUMNS
     rows = []
@@ -207,9 +213,10 @@ def _run(path: str, record: Record, baseline: str | None, cold_start: ColdStart 
         # the driver's own name of a device goes before the framework's
         cells |= {name: cell for name, cell in sampled.items() if cell is not None}
         cells |= entries.cells(outcome) if entries else {}
-        cells |= accuracies.cells(outcome.case) if outcome.status == "ok" else {}
+        if outcome.status == "ok":
+            cells |= accuracies.cells(outcome.case) | by_class.get(outcome.case, {})
+            cells |= converge_cells(trained.get(outcome.case))
         cells |= query_cells(outcome, record.header.load)
-        cells |= converge_cells(trained.get(outcome.case)) if outcome.status == "ok" else {}
         seen = Seen(outcome, record.header, PurePath(path).name, peaks, cells)
         values = {column.name: column.of(seen) for column in columns}
         rows.append(Row(outcome.case, outcome, values))

@@ -269,6 +269,11 @@ def new_backend_command(name: str, functional: bool) -> None:
 @click.argument("files", nargs=-1, required=True, type=options.Place(exists=True, dir_okay=False))
 @options.against
 @options.cold_start
+@click.option(
+    "--by-class",
+    is_flag=True,
+    help="Show of each training what was taken for which class, too.",
+)
 @options.how_shown()
 @click.option(
     "--chart",
@@ -292,6 +297,7 @@ def report_command(
     form: str,
     baseline: str | None,
     cold_start: bool,
+    by_class: bool,
     against: str | None,
     chart: str | None,
     output: Path | None,
@@ -311,7 +317,7 @@ def report_command(
         write_chart(records, chart, output, baseline, ledger)
         return 0
     over_time = None if database is None else history_of(files, database)
-    show(records, form, baseline, ledger, output, over_time)
+    show(records, form, baseline, ledger, output, over_time, by_class=by_class)
     return 0
 
 

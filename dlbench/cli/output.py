@@ -37,12 +37,14 @@ def show(
     cold_start: ColdStart | None = None,
     output: Path | None = None,
     over_time: tuple[History, Collection[str]] | None = None,
+    *,
+    by_class: bool = False,
 ) -> None:
     """Records, by the names that the user gave them, on stdout or in a file; a page may have a history of their cases,
     given with the digests of the records."""
     from dlbench.analyse.table import build
 
-    report = build(records, baseline, cold_start)
+    report = build(records, baseline, cold_start, by_class)
     if over_time is not None:
         _put(plugins.load_reporter(form).with_history(report, *over_time), output)
         return

@@ -102,7 +102,10 @@ def _step_ended_s(each: Training) -> npt.NDArray[np.float64]:
     steps = len(each.losses)
     spent_s = np.cumsum(each.epoch_s or (each.seconds or 0.0,))
     ends = np.linspace(0, steps, len(spent_s) + 1)
-    return np.interp(np.arange(1, steps + 1), ends, np.concatenate([[0.0], spent_s]))
+    ended_s: npt.NDArray[np.float64] = np.interp(
+        np.arange(1, steps + 1), ends, np.concatenate([[0.0], spent_s])
+    )
+    return ended_s
 
 
 def _draw_losses(shown: Sequence[Training], width: int) -> Any:

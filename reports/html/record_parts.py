@@ -25,6 +25,7 @@ from ..charts.drawing.figure import Figure
 from ..charts.drawing.row_groups import measured
 from ..run import sections, words
 from ..tables.model import Column, Line, Section
+from ..trainings import by_class
 from . import again
 from .blocks import Block, Choice, Command, Part, Picture, Table, Text
 
@@ -136,6 +137,7 @@ def _training(run: Run, told: Told) -> Iterator[Block]:
     tables = [Table(each) for each in parts_]
     yield from found
     yield from tables
+    yield from (Table(each, folded=True) for each in by_class.sections(run))
     if not training.trainings(run):
         what = "Nothing was trained in this record. For losses and accuracies:"
         yield Command(what, again.command(run, "--epochs", "2"))

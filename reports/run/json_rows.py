@@ -17,6 +17,7 @@ from dlbench.record.case import columns
 
 from ..profile.part_rows import layer_rows
 from ..queries import offline
+from ..trainings import by_class
 from .conclusions import conclusions
 
 SCHEMA = 1
@@ -26,8 +27,8 @@ SCHEMA = 1
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     """An object with `schema`, `machine` (of the first run), `rows` (a key per column), `layers` (the parts of profiled
     steps), `crossovers` (a sweep's rows with a point per batch size), `offline` (the best batch size of each row, with
-    the curve), `converge` (the trainings to a target, each with its curve), `tried` (with ``--best``, a mode each),
-    `runs`, `readings`, `notes`."""
+    the curve), `converge` (the trainings to a target, each with its curve), `by_class` (what each training took for
+    which class), `tried` (with ``--best``, a mode each), `runs`, `readings`, `notes`."""
     runs = [_run(run) for run in report.runs]
     whole = {
         "schema": SCHEMA,
@@ -37,6 +38,7 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
         "crossovers": [each for run in report.runs for each in _crossovers(run)],
         "offline": [each for run in report.runs for each in offline.data(run)],
         "converge": [each for run in report.runs for each in _converge(run)],
+        "by_class": [each for run in report.runs for each in by_class.data(run)],
         "tried": [each for run in report.runs for each in _tried(run)],
         "runs": runs,
         "readings": conclusions(report),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from dlbench.analyse.columns import (
     ACCURACY,
@@ -25,6 +25,7 @@ from ..profile import sections as layers
 from ..profile.next_step import next_step
 from ..queries import offline
 from ..tables.model import Column, Line, Section
+from ..trainings import by_class
 from . import about_record, sweep, tried, words
 from .cold_start import behind_others, breaks_even
 from .conclusions import conclusions
@@ -72,8 +73,8 @@ def rows_so_far(report: Report, waiting: Mapping[Case, str]) -> list[Section]:
 
 def parts(run: Run, report: Report) -> dict[str, list[Section]]:
     """The sections of one record by what they are about, in their order: ``main``, ``tried``, ``queries``,
-    ``copies``, ``telemetry``, ``offline``, ``sweep``, ``training``, ``converge``, ``accuracy``, ``layers``,
-    ``cold start``, ``closing``."""
+    ``copies``, ``telemetry``, ``offline``, ``sweep``, ``training``, ``converge``, ``by class``, ``accuracy``,
+    ``layers``, ``cold start``, ``closing``."""
     measured = [row for row in run.rows if row["status"] == "ok"]
     start = [*behind_others(measured), *breaks_even(measured)] if report.cold_start else []
     return {
@@ -86,8 +87,9 @@ def parts(run: Run, report: Report) -> dict[str, list[Section]]:
         ),
         "offline": list(offline.sections(run)),
         "sweep": list(sweep.sections(run, report.baseline)),
-        TRAINING: _table(run, TRAINING, measured, report),
+        TRAINING: _training(run, measured, report),
         CONVERGE: _converge(run, measured, report),
+        "by class": list(by_class.sections(run)) if report.by_class else [],
         ACCURACY: _table(run, ACCURACY, compared(measured), report, words.ACCURACIES),
         "layers": list(layers.sections(run)),
         COLD_START: _table(run, COLD_START, measured, report, start) if report.cold_start else [],
@@ -124,9 +126,23 @@ def _table(
     return []
 
 
+def _training(run: Run, rows: Sequence[Row], report: Report) -> list[Section]:
+    once = [row for row in rows if row.case.has_steps]
+    return _table(run, TRAINING, once, report, tuple(_confused(once)))
+
+
 def _converge(run: Run, rows: Sequence[Row], report: Report) -> list[Section]:
     there = [row for row in rows if row["seeds_trained"] is not None]
-    return _table(run, CONVERGE, there, report, tuple(convergence_columns.notes(there)))
+    return _table(
+        run, CONVERGE, there, report, (*convergence_columns.notes(there), *_confused(there))
+    )
+
+
+def _confused(rows: Sequence[Row]) -> Iterator[str]:
+    """Which class is most often taken for another one."""
+    for row in rows:
+        if row["most_confused"]:
+            yield f"{row.case.label}: {row['most_confused']}"
 
 
 def _line(row: Row) -> Line:

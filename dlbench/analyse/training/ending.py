@@ -7,15 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from dlbench.analyse.statistics import median
 from dlbench.record.schema import Case, Training
 
 
 def ended(case: Case, trainings: Sequence[Training]) -> dict[str, Any]:
-    """Fields of a case's outcome by the last of its trainings that went well. One that is trained from several seeds
-    has none of them: see `dlbench.analyse.training.convergence`."""
-    training = next((line for line in reversed(trainings) if line.status == "ok"), None)
-    if training is None or not case.has_steps:
+    """Fields of a case's outcome by the last of its trainings that went well. Of one that is trained from several seeds
+    it is the median accuracy on the test part; the rest is in `dlbench.analyse.training.convergence`."""
+    well = [line for line in trainings if line.status == "ok"]
+    if not case.has_steps:
+        shares = [line.test_accuracy for line in well if line.test_accuracy is not None]
+        return {"test_accuracy": median(shares)} if shares else {}
+    if not well:
         return {}
+    training = well[-1]
     steps = len(training.losses) // max(training.epochs, 1)
     return {
         "final_loss": float(np.mean(training.losses[-steps:])) if steps else None,
