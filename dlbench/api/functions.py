@@ -99,7 +99,8 @@ def run(
     best : try every mode briefly, and measure in full the fastest of each backend that is right.
     threads : CPU threads of every backend; by default all cores.
     seed : of weights and batches.
-    data : a data set in place of the suite's own: ``mnist``, ``cifar10``, ``digits``, ``stand-in``, ``noise``.
+    data : a data set in place of the suite's own: ``mnist``, ``fashion-mnist``, ``kmnist``, ``cifar10``, ``cifar100``,
+        ``images``, ``digits``, ``stand-in``, ``noise``.
     data_dir : a folder with the data set's files.
     rounds : fresh processes a case.
     budget : time for sampling of each row (s), shared by its processes.

@@ -317,8 +317,9 @@ def data(
     padding: int = 0,
     augment: bool = False,
 ) -> Part:
-    """Which data feeds the network: ``mnist``, ``cifar10``, ``digits``, ``linear``, ``noise`` or a stand-in, and how
-    images become inputs: zero-padded by `padding` pixels on each side, divided by 255, normalised per channel."""
+    """Which data feeds the network: ``mnist``, ``fashion-mnist``, ``kmnist``, ``cifar10``, ``cifar100``, ``images`` of
+    one's own, ``digits``, ``linear``, ``noise`` or a stand-in, and how images become inputs: zero-padded by `padding`
+    pixels on each side, divided by 255, normalised per channel."""
     return {
         "name": name,
         "mean": list(mean),

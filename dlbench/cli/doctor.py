@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlbench.data.datasets import find_words
+from dlbench.data.fetch import COLLECTIONS
 from dlbench.record.comparability import package_list
 from dlbench.record.schema import Case, Machine
 from dlbench.spec.suite import list_suites, load_suite
@@ -95,7 +96,7 @@ def describe_machine(machine: Machine) -> str:
 
 def describe_data(cache_dir: Path) -> str:
     """Which data sets are at hand."""
-    real = "; ".join(f"{name} {find_words(name, cache_dir)}" for name in ("mnist", "cifar10"))
+    real = "; ".join(f"{name} {find_words(name, cache_dir)}" for name in COLLECTIONS)
     has_digits = importlib.util.find_spec("sklearn") is not None
     digits = "found" if has_digits else "needs scikit-learn: pip install 'dlbench[data]'"
     return f"data    {real}; digits {digits}; a stand-in always"

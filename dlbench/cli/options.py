@@ -23,7 +23,10 @@ else:
     _ParamType = click.ParamType
 F = TypeVar("F", bound=Callable[..., Any])
 
-DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
+DATA = (
+    *("mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "images"),
+    *("digits", "stand-in", "noise"),
+)
 """Words of ``--data``."""
 
 

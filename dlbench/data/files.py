@@ -82,19 +82,30 @@ def open_plain_or_gzip(path: Path) -> Iterator[Readable]:
     DataError : the file cannot be read, or its compression is damaged; also for errors of that
         kind that come up while the caller reads.
     """
-    with open_regular(path) as raw:
-        compressed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-        raw.seek(0)
-        if not compressed:
-            yield raw
-            return
-        try:
-            with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
-                yield unpacked
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(
-                f"{path}: damaged gzip data ({error}), expected a complete gzip file: get it again"
-            ) from error
+    with open_regular(path) as raw, plain_or_gzip(str(path), raw) as stream:
+        yield stream
+
+
+@contextmanager
+def plain_or_gzip(where: str, raw: IO[bytes]) -> Iterator[Readable]:
+    """Read what is open, decompressed where it begins like gzip; `where` names it in errors.
+
+    Raises
+    ------
+    DataError : its compression is damaged; also while the caller reads.
+    """
+    compressed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    raw.seek(0)
+    if not compressed:
+        yield raw
+        return
+    try:
+        with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
+            yield unpacked
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{where}: damaged gzip data ({error}), expected a complete gzip file: get it again"
+        ) from error
 
 
 def read_at_most(stream: Readable, limit_bytes: int) -> bytes:

@@ -200,14 +200,16 @@ def _making(what: str) -> Iterator[None]:
 def _load(request: Request) -> Dataset:
     suite, workload = request.suite, request.suite.workload
     name = request.data or suite.data.name
-    if name != NOISE:
-        return load_dataset(name, data_dir=request.data_dir, cache_dir=request.cache_dir)
-    labels = isinstance(workload.loss, CrossEntropy)
-    classes = workload.output_shape[0] if labels else 0
     stored = workload.input_shape
     if len(stored) == 3:
         margin = 2 * suite.data.padding
         stored = (stored[0], stored[1] - margin, stored[2] - margin)
+    if name != NOISE:
+        return load_dataset(
+            name, data_dir=request.data_dir, cache_dir=request.cache_dir, shape=stored
+        )
+    labels = isinstance(workload.loss, CrossEntropy)
+    classes = workload.output_shape[0] if labels else 0
     return draw_noise(stored, classes, workload.output_shape)
 
 

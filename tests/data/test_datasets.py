@@ -194,7 +194,7 @@ def test_the_linear_set_has_a_thousand_samples_and_no_classes(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("mnst", "did you mean mnist"), ("cifar", "cifar10"), ("?", "mnist or cifar10 or digits")],
+    [("mnst", "did you mean mnist"), ("cifar", "cifar10"), ("?", "cifar100 or images or digits")],
 )
 def test_an_unknown_name_is_answered_with_the_nearest_ones(
     name: str, hint: str, tmp_path: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import io
 import struct
@@ -16,9 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlbench.data import cifar10, files
-from dlbench.data.cifar10 import find_cifar10, missing_cifar10, read_cifar10
-from dlbench.data.mnist import find_mnist, missing_mnist, read_idx, read_mnist
+from dlbench.data import files
+from dlbench.data.formats import archives, cifar
+from dlbench.data.formats.cifar import find_cifar, missing_cifar, read_cifar
+from dlbench.data.formats.mnist import find_mnist, missing_mnist, read_idx, read_mnist
 from dlbench.errors import DataError
 
 per_example = settings(
@@ -214,9 +216,9 @@ def test_cifar10_is_read_from_a_folder_its_subfolder_or_the_archive(
     else:
         prefix = "./" if layout == "flat archive" else "cifar-10-batches-bin/"
         (tmp_path / "cifar-10-binary.tar.gz").write_bytes(cifar_archive(prefix=prefix))
-    place = find_cifar10([tmp_path / "absent", tmp_path])
+    place = find_cifar(cifar.CIFAR10, [tmp_path / "absent", tmp_path])
     assert place is not None
-    (images, labels), (test_images, test_labels) = read_cifar10(place)
+    (images, labels), (test_images, test_labels) = read_cifar(cifar.CIFAR10, place)
     assert images.shape == (15, 3, 32, 32)
     assert labels.tolist() == [0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4, 5, 4, 5, 6]
     expected = np.frombuffer(records(3, 5), dtype=np.uint8).reshape(3, 3073)
@@ -225,8 +227,8 @@ def test_cifar10_is_read_from_a_folder_its_subfolder_or_the_archive(
 
 
 def test_an_absent_cifar10_is_not_found_and_what_was_looked_for_is_named(tmp_path: Path) -> None:
-    assert find_cifar10([tmp_path]) is None
-    message = missing_cifar10([tmp_path])
+    assert find_cifar(cifar.CIFAR10, [tmp_path]) is None
+    message = missing_cifar(cifar.CIFAR10, [tmp_path])
     assert message.startswith(str(tmp_path))
     assert "cifar-10-binary.tar.gz" in message
 
@@ -244,16 +246,14 @@ def test_damaged_cifar10_batches_are_refused(tmp_path: Path, content: bytes, mes
     write_cifar(tmp_path)
     (tmp_path / "data_batch_2.bin").write_bytes(content)
     with pytest.raises(DataError, match=message):
-        read_cifar10(tmp_path)
+        read_cifar(cifar.CIFAR10, tmp_path)
 
 
-def test_a_batch_of_more_records_than_cifar10_has_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cifar10, "_MAX_FILE_BYTES", 2 * 3073)
+def test_a_batch_of_more_records_than_cifar10_has_is_refused(tmp_path: Path) -> None:
     write_cifar(tmp_path)
+    smaller = [dataclasses.replace(cifar.CIFAR10[0], records=2)]
     with pytest.raises(DataError, match="found more than 6146 bytes"):
-        read_cifar10(tmp_path)
+        read_cifar(smaller, tmp_path)
 
 
 @pytest.mark.parametrize("cut", [5, 50, 100])
@@ -262,14 +262,14 @@ def test_a_truncated_archive_is_refused(tmp_path: Path, cut: int) -> None:
     content = cifar_archive()
     path.write_bytes(content[: len(content) * cut // 100 - 1])
     with pytest.raises(DataError, match=r"damaged|not in the archive"):
-        read_cifar10(path)
+        read_cifar(cifar.CIFAR10, path)
 
 
 def test_an_archive_without_the_binary_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cifar-10-binary.tar.gz"
     path.write_bytes(cifar_archive(prefix="cifar-10-batches-py/"))
     with pytest.raises(DataError, match=r"data_batch_1.bin, .* not in the archive"):
-        read_cifar10(path)
+        read_cifar(cifar.CIFAR10, path)
 
 
 def test_nothing_in_an_archive_reaches_the_disk(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_nothing_in_an_archive_reaches_the_disk(tmp_path: Path) -> None:
             member.size = 3 * 3073
             archive.addfile(member, io.BytesIO(records(3)))
     path.write_bytes(held.getvalue())
-    read_cifar10(path)
+    read_cifar(cifar.CIFAR10, path)
     assert [found.name for found in tmp_path.rglob("*") if found.is_file()] == [path.name]
 
 
@@ -296,20 +296,20 @@ def test_a_link_in_the_place_of_a_batch_is_refused(tmp_path: Path) -> None:
         member.linkname = "/etc/hostname"
         archive.addfile(member)
     with pytest.raises(DataError, match="is no plain file"):
-        read_cifar10(path)
+        read_cifar(cifar.CIFAR10, path)
 
 
 def test_an_archive_that_unpacks_without_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cifar10, "_MAX_ARCHIVE_BYTES", 100_000)
+    monkeypatch.setattr(archives, "MAX_BYTES", 100_000)
     path = tmp_path / "cifar-10-binary.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         member = tarfile.TarInfo("cifar-10-batches-bin/readme.html")
         member.size = 1_000_000
         archive.addfile(member, io.BytesIO(bytes(1_000_000)))
     with pytest.raises(DataError, match="unpacks to more than 100000 bytes"):
-        read_cifar10(path)
+        read_cifar(cifar.CIFAR10, path)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -322,7 +322,7 @@ def test_whatever_befalls_an_archive_it_reads_or_is_a_data_error(
     path = tmp_path / "cifar-10-binary.tar.gz"
     path.write_bytes(data.draw(damaged(content if packed else gzip.decompress(content))))
     try:
-        (images, _), _ = read_cifar10(path)
+        (images, _), _ = read_cifar(cifar.CIFAR10, path)
         assert images.shape == (15, 3, 32, 32)
     except DataError:
         pass

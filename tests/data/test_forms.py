@@ -1,6 +1,8 @@
 """Data as people have it: read where no pickle is needed, and else named with what helps."""
 
+import dataclasses
 import gzip
+import hashlib
 import io
 import os
 import pickle
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dlbench.data import kinds
 from dlbench.data.datasets import find_words, load_dataset
 from dlbench.data.npz import read_npz, writing
 from dlbench.errors import DataError, UsageError
@@ -115,6 +118,71 @@ def test_a_folder_called_data_is_looked_into_after_the_cache(here, place):
     assert f"from {place}/cifar-10-batches-bin" in load(name="cifar10").source
 
 
+def zipped(folder, name, prefix=""):
+    write_idx(folder / "unzipped", pack=gzip.compress)
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for path in sorted((folder / "unzipped").iterdir()):
+            archive.writestr(f"__MACOSX/{path.name}", b"")
+            archive.write(path, f"{prefix}{path.name}")
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "place", "archive"),
+    [
+        ("mnist", "MNIST", "MNIST/raw", "mnist.zip"),
+        ("fashion-mnist", "Fashion-MNIST", "FashionMNIST/raw", "fashion-mnist.zip"),
+        ("kmnist", "KMNIST", "KMNIST/raw", "kmnist.zip"),
+    ],
+)
+def test_what_has_mnists_files_is_read_from_its_folder_or_a_zip(here, name, title, place, archive):
+    write_idx(here / "mine" / place)
+    dataset = load(here / "mine", name)
+    told = f"images in the format of {title}, from --data-dir: 36 training and 5 test images"
+    assert (name, told, 10) == (dataset.name, dataset.source, dataset.classes)
+    assert not dataset.is_stand_in
+    (here / "packed").mkdir()
+    zipped(here / "packed", archive, "some/folder/")
+    again = load(here / "packed", name)
+    np.testing.assert_array_equal(dataset.test.inputs, again.test.inputs)
+    assert dataset.fingerprint == again.fingerprint
+    write_idx(here / "data" / place)
+    assert f"from data/{place}" in load(None, name).source
+
+
+def test_a_zip_that_lacks_a_file_or_is_damaged_is_told_by_name(here):
+    (here / "mine").mkdir()
+    zipped(here / "mine", "kmnist.zip")
+    path = here / "mine" / "kmnist.zip"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"t10k-labels", b"t10k-libels"))
+    with pytest.raises(DataError, match=r"kmnist\.zip: t10k-labels-idx1-ubyte not in it"):
+        load(here / "mine", "kmnist")
+    path.write_bytes(content[:-30])
+    with pytest.raises(DataError, match=r"kmnist\.zip: damaged archive"):
+        load(here / "mine", "kmnist")
+
+
+def test_mnist_is_not_taken_for_fashion_mnist_where_nobody_said_so(here):
+    write_idx(here / "data")
+    with pytest.raises(UsageError, match=r"no Fashion-MNIST found; give the folder .*--data-dir"):
+        load(None, "fashion-mnist")
+    assert not load(None, "mnist").is_stand_in
+
+
+def test_files_that_are_another_data_set_are_refused_by_their_sums(here, monkeypatch):
+    write_idx(here / "mine")
+    sums = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (here / "mine").iterdir()}
+    known = dataclasses.replace(kinds.KINDS["fashion-mnist"], known=frozenset(sums))
+    monkeypatch.setitem(kinds.KINDS, "fashion-mnist", known)
+    assert load(here / "mine", "fashion-mnist").source.startswith("Fashion-MNIST, from --data-dir")
+    for other in ("kmnist", "mnist"):
+        with pytest.raises(
+            UsageError, match=r"are Fashion-MNIST, not K?MNIST; give --data fashion-mnist"
+        ):
+            load(here / "mine", other)
+
+
 def test_damaged_files_beside_the_current_folder_are_told_with_the_way_around(here):
     write_idx(here / "data")
     (here / "data" / "t10k-labels-idx1-ubyte").write_bytes(b"")
@@ -132,8 +200,11 @@ def test_what_keras_keeps_in_the_home_is_named_with_the_option_that_reads_it(her
 
 
 UNREAD = {
-    "cifar-10-batches-py/data_batch_1": ("cifar10", "data/cifar-10-batches-py, which is pickled"),
-    "cifar-10-python.tar.gz": ("cifar10", "data/cifar-10-python.tar.gz, which is pickled"),
+    "cifar-10-batches-mat/data_batch_1.mat": (
+        "cifar10",
+        "data/cifar-10-batches-mat, which is in a form that is not read",
+    ),
+    "data_batch_1": ("cifar10", "data/data_batch_1, which is not all of it"),
     "mnist.pkl.gz": ("mnist", "data/mnist.pkl.gz, which is pickled"),
     "mnist_train.csv": ("mnist", "data/mnist_train.csv, which is in a form that is not read"),
     "MNIST/raw/train-labels-idx1-ubyte": (
@@ -157,7 +228,7 @@ def test_a_form_that_is_not_read_is_named_with_the_command_that_helps(here, form
     assert str(here) not in dataset.source
     assert told in find_words(name, here / "cache")
     with pytest.raises(
-        UsageError, match=f"--data-dir has no .*{path.name[:8]}.*dlbench data fetch {name}"
+        UsageError, match=f"--data-dir has no .*{form[:8]}.*dlbench data fetch {name}"
     ):
         load(here / "data", name)
 

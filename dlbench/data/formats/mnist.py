@@ -1,17 +1,23 @@
-"""MNIST's four files in the IDX format, or Keras' one ``mnist.npz``, read without believing their headers."""
+"""MNIST's four files in the IDX format, or Keras' one ``mnist.npz``, read without believing their headers.
+
+Fashion-MNIST and KMNIST are the same files with other images in them. The four may also lie in a zip that was not
+unpacked.
+"""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlbench.data import npz
-from dlbench.data.files import OTHERWISE, PICKLED, open_plain_or_gzip, read_at_most
+from dlbench.data.files import OTHERWISE, PICKLED, open_regular, plain_or_gzip, read_at_most
+from dlbench.data.formats.archives import read_members
 from dlbench.errors import DataError
 
 MAX_BYTES = 1 << 28
@@ -40,6 +46,10 @@ UNREAD = {
     "mnist_784*": OTHERWISE,
 }
 """Other forms that people have it in, and why they are not read."""
+ZIPS = ("mnist.zip", "MNIST.zip")
+FASHION_ZIPS = ("fashion-mnist.zip", "fashionmnist.zip", "FashionMNIST.zip")
+KMNIST_ZIPS = ("kmnist.zip", "KMNIST.zip")
+"""Names of zips in which the four files lie."""
 KNOWN = frozenset(
     {
         # the four files unpacked, and what Keras downloads
@@ -51,6 +61,23 @@ KNOWN = frozenset(
     }
 )
 """SHA-256 of files that are MNIST itself, besides those that a fetch gets."""
+KNOWN_FASHION = frozenset(
+    {
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    }
+)
+KNOWN_KMNIST = frozenset(
+    {
+        "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    }
+)
+"""SHA-256 of the four packed files as they are published, which TensorFlow Datasets checks too."""
 
 Samples = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -73,36 +100,45 @@ def read_idx(path: Path, dimensions: int, *, max_bytes: int = MAX_BYTES) -> NDAr
     DataError : the file cannot be read, is no IDX file of that kind, or holds more or less data
         than its header states.
     """
-    with open_plain_or_gzip(path) as stream:
+    with open_regular(path) as raw:
+        return _idx(str(path), raw, dimensions, max_bytes)
+
+
+def _idx(where: str, raw: IO[bytes], dimensions: int, max_bytes: int) -> NDArray[np.uint8]:
+    with plain_or_gzip(where, raw) as stream:
         header = read_at_most(stream, 4 + 4 * dimensions - 1)
-        shape = _shape(path, header, dimensions)
+        shape = _shape(where, header, dimensions)
         expected = math.prod(shape)
         if expected > max_bytes:
             raise DataError(
-                f"{path}: the header announces {_by(shape)} = {expected} bytes, "
+                f"{where}: the header announces {_by(shape)} = {expected} bytes, "
                 f"expected at most {max_bytes}"
             )
         # Up to one byte too many: reading to the end is also what checks gzip's own sum.
         content = read_at_most(stream, expected)
     if len(content) < expected:
         raise DataError(
-            f"{path}: truncated, found {len(content)} bytes of data, "
+            f"{where}: truncated, found {len(content)} bytes of data, "
             f"expected {_by(shape)} = {expected}"
         )
     if len(content) > expected:
         raise DataError(
-            f"{path}: found more data than the {_by(shape)} = {expected} bytes that its header "
+            f"{where}: found more data than the {_by(shape)} = {expected} bytes that its header "
             "states"
         )
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
-def find_mnist(folders: Sequence[Path]) -> Sequence[Path]:
-    """Find MNIST's four files, under either of their usual names, plain or gzip, or Keras' one.
+def find_mnist(
+    folders: Sequence[Path], zips: Sequence[str] = ZIPS, one_file: str = _ONE_FILE
+) -> Sequence[Path]:
+    """Find MNIST's four files, under either of their usual names, plain or gzip, or one that holds them all.
 
     Parameters
     ----------
     folders : where to look; all four files must be in one of them.
+    zips : names of zips in which the four may lie.
+    one_file : the name of a ``.npz`` as Keras has it.
 
     Returns
     -------
@@ -113,8 +149,9 @@ def find_mnist(folders: Sequence[Path]) -> Sequence[Path]:
         found = [path for stem in _STEMS if (path := _find(folder, stem))]
         if len(found) == len(_STEMS):
             return found
-        if (folder / _ONE_FILE).is_file():
-            return [folder / _ONE_FILE]
+        for name in (one_file, *zips):
+            if (folder / name).is_file():
+                return [folder / name]
     return ()
 
 
@@ -141,7 +178,9 @@ def read_mnist(files: Sequence[Path]) -> tuple[Samples, Samples]:
     DataError : a file is damaged, images are not 28 x 28, a label is above 9, or the numbers of
         images and labels differ.
     """
-    if len(files) == 1:
+    if len(files) == 1 and files[0].suffix == ".zip":
+        named = _read_zip(files[0])
+    elif len(files) == 1:
         arrays = npz.read_npz(files[0], _ARRAYS, MAX_BYTES)
         named = [(f"{files[0]}: {name}", array) for name, array in arrays.items()]
     else:
@@ -150,6 +189,27 @@ def read_mnist(files: Sequence[Path]) -> tuple[Samples, Samples]:
             for path, dimensions in zip(files, _ARRAYS.values(), strict=True)
         ]
     return _part(*named[0], *named[1]), _part(*named[2], *named[3])
+
+
+def _read_zip(path: Path) -> list[tuple[str, NDArray[Any]]]:
+    contents = read_members(path, _stem_of, MAX_BYTES)
+    absent = [stem for stem in _STEMS if stem not in contents]
+    if absent:
+        raise DataError(f"{path}: {', '.join(f'{stem}-ubyte' for stem in absent)} not in it")
+    named = []
+    for stem, dimensions in zip(_STEMS, _ARRAYS.values(), strict=True):
+        where = f"{path}: {stem}-ubyte"
+        named.append((where, _idx(where, io.BytesIO(contents[stem]), dimensions, MAX_BYTES)))
+    return named
+
+
+def _stem_of(member: str) -> str | None:
+    """Which of the four files an archive's member is, whatever folder it is in."""
+    name = member.rpartition("/")[2].removesuffix(".gz")
+    # macOS puts files of its own into archives
+    if member.startswith("__MACOSX"):
+        return None
+    return next((stem for stem in _STEMS if name in _names(stem)), None)
 
 
 def _part(
@@ -169,29 +229,33 @@ def _part(
     return images.reshape(-1, 1, _SIDE, _SIDE), labels.astype(np.int64)
 
 
-def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
+def _shape(where: str, header: bytes, dimensions: int) -> tuple[int, ...]:
     magic = bytes((0, 0, _UNSIGNED_BYTES, dimensions))
     if header[:4] != magic:
         raise DataError(
-            f"{path}: starts with {header[:4].hex(' ') or 'nothing'}, expected {magic.hex(' ')} "
+            f"{where}: starts with {header[:4].hex(' ') or 'nothing'}, expected {magic.hex(' ')} "
             f"(an IDX file of unsigned bytes in {dimensions} dimensions)"
         )
     if len(header) < 4 + 4 * dimensions:
         raise DataError(
-            f"{path}: truncated, found {len(header)} bytes of header, expected {4 + 4 * dimensions}"
+            f"{where}: truncated, found {len(header)} bytes of header, expected {4 + 4 * dimensions}"
         )
     sizes = np.frombuffer(header, dtype=">u4", offset=4)
     return tuple(int(size) for size in sizes)
 
 
 def _find(folder: Path, stem: str) -> Path | None:
-    dotted = stem[::-1].replace("-", ".", 1)[::-1]
-    for name in (f"{stem}-ubyte", f"{dotted}-ubyte"):
+    for name in _names(stem):
         # archives are unpacked into folders of the same name
         for candidate in (folder / f"{name}.gz", folder / name, folder / name / name):
             if candidate.is_file():
                 return candidate
     return None
+
+
+def _names(stem: str) -> tuple[str, str]:
+    dotted = stem[::-1].replace("-", ".", 1)[::-1]
+    return f"{stem}-ubyte", f"{dotted}-ubyte"
 
 
 def _by(shape: Sequence[int]) -> str:
