@@ -162,9 +162,7 @@ def _surrounded(F: Any, x: Any, edges: spec.Edges, value: float) -> Any:
     return F.pad(x, mode="constant", pad_width=widths, constant_value=value)
 
 
-def _group_norm(
-    run: Pass, node: Node, norm: spec.GroupNorm, x: Any, own: Mapping[str, Any]
-) -> Any:
+def _group_norm(run: Pass, node: Node, norm: spec.GroupNorm, x: Any, own: Mapping[str, Any]) -> Any:
     """MXNet's own has a scale and a shift for each group and none for each channel."""
     F, ones = run.F, (1,) * (len(node.input_shape) - 1)
     parts = F.reshape(x, (run.batch, norm.groups, -1))

@@ -43,7 +43,9 @@ class Network(mx.gluon.HybridBlock):
             self._own[parameter.name] = made
             # becomes an argument of `hybrid_forward`
             setattr(self, parameter.name, made)
-        for name, value in (each for node in walk(nodes) for each in layers.constants(node).items()):
+        for name, value in (
+            each for node in walk(nodes) for each in layers.constants(node).items()
+        ):
             constant = self.params.get_constant(name, value)
             constant.initialize(ctx=mx.cpu())
             setattr(self, name, constant)
@@ -64,7 +66,7 @@ class Network(mx.gluon.HybridBlock):
             if made.grad_req != "null"
         }
 
-    def hybrid_forward(self, F: Any, x: Any, **own: Any) -> Any:  # noqa: N803 (Gluon's name)
+    def hybrid_forward(self, F: Any, x: Any, **own: Any) -> Any:
         """The network's output, as arrays or as the symbols of a graph."""
         return layers.sequence(layers.Pass(F, self._batch, own), self._nodes, x)
 
@@ -96,7 +98,7 @@ class Loss(mx.gluon.HybridBlock):
         self.network = network
         self._loss = loss
 
-    def hybrid_forward(self, F: Any, x: Any, targets: Any) -> Any:  # noqa: N803 (Gluon's name)
+    def hybrid_forward(self, F: Any, x: Any, targets: Any) -> Any:
         """One number, along one axis."""
         outputs = self.network(x)
         match self._loss:
@@ -108,7 +110,7 @@ class Loss(mx.gluon.HybridBlock):
                 return F.mean(F.square(outputs - targets))
 
 
-def _log_softmax(F: Any, x: Any) -> Any:  # noqa: N803
+def _log_softmax(F: Any, x: Any) -> Any:
     """MXNet has oneDNN compute its own, which in version 2.4 is off by up to 5e-6."""
     largest = F.BlockGrad(F.max(x, axis=1, keepdims=True))
     below = F.broadcast_sub(x, largest)

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from dlbench.environments.recipes import RECIPES, name_of, read_word
+from dlbench.environments.recipes import RECIPES, Recipe, name_of, read_word
 from dlbench.errors import BackendUnavailable, UsageError
 from dlbench.worker.launch import own_path_only
 
@@ -127,8 +127,9 @@ class Store:
             _remove(place)
             try:
                 wanted = recipe.requirements(version)
-                on_step(f"making {name} for Python {sys.version_info[0]}.{sys.version_info[1]}")
-                for command, step in _commands(place, wanted):
+                python, version_of_it = _base(backend, recipe)
+                on_step(f"making {name} for Python {version_of_it}")
+                for command, step in _commands(place, wanted, python):
                     if step:
                         on_step(step)
                     _run(command, on_line)
@@ -209,7 +210,29 @@ def _remove(place: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _commands(place: Path, requirements: tuple[str, ...]) -> Iterator[tuple[list[str], str]]:
+def _base(backend: str, recipe: Recipe) -> tuple[str, str]:
+    """The Python that an environment is made with, as a command, and its version: this one where a recipe has nothing
+    against it, else one that uv finds or brings.
+
+    Raises
+    ------
+    BackendUnavailable : the recipe wants an older one, and there is no uv.
+    """
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if recipe.fits(sys.version_info[:2]):
+        return sys.executable, here
+    last = recipe.last_python
+    if not shutil.which("uv"):
+        raise BackendUnavailable(
+            f"{backend} cannot be installed for a Python after {last}, and this is {here}",
+            f"install uv, which brings one, or make an environment with Python {last} and name it by --python",
+        )
+    return last, last
+
+
+def _commands(
+    place: Path, requirements: tuple[str, ...], base: str
+) -> Iterator[tuple[list[str], str]]:
     """What makes an environment, and what a person is told of each command. Both tools keep what they downloaded, for
     the next one.
 
@@ -219,14 +242,14 @@ def _commands(place: Path, requirements: tuple[str, ...]) -> Iterator[tuple[list
     """
     python, step = str(_python(place)), f"installing {', '.join(requirements)}"
     if uv := shutil.which("uv"):
-        yield [uv, "venv", "--no-project", "--python", sys.executable, str(place)], ""
+        yield [uv, "venv", "--no-project", "--python", base, str(place)], ""
         yield [uv, "pip", "install", "--python", python, *requirements], step
         return
     # not by looking for the module, which has setuptools put its own distutils in place
     if not any(importlib.metadata.distributions(name="pip")):
         raise BackendUnavailable("neither uv nor pip is here to install with", "install uv")
     # a pip of its own would take longer than all the rest
-    yield [sys.executable, "-m", "venv", "--without-pip", str(place)], ""
+    yield [base, "-m", "venv", "--without-pip", str(place)], ""
     pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
     yield [*pip, "install", "--no-input", "--progress-bar", "off", *requirements], step
 

@@ -22,11 +22,18 @@ class Recipe:
     framework : the distribution whose version may be chosen, as ``name==version``.
     module : what is imported of it; where it can be, a run needs no environment.
     beside : what else is installed, in the same form.
+    last_python : the last one that it can be installed for (``3.11``); empty where there is no such limit.
     """
 
     framework: str
     module: str
     beside: tuple[str, ...]
+    last_python: str = ""
+
+    def fits(self, python: tuple[int, int]) -> bool:
+        """Whether it can be installed for a Python of that version."""
+        last = tuple(map(int, self.last_python.split("."))) if self.last_python else python
+        return python <= last
 
     def requirements(self, version: str = "") -> tuple[str, ...]:
         """What an installer is asked for. Beside another version of the framework than the recipe's, the versions of
@@ -40,7 +47,7 @@ class Recipe:
 def _read() -> dict[str, Recipe]:
     text = resources.files(__package__).joinpath("recipes.toml").read_text("utf-8")
     return {
-        backend: Recipe(told["framework"], told["module"], tuple(told["beside"]))
+        backend: Recipe(**{**told, "beside": tuple(told["beside"])})
         for backend, told in tomllib.loads(text).items()
     }
 

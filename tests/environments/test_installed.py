@@ -19,6 +19,8 @@ from dlbench.environments.recipes import RECIPES, Recipe, name_of, read_word
 from dlbench.errors import BackendUnavailable, UsageError
 
 NEEDS_A_GPU = {"cupy"}
+# nothing of it fits beside what the other tests run with
+ALONE = {"mxnet"}
 
 
 def write_wheel(folder, name, version):
@@ -213,7 +215,7 @@ def test_every_backend_has_a_recipe_with_the_versions_that_the_tests_run_with(py
     pins = {canonicalize_name(n): v for n, _, v in (line.partition("==") for line in lines)}
     # plain NumPy is there wherever dlbench is
     assert set(plugins.adapter_names()) - NEEDS_A_GPU - {"numpy-plain"} <= RECIPES.keys()
-    for recipe in RECIPES.values():
+    for recipe in (RECIPES[backend] for backend in RECIPES.keys() - ALONE):
         for each in (recipe.framework, *recipe.beside):
             name, _, version = each.partition("==")
             assert pins[canonicalize_name(name)] == version, name
@@ -223,7 +225,23 @@ def test_recipes_are_of_extras_of_the_project(pytestconfig):
     project = tomllib.loads((pytestconfig.rootpath / "pyproject.toml").read_text("utf-8"))[
         "project"
     ]
-    assert RECIPES.keys() - {"numpy"} <= project["optional-dependencies"].keys()
+    assert RECIPES.keys() - {"numpy"} - ALONE <= project["optional-dependencies"].keys()
+
+
+def test_a_recipe_for_an_older_python_needs_uv_to_bring_one(kept, monkeypatch):
+    steps = []
+    recipe = Recipe("tallies==2.0", "tallies", (), last_python="3.9")
+    monkeypatch.setitem(RECIPES, "numpy", recipe)
+    monkeypatch.setattr(installed.shutil, "which", lambda name: None)
+    with pytest.raises(BackendUnavailable, match=r"for a Python after 3\.9, and this") as refused:
+        kept.create("numpy", on_step=steps.append)
+    assert "install uv" in refused.value.remedy
+    assert [] == kept.all()
+    monkeypatch.setattr(installed.shutil, "which", lambda name: "/no/such/uv")
+    with pytest.raises(FileNotFoundError):
+        kept.create("numpy", on_step=steps.append)
+    assert ["making numpy for Python 3.9"] == steps
+    assert (recipe.fits((3, 9)), recipe.fits((3, 10))) == (True, False)
 
 
 def test_beside_another_version_the_rest_is_the_installers():

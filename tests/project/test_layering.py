@@ -73,6 +73,7 @@ FRAMEWORKS = {
     "openvino": ("openvino",),
     "jax": ("jax", "jaxlib"),
     "opencl": ("pyopencl",),
+    "mxnet": ("mxnet",),
 }
 # what a helper brings where it is called, and says to be missing where it is
 ON_REQUEST = {"dlbench.helpers.onnx_graph": ("onnx",)}
