@@ -110,8 +110,8 @@ def test_an_old_framework_stands_in_one_table_with_a_new_numpy(command, tiny_fil
 def test_what_it_is_is_seen_in_its_own_interpreter(python):
     found = look("mxnet", 2, True, 60.0, str(python))
     assert "ok" == found.status, found.reason
-    assert "1.9.1" == found.info.version
-    assert found.info.libraries.keys() == {"openblas"}
+    assert "1.9.1" == found.version
+    assert found.libraries.keys() == {"openblas"}
 
 
 @pytest.fixture(scope="module")
