@@ -30,6 +30,8 @@ from dlbench.helpers.functional import (
 )
 from dlbench.spec.workload import Weights, Workload
 
+from ..shared.ranked_session import refuse_parts
+
 _AXIS = "rank"
 _CUT, _WHOLE = PartitionSpec(_AXIS), PartitionSpec()
 
@@ -45,13 +47,7 @@ def _refuse(plan: Plan, workload: Workload) -> None:
         raise PlanRefused(
             f"jax has {there} CPU devices for {plan.world} ranks; {flag} makes as many"
         )
-    if plan.batch % plan.world:
-        raise PlanRefused(f"a batch of {plan.batch:,} cannot be cut evenly for {plan.world} ranks")
-    norm = workload.untrainable(plan.batch // plan.world)
-    if norm is not None:
-        raise PlanRefused(
-            f"{norm.name} would normalise a single value of each of {plan.world} ranks"
-        )
+    refuse_parts(plan, workload)
 
 
 def session(

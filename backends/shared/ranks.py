@@ -1,4 +1,5 @@
-"""The other ranks of a data-parallel training: fresh interpreters beside this process, which is rank 0 and leads them.
+"""The ranks of a data-parallel training in fresh interpreters beside this process, which leads them and may itself be
+rank 0.
 
 Each obeys one call after the other, in the order in which all get them. A rank that raises says so and ends, so that no
 collective waits for it longer than its sockets take to close; what has become of a rank is told as the cause of what
@@ -22,7 +23,7 @@ import sys
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ _FATE_S = 2.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SIGNAL_AT_PARENTS_DEATH = 1
 _PACKAGE = __name__.partition(".")[0]
+
+_Said = tuple[str, float, Any]
+"""``answer``, ``error``, ``memory`` or ``end``; when (s); what."""
 
 # The very files of this process, wherever it has them from.
 _BOOT = """\
@@ -58,24 +62,27 @@ class RankError(RuntimeError):
 
 
 class Ranks:
-    """Ranks 1 to world - 1.
+    """Ranks `first` to world - 1.
 
     Parameters
     ----------
-    world : all ranks, this process among them.
+    world : all ranks.
     module : what each imports; it has a function ``serve`` that hands `obey` what carries the calls out.
     threads : CPU threads of each, for every library that reads its number from the environment.
+    first : 1 where this process is rank 0, 0 where it only leads.
     """
 
-    def __init__(self, world: int, module: str, threads: int) -> None:
+    def __init__(self, world: int, module: str, threads: int, first: int = 1) -> None:
         self.world = world
+        self._first = first
+        self._ranks = range(first, world)
         self._dropped: list[int] = []
         self._numbers = 0
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._leads: list[Connection] = []
         self.end = weakref.finalize(self, _end, os.getpid(), self._processes, self._leads)
-        for _ in range(1, world):
+        for _ in self._ranks:
             ours, theirs = socket.socketpair()
             with theirs:
                 command = [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno())]
@@ -91,7 +98,7 @@ class Ranks:
             self._leads.append(lead)
             with contextlib.suppress(OSError):
                 lead.send((_PACKAGE, sys.path, _folders(), module))
-        self._answers_in(START_S, range(1, world))
+        self._answers_in(START_S)
 
     @property
     def alive(self) -> bool:
@@ -100,7 +107,7 @@ class Ranks:
 
     @property
     def processes(self) -> list[int]:
-        """Their ids, by rank from 1 on."""
+        """Their ids, by rank."""
         return [process.pid for process in self._processes]
 
     def number(self) -> int:
@@ -116,23 +123,23 @@ class Ranks:
         """Has each rank do something, without waiting for it."""
         dropped, self._dropped = self._dropped, []
         message = pickle.dumps((dropped, name, arguments, False))
-        for rank in range(1, self.world):
+        for rank in self._ranks:
             self._send(rank, message)
 
     def tell_each(self, name: str, arguments: Sequence[tuple[Any, ...]]) -> None:
-        """Has each rank do something of its own, without waiting; `arguments` are by rank, of which rank 0's are left
-        out."""
+        """Has each rank do something of its own, without waiting; `arguments` are by rank, of all of them."""
         dropped, self._dropped = self._dropped, []
-        for rank in range(1, self.world):
+        for rank in self._ranks:
             self._send(rank, pickle.dumps((dropped, name, arguments[rank], False)))
 
     def asking(self, name: str, *arguments: Any) -> Callable[[], list[Any]]:
-        """Has each rank do something; the function that comes back waits for what they answer, by rank from 1 on."""
+        """Has each rank do something; the function that comes back waits for what they answer, by rank."""
         dropped, self._dropped = self._dropped, []
         message = pickle.dumps((dropped, name, arguments, True))
-        for rank in range(1, self.world):
+        for rank in self._ranks:
             self._send(rank, message)
-        return lambda: self._answers_in(ANSWER_S, range(1, self.world))
+        # where none of them is here to notice that another does not come to a collective, they do before
+        return lambda: self._answers_in(ANSWER_S if self._first else 1.5 * ANSWER_S)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -147,7 +154,7 @@ class Ranks:
             yield
         except BaseException as error:
             is_told = isinstance(error, RankError | MemoryError | DlbenchError)
-            told = None if is_told else self._fate(error, time.monotonic())
+            told = None if is_told else self._fate(error, time.monotonic(), {})
             self.end()
             if told is not None:
                 raise told from error
@@ -155,27 +162,33 @@ class Ranks:
 
     def _send(self, rank: int, message: bytes) -> None:
         try:
-            self._leads[rank - 1].send_bytes(message)
+            self._lead(rank).send_bytes(message)
         except OSError:
             raise self._last_words(rank) from None
 
-    def _answers_in(self, seconds: float, ranks: Sequence[int]) -> list[Any]:
+    def _lead(self, rank: int) -> Connection:
+        return self._leads[rank - self._first]
+
+    def _answers_in(self, seconds: float) -> list[Any]:
         until_s = time.monotonic() + seconds
         answers = []
-        for rank in ranks:
-            lead = self._leads[rank - 1]
+        for rank in self._ranks:
+            lead = self._lead(rank)
             if not lead.poll(max(0.0, until_s - time.monotonic())):
                 raise self._silent(rank, seconds)
-            kind, _, told = self._received(rank)
+            kind, at_s, told = self._received(rank)
             if kind != "answer":
-                raise told
+                raise self._fate(told, math.inf, {rank: (kind, at_s, told)}) or told
             answers.append(told)
         return answers
 
-    def _received(self, rank: int) -> tuple[str, float, Any]:
+    def _process(self, rank: int) -> subprocess.Popen[bytes]:
+        return self._processes[rank - self._first]
+
+    def _received(self, rank: int) -> _Said:
         """What a rank says and when it said so: its answer, or the error that it ended with."""
         try:
-            kind, at_s, told = self._leads[rank - 1].recv()
+            kind, at_s, told = self._lead(rank).recv()
         except (EOFError, OSError):
             return "end", math.inf, self._gone(rank)
         if kind == "answer":
@@ -191,29 +204,32 @@ class Ranks:
             if kind != "answer":
                 return error
 
-    def _fate(self, seen: BaseException, seen_s: float) -> BaseException | None:
+    def _fate(
+        self, seen: BaseException, seen_s: float, known: Mapping[int, _Said]
+    ) -> BaseException | None:
         """What became of the ranks, the likeliest cause of what was seen first: one was killed, one hangs, one failed
-        by itself and so the first. None where the fault is rank 0's own, for which the others may be waiting."""
+        by itself and so the first. None where the fault is rank 0's own, for which the others may be waiting.
+        `known` is what some have said already."""
         is_timeout = "timed out" in str(seen).lower() or "timeout" in str(seen).lower()
         wait(self._leads, _FATE_S)
         # the others see the end of the first
         time.sleep(_FATE_S / 4)
         told: list[tuple[float, BaseException]] = []
-        for rank in range(1, self.world):
-            if not self._answers_now(rank):
+        for rank in self._ranks:
+            if rank not in known and not self._answers_now(rank):
                 # before any that told something because of it
                 told += [(0.0, self._silent(rank, ANSWER_S))] if is_timeout else []
                 continue
             error: BaseException
-            kind, at_s, error = self._received(rank)
-            if kind == "end" and (self._processes[rank - 1].poll() or 0) < 0:
+            kind, at_s, error = known.get(rank) or self._received(rank)
+            if kind == "end" and (self._process(rank).poll() or 0) < 0:
                 return error
             told += [(at_s, error)] if kind != "answer" and at_s < seen_s else []
         return min(told, key=lambda each: each[0])[1] if told else None
 
     def _answers_now(self, rank: int) -> bool:
         """Whether there is something to read from a rank, be it the answer to a call that does nothing."""
-        lead = self._leads[rank - 1]
+        lead = self._lead(rank)
         if not lead.poll():
             with contextlib.suppress(OSError):
                 lead.send_bytes(pickle.dumps(([], "", (), True)))
@@ -223,7 +239,7 @@ class Ranks:
         return RankError(f"{self._named(rank)} has not answered for {seconds:g} s")
 
     def _gone(self, rank: int) -> RankError:
-        process = self._processes[rank - 1]
+        process = self._process(rank)
         try:
             code = process.wait(_FATE_S)
         except subprocess.TimeoutExpired:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
+from dlbench.contract import Session as AnySession
 from dlbench.errors import BackendUnavailable
 from dlbench.helpers.refusals import refuse_unless, require
 from dlbench.spec.precision import policy_of
@@ -26,6 +27,7 @@ from ..shared.framework import STRICT_ONEDNN, cuda_devices, without_cuda
 Batch = tuple[Any, Any]
 MODES = ("graph", "xla", "eager")
 PRECISIONS = ("fp32", "bf16", "fp16")
+WORLDS = (1, 2, 4, 8)
 _THREAD_VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 _NOTHING_BY_ITSELF = {
     "TF_XLA_FLAGS": "--tf_xla_auto_jit=-1 --tf_xla_cpu_global_jit=false",
@@ -74,6 +76,7 @@ class Adapter(AdapterBase):
             precisions=PRECISIONS,
             libraries=runtime.libraries(),
             absent=absent,
+            worlds=WORLDS,
         )
 
     def start(self, plan: Plan) -> None:
@@ -83,18 +86,23 @@ class Adapter(AdapterBase):
         ------
         BackendUnavailable, PlanRefused : as for `open`.
         """
-        _start(plan)
+        start(plan)
 
-    def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
+    def open(self, plan: Plan, workload: Workload, weights: Weights) -> AnySession:
         """A session at `weights`, with a fresh optimizer. Graphs are traced by the first calls.
 
         Raises
         ------
         BackendUnavailable : TensorFlow or the CUDA device is not there.
-        PlanRefused : an unknown precision, mode or device, or another device than an earlier session of this
-            process had.
+        PlanRefused : an unknown precision, mode or device, another device than an earlier session of this process
+            had, or what several ranks do not do.
         """
-        return Session(plan, workload, weights, _start(plan))
+        if plan.world > 1:
+            _require_tensorflow()
+            from .data_parallel import ParallelSession
+
+            return ParallelSession(plan, workload, weights)
+        return Session(plan, workload, weights, start(plan))
 
 
 class Session(SessionBase):
@@ -227,8 +235,12 @@ class Session(SessionBase):
         else:
             scaled = tape.gradient(loss, variables, output_gradients=tf.constant(self._scale))
             gradients = [gradient * (1 / self._scale) for gradient in scaled]
-        self._rule.apply(gradients)
+        self._rule.apply(self._averaged(gradients))
         return loss
+
+    def _averaged(self, gradients: list[Any]) -> list[Any]:
+        """Over the ranks, of which there is one."""
+        return gradients
 
     def _trace_logits(self, inputs: Any) -> Any:
         return self._network(inputs, training=False)
@@ -261,9 +273,9 @@ def _cuda_devices() -> list[str | None]:
     return found
 
 
-def _start(plan: Plan) -> Mapping[str, str | int]:
+def start(plan: Plan) -> Mapping[str, str | int]:
     """Starts the runtime, if it does not run yet, as the plan wants it; a session's facts."""
-    refuse_unless("tensorflow", plan, modes=MODES, precisions=PRECISIONS)
+    refuse_unless("tensorflow", plan, modes=MODES, precisions=PRECISIONS, worlds=WORLDS)
     index = cuda_index(plan.device, _cuda_devices)
     _require_tensorflow()
     from . import runtime

@@ -68,6 +68,11 @@ class Network:
         """The variables that the optimizer updates, by canonical name."""
         return {p.name: self.variables[p.name] for p in self._parameters if p.trainable}
 
+    @property
+    def running(self) -> dict[str, Any]:
+        """The variables that a forward pass updates, by canonical name."""
+        return {p.name: self.variables[p.name] for p in self._parameters if not p.trainable}
+
     def __call__(self, x: Any, *, training: bool) -> Any:
         """Outputs for inputs N×H×W×C (or N×F), float32, as ops of the graph being traced."""
         return tf.cast(self._sequence(self._nodes, x, training), tf.float32)
