@@ -7,26 +7,21 @@ launches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from dlbench.contract import AdapterBase, BackendInfo, Plan
-from dlbench.errors import BackendUnavailable, PlanRefused
-from dlbench.helpers.refusals import refuse_unless, require
+from dlbench.errors import PlanRefused
+from dlbench.helpers.refusals import refuse_unless
 from dlbench.spec.workload import Weights, Workload
 
 from ..launches.network import HAS, LACKS
 from ..launches.session import Session
-from ..shared.cuda_index import NEEDS_GPU, cuda_index
-from ..shared.framework import cuda_devices, cuda_uuids
-from .device import cuda_device
+from ..shared.cuda_index import cuda_index
+from . import runtime
+from .device import CupyDevice, cuda_device
 
 MODES = ("eager", "graph")
 """Launch by launch, or the whole step as one CUDA graph."""
 PRECISIONS = ("fp32", "tf32")
 _TF32_CAPABILITY = 8
-"""Tensor cores multiply in tf32 from Ampere on."""
-_NO_DEVICE = "cudaErrorNoDevice"
 
 
 class Adapter(AdapterBase):
@@ -43,21 +38,13 @@ class Adapter(AdapterBase):
         ------
         BackendUnavailable : CuPy, the CUDA compiler library, a driver or a device is missing.
         """
-        cupy = _require_cupy()
-        runtime = cupy.cuda.runtime
-        uuids = _uuids(cupy)
-        names = (runtime.getDeviceProperties(index)["name"].decode() for index in range(len(uuids)))
-        libraries = {
-            "cuda": _version(runtime.runtimeGetVersion()),
-            "driver": _version(runtime.driverGetVersion()),
-            "nvrtc": ".".join(str(part) for part in cupy.cuda.nvrtc.getVersion()),
-        }
+        cupy = runtime.require_cupy()
         return BackendInfo(
             version=cupy.__version__,
-            devices=cuda_devices(names, uuids),
+            devices=runtime.devices(cupy),
             modes=MODES,
             precisions=PRECISIONS,
-            libraries=libraries,
+            libraries=runtime.libraries(cupy),
             own_kernels=True,
         )
 
@@ -76,44 +63,20 @@ class Adapter(AdapterBase):
         )
         if plan.device == "cpu":
             raise PlanRefused("cupy has no CPU; cuda, cuda:N or cuda:GPU-UUID")
-        index = cuda_index(plan.device, lambda: _uuids(_require_cupy())) or 0
-        cupy = _require_cupy()
-        device = cuda_device(cupy, index)
-        if plan.precision == "tf32" and device.compute_capability[0] < _TF32_CAPABILITY:
-            shown = ".".join(str(part) for part in device.compute_capability)
-            raise PlanRefused(f"{device.description} (sm {shown}) has no tf32; it came with sm 8.0")
+        index = cuda_index(plan.device, lambda: runtime.uuids(runtime.require_cupy())) or 0
+        device = cuda_device(runtime.require_cupy(), index)
+        refuse_tf32_before_ampere(plan, device)
         device.use()
         return Session(device, plan, workload, weights, mode)
 
 
-def _require_cupy() -> Any:
-    cupy = require("cupy", "CuPy", f"{NEEDS_GPU} and  pip install 'dlbench[cupy]'")
-    if not _device_count(cupy):
-        raise BackendUnavailable("no CUDA device", NEEDS_GPU)
-    try:
-        cupy.cuda.nvrtc.getVersion()
-    except (RuntimeError, OSError) as error:
-        reason = f"NVRTC, which compiles the kernels, cannot be loaded ({str(error).strip()})"
-        raise BackendUnavailable(reason, "pip install 'cupy-cuda13x[ctk]'") from error
-    return cupy
+def refuse_tf32_before_ampere(plan: Plan, device: CupyDevice) -> None:
+    """Tensor cores multiply in tf32 from Ampere on.
 
-
-def _device_count(cupy: Any) -> int:
-    # `cupy.cuda.is_available` answers "no" to whatever the runtime says, and so hides why.
-    try:
-        return int(cupy.cuda.runtime.getDeviceCount())
-    except RuntimeError as error:
-        if _NO_DEVICE in str(error):
-            return 0
-        reason = f"CUDA cannot start ({str(error).strip()})"
-        raise BackendUnavailable(reason, f"{NEEDS_GPU} with a recent driver") from error
-
-
-def _uuids(cupy: Any) -> Sequence[str | None]:
-    """The UUID of each device, in CuPy's order; None where none can be read."""
-    return cuda_uuids(cupy.cuda.runtime.getDeviceCount())
-
-
-def _version(number: int) -> str:
-    """From 13020 to what people write, ``13.2``."""
-    return f"{number // 1000}.{number % 1000 // 10}"
+    Raises
+    ------
+    PlanRefused : the plan is in tf32, and the device has not got it.
+    """
+    if plan.precision == "tf32" and device.compute_capability[0] < _TF32_CAPABILITY:
+        shown = ".".join(str(part) for part in device.compute_capability)
+        raise PlanRefused(f"{device.description} (sm {shown}) has no tf32; it came with sm 8.0")

@@ -175,8 +175,10 @@ class CupyDevice:
     def _parameter(self, arg: Any) -> npt.NDArray[Any]:
         if isinstance(arg, Pointer):
             return np.zeros((), np.uint64)
-        is_buffer = isinstance(arg, self._cupy.ndarray)
-        return np.array(arg.data.ptr, np.uint64) if is_buffer else np.array(arg)
+        return np.array(arg.data.ptr, np.uint64) if self._is_buffer(arg) else np.array(arg)
+
+    def _is_buffer(self, arg: Any) -> bool:
+        return isinstance(arg, self._cupy.ndarray)
 
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
         """A CUDA graph of the launches of `run`."""

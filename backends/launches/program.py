@@ -184,9 +184,36 @@ class Value(Placed):
         )
 
 
+class Work(abc.ABC):
+    """What a program queues: a launch of a kernel, or what a vendor's library launches when it is called.
+
+    Attributes
+    ----------
+    name : of the kernel, or of the library's function.
+    args : things that have a `memory` when it is bound, buffers, and what else it takes.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+
+    @property
+    def values(self) -> list[Value]:
+        """The values it touches."""
+        return [arg for arg in self.args if isinstance(arg, Value)]
+
+    @property
+    def placed(self) -> tuple[Any, ...]:
+        """Its arguments, and the memory of those that have one."""
+        return tuple(arg.memory if isinstance(arg, Placed) else arg for arg in self.args)
+
+    @abc.abstractmethod
+    def bind(self, device: Any) -> Callable[[], None]:
+        """What queues it on a device that can do so."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Launch:
-    """One kernel launch. Arguments are NumPy scalars, buffers, or things that have a `memory` when it is bound.
+class Launch(Work):
+    """One kernel launch; what it takes besides memory are NumPy scalars.
 
     `flops` counts the multiplications and additions of a matrix product; 0 where there is none.
     """
@@ -199,10 +226,10 @@ class Launch:
     args: tuple[Any, ...]
     flops: int = 0
 
-    @property
-    def values(self) -> list[Value]:
-        """The values it touches."""
-        return [arg for arg in self.args if isinstance(arg, Value)]
+    def bind(self, device: Device) -> Callable[[], None]:
+        """Compiles the kernel where that was not done."""
+        kernel = device.kernel(self.sources, self.defines, self.name)
+        return device.bind(kernel, self.grid, self.block, self.placed)
 
 
 class Program:
@@ -213,7 +240,7 @@ class Program:
         self.samples = samples
         self.progress = progress
         self.training = training
-        self.launches: list[Launch] = []
+        self.launches: list[Work] = []
         self._bound: list[Callable[[], None]] | None = None
 
     def value(self, shape: tuple[int, int, int], dtype: npt.DTypeLike = np.float32) -> Value:
@@ -273,15 +300,10 @@ class Program:
         if self._bound is not None:
             return
         self._place(kept)
-        bound = []
-        for launch in self.launches:
-            kernel = self.device.kernel(launch.sources, launch.defines, launch.name)
-            args = tuple(a.memory if isinstance(a, Placed) else a for a in launch.args)
-            bound.append(self.device.bind(kernel, launch.grid, launch.block, args))
-        self._bound = bound
+        self._bound = [launch.bind(self.device) for launch in self.launches]
 
     @property
-    def bound(self) -> Sequence[tuple[Launch, Callable[[], None]]]:
+    def bound(self) -> Sequence[tuple[Work, Callable[[], None]]]:
         """Each launch with what queues it; none before `prepare`."""
         return list(zip(self.launches, self._bound or (), strict=False))
 

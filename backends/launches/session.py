@@ -8,8 +8,8 @@ it that reads the batch there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,10 @@ _LOSS_THREADS = 512
 _ALIGNMENT_BYTES = 256
 
 
+LINEAR = ({"type": "flatten"}, {"type": "linear", "out_features": 1, "bias": False})
+"""A product, of as many numbers as an image has."""
+
+
 class Place:
     """Memory of a batch: inputs N×H×W×C, then labels (int32) or values in the order of the outputs; and the graphs that
     read it there, of a training step (True) and of an inference (False)."""
@@ -49,6 +53,13 @@ Logits = Lent[Buffer]
 """The output of an inference."""
 
 
+class Way(Protocol):
+    """Appends the backward launches of a whole network."""
+
+    def __call__(self, dy: Value, /) -> Value | None:
+        """From the gradient of its output, before the output's finish."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Loss:
     """The loss of a step, which stays readable for `_LOSS_SLOTS` more."""
@@ -61,6 +72,9 @@ class Session(SessionBase):
 
     `programs` are the launches of a training step (True) and of an inference (False).
     """
+
+    products: Sequence[Sequence[Mapping[str, Any]]] = (LINEAR,)
+    """Networks in which it shows how products round, one for each way in which they are made."""
 
     def __init__(
         self, device: Device, plan: Plan, workload: Workload, weights: Weights, mode: str
@@ -81,9 +95,9 @@ class Session(SessionBase):
         self._output_memory: Buffer | Pointer | None = None
         self.device_clock = device
         self._written_rate: float | None = None
-        self._input = Value(plan.batch, inner_shape(workload.input_shape))
+        self._input = Value(plan.batch, self._inner(workload.input_shape))
         self._labels = isinstance(workload.loss, CrossEntropy)
-        shape = (1, 1, 1) if self._labels else inner_shape(workload.output_shape)
+        shape = (1, 1, 1) if self._labels else self._inner(workload.output_shape)
         self._targets = Value(plan.batch, shape, np.int32 if self._labels else np.float32)
         self._input_at, self._targets_at = Pointer(), Pointer()
         self._input.buffer, self._targets.buffer = self._input_at, self._targets_at
@@ -105,12 +119,24 @@ class Session(SessionBase):
         dropouts = [node.name for node in walk(nodes) if isinstance(node.layer, spec.Dropout)]
         numbers = {name: number for number, name in enumerate(dropouts)}
         context = Context(self._parameters, self._plan.precision, numbers, training)
-        output, back = Chain(nodes, context).emit(program, self._input)
+        output, back = self._emit_network(program, context)
         if training:
             gradient = self._emit_loss(program, output)
             if any(node.parameters for node in walk(nodes)):
                 back(gradient)
         return program, output
+
+    def _emit_network(self, program: Program, context: Context) -> tuple[Value, Way]:
+        """Appends the forward launches of all layers: the output, and the way back to the input."""
+        return Chain(self._workload.nodes, context).emit(program, self._input)
+
+    def _inner(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """A sample's shape as values have it."""
+        return inner_shape(shape)
+
+    def _laid_out(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """N×C×H×W in the order in which values are kept; features as they are."""
+        return images.transpose(0, 2, 3, 1) if images.ndim == 4 else images
 
     def _emit_loss(self, program: Program, output: Value) -> Value:
         """The gradient of the network's output before its finish."""
@@ -147,7 +173,7 @@ class Session(SessionBase):
         if self._rounds is None:
             # The memory that it takes to see that is not this session's.
             peak_bytes = self._device.peak_bytes
-            self._rounds = _rounds_inputs(self._device, self._plan.precision)
+            self._rounds = any(self._rounds_in(layers) for layers in self.products)
             self._device.peak_bytes = peak_bytes
         seen: dict[str, str | int] = {
             "device": self._device.name,
@@ -156,14 +182,13 @@ class Session(SessionBase):
         return {**seen, **self._device.facts}
 
     def upload(self, inputs: npt.NDArray[np.float32], targets: npt.NDArray[Any]) -> Batch:
-        """A copy of the batch, channels last; queued.
+        """A copy of the batch in the order of the network's values; queued.
 
         Raises
         ------
         ValueError : a label that is none of the classes.
         """
         given = np.asarray(inputs, np.float32)
-        last = given.transpose(0, 2, 3, 1) if given.ndim == 4 else given
         wanted = np.asarray(targets)
         if self._labels:
             order = self._label_order()
@@ -177,7 +202,7 @@ class Session(SessionBase):
         # One behind the other, so that a batch is one copy.
         size = _aligned(4 * self._input.size) + 4 * self._targets.size
         host = np.zeros(size, np.uint8)
-        for part, values in zip(self._parts(host), (last, wanted), strict=True):
+        for part, values in zip(self._parts(host), (self._laid_out(given), wanted), strict=True):
             part[...] = values.reshape(-1)
         if not self._places:
             buffer = self._device.buffer(size, np.uint8)
@@ -204,7 +229,7 @@ class Session(SessionBase):
         """Arrays like the network's output, N×C×H×W or N×F, in the order in which it is kept."""
         if array.ndim == 2 and self._output.canonical:
             array = array.reshape(len(array), *self._output.canonical)
-        return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+        return self._laid_out(array)
 
     def infer(self, batch: Batch) -> Logits:
         """The network's output, in memory of its own."""
@@ -263,24 +288,25 @@ class Session(SessionBase):
         """Waits for the device's only stream."""
         self._device.synchronize()
 
+    def _rounds_in(self, layers: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the product that these layers are rounds its factors to fewer bits than float32 has: 1 + 2⁻¹² becomes
+        1 in TF32."""
+        terms, value = 64, 1 + 2.0**-12
+        workload = read_workload(
+            {
+                "input_shape": [terms, 1, 1],
+                "layers": [dict(layer) for layer in layers],
+                "loss": "mean_squared_error",
+                "optimizer": {"type": "sgd", "learning_rate": 1.0},
+            }
+        )
+        weights = {p.name: np.ones(p.shape, np.float32) for p in workload.parameters}
+        plan = Plan("", "", 1, 1, self._plan.precision)
+        session = type(self)(self._device, plan, workload, weights, "eager")
+        images = np.full((1, terms, 1, 1), value, np.float32)
+        batch = session.upload(images, np.zeros((1, 1), np.float32))
+        return bool(session.download(session.infer(batch))[0, 0] != terms * value)
+
 
 def _aligned(size_bytes: int) -> int:
     return -(-size_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-
-
-def _rounds_inputs(device: Device, precision: str) -> bool:
-    """Whether products round their factors to fewer bits than float32 has: 1 + 2⁻¹² becomes 1 in TF32."""
-    terms = 64
-    value = 1 + 2.0**-12
-    workload = read_workload(
-        {
-            "input_shape": [terms],
-            "layers": [{"type": "linear", "out_features": 1, "bias": False, "name": "sum"}],
-            "loss": "mean_squared_error",
-            "optimizer": {"type": "sgd", "learning_rate": 1.0},
-        }
-    )
-    weights = {"sum.weight": np.ones((1, terms), np.float32)}
-    session = Session(device, Plan("", "", 1, 1, precision), workload, weights, "eager")
-    batch = session.upload(np.full((1, terms), value, np.float32), np.zeros((1, 1), np.float32))
-    return bool(session.download(session.infer(batch))[0, 0] != terms * value)

@@ -6,6 +6,7 @@ import types
 import pytest
 from dlbench.backends.cupy import adapter
 from dlbench.backends.cupy.adapter import Adapter
+from fake_cupy import fake_cupy
 
 from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
@@ -23,42 +24,6 @@ def reason_and_remedy():
         with pytest.raises(BackendUnavailable) as caught:
             ask()
     return caught.value.reason, caught.value.remedy
-
-
-def fake_cupy(gpus, nvrtc=(13, 0), capability=(9, 0), error=""):
-    """What the adapter asks of CuPy before it opens a session; `error` is what the runtime says instead."""
-
-    def device_count():
-        if error:
-            raise RuntimeError(error)
-        return gpus
-
-    def nvrtc_version():
-        if nvrtc is None:
-            raise RuntimeError("No such file: libnvrtc.so.13\n")
-        return nvrtc
-
-    def properties(index):
-        major, minor = capability
-        named = {"name": f"GPU {index}".encode(), "multiProcessorCount": 132}
-        return named | {"major": major, "minor": minor}
-
-    runtime = types.SimpleNamespace(
-        getDeviceCount=device_count,
-        getDeviceProperties=properties,
-        runtimeGetVersion=lambda: 13020,
-        driverGetVersion=lambda: 13010,
-    )
-    module = types.ModuleType("cupy")
-    module.__version__ = "14.2.0"
-    module.get_default_memory_pool = lambda: None
-    module.cuda = types.SimpleNamespace(
-        runtime=runtime,
-        nvrtc=types.SimpleNamespace(getVersion=nvrtc_version),
-        Device=lambda index: types.SimpleNamespace(use=lambda: None),
-        Stream=lambda non_blocking: None,
-    )
-    return module
 
 
 def test_without_cupy_it_names_the_gpu_and_the_command(monkeypatch):
