@@ -18,7 +18,7 @@ from dlbench.environments.installed import Store
 from dlbench.environments.recipes import RECIPES, Recipe, name_of, read_word
 from dlbench.errors import BackendUnavailable, UsageError
 
-NEEDS_A_GPU = {"cupy"}
+NEEDS_A_GPU = {"cupy", "cudnn"}
 # nothing of it fits beside what the other tests run with
 ALONE = {"mxnet"}
 

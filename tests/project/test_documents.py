@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 # never part of the tested CPU set: they need an NVIDIA GPU
-GPU_ONLY = {"tensorflow-cuda", "cupy"}
+GPU_ONLY = {"tensorflow-cuda", "cupy", "cudnn"}
 
 
 @pytest.fixture(scope="module")

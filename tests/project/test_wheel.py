@@ -120,7 +120,7 @@ def test_the_wheel_carries_its_licence_and_its_version(wheel):
 def test_every_entry_point_of_the_wheel_names_a_module_that_is_there(installed, tmp_path):
     found = json.loads(run([installed / "python", "-c", ENTRY_POINTS], tmp_path))
     backends = {"numpy", "numpy-plain", "torch", "tensorflow", "cupy", "jax", "keras"}
-    backends |= {"onnxruntime", "openvino", "opencl", "mxnet"}
+    backends |= {"onnxruntime", "openvino", "opencl", "mxnet", "cudnn"}
     reports = {"terminal", "markdown", "csv", "json", "junit", "plot", "layers-csv", "trace"}
     reports |= {"html-fragment"}
     theirs = {"pytest-benchmark", "github-action-benchmark", "bencher"}

@@ -68,6 +68,9 @@ PARTS = (
     Part("cnn-cifar10", (32,), scenarios=("infer",)),
 )
 """The most important first."""
+_IN_FIRST_PARTS = {"cudnn": 2}
+"""Backends that are measured in so many parts alone, since others need the time: what a row of cuDNN tells is where the
+library stands between what uses it and what does not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Extent:
 
     rounds: int = 3
     seconds: float = 1.5
-    most_cases: int = 64
+    most_cases: int = 68
     patience_s: float = 12.0
 
 
@@ -124,12 +127,13 @@ def planned(
     SuiteError : a part's suite is none.
     """
     on_gpu = with_gpu(found)
-    own = [BASELINE, *on_gpu]
-    everything = [*own, *(name for name in found if name not in own)]
+    everything = [BASELINE, *on_gpu, *(n for n in found if n != BASELINE and n not in on_gpu)]
     chosen: list[Planned] = []
     left = extent.most_cases
     for number, part in enumerate(parts):
-        backends = on_gpu if part.precision != PRECISIONS[0] else own if number else everything
+        measured = [name for name in on_gpu if number < _IN_FIRST_PARTS.get(name, len(parts))]
+        own = measured if part.precision != PRECISIONS[0] else [BASELINE, *measured]
+        backends = own if number else everything
         request = Request(
             modes=(ALL,),
             suite=load_suite(part.suite),

@@ -62,6 +62,13 @@ def found():
 
     def found(*absent):
         seen = {
+            "cudnn": Found(
+                "ok",
+                version="9.27",
+                precisions=("fp32", "tf32"),
+                modes=("graph", "eager"),
+                devices=GPU[1:],
+            ),
             "cupy": Found(
                 "ok",
                 version="14.2",

@@ -11,7 +11,7 @@ from gpu_check.parts import PARTS, Extent, Part, planned, with_gpu
 
 from .conftest import MACHINE
 
-EVERY = {"cupy", "numpy", "tensorflow", "torch"}
+EVERY = {"cudnn", "cupy", "numpy", "tensorflow", "torch"}
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_first_part_is_small_and_of_the_suite_that_everything_is_judged_by(p
         first.part.batches,
         first.part.scenarios,
     )
-    assert len(first.cases) <= 5
+    assert len(first.cases) <= 7
     # in one run, for a crossover is read from one record
     (sweep,) = (each for each in rest if len(each.part.batches) > 1)
     assert {1, 8, 64, 512} == {case.batch for case in sweep.cases} == set(sweep.request.batches)
@@ -43,8 +43,9 @@ def test_the_first_part_is_small_and_of_the_suite_that_everything_is_judged_by(p
 
 
 def test_each_backend_is_on_its_gpu_and_numpy_on_the_cpu(plan, found):
-    gpus = {(name, "cuda") for name in ("torch", "tensorflow", "cupy")}
-    for each in plan(found()):
+    every = {(name, "cuda") for name in ("torch", "tensorflow", "cupy")}
+    for number, each in enumerate(plan(found())):
+        gpus = every | ({("cudnn", "cuda")} if number < 2 else set())
         beside = {("numpy", "cpu")} if each.part.precision == "fp32" else set()
         assert gpus | beside == rows(each)
         assert {each.part.precision} == {case.precision for case in each.cases}
@@ -90,12 +91,12 @@ def test_there_are_never_more_cases_than_allowed_and_room_goes_to_the_first_that
     assert sum(len(each.cases) for each in chosen) <= most
 
 
-def test_the_default_is_sixty_four_cases_at_most_and_holds_every_suite_and_the_whole_sweep(
+def test_the_default_is_sixty_eight_cases_at_most_and_holds_every_suite_and_the_whole_sweep(
     plan, found
 ):
-    for absent in ((), ("tensorflow",), ("cupy", "tensorflow")):
+    for absent in ((), ("tensorflow",), ("cupy", "tensorflow"), ("cudnn",)):
         chosen = plan(found(*absent))
-        assert sum(len(each.cases) for each in chosen) <= 64
+        assert sum(len(each.cases) for each in chosen) <= 68
         trained = {
             (case.suite, case.batch)
             for each in chosen
@@ -121,7 +122,7 @@ def test_each_process_gets_its_sampling_time(plan, found):
 
 
 def test_backends_with_a_gpu_are_those_that_can_be_used_there(found):
-    assert ["cupy", "torch"] == sorted(with_gpu(found("tensorflow")))
+    assert ["cudnn", "cupy", "torch"] == sorted(with_gpu(found("tensorflow")))
     assert [] == with_gpu({"numpy": Found("ok", devices=(Device("cpu", ""),))})
 
 

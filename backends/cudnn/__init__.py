@@ -1,0 +1,1 @@
+"""cuDNN without a framework, through its C library."""

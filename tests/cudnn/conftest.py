@@ -1,0 +1,18 @@
+"""Lets the tests here import the stub and the device of tests/cupy, and says when there is no compiler."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "cupy")]
+
+
+@pytest.fixture(autouse=True)
+def _compilers():
+    from host_build import compiler
+    from stub import c_compiler
+
+    if compiler() is None or c_compiler() is None:
+        pytest.skip("no C or no C++ compiler: install gcc and g++")
