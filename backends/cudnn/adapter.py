@@ -7,7 +7,6 @@ does what. Nobody has run it on a GPU yet: what is known of it comes from a stub
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 from dlbench.contract import AdapterBase, BackendInfo, Plan
@@ -17,7 +16,6 @@ from dlbench.spec.workload import Weights, Workload
 
 from ..cupy import runtime
 from ..cupy.adapter import MODES, PRECISIONS, refuse_tf32_before_ampere
-from ..shared.cuda_driver import cudnn_name
 from ..shared.cuda_index import cuda_index
 from .device import cudnn_device, library_paths
 from .library import CUBLAS, CUDNN, Library, LibraryError
@@ -42,7 +40,7 @@ class Adapter(AdapterBase):
         BackendUnavailable : CuPy, cuDNN, cuBLAS, the CUDA compiler library, a driver or a device is missing.
         """
         cupy = runtime.require_cupy("cudnn")
-        version = _version_of(_libraries(cupy))
+        version = Library(_libraries(cupy)[0], CUDNN).version()
         return BackendInfo(
             version=version,
             devices=runtime.devices(cupy),
@@ -84,9 +82,3 @@ def _libraries(cupy: Any) -> tuple[str, str]:
         except (OSError, LibraryError) as error:
             raise BackendUnavailable(f"{title} cannot be loaded ({error})", _REMEDY) from error
     return paths
-
-
-def _version_of(paths: tuple[str, str]) -> str:
-    library = ctypes.CDLL(paths[0])
-    library.cudnnGetVersion.restype = ctypes.c_size_t
-    return cudnn_name(int(library.cudnnGetVersion()))

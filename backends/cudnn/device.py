@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,12 @@ class CudnnDevice(CupyDevice):
         address = self._workspace.data.ptr
         self.libraries = Libraries(*paths, self._stream.ptr, address, _WORKSPACE_BYTES)
         self.search = Search(self.libraries)
+
+    @property
+    def facts(self) -> Mapping[str, str | int]:
+        """Those of the device, and cuDNN's version; that algorithms were searched is what frameworks call benchmark."""
+        cudnn = {"cudnn": self.libraries.cudnn.version(), "cudnn_benchmark": "on"}
+        return {**super().facts, **cudnn}
 
     def bind_call(self, function: Callable[..., None], args: Sequence[Any]) -> Callable[[], None]:
         """Addresses that stay are looked up once."""

@@ -10,6 +10,8 @@ import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..shared.cuda_driver import cudnn_name
+
 _P, _I, _Z, _D = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_double
 _MESSAGE_BYTES = 512
 
@@ -138,6 +140,11 @@ class Library:
                 raise LibraryError(f"{name}: {self._reason(status)}")
 
         return call
+
+    def version(self) -> str:
+        """That of cuDNN, ``9.27.0``."""
+        self.loaded.cudnnGetVersion.restype = _Z
+        return cudnn_name(int(self.loaded.cudnnGetVersion()))
 
     def _reason(self, status: int) -> str:
         """In the library's words, which only cuDNN has more of than the status' name."""
