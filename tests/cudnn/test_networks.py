@@ -86,8 +86,18 @@ def test_more_random_networks_are_verified(trial, cache_dir):
         assert "" == verdict_of(adapter(), trial, cache_dir).reason
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ["cnn-mnist", "resnet-cifar10"])
+SUITES = [
+    *(("cnn-mnist", mode) for mode in MODES),
+    ("resnet-cifar10", "eager"),
+    *(
+        pytest.param(name, "graph", marks=pytest.mark.soak)
+        for name in ("resnet-cifar10", "vgg-cifar10")
+    ),
+    pytest.param("densenet-cifar10", "eager", marks=pytest.mark.soak),
+]
+
+
+@pytest.mark.parametrize(("name", "mode"), SUITES)
 def test_a_training_step_of_a_suite_is_the_oracles(name, mode):
     plan = dataclasses.replace(PLAN, mode=mode)
     assert [] == check_step(adapter(), plan, *step_of(name))
@@ -109,4 +119,4 @@ def test_a_session_in_fp32_was_seen_not_to_round():
 @pytest.mark.parametrize("mode", MODES)
 def test_the_dropout_of_a_suite_is_the_oracles(mode):
     plan = dataclasses.replace(PLAN, mode=mode)
-    assert [] == failures(check_dropout(adapter(), plan, load_suite("cnn-mnist").workload))
+    assert [] == failures(check_dropout(adapter(), plan, load_suite("smoke").workload))
