@@ -116,7 +116,7 @@ FAULTS = {
     _flipped: "output of conv1",
     _added_to_the_weights_gradient: "gradient of conv2.weight, step 2",
     _added_to_the_biases_gradient: "gradient of linear1.bias, step 2",
-    _overwritten_where_two_paths_meet: "gradient of conv1.weight",
+    _overwritten_where_two_paths_meet: "gradient of norm1.shift",
     _tf32_in_convolutions: "output of conv1",
     _tf32_in_linear_layers: "output of linear1",
     _padding_of_rows_for_columns: "an output of 6 x 6 where 4 x 8 come out",
