@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from dlbench.backends.cudnn import algorithms, handles, layers, norm, products
+from dlbench.backends.cudnn import algorithms, handles, layers, norm, pool, products
 from dlbench.backends.cudnn.library import AVERAGE_WITH_PADDING, DEFAULT_MATH, ONE, RELU
 from stub import StubAdapter, biased_variance, verdict_of, workload_of
 
