@@ -104,3 +104,24 @@ def _seconds(variables: tuple[str, ...], default_s: float, least_s: float) -> fl
             f"{variable}={said} is not a number of seconds of {least_s:.0f} to {MOST_S:,}"
         )
     return seconds
+
+
+def write_new(path: Path, contents: bytes) -> None:
+    """Writes a file that is not there yet, the whole of it or nothing.
+
+    Raises
+    ------
+    UsageError : it cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with partial.open("xb") as file:
+            file.write(contents)
+        # unlike a rename, this leaves alone what somebody put there meanwhile
+        os.link(partial, path)
+    except FileExistsError:
+        raise UsageError(f"{path} is there already") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)

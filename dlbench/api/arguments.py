@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dlbench import paths
 from dlbench.errors import UsageError
 from dlbench.spec.decode import shown
 
+Words = str | Iterable[str]
+Place = str | os.PathLike[str]
 T = TypeVar("T", bound=str | int | float)
 _WORDS: dict[type, str] = {str: "a word", int: "a whole number", float: "a number"}
 
@@ -64,3 +67,53 @@ def place(name: str, value: Any) -> Path:
     if not isinstance(found, str) or not found:
         raise UsageError(f"{name} = {shown(value)} is not a path")
     return Path(os.path.expanduser(found))
+
+
+def selected(
+    backends: Words,
+    devices: Words,
+    modes: Words,
+    precisions: Words,
+    scenarios: Words,
+    batches: int | Iterable[int],
+    worlds: int | Iterable[int],
+    threads: int | None,
+    seed: int,
+    pythons: Mapping[str, Place] | None,
+) -> dict[str, Any]:
+    """The selections of a call, by the names of a request."""
+    return {
+        "backends": several("backends", backends, str),
+        "devices": several("devices", devices, str),
+        "modes": several("modes", modes, str),
+        "precisions": several("precisions", precisions, str),
+        "scenarios": several("scenarios", scenarios, str),
+        "batches": several("batches", batches, int),
+        "worlds": several("worlds", worlds, int),
+        "threads": None if threads is None else asked("threads", threads, int),
+        "seed": asked("seed", seed, int),
+        "pythons": interpreters(pythons),
+    }
+
+
+def files(data_dir: Place | None, timeout: float | None) -> dict[str, Any]:
+    """Where the data lie, and how long a worker may show no progress."""
+    return {
+        "data_dir": None if data_dir is None else place("data_dir", data_dir),
+        "limit_s": paths.timeout_s() if timeout is None else asked("timeout", timeout, float),
+    }
+
+
+def weights(begin: Place | None, end: Place | None = None) -> dict[str, Any]:
+    """The files of weights that were named."""
+    given = {"init_weights": begin, "save_weights": end}
+    return {name: place(name, each) for name, each in given.items() if each is not None}
+
+
+def interpreters(pythons: Mapping[str, Place] | None) -> dict[str, str]:
+    """Interpreters by backend, as ``--python`` has them."""
+    if not pythons:
+        return {}
+    from dlbench.worker.interpreters import read_pythons
+
+    return read_pythons(f"{name}={place('pythons', path)}" for name, path in pythons.items())

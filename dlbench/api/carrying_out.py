@@ -112,8 +112,10 @@ def rest_of(
         named, folder = given.pop("suite", None), given.pop("data_dir", None)
         running = {case.backend for case in record.header.cases}
         pythons = completed(given.pop("pythons", None), running)
+        weights = given.pop("init_weights", None)
         # how long to wait is about the machine as it is now, and no figure depends on it
-        beside = {name: given.pop(name) for name in ("patience_s", "limit_s") if name in given}
+        free = ("patience_s", "limit_s", "save_weights")
+        beside = {name: given.pop(name) for name in free if name in given}
         if "data" in given:
             given["data"] = data_set_of(given["data"], record.header.data.name)
         check_given(record, given)
@@ -121,7 +123,8 @@ def rest_of(
             yield record, None
             return
         suite = named if isinstance(named, Suite) else suite_of(record, named)
-        request = request_for(record, suite, look(gpu_names()), paths.cache_dir(), folder, pythons)
+        about = (look(gpu_names()), paths.cache_dir(), folder, pythons, weights)
+        request = request_for(record, suite, *about)
         request = dataclasses.replace(request, **beside)
         yield record, Work(request, writer, functools.partial(resume, request, record, writer))
 

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlbench import paths
-from dlbench.api.arguments import asked, place, several
+from dlbench.api.arguments import (
+    Place,
+    Words,
+    asked,
+    files,
+    interpreters,
+    place,
+    selected,
+    weights,
+)
 from dlbench.api.asking import request_of
 from dlbench.api.carrying_out import Work, carry_out, new_run, rest_of
 from dlbench.api.progress import Progress, Telling
@@ -31,8 +40,6 @@ if TYPE_CHECKING:
     from dlbench.api.compared_sides import Comparison
     from dlbench.plan.request import Request
 
-Words = str | Iterable[str]
-Place = str | os.PathLike[str]
 Listener = Callable[[Progress], Any]
 
 
@@ -65,6 +72,8 @@ def run(
     seed: int = 0,
     data: str | None = None,
     data_dir: Place | None = None,
+    init_weights: Place | None = None,
+    save_weights: Place | None = None,
     rounds: int = 3,
     budget: float = 6.0,
     target_interval: float | None = None,
@@ -102,6 +111,8 @@ def run(
     data : a data set in place of the suite's own: ``mnist``, ``fashion-mnist``, ``kmnist``, ``cifar10``, ``cifar100``,
         ``images``, ``digits``, ``stand-in``, ``noise``.
     data_dir : a folder with the data set's files.
+    init_weights : a file of safetensors with the weights to begin with, in place of the seed's (docs/weights.md).
+    save_weights : a folder for the weights that trainings end with, or a file for those of one.
     rounds : fresh processes a case.
     budget : time for sampling of each row (s), shared by its processes.
     target_interval : measure on until every interval is at most ± this share of its value, such as 0.05.
@@ -130,14 +141,15 @@ def run(
     DlbenchError : the request cannot be carried out: `UsageError`, `SuiteError` or `DataError`.
     Interrupted : somebody interrupted it.
     """
-    words = _selected(
+    words = selected(
         backends, devices, modes, precisions, scenarios, batches, worlds, threads, seed, pythons
     )
     request = _request(
         suite,
         data,
         **words,
-        **_files(data_dir, timeout),
+        **files(data_dir, timeout),
+        **weights(init_weights, save_weights),
         best=bool(best),
         rounds=asked("rounds", rounds, int),
         budget_s=asked("budget", budget, float),
@@ -174,6 +186,7 @@ def verify(
     seed: int = 0,
     data: str | None = None,
     data_dir: Place | None = None,
+    init_weights: Place | None = None,
     timeout: float | None = None,
     pythons: Mapping[str, Place] | None = None,
     output: Place | None = None,
@@ -188,10 +201,11 @@ def verify(
     The results: ``verified`` of each case, and in ``cells["max_relative_error"]`` the largest error / scale of all that
     was compared (a share; docs/how-it-measures.md says what rounding may cause).
     """
-    words = _selected(
+    words = selected(
         backends, devices, modes, precisions, scenarios, batches, worlds, threads, seed, pythons
     )
-    request = _request(suite, data, **words, **_files(data_dir, timeout), rounds=0)
+    words |= files(data_dir, timeout) | weights(init_weights)
+    request = _request(suite, data, **words, rounds=0)
     return _carried_out(request, output, progress)
 
 
@@ -227,11 +241,11 @@ def profile(
     -------
     The results; ``to_pandas(per="layer")`` has a row for each layer, the loss and the optimizer.
     """
-    words = _selected(
+    words = selected(
         backends, devices, modes, precisions, scenarios, batches, (), threads, seed, pythons
     )
     ladder = {"profile_s": asked("budget", budget, float), "profile_inside": bool(inside)}
-    request = _request(suite, data, **words, **_files(data_dir, timeout), rounds=0, **ladder)
+    request = _request(suite, data, **words, **files(data_dir, timeout), rounds=0, **ladder)
     return _carried_out(request, output, progress)
 
 
@@ -240,6 +254,7 @@ def resume(
     *,
     suite: str | os.PathLike[str] | Suite | None = None,
     data_dir: Place | None = None,
+    init_weights: Place | None = None,
     max_wait: float | None = None,
     pythons: Mapping[str, Place] | None = None,
     baseline: str | None = None,
@@ -256,7 +271,8 @@ def resume(
     given: dict[str, Any] = {
         "suite": None if suite is None else _named(suite),
         "data_dir": None if data_dir is None else place("data_dir", data_dir),
-        "pythons": _interpreters(pythons),
+        "pythons": interpreters(pythons),
+        **weights(init_weights),
     }
     if max_wait is not None:
         given["patience_s"] = asked("max_wait", max_wait, float)
@@ -315,47 +331,6 @@ def _request(suite: str | os.PathLike[str] | Suite, data: str | None, **chosen: 
 
 def _named(suite: str | os.PathLike[str] | Suite) -> str | Suite:
     return suite if isinstance(suite, Suite) else str(place("suite", suite))
-
-
-def _selected(
-    backends: Words,
-    devices: Words,
-    modes: Words,
-    precisions: Words,
-    scenarios: Words,
-    batches: int | Iterable[int],
-    worlds: int | Iterable[int],
-    threads: int | None,
-    seed: int,
-    pythons: Mapping[str, Place] | None,
-) -> dict[str, Any]:
-    return {
-        "backends": several("backends", backends, str),
-        "devices": several("devices", devices, str),
-        "modes": several("modes", modes, str),
-        "precisions": several("precisions", precisions, str),
-        "scenarios": several("scenarios", scenarios, str),
-        "batches": several("batches", batches, int),
-        "worlds": several("worlds", worlds, int),
-        "threads": None if threads is None else asked("threads", threads, int),
-        "seed": asked("seed", seed, int),
-        "pythons": _interpreters(pythons),
-    }
-
-
-def _files(data_dir: Place | None, timeout: float | None) -> dict[str, Any]:
-    return {
-        "data_dir": None if data_dir is None else place("data_dir", data_dir),
-        "limit_s": paths.timeout_s() if timeout is None else asked("timeout", timeout, float),
-    }
-
-
-def _interpreters(pythons: Mapping[str, Place] | None) -> dict[str, str]:
-    if not pythons:
-        return {}
-    from dlbench.worker.interpreters import read_pythons
-
-    return read_pythons(f"{name}={place('pythons', path)}" for name, path in pythons.items())
 
 
 def _carried_out(request: Request, output: Place | None, progress: Listener | None) -> Results:

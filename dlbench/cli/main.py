@@ -54,6 +54,8 @@ def cli() -> None:
 
 @cli.command("run")
 @options.what
+@options.init_weights
+@options.save_weights
 @options.pythons
 @click.option(
     "--budget",
@@ -157,6 +159,10 @@ def run_command(
         if resumed is not None or page is not None:
             other = "--html" if resumed is None else "--resume"
             raise UsageError(f"--sweep {swept.words[0]} makes several records; leave out {other}")
+        if chosen["save_weights"] is not None:
+            raise UsageError(
+                f"--sweep {swept.words[0]} trains several times; leave out --save-weights"
+            )
         request = request_of(baseline=baseline, **chosen)
         return run_sweep(request, swept.words, output, form, quiet=quiet, dry_run=dry_run)
     if page is not None:
@@ -180,6 +186,7 @@ def run_command(
 
 @cli.command("verify")
 @options.what
+@options.init_weights
 @options.pythons
 @options.timeout
 @options.how_shown()

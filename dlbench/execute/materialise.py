@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,9 @@ from dlbench.spec.network import format_shape
 from dlbench.spec.quantization import SAMPLES
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.verification import SECTION, to_table
-from dlbench.spec.workload import Workload, initial_value, initial_weights
+from dlbench.spec.workload import Weights, Workload, digest_of, initial_value, initial_weights
 from dlbench.text import size
+from dlbench.weights.tensors import read_weights
 
 _ROWS = 256
 """Samples that are written at a time."""
@@ -59,6 +61,7 @@ class Material:
     training_samples : size of the training part.
     cache_dir : where the oracle's results are kept.
     verification : at which smaller shape it is verified, as a table; None for the one at which it is timed.
+    weights_digest : of the initial weights, where these came from a file; empty for those of the seed.
     """
 
     workload: Workload
@@ -71,6 +74,12 @@ class Material:
     _files: Mapping[str, str]
     _seed: int
     verification: Mapping[str, Any] | None = None
+    weights_digest: str = ""
+
+    @property
+    def weights_file(self) -> str:
+        """Where the initial weights lie."""
+        return self._files["weights"]
 
     def trained_weights(self, case: schema.Case) -> Path:
         """Where the weights lie that the training of a case ended with, once it has ended."""
@@ -78,8 +87,9 @@ class Material:
         return self._folder / f"trained-{digest[:16]}.npz"
 
     def weights_from(self, seed: int) -> Path:
-        """Where the weights lie that a training from a seed begins with."""
-        if seed == self._seed:
+        """Where the weights lie that a training from a seed begins with: of every seed those of a file, where there is
+        one."""
+        if seed == self._seed or self.weights_digest:
             return Path(self._files["weights"])
         file = self._folder / f"weights-{seed}.npz"
         if not file.exists():
@@ -145,12 +155,14 @@ def prepare(request: Request, folder: Path, tell: Callable[[str], None] = _silen
         with _making(f"{file}: network.input: a batch of {batch}"):
             _write_batches(folder, dataset, recipe, batch, request.seed)
     files = {"weights": str(folder / "weights.npz")}
+    given = _given_weights(request)
     with _making(f"{file}: network.layers"):
-        _write_weights(Path(files["weights"]), workload, request.seed, tell)
+        _write_weights(Path(files["weights"]), workload, request.seed, tell, given)
     calibrated = workload
     if {"int8", ALL} & set(request.chosen_precisions):
         tell("calibration")
-        calibrated = _calibrated(workload, dataset, recipe, request.seed)
+        weights = given or initial_weights(workload, request.seed)
+        calibrated = _calibrated(workload, dataset, recipe, weights)
     if request.epochs:
         tell("parts")
         files["parts"] = str(folder / "parts.npz")
@@ -172,17 +184,22 @@ def prepare(request: Request, folder: Path, tell: Callable[[str], None] = _silen
         _files=files,
         _seed=request.seed,
         verification=to_table(request.suite.verification),
+        weights_digest=digest_of(given) if given else "",
     )
 
 
 def _write_weights(
-    file: Path, workload: Workload, seed: int, tell: Callable[[str], None] = _silent
+    file: Path,
+    workload: Workload,
+    seed: int,
+    tell: Callable[[str], None] = _silent,
+    given: Mapping[str, npt.NDArray[np.float32]] = MappingProxyType({}),
 ) -> None:
-    """The initial weights that a seed gives."""
+    """The initial weights that a seed gives, or those that are `given`."""
     with npz.writing(file) as written:
         for parameter in workload.parameters:
             tell(parameter.name)
-            value = initial_value(parameter, seed)
+            value = given[parameter.name] if given else initial_value(parameter, seed)
             written.add(parameter.name, parameter.shape, np.float32, [value])
 
 
@@ -240,11 +257,19 @@ def _check_fit(workload: Workload, recipe: Recipe, dataset: Dataset, suite: str)
         )
 
 
-def _calibrated(workload: Workload, dataset: Dataset, recipe: Recipe, seed: int) -> Workload:
+def _given_weights(request: Request) -> Weights:
+    """The initial weights of a request's file; none where they are drawn."""
+    if request.init_weights is None:
+        return {}
+    with _making(f"--init-weights {request.init_weights}"):
+        return read_weights(request.init_weights, request.suite.workload)
+
+
+def _calibrated(workload: Workload, dataset: Dataset, recipe: Recipe, weights: Weights) -> Workload:
     """The workload with scales from its initial weights and the first training samples, as inference sees them."""
     samples = dataset.train.inputs[np.arange(min(SAMPLES, len(dataset.train)))]
     try:
-        return calibrate(workload, initial_weights(workload, seed), recipe.inputs(samples))
+        return calibrate(workload, weights, recipe.inputs(samples))
     except PlanRefused:
         # backends refuse it themselves
         return workload

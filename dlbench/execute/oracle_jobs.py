@@ -61,8 +61,12 @@ def started_references(request: Request) -> contextlib.AbstractContextManager[Re
     threads = _threads(request)
     # it tells of every layer, and of large networks each pass takes minutes: no limit but that of silence
     launch = launch_of(None, threads, request.limit_s, phase_s=math.inf)
-    certain = [each for each in request.chosen_precisions if each != ALL]
-    return started(jobs_of(request, certain), launch)
+    return started(jobs_of(request, certain_precisions(request)), launch)
+
+
+def certain_precisions(request: Request) -> list[str]:
+    """Those that are asked for by name."""
+    return [each for each in request.chosen_precisions if each != ALL]
 
 
 def _threads(request: Request) -> int:
@@ -71,17 +75,28 @@ def _threads(request: Request) -> int:
     return threads if request.suite.verification else max(1, threads // 2)
 
 
-def jobs_of(request: Request, precisions: Iterable[str]) -> dict[Key, Job]:
-    """All that a request needs in these precisions."""
+def jobs_of(
+    request: Request, precisions: Iterable[str], weights_file: str | None = None
+) -> dict[Key, Job]:
+    """All that a request needs in these precisions.
+
+    Parameters
+    ----------
+    weights_file : the initial weights that workers read; without it only what does not depend on them, where they come
+        from a file of the user's.
+    """
     job = {
         "workload": request.suite.workload.to_table(),
         "cache_dir": str(request.cache_dir),
         "threads": _threads(request),
         SECTION: to_table(request.suite.verification),
     }
+    if request.init_weights is not None:
+        job["files"] = {"weights": weights_file}
     precisions = dict.fromkeys(precisions)
     replicas = dict.fromkeys(map(request.suite.workload.replicas, request.worlds or (1,)))
     trains = request.rounds > 0 and "train" in request.chosen_scenarios
+    trains = trains and (request.init_weights is None or weights_file is not None)
     jobs: dict[Key, Job] = {}
     # what a trained session is held against comes last, since a verification does not wait for it
     for seed in (None, request.seed) if trains else (None,):

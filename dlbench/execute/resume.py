@@ -98,6 +98,7 @@ def request_for(
     cache_dir: Path,
     data_dir: Path | None = None,
     pythons: Mapping[str, str] | None = None,
+    init_weights: Path | None = None,
 ) -> Request:
     """The request that a record came from, cut down to the batch sizes of which something is missing.
 
@@ -107,6 +108,7 @@ def request_for(
     machine : this machine, which must be the record's.
     cache_dir, data_dir : where files lie here, which a record does not say.
     pythons : interpreters by backend, of which a record knows only what is installed there.
+    init_weights : the file that rows begin with, of which a record knows only a digest.
 
     Raises
     ------
@@ -124,6 +126,11 @@ def request_for(
         *comparability.machines(header.machine, machine),
     ]
     refuse(differences)
+    if header.weights_digest and init_weights is None:
+        raise UsageError(
+            f"--resume: its rows began with the weights {header.weights_digest[:12]} of a file; name it with"
+            " --init-weights"
+        )
     lacking = to_run(record)
     check_named(pythons or {}, _each(case.backend for case in header.cases))
     running = _each(case.backend for case in lacking)
@@ -154,6 +161,7 @@ def request_for(
         node=header.node,
         load=header.load if header.load and "server" in _scenarios(lacking) else NO_LOAD,
         data_dir=data_dir,
+        init_weights=init_weights,
         pythons={name: path for name, path in (pythons or {}).items() if name in running},
         **_said(header),
     )

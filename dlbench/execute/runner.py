@@ -16,11 +16,11 @@ from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.events import Observer
 from dlbench.execute.materialise import Material, load, prepare
-from dlbench.execute.oracle_jobs import jobs_of, started_references
+from dlbench.execute.oracle_jobs import certain_precisions, jobs_of, started_references
 from dlbench.execute.probe import look_and_stay, look_at
 from dlbench.execute.resume import backend_differences, refuse
 from dlbench.execute.stages.sequence import STAGES
-from dlbench.execute.tasks import Held, held_by, to_run
+from dlbench.execute.tasks import Held, held_by, seeds_of, to_run
 from dlbench.execute.wall_time import Account
 from dlbench.host.scratch import scratch
 from dlbench.plan.backend_status import Found
@@ -32,6 +32,7 @@ from dlbench.record.facts import VerifyResult
 from dlbench.record.file import Writer
 from dlbench.record.schema import SCHEMA, Case, End, Header, Record, Resumed, Skip
 from dlbench.telemetry.watch import Watcher
+from dlbench.weights.saved import check_places
 from dlbench.worker.supervisor import Ended
 
 __all__ = ["Observer", "Planned", "Request", "plan_run", "resume", "run"]
@@ -88,6 +89,8 @@ def resume(
     check(request)
     with _context(request, writer, observer, held_by(record)) as context:
         refuse(comparability.data(record.header.data, context.material.data))
+        began, begins = record.header.weights_digest, context.material.weights_digest
+        refuse(comparability.weights(began, begins))
         return _carry_out(context, lambda: _plan_rest(context, record, cases), record)
 
 
@@ -121,6 +124,9 @@ def _context(
 ) -> Iterator[Context]:
     observer, account = observer or Observer(), Account()
     with started_references(request) as references, _material(request, observer) as material:
+        if request.init_weights is not None:
+            # what a session that trained is held against begins with them too
+            references.want(jobs_of(request, certain_precisions(request), material.weights_file))
         context = Context(request, material, references, observer, account, writer, held or Held())
         with context.living:
             yield context
@@ -163,7 +169,16 @@ def _plan(run: Context) -> Planned:
     found = _look(run)
     planned = plan(run.request, found, run.material.training_samples)
     precisions = (case.precision for case in planned.cases if case not in planned.problems)
-    run.references.want(jobs_of(run.request, precisions))
+    run.references.want(jobs_of(run.request, precisions, run.material.weights_file))
+    if run.request.save_weights is not None:
+        first, count = run.request.seed, run.request.seeds
+        trained = [
+            (case, seed)
+            for case in planned.cases
+            if case.trains and case not in planned.problems
+            for seed in seeds_of(case, first, count)
+        ]
+        check_places(run.request.save_weights, trained)
     run.observer.planned(planned.cases, planned.estimate_s)
     return planned
 
@@ -260,6 +275,7 @@ def _header(run: Context, planned: Planned) -> Header:
         shard=request.shard,
         node=request.node,
         load=request.load if "server" in request.chosen_scenarios else None,
+        weights_digest=run.material.weights_digest,
     )
 
 

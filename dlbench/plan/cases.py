@@ -121,6 +121,8 @@ def check(request: Request) -> None:
     if target is not None and not 0 < target < 1:
         raise UsageError(f"target-interval {target} must be a share between 0 and 1, such as 1%")
     check_target(request)
+    if request.save_weights is not None and not request.epochs:
+        raise UsageError("--save-weights takes what a training ends with: add --epochs")
     _check_times(request)
     _check_shard(request)
     check_load(request)

@@ -56,6 +56,8 @@ class Request:
     seeds : of the scenario ``converge``, from how many seeds it is trained: `seed` and those that follow it.
     profile_s : time for the ladder of each row, which tells what each layer costs; 0 for none.
     profile_inside : whether the ladder goes through what residual and concat blocks hold.
+    init_weights : a file of safetensors with the weights that every row begins with; None for those of the seed.
+    save_weights : a folder for the weights that trainings end with, or a file for those of one; None for none.
     data : a data set instead of the suite's.
     data_dir : a folder with the data set's files.
     baseline : the ``backend:device`` that speed-ups are to refer to, which must be among the cases; None for
@@ -92,6 +94,8 @@ class Request:
     seeds: int = 3
     profile_s: float = 0.0
     profile_inside: bool = False
+    init_weights: Path | None = None
+    save_weights: Path | None = None
     data: str | None = None
     data_dir: Path | None = None
     baseline: str | None = None

@@ -160,6 +160,12 @@ def data(recorded: Data, now: Data) -> list[Difference]:
     return [Difference("the data", _contents(recorded), _contents(now))]
 
 
+def weights(recorded: str, now: str) -> list[Difference]:
+    """Whether rows begin with the same weights, by their digests; an empty one stands for those of the seed."""
+    told = (digest[:12] or "drawn from the seed" for digest in (recorded, now))
+    return [] if recorded == now else between("what the weights begin with", *told)
+
+
 def sentence(differences: Iterable[Difference]) -> str:
     """All of them, one after the other."""
     return "; ".join(map(str, differences))
@@ -174,8 +180,15 @@ def _facts(header: Header) -> dict[str, str]:
     return _hardware(header.machine) | {
         "data": one_line(f"{header.data.name} {header.data.fingerprint[:12]}"),
         "workload": workload_fact(header.suite, header.workload_digest),
-        "seed": str(header.seed),
+        # also the weights that rows began with: those of the seed, unless they came from a file
+        "seed": f"{header.seed}{began_with(header)}",
     }
+
+
+def began_with(header: Header) -> str:
+    """The weights from a file that rows began with, as it follows the seed; empty for those of the seed."""
+    digest = one_line(header.weights_digest[:12])
+    return f" from the weights {digest}" if digest else ""
 
 
 def _load(header: Header) -> dict[str, str]:

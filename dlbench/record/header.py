@@ -48,7 +48,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     `patience_s` and `telemetry_period_s` are None where an earlier version did not write them. With `best` the cases
     are all modes that were to be tried; see `Choice`. `shard` is the part of a run that the record is, `node` the
     machine by a digest that tells it from others and not which it is; empty in records of earlier versions. `load` is
-    what the scenario ``server`` is asked, None where no case has it."""
+    what the scenario ``server`` is asked, None where no case has it. `weights_digest` is of the weights that every row
+    began with, where these came from a file; empty for those of the seed."""
 
     schema: int
     created: str
@@ -82,6 +83,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     shard: Shard | None = None
     node: str = ""
     load: Load | None = None
+    weights_digest: str = ""
 
 
 class Part(msgspec.Struct, frozen=True, tag="part", tag_field="kind"):

@@ -239,6 +239,14 @@ def initial_value(parameter: Parameter, seed: int) -> npt.NDArray[np.float32]:
     return np.full(parameter.shape, value, np.float32)
 
 
+def digest_of(weights: Weights) -> str:
+    """A digest of all values, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(weights[name].tobytes())
+    return digest.hexdigest()
+
+
 def _shape(given: Any, path: str) -> Shape:
     shape = tuple(array(given, path))
     for size in shape:

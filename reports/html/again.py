@@ -52,6 +52,9 @@ def _settings(header: Header, name: str) -> Iterator[str]:
         yield from ("--threads", str(threads.pop()))
     if header.seed:
         yield from ("--seed", str(header.seed))
+    if header.weights_digest:
+        # the record does not know where they lay
+        yield from ("--init-weights", f"{header.weights_digest[:12]}.safetensors")
     if name != "run":
         return
     yield from ("--rounds", str(header.rounds)) if header.rounds else ()

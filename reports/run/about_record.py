@@ -8,7 +8,7 @@ from dlbench.analyse.columns import Row
 from dlbench.analyse.self_check import SelfMeasurement
 from dlbench.analyse.statistics import Estimate, medians_by_node
 from dlbench.analyse.table import Run
-from dlbench.record.comparability import facts_of, package_list
+from dlbench.record.comparability import began_with, facts_of, package_list
 from dlbench.text import one_line, percent, plural, seconds, si
 
 
@@ -21,6 +21,7 @@ def title(run: Run) -> str:
             f"{header.parameter_count:,} parameters",
             f"{si(header.training_flops)}FLOP/sample training",
             f"data: {one_line(header.data.source) or header.data.name}",
+            *filter(None, [began_with(header).strip()]),
         ]
     )
 

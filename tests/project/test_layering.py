@@ -15,6 +15,7 @@ ROOMS = (
         "host",
         "telemetry",
         "data",
+        "weights",
         "oracle",
         "analyse",
         "verify",

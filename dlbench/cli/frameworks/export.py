@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from dlbench.cli import options
 from dlbench.cli.exit_codes import tell
 from dlbench.cli.output import answer
 from dlbench.errors import UsageError
+from dlbench.paths import write_new
 from dlbench.text import plural
 
 if TYPE_CHECKING:
@@ -91,24 +91,3 @@ def _model(suite: Suite, batch: int | None, seed: int) -> bytes:
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
-
-
-def write_new(path: Path, contents: bytes) -> None:
-    """Writes a file that is not there yet, the whole of it or nothing.
-
-    Raises
-    ------
-    UsageError : it cannot be written.
-    """
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with partial.open("xb") as file:
-            file.write(contents)
-        # unlike a rename, this leaves alone what somebody put there meanwhile
-        os.link(partial, path)
-    except FileExistsError:
-        raise UsageError(f"{path} is there already") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)

@@ -13,9 +13,9 @@ import click
 from dlbench import plugins
 from dlbench.cli import options
 from dlbench.cli.exit_codes import tell
-from dlbench.cli.frameworks.export import write_new
 from dlbench.cli.output import answer
 from dlbench.errors import UsageError
+from dlbench.paths import write_new
 from dlbench.text import plural
 
 _IMPORTER = "dlbench.backends.torch.exported:import_module"

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+
+from dlbench.errors import DlbenchError
 from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.tasks import Task, seeds_of, training_task, weights_for
-from dlbench.record.schema import Answers, Case
+from dlbench.record.schema import Answers, Case, Training
+from dlbench.spec.workload import Weights
+from dlbench.weights.saved import facts_of, place_of
+from dlbench.weights.tensors import write_weights
 from dlbench.worker.measurements import ANSWER, TRAIN
 
 
@@ -60,4 +67,28 @@ def _train(run: Context, case: Case, seed: int, *, tells: bool) -> None:
         run.untrained.add(case)
         place.unlink(missing_ok=True)
     if tells:
+        if found.status == "ok" and run.request.save_weights is not None:
+            _save(run, found, seed, run.request.save_weights)
         run.write(found)
+
+
+def _save(run: Context, trained: Training, seed: int, place: Path) -> None:
+    """Writes the weights that a training ended with to where they are wanted."""
+    with np.load(run.material.trained_weights(trained.case)) as arrays:
+        weights: Weights = dict(arrays)
+    file = place_of(place, trained.case, seed)
+    facts = facts_of(
+        trained.case,
+        workload_digest=run.material.workload.digest,
+        steps=len(trained.losses),
+        epochs=trained.epochs,
+        seed=seed,
+        began_with=run.material.weights_digest,
+    )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_weights(file, weights, facts)
+        run.observer.message(f"weights of {trained.case.label}: {file}")
+    except (OSError, DlbenchError) as error:
+        # what was measured is worth keeping all the same
+        run.observer.message(f"the weights of {trained.case.label} are not saved: {error}")

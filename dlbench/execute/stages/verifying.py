@@ -80,7 +80,8 @@ def waited(run: Context, wait: Callable[[], R]) -> R:
 
 def _verified(run: Context, case: Case) -> Ended[VerifyResult]:
     """What verification found, in the process that looked at the backend where that is well and fits."""
-    worker, job = run.looked.get(case.backend), run.job(case)
+    given = run.request.init_weights is not None
+    worker, job = run.looked.get(case.backend), run.job(case, has_given_weights=given)
     fits = worker and run.ask(worker, FITS, job, case).result
     if worker is None or not (fits and fits.fits):
         run.end_look(case.backend)
@@ -90,5 +91,5 @@ def _verified(run: Context, case: Case) -> Ended[VerifyResult]:
     if others and is_crowded(ended, case):
         for name in others:
             run.end_look(name)
-        return run.work(VERIFY, case)
+        return run.work(VERIFY, case, has_given_weights=given)
     return ended

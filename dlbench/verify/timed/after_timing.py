@@ -27,7 +27,7 @@ from dlbench.oracle.rounding import Array
 from dlbench.record.facts import Check
 from dlbench.spec.precision import policy_of
 from dlbench.spec.quantization import program
-from dlbench.spec.workload import Weights, Workload
+from dlbench.spec.workload import Weights, Workload, digest_of
 from dlbench.verify.checks.integers import STEP_ERROR
 from dlbench.verify.checks.rank_agreement import check_alike
 from dlbench.verify.comparison import compare
@@ -36,7 +36,7 @@ from dlbench.verify.expected.tolerance import Expectation, expect_output
 from dlbench.verify.extent import FULL, Extent
 from dlbench.verify.timed.chance import ask_again
 from dlbench.verify.timed.continued_training import check_going_on
-from dlbench.verify.timed.movement import Movement, digest_of, load_movement
+from dlbench.verify.timed.movement import Movement, load_movement
 from dlbench.verify.timed.observed_roundings import check_is_short, check_output_is_short
 from dlbench.verify.timed.replay import whole_batch
 

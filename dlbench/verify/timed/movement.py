@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from dlbench.oracle.optimizers import Update
 from dlbench.oracle.parallel_runs import each
 from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding, exact
 from dlbench.spec.precision import policy_of
-from dlbench.spec.workload import Weights, Workload
+from dlbench.spec.workload import Weights, Workload, digest_of
 from dlbench.verify.expected.evaluation_points import oracle_inputs, oracle_weights
 from dlbench.verify.extent import Extent
 from dlbench.verify.timed.replay import distinct_batch, draw_masks
@@ -83,14 +82,6 @@ def load_movement(
         arrays |= {f"{name}|{field}": np.asarray(getattr(found, field)) for field in _SPREADS}
     save_arrays(path, arrays)
     return movement
-
-
-def digest_of(weights: Weights) -> str:
-    """A digest of all values."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(weights[name].tobytes())
-    return digest.hexdigest()
 
 
 def _unpack(kept: Mapping[str, npt.NDArray[Any]], name: str) -> Movement:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlbench.contract import Plan
-from dlbench.record.facts import TimedResult, Verdict, VerifyResult
-from dlbench.spec.workload import initial_weights
+import numpy as np
+
+from dlbench.contract import AdapterBase, Plan
+from dlbench.record.facts import Check, TimedResult, Verdict, VerifyResult
+from dlbench.spec.workload import Workload, initial_weights
 from dlbench.worker import import_provenance
 from dlbench.worker.jobs.common import (
     extent_of_job,
     import_adapter,
+    initial_of,
     plain,
     versions,
     workload_of,
@@ -43,7 +47,8 @@ def oracle(job: Job, phases: Phases) -> TimedResult:
         prepare_reference(workload, batch, cache_dir, precision, replicas, extent)
         prepare_probes(workload, cache_dir, precision)
         if job["seed"] is not None:
-            initial = initial_weights(workload, job["seed"])
+            given = "files" in job
+            initial = initial_of(job) if given else initial_weights(workload, job["seed"])
             prepare_after(workload, batch, initial, cache_dir, precision, replicas, extent)
     return TimedResult(seconds=phases.take_seconds())
 
@@ -59,6 +64,10 @@ def verify(job: Job, phases: Phases) -> VerifyResult:
     plan, cache_dir = Plan(**job["plan"]), Path(job["cache_dir"])
     workload, extent = workload_of(job), extent_of_job(job)
     outcome = hold(adapter, plan, workload, cache_dir, phases.beat, once, extent=extent)
+    if job.get("has_given_weights") and not outcome.reason and plan.precision != "int8":
+        given = _at_given_weights(job, adapter, plan, workload)
+        reason = "" if given.passed else given.sentence()
+        outcome = dataclasses.replace(outcome, checks=(*outcome.checks, given), reason=reason)
     return VerifyResult(
         checks=outcome.checks,
         ambiguous_branches=outcome.ambiguous_branches,
@@ -69,6 +78,16 @@ def verify(job: Job, phases: Phases) -> VerifyResult:
         seconds=phases.take_seconds(),
         **versions(info),
     )
+
+
+def _at_given_weights(job: Job, adapter: AdapterBase, plan: Plan, workload: Workload) -> Check:
+    """The backend at the weights that the run begins with, on samples that are held out of the training."""
+    from dlbench.verify.checks.given_weights import check_given
+    from dlbench.verify.sessions.guard import Guarded
+
+    with np.load(job["files"]["held_out"]) as arrays:
+        batch = arrays["inputs"], arrays["targets"]
+    return check_given(Guarded(adapter), plan, workload, initial_of(job), batch)
 
 
 def trial(job: Job, phases: Phases) -> Verdict:

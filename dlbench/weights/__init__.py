@@ -1,0 +1,1 @@
+"""Weights in files that other programs read and write."""
