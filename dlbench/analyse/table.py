@@ -38,7 +38,12 @@ from dlbench.spec.scenarios import SCENARIOS
 if TYPE_CHECKING:
     import pandas as pd
 
-_KINDS = {"data": "data", "workload": "workloads", "seed": "seeds", "load": "loads"}
+_KINDS = {
+    "data": "data",
+    "workload": "workloads",
+    "seed": "seeds or initial weights",
+    "load": "loads",
+}
 """What is different where these facts are; all others are of machines."""
 
 

@@ -27,6 +27,7 @@ from dlbench.cli.gate import compare_command, gate_command
 from dlbench.cli.history import history_group, history_of
 from dlbench.cli.machines.merge import merge_command
 from dlbench.cli.machines.submit import submit_command
+from dlbench.cli.option_types import weights_files
 from dlbench.cli.output import (
     PAGE,
     answer,
@@ -54,8 +55,8 @@ def cli() -> None:
 
 @cli.command("run")
 @options.what
-@options.init_weights
-@options.save_weights
+@weights_files.init_weights
+@weights_files.save_weights
 @options.pythons
 @click.option(
     "--budget",
@@ -186,7 +187,7 @@ def run_command(
 
 @cli.command("verify")
 @options.what
-@options.init_weights
+@weights_files.init_weights
 @options.pythons
 @options.timeout
 @options.how_shown()

@@ -270,20 +270,6 @@ pythons = _together(
 )
 
 
-init_weights = click.option(
-    "--init-weights",
-    type=Place(exists=True, dir_okay=False),
-    metavar="FILE.safetensors",
-    help="Begin with these weights, under dlbench's names or published ones, in place of the seed's.",
-)
-save_weights = click.option(
-    "--save-weights",
-    type=Place(),
-    metavar="FOLDER|FILE.safetensors",
-    help="Write the weights that trainings of --epochs end with.",
-)
-
-
 def how_shown(group: str = plugins.REPORTS) -> Callable[[F], F]:
     """``--format``, with the words of a group of reporters."""
     return click.option(

@@ -9,7 +9,6 @@ from dlbench import __version__
 from dlbench.errors import UsageError
 from dlbench.helpers.refusals import require
 from dlbench.record.case import Case
-from dlbench.text import plural
 from dlbench.weights.tensors import REMEDY, SUFFIX
 
 
@@ -23,7 +22,8 @@ def place_of(place: Path, case: Case, seed: int) -> Path:
 
 
 def check_places(place: Path, trained: Sequence[tuple[Case, int]]) -> None:
-    """Refuses places that the weights of these trainings, cases with seeds, could not be written to, before anything is trained.
+    """Refuses, before anything is trained, places that the weights of these trainings, cases with seeds, could not be
+    written to.
 
     Raises
     ------
