@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -180,6 +181,46 @@ class Session(Protocol):
         """Returns when everything asked for is done on the device."""
 
 
+Track = Literal["forward", "backward", "update"]
+"""A pass of a step: towards the loss, that included; back to the parameters' gradients; the optimizer's."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Span:
+    """What ran in a step from one moment to another, by the backend's own clock.
+
+    Attributes
+    ----------
+    layers : those of the workload that it served: one, or all of those that a fused kernel serves, which is not to be
+        split; none where it served no layer.
+    track : the pass that it was part of.
+    name : what ran, in the backend's words; ``loss`` and ``optimizer`` where it was that.
+    step : which step of the block, from 0.
+    began_ns, took_ns : from the beginning of that step, and how long (ns).
+    """
+
+    layers: tuple[str, ...]
+    track: Track
+    name: str
+    step: int
+    began_ns: int
+    took_ns: int
+
+
+class SpansSession(Session, Protocol):
+    """A session that can say what its steps spend on each layer. It is an optional member: everything else works
+    without it, and nothing is timed with it but in a process of its own."""
+
+    def spans(self) -> AbstractContextManager[list[Span]]:
+        """Steps that are taken within are observed; the list is filled when the block ends. The spans of a step do not
+        overlap, so that they add up; what lies between them belongs to no layer.
+
+        Raises
+        ------
+        PlanRefused : steps cannot be observed by this plan (a mode whose kernels do not say what they serve).
+        """
+
+
 class RanksSession(Session, Protocol):
     """What is asked beside that of a session by a plan whose `world` is more than 1.
 
@@ -196,6 +237,9 @@ class RanksSession(Session, Protocol):
     def alone_ns(self, batch: Any, steps: int) -> Sequence[Sequence[int]]:
         """Takes steps in which no rank waits for another, since none tells its gradients: how long each took, by rank,
         by the rank's own clock (ns). What weights and optimizers are afterwards is not asked before the next `load`."""
+
+
+NO_SPANS = "this backend does not say what a step spends on each layer"
 
 
 class SessionBase:
@@ -225,6 +269,10 @@ class SessionBase:
 
     def synchronize(self) -> None:
         """Nothing to wait for."""
+
+    def spans(self) -> AbstractContextManager[list[Span]]:
+        """Refused."""
+        raise PlanRefused(NO_SPANS)
 
 
 class Adapter(Protocol):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-from dlbench.contract import Adapter, AdapterBase, BackendInfo, Device, Plan, Session
+from dlbench.contract import Adapter, AdapterBase, BackendInfo, Device, Plan, Session, Span, Track
 from dlbench.errors import ContractError
 from dlbench.spec.decode import nearest
+from dlbench.spec.network import walk
 from dlbench.spec.workload import Weights, Workload
 
 Call = tuple[int, tuple[str, ...]]
@@ -144,6 +145,38 @@ def open_session(adapter: Adapter, plan: Plan, workload: Workload, weights: Weig
         given = described(session.facts)
         raise ContractError(f"facts of {what} is {given}, should be a dictionary")
     return cast(Session, session)
+
+
+def check_spans(spans: Sequence[Any], workload: Workload) -> None:
+    """Holds what a session says of its steps against the contract.
+
+    Raises
+    ------
+    ContractError : something else than a `Span`, one of a layer or a pass that there is not, one that takes less than
+        no time; two of a step that overlap.
+    """
+    known = {node.name for node in walk(workload.nodes)}
+    ends: dict[int, int] = {}
+    for span in spans:
+        if not isinstance(span, Span):
+            raise ContractError(f"spans() has {described(span)}, should have dlbench.contract.Span")
+        shown = f"a span of step {span.step} ({'+'.join(span.layers) or span.name})"
+        if strange := [name for name in span.layers if name not in known]:
+            raise ContractError(
+                f"{shown} names a layer {strange[0]!r}: {nearest(strange[0], sorted(known))}"
+            )
+        if span.track not in get_args(Track):
+            raise ContractError(
+                f"{shown} is of {span.track!r}, should be {', '.join(get_args(Track))}"
+            )
+        if span.took_ns < 0 or span.began_ns < 0 or span.step < 0:
+            raise ContractError(f"{shown} begins or lasts less than 0")
+    for span in sorted(spans, key=lambda each: (each.step, each.began_ns, each.took_ns)):
+        if span.began_ns < ends.get(span.step, 0):
+            raise ContractError(
+                f"a span of step {span.step} ({'+'.join(span.layers) or span.name}) overlaps the one before it"
+            )
+        ends[span.step] = span.began_ns + span.took_ns
 
 
 def described(value: Any) -> str:

@@ -6,20 +6,22 @@ stands in the ``numpy_….py`` files beside it, the idea in ``docs/numpy-backend
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
+from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase, Span
 from dlbench.helpers.refusals import refuse_unless
 from dlbench.spec.training import Loss
 from dlbench.spec.workload import Weights, Workload
 
 from ..shared.lent import Lent
+from ..shared.stamps import LOSS, OPTIMIZER, Owner, Stamps
 from .blas import blas_facts
 from .layers import Canonical, Flatten, inner_shape
 from .losses import loss_and_gradient
@@ -107,6 +109,7 @@ class Session(SessionBase):
         self._squares = self._team.shared((len(self._team.workers),), np.float64)
         self._gather = self._team.task(functools.partial(self._parameters.gather, self._squares))
         self._prepared: set[Program] = set()
+        self._stamps: Stamps | None = None
         self.load(weights)
 
     def _program(self, training: bool) -> tuple[Program, Value]:
@@ -114,13 +117,16 @@ class Session(SessionBase):
         program = Program(self._team, training, self._stores)
         last = dataclasses.replace(self._workload.nodes[-1], needs_input_gradient=True)
         y, chain_back = self._chain.emit(program, self._input)
-        y, flatten_back = Flatten(last).emit(program, y)
-        y, canonical_back = Canonical(last).emit(program, y)
+        with program.owned(Owner((last.name,), "forward")):
+            y, flatten_back = Flatten(last).emit(program, y)
+            y, canonical_back = Canonical(last).emit(program, y)
         if training:
             dy = Value(y.shape)
-            program.add(self._loss.step, [y], [dy], scope=Scope.ONCE)
-            gradient = canonical_back(dy)
-            gradient = gradient and flatten_back(gradient)
+            with program.owned(LOSS):
+                program.add(self._loss.step, [y], [dy], scope=Scope.ONCE)
+            with program.owned(Owner((last.name,), "backward")):
+                gradient = canonical_back(dy)
+                gradient = gradient and flatten_back(gradient)
             if gradient is not None:
                 chain_back(gradient)
         return program, y
@@ -145,6 +151,8 @@ class Session(SessionBase):
     def infer(self, batch: Batch) -> Array:
         """The network's output in inference mode."""
         self._take(self._inference, batch, self._output)
+        if self._stamps is not None:
+            self._stamps.begin()
         with self._team.step():
             self._inference.run()
         output = self._output.store
@@ -154,8 +162,12 @@ class Session(SessionBase):
     def train_step(self, batch: Batch) -> Array:
         """One optimizer step; the mean loss before it."""
         self._take(self._training, batch, self._logits)
+        if self._stamps is not None:
+            self._stamps.begin()
         with self._team.step():
             self._training.run()
+            if self._stamps is not None:
+                self._stamps.mark(OPTIMIZER)
             self._moment[:2] = self.learning_rate, self._moment[1] + 1
             if self._clips:
                 self._team.run(self._gather)
@@ -163,7 +175,26 @@ class Session(SessionBase):
                 self._moment[2] = self._workload.optimizer.clipping(norm)
             self._team.run(self._update)
             self._parameters.state += 1
+            if self._stamps is not None:
+                self._stamps.mark(None)
         return self._loss.value
+
+    @contextlib.contextmanager
+    def spans(self) -> Iterator[list[Span]]:
+        """By stamps of the first worker, between the calls of one layer and the next; it has its share of the samples,
+        chunk by chunk. The update is one piece of work for all parameters."""
+        found: list[Span] = []
+        programs = self._training, self._inference
+        self._stamps = stamps = Stamps()
+        for program in programs:
+            program.stamps = stamps
+        try:
+            yield found
+        finally:
+            self._stamps = None
+            for program in programs:
+                program.stamps = None
+        found += stamps.take()
 
     def weights(self) -> Weights:
         """Copies of all parameters and running statistics."""

@@ -10,6 +10,7 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
 from ..shared.fusion import pool_first
+from ..shared.stamps import Owner
 from . import activations as bent
 from . import layers as plain
 from .convolutions.grouped import Depthwise, Grouped
@@ -29,26 +30,32 @@ class Chain:
 
     def __init__(self, nodes: Sequence[Node], parameters: Parameters, team: Team) -> None:
         self.layers: list[Layer] = []
+        self._names: list[tuple[str, ...]] = []
+        """Of the specification's layers that each of them is."""
         for node in pool_first(nodes):
             last = self.layers[-1] if self.layers else None
             if isinstance(node.layer, spec.Dropout) and isinstance(last, plain.Relu):
                 self.layers[-1] = plain.ReluDropout(last, node, node.layer.rate)
+                self._names[-1] += (node.name,)
             else:
                 self.layers.append(_make(node, parameters, team))
+                self._names.append((node.name,))
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """Appends the forward steps of all layers; see `Layer.emit`."""
         backs: list[Back] = []
-        for layer in self.layers:
-            x, back = layer.emit(program, x)
+        for layer, names in zip(self.layers, self._names, strict=True):
+            with program.owned(Owner(names, "forward")):
+                x, back = layer.emit(program, x)
             backs.append(back)
 
         def back_through(dy: Value) -> Value | None:
             gradient: Value | None = dy
-            for back in reversed(backs):
+            for back, names in zip(reversed(backs), reversed(self._names), strict=True):
                 if gradient is None:
                     break
-                gradient = back(gradient)
+                with program.owned(Owner(names, "backward")):
+                    gradient = back(gradient)
             return gradient
 
         return x, back_through

@@ -54,7 +54,7 @@ class BatchNorm(Layer):
         y, scope = Value(x.shape), scope_of(x)
         y.canonical = x.canonical
         if not program.training:
-            program.starts.append(self._use_running)
+            program.at_start(self._use_running)
             program.add(self.normalise, [x], [y], scope=scope, in_place=True)
             return y, lambda dy: None
         kept = Value(x.shape)

@@ -14,6 +14,7 @@ meets are one contiguous matrix.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..shared.lent import Lent
+from ..shared.stamps import NOBODY, Owner, Stamps
 from .workers import CHUNK_BYTES, Chunk, Team, Worker
 
 AnyArray = npt.NDArray[Any]
@@ -135,6 +137,7 @@ class Step:
     in_place: bool = False
     again: bool = False
     """Whether a later segment is to do it again instead of reading what it made from a store."""
+    owner: Owner = NOBODY
 
     @property
     def values(self) -> list[Value]:
@@ -151,8 +154,11 @@ class Program:
         """Memory that is free between runs, common to the programs of a session."""
         self.training = training
         self.steps: list[Step] = []
-        self.starts: list[Callable[[], None]] = []
-        """Called in the first worker before each run."""
+        self._starts: list[tuple[Owner, Callable[[], None]]] = []
+        self.owner = NOBODY
+        """Whose work the steps are that are added."""
+        self.stamps: Stamps | None = None
+        """Where a run leaves stamps, while steps are observed."""
         self._segments: list[Callable[[], None]] = []
 
     def add(
@@ -163,7 +169,20 @@ class Program:
         **options: Any,
     ) -> None:
         """Records a step; the options are the other fields of `Step`."""
-        self.steps.append(Step(calls, tuple(reads), tuple(writes), **options))
+        self.steps.append(Step(calls, tuple(reads), tuple(writes), owner=self.owner, **options))
+
+    def at_start(self, call: Callable[[], None]) -> None:
+        """Has something called in the first worker before each run."""
+        self._starts.append((self.owner, call))
+
+    @contextlib.contextmanager
+    def owned(self, owner: Owner) -> Iterator[None]:
+        """Steps that are added within are somebody's work."""
+        outer, self.owner = self.owner, owner
+        try:
+            yield
+        finally:
+            self.owner = outer
 
     def prepare(self, stored: Sequence[Value]) -> None:
         """Cuts the steps into segments and gives every value its memory; `stored` values outlive the run."""
@@ -181,7 +200,8 @@ class Program:
         least = max(step.least_images for step in segment)
         residents = [v for step in segment for v in step.reads if isinstance(v, Resident)]
         bound: dict[tuple[Worker, int], list[Call]] = {}
-        binders: dict[Worker, list[Callable[[], list[Call]]]] = {}
+        stamped: dict[tuple[Worker, int], list[Call]] = {}
+        binders: dict[Worker, list[Callable[[], list[_Owned]]]] = {}
 
         def work(worker: Worker) -> None:
             key = worker, residents[0].follow() if residents else 0
@@ -191,42 +211,75 @@ class Program:
                     shared = scope is Scope.CHUNKS
                     chunks = worker.chunks(bytes_per_image, least) if shared else [worker.whole()]
                     binders[worker] = [_binder(segment, chunk) for chunk in chunks]
-                bound[key] = [call for bind in binders[worker] for call in bind()]
-            for function, arguments in bound[key]:
+                owned = [each for bind in binders[worker] for each in bind()]
+                bound[key] = [call for _, call in owned]
+                if worker is team.workers[0]:
+                    stamped[key] = list(_stamped(owned, self))
+            observed = self.stamps is not None and key in stamped
+            for function, arguments in (stamped if observed else bound)[key]:
                 function(*arguments)
 
         alone = functools.partial(work, team.workers[0])
         everyone = alone if scope is Scope.ONCE else functools.partial(team.run, team.task(work))
-        if settle is None:
-            return everyone
 
         def run() -> None:
             everyone()
-            settle()
+            if self.stamps is not None:
+                self.stamps.mark(segment[-1].owner if settle else None)
+            if settle is not None:
+                settle()
+                if self.stamps is not None:
+                    self.stamps.mark(None)
 
         return run
 
     def run(self) -> None:
         """Executes all steps once."""
-        for start in self.starts:
+        for owner, start in self._starts:
+            if self.stamps is not None:
+                self.stamps.mark(owner)
             start()
+        if self.stamps is not None:
+            self.stamps.mark(None)
         for segment in self._segments:
             segment()
 
 
-def _binder(segment: list[Step], chunk: Chunk) -> Callable[[], list[Call]]:
+_Owned = tuple[Owner, Call]
+"""A call, and whose work it is."""
+
+
+def _stamped(owned: list[_Owned], program: Program) -> Iterator[Call]:
+    """The calls, with a stamp wherever the work passes from one to another, and where it waits for other workers."""
+    before = None
+
+    def mark(owner: Owner) -> None:
+        if program.stamps is not None:
+            program.stamps.mark(owner)
+
+    for owner, call in owned:
+        if owner != before:
+            yield mark, [owner]
+            before = owner
+        yield call
+    if before is not None:
+        yield mark, [Owner((), before.track, "waiting for other workers")]
+
+
+def _binder(segment: list[Step], chunk: Chunk) -> Callable[[], list[_Owned]]:
     """What gives the calls that run the steps on one chunk, with the batch as it is chosen then. All other views are
     made once, so that all agree where a value is."""
     views = {value: value.view(chunk) for step in segment for value in step.values}
     residents = [value for value in views if isinstance(value, Resident)]
 
-    def bound(step: Step) -> list[Call]:
+    def bound(step: Step) -> list[_Owned]:
         arrays = (v and views[v] for v in (*step.reads, *step.writes))
-        return [(function, arguments) for function, *arguments in step.calls(chunk, *arrays)]
+        calls = step.calls(chunk, *arrays)
+        return [(step.owner, (function, arguments)) for function, *arguments in calls]
 
     fixed = {step: bound(step) for step in segment if not {*residents} & {*step.reads}}
 
-    def bind() -> list[Call]:
+    def bind() -> list[_Owned]:
         views.update((value, value.view(chunk)) for value in residents)
         return [c for step in segment for c in (fixed[step] if step in fixed else bound(step))]
 
@@ -261,7 +314,8 @@ def _with_doubles(segment: list[Step], makers: dict[Value | None, Step]) -> list
                 again = on_doubles(maker)
                 doubles.update({v: Value(v.shape, v.dtype) for v in maker.writes if v is not None})
                 writes = tuple(doubles.get(v) for v in maker.writes)
-                added.append(dataclasses.replace(again, writes=writes))
+                owner = dataclasses.replace(maker.owner, track=step.owner.track)
+                added.append(dataclasses.replace(again, writes=writes, owner=owner))
         return dataclasses.replace(step, reads=tuple(doubles.get(v, v) for v in step.reads))
 
     rest = [on_doubles(step) for step in segment]

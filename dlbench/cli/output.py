@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PAGE = "html"
 """The word of ``--format`` for the page."""
+TRACE = "trace"
+"""The word of ``--format`` for trace events."""
 
 
 def show(
@@ -84,9 +86,19 @@ def check_page(page: Path) -> None:
     UsageError : its folder is not there.
     DlbenchError : what draws its charts is not installed.
     """
-    if not page.absolute().parent.is_dir():
-        raise UsageError(f"--html {page}: there is no folder {page.parent}")
+    check_folder("--html", page)
     plugins.load_reporter(PAGE).require()
+
+
+def check_folder(option: str, file: Path) -> None:
+    """Refuses, before anything is begun, a file that an option names and that could not be written.
+
+    Raises
+    ------
+    UsageError : its folder is not there.
+    """
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"{option} {file}: there is no folder {file.parent}")
 
 
 def _write(output: Path, contents: bytes) -> None:

@@ -10,7 +10,7 @@ import click
 
 from dlbench import plugins
 from dlbench.cli import options
-from dlbench.cli.output import show_explanations
+from dlbench.cli.output import check_folder, show_explanations
 from dlbench.cli.run import run_request
 
 _LADDER_S = 12.0
@@ -46,14 +46,23 @@ profile_beside = click.option(
     is_flag=True,
     help="Go through what residual and concat blocks hold, too.",
 )
+@click.option(
+    "--trace",
+    type=options.Place(dir_okay=False),
+    help="Write trace events into this file too, which Perfetto opens (ui.perfetto.dev).",
+)
 @options.timeout
 @options.how_shown()
 @options.where
-def profile_command(output: Path | None, form: str, quiet: bool, **chosen: Any) -> int:
+def profile_command(
+    output: Path | None, form: str, quiet: bool, trace: Path | None, **chosen: Any
+) -> int:
     """Say where the time of a step goes: what each layer, the loss and the optimizer take."""
     from dlbench.api.asking import request_of
 
-    return run_request(request_of(rounds=0, **chosen), output, form, quiet)
+    if trace is not None:
+        check_folder("--trace", trace)
+    return run_request(request_of(rounds=0, **chosen), output, form, quiet, trace=trace)
 
 
 @click.command("explain")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlbench.cli.exit_codes import INTERRUPTED, NOTHING, exit_code, tell
-from dlbench.cli.output import PAGE, answer, show
+from dlbench.cli.output import PAGE, TRACE, answer, show
 
 if TYPE_CHECKING:
     from dlbench.api.carrying_out import Work
@@ -16,15 +16,22 @@ if TYPE_CHECKING:
 
 
 def run_request(
-    request: Request, output: Path | None, form: str, quiet: bool, page: Path | None = None
+    request: Request,
+    output: Path | None,
+    form: str,
+    quiet: bool,
+    page: Path | None = None,
+    trace: Path | None = None,
 ) -> int:
-    """Carries a request out into a new record and shows it, in a `page` too where one is named; the exit code."""
+    """Carries a request out into a new record and shows it, in a `page` and a `trace` too where these are named; the
+    exit code."""
     from dlbench.api.carrying_out import new_run
 
     if request.shard is not None and not request.batches:
         tell(f"shard {request.shard} has nothing to do: the run has fewer rounds")
         return 0
-    return _carry_out(new_run(request, output), form, quiet, request.baseline, page=page)
+    work = new_run(request, output)
+    return _carry_out(work, form, quiet, request.baseline, page=page, trace=trace)
 
 
 def resume_record(
@@ -56,6 +63,7 @@ def _carry_out(
     baseline: str | None,
     held: Record | None = None,
     page: Path | None = None,
+    trace: Path | None = None,
 ) -> int:
     """Has a run write its record, then shows it."""
     from dlbench.analyse.outcomes import outcomes
@@ -76,8 +84,9 @@ def _carry_out(
         )
         return INTERRUPTED
     show([(str(path), finished.record)], form, baseline)
-    if page is not None:
-        show([(str(path), finished.record)], PAGE, baseline, output=page)
+    for file, its_form in ((page, PAGE), (trace, TRACE)):
+        if file is not None:
+            show([(str(path), finished.record)], its_form, baseline, output=file)
     return exit_code(outcome.status for outcome in found)
 
 

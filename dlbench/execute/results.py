@@ -14,6 +14,7 @@ from dlbench.record.facts import (
     MeasureResult,
     Primitive,
     ProfileResult,
+    StepSpans,
     VerifyResult,
 )
 from dlbench.record.schema import (
@@ -135,16 +136,21 @@ def answers(case: Case, weights_of: Case, ended: Ended[AnswerResult]) -> Answers
     return Answers(case, "ok", "", weights_of, found.answers, found.wrong, found.true_classes)
 
 
-def profile(case: Case, ended: Ended[Any], primitives: Sequence[Primitive] = ()) -> Profile:
+def profile(
+    case: Case,
+    ended: Ended[Any],
+    primitives: Sequence[Primitive] = (),
+    spans: StepSpans | None = None,
+) -> Profile:
     """What a ladder's networks took; a ladder that could not be opened, or not be timed to the end, went wrong.
-    `primitives` are oneDNN's in a step."""
+    `primitives` are oneDNN's in a step, `spans` what steps said of themselves."""
     result = ended.result
     if not isinstance(result, ProfileResult):
         seconds = {"wall": round_s(ended.wall_s)}
         return Profile(case, ended.status, ended.reason, seconds=seconds, output=ended.output)
     fields = _fields(result)
     del fields["libraries"]
-    return Profile(case, "ok", "", primitives=tuple(primitives), **fields)
+    return Profile(case, "ok", "", primitives=tuple(primitives), spans=spans, **fields)
 
 
 def round_s(seconds: float) -> float:

@@ -74,6 +74,9 @@ def over(rounds_ns: Rounds) -> Estimate:
 def less(first: Estimate, second: Estimate) -> Estimate:
     """The difference of two means that know nothing of each other (Welch 1947, "The generalization of Student's
     problem when several different population variances are involved")."""
+    if not (first.freedom and second.freedom):
+        # of a single round nobody knows the error
+        return Estimate(first.mean_s - second.mean_s, math.inf, 0)
     squares = first.error_s**2, second.error_s**2
     total = sum(squares)
     parts = sum(s**2 / each.freedom for s, each in zip(squares, (first, second), strict=True) if s)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from dlbench.record.case import Case, values
-from dlbench.record.facts import Surroundings
+from dlbench.record.facts import StepSpans, Surroundings
 from dlbench.record.schema import (
     Answers,
     Header,
@@ -80,6 +80,8 @@ def check(value: Any) -> None:
     elif dataclasses.is_dataclass(value):
         if isinstance(value, Surroundings):
             _check_surroundings(value)
+        elif isinstance(value, StepSpans):
+            _check_spans(value)
         _check_all(getattr(value, field.name) for field in dataclasses.fields(value))
 
 
@@ -104,6 +106,19 @@ def _check_struct(value: msgspec.Struct) -> None:
                 raise ValueError("a wrong answer is of a sample that was not asked about")
             if value.true_classes and len(value.true_classes) != len(value.wrong):
                 raise ValueError("it has right classes of other answers than the wrong ones")
+
+
+def _check_spans(spans: StepSpans) -> None:
+    pairs = {len(spans.plain_ns), len(spans.observed_ns)}
+    if len(pairs | {len(each.blocks_ns) for each in spans.times}) > 1:
+        raise ValueError("its spans are of other blocks than its steps")
+    if min((*spans.plain_ns, *spans.observed_ns), default=1) < 1:
+        raise ValueError("it has a step of no time")
+    taken = [each.blocks_ns for each in spans.times] + [
+        (span.began_ns, span.took_ns) for span in spans.sample
+    ]
+    if any(min(each, default=0) < 0 for each in taken):
+        raise ValueError("it has a span of less than no time")
 
 
 def _check_surroundings(seen: Surroundings) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from dlbench.contract import BackendInfo
+from dlbench.contract import BackendInfo, Span
 
 PEAK_MEMORY = "peak_device_memory_bytes"
 """The fact by which a session tells its allocator's peak (bytes)."""
@@ -345,6 +345,49 @@ class PrimitivesResult(TimedResult):
     """The primitives of one step, in the order in which they came."""
 
     primitives: tuple[Primitive, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SpanTimes:
+    """What the spans come to that served the same layers in the same pass.
+
+    Attributes
+    ----------
+    layers, track, name : as those of a `dlbench.contract.Span`; the name is empty where there are layers.
+    blocks_ns : in each block of observed steps, what they took in the step of median length.
+    """
+
+    layers: tuple[str, ...]
+    track: str
+    name: str
+    blocks_ns: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class StepSpans:
+    """What steps said of themselves, and what saying it cost them.
+
+    Attributes
+    ----------
+    reason : why they said nothing; empty where they did.
+    plain_ns, observed_ns : in each pair of blocks, the median step of those that were not observed and of those that
+        were.
+    times : what the spans come to.
+    sample : the spans of one step as it passed; empty where these are too many to be kept.
+    """
+
+    reason: str = ""
+    plain_ns: tuple[int, ...] = ()
+    observed_ns: tuple[int, ...] = ()
+    times: tuple[SpanTimes, ...] = ()
+    sample: tuple[Span, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpansResult(TimedResult):
+    """What the steps of a session said of themselves."""
+
+    spans: StepSpans
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,15 @@ import msgspec
 
 from dlbench.record.bounded import Amount, Count, Nanoseconds, Seconds, Share
 from dlbench.record.case import Case, Configuration
-from dlbench.record.facts import Check, Primitive, RankSteps, RateTrial, RungTimes, Surroundings
+from dlbench.record.facts import (
+    Check,
+    Primitive,
+    RankSteps,
+    RateTrial,
+    RungTimes,
+    StepSpans,
+    Surroundings,
+)
 from dlbench.record.header import Data, Header, Machine, Part, Resumed
 from dlbench.spec.scenarios import Scenario
 
@@ -283,7 +291,8 @@ class Profile(msgspec.Struct, frozen=True, tag="profile", tag_field="kind"):
     """The ladder of a case, timed in a process of its own: see `dlbench.profile.rungs` for its networks and
     `dlbench.profile.layer_times` for what they tell. `round_ended_ns` is the monotonic clock at the end of each round,
     `during` what the machine did meanwhile. `primitives` are those of oneDNN in a step of another process, see
-    `dlbench.profile.onednn`; none of a backend that does not compute by it."""
+    `dlbench.profile.onednn`; none of a backend that does not compute by it. `spans` are what steps of a further process
+    said of themselves; None where they were not asked."""
 
     case: Case
     status: Status
@@ -296,6 +305,7 @@ class Profile(msgspec.Struct, frozen=True, tag="profile", tag_field="kind"):
     seconds: dict[str, Seconds] = {}
     output: str = ""
     primitives: tuple[Primitive, ...] = ()
+    spans: StepSpans | None = None
 
     @property
     def rounds(self) -> int:

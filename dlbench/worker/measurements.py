@@ -22,6 +22,7 @@ from dlbench.record.facts import (
     ProbeResult,
     ProfileResult,
     RestResult,
+    SpansResult,
     TimedResult,
     TimerResult,
     Verdict,
@@ -87,13 +88,14 @@ FINISH_LADDER = Measurement(
     "finish-ladder", "profile:finish_ladder", ProfileResult, _SESSION | {"measure": "profile"}
 )
 PRIMITIVES = Measurement("primitives", "primitives:primitives", PrimitivesResult, _SESSION)
+SPANS = Measurement("spans", "spans:spans", SpansResult, _SESSION | {"measure": "profile"})
 PEAK = Measurement("peak", "overhead:peak", PeakResult, {"peak": "measured"})
 TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
 _ALL: Sequence[Measurement[Any]] = (
     *(HOME, LOOK, FITS, ORACLE, VERIFY, TRIAL),
     *(OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
-    *(OPEN_LADDER, TIME_LADDER, FINISH_LADDER, PRIMITIVES),
+    *(OPEN_LADDER, TIME_LADDER, FINISH_LADDER, PRIMITIVES, SPANS),
     *(TRAIN, ANSWER, PEAK, TIMER),
 )
 MEASUREMENTS: Mapping[str, Measurement[Any]] = {each.name: each for each in _ALL}

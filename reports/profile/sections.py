@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 
 from dlbench.analyse.table import Run
-from dlbench.profile.agreement import MOST, agreement
+from dlbench.profile.agreement import MOST, Agreement, agreement
 from dlbench.profile.estimates import Time
 from dlbench.profile.layer_times import LayerTimes, Part, layer_times
+from dlbench.profile.observed import MOST_EFFECT, Observed, observed
 from dlbench.profile.roofline import Placed, Rate, placed, roofs
 from dlbench.record.schema import Profile
 from dlbench.spec.workload import read_workload
@@ -20,6 +21,18 @@ _BAR_CELLS = 24
 _MOST_TURNED = 2
 _BOUNDS = {"arithmetic": "products", "memory": "memory", "calls": "calls"}
 _WORDS = {"call": "the call itself", "loss": "loss", "optimizer": "optimizer"}
+_OTHER_WAY = {
+    "alone": (
+        "alone {second} takes longer than {first}, in the network it is the other way round: than alone {beyond} (done"
+        " together with neighbours, or finds what they left in caches)"
+    ),
+    "spans": (
+        "by spans {second} takes longer than {first}, by the ladder it is the other way round: there {beyond} (the"
+        " ladder counts to a layer what it makes the rest of the step take, a span what ran in it)"
+    ),
+}
+_LEAST_SHARE = 0.005
+"""Of a step, to be worth a word."""
 _FUSED = "a part below 0 made the others faster: the backend does it together with its neighbours"
 _TOO_FAST = "above 100 % of its roof: it needs fewer operations than are counted, or shares memory with its neighbours"
 
@@ -36,11 +49,12 @@ def sections(run: Run) -> Iterator[Section]:
         workload = read_workload(run.header.workload)
         times = layer_times(profile, workload)
         under = placed(profile, workload, times)
+        seen = observed(profile, workload, times)
         yield Section(
             f"where a step of {label} goes: {_interval(times.whole)}",
-            columns=_columns(times, under),
+            columns=_columns(times, under, seen),
             lines=tuple(Line() for _ in times.parts),
-            notes=tuple(_notes(profile, times, under)),
+            notes=tuple(_notes(profile, times, under, seen)),
         )
 
 
@@ -48,7 +62,9 @@ def _name(part: Part) -> str:
     return _WORDS.get(part.kind, f"{part.name} (what joins it)" if part.joins else part.name)
 
 
-def _columns(times: LayerTimes, under: dict[str, Placed]) -> tuple[Column, ...]:
+def _columns(
+    times: LayerTimes, under: dict[str, Placed], seen: Observed | None
+) -> tuple[Column, ...]:
     parts = times.parts
     shares = [part.time.mean_s / times.whole.mean_s for part in parts]
     found = [under.get(part.name) if part.kind == "layer" else None for part in parts]
@@ -60,6 +76,7 @@ def _columns(times: LayerTimes, under: dict[str, Placed]) -> tuple[Column, ...]:
         Column("forward", tuple(_mean(part.forward) for part in parts), right=True, priority=60),
         Column("backward", tuple(_mean(part.backward) for part in parts), right=True, priority=60),
         Column("alone", tuple(_mean(part.alone) for part in parts), right=True, priority=40),
+        Column("spans", tuple(_spans(part, seen) for part in parts), right=True, priority=55),
         Column("GFLOP/s", tuple(_rate(each) for each in found), right=True, priority=45),
         Column("of roof", tuple(map(_share, found)), True, 50),
         Column("bound by", tuple(_BOUNDS[e.bound] if e else "" for e in found), priority=50),
@@ -67,7 +84,19 @@ def _columns(times: LayerTimes, under: dict[str, Placed]) -> tuple[Column, ...]:
     return tuple(column for column in columns if any(column.cells))
 
 
-def _notes(profile: Profile, times: LayerTimes, under: dict[str, Placed]) -> Iterator[str]:
+def _spans(part: Part, seen: Observed | None) -> str:
+    """What the spans of a part take, or of the group that it is in, which stands at the first of them."""
+    group = None if seen is None else seen.group_of(part)
+    if seen is None or group is None:
+        return ""
+    if part is not group.parts[0]:
+        return f"with {group.parts[0].label}"
+    return _percent(group.share) if seen.only_shares else _mean(group.time)
+
+
+def _notes(
+    profile: Profile, times: LayerTimes, under: dict[str, Placed], seen: Observed | None
+) -> Iterator[str]:
     if times.disturbed:
         yield f"! disturbed: {times.disturbed}; rely on none of this, and profile it again on a quiet machine"
     trained = any(part.backward is not None for part in times.parts)
@@ -81,7 +110,12 @@ def _notes(profile: Profile, times: LayerTimes, under: dict[str, Placed]) -> Ite
             f"layers take {seconds(inside)} in the network, and of it {_interval(times.interaction)} beyond what each"
             " takes alone (fusion, caches, overlap)"
         )
-    yield from _agreement(times)
+    yield from _agreement(agreement(times.parts), "alone", "alone")
+    if seen is not None:
+        yield from _observed(seen)
+        yield from _agreement(seen.agreement, "spans", "by their spans")
+    elif profile.spans is not None:
+        yield f"no spans: {profile.spans.reason}"
     best = roofs(profile)
     if best is not None:
         sizes = [moved for moved, _ in best.copies[0]]
@@ -97,25 +131,42 @@ def _notes(profile: Profile, times: LayerTimes, under: dict[str, Placed]) -> Ite
         yield f"{', '.join(fast)}: {_TOO_FAST}"
 
 
-def _agreement(times: LayerTimes) -> Iterator[str]:
-    """Whether the layers alone stand in the same order, and why not."""
-    found = agreement(times.parts)
+def _observed(seen: Observed) -> Iterator[str]:
+    """How steps were seen, what that did to them, and what of them is no part's."""
+    low, high = (_signed(each) for each in (seen.effect.low, seen.effect.high))
+    longer = f"{_signed(seen.effect.mean)} [{low}, {high}] of a plain step"
+    if seen.only_shares:
+        yield (
+            f"! spans: stamps made steps longer by {longer}, which is not known to be within"
+            f" {percent(MOST_EFFECT)}: shares of the step alone are shown"
+        )
+    else:
+        yield f"spans are what ran in steps of another process, by the backend's own clock; stamps took {longer}"
+    named = [
+        f"{_percent(share)} {name}" for name, share in seen.others.items() if share >= _LEAST_SHARE
+    ]
+    yield f"of the observed step {listed([*named, f'{_percent(seen.between)} between spans'])}"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f} %" if math.isfinite(share) else "?"
+
+
+def _agreement(found: Agreement | None, how: str, words: str) -> Iterator[str]:
+    """Whether the layers stand in the same order the other way, and why not."""
     if found is None:
         return
     which = f"{listed(list(found.layers))} {'hold' if len(found.layers) > 1 else 'holds'}"
     if not found.turned:
-        yield f"{which} {percent(MOST)} of the layers' time, in the same order as alone as far as can be told"
+        yield f"{which} {percent(MOST)} of the layers' time, in the same order as {words} as far as can be told"
     for each in found.turned[:_MOST_TURNED]:
-        inside = " and ".join(
+        beyond = " and ".join(
             f"{name} {seconds(abs(beyond.mean_s))} {'less' if beyond.mean_s < 0 else 'more'}"
             for name, beyond in zip((each.first, each.second), each.beyond, strict=True)
         )
-        yield (
-            f"! alone {each.second} takes longer than {each.first}, in the network it is the other way round: than"
-            f" alone {inside} (done together with neighbours, or finds what they left in caches)"
-        )
+        yield "! " + _OTHER_WAY[how].format(first=each.first, second=each.second, beyond=beyond)
     if len(found.turned) > _MOST_TURNED:
-        yield f"! {len(found.turned) - _MOST_TURNED} more pairs of layers stand in another order alone"
+        yield f"! {len(found.turned) - _MOST_TURNED} more pairs of layers stand in another order {words}"
 
 
 def _rates(rate: Rate) -> str:

@@ -4,6 +4,8 @@ import csv
 import io
 import itertools
 import json
+import os
+import shutil
 
 import pytest
 from click.testing import CliRunner
@@ -37,7 +39,7 @@ def profiled(invoke):
     done = invoke(
         *("profile", "--suite", "smoke", "--batch", "8", "--data", "noise", "--threads", "1"),
         *("--backend", "numpy", "--backend", "slow_layers:relu1_backward_4000", "--budget", "0.2"),
-        *("--output", "a.jsonl", "--quiet"),
+        *("--output", "a.jsonl", "--trace", "a.json", "--quiet"),
     )
     assert 0 == done.exit_code, done.output
     return done.output
@@ -95,55 +97,131 @@ def test_what_cannot_be_explained_is_said(profiled, invoke, words, told):
     assert told in done.output
 
 
+def test_spans_stand_beside_the_ladder(profiled, folder, invoke):
+    record = read_record(folder / "a.jsonl")
+    of_numpy, of_third = {}, {}
+    for line in record.lines:
+        if isinstance(line, Profile):
+            found = of_numpy if line.case.backend == "numpy" else of_third
+            found[line.case.scenario] = line.spans
+    assert {"train", "infer"} == of_numpy.keys() == of_third.keys()
+    for spans in (*of_numpy.values(), *of_third.values()):
+        assert not spans.reason
+        assert len(spans.plain_ns) == len(spans.observed_ns) >= 6
+    served = {name for each in of_numpy["train"].times for name in each.layers}
+    assert {"conv1", "relu1", "pool1", "flatten1", "linear1", "dropout1"} == served
+    rows = json.loads(invoke("report", "a.jsonl", "--format", "json").output)["layers"]
+    trained = {
+        row["part"]: row for row in rows if (row["backend"], row["scenario"]) == ("numpy", "train")
+    }
+    assert 0 < trained["conv1"]["spans_share"] < 1
+    # what NumPy does together is one group
+    assert "relu1+dropout1" == trained["relu1"]["spans_with"] == trained["dropout1"]["spans_with"]
+    assert trained["dropout1"]["spans_share"] is None
+    assert trained["optimizer"]["spans_share"] > 0
+    assert "between spans" in " ".join(profiled.split())
+
+
 def no_constant(name):
     raise AssertionError(f"{name} is no JSON")
 
 
-def test_a_trace_is_what_the_trace_event_format_says(profiled, invoke):
-    """The JSON object format with complete and metadata events, as viewers of Chrome and Perfetto read it; Perfetto's
-    own trace processor is downloaded when it is first used, so it cannot be asked in a test."""
+def is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def test_a_trace_is_what_the_trace_event_format_says(profiled, folder, invoke):
+    """The JSON object format with complete and metadata events, as viewers of Chrome and Perfetto read it."""
     text = invoke("report", "a.jsonl", "--format", "trace").output
+    assert text == (folder / "a.json").read_text()
     whole = json.loads(text, parse_constant=no_constant)
     assert {"traceEvents", "displayTimeUnit"} == whole.keys()
     assert whole["displayTimeUnit"] in ("ms", "ns")
-    named, spans = {}, {}
+    named, tracks = {}, {}
     for event in whole["traceEvents"]:
         assert isinstance(event["name"], str)
-        assert isinstance(event["pid"], int)
+        assert event["name"]
+        assert type(event["pid"]) is type(event["tid"]) is int
+        assert is_number(event["ts"])
+        assert event["ts"] >= 0
         if event["ph"] == "M":
+            assert {"ph", "pid", "tid", "ts", "name", "args"} == event.keys()
             assert event["name"] in ("process_name", "thread_name")
-            assert event["args"]["name"]
-            named[event["pid"], event.get("tid")] = event["args"]["name"]
+            assert event["args"].keys() == {"name"}
+            key = event["name"], event["pid"], event["tid"]
+            assert key not in named
+            named[key] = event["args"]["name"]
             continue
         assert "X" == event["ph"]
-        assert {"cat", "tid", "ts", "dur"} <= event.keys()
-        assert isinstance(event["tid"], int)
-        spans.setdefault((event["pid"], event["tid"]), []).append((event["ts"], event["dur"]))
-    for (process, track), found in spans.items():
-        assert named[process, None]
-        assert named[process, track]
-        for (begin, lasts), (then, _) in itertools.pairwise(sorted(found)):
-            assert begin >= 0
-            assert lasts >= 0
+        assert {"ph", "pid", "tid", "ts", "dur", "name", "cat", "args"} == event.keys()
+        assert is_number(event["dur"])
+        assert event["dur"] >= 0
+        assert isinstance(event["cat"], str)
+        assert isinstance(event["args"], dict)
+        tracks.setdefault((event["pid"], event["tid"]), []).append(event)
+    for (process, track), events in tracks.items():
+        assert named["process_name", process, 0]
+        assert named["thread_name", process, track]
+        spans = sorted((event["ts"], event["dur"]) for event in events)
+        for (begin, lasts), (then, _) in itertools.pairwise(spans):
             # those of a track lie one behind the other, within what floating-point sums are
             assert begin + lasts <= then + 1e-6
-    # tracks of a process begin where the one before has ended
-    for process in {process for process, _ in spans}:
+    for process in {process for process, _ in tracks}:
         ends = [
-            max(b + d for b, d in found)
-            for (pid, _), found in sorted(spans.items())
-            if pid == process
+            max(event["ts"] + event["dur"] for event in tracks[process, track])
+            for track in (1, 2, 3)
+            if (process, track) in tracks
         ]
+        # the ladder's tracks begin where the one before has ended
         assert ends == sorted(ends)
 
 
-def test_a_trace_has_every_layer(profiled, invoke):
-    trace = json.loads(invoke("report", "a.jsonl", "--format", "trace").output)["traceEvents"]
-    spans = [event for event in trace if event["ph"] == "X"]
-    assert {"conv1", "relu1", "pool1", "flatten1", "linear1"} <= {span["name"] for span in spans}
-    assert 4 == len({span["pid"] for span in spans})
-    tracks = {e["args"]["name"] for e in trace if e["name"] == "thread_name"}
-    assert {"forward", "backward", "update"} == tracks
+LAYERS = {"conv1", "relu1", "pool1", "dropout1", "flatten1", "linear1"}
+
+
+def test_a_trace_has_every_layer(profiled, folder):
+    events = json.loads((folder / "a.json").read_text())["traceEvents"]
+    names = {event["pid"]: event["args"]["name"] for event in events if event["tid"] == 0}
+    assert 4 == len(names)
+    for process, name in names.items():
+        own = [event for event in events if event["pid"] == process]
+        complete = [event for event in own if event["ph"] == "X"]
+        tracks = {e["tid"]: e["args"]["name"] for e in own if e["name"] == "thread_name"}
+        assert {"forward", "backward", "update"} <= set(tracks.values())
+        of_ladder = {event["name"] for event in complete if event["tid"] <= 3}
+        assert of_ladder >= LAYERS
+        if "numpy:cpu/train" in name:
+            seen = {"forward, spans of one step", "backward, spans of one step"}
+            assert {*seen, "update, spans of one step"} <= set(tracks.values())
+            served = {layer for event in complete for layer in event["args"].get("layers", ())}
+            assert served == LAYERS
+
+
+@pytest.mark.soak
+def test_perfetto_opens_a_trace(profiled, folder):
+    """By its own trace processor, whose package downloads the program when it is first used."""
+    perfetto = pytest.importorskip("perfetto.trace_processor", reason="perfetto is not installed")
+    binary = os.environ.get("PERFETTO_TRACE_PROCESSOR") or shutil.which("trace_processor_shell")
+    if binary is None:
+        pytest.skip(
+            "Perfetto's trace_processor_shell is not in PATH, nor named by PERFETTO_TRACE_PROCESSOR"
+        )
+    config = perfetto.TraceProcessorConfig(bin_path=binary)
+    with perfetto.TraceProcessor(trace=str(folder / "a.json"), config=config) as processor:
+        rows = processor.query("select name from slice")
+        assert {row.name for row in rows} >= LAYERS
+        threads = {row.name for row in processor.query("select name from thread")}
+        assert {"forward", "backward", "update"} <= threads
+        [errors] = processor.query(
+            "select sum(value) as lost from stats where severity = 'error' and name like 'json%'"
+        )
+        assert not errors.lost
+
+
+def test_a_trace_in_no_folder_is_refused_first(invoke):
+    done = invoke("profile", "--suite", "smoke", "--backend", "numpy", "--trace", "none/a.json")
+    assert 2 == done.exit_code
+    assert "--trace none/a.json: there is no folder none" in done.output
 
 
 @pytest.mark.parametrize("form", ["trace", "layers-csv"])

@@ -1,9 +1,13 @@
 """What the core does for adapters, so that none has to do it itself."""
 
+import re
+
 import numpy as np
 import pytest
 
-from dlbench.contract import AdapterBase, Plan, check_batch
+from dlbench import members
+from dlbench.contract import AdapterBase, Plan, SessionBase, Span, check_batch
+from dlbench.errors import ContractError, PlanRefused
 from dlbench.plugins import load_adapter
 from dlbench.spec.workload import read_workload
 
@@ -56,3 +60,37 @@ def test_an_adapter_that_derives_from_nothing_gets_the_defaults():
     adapter = load_adapter(f"{__name__}:Plain")
     assert isinstance(adapter, AdapterBase)
     assert ("Plain", (), {}) == (adapter.title, adapter.packages, adapter.environment(PLAN))
+
+
+NETWORK = read_workload(TABLE | {"layers": [{"type": "linear", "name": "last", "out_features": 3}]})
+
+
+@pytest.mark.parametrize(
+    ("spans", "problem"),
+    [
+        ([("last", 5)], "spans() has a tuple, should have dlbench.contract.Span"),
+        (
+            [Span(("lost",), "forward", "", 0, 0, 1)],
+            "names a layer 'lost': did you mean 'last'?",
+        ),
+        ([Span(("last",), "sideways", "", 0, 0, 1)], "should be forward, backward, update"),
+        ([Span(("last",), "forward", "", 0, 0, -1)], "begins or lasts less than 0"),
+        (
+            [Span(("last",), "forward", "", 0, 0, 5), Span((), "forward", "loss", 0, 4, 5)],
+            "a span of step 0 (loss) overlaps the one before it",
+        ),
+    ],
+)
+def test_spans_that_cannot_be_are_refused(spans, problem):
+    with pytest.raises(ContractError, match=re.escape(problem)):
+        members.check_spans(spans, NETWORK)
+
+
+def test_spans_side_by_side_are_let_through():
+    spans = [Span(("last",), "backward", "", 1, 7, 5), Span(("last",), "forward", "", 1, 0, 7)]
+    members.check_spans([*spans, Span((), "update", "optimizer", 0, 3, 50)], NETWORK)
+
+
+def test_a_session_without_spans_says_so():
+    with pytest.raises(PlanRefused, match="does not say what a step spends on each layer"):
+        SessionBase().spans()

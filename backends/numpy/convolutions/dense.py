@@ -65,7 +65,7 @@ class Conv2d(Layer):
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """As every layer; before each run, what depends on the parameters only is brought up to date."""
-        program.starts.append(self._prepare_once)
+        program.at_start(self._prepare_once)
         return super().emit(program, x)
 
     def _prepare_once(self) -> None:

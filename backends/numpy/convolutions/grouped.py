@@ -52,7 +52,7 @@ class _InGroups(Layer):
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """As every layer; before each run, what depends on the parameters only is brought up to date."""
-        program.starts.append(self.prepare)
+        program.at_start(self.prepare)
         return super().emit(program, x)
 
     def prepare(self) -> None:

@@ -15,10 +15,10 @@ from dlbench.execute.context import Context
 from dlbench.execute.ladder_turns import take_turns
 from dlbench.execute.side_by_side import Crowded, is_crowded, make_sure_of_room
 from dlbench.execute.tasks import Task
-from dlbench.record.facts import BlockResult, Primitive
+from dlbench.record.facts import BlockResult, Primitive, StepSpans
 from dlbench.record.schema import Case, Profile
 from dlbench.worker.launch import Worker
-from dlbench.worker.measurements import FINISH_LADDER, OPEN_LADDER, PRIMITIVES, TIME_LADDER
+from dlbench.worker.measurements import FINISH_LADDER, OPEN_LADDER, PRIMITIVES, SPANS, TIME_LADDER
 from dlbench.worker.supervisor import Ended
 
 
@@ -73,7 +73,7 @@ def _side_by_side(run: Context, cases: Sequence[Case]) -> list[Case]:
             worker.wake()
             timed = run.ask(worker, FINISH_LADDER, {}, case)
             worker.close()
-            run.write(results.profile(case, timed, _primitives(run, case)))
+            run.write(results.profile(case, timed, _primitives(run, case), _spans(run, case)))
     return crowded
 
 
@@ -82,3 +82,9 @@ def _primitives(run: Context, case: Case) -> Sequence[Primitive]:
     is one without it too."""
     found = run.work(PRIMITIVES, case).result if case.on_host else None
     return found.primitives if found else ()
+
+
+def _spans(run: Context, case: Case) -> StepSpans:
+    """What steps say of themselves, where the backend lets them; a profile is one without it too."""
+    ended = run.work(SPANS, case)
+    return ended.result.spans if ended.result else StepSpans(reason=ended.reason)
