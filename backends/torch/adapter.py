@@ -7,13 +7,14 @@ alike, but in the mode that is called after another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
+from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase, Span
 from dlbench.contract import Session as AnySession
 from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.helpers.refusals import refuse_unless, require
@@ -142,6 +143,7 @@ class Session(SessionBase):
         mode = modes.find(plan.mode or MODES[0], device)
         policy = policy_of(plan.precision)
         recorder = graphs.Recorder(device) if mode.recorded else None
+        self._recorded = mode.recorded
         # An import statement in `infer` would be 3 % of the smallest network's time.
         self._inference_mode = torch.inference_mode
         self._device = device
@@ -277,6 +279,29 @@ class Session(SessionBase):
                             moment.zero_()
         # puts the network into inference again before the next outputs, and so rounds the new weights
         self._network.train()
+
+    @contextlib.contextmanager
+    def spans(self) -> Iterator[list[Span]]:
+        """By PyTorch's profiler, of steps whose layers are called one by one.
+
+        Raises
+        ------
+        PlanRefused : a mode that compiles them into common kernels, or records steps.
+        """
+        if self._forward is not self._network or self._recorded:
+            raise PlanRefused(
+                "PyTorch's profiler does not say which layers a kernel serves that was compiled, or recorded in a graph"
+            )
+        from . import spans
+
+        kept = self._step, self._logits
+        self._step, self._logits = map(spans.named, kept)  # type: ignore[assignment]
+        layers = self._network.named_layers
+        try:
+            with spans.observed(layers, self._loss, self._device) as found:
+                yield found
+        finally:
+            self._step, self._logits = kept
 
     def synchronize(self) -> None:
         """Waits for the GPU; CPU calls are done when they return."""

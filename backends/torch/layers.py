@@ -29,6 +29,8 @@ _ATTRIBUTES: dict[Role, str] = {
     "running_mean": "running_mean",
     "running_variance": "running_var",
 }
+_LAYER = "dlbench_layer"
+"""The attribute that says which layer of the specification a module is."""
 _OPTIMIZERS: dict[type[training.Optimizer], type[torch.optim.Optimizer]] = {
     training.Sgd: torch.optim.SGD,
     training.Adam: torch.optim.Adam,
@@ -49,6 +51,12 @@ class Network(nn.Sequential):
     def __init__(self, nodes: Iterable[Node], short: precision.Short | None = None) -> None:
         self._owners: dict[str, tuple[nn.Module, str]] = {}
         super().__init__(*_modules(nodes, self._owners, short))
+
+    @property
+    def named_layers(self) -> dict[str, nn.Module]:
+        """The module of each layer of the specification, by its name."""
+        modules = self.modules()
+        return {getattr(module, _LAYER): module for module in modules if hasattr(module, _LAYER)}
 
     @property
     def arrays(self) -> dict[str, torch.Tensor]:
@@ -152,7 +160,10 @@ def _modules(
         module = _module(node, owners, short)
         for parameter in node.parameters:
             owners[parameter.name] = module, _ATTRIBUTES[parameter.role]
-        yield module if short is None or not short.widens(node.layer) else precision.Widened(module)
+        if short is not None and short.widens(node.layer):
+            module = precision.Widened(module)
+        setattr(module, _LAYER, node.name)
+        yield module
 
 
 def _module(node: Node, owners: _Owners, short: precision.Short | None) -> nn.Module:
