@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..shared.lent import Lent
-from ..shared.stamps import NOBODY, Owner, Stamps
+from ..shared.stamps import NOBODY, Owned, Owner, Stamps, stamped
 from .workers import CHUNK_BYTES, Chunk, Team, Worker
 
 AnyArray = npt.NDArray[Any]
@@ -200,8 +200,8 @@ class Program:
         least = max(step.least_images for step in segment)
         residents = [v for step in segment for v in step.reads if isinstance(v, Resident)]
         bound: dict[tuple[Worker, int], list[Call]] = {}
-        stamped: dict[tuple[Worker, int], list[Call]] = {}
-        binders: dict[Worker, list[Callable[[], list[_Owned]]]] = {}
+        with_stamps: dict[tuple[Worker, int], list[Call]] = {}
+        binders: dict[Worker, list[Callable[[], list[Owned]]]] = {}
 
         def work(worker: Worker) -> None:
             key = worker, residents[0].follow() if residents else 0
@@ -214,9 +214,9 @@ class Program:
                 owned = [each for bind in binders[worker] for each in bind()]
                 bound[key] = [call for _, call in owned]
                 if worker is team.workers[0]:
-                    stamped[key] = list(_stamped(owned, self))
-            observed = self.stamps is not None and key in stamped
-            for function, arguments in (stamped if observed else bound)[key]:
+                    with_stamps[key] = list(stamped(owned, self._mark))
+            observed = self.stamps is not None and key in with_stamps
+            for function, arguments in (with_stamps if observed else bound)[key]:
                 function(*arguments)
 
         alone = functools.partial(work, team.workers[0])
@@ -224,62 +224,41 @@ class Program:
 
         def run() -> None:
             everyone()
-            if self.stamps is not None:
-                self.stamps.mark(segment[-1].owner if settle else None)
             if settle is not None:
+                self._mark(segment[-1].owner)
                 settle()
-                if self.stamps is not None:
-                    self.stamps.mark(None)
+            self._mark(None)
 
         return run
+
+    def _mark(self, owner: Owner | None) -> None:
+        if self.stamps is not None:
+            self.stamps.mark(owner)
 
     def run(self) -> None:
         """Executes all steps once."""
         for owner, start in self._starts:
-            if self.stamps is not None:
-                self.stamps.mark(owner)
+            self._mark(owner)
             start()
-        if self.stamps is not None:
-            self.stamps.mark(None)
+        self._mark(None)
         for segment in self._segments:
             segment()
 
 
-_Owned = tuple[Owner, Call]
-"""A call, and whose work it is."""
-
-
-def _stamped(owned: list[_Owned], program: Program) -> Iterator[Call]:
-    """The calls, with a stamp wherever the work passes from one to another, and where it waits for other workers."""
-    before = None
-
-    def mark(owner: Owner) -> None:
-        if program.stamps is not None:
-            program.stamps.mark(owner)
-
-    for owner, call in owned:
-        if owner != before:
-            yield mark, [owner]
-            before = owner
-        yield call
-    if before is not None:
-        yield mark, [Owner((), before.track, "waiting for other workers")]
-
-
-def _binder(segment: list[Step], chunk: Chunk) -> Callable[[], list[_Owned]]:
+def _binder(segment: list[Step], chunk: Chunk) -> Callable[[], list[Owned]]:
     """What gives the calls that run the steps on one chunk, with the batch as it is chosen then. All other views are
     made once, so that all agree where a value is."""
     views = {value: value.view(chunk) for step in segment for value in step.values}
     residents = [value for value in views if isinstance(value, Resident)]
 
-    def bound(step: Step) -> list[_Owned]:
+    def bound(step: Step) -> list[Owned]:
         arrays = (v and views[v] for v in (*step.reads, *step.writes))
         calls = step.calls(chunk, *arrays)
         return [(step.owner, (function, arguments)) for function, *arguments in calls]
 
     fixed = {step: bound(step) for step in segment if not {*residents} & {*step.reads}}
 
-    def bind() -> list[_Owned]:
+    def bind() -> list[Owned]:
         views.update((value, value.view(chunk)) for value in residents)
         return [c for step in segment for c in (fixed[step] if step in fixed else bound(step))]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from dlbench.contract import Span, Track
 
@@ -52,3 +54,21 @@ class Stamps:
 
 def _span(owner: Owner, step: int, began_ns: int, took_ns: int) -> Span:
     return Span(owner.layers, owner.track, owner.name, step, began_ns, took_ns)
+
+
+Owned = tuple[Owner, tuple[Any, list[Any]]]
+"""A function with its arguments, and whose work it is."""
+
+
+def stamped(
+    owned: Sequence[Owned], mark: Callable[[Owner], None]
+) -> Iterator[tuple[Any, list[Any]]]:
+    """The calls, with a `mark` wherever the work passes from one to another, and where other workers are waited for."""
+    before = None
+    for owner, call in owned:
+        if owner != before:
+            yield mark, [owner]
+            before = owner
+        yield call
+    if before is not None:
+        yield mark, [Owner((), before.track, "waiting for other workers")]

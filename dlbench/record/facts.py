@@ -349,13 +349,8 @@ class PrimitivesResult(TimedResult):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SpanTimes:
-    """What the spans come to that served the same layers in the same pass.
-
-    Attributes
-    ----------
-    layers, track, name : as those of a `dlbench.contract.Span`; the name is empty where there are layers.
-    blocks_ns : in each block of observed steps, what they took in the step of median length.
-    """
+    """What the spans come to that served the same `layers` in the same pass; see `dlbench.contract.Span`. The name is
+    empty where there are layers. `blocks_ns` is, in each block of observed steps, what they took in the median step."""
 
     layers: tuple[str, ...]
     track: str
@@ -365,16 +360,9 @@ class SpanTimes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StepSpans:
-    """What steps said of themselves, and what saying it cost them.
-
-    Attributes
-    ----------
-    reason : why they said nothing; empty where they did.
-    plain_ns, observed_ns : in each pair of blocks, the median step of those that were not observed and of those that
-        were.
-    times : what the spans come to.
-    sample : the spans of one step as it passed; empty where these are too many to be kept.
-    """
+    """What steps said of themselves, or the `reason` why they did not. `plain_ns` and `observed_ns` are, in each pair of
+    blocks, the median step of those that were not observed and of those that were; `sample` the spans of one step as it
+    passed, empty where these are too many to be kept."""
 
     reason: str = ""
     plain_ns: tuple[int, ...] = ()

@@ -88,7 +88,7 @@ FINISH_LADDER = Measurement(
     "finish-ladder", "profile:finish_ladder", ProfileResult, _SESSION | {"measure": "profile"}
 )
 PRIMITIVES = Measurement("primitives", "primitives:primitives", PrimitivesResult, _SESSION)
-SPANS = Measurement("spans", "spans:spans", SpansResult, _SESSION | {"measure": "profile"})
+SPANS = Measurement("spans", "step_spans:spans", SpansResult, _SESSION | {"measure": "profile"})
 PEAK = Measurement("peak", "overhead:peak", PeakResult, {"peak": "measured"})
 TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
