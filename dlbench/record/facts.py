@@ -360,9 +360,9 @@ class SpanTimes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StepSpans:
-    """What steps said of themselves, or the `reason` why they did not. `plain_ns` and `observed_ns` are, in each pair of
-    blocks, the median step of those that were not observed and of those that were; `sample` the spans of one step as it
-    passed, empty where these are too many to be kept."""
+    """What steps said of themselves, or the `reason` why they did not. `plain_ns` and `observed_ns` are, in each pair
+    of blocks, the median step of those that were not observed and of those that were; `sample` the spans of one step as
+    it passed, empty where these are too many to be kept."""
 
     reason: str = ""
     plain_ns: tuple[int, ...] = ()
