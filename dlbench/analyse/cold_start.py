@@ -31,8 +31,13 @@ def _steps(value: float) -> str:
 
 def whole_steps(row: Row) -> str:
     """``140 steps [120, 170]``, each rounded up to whole steps, of a row that has them."""
-    low, high = (f"{math.ceil(row[f'payback_steps_{side}']):,}" for side in ("low", "high"))
-    return f"{plural(math.ceil(row['payback_steps']), 'step')} [{low}, {high}]"
+    return steps_told(*(row[f"payback_steps{side}"] for side in ("", "_low", "_high")))
+
+
+def steps_told(steps: float, low: float, high: float) -> str:
+    """The same of these numbers."""
+    interval = f"[{math.ceil(low):,}, {math.ceil(high):,}]"
+    return f"{plural(math.ceil(steps), 'step')} {interval}"
 
 
 def _paid(row: Row) -> str:

@@ -12,6 +12,7 @@ from . import (
     batches,
     cold_start,
     layers,
+    pay_off,
     precisions,
     roofs,
     speedups,
@@ -86,6 +87,12 @@ roofline_chart = Chart(roofs.figures, _PROFILED)
 cold_start_chart = Chart(
     lambda run: [cold_start.figure(run)],
     "no process recorded a complete start and became steady, so there is no cold start to draw",
+    ledger=True,
+)
+pay_off_chart = Chart(
+    lambda run: [pay_off.figure(run)],
+    "no two rows with whole cold starts are held against each other, a compiled mode against the backend's own or any "
+    "against the baseline, so there is no pay-off to draw",
     ledger=True,
 )
 training_chart = Chart(training.figures, _TRAINED)

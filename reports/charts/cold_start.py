@@ -9,7 +9,7 @@ from dlbench.analyse.columns import Row
 from dlbench.analyse.table import ColdStart, Report, Run, build
 from dlbench.text import listed, one_line, seconds
 
-from ..run.cold_start import behind_others, breaks_even
+from ..run.cold_start import behind_others
 from ..tables.model import Column, Line, Section
 from .drawing import axes, style
 from .drawing.bands import Bands
@@ -53,8 +53,7 @@ def figure(run: Run) -> Figure | None:
     found = groups(rows)
     shown = drawn(found)
     slowest = max(rows, key=lambda row: float(row["cold_start_s"]))
-    notes = [note.removeprefix("→ ").removeprefix("! ") for note in breaks_even(rows)]
-    notes += [note.removeprefix("! ") for note in behind_others(rows)]
+    notes = [note.removeprefix("! ") for note in behind_others(rows)]
     return Figure(
         name="cold-start",
         title="Cold start: what came before the steady steps",

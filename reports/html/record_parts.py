@@ -13,6 +13,7 @@ from ..charts import (
     batches,
     cold_start,
     layers,
+    pay_off,
     precisions,
     roofs,
     speedups,
@@ -125,6 +126,7 @@ def _cold_start(run: Run, told: Told) -> Iterator[Block]:
     if figure is None:
         yield Text(("No process of this record tells of a whole start.",))
         return
+    yield from _pictures([pay_off.figure(run)])
     yield from (
         Table(Section(each.title, columns=each.columns, lines=each.lines), folded=True)
         for each in told["cold start"]

@@ -17,7 +17,7 @@ pytest.importorskip("altair", reason="the extra charts is not installed")
 pytest.importorskip("vl_convert", reason="the extra charts is not installed")
 
 SVG = "{http://www.w3.org/2000/svg}"
-ON_ANY = ("speedup", "time", "cold-start", "errors", "disturbance", "telemetry")
+ON_ANY = ("speedup", "time", "cold-start", "pay-off", "errors", "disturbance", "telemetry")
 """Charts that a run that was watched has."""
 
 
@@ -146,6 +146,30 @@ def test_a_sweep_has_lines_whose_signs_say_what_was_won() -> None:
     assert {"faster", "slower", "baseline"} <= set(train.table.columns[3].cells)
     assert "crossover" in texts(chart("throughput")(swept, "svg"))
     assert len(chart("latency").figures(swept)) == len([train, infer])
+
+
+@pytest.mark.parametrize(
+    ("import_s", "step_s", "changes", "told"),
+    [
+        # 7 s later and 10 ms a step less
+        (9.0, 0.020, {}, r"Pays off after [67]\d\d steps \[\d+, \d+\]; dashed: torch"),
+        (9.0, 0.040, {}, r"Never pays off: its steps are no shorter"),
+        (1.0, 0.020, {}, r"Ahead from the start"),
+        (1.0, 0.040, {}, r"Ahead for (?:9\d|1\d\d) steps \[\d+, \d+\], behind from then on"),
+        (9.0, 0.030, {}, r"Cannot be told: no significant difference between the step times"),
+        (9.0, 0.020, {"rounds": 1}, r"Cannot be told: a single process gives no confidence"),
+        (9.0, 0.020, {"busy": True}, r"Cannot be told: others were at work beside torch 2\.13 "),
+    ],
+)
+def test_where_a_compiled_row_has_paid_for_its_start_is_marked_or_said_to_be_unknown(
+    import_s: float, step_s: float, changes: Any, told: str
+) -> None:
+    record = report_records.compiled(import_s, step_s, **changes)
+    drawn = chart("pay-off")(report(record), "svg")
+    (found,) = [text for text in texts(drawn) if re.match(told, text)]
+    # the point at which the lines cross
+    assert (b'stroke-width="1.6"' in drawn) == ("steps [" in found)
+    assert len(chart("pay-off").figures(report(record))[0].table.lines) == 1
 
 
 def test_the_samples_of_a_device_are_drawn_with_the_timed_windows() -> None:

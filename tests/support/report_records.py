@@ -79,6 +79,34 @@ def watched(record: r.Record) -> r.Record:
     return r.Record(record.header, tuple(lines))
 
 
+def compiled(import_s: float, step_s: float, *, rounds: int = 4, busy: bool = False) -> r.Record:
+    """PyTorch eager, which imports in 2 s and takes 30 ms a step, and compiled, which takes as long as is said; one of
+    them beside others where these are `busy`."""
+    modes = {"eager": (2.0, 0.030), "compile": (import_s, step_s)}
+    cases = {make_case("torch", mode=mode, scenario="train"): mode for mode in modes}
+    lines: list[r.Line] = [make_verification(case, version="2.13.0") for case in cases]
+    lines += [
+        make_process(case, k, modes[mode][1] * (1 + 0.002 * ((7 * k + len(mode)) % 5)))
+        for k in range(rounds)
+        for case, mode in cases.items()
+    ]
+    record = watched(Make.measured(list(cases), lines, rounds=rounds))
+    return r.Record(
+        record.header,
+        tuple(
+            _started(line, modes[cases[line.case]][0], busy and cases[line.case] == "compile")
+            if isinstance(line, r.Process)
+            else line
+            for line in record.lines
+        ),
+    )
+
+
+def _started(line: r.Process, import_s: float, busy: bool) -> r.Process:
+    seen = Surroundings(2.0, 1.5, 0.0, 0, 0, 0, 0, 2, 2, None, 3e9, 1.0) if busy else line.during
+    return msgspec.structs.replace(line, seconds=line.seconds | {"import": import_s}, during=seen)
+
+
 def with_gpu() -> r.Record:
     """numpy on the host and cupy on a GPU, watched."""
     cases = [make_case("numpy"), make_case("cupy", "cuda", mode="graph")]
