@@ -23,6 +23,7 @@ from . import (
 from . import telemetry as beside
 from .drawing import render
 from .drawing.figure import Figure, together
+from .queries import percentiles, rates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,14 @@ speedup_chart = Chart(
 time_chart = Chart(lambda run: [step_time.figure(run)], _NOTHING)
 throughput_chart = Chart(lambda run: batches.figures(run, ["throughput"]), _SWEPT)
 latency_chart = Chart(lambda run: batches.figures(run, ["latency"]), _SWEPT)
+percentiles_chart = Chart(
+    lambda run: [percentiles.figure(run)],
+    "no queries were timed, or too few; they are with: dlbench run --scenario latency",
+)
+rates_chart = Chart(
+    rates.figures,
+    "no largest rate was looked for; it is with: dlbench run --scenario server --latency-bound 20",
+)
 layers_chart = Chart(layers.figures, _PROFILED)
 roofline_chart = Chart(roofs.figures, _PROFILED)
 cold_start_chart = Chart(

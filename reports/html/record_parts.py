@@ -24,6 +24,7 @@ from ..charts import (
 from ..charts import telemetry as beside
 from ..charts.drawing.figure import Figure
 from ..charts.drawing.row_groups import measured
+from ..charts.queries import percentiles, rates
 from ..run import sections, words
 from ..tables.model import Column, Line, Section
 from ..trainings import by_class
@@ -31,7 +32,7 @@ from . import again
 from .blocks import Block, Choice, Command, Part, Picture, Table, Text
 
 _DRAWN_IN_CHOICES, _MOST_BASELINES = 120, 6
-_MOST_ROOFLINES = 6
+_MOST_ROOFLINES, _MOST_SERVERS = 6, 6
 _COMPARE = (
     "Rows under one heading and of one batch size may be compared: they computed the same network on the same "
     "weights and batches, agreed with the same float64 reference, and took turns on this machine. A row with "
@@ -76,6 +77,7 @@ def _comparison(run: Run, told: Told) -> Iterator[Block]:
     if options:
         yield Choice("Baseline", tuple(options))
     yield from _pictures([step_time.figure(run)])
+    yield from _pictures([percentiles.figure(run), *list(rates.figures(run))[:_MOST_SERVERS]])
     yield from (Table(each) for each in told["queries"])
     yield from (Table(each) for each in told["copies"])
     yield from (Table(each, folded=True) for each in told["tried"])

@@ -172,6 +172,33 @@ def test_where_a_compiled_row_has_paid_for_its_start_is_marked_or_said_to_be_unk
     assert len(chart("pay-off").figures(report(record))[0].table.lines) == 1
 
 
+@pytest.mark.parametrize("wild", [False, True])
+def test_percentiles_are_drawn_where_the_queries_tell_them_and_named_where_not(wild: bool) -> None:
+    told = report(report_records.queried(3, wild=wild))
+    drawn = chart("percentiles")(told, "svg")
+    assert drawn == chart("percentiles")(told, "svg")
+    (few,) = [text for text in texts(drawn) if text.endswith("p99 –")]
+    assert re.fullmatch(r"p50 2\.\d+ ms · p90 2\.\d+ ms · p99 –", few)
+    (figure,) = chart("percentiles").figures(told)
+    assert sum("p99 takes 368 queries, there are 120" in note for note in figure.notes) == 1
+    cells = {column.title: column.cells for column in figure.table.columns}
+    assert sorted(cell == "–" for cell in cells["p99"]) == [False, False, True]
+    assert all(re.search(r" \[.+, .+\]$", cell) for cell in cells["p50"])
+
+
+def test_rates_that_a_search_tried_are_drawn_with_the_largest_or_why_there_is_none() -> None:
+    (figure,) = chart("rates").figures(report(report_records.served()))
+    assert figure.notes[0].startswith("The largest rate is 101 queries/s [")
+    assert [column.cells[0] for column in figure.table.columns] == [
+        *("1", "50.0", "400", "5.00 ms", "yes")
+    ]
+    assert figure.table.columns[3].cells.count("given up") == 3
+    drawn = chart("rates")(report(report_records.served()), "svg")
+    assert drawn == chart("rates")(report(report_records.served()), "svg")
+    (none,) = chart("rates").figures(report(report_records.served(enough=False)))
+    assert "cannot be told: the largest rate takes 368 queries a trial" in none.notes[0]
+
+
 def test_the_samples_of_a_device_are_drawn_with_the_timed_windows() -> None:
     first, *_, host = chart("telemetry").figures(report(report_records.with_gpu()))
     assert first.title == "NVIDIA H200 beside cupy:cuda/graph/train/64, round 0"

@@ -12,7 +12,8 @@ import numpy as np
 from record_makers import Make, make_case, make_process, make_record, make_verification
 
 from dlbench.record import schema as r
-from dlbench.record.facts import Surroundings
+from dlbench.record.facts import RateTrial, Surroundings
+from dlbench.spec.scenarios import Load
 
 HOSTILE = (
     "</style></script><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -77,6 +78,52 @@ def watched(record: r.Record) -> r.Record:
                 lines.append(_samples(line))
         lines.append(line)
     return r.Record(record.header, tuple(lines))
+
+
+def queried(rows: int = 2, *, queries: int = 130, wild: bool = False) -> r.Record:
+    """So many rows of single queries, each of three processes; the second has too few of them for its p99, and a `wild`
+    third one takes a thousand times as long."""
+    noise = np.random.default_rng(0)
+    cases = [
+        make_case(f"backend{n}" if n else "numpy", scenario="latency", batch=1) for n in range(rows)
+    ]
+    lines: list[r.Line] = [make_verification(case, version="12.3.4") for case in cases]
+    for number, case in enumerate(cases):
+        typical_ns = 2e6 * (1000 if wild and number == 2 else 1)
+        count = 40 if number == 1 else queries
+        for k in range(3):
+            spread = np.exp(np.abs(noise.normal(0, 0.2, count)))
+            times = tuple(int(each) for each in typical_ns * spread)
+            lines.append(make_process(case, k, typical_ns * 1e-9, timings_ns=times))
+    return Make.measured(cases, lines, rounds=3)
+
+
+def served(largest_per_s: float = 100.0, *, enough: bool = True) -> r.Record:
+    """A server whose largest rate within 20 ms was looked for; where the budget was not `enough`, without one."""
+    case = make_case("numpy", scenario="server", batch=1)
+    lines: list[r.Line] = [make_verification(case)]
+    for k in range(3):
+        trials = (
+            RateTrial(largest_per_s / 2, 400, 5_000_000, True),
+            RateTrial(largest_per_s + k, 400, 19_000_000, True),
+            RateTrial(largest_per_s * 1.1, 400, 30_000_000, False),
+            RateTrial(largest_per_s * 2, 400, None, False),
+        )
+        few = (RateTrial(60.0, 12, None, False),)
+        times = tuple(4_000_000 + 997 * ((37 * i + k) % 400) for i in range(400))
+        fields: dict[str, Any] = {
+            "timings_ns": times,
+            "waited_ns": (0,) * len(times),
+            "block_steps": (len(times),),
+            "block_started_ns": (1_000_000,),
+            "block_ended_ns": (4_001_000_000,),
+            "started_ns": 1_000_000,
+            "ended_ns": 4_001_000_000,
+            "rate_per_s": largest_per_s,
+            "rate_trials": trials if enough else few,
+        }
+        lines.append(make_process(case, k, 0.004, **fields))
+    return Make.measured([case], lines, load=Load(bound_s=0.02), rounds=3)
 
 
 def compiled(import_s: float, step_s: float, *, rounds: int = 4, busy: bool = False) -> r.Record:
