@@ -52,6 +52,7 @@ NAMESAKES = {
     "doctor": "the command, and what it tells of telemetry",
     "integers": "the oracle's, and the check that holds a backend against it",
     "merge": "the command, and what makes one record of several",
+    "percentiles": "what is analysed, and the chart that shows it",
     "probe": "asking what a backend is, and the job that answers",
     "progress": "what a run tells, in words, and how the command line shows it",
     "processes": "those on a GPU, and those that the NumPy adapter computes in",

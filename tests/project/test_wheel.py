@@ -126,6 +126,7 @@ def test_every_entry_point_of_the_wheel_names_a_module_that_is_there(installed, 
     theirs = {"pytest-benchmark", "github-action-benchmark", "bencher"}
     charts = {"speedup", "time", "throughput", "latency", "layers", "roofline", "cold-start"}
     charts |= {"training", "precisions", "telemetry", "errors", "disturbance", "table"}
+    charts |= {"pay-off", "percentiles", "rates"}
     every = backends | reports | theirs | charts | {"html", "dlbench"}
     assert dict.fromkeys(every, True) == found
 
