@@ -39,6 +39,7 @@ from dlbench.cli.process import signals, streams
 from dlbench.cli.profile import explain_command, profile_beside, profile_command
 from dlbench.cli.run import resume_record, run_request, say_plan
 from dlbench.cli.varying.grid import run_sweep
+from dlbench.cli.varying.prune import prune_command
 from dlbench.cli.varying.swept import Sweep, sweep, with_swept
 from dlbench.cli.varying.tune import tune_command
 from dlbench.errors import UsageError
@@ -370,6 +371,7 @@ for _command in (
     submit_command,
     compare_command,
     profile_command,
+    prune_command,
     tune_command,
     explain_command,
     gate_command,

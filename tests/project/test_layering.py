@@ -33,6 +33,7 @@ ROOMS = (
         "cluster",
         "api",
         "tuning",
+        "pruning",
         "cli",
         "pytest_plugin",
     ),

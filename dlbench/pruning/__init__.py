@@ -1,0 +1,1 @@
+"""Smaller networks out of larger ones: channels that are left out, and weights that are set to zero."""
