@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
-    type=options.Place(exists=True, dir_okay=False),
+    type=options.Place(dir_okay=False),
     metavar="FILE.safetensors",
     help="Weights of the suite.  [default: with --backend trained before, else those of the seed]",
 )
