@@ -46,7 +46,7 @@ def test_every_command_in_a_document_is_accepted_with_its_options(words, tmp_pat
     # what a command reads must be there for its line to be accepted
     filled = [word.replace("*", "one") for word in words if word not in ("FILE…", "…")]
     for word in filled:
-        if word.endswith(".jsonl"):
+        if word.endswith((".jsonl", ".safetensors")):
             path = tmp_path / word
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
