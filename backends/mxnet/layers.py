@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dlbench.spec import layers as spec
-from dlbench.spec.network import Node
+from dlbench.spec.network import Node, Shape
 
 _LOWEST = float(np.finfo(np.float32).min)
+_BLOCK = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +132,11 @@ def layer(run: Pass, node: Node, x: Any) -> Any:
         case spec.Residual():
             return sequence(run, node.body, x) + sequence(run, node.shortcut, x)
         case spec.Concat():
-            return F.concat(*(sequence(run, body, x) for body in node.bodies), dim=1)
+            channels = [
+                (body[-1].output_shape if body else node.input_shape)[0] for body in node.bodies
+            ]
+            parts = [sequence(run, body, x) for body in node.bodies]
+            return _joined(F, parts, channels, node.output_shape)
         case spec.Scale():
             gate = sequence(run, node.body, x)
             if is_image and len(node.body[-1].output_shape) == 1:
@@ -208,4 +213,14 @@ def _option_a(run: Pass, node: Node, thinned: spec.OptionA, x: Any) -> Any:
     if not thinned.extra_channels:
         return x
     zeros = F.zeros((run.batch, thinned.extra_channels, *node.output_shape[1:]))
-    return F.concat(x, zeros, dim=1)
+    channels = node.input_shape[0], thinned.extra_channels
+    return _joined(F, [x, zeros], channels, node.output_shape)
+
+
+def _joined(F: Any, parts: Sequence[Any], channels: Sequence[int], shape: Shape) -> Any:
+    """Channels behind channels. oneDNN keeps them in blocks of 16, and MXNet 1.9.1 raises where the gradient of a part
+    begins inside one ("could not construct a sub-memory"); with all pixels along one axis it joins them itself."""
+    if len(shape) == 1 or all(count % _BLOCK == 0 for count in channels):
+        return F.concat(*parts, dim=1)
+    flat = F.concat(*(F.reshape(part, (0, 0, -1)) for part in parts), dim=1)
+    return F.reshape(flat, (0, 0, *shape[1:]))

@@ -25,6 +25,18 @@ UNEVEN = [{**CONVOLUTION, "padding": [[0, 1], [0, 1]]}, {"type": "tanh"}, *END]
 NORM = [*END[:1], {"type": "batch_norm"}, *END[1:]]
 POOL = [{"type": "max_pool", "kernel": 2, "stride": 3, "padding": 1, "ceil_mode": True}, *END]
 MEANS = [{"type": "avg_pool", "kernel": 3, "stride": 2, "padding": 1}, *END]
+GROWTH = [
+    {"type": "batch_norm"},
+    {"type": "relu"},
+    {**CONVOLUTION, "out_channels": 12, "padding": 1},
+]
+JOINED = [
+    {**CONVOLUTION, "out_channels": 16, "padding": 1},
+    *({"type": "concat", "body": GROWTH} for _ in range(2)),
+    *({"type": "batch_norm"}, {"type": "relu"}),
+    {**CONVOLUTION, "out_channels": 160, "kernel": 1},
+    *END,
+]
 SGD = {"type": "sgd", "learning_rate": 0.05, "momentum": 0.9}
 NESTEROV = {**SGD, "nesterov": True, "weight_decay": 0.5}
 RATE = {"learning_rate": 0.01}
@@ -83,6 +95,7 @@ RULE = optimizers.Rule
 FAULTS = {
     "nothing": (mock, "x", None, UNEVEN, SGD),
     "nothing, with a norm": (mock, "x", None, NORM, NESTEROV),
+    "nothing, joined within a block": (mock, "x", None, JOINED, SGD),
     "nothing, with a pool": (mock, "x", None, POOL, {"type": "adam", **RATE}),
     "running variance": (
         *(network.Network, "enter", lambda self, training: None),

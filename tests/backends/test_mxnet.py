@@ -37,11 +37,7 @@ runpy.run_path(program, run_name="__main__")
 def environments(pytestconfig):
     """A folder with the environment that `dlbench env create mxnet` makes. It stays for the next time."""
     recipe = RECIPES["mxnet"]
-    store = Store(pytestconfig.cache.mkdir("environments"))
-    there = store.find("mxnet")
-    pinned = dict(each.split("==") for each in (recipe.framework, *recipe.beside))
-    if there is not None and there.packages != pinned:
-        store.remove("mxnet")
+    store = Store(pytestconfig.cache.mkdir("-".join([recipe.framework, *recipe.beside])))
     try:
         store.create("mxnet")
     except BackendUnavailable as error:
