@@ -103,14 +103,13 @@ def layer(run: Pass, node: Node, x: Any) -> Any:
         case spec.Tanh():
             return F.tanh(x)
         case spec.Relu6():
-            # its users' clip has the derivative 1 at 0 and at 6
-            return 6 * F.hard_sigmoid(x, alpha=1 / 6, beta=0)
+            return _up_to_six(F, x)
         case spec.Silu():
             return x * F.sigmoid(x)
         case spec.HardSigmoid():
-            return F.hard_sigmoid(x, alpha=1 / 6, beta=0.5)
+            return _up_to_six(F, x + 3) / 6
         case spec.HardSwish():
-            return x * F.hard_sigmoid(x, alpha=1 / 6, beta=0.5)
+            return x * _up_to_six(F, x + 3) / 6
         case spec.Gelu(approximate="tanh"):
             return 0.5 * x * (1 + F.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
         case spec.Gelu():
@@ -142,6 +141,13 @@ def layer(run: Pass, node: Node, x: Any) -> Any:
             if is_image and len(node.body[-1].output_shape) == 1:
                 gate = F.reshape(gate, (0, 0, 1, 1))
             return F.broadcast_mul(x, gate)
+
+
+def _up_to_six(F: Any, x: Any) -> Any:
+    """Between 0 and 6. MXNet's clip has the derivative 1 at both, and after its `hard_sigmoid` gradients are wrong
+    where that ends a residual's body."""
+    above = F.relu(x)
+    return F.where(above < 6, above, 6 * F.ones_like(above))
 
 
 def _convolution(F: Any, conv: spec.Conv2d, x: Any, own: Mapping[str, Any]) -> Any:

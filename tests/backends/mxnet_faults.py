@@ -37,6 +37,15 @@ JOINED = [
     {**CONVOLUTION, "out_channels": 160, "kernel": 1},
     *END,
 ]
+# a body whose gradient its shortcut reads too
+SHARED = [
+    {**CONVOLUTION, "out_channels": 4, "padding": 1},
+    {
+        "type": "residual",
+        "body": [{**CONVOLUTION, "out_channels": 4, "padding": 1}, {"type": "hard_sigmoid"}],
+    },
+    *END,
+]
 SGD = {"type": "sgd", "learning_rate": 0.05, "momentum": 0.9}
 NESTEROV = {**SGD, "nesterov": True, "weight_decay": 0.5}
 RATE = {"learning_rate": 0.01}
@@ -65,6 +74,12 @@ def with_option(name, **options):
     return sequence
 
 
+def hard_sigmoid(run, node, x):
+    if type(node.layer).__name__ != "HardSigmoid":
+        return LAYER(run, node, x)
+    return run.F.hard_sigmoid(x, alpha=1 / 6, beta=0.5)
+
+
 def turned(F, x, edges, value):
     """The larger half of a padding before an image instead of behind it."""
     return SURROUNDED(F, x, tuple((behind, before) for before, behind in edges), value)
@@ -91,11 +106,13 @@ def nesterov(self, name, weight, gradient, rate):
 
 
 SEQUENCE, SURROUNDED, UPLOAD = layers.sequence, layers._surrounded, Session.upload
-RULE = optimizers.Rule
+RULE, LAYER = optimizers.Rule, layers.layer
 FAULTS = {
     "nothing": (mock, "x", None, UNEVEN, SGD),
     "nothing, with a norm": (mock, "x", None, NORM, NESTEROV),
     "nothing, joined within a block": (mock, "x", None, JOINED, SGD),
+    "nothing, shared": (mock, "x", None, SHARED, SGD),
+    "hard_sigmoid": (layers, "layer", hard_sigmoid, SHARED, SGD),
     "nothing, with a pool": (mock, "x", None, POOL, {"type": "adam", **RATE}),
     "running variance": (
         *(network.Network, "enter", lambda self, training: None),

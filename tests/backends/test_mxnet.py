@@ -135,6 +135,7 @@ def found(python, cache_dir):
         ("another eps", "logits, step 1"),
         ("uneven padding", "logits, step 1"),
         ("padding counted", "logits, step 1"),
+        ("hard_sigmoid", "gradient of conv1.weight, step 1"),
         ("rate in the velocity", "after the step, step 2"),
         ("decay beside the velocity", "after the step, step 2"),
         ("Adam uncorrected", "after the step, step 1"),
