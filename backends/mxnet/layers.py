@@ -93,7 +93,7 @@ def layer(run: Pass, node: Node, x: Any) -> Any:
         case spec.LayerNorm() as norm:
             return F.LayerNorm(x, own["scale"], own["shift"], axis=1, eps=norm.eps)
         case spec.LocalResponseNorm() as norm:
-            return F.LRN(x, alpha=norm.alpha, beta=norm.beta, knorm=norm.k, nsize=norm.size)
+            return _response_norm(run, node, norm, x)
         case spec.Relu():
             return F.relu(x)
         case spec.LeakyRelu() as leaky:
@@ -182,6 +182,22 @@ def _group_norm(run: Pass, node: Node, norm: spec.GroupNorm, x: Any, own: Mappin
     whole = F.reshape(normal, (run.batch, *node.input_shape))
     scale, shift = (F.reshape(own[role], (1, -1, *ones)) for role in ("scale", "shift"))
     return F.broadcast_add(F.broadcast_mul(whole, scale), shift)
+
+
+def _response_norm(run: Pass, node: Node, norm: spec.LocalResponseNorm, x: Any) -> Any:
+    """Means of squares along channels are a pool's that counts padding. The gradient of MXNet's own LRN is wrong
+    where a global pool reads it."""
+    F, (channels, *_) = run.F, node.input_shape
+    means = F.Pooling(
+        F.reshape(x * x, (run.batch, 1, channels, -1)),
+        kernel=(norm.size, 1),
+        stride=(1, 1),
+        pad=(norm.size // 2, 0),
+        pool_type="avg",
+        count_include_pad=True,
+    )
+    means = F.reshape(means, (run.batch, *node.input_shape))
+    return x * (norm.k + norm.alpha * means) ** -norm.beta
 
 
 def _is_symmetric(pool: spec.MaxPool | spec.AvgPool) -> bool:

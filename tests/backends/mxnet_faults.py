@@ -46,6 +46,12 @@ SHARED = [
     },
     *END,
 ]
+RESPONSE = [
+    {**CONVOLUTION, "out_channels": 16, "padding": 1},
+    {"type": "local_response_norm", "size": 1, "alpha": 0.01, "k": 2.0},
+    {"type": "global_avg_pool"},
+    *END[1:],
+]
 SGD = {"type": "sgd", "learning_rate": 0.05, "momentum": 0.9}
 NESTEROV = {**SGD, "nesterov": True, "weight_decay": 0.5}
 RATE = {"learning_rate": 0.01}
@@ -72,6 +78,10 @@ def with_option(name, **options):
         return SEQUENCE(changed, nodes, x)
 
     return sequence
+
+
+def response_norm(run, node, norm, x):
+    return run.F.LRN(x, alpha=norm.alpha, beta=norm.beta, knorm=norm.k, nsize=norm.size)
 
 
 def hard_sigmoid(run, node, x):
@@ -113,6 +123,8 @@ FAULTS = {
     "nothing, joined within a block": (mock, "x", None, JOINED, SGD),
     "nothing, shared": (mock, "x", None, SHARED, SGD),
     "hard_sigmoid": (layers, "layer", hard_sigmoid, SHARED, SGD),
+    "nothing, with a response norm": (mock, "x", None, RESPONSE, SGD),
+    "the gradient of LRN": (layers, "_response_norm", response_norm, RESPONSE, SGD),
     "nothing, with a pool": (mock, "x", None, POOL, {"type": "adam", **RATE}),
     "running variance": (
         *(network.Network, "enter", lambda self, training: None),
