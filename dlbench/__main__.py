@@ -1,0 +1,5 @@
+"""``python -m dlbench``."""
+
+from dlbench.cli.main import main
+
+main()
