@@ -78,12 +78,7 @@ class Layer:
         saved: Value | None = {"input": x, "output": y}.get(self.keeps)
         if program.training and self.keeps and saved is None:
             saved = extra = Value(y.shape, self.keeps)
-        options: dict[str, Any] = {
-            "scope": self.scope or scope_of(x),
-            "in_place": self.in_place,
-            "workspace_bytes": self.workspace_bytes,
-            "least_images": self.least_images,
-        }
+        options = self.options(x)
         program.add(self.forward, [x], [y, extra], **options)
 
         def back(dy: Value) -> Value | None:
@@ -93,6 +88,15 @@ class Layer:
             return dx
 
         return y, back
+
+    def options(self, x: Value) -> dict[str, Any]:
+        """What its steps are recorded with."""
+        return {
+            "scope": self.scope or scope_of(x),
+            "in_place": self.in_place,
+            "workspace_bytes": self.workspace_bytes,
+            "least_images": self.least_images,
+        }
 
     def output(self, x: Value) -> Value:
         """The value that it makes of `x`."""

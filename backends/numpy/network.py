@@ -13,6 +13,7 @@ from ..shared.fusion import pool_first
 from ..shared.stamps import Owner
 from . import activations as bent
 from . import layers as plain
+from .convolutions.dense import Conv2d
 from .convolutions.grouped import Depthwise, Grouped
 from .convolutions.row_pairs import convolution
 from .convolutions.transposed import ConvTranspose2d
@@ -44,7 +45,14 @@ class Chain:
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """Appends the forward steps of all layers; see `Layer.emit`."""
         backs: list[Back] = []
-        for layer, names in zip(self.layers, self._names, strict=True):
+        left = list(zip(self.layers, self._names, strict=True))
+        while left:
+            (layer, names), *left = left
+            norm, its_names = left[0] if left and not program.training else (None, ())
+            if isinstance(layer, Conv2d) and isinstance(norm, BatchNorm):
+                with program.owned(Owner(names + its_names, "forward")):
+                    x, left = layer.emit_folded(program, x, norm), left[1:]
+                continue
             with program.owned(Owner(names, "forward")):
                 x, back = layer.emit(program, x)
             backs.append(back)

@@ -38,6 +38,8 @@ class BatchNorm(Layer):
         self.sums = team.shared((team.batch, 2, channels))
         self.pixels = team.shared((team.batch,), np.int64)
         self.ones: dict[int, Array] = {}
+        self._used = -1
+        """At which state of the parameters the running estimates were turned into factors."""
         self.mean = np.zeros(channels)
         self.inverse = np.zeros(channels)
         rows = team.shared((6, width, channels))
@@ -50,7 +52,7 @@ class BatchNorm(Layer):
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """Training: statistics, a barrier, the normalisation. Inference: the normalisation."""
-        self._add_parameters(x)
+        self.declare(x)
         y, scope = Value(x.shape), scope_of(x)
         y.canonical = x.canonical
         if not program.training:
@@ -72,8 +74,8 @@ class BatchNorm(Layer):
 
         return y, back
 
-    def _add_parameters(self, x: Value) -> None:
-        """In the order of the features, which need not be the canonical one."""
+    def declare(self, x: Value) -> None:
+        """Asks for its parameters in the order of the features of `x`, which need not be the canonical one."""
         shape: tuple[int, ...] = self.node.input_shape[:1]
         axes: tuple[int, ...] = (0,)
         if x.canonical is not None:
@@ -127,7 +129,15 @@ class BatchNorm(Layer):
             old = running.value.reshape(-1)
             old[...] = (1 - momentum) * old + momentum * batch
 
+    def of_inference(self) -> tuple[Array, Array]:
+        """What inference multiplies each channel with (C), and what it adds to a row (W×C)."""
+        self._use_running()
+        return self.factor[0], self.offset
+
     def _use_running(self) -> None:
+        if self._used == self.parameters.state:
+            return
+        self._used = self.parameters.state
         mean, variance = (p.value.reshape(-1) for p in (self.running_mean, self.running_variance))
         self._set_factors(mean.astype(np.float64), variance)
 

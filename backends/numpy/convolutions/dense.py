@@ -9,6 +9,7 @@ also is: the convolution of dy with the kernel turned around.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
 from ..blas import product
-from ..layers import Array, Back, Layer, Maybe
+from ..layers import Array, Back, Layer, Maybe, inner_shape
+from ..norm import BatchNorm
 from ..parameters import Parameters
 from ..schedule import Calls, Program, Value
 from ..workers import Chunk, Team
@@ -51,7 +53,10 @@ class Conv2d(Layer):
         self.turned_weight = team.shared((*layer.kernel, out_channels, channels))
         self.workspace_bytes = self.geometry.bytes_per_image
         self.least_images = self.geometry.least_images(self.geometry.height)
-        self._parameters, self._prepared = parameters, -1
+        self._parameters, self._team = parameters, team
+        self._prepared = (-1, False)
+        self.folded_weight: Array
+        self.folded_row: Array
 
     def _turned_geometry(self) -> Geometry | None:
         g = self.geometry
@@ -68,10 +73,34 @@ class Conv2d(Layer):
         program.at_start(self._prepare_once)
         return super().emit(program, x)
 
-    def _prepare_once(self) -> None:
-        if self._prepared != self._parameters.state:
+    def emit_folded(self, program: Program, x: Value, norm: BatchNorm) -> Value:
+        """The step of inference that normalises too: what `norm` multiplies each channel with is in the kernel, and
+        what it adds is in the bias."""
+        self.folded_row = self._team.shared(self.bias_row.shape)
+        self.provide_folded()
+        norm.declare(Value(inner_shape(self.node.output_shape)))
+        program.starts.append(functools.partial(self._prepare_once, norm))
+        y = self.output(x)
+        program.add(self.forward_folded, [x], [y, None], **self.options(x))
+        return y
+
+    def provide_folded(self) -> None:
+        """Memory for the kernel that normalises too."""
+        self.folded_weight = self._team.shared(self.weight.shape)
+
+    def _prepare_once(self, norm: BatchNorm | None = None) -> None:
+        wanted = self._parameters.state, norm is not None
+        if self._prepared == wanted:
+            return
+        if norm is None:
             self.prepare()
-            self._prepared = self._parameters.state
+        else:
+            factor, offset = norm.of_inference()
+            self.folded_row[...] = offset
+            if self.bias is not None:
+                self.folded_row[...] += self.bias.value * factor
+            self.fold(factor)
+        self._prepared = wanted
 
     def prepare(self) -> None:
         """Brings up to date what depends on the parameters alone."""
@@ -81,13 +110,25 @@ class Conv2d(Layer):
         if self.turned is not None:
             self.turned_weight[...] = self.weight.value[::-1, ::-1].transpose(0, 1, 3, 2)
 
+    def fold(self, factor: Array) -> None:
+        """Makes the kernel whose output channels are `factor` times as large."""
+        np.multiply(self.weight.value, factor, self.folded_weight)
+
     def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        row = None if self.bias is None else self.bias_row
+        yield from self._outputs(chunk, x, y, self.weight.value, row)
+
+    def forward_folded(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        """As `forward`, with the kernel that normalises too."""
+        yield from self._outputs(chunk, x, y, self.folded_weight, self.folded_row)
+
+    def _outputs(self, chunk: Chunk, x: Array, y: Array, weight: Array, row: Array | None) -> Calls:
         expansion = self._expansion(chunk, self.geometry)
         yield from expansion.fill(x)
         whole = contiguous(y, chunk)
-        if self.bias is not None:
-            yield np.copyto, whole, self.bias_row
-        yield from self._multiply(expansion, self.weight.value, whole, self.bias is not None)
+        if row is not None:
+            yield np.copyto, whole, row
+        yield from self._multiply(expansion, weight, whole, row is not None)
         if whole is not y:
             yield np.copyto, y, whole
 

@@ -249,8 +249,18 @@ class PairedConv2d(Conv2d):
             turned = self.weight.value[::-1, ::-1].transpose(0, 1, 3, 2)
             self.back.prepare(np.ascontiguousarray(turned))
 
+    def provide_folded(self) -> None:
+        """None: the kernel's matrices are those of training or of inference, whichever runs."""
+
+    def fold(self, factor: Array) -> None:
+        """The kernel's matrices with output channels `factor` times as large."""
+        self.pairs.prepare(self.weight.value * factor)
+
     def forward(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
         yield from self.pairs.run(chunk, x, y, None if self.bias is None else self.bias_row)
+
+    def forward_folded(self, chunk: Chunk, x: Array, y: Array, extra: Maybe) -> Calls:
+        yield from self.pairs.run(chunk, x, y, self.folded_row)
 
     def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
         number = chunk.worker.index
