@@ -1,4 +1,4 @@
-"""Inference with batch normalisation in the kernel of the convolution before it: right, and never that of old weights."""
+"""Inference with batch norm in the kernel of the convolution before it: right, and never that of old weights."""
 
 import numpy as np
 import pytest
