@@ -90,3 +90,13 @@ def test_a_norm_behind_a_convolution_is_no_step_of_its_own(workload):
     steps = {getattr(step.calls, "__self__", None) for step in session._inference.steps}
     alone = [each.node.name for each in steps if isinstance(each, BatchNorm)]
     assert len(alone) == 1
+
+
+def test_the_step_of_both_is_told_as_that_of_both(workload):
+    weights, inputs, targets = drawn(workload, 5)
+    session = opened(workload, weights, 1)
+    batch = session.upload(inputs, targets)
+    with session.spans() as spans:
+        session.infer(batch)
+    first, second = (node.name for node in workload.nodes[:2])
+    assert (first, second) in {tuple(span.layers) for span in spans}

@@ -79,7 +79,7 @@ class Conv2d(Layer):
         self.folded_row = self._team.shared(self.bias_row.shape)
         self.provide_folded()
         norm.declare(Value(inner_shape(self.node.output_shape)))
-        program.starts.append(functools.partial(self._prepare_once, norm))
+        program.at_start(functools.partial(self._prepare_once, norm))
         y = self.output(x)
         program.add(self.forward_folded, [x], [y, None], **self.options(x))
         return y
