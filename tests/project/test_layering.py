@@ -35,6 +35,7 @@ ROOMS = (
         "tuning",
         "pruning",
         "cli",
+        "__main__",
         "pytest_plugin",
     ),
 )
