@@ -42,6 +42,7 @@ class Plan:
     seed : what dropout masks are drawn from.
     scenario : what the session is for: ``train``, where it trains and infers, or ``infer``, where nothing is asked of
         it but to infer, so that what only training needs may be left out (compiling it, room for gradients).
+    input : ``resident``, or ``streamed`` where each training step is timed with its batch from `AdapterBase.loader`.
     world : ranks of a data-parallel training that share each batch, of which rank r has the r-th of equal parts;
         1 where this process trains alone. The session is rank 0, and has the others started. See `RanksSession`.
     """
@@ -55,6 +56,7 @@ class Plan:
     seed: int = 0
     scenario: str = "train"
     world: int = 1
+    input: str = "resident"
 
     @property
     def rank_threads(self) -> int:
@@ -275,6 +277,32 @@ class SessionBase:
         raise PlanRefused(NO_SPANS)
 
 
+class TrainingBatches(Protocol):
+    """What a loader is to deliver, batch after batch without end: epoch by epoch in the drawn order, without what fills
+    no batch. Can be pickled."""
+
+    def indices(self, number: int) -> tuple[int, npt.NDArray[np.int64]]:
+        """The epoch of a batch, and the samples in it: N int64. Both are numbered from 0."""
+
+    def sample(self, index: int, epoch: int) -> tuple[npt.NDArray[np.float32], Any]:
+        """A sample as the epoch has it: the input C×H×W or F, and a label (int64) or values (float32)."""
+
+    def batch(self, number: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """A whole batch, as `Session.upload` takes it: its samples one upon the other, to the bit."""
+
+
+class Loader(Protocol):
+    """Delivers batches as `Session.upload` takes them, each never written to again. `name` is for people; `ahead` is
+    how many batches it prepares before they are asked for."""
+
+    name: str
+    ahead: int
+
+    def __next__(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]: ...
+
+    def close(self) -> None: ...
+
+
 class Adapter(Protocol):
     """What verification asks of a backend: what it can do, and sessions."""
 
@@ -343,6 +371,10 @@ class AdapterBase:
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
         """See `Adapter.open`."""
         raise NotImplementedError
+
+    def loader(self, plan: Plan, batches: TrainingBatches) -> Loader | None:
+        """The framework's own loader over these batches, from the first; None for dlbench's plain one."""
+        return None
 
 
 def check_batch(

@@ -20,7 +20,11 @@ Call = tuple[int, tuple[str, ...]]
 """How a member is called: with so many arguments by position, and these by name."""
 
 _ADAPTER: Mapping[str, Call] = {"info": (0, ()), "open": (3, ())}
-_MAY_BE_LEFT_OUT: Mapping[str, Call] = {"environment": (1, ()), "start": (1, ())}
+_MAY_BE_LEFT_OUT: Mapping[str, Call] = {
+    "environment": (1, ()),
+    "start": (1, ()),
+    "loader": (2, ()),
+}
 _INFERS: Mapping[str, Call] = {
     "upload": (2, ()),
     "infer": (1, ()),
@@ -38,6 +42,7 @@ _WORDS = {
     "open": "plan, workload, weights",
     "environment": "plan",
     "start": "plan",
+    "loader": "plan, batches",
     "upload": "inputs, targets",
     "infer": "batch",
     "train_step": "batch",

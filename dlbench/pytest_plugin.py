@@ -31,8 +31,8 @@ OTHERS = ("suite", "threads", "seed", "data")
 MEASURING = ("rounds", "budget_s")
 _STORE = pytest.StashKey[dict[tuple["Settings", "Case | None"], "Mapping[Case, Found]"]]()
 _HELP = (
-    f"{MARK}(suite, backends=, devices=, modes=, precisions=, scenarios=, batches=, worlds=, threads=, seed=,"
-    f" data=, rounds=, budget_s=): measure the cases of a dlbench suite; the test takes the fixture {FIXTURE}"
+    f"{MARK}(suite, backends=, devices=, modes=, precisions=, scenarios=, batches=, worlds=, inputs=, threads=,"
+    f" seed=, data=, rounds=, budget_s=): measure the cases of a dlbench suite; the test takes the fixture {FIXTURE}"
 )
 
 

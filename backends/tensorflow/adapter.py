@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase
+from dlbench.contract import (
+    AdapterBase,
+    BackendInfo,
+    Device,
+    Loader,
+    Plan,
+    SessionBase,
+    TrainingBatches,
+)
 from dlbench.contract import Session as AnySession
 from dlbench.errors import BackendUnavailable
 from dlbench.helpers.refusals import refuse_unless, require
@@ -103,6 +111,12 @@ class Adapter(AdapterBase):
 
             return ParallelSession(plan, workload, weights)
         return Session(plan, workload, weights, start(plan))
+
+    def loader(self, plan: Plan, batches: TrainingBatches) -> Loader:
+        """A tf.data pipeline that makes as many samples in parallel as the plan has threads."""
+        from . import loader
+
+        return loader.Loader(batches, plan.threads)
 
 
 class Session(SessionBase):

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import AdapterBase, BackendInfo, Device, Plan, SessionBase, Span
+from dlbench.contract import (
+    AdapterBase,
+    BackendInfo,
+    Device,
+    Plan,
+    SessionBase,
+    Span,
+    TrainingBatches,
+)
+from dlbench.contract import Loader as AnyLoader
 from dlbench.contract import Session as AnySession
 from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.helpers.refusals import refuse_unless, require
@@ -113,6 +122,12 @@ class Adapter(AdapterBase):
         if plan.precision == "int8":
             return _open_integers(plan, workload, weights, device)
         return Session(plan, workload, weights, device)
+
+    def loader(self, plan: Plan, batches: TrainingBatches) -> AnyLoader:
+        """A DataLoader with a worker for each of the plan's threads."""
+        from .loader import Loader
+
+        return Loader(batches, plan.threads)
 
 
 def _open_integers(

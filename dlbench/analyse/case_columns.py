@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dlbench.analyse import device_columns, telemetry_columns
+from dlbench.analyse import device_columns, input_columns, telemetry_columns
 from dlbench.analyse.columns import (
     ACCURACY,
     ALWAYS,
@@ -237,6 +237,7 @@ COLUMNS: tuple[Column, ...] = (
         percent,
         priority=60,
     ),
+    *input_columns.COLUMNS,
     # with both copies, one after the other; on the host the step alone
     Column(
         "with_copies_s",

@@ -15,7 +15,7 @@ from dlbench.analyse.outcomes import Outcome, Round
 from dlbench.analyse.statistics import Estimate, Timed, median, ratio
 from dlbench.errors import UsageError
 from dlbench.record.baseline import Baseline, across, find_baseline, plain_of
-from dlbench.record.case import Case
+from dlbench.record.case import RESIDENT, Case
 from dlbench.record.schema import Process
 
 BASELINE = "numpy:cpu"
@@ -60,8 +60,19 @@ class Bases:
         The baseline against itself is 1 by definition, so it has no interval.
         """
         return (
-            self._over_baseline(outcome) | self._over_plain(outcome) | self._over_one_rank(outcome)
+            self._over_baseline(outcome)
+            | self._over_plain(outcome)
+            | self._over_one_rank(outcome)
+            | self._over_resident(outcome)
         )
+
+    def _over_resident(self, outcome: Outcome) -> dict[str, str | float | None]:
+        """How many times as long a streamed step takes as the same on a batch that is resident."""
+        case = outcome.case
+        resident = self._timed.get(msgspec.structs.replace(case, input=RESIDENT))
+        if case.input == RESIDENT or resident is None or not outcome.medians_s:
+            return {}
+        return {**_cells("input_cost", outcome.timed, resident.timed)}
 
     def _over_plain(self, outcome: Outcome) -> dict[str, str | float | None]:
         case = plain_of(outcome.case, self._timed)

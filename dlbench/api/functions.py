@@ -23,6 +23,7 @@ from dlbench.api.arguments import (
     interpreters,
     place,
     selected,
+    several,
     weights,
 )
 from dlbench.api.asking import request_of
@@ -67,6 +68,7 @@ def run(
     scenarios: Words = (),
     batches: int | Iterable[int] = (),
     worlds: int | Iterable[int] = (),
+    inputs: Words = (),
     best: bool = False,
     threads: int | None = None,
     seed: int = 0,
@@ -105,6 +107,7 @@ def run(
         (docs/scenarios.md); by default the suite's own.
     batches : samples a step; by default the suite's own. Several make a sweep.
     worlds : ranks that share each batch of a data-parallel training; by default 1.
+    inputs : ``resident`` batches (the default), or ``streamed`` by the framework's own loader (docs/data.md).
     best : try every mode briefly, and measure in full the fastest of each backend that is right.
     threads : CPU threads of every backend; by default all cores.
     seed : of weights and batches.
@@ -150,6 +153,7 @@ def run(
         **words,
         **files(data_dir, timeout),
         **weights(init_weights, save_weights),
+        inputs=several("inputs", inputs, str),
         best=bool(best),
         rounds=asked("rounds", rounds, int),
         budget_s=asked("budget", budget, float),

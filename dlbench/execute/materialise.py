@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import Plan
-from dlbench.data import npz
+from dlbench.data import feed, npz
 from dlbench.data.datasets import load_dataset
 from dlbench.data.noise import NAME as NOISE
 from dlbench.data.noise import draw_noise
@@ -31,6 +31,7 @@ from dlbench.plan.request import ALL, Request
 from dlbench.plan.sizes import RESIDENT_BATCHES
 from dlbench.plugins import adapter_target
 from dlbench.record import schema
+from dlbench.record.case import STREAMED
 from dlbench.spec.network import format_shape
 from dlbench.spec.quantization import SAMPLES
 from dlbench.spec.training import CrossEntropy
@@ -158,6 +159,11 @@ def prepare(request: Request, folder: Path, tell: Callable[[str], None] = _silen
     given = _given_weights(request)
     with _making(f"{file}: network.layers"):
         _write_weights(Path(files["weights"]), workload, request.seed, tell, given)
+    if STREAMED in request.inputs:
+        tell("samples to stream")
+        files["stream"] = str(folder / "stream.npz")
+        with _making(f"{file}: data.name: the samples of the training part"):
+            feed.write(Path(files["stream"]), dataset.train)
     calibrated = workload
     if {"int8", ALL} & set(request.chosen_precisions):
         tell("calibration")

@@ -49,6 +49,7 @@ class Options:
     modes: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     worlds: tuple[int, ...] = ()
+    inputs: tuple[str, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
     batches: tuple[int, ...] = ()
     threads: int = 1

@@ -111,13 +111,22 @@ VERDICTS = Table(
 )
 
 
-def _tell_ranks(base: Connection) -> None:
-    """Series are told apart by their number of ranks, which was 1 before there were any."""
+_NEWER = {"world": ("BIGINT", "1"), "input": ("TEXT", "'resident'")}
+"""Columns that series have got since, with the type in PostgreSQL and what those that were there have in them."""
+
+
+def _tell_newer_axes(base: Connection) -> None:
+    """Series are told apart by axes that there were not before."""
     there = [column["name"] for column in inspect(base).get_columns("series")]
-    if "world" in there:
+    lacking = [name for name in _NEWER if name not in there]
+    if not lacking:
         return
     if base.dialect.name == "postgresql":
-        base.exec_driver_sql("ALTER TABLE series ADD COLUMN world BIGINT NOT NULL DEFAULT 1")
+        for name in lacking:
+            kind, value = _NEWER[name]
+            base.exec_driver_sql(
+                f"ALTER TABLE series ADD COLUMN {name} {kind} NOT NULL DEFAULT {value}"
+            )
         base.exec_driver_sql("DROP INDEX series_of_key")
         for index in SERIES.indexes:
             index.create(base)
@@ -131,7 +140,8 @@ def _tell_ranks(base: Connection) -> None:
     for table in tables:
         names = ", ".join(column.name for column in table.columns)
         given = ", ".join(
-            "1" if column.name == "world" else column.name for column in table.columns
+            _NEWER[column.name][1] if column.name in lacking else column.name
+            for column in table.columns
         )
         base.exec_driver_sql(
             f"INSERT INTO {table.name} ({names}) SELECT {given} FROM former_{table.name}"
@@ -147,8 +157,9 @@ def _keep_verdicts(base: Connection) -> None:
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     METADATA.create_all,
-    _tell_ranks,
+    _tell_newer_axes,
     _keep_verdicts,
+    _tell_newer_axes,
 )
 """What takes a database from each version of its tables to the next; the number of those done stands in it. The first
 makes the tables as they are now, and each other one changes what is not so yet."""

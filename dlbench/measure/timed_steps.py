@@ -39,11 +39,13 @@ _WARMUP_LEAST_SHARE = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """The steps of one turn (ns), and the clock before the first and after the last of them."""
+    """The steps of one turn (ns), and the clock before the first and after the last of them; of streamed steps what of
+    each was waiting for its batch."""
 
     timings_ns: tuple[int, ...]
     started_ns: int
     ended_ns: int
+    waited_ns: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,7 @@ class TimedSteps:
     initial : what training goes back to, off the clock, every `STEPS_FROM_INITIAL` steps.
     clock : monotonic, in nanoseconds.
     beat : called between steps, off the clock, where `BEAT_NS` have passed since it was called last.
+    steps : makes the `Steps` that are taken.
     """
 
     def __init__(
@@ -93,8 +96,9 @@ class TimedSteps:
         *,
         clock: Clock = time.perf_counter_ns,
         beat: Callable[[], None] = lambda: None,
+        steps: Callable[..., Steps] | None = None,
     ) -> None:
-        self._steps = _Steps(session, batches, scenario == "train", initial, clock, beat)
+        self._steps = (steps or Steps)(session, batches, scenario == "train", initial, clock, beat)
         self._clock = clock
         self._first_ns = 0
         self._warmup_ns: list[int] = []
@@ -123,13 +127,16 @@ class TimedSteps:
         steps that are not sampled."""
         steps, clock = self._steps, self._clock
         timings_ns: list[int] = []
+        waited_ns: list[int] = []
         self._begin(lead_s)
         started_ns = clock()
         # so that blocks are as long as that on average, and not half a step longer
         end_ns = started_ns + int((seconds - self.typical_s / 2) * 1e9)
         while len(timings_ns) < least or (clock() < end_ns and len(timings_ns) < most):
             timings_ns.append(steps.one())
-        block = Block(tuple(timings_ns), started_ns, clock())
+            if steps.waited_ns is not None:
+                waited_ns.append(steps.waited_ns)
+        block = Block(tuple(timings_ns), started_ns, clock(), tuple(waited_ns))
         self._blocks.append(block)
         return block
 
@@ -140,6 +147,7 @@ class TimedSteps:
         begin_ns = self._clock() + int(lead_s * 1e9)
         while self._clock() < begin_ns:
             self._steps.one()
+        self._steps.lead()
 
     def finish(self) -> Timings:
         """What was timed. Training goes on, unsampled, until `STEPS_TO_JUDGE` steps lie behind the last reset."""
@@ -181,8 +189,16 @@ def time_steps(
     return timed.finish()
 
 
-class _Steps:
-    """The steps of a session over its batches in turn."""
+class Steps:
+    """The steps of a session over its batches in turn.
+
+    Attributes
+    ----------
+    since_load : training steps since the session was last at the initial weights.
+    waited_ns : what of the last step was waiting for its batch; None where batches are resident.
+    """
+
+    waited_ns: int | None = None
 
     def __init__(
         self,
@@ -211,9 +227,13 @@ class _Steps:
 
     def one(self) -> int:
         """Does the next step and returns its duration (ns)."""
-        if self.since_load == STEPS_FROM_INITIAL:
+        if self.since_load >= STEPS_FROM_INITIAL:
             self._pause()
+            self.lead()
         return self.without_pause()
+
+    def lead(self) -> None:
+        """Steps that are not to count, after something else than steps."""
 
     def without_pause(self) -> int:
         """The same, and nothing else before it."""
@@ -227,10 +247,14 @@ class _Steps:
         end = clock()
         # what the step returned is given up here, off the clock
         del result
-        if end - self._beat_ns > BEAT_NS:
-            self._beat()
-            self._beat_ns = end
+        self._tell(end)
         return end - begin
+
+    def _tell(self, end_ns: int) -> None:
+        """Off the clock, that it goes on, where that is due."""
+        if end_ns - self._beat_ns > BEAT_NS:
+            self._beat()
+            self._beat_ns = end_ns
 
     def _pause(self) -> None:
         if self._trains:
@@ -240,7 +264,7 @@ class _Steps:
         self.since_load = 0
 
 
-def _warm_up(steps: _Steps, budget_s: float, clock: Clock) -> tuple[list[int], bool | None]:
+def _warm_up(steps: Steps, budget_s: float, clock: Clock) -> tuple[list[int], bool | None]:
     begin = clock()
     least_ns, most_ns = (
         int(share * budget_s * 1e9) for share in (_WARMUP_LEAST_SHARE, WARMUP_SHARE)

@@ -21,7 +21,9 @@ from dlbench.plan.target import check_target
 from dlbench.record.baseline import check_row_name, find_baseline
 from dlbench.record.case import (
     HOST,
+    INPUTS,
     SELECTED,
+    STREAMED,
     Axis,
     Case,
     device_kind,
@@ -115,6 +117,15 @@ def check(request: Request) -> None:
         raise UsageError(
             "world is the ranks of a training, and none is asked for: add --scenario train"
         )
+    for word in request.inputs:
+        if word not in INPUTS:
+            raise UsageError(f"input {word!r} is unknown; {nearest(word, INPUTS)}")
+    if STREAMED in request.inputs and "train" not in request.chosen_scenarios:
+        raise UsageError(
+            "input streamed is of a training, and none is asked for: add --scenario train"
+        )
+    if request.profile_s and STREAMED in request.inputs:
+        raise UsageError("a profile is of batches that are resident: leave out --input streamed")
     if request.profile_s and set(request.worlds) - {1}:
         raise UsageError("a profile is of one process: leave out --world")
     target = request.target_interval

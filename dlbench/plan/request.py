@@ -44,6 +44,7 @@ class Request:
         a short trial of each; see `dlbench.execute.stages.choosing`.
     precisions : in the backends' own words, `ALL` for every one; empty for ``fp32``.
     worlds : numbers of ranks that share each batch of a training; empty for one process.
+    inputs : where the batches of trainings come from, ``resident`` or ``streamed``; empty for ``resident``.
     scenarios, batches, threads, seed : the rest of the selection.
     rounds : measuring processes a case; 0 verifies only.
     target_interval : measure on until every interval is at most ± this share of its value; None for just the
@@ -81,6 +82,7 @@ class Request:
     best: bool = False
     precisions: tuple[str, ...] = ()
     worlds: tuple[int, ...] = ()
+    inputs: tuple[str, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
     batches: tuple[int, ...] = ()
     threads: int | None = None

@@ -25,6 +25,9 @@ if typing.TYPE_CHECKING:
 HOST = "cpu"
 """The kind of device that is the host itself: nothing is copied to it, and its own telemetry is the host's."""
 
+RESIDENT, STREAMED = INPUTS = ("resident", "streamed")
+"""Where a step's batch comes from: it lies on the device, or a loader prepares it while others are trained on."""
+
 Configuration = tuple[str | int, ...]
 """A case but for its scenario; see `Case.configuration`."""
 
@@ -170,6 +173,18 @@ class Case(msgspec.Struct, frozen=True, order=True):
         ),
         msgspec.Meta(ge=1),
     ] = 1
+    input: Annotated[
+        str,
+        Axis(
+            order=9,
+            title="input",
+            plural="inputs",
+            label="row",
+            words=INPUTS,
+            help="Batches that lie on the device before a step (resident), or that each training step takes from the "
+            "framework's own loader (streamed); repeatable.  [default: resident]",
+        ),
+    ] = RESIDENT
 
     @property
     def row_name(self) -> str:
@@ -282,11 +297,12 @@ def columns(case: Case) -> dict[str, Any]:
 
 def product(chosen: Mapping[str, Iterable[Any]]) -> Iterator[Case]:
     """The cases of all combinations of values by axis, each once; those of an axis that is not named are its default,
-    and the last axis changes fastest. Several ranks have nothing to share but the batches of a training."""
+    and the last axis changes fastest. Several ranks have nothing to share but the batches of a training, and nothing
+    else is streamed."""
     choices = (chosen.get(axis.name, [axis.default]) for axis in AXES)
     for combination in itertools.product(*(tuple(dict.fromkeys(each)) for each in choices)):
         case = Case(**dict(zip((axis.name for axis in AXES), combination, strict=True)))
-        if case.world == 1 or case.trains:
+        if case.scenario == "train" or (case.world == 1 and case.input == RESIDENT):
             yield case
 
 
@@ -325,8 +341,9 @@ def spellings(case: Case, axes: Sequence[Axis] | None = None) -> Iterator[str]:
 
 
 def _has_to_be_said(case: Case, axis: Axis) -> bool:
-    # a number that is left out is the default; a word may be the only one there is
-    is_other = axis.type is int and getattr(case, axis.name) != axis.default
+    # a number or a word of dlbench's own that is left out is the default; a backend's may be the only one there is
+    is_own = axis.type is int or bool(axis.words)
+    is_other = is_own and getattr(case, axis.name) != axis.default
     return axis.default is None or axis.label == "behind" or is_other
 
 

@@ -96,7 +96,8 @@ class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):
     Of the scenario ``server``, `timings_ns` are latencies of queries that came at `rate_per_s`, from when each was due,
     and `waited_ns` what of that each waited; `unserved` came and were not answered in time. `rate_trials` are all rates
     that were tried to find the largest within a bound, empty where none was to be found; the queries are those of the
-    largest, or of the least rate where none was within. A single trial had too few queries to be judged.
+    largest, or of the least rate where none was within. A single trial had too few queries to be judged. Of a streamed
+    case `waited_ns` is what of each of `timings_ns` the step waited for its batch.
     """
 
     case: Case

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from dlbench.analyse.columns import Row
 from dlbench.analyse.table import Run
-from dlbench.record.case import Case
+from dlbench.record.case import RESIDENT, Case
 from dlbench.record.schema import Profile
 
 _PROFILES = "profiles.jsonl"
@@ -40,9 +40,9 @@ def _pair(run: Run) -> tuple[Case, Case] | None:
     """The slower and the faster of two rows."""
     for scenario in ("train", "infer"):
         rows = [r for r in run.rows if r["status"] == "ok" and r["median_s"] is not None]
-        # a profile is of one process
+        # a profile is of one process, whose batches are resident
         rows = [r for r in rows if r.case.scenario == scenario and r.case.is_plain]
-        rows = [r for r in rows if r.case.world == 1]
+        rows = [r for r in rows if r.case.world == 1 and r.case.input == RESIDENT]
         rows = [r for r in rows if (r.case.batch, r.case.threads) == _first(rows)]
         if len(rows) > 1:
             rows.sort(key=lambda row: float(row["median_s"]))

@@ -15,7 +15,7 @@ from dlbench.analyse.ranking import rank, simultaneous
 from dlbench.analyse.statistics import Estimate, ratio
 from dlbench.analyse.table import Report, Run
 from dlbench.record.baseline import across
-from dlbench.record.case import AXES, Case, values
+from dlbench.record.case import AXES, RESIDENT, Case, values
 from dlbench.spec.scenarios import KINDS, Scenario
 from dlbench.text import factor, listed, plural, times
 
@@ -183,7 +183,8 @@ class _Told:
         title = self._run.header.titles.get(name, name)
         several = len(self._modes.get((case.backend, case.device), ())) > 1
         ranks = f"{case.world} ranks" if case.world > 1 else ""
-        told = ", ".join(filter(None, [case.mode if several else "", ranks]))
+        streamed = case.input if case.input != RESIDENT else ""
+        told = ", ".join(filter(None, [case.mode if several else "", ranks, streamed]))
         return f"{title}{at}{label}{f' ({told})' if told else ''}"
 
     def precise(self, case: Case, other: Case) -> str:

@@ -14,6 +14,9 @@ from dlbench.errors import UsageError
 from dlbench.record.case import AXES, stands_out
 from dlbench.text import one_line, plural
 
+_ALWAYS = ("precision", "mode")
+"""Axes that names of series have told from the beginning, whatever the value."""
+
 
 def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
     """One entry for each row with a figure, in milliseconds a step."""
@@ -53,7 +56,7 @@ def _series(row: Row) -> str:
     others = (
         axis.shown(case)
         for axis in AXES
-        if axis.default is not None and (axis.type is str or stands_out(case, axis))
+        if axis.default is not None and (axis.name in _ALWAYS or stands_out(case, axis))
     )
     told = [case.suite, case.bare_label, *others, plural(case.threads, "thread")]
     return " ".join(filter(None, told))

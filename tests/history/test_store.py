@@ -136,8 +136,9 @@ def test_a_history_of_a_newer_dlbench_is_refused_and_left_alone(database, write)
     assert before == database.read_bytes()
 
 
-def test_a_history_from_before_there_were_ranks_is_taken_on_with_its_rows(
-    database, tmp_path, write
+@pytest.mark.parametrize(("lacking", "version"), [(("world", "input"), 1), (("input",), 3)])
+def test_a_history_from_before_there_were_all_axes_is_taken_on_with_its_rows(
+    database, tmp_path, write, lacking, version
 ):
     now = tmp_path / "now.sqlite"
     added(now, write(1), write(2))
@@ -146,16 +147,19 @@ def test_a_history_from_before_there_were_ranks_is_taken_on_with_its_rows(
         base.execute("ATTACH ? AS now", (str(now),))
         made = "SELECT sql FROM now.sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC"
         for (table,) in base.execute(made).fetchall():
-            base.execute(re.sub(r"\s*world BIGINT NOT NULL,|, world\b", "", table))
+            for name in lacking:
+                table = re.sub(rf"\s*{name} \w+ NOT NULL,|, {name}\b", "", table)
+            base.execute(table)
         columns = [row[1] for row in base.execute("PRAGMA main.table_info(series)")]
-        assert "world" not in columns
+        assert not {*lacking} & {*columns}
         base.execute("INSERT INTO records SELECT * FROM now.records")
         base.execute(f"INSERT INTO series SELECT {', '.join(columns)} FROM now.series")
         base.execute("INSERT INTO rows SELECT * FROM now.rows")
         base.execute(f"PRAGMA application_id = {module.APPLICATION}")
-        base.execute("PRAGMA user_version = 1")
+        base.execute(f"PRAGMA user_version = {version}")
     with Store(database) as store:
-        assert [1] == [one.key.case.world for one in store.series()]
+        (case,) = (one.key.case for one in store.series())
+        assert (1, "resident") == (case.world, case.input)
     assert rows(now) == rows(database)
     with sqlite3.connect(database) as base:
         assert [] == base.execute("PRAGMA foreign_key_check").fetchall()

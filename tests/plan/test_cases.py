@@ -69,6 +69,9 @@ def test_ranks_are_rows_of_trainings_and_who_has_none_says_so(wide):
         ({"worlds": (2,), "scenarios": ("infer",)}, "world is the ranks of a training"),
         ({"worlds": (1, 2), "profile_s": 1.0}, "a profile is of one process: leave out --world"),
         ({"worlds": (0,)}, "world must be 1 or more"),
+        ({"inputs": ("streamed",), "scenarios": ("infer",)}, "input streamed is of a training"),
+        ({"inputs": ("streamed",), "profile_s": 1.0}, "leave out --input streamed"),
+        ({"inputs": ("stremed",)}, "input 'stremed' is unknown; did you mean 'streamed'"),
         ({"worlds": (5000,)}, "world must be at most 1,024"),
     ],
 )

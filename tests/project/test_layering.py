@@ -80,7 +80,10 @@ FRAMEWORKS = {
     "mxnet": ("mxnet",),
 }
 # what a helper brings where it is called, and says to be missing where it is
-ON_REQUEST = {"dlbench.helpers.onnx_graph": ("onnx",)}
+ON_REQUEST = {
+    "dlbench.helpers.onnx_graph": ("onnx",),
+    "dlbench.data.formats.image_folder": ("PIL.Image", "PIL.ImageOps"),
+}
 # what makes suites of one framework's networks is named after it
 NAMED_AFTER = "dlbench.cli.frameworks.import_torch"
 # what `dlbench new-backend` writes begins with a framework too

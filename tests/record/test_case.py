@@ -50,6 +50,17 @@ def test_ranks_share_the_batches_of_a_training_alone():
     assert {("train", 1), ("train", 2), ("infer", 1)} == {(c.scenario, c.world) for c in found}
 
 
+def test_what_is_streamed_is_a_training_and_told_in_the_row():
+    streamed = msgspec.structs.replace(CASE, input="streamed")
+    assert "torch:cuda:1/graph/tf32/streamed/train/64" == streamed.label
+    assert "ci/torch:cuda:1/train/64[graph][streamed]" == streamed.key
+    assert streamed == find_case("torch:cuda:1/streamed/train/64", [streamed, CASE], "--waive")
+    assert CASE == find_case("torch:cuda:1/train/64", [streamed, CASE], "--waive")
+    found = list(product({**WAYS, "input": ["resident", "streamed"]}))
+    wanted = {("train", "resident"), ("train", "streamed"), ("infer", "resident")}
+    assert wanted == {(c.scenario, c.input) for c in found}
+
+
 def test_no_two_cases_of_a_suite_have_one_label():
     every = list(product(WAYS))
     assert 96 == len(every) == len({case.label for case in every})

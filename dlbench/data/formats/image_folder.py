@@ -61,13 +61,13 @@ class Images(Drawn):
 
     def __init__(self, files: Sequence[Path], shape: tuple[int, int, int]) -> None:
         self.files = tuple(files)
-        self._one = shape
+        self.one = shape
         super().__init__((len(self.files), *shape), np.uint8, self._decoded)
 
     def _decoded(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        out = np.empty((len(rows), *self._one), np.uint8)
+        out = np.empty((len(rows), *self.one), np.uint8)
         for place, row in enumerate(rows):
-            out[place] = decode(self.files[row], self._one)
+            out[place] = decode(self.files[row], self.one)
         return out
 
 

@@ -9,6 +9,7 @@ the idle time.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Mapping
@@ -18,14 +19,18 @@ from typing import Any, cast
 import numpy as np
 
 from dlbench import members
-from dlbench.contract import Plan, RanksSession, check_batch
+from dlbench.contract import AdapterBase, Plan, RanksSession, check_batch
+from dlbench.data import feed
+from dlbench.data.preprocessing import Recipe
 from dlbench.host import interference, process_tree
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
+from dlbench.measure.plain_loader import PlainLoader
 from dlbench.measure.rank_steps import time_ranks
 from dlbench.measure.reentry import reentry_steps
 from dlbench.measure.served_queries import AtRate, Draw, ServedQueries
 from dlbench.measure.settling import ReadSteps
+from dlbench.measure.streamed_steps import Feed, StreamedSteps, check_loader
 from dlbench.measure.timed_steps import LEAST_STEPS, MIN_TIMINGS, TimedSteps, Timings
 from dlbench.record.facts import (
     PEAK_MEMORY,
@@ -124,12 +129,29 @@ class _Live:
         self._batches, self._upload_ns = upload_all(self.session, inputs, targets)
         # one row of each, another every time
         self._rows = [(7 * i + 3) % self._plan.batch for i in range(len(inputs))]
+        self._feed, self._feed_checks = self._open_feed(job, adapter)
         self._held = [samples[row].copy() for row, samples in zip(self._rows, inputs, strict=True)]
         started = self._window()
         if job.get("by_itself", True):
             # else what others of the run did to start would pass for strangers' work
             self._before.append(started)
         self.start_seconds = phases.take_seconds()
+
+    def _open_feed(self, job: Job, adapter: AdapterBase) -> tuple[Feed | None, tuple[Check, ...]]:
+        """Where steps are to be streamed, the loader that delivers their batches, and what another like it delivered of
+        a few samples."""
+        plan = self._plan
+        if plan.input == "resident":
+            return None, ()
+        recipe = Recipe.from_table(job["recipe"])
+        batches = feed.read(Path(job["files"]["stream"]), recipe, plan.batch, plan.seed)
+        few = batches.of_first(2 * plan.batch + (plan.batch + 1) // 2)
+        loader = adapter.loader(plan, few) or PlainLoader(few)
+        try:
+            checks = check_loader(loader, few)
+        finally:
+            loader.close()
+        return Feed(adapter.loader(plan, batches) or PlainLoader(batches), batches), checks
 
     def warm_up(self, scenario: Scenario, budget_s: float, phases: Phases) -> float:
         """The typical step (s)."""
@@ -139,7 +161,10 @@ class _Live:
         if self._done and "train" in self._info.scenarios:
             self.session.load(self._initial)
         kind = ServedQueries if scenario == "server" else TimedSteps
-        self._timed = kind(self.session, self._batches, step, self._initial, beat=phases.beat)
+        steps = None if self._feed is None else functools.partial(StreamedSteps, self._feed)
+        self._timed = kind(
+            self.session, self._batches, step, self._initial, beat=phases.beat, steps=steps
+        )
         self._timed.warm_up(budget_s)
         self._before.append(self._window())
         return self._timed.typical_s
@@ -196,9 +221,14 @@ class _Live:
         device_ns: tuple[int, ...] = ()
         rank_steps: RankSteps | None = None
         self._window()
+        if self._feed is not None:
+            self._feed.loader.close()
+            facts["loader"] = self._feed.loader.name
         if job.get("check", True):
             phases.enter("check")
             checks, settling = self._checks_after(job, phases, times)
+            if self._feed is not None:
+                checks += self._feed_checks + self._feed.check()
             phases.enter("copy")
             step = self._step
             if self._plan.device != "cpu":
@@ -214,12 +244,12 @@ class _Live:
         idle = interference.across(self._idle)
         served = self._timed.found if isinstance(self._timed, ServedQueries) else None
         result = MeasureResult(
-            **_steps(times),
-            **_queries(served),
+            **(_steps(times) | _queries(served)),
             first_step_ns=times.first_step_ns,
             scenarios_before=self._done,
             idle_cores=None if idle is None else idle.own_cores,
-            upload_ns=self._upload_ns,
+            # a streamed step has its copy in it
+            upload_ns=() if self._feed else self._upload_ns,
             download_ns=download_ns,
             device_ns=device_ns,
             before=before,
@@ -306,7 +336,7 @@ def _there() -> _Live:
 
 
 def _queries(found: AtRate | None) -> dict[str, Any]:
-    """What of a server's queries the steps do not tell."""
+    """What of a server's queries the steps do not tell, and what of these is another's."""
     if found is None:
         return {}
     return {
@@ -330,6 +360,9 @@ def _steps(times: Timings) -> dict[str, Any]:
         "block_steps": tuple(map(len, kept)),
         "block_started_ns": tuple(block.started_ns for block in times.blocks),
         "block_ended_ns": tuple(block.ended_ns for block in times.blocks),
+        "waited_ns": tuple(
+            itertools.chain(*(block.waited_ns[left_out:] for block in times.blocks))
+        ),
         "reentry_steps": left_out,
         "reentry_ns": tuple(
             itertools.chain(*(block.timings_ns[:left_out] for block in times.blocks))
