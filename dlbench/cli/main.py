@@ -23,6 +23,7 @@ from dlbench.cli.frameworks.environments import environments_group
 from dlbench.cli.frameworks.export import export_command
 from dlbench.cli.frameworks.import_torch import import_command
 from dlbench.cli.frameworks.looking import doctor_command, list_backends_command
+from dlbench.cli.frameworks.portability import portability_command
 from dlbench.cli.gate import compare_command, gate_command
 from dlbench.cli.history import history_group, history_of
 from dlbench.cli.machines.merge import merge_command
@@ -377,6 +378,7 @@ for _command in (
     gate_command,
     export_command,
     import_command,
+    portability_command,
     environments_group,
 ):
     cli.add_command(_command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from dlbench.record.facts import BackendResult
+from dlbench.record.facts import BackendResult, Check
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,3 +51,18 @@ class AnswerResult(BackendResult):
     answers: tuple[int, ...]
     wrong: tuple[int, ...]
     true_classes: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CarriedResult(BackendResult):
+    """What a session at given weights gives on the test part.
+
+    Attributes
+    ----------
+    logits : of its first samples against the float64 oracle's: the worst.
+    answers, wrong : as in `dlbench.record.schema.Training`.
+    """
+
+    logits: Check
+    answers: tuple[int, ...]
+    wrong: tuple[int, ...]

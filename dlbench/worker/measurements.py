@@ -29,7 +29,7 @@ from dlbench.record.facts import (
     VerifyResult,
     WarmUpResult,
 )
-from dlbench.record.trained import AnswerResult, TrainResult
+from dlbench.record.trained import AnswerResult, CarriedResult, TrainResult
 from dlbench.worker.phases import Phases
 
 R = TypeVar("R")
@@ -89,6 +89,7 @@ FINISH_LADDER = Measurement(
 )
 PRIMITIVES = Measurement("primitives", "primitives:primitives", PrimitivesResult, _SESSION)
 SPANS = Measurement("spans", "step_spans:spans", SpansResult, _SESSION | {"measure": "profile"})
+CARRY = Measurement("carry", "carry:carry", CarriedResult, {"answer": "training"})
 PEAK = Measurement("peak", "overhead:peak", PeakResult, {"peak": "measured"})
 TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
@@ -96,6 +97,6 @@ _ALL: Sequence[Measurement[Any]] = (
     *(HOME, LOOK, FITS, ORACLE, VERIFY, TRIAL),
     *(OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
     *(OPEN_LADDER, TIME_LADDER, FINISH_LADDER, PRIMITIVES, SPANS),
-    *(TRAIN, ANSWER, PEAK, TIMER),
+    *(TRAIN, ANSWER, CARRY, PEAK, TIMER),
 )
 MEASUREMENTS: Mapping[str, Measurement[Any]] = {each.name: each for each in _ALL}

@@ -27,6 +27,7 @@ ROOMS = (
     *(
         "plan",
         "execute",
+        "portability",
         "compare",
         "gate",
         "history",

@@ -24,7 +24,10 @@ def train_epochs(job: Job, phases: Phases) -> TrainResult:
     plan, workload = Plan(**job["plan"]), workload_of(job)
     phases.enter("open")
     session = open_session(adapter, plan, workload, initial_of(job))
-    parts = _parts(job, "train", "validation", "test")
+    parts = parts_of(job, "train", "validation", "test")
+    if most := job.get("most_samples"):
+        whole = parts["train"]
+        parts["train"] = Part(whole.samples[:most], whole.targets[:most])
     phases.enter("train")
     recipe = Recipe.from_table(job["recipe"])
     trained = train(
@@ -42,7 +45,7 @@ def answer_test(job: Job, phases: Phases) -> AnswerResult:
     """What a session at trained weights answers on the test part."""
     adapter, info = import_adapter(job, phases)
     plan, workload, weights = Plan(**job["plan"]), workload_of(job), initial_of(job)
-    recipe, parts = Recipe.from_table(job["recipe"]), _parts(job, "train", "test")
+    recipe, parts = Recipe.from_table(job["recipe"]), parts_of(job, "train", "test")
     phases.enter("open")
     if plan.precision == "int8":
         # the scales of activations belong to the weights
@@ -60,7 +63,7 @@ def answer_test(job: Job, phases: Phases) -> AnswerResult:
     )
 
 
-def _parts(job: Job, *names: str) -> dict[str, Part]:
+def parts_of(job: Job, *names: str) -> dict[str, Part]:
     """Parts of the data."""
     with np.load(job["files"]["parts"]) as arrays:
         return {name: Part(arrays[f"{name}_samples"], arrays[f"{name}_targets"]) for name in names}
