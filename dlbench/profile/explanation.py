@@ -23,12 +23,13 @@ from dlbench.analyse.statistics import holm
 from dlbench.errors import UsageError
 from dlbench.profile.estimates import Estimate, Rounds, Time, less, over
 from dlbench.profile.layer_times import LayerTimes, Part, layer_times
+from dlbench.profile.observed import Group, observed
 from dlbench.profile.onednn import REORDER, of_layers
 from dlbench.profile.roofline import Placed, placed
 from dlbench.record.facts import Primitive
 from dlbench.record.schema import Case, Profile
 from dlbench.spec.workload import Workload
-from dlbench.text import listed, seconds
+from dlbench.text import listed, percent, seconds
 
 _Key = tuple[str, str]
 """A part's kind and name."""
@@ -187,6 +188,16 @@ class _Side:
         self.times: LayerTimes = layer_times(profile, workload)
         self.parts: dict[_Key, Part] = {(p.kind, p.name): p for p in self.times.parts}
         self.placed = placed(profile, workload, self.times)
+        self.seen = observed(profile, workload, self.times)
+
+    def groups_with(self, keys: set[_Key]) -> list[Group]:
+        """The groups of spans in which any of these parts is."""
+        groups = self.seen.groups if self.seen else ()
+        return [group for group in groups if keys & _keys(group)]
+
+
+def _keys(group: Group) -> set[_Key]:
+    return {(part.kind, part.name) for part in group.parts}
 
 
 class _Pair:
@@ -245,8 +256,34 @@ class _Pair:
             return Difference(kind, time, alone_time, _CAUSE_OF[kind], is_told=is_told)
         under = self.sides[0].placed.get(name), self.sides[1].placed.get(name)
         slower = under[0] if time.mean_s >= 0 else under[1]
-        evidence = _evidence(under, [side.parts.get(key) for side in self.sides])
+        found = (
+            _evidence(under, [side.parts.get(key) for side in self.sides]),
+            self._of_spans(key),
+        )
+        evidence = "; ".join(each for each in found if each)
         return Difference(name, time, alone_time, _layer_cause(slower), evidence, is_told)
+
+    def _of_spans(self, key: _Key) -> str:
+        """What the spans of a part take in both steps, with those of the parts that either does not tell apart from it;
+        shares, where the times of one are not those of a plain step."""
+        keys = {key}
+        while True:
+            groups = [side.groups_with(keys) for side in self.sides]
+            wider = keys.union(*(_keys(group) for each in groups for group in each))
+            if wider == keys:
+                break
+            keys = wider
+        first, second = self.sides[0].seen, self.sides[1].seen
+        if first is None or second is None or not all(groups):
+            return ""
+        if first.only_shares or second.only_shares:
+            shares = [percent(sum(group.share for group in each)) for each in groups]
+            told = f"spans {shares[0]} against {shares[1]} of the step"
+        else:
+            times = [seconds(sum(group.time.mean_s for group in each)) for each in groups]
+            told = f"spans {times[0]} against {times[1]}"
+        others = [name or kind for kind, name in sorted(keys - {key})]
+        return f"{told} with {listed(others)}" if others else told
 
     def _less(self, rounds: Sequence[Rounds | None], networks_s: Sequence[float]) -> Estimate:
         """First less second, of networks of that size; what a side has not got is 0."""

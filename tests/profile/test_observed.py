@@ -7,6 +7,7 @@ import pytest
 from ladder_makers import Costs, made_up
 
 from dlbench.contract import Span
+from dlbench.profile.explanation import explain
 from dlbench.profile.layer_times import layer_times
 from dlbench.profile.observed import observed
 from dlbench.record.door import check
@@ -143,3 +144,28 @@ def test_no_spans_are_none():
 def test_spans_of_a_record_that_cannot_be_are_refused(change, told):
     with pytest.raises(ValueError, match=told):
         check(dataclasses.replace(profiled().spans, **change))
+
+
+def test_spans_are_evidence_where_both_rows_have_them():
+    slower = dataclasses.replace(COSTS, backward=COSTS.backward | {"last": 4.7})
+    first = _with(
+        made_up(WORKLOAD, slower, process=1, backend="other"),
+        profiled(SPANS_MS | {(("last",), "backward", ""): 4.7}).spans,
+    )
+    found = explain(first, profiled(), (WORKLOAD, WORKLOAD))
+    evidence = {part.name: part.evidence for part in found.parts}
+    assert "spans 5.20 ms against 1.20 ms" in evidence["last"]
+    assert evidence["last"].count("spans") == 1
+    # neither tells the two apart
+    assert "spans 12.0 ms against 12.0 ms with bend" in evidence["first"]
+
+
+def test_a_row_without_spans_leaves_no_evidence_of_them():
+    found = explain(made_up(WORKLOAD, COSTS, process=1), profiled(), (WORKLOAD, WORKLOAD))
+    assert not any("spans" in part.evidence for part in found.parts)
+
+
+def test_shares_are_the_evidence_where_stamps_take_long():
+    found = explain(profiled(longer=1.1), profiled(), (WORKLOAD, WORKLOAD))
+    evidence = {part.name: part.evidence for part in found.parts}
+    assert "spans 60 % against 60 % of the step with bend" in evidence["first"]
