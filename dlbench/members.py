@@ -10,7 +10,17 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, cast, get_args
 
-from dlbench.contract import Adapter, AdapterBase, BackendInfo, Device, Plan, Session, Span, Track
+from dlbench.contract import (
+    Adapter,
+    AdapterBase,
+    BackendInfo,
+    Device,
+    Plan,
+    Session,
+    SessionBase,
+    Span,
+    Track,
+)
 from dlbench.errors import ContractError
 from dlbench.spec.decode import nearest
 from dlbench.spec.network import walk
@@ -150,6 +160,12 @@ def open_session(adapter: Adapter, plan: Plan, workload: Workload, weights: Weig
         given = described(session.facts)
         raise ContractError(f"facts of {what} is {given}, should be a dictionary")
     return cast(Session, session)
+
+
+def offers_spans(session: Any) -> bool:
+    """Whether a session may say what its steps spend on each layer; a mode may refuse it still."""
+    spans = getattr(session, "spans", None)
+    return spans is not None and getattr(spans, "__func__", None) is not SessionBase.spans
 
 
 def check_spans(spans: Sequence[Any], workload: Workload) -> None:

@@ -1,4 +1,5 @@
 """Holds the ceilings of the NumPy backend against plain NumPy: products, copies and triads without a session, in turns.
+The plain triads are made by as many threads, each on arrays of its own.
 
     python tools/check_ceilings.py [--seconds 20] [--threads 2]
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +31,26 @@ def median_s(call: Call, least_s: float = 0.05) -> float:
     return statistics.median(took)
 
 
+def plain_triads(np: Any, elements: int, times: int, threads: int) -> Call:
+    """STREAM's triad, so many times, by threads that wait for nothing but each other's end."""
+    arrays = [np.ones((3, elements // threads), np.float32) for _ in range(threads)]
+
+    def work(a: Any, b: Any, c: Any) -> None:
+        for _ in range(times):
+            np.multiply(c, np.float32(3), out=a)
+            np.add(b, a, out=a)
+
+    def call() -> None:
+        others = [threading.Thread(target=work, args=tuple(own)) for own in arrays[1:]]
+        for other in others:
+            other.start()
+        work(*arrays[0])
+        for other in others:
+            other.join()
+
+    return call
+
+
 def main() -> None:
     """Times in turns until the time is over."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -42,7 +64,13 @@ def main() -> None:
 
     from dlbench import plugins
     from dlbench.contract import Plan
-    from dlbench.profile.rungs import PRODUCT, PRODUCT_SIDE, ceilings
+    from dlbench.profile.rungs import (
+        PRODUCT,
+        PRODUCT_SIDE,
+        PRODUCTS,
+        PRODUCTS_DEPTH,
+        ceilings,
+    )
     from dlbench.profile.triad import PASSES, Triad
     from dlbench.spec.workload import initial_weights
 
@@ -56,6 +84,9 @@ def main() -> None:
         batch = session.upload(inputs, rung.targets(np.zeros(len(given))))
         own: dict[str, Call] = {"session": lambda s=session, b=batch: s.infer(b)}  # type: ignore[misc]
         out = np.empty_like(inputs)
+        if rung.name == PRODUCTS:
+            calls["product, GFLOP/s"][1]["several"] = own["session"]
+            continue
         if rung.name == PRODUCT:
             other = np.ones((PRODUCT_SIDE, PRODUCT_SIDE), np.float32)
             own["numpy"] = lambda a=inputs, b=other, o=out: np.matmul(a, b, out=o)  # type: ignore[misc]
@@ -64,24 +95,28 @@ def main() -> None:
         elements = inputs.size
         own["numpy"] = lambda a=inputs, o=out: np.maximum(a, 0, out=o)  # type: ignore[misc]
         calls[f"copy of {8 * elements / 2**20:.3g} MiB, GB/s"] = 8.0 * elements, own
-        host, arrays = Triad(elements, arguments.threads), np.ones((3, elements), np.float32)
+        host = Triad(elements, arguments.threads)
+        moved = 4.0 * PASSES * elements * host.times
         triads: dict[str, Call] = {
             "session": lambda h=host: h.infer(None),  # type: ignore[misc]
-            "numpy": lambda x=arrays: np.add(  # type: ignore[misc]
-                x[1], np.multiply(x[2], np.float32(3), out=x[0]), out=x[0]
-            ),
+            "numpy": plain_triads(np, elements, host.times, host.threads),
         }
-        moved = 4.0 * PASSES * elements
-        calls[f"triad of {moved / 2**20:.3g} MiB, GB/s"] = moved, triads
+        calls[f"triad of {4 * PASSES * elements / 2**20:.3g} MiB, GB/s"] = moved, triads
     found: dict[str, dict[str, list[float]]] = {
         name: {who: [] for who in own} for name, (_, own) in calls.items()
     }
     end_s = time.monotonic() + arguments.seconds
     while time.monotonic() < end_s:
-        for name, (work, own) in calls.items():
+        for name, (_, own) in calls.items():
             for who, call in own.items():
-                found[name][who].append(work / median_s(call) / 1e9)
-    for name, rates in found.items():
+                found[name][who].append(median_s(call))
+    for name, times in found.items():
+        work, _ = calls[name]
+        rates = {who: [work / took / 1e9 for took in each] for who, each in times.items()}
+        if "several" in times:
+            both = zip(times["several"], times["session"], strict=True)
+            beyond = [(PRODUCTS_DEPTH - 1) * work / (many - one) / 1e9 for many, one in both]
+            rates = {"one network": rates["session"], "session": beyond, "numpy": rates["numpy"]}
         middle = {who: statistics.median(each) for who, each in rates.items()}
         shown = ", ".join(f"{who} {rate:.4g}" for who, rate in middle.items())
         print(f"{name}: {shown}; session / numpy {middle['session'] / middle['numpy']:.3f}")

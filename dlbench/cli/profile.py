@@ -12,6 +12,7 @@ from dlbench import plugins
 from dlbench.cli import options
 from dlbench.cli.output import check_folder, show_explanations
 from dlbench.cli.run import run_request
+from dlbench.spec.scenarios import SCENARIOS
 
 _LADDER_S = 12.0
 
@@ -69,7 +70,7 @@ def profile_command(
 @click.argument("first", metavar="ROW")
 @click.argument("second", metavar="OTHER")
 @click.argument("files", nargs=-1, required=True, type=options.Place(exists=True, dir_okay=False))
-@click.option("--scenario", "scenarios", multiple=True, type=click.Choice(["train", "infer"]))
+@click.option("--scenario", "scenarios", multiple=True, type=click.Choice(SCENARIOS))
 @options.how_shown(plugins.EXPLANATIONS)
 def explain_command(
     first: str, second: str, files: Sequence[Path], scenarios: Sequence[str], form: str

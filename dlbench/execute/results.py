@@ -149,7 +149,7 @@ def profile(
         seconds = {"wall": round_s(ended.wall_s)}
         return Profile(case, ended.status, ended.reason, seconds=seconds, output=ended.output)
     fields = _fields(result)
-    del fields["libraries"]
+    del fields["libraries"], fields["offers_spans"]
     return Profile(case, "ok", "", primitives=tuple(primitives), spans=spans, **fields)
 
 

@@ -19,8 +19,8 @@ from scipy.special import stdtrit
 
 from dlbench.profile.estimates import Rounds, Time
 from dlbench.profile.layer_times import LayerTimes, rung_rounds
-from dlbench.profile.rungs import PRODUCT, PRODUCT_SIDE
-from dlbench.profile.triad import PASSES, TRIAD
+from dlbench.profile.rungs import PRODUCT, PRODUCT_SIDE, PRODUCTS, PRODUCTS_DEPTH
+from dlbench.profile.triad import PASSES, TRIAD, TRIADS, times_of
 from dlbench.record.schema import Profile
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, walk
@@ -31,7 +31,7 @@ Bound = Literal["arithmetic", "memory", "calls"]
 _ELEMENT_BYTES = 4
 _FAR_FROM_ROOF = 0.3
 _FEW_CALLS = 3.0
-_MOVED = {"copy": 2, TRIAD: PASSES}
+_MOVED = {"copy": 2, TRIAD: PASSES, TRIADS: PASSES}
 """Elements that are read and written for each."""
 
 
@@ -109,10 +109,17 @@ def roofs(profile: Profile) -> Roofs | None:
         how, elements = copied
         moved = float(_ELEMENT_BYTES * _MOVED[how] * elements)
         # no framework is called for a triad
-        rate = _rate(moved, took, 0.0 if how == TRIAD else call_s)
+        times = times_of(elements) if how == TRIADS else 1
+        rate = _rate(moved * times, took, call_s if how == "copy" else 0.0)
         ways.setdefault(how, []).append((moved, rate))
     copies = tuple(tuple(sorted(way)) for way in ways.values())
-    return Roofs(_rate(2.0 * PRODUCT_SIDE**3, product, call_s), copies, call_s)
+    flops = 2.0 * PRODUCT_SIDE**3
+    several = rung_rounds(profile, "ceiling", PRODUCTS, "infer")
+    rate = _rate(flops, product, call_s)
+    # records of earlier versions have one product alone
+    if several is not None and np.median(several) > np.median(product):
+        rate = _rate((PRODUCTS_DEPTH - 1) * flops, several - product, 0.0)
+    return Roofs(rate, copies, call_s)
 
 
 def _copy_of(name: str) -> tuple[str, int] | None:
@@ -128,7 +135,8 @@ def _rate(work: float, rounds_ns: Rounds, call_s: float) -> Rate:
     took_s = rounds_ns * 1e-9
     # of what takes hardly longer than a call, nobody knows how much is the call
     beyond_s = took_s - call_s if np.median(took_s) > 2 * call_s else took_s
-    rates = np.log(work / np.maximum(beyond_s, took_s / 10))
+    # a block that was hit may come out below none
+    rates = np.log(work / np.maximum(beyond_s, np.median(beyond_s) / 10))
     middle, count = float(np.mean(rates)), len(rates)
     half = math.inf
     if count > 1:

@@ -33,8 +33,10 @@ _LITTLE = 1e-12
 _FRONT = "front_of_profile"
 """The name of a layer that no workload will have."""
 
-PRODUCT, PRODUCT_SIDE = "product", 1024
-"""Of the matrices that are multiplied."""
+PRODUCT, PRODUCTS, PRODUCT_SIDE = "product", "products", 1024
+"""One product of matrices of that side, and `PRODUCTS_DEPTH` in a row: the difference has nothing of the call and of
+what a session does with its output, which was up to 5 % of a product by NumPy."""
+PRODUCTS_DEPTH = 3
 COPIED = (2**14, 2**17, 2**20, 2**24)
 """Elements that are copied: what is read and written lies in a core's own caches, in the last one, and in memory."""
 
@@ -49,7 +51,7 @@ class Rung:
         many elements as `name` says, made at little cost; ``plain`` is the whole under plain gradient descent,
         ``whole`` the workload; ``front`` makes an input of the shape `name` at little cost; ``alone`` is the layer
         `name` by itself, behind its front where that is not empty; ``ceiling`` does one thing as fast as the backend
-        can: `PRODUCT` a matrix product, ``copy N`` the copy of so many elements, through a relu.
+        can: `PRODUCT` a matrix product, `PRODUCTS` several, ``copy N`` the copy of so many elements, through a relu.
     batch : samples a step, where that is not the plan's.
     front : the name of the front that an ``alone`` stands behind.
     before : of an ``alone`` without a front, the layer that makes what it reads; empty for the network's input.
@@ -91,12 +93,16 @@ class Rung:
 def ceilings() -> list[Rung]:
     """What tells how fast the backend multiplies matrices, and how fast it copies what lies in caches and in memory."""
     side = PRODUCT_SIDE
-    product = _network((side,), [{"type": "linear", "out_features": side, "bias": False}])
+    layer = {"type": "linear", "out_features": side, "bias": False}
+    products = [
+        Rung("ceiling", name, _network((side,), [layer] * depth), batch=side)
+        for name, depth in ((PRODUCT, 1), (PRODUCTS, PRODUCTS_DEPTH))
+    ]
     copies = [
         Rung("ceiling", f"copy {elements}", _network((elements,), [{"type": "relu"}]), batch=1)
         for elements in COPIED
     ]
-    return [Rung("ceiling", PRODUCT, product, batch=side), *copies]
+    return [*products, *copies]
 
 
 def inference_rungs(workload: Workload, inside: bool = False) -> list[Rung]:

@@ -10,8 +10,10 @@ import numpy as np
 
 from dlbench.contract import SessionBase
 
-TRIAD = "triad"
-"""What it is called among the ceilings, before its number of elements."""
+TRIAD, TRIADS = "triad", "triads"
+"""What it is called among the ceilings, before its number of elements: one a step, as earlier versions had it, and as
+many as `TOGETHER` elements take, so that waking the threads is a small part of it."""
+TOGETHER = 2**24
 PASSES = 5
 """Elements that are read and written for each element of a triad (a = b + s · c, McCalpin 1995), which in NumPy is two
 passes: s · c reads one array and writes one, the sum reads two and writes one."""
@@ -20,13 +22,19 @@ _LEAST_A_THREAD = 2**17
 
 
 class Triad(SessionBase):
-    """A session whose step is a triad of so many elements (float32), by as many threads as are worth it."""
+    """A session whose step is triads of so many elements (float32), by as many `threads` as are worth it.
+
+    Attributes
+    ----------
+    times : how often a step has each thread make its part, waiting for no other in between.
+    """
 
     facts: Mapping[str, str | int] = {}
 
     def __init__(self, elements: int, threads: int) -> None:
         arrays = np.ones((3, elements), np.float32)
-        count = max(1, min(threads, elements // _LEAST_A_THREAD))
+        self.threads = count = max(1, min(threads, elements // _LEAST_A_THREAD))
+        self.times = times_of(elements)
         ends = [elements * place // count for place in range(count + 1)]
         self._slices = [
             tuple(array[begin:end] for array in arrays) for begin, end in itertools.pairwise(ends)
@@ -37,13 +45,18 @@ class Triad(SessionBase):
         """Nothing: it has its own arrays."""
 
     def infer(self, batch: object) -> None:
-        """One triad."""
+        """Triads."""
         if self._pool is None:
             self._one(*self._slices[0])
         else:
             list(self._pool.map(lambda slices: self._one(*slices), self._slices))
 
-    @staticmethod
-    def _one(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
-        np.multiply(c, np.float32(3), out=a)
-        np.add(b, a, out=a)
+    def _one(self, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+        for _ in range(self.times):
+            np.multiply(c, np.float32(3), out=a)
+            np.add(b, a, out=a)
+
+
+def times_of(elements: int) -> int:
+    """How many triads of so many elements are a step."""
+    return max(1, TOGETHER // elements)

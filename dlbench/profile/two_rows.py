@@ -39,8 +39,9 @@ def explanations(
         and (not scenarios or a[0].case.scenario in scenarios)
     ]
     if not pairs:
+        among = f"; asked for: {', '.join(scenarios)}" if scenarios else ""
         raise UsageError(
-            f"{first} and {second} were profiled in no scenario and batch size that both have"
+            f"{first} and {second} were profiled in no scenario and batch size that both have{among}"
         )
     return [explain(a[0], b[0], (a[1], b[1])) for a, b in pairs]
 

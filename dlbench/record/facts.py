@@ -381,9 +381,10 @@ class SpansResult(TimedResult):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProfileResult(BackendResult):
     """What a ladder's networks took, when each round ended (the monotonic clock), and what the machine did `during`
-    these."""
+    these; whether its sessions may say more (`dlbench.contract.SpansSession`)."""
 
     rungs: tuple[RungTimes, ...]
     round_ended_ns: tuple[int, ...]
     during: Surroundings
     facts: dict[str, str | int]
+    offers_spans: bool = True

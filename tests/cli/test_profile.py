@@ -89,6 +89,10 @@ def test_two_rows_are_explained(profiled, invoke):
     [
         (("torch:cpu", "numpy:cpu", "a.jsonl"), "row 'torch:cpu' matches no row"),
         (("numpy:cpu", "numpy:cpu", *["a.jsonl"] * 3), "3 records: name one with both rows"),
+        (
+            ("numpy:cpu", "numpy:cpu", "a.jsonl", "--scenario", "latency"),
+            "in no scenario and batch size that both have; asked for: latency",
+        ),
     ],
 )
 def test_what_cannot_be_explained_is_said(profiled, invoke, words, told):

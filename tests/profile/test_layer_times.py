@@ -12,6 +12,7 @@ from ladder_makers import Costs, Machine, made_up
 from dlbench.profile.agreement import agreement
 from dlbench.profile.layer_times import layer_times
 from dlbench.profile.roofline import Rate, place, roofs
+from dlbench.profile.triad import Triad
 from dlbench.record.schema import Profile
 from dlbench.spec.network import walk
 from dlbench.spec.workload import read_workload
@@ -234,3 +235,29 @@ def test_roofs_of_earlier_records_are_read_and_what_is_no_roof_is_left_out():
     ]
     more = msgspec.structs.replace(profile, rungs=(*renamed, *wrong))
     assert earlier == roofs(more)
+
+
+def test_a_product_has_nothing_of_what_a_session_does_besides():
+    profile = made_up(WORKLOAD, COSTS, "infer")
+    slower = tuple(
+        dataclasses.replace(rung, blocks_ns=tuple(2_000_000 + each for each in rung.blocks_ns))
+        if rung.name in ("product", "products")
+        else rung
+        for rung in profile.rungs
+    )
+    changed = roofs(msgspec.structs.replace(profile, rungs=slower))
+    assert pytest.approx(roofs(profile).flops_per_s.middle) == changed.flops_per_s.middle
+    alone = tuple(rung for rung in profile.rungs if rung.name != "products")
+    earlier = roofs(msgspec.structs.replace(profile, rungs=alone))
+    assert pytest.approx(2 * 1024**3 / 40e-3) == earlier.flops_per_s.middle
+
+
+def test_triads_of_a_step_are_as_many_as_it_says():
+    profile = made_up(WORKLOAD, COSTS, "infer")
+    copy = next(rung for rung in profile.rungs if rung.name.startswith("copy"))
+    blocks = (4_000_000,) * len(copy.blocks_ns)
+    triads = dataclasses.replace(copy, name="triads 16384", blocks_ns=blocks)
+    under = roofs(msgspec.structs.replace(profile, rungs=(*profile.rungs, triads)))
+    times = Triad(16384, 2).times
+    assert 1024 == times
+    assert pytest.approx(4 * 5 * 16384 * times / 4e-3) == under.bytes_per_s(4 * 5 * 16384).middle

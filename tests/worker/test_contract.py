@@ -91,6 +91,20 @@ def test_spans_side_by_side_are_let_through():
     members.check_spans([*spans, Span((), "update", "optimizer", 0, 3, 50)], NETWORK)
 
 
+class Observed(SessionBase):
+    """A session that may say more."""
+
+    def spans(self):
+        raise AssertionError("nobody asked")
+
+
+@pytest.mark.parametrize(
+    ("session", "offered"), [(Observed(), True), (SessionBase(), False), (object(), False)]
+)
+def test_a_session_offers_spans_or_does_not(session, offered):
+    assert offered == members.offers_spans(session)
+
+
 def test_a_session_without_spans_says_so():
     with pytest.raises(PlanRefused, match="does not say what a step spends on each layer"):
         SessionBase().spans()

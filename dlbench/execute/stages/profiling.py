@@ -10,6 +10,7 @@ import contextlib
 import itertools
 from collections.abc import Sequence
 
+from dlbench.contract import NO_SPANS
 from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.ladder_turns import take_turns
@@ -73,7 +74,9 @@ def _side_by_side(run: Context, cases: Sequence[Case]) -> list[Case]:
             worker.wake()
             timed = run.ask(worker, FINISH_LADDER, {}, case)
             worker.close()
-            run.write(results.profile(case, timed, _primitives(run, case), _spans(run, case)))
+            offered = timed.result is not None and timed.result.offers_spans
+            spans = _spans(run, case) if offered else StepSpans(reason=NO_SPANS)
+            run.write(results.profile(case, timed, _primitives(run, case), spans))
     return crowded
 
 

@@ -15,6 +15,8 @@ from dlbench import members
 from dlbench.contract import AdapterBase, Plan, Session, check_batch
 from dlbench.host import interference, process_tree
 from dlbench.profile.rungs import (
+    PRODUCT,
+    PRODUCTS,
     Rung,
     Scenario,
     ceilings,
@@ -23,7 +25,7 @@ from dlbench.profile.rungs import (
     trains,
 )
 from dlbench.profile.timed_blocks import Blocks, time_round
-from dlbench.profile.triad import TRIAD, Triad
+from dlbench.profile.triad import TRIADS, Triad
 from dlbench.record.facts import (
     BlockResult,
     OpenResult,
@@ -81,6 +83,7 @@ class _Ladder:
         if plan.device == "cpu":
             self._blocks += _triads(plan.threads)
         self.facts = plain(opened.last.facts)
+        self._offers_spans = members.offers_spans(opened.last)
         self._ended_ns: list[int] = []
         self._during: list[Surroundings] = []
 
@@ -102,6 +105,7 @@ class _Ladder:
             round_ended_ns=tuple(self._ended_ns),
             during=during,
             facts=self.facts,
+            offers_spans=self._offers_spans,
             seconds=phases.take_seconds(),
             **versions(self._info),
         )
@@ -109,9 +113,11 @@ class _Ladder:
 
 def _triads(threads: int) -> Iterator[Blocks]:
     """The roofs of the host itself."""
-    for rung in ceilings()[1:]:
+    for rung in ceilings():
+        if rung.name in (PRODUCT, PRODUCTS):
+            continue
         elements = math.prod(rung.workload.input_shape)
-        named = dataclasses.replace(rung, name=f"{TRIAD} {elements}")
+        named = dataclasses.replace(rung, name=f"{TRIADS} {elements}")
         yield Blocks(named, Triad(elements, threads), None, "infer", {})
 
 
