@@ -9,6 +9,7 @@ everywhere else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from dlbench.spec import layers as spec
@@ -70,16 +71,15 @@ def into(program: Program, x: Value, other: Value | None) -> tuple[Value, Any]:
     return (program.like(x), ZERO) if other is None else (other, ONE)
 
 
-def add(program: Program, x: Value, y: Value) -> None:
-    """y += x."""
-    shape = (x.channels,)
+def add(program: Program, shape: Sequence[int], x: Value, y: Value) -> None:
+    """y += x, of samples of this shape."""
     tensors = [described(program, value, shape) for value in (x, y)]
     call(program, "cudnnAddTensor", ONE, tensors[0], x, ONE, tensors[1], y)
 
 
-def copy(program: Program, x: Value, y: Value) -> None:
+def copy(program: Program, shape: Sequence[int], x: Value, y: Value) -> None:
     """y = x, either of which may be part of a wider value."""
-    tensors = [described(program, value, (value.channels,)) for value in (x, y)]
+    tensors = [described(program, value, shape) for value in (x, y)]
     call(program, "cudnnTransformTensor", ONE, tensors[0], x, ZERO, tensors[1], y)
 
 
@@ -128,7 +128,7 @@ class Activation(Layer):
         """One call each way."""
         y = self.output(program)
         what = libraries_of(program).activation(*ACTIVATIONS[type(self.node.layer)])
-        shape = described(program, x, (x.channels,))
+        shape = described(program, x, self.node.input_shape)
         call(program, "cudnnActivationForward", what, ONE, shape, x, ZERO, shape, y)
 
         def back(dy: Value, other: Value | None = None) -> Value | None:
@@ -155,7 +155,7 @@ class Finished(Layer):
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """One launch each way; none for what does nothing."""
         if self.finish.is_identity:
-            return x, passed(program)
+            return x, passed(program, self.node.input_shape)
         y = self.output(program)
         emit_apply(program, x, y, self.finish)
         # The gradient's kernel undoes a finish of what it is told was finished; for all others this is done.
@@ -175,16 +175,16 @@ class Flatten(Layer):
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """No call."""
-        return x, passed(program)
+        return x, passed(program, self.node.input_shape)
 
 
-def passed(program: Program) -> Back:
-    """The way back through nothing."""
+def passed(program: Program, shape: Sequence[int]) -> Back:
+    """The way back through what leaves samples of this shape as they are."""
 
     def back(dy: Value, other: Value | None = None) -> Value | None:
         if other is None:
             return dy
-        add(program, dy, other)
+        add(program, shape, dy, other)
         return other
 
     return back

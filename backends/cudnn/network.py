@@ -43,9 +43,10 @@ LACKS = (
 
 
 class Chain:
-    """Layers one after the other; none are the identity."""
+    """Layers one after the other; none are the identity. `shape` is that of a sample of their input."""
 
-    def __init__(self, nodes: Sequence[Node], context: Context) -> None:
+    def __init__(self, shape: Sequence[int], nodes: Sequence[Node], context: Context) -> None:
+        self._shape = shape
         self._layers = [_make(node, context) for node in pool_first(nodes)]
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
@@ -64,7 +65,7 @@ class Chain:
                 gradient = back(gradient)
             if gradient is None:
                 return None
-            return (backs[0] if backs else passed(program))(gradient, other)
+            return (backs[0] if backs else passed(program, self._shape))(gradient, other)
 
         return y, back_through
 
@@ -74,14 +75,16 @@ class Residual(Layer):
 
     def __init__(self, node: Node, context: Context) -> None:
         super().__init__(node)
-        self.body, self.shortcut = (Chain(nodes, context) for nodes in (node.body, node.shortcut))
+        self.body, self.shortcut = (
+            Chain(node.input_shape, nodes, context) for nodes in (node.body, node.shortcut)
+        )
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """One call for the sum, which is a value of its own."""
         through, through_back = self.body.emit(program, x)
         around, around_back = self.shortcut.emit(program, x)
         y = self.output(program)
-        shape = described(program, y, (y.channels,))
+        shape = described(program, y, self.node.output_shape)
         operation = libraries_of(program).addition()
         sum_ = (ONE, shape, through, ONE, shape, around, ZERO, shape, y)
         call(program, "cudnnOpTensor", operation, *sum_)
@@ -90,7 +93,7 @@ class Residual(Layer):
             gradient = through_back(dy, other)
             if gradient is not None and gradient.overlaps(dy):
                 gradient = program.like(x)
-                copy(program, dy, gradient)
+                copy(program, self.node.output_shape, dy, gradient)
             return around_back(dy, gradient)
 
         return y, back
@@ -101,7 +104,8 @@ class Concat(Layer):
 
     def __init__(self, node: Node, context: Context) -> None:
         super().__init__(node)
-        self.bodies = [Chain(body, context) for body in node.bodies]
+        self.bodies = [Chain(node.input_shape, body, context) for body in node.bodies]
+        self.shapes = [body[-1].output_shape if body else node.input_shape for body in node.bodies]
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
         """What flows back through one body is added to by the next."""
@@ -109,14 +113,14 @@ class Concat(Layer):
         made, backs = zip(*(body.emit(program, x) for body in self.bodies), strict=True)
         sizes = [value.channels for value in made]
         places = list(zip([0, *itertools.accumulate(sizes)], sizes, strict=False))
-        for value, place in zip(made, places, strict=True):
-            copy(program, value, y.part(*place))
+        for shape, value, place in zip(self.shapes, made, places, strict=True):
+            copy(program, shape, value, y.part(*place))
 
         def back(dy: Value, other: Value | None = None) -> Value | None:
             gradient = other
-            for value, place, body_back in zip(made, places, backs, strict=True):
-                part = program.like(value)
-                copy(program, dy.part(*place), part)
+            for number, body_back in enumerate(backs):
+                part = program.like(made[number])
+                copy(program, self.shapes[number], dy.part(*places[number]), part)
                 gradient = body_back(part, gradient)
             return gradient
 
@@ -137,7 +141,7 @@ class OptionA(Layer):
         shape = (channels, *self.node.output_shape[1:])
         strides = (height * width, self.stride[0] * width, self.stride[1])
         few, kept = described(program, y, shape), described(program, x, shape, strides)
-        fill(program, y)
+        fill(program, self.node.output_shape, y)
         call(program, "cudnnTransformTensor", ONE, kept, x, ZERO, few, y)
 
         def back(dy: Value, other: Value | None = None) -> Value | None:
@@ -146,16 +150,16 @@ class OptionA(Layer):
             dx = other
             if dx is None:
                 dx = program.like(x)
-                fill(program, dx)
+                fill(program, self.node.input_shape, dx)
             call(program, "cudnnTransformTensor", ONE, few, dy, ONE, kept, dx)
             return dx
 
         return y, back
 
 
-def fill(program: Program, y: Value) -> None:
+def fill(program: Program, shape: Sequence[int], y: Value) -> None:
     """y = 0."""
-    call(program, "cudnnSetTensor", described(program, y, (y.channels,)), y, ZERO)
+    call(program, "cudnnSetTensor", described(program, y, shape), y, ZERO)
 
 
 def _make(node: Node, context: Context) -> Layer:

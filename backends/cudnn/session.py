@@ -26,7 +26,9 @@ class Session(LaunchSession):
     products: Sequence[Sequence[Mapping[str, Any]]] = (LINEAR, _CONVOLUTION)
 
     def _emit_network(self, program: Program, context: Context) -> tuple[Value, Way]:
-        return Chain(self._workload.nodes, context).emit(program, self._input)
+        network = self._workload
+        chain = Chain(network.input_shape, network.nodes, context)
+        return chain.emit(program, self._input)
 
     def _inner(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         return row_shape(shape)
