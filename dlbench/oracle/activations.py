@@ -24,11 +24,12 @@ class Relu(Layer):
         forced = self.run.forced.get(self.node.name)
         self.positive = x > 0 if forced is None else forced.taken
         self.run.branches[self.node.name] = Branch(self.positive, x)
-        y = np.where(self.positive, x, self.slope * x if self.slope else 0.0)
+        # 0 times x, since what is no number stays none
+        y = np.where(self.positive, x, self.slope * x)
         return self.run.rounding.stored(y) if self.slope else y
 
     def backward(self, dy: Array) -> Array:
-        dx = np.where(self.positive, dy, self.slope * dy if self.slope else 0.0)
+        dx = np.where(self.positive, dy, self.slope * dy)
         return self.run.rounding.handed_back(dx) if self.slope else dx
 
 
