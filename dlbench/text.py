@@ -98,12 +98,24 @@ def factor(value: float) -> str:
     return f"{value:.2f}" if 0.1 <= value < 100 else digits(value)
 
 
+WIDEST = 100.0
+"""Of an interval, how many times as large its upper bound may be as its lower one, for a factor to say anything."""
+
+
+def is_told(low: float | None, high: float | None) -> bool:
+    """Whether the interval of a factor is narrow enough to say anything; true where there is none."""
+    return low is None or high is None or high <= WIDEST * low
+
+
 def times(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """``1.81× [1.78, 1.84]``, or without an interval where there is none; empty when unknown."""
+    """``1.81× [1.78, 1.84]``, or without an interval where there is none; empty when unknown. A factor of which hardly
+    anything is known is not told, with the interval as the reason."""
     if value is None:
         return ""
-    interval = "" if low is None or high is None else f" [{factor(low)}, {factor(high)}]"
-    return f"{factor(value)}×{interval}"
+    interval = "" if low is None or high is None else f"[{factor(low)}, {factor(high)}]"
+    if not is_told(low, high):
+        return f"cannot be told: interval {interval}"
+    return f"{factor(value)}× {interval}".rstrip()
 
 
 def percent(value: float) -> str:

@@ -4,6 +4,7 @@ steps that they have done."""
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ HOW_TO_READ = (
 _MOST = 8
 _PANEL_PX = 150
 _SIDES_PX = 70
+_NARROW_LETTERS = 34
 _BEHIND = "steps are no shorter, and the start takes longer"
 
 
@@ -162,7 +164,7 @@ def _panel(pair: Pair, width: int) -> Any:
         .properties(width=width - _SIDES_PX, height=_PANEL_PX)
         .properties(
             title=alt.TitleParams(
-                f"{name(pair.row)} · {pair.heading}",
+                f"{name(pair.row)}{f' · {pair.heading}' if width >= style.WIDE else ''}",
                 subtitle=_subtitle(pair, width),
                 limit=limit,
                 frame="group",
@@ -179,8 +181,7 @@ def _subtitle(pair: Pair, width: int) -> list[str]:
     against = f"dashed: {name(pair.other)}"
     if width >= style.WIDE:
         return [f"{first}; {against}"]
-    head, colon, tail = first.partition(": ")
-    return [f"{head}{colon.strip()}", *filter(None, [tail]), against]
+    return [pair.heading, *textwrap.wrap(first, _NARROW_LETTERS), against]
 
 
 def _crossing(pair: Pair, reach: float, at_s: float, x: Any, y: Any) -> list[Any]:

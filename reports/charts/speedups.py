@@ -9,7 +9,7 @@ from dlbench.analyse.columns import BADGE, Row
 from dlbench.analyse.statistics import ratios_by_round
 from dlbench.analyse.table import Run
 from dlbench.record.case import HOST
-from dlbench.text import factor, listed, one_line, seconds, times
+from dlbench.text import factor, is_told, listed, one_line, seconds, times
 
 from ..run import words
 from ..tables.model import Column, Line, Section
@@ -97,7 +97,7 @@ def _draw(
                     "low": row["speedup_low"],
                     "high": row["speedup_high"],
                     "colour": VERDICTS[verdicts],
-                    "disturbed": bool(row["disturbed"]),
+                    "doubtful": _is_doubtful(row),
                     "tip": f"{heading}: {name(row)}, {figures(row)}; a step {_step(row)}",
                 }
             )
@@ -114,11 +114,11 @@ def _draw(
     one = alt.Chart(values([{"one": 1}])).mark_rule(color=style.INK, strokeWidth=1.2)
     return layout.chart(
         bar.mark_bar(height=_THICK, yOffset=layout.down, fillOpacity=0.28, strokeWidth=1.2)
-        .transform_filter("!datum.disturbed")
+        .transform_filter("!datum.doubtful")
         .encode(stroke=alt.Stroke("colour:N", scale=None)),
         bar.mark_bar(
             height=_THICK, yOffset=layout.down, filled=False, strokeWidth=1.2, strokeDash=[3, 2]
-        ).transform_filter("datum.disturbed"),
+        ).transform_filter("datum.doubtful"),
         *layout.interval(bars, low, high),
         layout.dots(dots),
         layout.tips(bars),
@@ -127,10 +127,19 @@ def _draw(
 
 
 def figures(row: Row) -> str:
-    """``1.81× [1.78, 1.84] faster``, with ``≠fp32`` behind it where the baseline is of another precision."""
+    """``1.81× [1.78, 1.84] faster``, with ``≠fp32`` behind it where the baseline is of another precision; or that
+    and why it cannot be told."""
+    if verdict(row) == "disturbed":
+        return "cannot be told: disturbed"
+    if not is_told(row["speedup_low"], row["speedup_high"]):
+        return times(row["speedup"], row["speedup_low"], row["speedup_high"])
     other = (row["speedup_badge"] or "").rpartition(" ")[2]
     told = times(row["speedup"], row["speedup_low"], row["speedup_high"])
     return one_line(f"{told} {verdict(row)}{f' {BADGE}{other}' if other else ''}")
+
+
+def _is_doubtful(row: Row) -> bool:
+    return row["disturbed"] or not is_told(row["speedup_low"], row["speedup_high"])
 
 
 def _step(row: Row) -> str:
@@ -140,9 +149,12 @@ def _step(row: Row) -> str:
 def _summary(shown: Sequence[Group], base: str) -> str:
     told = []
     for heading, rows in shown:
-        best = max(rows, key=lambda row: float(row["speedup"]))
-        told.append(f"{heading}: {name(best)} is at {times(best['speedup'])}")
-    return f"Bars of how many times as fast as {base} each row is. The highest of {listed(told)}."
+        sound = [row for row in rows if not _is_doubtful(row)]
+        if sound:
+            best = max(sound, key=lambda row: float(row["speedup"]))
+            told.append(f"{heading}: {name(best)} is at {times(best['speedup'])}")
+    highest = f" The highest of {listed(told)}." if told else " Nothing can be told of any."
+    return f"Bars of how many times as fast as {base} each row is.{highest}"
 
 
 def _table(found: Sequence[Group], run: Run) -> Section:

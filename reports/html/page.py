@@ -6,22 +6,25 @@ It says what the terminal says: sentences and tables are the same, and charts ar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from dlbench.analyse.columns import Row
 from dlbench.analyse.table import Report, Run
 from dlbench.history.series import History
 from dlbench.record.comparability import unlike
+from dlbench.spec.scenarios import KINDS
 from dlbench.text import listed, one_line
 
 from ..charts.cold_start import with_ledger
 from ..charts.drawing import render as charts
+from ..charts.drawing.row_groups import measured
 from ..history.format import moment
-from ..run import about_record
+from ..run import about_record, words
 from ..run.conclusions import conclusions
 from ..tables.model import Column, Line, Section
-from . import document, over_time
-from .blocks import Block, Bullets, Part, Table, Text
+from . import again, document, over_time
+from .blocks import Block, Bullets, Command, Part, Table, Text
 from .document import Chapter
 from .record_parts import parts
 
@@ -86,21 +89,48 @@ def _found(report: Report) -> Part:
     blocks: list[Block] = []
     told = [text.removeprefix("→ ") for text in conclusions(report, intervals=True)]
     kinds = [(_kind(text), _capital(text)) for text in told]
+    left = [("open", text) for run in report.runs for text in _not_compared(run, report)]
     if kinds:
         batches = {row.case.batch for row in report.rows if row["median_s"] is not None}
         sizes = listed([f"{batch:,}" for batch in sorted(batches)[:_MOST_SIZES]])
         more = " and more" if len(batches) > _MOST_SIZES else ""
-        measured = f"Measured at batch size {sizes}{more}. "
-        blocks += [Bullets(tuple(kinds)), Text((f"{measured}{_TOLD}",))]
+        sized = f"Measured at batch size {sizes}{more}. "
+        blocks += [Bullets((*kinds, *left)), Text((f"{sized}{_TOLD}",))]
     else:
-        blocks.append(Text((_silence(report),)))
+        blocks += [Text((_silence(report),)), *([Bullets(tuple(left))] if left else [])]
     if report.notes:
         blocks.append(Bullets(tuple(("warning", note) for note in report.notes)))
     if len(report.runs) > 1:
         blocks += [Text((_MANY,)), Table(_differences(report))]
+    else:
+        blocks.append(Command("To run it again:", again.command(report.runs[0])))
     return Part("What was found", blocks)
 
 
+def _not_compared(run: Run, report: Report) -> Iterator[str]:
+    """What was to be compared and is not, since too few rows have figures; the question would go unanswered else."""
+    prefix = f"{one_line(run.name)}: " if len(report.runs) > 1 else ""
+    groups: dict[tuple[str, str, int], list[Row]] = {}
+    for row in run.rows:
+        groups.setdefault((row.case.suite, row.case.scenario, row.case.batch), []).append(row)
+    found = []
+    for (_, _scenario, batch), rows in groups.items():
+        sound = [one_line(row.case.row_name) for row in measured(rows)]
+        without = [row for row in rows if row["status"] != "ok"]
+        if len(sound) < 2 and without:
+            who = f"only {sound[0]} has figures" if sound else "no row has figures"
+            why = [
+                f"{one_line(row.case.row_name)}: {words.trouble(row)}" for row in without[:_MOST]
+            ]
+            why += [f"{len(without) - _MOST} more below"] if len(without) > _MOST else []
+            what = f"Nothing is compared in {KINDS[rows[0].case.scenario].noun} at batch {batch:,}"
+            found.append(f"{prefix}{what}: {who} ({'; '.join(why)}).")
+    yield from found[:_MOST]
+    if len(found) > _MOST:
+        yield f"{prefix}Nor in {len(found) - _MOST} more cases; part 8 has the reasons."
+
+
+_MOST = 3
 _OPEN = ("nothing is concluded", "no significant difference", "no interval")
 _MOST_SIZES = 8
 

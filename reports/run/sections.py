@@ -20,6 +20,7 @@ from dlbench.analyse.modes.accuracy import compared
 from dlbench.analyse.table import Report, Run
 from dlbench.analyse.training import convergence_columns
 from dlbench.record.case import HOST, Case
+from dlbench.text import is_told
 
 from ..profile import sections as layers
 from ..profile.next_step import next_step
@@ -174,7 +175,13 @@ def _columns(
 
 def _bars(rows: Sequence[Row]) -> list[Column]:
     """The speed-ups as bars, as long as they are great; none where there is nothing to compare."""
-    compared = [row for row in rows if row["status"] == "ok" and row["speedup"] is not None]
+    compared = [
+        row
+        for row in rows
+        if row["status"] == "ok"
+        and row["speedup"] is not None
+        and is_told(row["speedup_low"], row["speedup_high"])
+    ]
     if all(row["baseline"] == row.case.row_name for row in compared):
         return []
     longest = max(row["speedup"] for row in compared)

@@ -107,6 +107,33 @@ def test_the_answer_has_its_interval_and_says_whether_it_is_certain(whole: str) 
     assert re.search(re.escape(told) + interval, Reader(whole).text)
 
 
+def test_what_is_not_compared_is_said_at_the_top_with_the_reason_and_how_to_run_it_again(
+    make: Any,
+) -> None:
+    cases = [make.case("numpy"), make.case("torch")]
+    lines = [make.verification(cases[0]), make.verification(cases[1], "unverified", "bias is 0")]
+    lines += [make.process(cases[0], k, 0.03) for k in range(3)]
+    top = Reader(page(make.measured(cases, lines))).text.split("2 The comparison")[1]
+    assert (
+        "Cannot be told Nothing is compared in training at batch 64: only numpy:cpu has figures "
+        "(torch:cpu/eager: not verified: bias is 0)." in top
+    )
+    assert "To run it again: dlbench run --suite cnn-mnist" in top
+
+
+def test_a_factor_of_which_hardly_anything_is_known_is_not_told(make: Any) -> None:
+    cases = [make.case("numpy"), make.case("torch")]
+    lines = [make.verification(case) for case in cases]
+    lines += [
+        make.process(case, k, 0.03 * (scale if case is cases[1] else 1))
+        for k, scale in enumerate((0.05, 1.0, 20.0))
+        for case in cases
+    ]
+    text = Reader(page(make.measured(cases, lines))).text
+    assert re.search(r"cannot be told: interval \[0\.0\d+, [\d.,]+\]", text)
+    assert "1.00× [" not in text
+
+
 def test_a_page_asks_for_nothing_from_outside_and_its_policy_forbids_it(whole: str) -> None:
     reader = Reader(whole)
     for tag, attributes in reader.elements:
