@@ -13,7 +13,7 @@ from dlbench.verify.expected.evaluation_points import (
     oracle_inputs,
     oracle_weights,
 )
-from dlbench.verify.expected.tolerance import expect, expect_output
+from dlbench.verify.expected.tolerance import _expectation, expect, expect_output
 
 
 def first(name, precision="fp32"):
@@ -115,3 +115,11 @@ def test_outputs_alone_are_expected_as_the_oracle_infers_them():
     alone = expect_output(workload, weights, inputs, "fp32")
     np.testing.assert_array_equal(alone.value, expected["logits"].value)
     assert np.median(alone.tolerance / expected["logits"].tolerance) == pytest.approx(1, abs=0.5)
+
+
+def test_what_few_draws_say_of_one_element_is_not_believed_against_the_rest_of_its_row():
+    squares = np.ones((400, 20))
+    squares[3], squares[3, 7] = 100, 0.01
+    tolerance = _expectation(np.zeros(squares.shape), squares, 4, 2.0**-24).tolerance
+    assert tolerance[3, 7] == pytest.approx(tolerance[3, 8], rel=0.1)
+    assert tolerance[3, 7] > 5 * tolerance[4].max()

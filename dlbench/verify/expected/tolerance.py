@@ -288,7 +288,12 @@ def _expectation(
 ) -> Expectation:
     pooled = float(np.sqrt(np.mean(mean_square)))
     safety = safety_factor(draws * mean_square.size)
-    tolerance = safety * np.maximum(np.sqrt(mean_square), pooled) + room
+    own = mean_square
+    if own.ndim > 1:
+        # an element's spread is known from few draws only, and rows (of a channel, of a sample) differ in size
+        rows = own.reshape(len(own), -1).mean(1).reshape(-1, *[1] * (own.ndim - 1))
+        own = np.maximum(own, rows)
+    tolerance = safety * np.maximum(np.sqrt(own), pooled) + room
     if tolerance.size > _LARGE:
         # One figure a row keeps the cache small; the largest of a row is on the safe side.
         rows = tolerance.reshape(len(tolerance), -1).max(1)
