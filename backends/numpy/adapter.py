@@ -187,13 +187,13 @@ class Session(SessionBase):
         programs = self._training, self._inference
         self._stamps = stamps = Stamps()
         for program in programs:
-            program.stamps = stamps
+            program.watch.stamps = stamps
         try:
             yield found
         finally:
             self._stamps = None
             for program in programs:
-                program.stamps = None
+                program.watch.stamps = None
         found += stamps.take()
 
     def weights(self) -> Weights:

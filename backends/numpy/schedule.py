@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..shared.lent import Lent
-from ..shared.stamps import NOBODY, Owned, Owner, Stamps, stamped
+from ..shared.stamps import NOBODY, Owned, Owner, Watch, stamped
 from .workers import CHUNK_BYTES, Chunk, Team, Worker
 
 AnyArray = npt.NDArray[Any]
@@ -157,7 +157,7 @@ class Program:
         self._starts: list[tuple[Owner, Callable[[], None]]] = []
         self.owner = NOBODY
         """Whose work the steps are that are added."""
-        self.stamps: Stamps | None = None
+        self.watch = Watch()
         """Where a run leaves stamps, while steps are observed."""
         self._segments: list[Callable[[], None]] = []
 
@@ -195,7 +195,9 @@ class Program:
 
     def _bind(self, segment: list[Step]) -> Callable[[], None]:
         """A call that runs the segment."""
-        team, scope, settle = self.team, segment[0].scope, segment[-1].settle
+        # work refers neither to the program nor to the team, which hold it: a dropped session is gone at once
+        team, watch, first = self.team, self.watch, self.team.workers[0]
+        scope, settle = segment[0].scope, segment[-1].settle
         bytes_per_image = max(sum(v.bytes for v in s.values) + s.workspace_bytes for s in segment)
         least = max(step.least_images for step in segment)
         residents = [v for step in segment for v in step.reads if isinstance(v, Resident)]
@@ -213,34 +215,30 @@ class Program:
                     binders[worker] = [_binder(segment, chunk) for chunk in chunks]
                 owned = [each for bind in binders[worker] for each in bind()]
                 bound[key] = [call for _, call in owned]
-                if worker is team.workers[0]:
-                    with_stamps[key] = list(stamped(owned, self._mark))
-            observed = self.stamps is not None and key in with_stamps
+                if worker is first:
+                    with_stamps[key] = list(stamped(owned, watch.mark))
+            observed = watch.stamps is not None and key in with_stamps
             for function, arguments in (with_stamps if observed else bound)[key]:
                 function(*arguments)
 
-        alone = functools.partial(work, team.workers[0])
+        alone = functools.partial(work, first)
         everyone = alone if scope is Scope.ONCE else functools.partial(team.run, team.task(work))
 
         def run() -> None:
             everyone()
             if settle is not None:
-                self._mark(segment[-1].owner)
+                watch.mark(segment[-1].owner)
                 settle()
-            self._mark(None)
+            watch.mark(None)
 
         return run
-
-    def _mark(self, owner: Owner | None) -> None:
-        if self.stamps is not None:
-            self.stamps.mark(owner)
 
     def run(self) -> None:
         """Executes all steps once."""
         for owner, start in self._starts:
-            self._mark(owner)
+            self.watch.mark(owner)
             start()
-        self._mark(None)
+        self.watch.mark(None)
         for segment in self._segments:
             segment()
 

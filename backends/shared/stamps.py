@@ -52,6 +52,18 @@ class Stamps:
         return found
 
 
+class Watch:
+    """Whether steps are observed: what they hold of who observes them."""
+
+    def __init__(self) -> None:
+        self.stamps: Stamps | None = None
+
+    def mark(self, owner: Owner | None) -> None:
+        """Work of somebody begins, where that is of interest."""
+        if self.stamps is not None:
+            self.stamps.mark(owner)
+
+
 def _span(owner: Owner, step: int, began_ns: int, took_ns: int) -> Span:
     return Span(owner.layers, owner.track, owner.name, step, began_ns, took_ns)
 

@@ -106,6 +106,18 @@ class Plots:
         """What comes before the steady steps (s)."""
         return self.chart("cold-start")
 
+    def pay_off(self) -> Chart:
+        """Seconds against steps: where a compiled row has paid for its start."""
+        return self.chart("pay-off")
+
+    def percentiles(self) -> Chart:
+        """Percentiles of the latency of queries (s), with intervals."""
+        return self.chart("percentiles")
+
+    def rates(self) -> Chart:
+        """A server's latency (s) against the rate of queries."""
+        return self.chart("rates")
+
     def training(self) -> Chart:
         """Loss and accuracy against steps and seconds."""
         return self.chart("training")

@@ -11,7 +11,7 @@ from record_makers import make_gate_header
 from dlbench.cli import main
 from dlbench.gate.pairs import order
 from dlbench.gate.schema import Beside, End, Half
-from dlbench.history.tables import SCHEMA
+from dlbench.history.tables import MIGRATIONS, _keep_verdicts
 from dlbench.record import schema as r
 
 
@@ -76,7 +76,7 @@ def test_a_history_from_before_verdicts_were_kept_is_taken_on(invoke, write, gat
     assert 0 == invoke("history", "add", write(1)).exit_code
     with sqlite3.connect(tmp_path / "h.sqlite") as base:
         base.execute("DROP TABLE verdicts")
-        base.execute(f"PRAGMA user_version = {SCHEMA - 1}")
+        base.execute(f"PRAGMA user_version = {MIGRATIONS.index(_keep_verdicts)}")
     assert 0 == invoke("history", "show").exit_code
     assert "added, 1 verdict" in invoke("history", "add", gate("a.jsonl", 2)).stdout
 

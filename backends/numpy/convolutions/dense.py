@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import weakref
 
 import numpy as np
 
@@ -53,7 +54,9 @@ class Conv2d(Layer):
         self.turned_weight = team.shared((*layer.kernel, out_channels, channels))
         self.workspace_bytes = self.geometry.bytes_per_image
         self.least_images = self.geometry.least_images(self.geometry.height)
-        self._parameters, self._team = parameters, team
+        self._parameters = parameters
+        # layers refer to themselves, and a team goes with its session, at once
+        self._team = weakref.proxy(team)
         self._prepared = (-1, False)
         self.folded_weight: Array
         self.folded_row: Array
