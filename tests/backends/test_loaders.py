@@ -1,6 +1,6 @@
 """The frameworks' own loaders deliver what dlbench's does, to the bit, and end when they are closed.
 
-In a process of each framework's own, as when they are timed: what forks workers is to have no other framework's threads.
+In a process of each framework's own, as when they are timed: who forks workers is to have no other framework's threads.
 """
 
 import json
