@@ -6,7 +6,8 @@ This file holds the session; ops, variables, update rules and the process-wide r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from dlbench.contract import (
     Loader,
     Plan,
     SessionBase,
+    Span,
     TrainingBatches,
 )
 from dlbench.contract import Session as AnySession
-from dlbench.errors import BackendUnavailable
+from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.helpers.refusals import refuse_unless, require
+from dlbench.spec.network import walk
 from dlbench.spec.precision import policy_of
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
@@ -156,6 +159,8 @@ class Session(SessionBase):
         if mode != "eager":
             self._step = tf.function(self._step, autograph=False, jit_compile=compiled)
             self._logits = tf.function(self._logits, autograph=False, jit_compile=compiled)
+        self._mode = mode
+        self._watched: tuple[Any, Any] | None = None
         self.load(weights)
         if self._facts["device"] != "cpu":
             # what the set-up needed is not the workload's
@@ -227,30 +232,73 @@ class Session(SessionBase):
             with self._tf.device(_ONLY_GPU):
                 self._tf.raw_ops.SyncDevice()
 
+    @contextlib.contextmanager
+    def spans(self) -> Iterator[list[Span]]:
+        """By TensorFlow's profiler.
+
+        Raises
+        ------
+        PlanRefused : a mode whose operations have no names, or kernels of a GPU.
+        """
+        from . import spans
+
+        if self._mode == "eager":
+            raise PlanRefused(
+                "an operation that is called by itself does not say which layer it is of"
+            )
+        if self._facts["device"] != "cpu":
+            raise PlanRefused(
+                "which layer a kernel on a GPU serves is not read from TensorFlow's profiler"
+            )
+        own = self._step, self._logits
+        if self._watched is None:
+            layers = [node.name for node in walk(self._workload.nodes)]
+            compiled = self._mode == "xla"
+            self._watched = (
+                spans.Watched("train", self._step, layers, compiled=compiled),
+                spans.Watched("infer", self._logits, layers, compiled=compiled),
+            )
+        self._step, self._logits = self._watched
+        try:
+            with spans.observed(self._watched) as found:
+                yield found
+        finally:
+            self._step, self._logits = own
+
     def _trace_step(self, inputs: Any, targets: Any) -> Any:
+        from .owners import GRADIENTS, LOSS, OPTIMIZER, scope
+
         tf = self._tf
         variables = list(self._network.trainable.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             outputs = self._network(inputs, training=True)
-            kind = self._workload.loss
-            if isinstance(kind, CrossEntropy) and kind.label_smoothing:
-                classes, smoothed = outputs.shape[1], kind.label_smoothing
-                rest = smoothed / classes
-                wanted = tf.one_hot(targets, classes, 1 - smoothed + rest, rest)
-                losses = tf.nn.softmax_cross_entropy_with_logits(wanted, outputs)
-            elif isinstance(kind, CrossEntropy):
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs)
+            with scope(LOSS):
+                loss = self._loss(outputs, targets)
+        with scope(GRADIENTS):
+            if self._scale == 1:
+                gradients = tape.gradient(loss, variables)
             else:
-                losses = tf.math.squared_difference(outputs, targets)
-            loss = tf.math.reduce_mean(losses)
-        if self._scale == 1:
-            gradients = tape.gradient(loss, variables)
-        else:
-            scaled = tape.gradient(loss, variables, output_gradients=tf.constant(self._scale))
-            gradients = [gradient * (1 / self._scale) for gradient in scaled]
-        self._rule.apply(self._averaged(gradients))
+                scaled = tape.gradient(loss, variables, output_gradients=tf.constant(self._scale))
+                gradients = [gradient * (1 / self._scale) for gradient in scaled]
+            gradients = self._averaged(gradients)
+        with scope(OPTIMIZER):
+            self._rule.apply(gradients)
         return loss
+
+    def _loss(self, outputs: Any, targets: Any) -> Any:
+        """The mean over samples, or over all values."""
+        tf, kind = self._tf, self._workload.loss
+        if isinstance(kind, CrossEntropy) and kind.label_smoothing:
+            classes, smoothed = outputs.shape[1], kind.label_smoothing
+            rest = smoothed / classes
+            wanted = tf.one_hot(targets, classes, 1 - smoothed + rest, rest)
+            losses = tf.nn.softmax_cross_entropy_with_logits(wanted, outputs)
+        elif isinstance(kind, CrossEntropy):
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs)
+        else:
+            losses = tf.math.squared_difference(outputs, targets)
+        return tf.math.reduce_mean(losses)
 
     def _averaged(self, gradients: list[Any]) -> list[Any]:
         """Over the ranks, of which there is one."""

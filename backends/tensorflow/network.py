@@ -19,6 +19,7 @@ from dlbench.spec.workload import Weights
 from ..shared.flattening import flattened_inputs, from_inside, to_inside
 from ..shared.framework import overlaps
 from . import layers as ops
+from .owners import layer_scope
 from .precision import Short, alike, biased, widened
 
 
@@ -35,6 +36,7 @@ class Network:
         self._short = short
         self._flattened = flattened_inputs(nodes)
         everything = list(walk(nodes))
+        self._numbers = {node.name: number for number, node in enumerate(everything)}
         self._parameters = [parameter for node in everything for parameter in node.parameters]
         self.variables: dict[str, Any] = {}
         for node in everything:
@@ -96,7 +98,8 @@ class Network:
 
     def _sequence(self, nodes: tuple[Node, ...], x: Any, training: bool) -> Any:
         for node in nodes:
-            x = self._apply(node, x, training)
+            with layer_scope(self._numbers[node.name]):
+                x = self._apply(node, x, training)
         return x
 
     def _apply(self, node: Node, x: Any, training: bool) -> Any:
