@@ -7,7 +7,7 @@ This file holds the session; ops, variables, update rules and the process-wide r
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -155,7 +155,8 @@ class Session(SessionBase):
         self._rule = Rule(workload.optimizer, self._network.trainable, self._rate)
         # Without an input signature, which would be checked at each call (13 µs): shapes never change, so nothing is
         # traced twice.
-        self._step, self._logits = self._trace_step, self._trace_logits
+        self._step: Callable[..., Any] = self._trace_step
+        self._logits: Callable[..., Any] = self._trace_logits
         if mode != "eager":
             self._step = tf.function(self._step, autograph=False, jit_compile=compiled)
             self._logits = tf.function(self._logits, autograph=False, jit_compile=compiled)
