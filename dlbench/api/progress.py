@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -179,8 +180,12 @@ def told(line: Line) -> str:
 
 def _about(line: Verification) -> str:
     """A first impression of how long its steps take; empty where there is none."""
-    steps = [f"{name} {seconds(ns * 1e-9)}" for name, ns in sorted(line.glimpse_ns.items())]
-    return f"; about {' and '.join(steps)} a step" if steps else ""
+    steps = [
+        f"{name} {seconds(statistics.median(first.timings_ns) * 1e-9)}"
+        for name, first in sorted(line.first_steps.items())
+        if first.timings_ns
+    ]
+    return f"; preliminary: {' and '.join(steps)} a step" if steps else ""
 
 
 def is_trouble(line: Line | None) -> bool:

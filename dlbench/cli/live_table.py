@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from dlbench import plugins
+from dlbench.analyse.disturbance import causes
 from dlbench.analyse.table import build
 from dlbench.errors import UsageError
 from dlbench.record.case import Case
+from dlbench.record.facts import FirstSteps
 from dlbench.record.schema import (
     Header,
     Line,
@@ -20,14 +24,14 @@ from dlbench.record.schema import (
     Trial,
     Verification,
 )
-from dlbench.text import seconds
 
 _BENEATH = 3
 """Lines of the terminal that are left to what stands beneath the table."""
 
 
 class LiveTable:
-    """Fills in as lines come: each case has a row from the beginning, and figures with its first process.
+    """Fills in as lines come: each case has a row from the beginning, preliminary figures once it is verified, and
+    those of its row with its first process.
 
     It is made anew when something of a case has come to an end. Then nothing is being timed; what is drawn in between
     is what there is.
@@ -39,6 +43,7 @@ class LiveTable:
         self._header: Header | None = None
         self._lines: list[Line] = []
         self._waiting: dict[Case, str] = {}
+        self._preliminary: dict[Case, Mapping[str, Any]] = {}
         self.text = Text()
         for line in (held.header, *held.lines) if held else ():
             self._take(line)
@@ -60,6 +65,7 @@ class LiveTable:
         match line:
             case Process() | Skip():
                 self._waiting.pop(line.case, None)
+                self._preliminary.pop(line.case, None)
             case Trial():
                 self._waiting[line.case] = "tried"
             case Verification():
@@ -74,9 +80,10 @@ class LiveTable:
             return
         error = found.max_relative_error
         told = "" if error is None else f" (largest error {error:.1e})"
-        about_ns = found.glimpse_ns.get(case.scenario)
-        about = "" if about_ns is None else f"about {seconds(about_ns * 1e-9)} a step; "
-        self._waiting[case] = f"{about}verified{told}, to be timed"
+        self._waiting[case] = f"verified{told}, to be timed"
+        steps = found.first_steps.get(case.scenario)
+        if steps is not None and min(steps.timings_ns, default=0) > 0:
+            self._preliminary[case] = _cells(case, steps)
 
     def _make(self) -> None:
         if self._header is None:
@@ -89,9 +96,23 @@ class LiveTable:
             report = build([("", record)])
         width, height = self._console.size
         colour = self._console.color_system is not None
-        drawn = self._render(report, self._waiting, width=width, colour=colour).splitlines()
+        drawn = self._render(
+            report, self._waiting, self._preliminary, width=width, colour=colour
+        ).splitlines()
         most = max(height - _BENEATH, 1)
         if len(drawn) > most:
             more = len(drawn) - most + 1
             drawn = [*drawn[: most - 1], f"  … {more} lines more"]
         self.text = Text("\n").join(map(Text.from_ansi, drawn))
+
+
+def _cells(case: Case, steps: FirstSteps) -> dict[str, Any]:
+    """What the first steps of a case are worth in its row."""
+    median_s = statistics.median(steps.timings_ns) * 1e-9
+    return {
+        "status": "ok",
+        "median_s": median_s,
+        "samples_per_s": case.batch / median_s,
+        "interval_over": "preliminary",
+        "disturbed": bool(causes(steps.during, case.threads)),
+    }

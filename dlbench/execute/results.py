@@ -52,7 +52,6 @@ def verification(case: Case, ended: Ended[VerifyResult]) -> Verification:
         facts=result.facts,
         seconds=result.seconds,
         output="" if agrees else ended.output,
-        glimpse_ns=result.glimpse_ns if agrees else {},
     )
 
 

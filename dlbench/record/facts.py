@@ -86,8 +86,7 @@ class Surroundings:
     other_cores : cores that other processes had, on average.
     stolen_cores : cores that the hypervisor gave to others.
     waiting_share, memory_waiting_share : share of the time in which something waited for a processor, or for memory.
-    throttled_share : time that the control group's quota held processes back, over the window's; added up over
-        cores.
+    throttled_share : time that the control group's quota held processes back, all cores together, over the window's.
     preemptions_per_s : how often this process was taken off a core against its will.
     usable_cores : cores that this process may run on, at the end.
     granted_cores : cores that it might run on, had nobody bound it to fewer: its cpuset's, or the machine's.
@@ -154,19 +153,30 @@ class BackendResult(TimedResult):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyResult(BackendResult):
-    """What holding a backend against the oracle found.
-
-    `reason` is empty when all agrees; `ambiguous_branches` counts branches within rounding of the other way; `loaded`
-    is as in `dlbench.worker.import_provenance`, empty unless it was asked for; `glimpse_ns` is as in
-    `dlbench.record.schema.Verification`.
-    """
+    """What holding a backend against the oracle found. `reason` is empty when all agrees; `ambiguous_branches` counts
+    branches within rounding of the other way; `loaded` is as in `dlbench.worker.import_provenance`, empty unless it was
+    asked for."""
 
     checks: tuple[Check, ...]
     ambiguous_branches: int
     facts: dict[str, str | int]
     reason: str
     loaded: dict[str, Any] = dataclasses.field(default_factory=dict)
-    glimpse_ns: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FirstSteps:
+    """What steps took before all rounds (`timings_ns`), and what else the machine did meanwhile."""
+
+    timings_ns: tuple[int, ...]
+    during: Surroundings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FirstResult(TimedResult):
+    """The same by scenario."""
+
+    steps: dict[str, FirstSteps]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dlbench.record.bounded import Amount, Count, Nanoseconds, Seconds, Share
 from dlbench.record.case import Case, Configuration
 from dlbench.record.facts import (
     Check,
+    FirstSteps,
     Primitive,
     RankSteps,
     RateTrial,
@@ -52,8 +53,8 @@ class Skip(msgspec.Struct, frozen=True, tag="skip", tag_field="kind"):
 
 class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="kind"):
     """What one process found when it held a backend against the oracle. Train and infer share it, unless one of them
-    has its own; see `dlbench.record.sharing`. `glimpse_ns` is about how long a step of the session took that was just
-    verified, by scenario: shown to who waits, while the row has no figure; none ever comes from it."""
+    has its own; see `dlbench.record.sharing`. `first_steps` are steps that the process took afterwards, by scenario:
+    shown to who waits, while the row has no figure; none ever comes from them."""
 
     case: Case
     status: Status
@@ -65,7 +66,7 @@ class Verification(msgspec.Struct, frozen=True, tag="verification", tag_field="k
     facts: dict[str, str | int]
     seconds: dict[str, Seconds]
     output: str = ""
-    glimpse_ns: dict[str, Nanoseconds] = {}
+    first_steps: dict[str, FirstSteps] = {}
 
 
 class Process(msgspec.Struct, frozen=True, tag="process", tag_field="kind"):

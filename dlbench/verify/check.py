@@ -25,7 +25,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dlbench.contract import Adapter, Plan, Session
+from dlbench.contract import Adapter, Plan
 from dlbench.errors import PlanRefused
 from dlbench.record.facts import Check
 from dlbench.spec.layers import MaxPool, Relu
@@ -45,7 +45,6 @@ from dlbench.verify.expected.evaluation_points import Point
 from dlbench.verify.expected.reference import load_reference
 from dlbench.verify.extent import FULL, Extent
 from dlbench.verify.misreadings import explained
-from dlbench.verify.sessions.glimpse import glimpse
 from dlbench.verify.sessions.guard import Guarded
 from dlbench.verify.sessions.repeated import Repeating
 from dlbench.verify.sessions.reuse import Once
@@ -53,14 +52,12 @@ from dlbench.verify.sessions.reuse import Once
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a verification found; `reason` is empty when every check passed, `glimpse_ns` a first impression of how long
-    steps take, by scenario."""
+    """What a verification found; `reason` is empty when every check passed."""
 
     checks: tuple[Check, ...]
     ambiguous_branches: int
     facts: dict[str, str | int]
     reason: str
-    glimpse_ns: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def verify(
@@ -99,7 +96,6 @@ def verify(
     )
     checks: list[Check] = []
     facts: dict[str, str | int] = {}
-    glimpsed: dict[str, int] = {}
     calm, stepped = workload.without_dropout(), extent.small(workload.without_dropout())
     info = adapter.info()
     trains = plan.scenario == "train" and "train" in info.scenarios
@@ -147,11 +143,9 @@ def verify(
         session = adapter.open(plan, calm, reference.timed.point.weights)
         facts.update(session.facts)
         if not trains:
-            glimpsed.update(_glimpse(session, reference.timed.point, trains=False))
             del session
             return check_outputs(adapter, plan, calm, [reference.timed], "timed batch")
         found = check_resident(session, reference.timed)
-        glimpsed.update(_glimpse(session, reference.timed.point, trains=True))
         found += check_alike(session, plan, calm, "after a step")
         del session
         return found + check_gradients(adapter, plan, calm, [reference.timed], "timed batch")
@@ -191,11 +185,7 @@ def verify(
         if stage not in (arithmetic, ranks):
             reason += _computed_with(arithmetic)
         return Outcome(tuple(checks), reference.ambiguous_branches, facts, reason)
-    return Outcome(tuple(checks), reference.ambiguous_branches, facts, "", glimpsed)
-
-
-def _glimpse(session: Session, point: Point, *, trains: bool) -> dict[str, int]:
-    return glimpse(session, session.upload(*point.batch()), trains=trains)
+    return Outcome(tuple(checks), reference.ambiguous_branches, facts, "")
 
 
 def _verify_integers(

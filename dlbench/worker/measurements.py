@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 from dlbench.record.facts import (
     BlockResult,
     Declared,
+    FirstResult,
     FitsResult,
     MeasureResult,
     OpenResult,
@@ -74,6 +75,9 @@ ORACLE = Measurement("oracle", "verify:oracle", TimedResult, {"oracle": "verify"
 VERIFY = Measurement("verify", "verify:verify", VerifyResult, {"verify": "verify"})
 TRIAL = Measurement("trial", "verify:trial", Verdict)
 _TIMED = _SESSION | _STEPS | {"check": "verify", "copy": "measured"}
+FIRST = Measurement(
+    "first", "measure:first_figures", FirstResult, _SESSION | {"first figures": "measured"}
+)
 OPEN = Measurement("open", "measure:open_session", OpenResult, _SESSION)
 WARM_UP = Measurement("warm-up", "measure:warm_up", WarmUpResult)
 REST = Measurement("rest", "measure:rest", RestResult)
@@ -95,7 +99,7 @@ TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
 _ALL: Sequence[Measurement[Any]] = (
     *(HOME, LOOK, FITS, ORACLE, VERIFY, TRIAL),
-    *(OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
+    *(FIRST, OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
     *(OPEN_LADDER, TIME_LADDER, FINISH_LADDER, PRIMITIVES, SPANS),
     *(TRAIN, ANSWER, CARRY, PEAK, TIMER),
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from dlbench.analyse.columns import (
     ACCURACY,
@@ -55,21 +57,40 @@ def build_sections(report: Report) -> list[Section]:
     return [*found, Section(notes=(*notes, *conclusions(report), *steps))]
 
 
-def rows_so_far(report: Report, waiting: Mapping[Case, str]) -> list[Section]:
-    """The first table of each record, of a run that is going on: of the cases that are `waiting`, for what."""
-    return [
-        Section(
-            top=True,
-            columns=_columns(run, MAIN, run.rows, report, grouped=True),
-            lines=tuple(
-                Line("…", "dim", waiting[row.case], row.case.label)
-                if row.case in waiting
-                else _line(row)
-                for row in run.rows
-            ),
-        )
-        for run in report.runs
+def rows_so_far(
+    report: Report,
+    waiting: Mapping[Case, str],
+    preliminary: Mapping[Case, Mapping[str, Any]],
+) -> list[Section]:
+    """The first table of each record, of a run that is going on: of the cases that are `waiting`, for what, or cells
+    that are `preliminary`."""
+    return [_so_far(run, report, waiting, preliminary) for run in report.runs]
+
+
+def _so_far(
+    run: Run,
+    report: Report,
+    waiting: Mapping[Case, str],
+    preliminary: Mapping[Case, Mapping[str, Any]],
+) -> Section:
+    rows = [
+        dataclasses.replace(row, cells={**row.cells, **preliminary.get(row.case, {})})
+        for row in run.rows
     ]
+
+    def line(row: Row) -> Line:
+        if row.case in preliminary:
+            return Line(words.preliminary(row), words.style(row))
+        if row.case in waiting:
+            return Line("…", "dim", waiting[row.case], row.case.label)
+        return _line(row)
+
+    return Section(
+        top=True,
+        columns=_columns(run, MAIN, rows, report, grouped=True),
+        lines=tuple(map(line, rows)),
+        notes=(words.PRELIMINARY,) if preliminary else (),
+    )
 
 
 def parts(run: Run, report: Report) -> dict[str, list[Section]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from dlbench.analyse.table import Report
 from dlbench.record.case import Case
@@ -17,7 +18,12 @@ def render(report: Report, *, width: int = 80, colour: bool = False) -> str:
 
 
 def render_so_far(
-    report: Report, waiting: Mapping[Case, str], *, width: int = 80, colour: bool = False
+    report: Report,
+    waiting: Mapping[Case, str],
+    preliminary: Mapping[Case, Mapping[str, Any]],
+    *,
+    width: int = 80,
+    colour: bool = False,
 ) -> str:
-    """The rows of a run that is going on; of the cases that are `waiting`, for what."""
-    return as_text.render(rows_so_far(report, waiting), width, colour)
+    """The rows of a run that is going on: of the cases that are `waiting` for what, of others `preliminary` cells."""
+    return as_text.render(rows_so_far(report, waiting, preliminary), width, colour)

@@ -9,6 +9,9 @@ from dlbench.text import one_line, why
 
 LEGEND = "✓ verified against the float64 oracle   ! disturbed machine   ✗ not verified   – skipped"
 INTERVALS = "[ ] 95 % confidence interval over fresh processes"
+PRELIMINARY = (
+    "~ preliminary: verified, then timed alone for a moment; rows are compared by the rounds alone"
+)
 ACCURACIES = (
     "[ ] 95 % intervals over test samples: Wilson's, of differences Newcombe's for the same samples",
     "one training a precision: another seed gives another accuracy",
@@ -48,6 +51,11 @@ def queries(rows: Sequence[Row]) -> tuple[str, ...]:
 def mark(row: Row) -> str:
     """✓, ✗, – or, for figures of a disturbed machine, !."""
     return "!" if row["disturbed"] else MARKS.get(row["status"], "✗")
+
+
+def preliminary(row: Row) -> str:
+    """The mark of a row that has no figures of its own yet."""
+    return "~!" if row["disturbed"] else "~"
 
 
 def style(row: Row) -> str:

@@ -7,9 +7,11 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
+from windows import BURNING, QUIET
 
 from dlbench.cli.live_table import LiveTable
 from dlbench.cli.progress import LiveProgress
+from dlbench.record.facts import FirstSteps
 from dlbench.record.schema import Choice, Skip, Trial
 
 
@@ -64,18 +66,60 @@ def test_each_case_has_a_row_from_the_beginning_and_figures_with_its_first_proce
     assert "…" not in "\n".join(drawn)
 
 
-def test_a_row_that_is_to_be_timed_says_about_how_long_its_steps_take(make):
+def with_first_steps(lines, train=QUIET, infer=None):
+    """The lines, with first steps of NumPy's verification, watched so."""
+    steps = {
+        name: FirstSteps((40_000_000, 41_000_000, 49_000_000), during)
+        for name, during in (("train", train), ("infer", infer))
+        if during is not None
+    }
+    return [*lines[:2], replace(lines[2], first_steps=steps), *lines[3:]]
+
+
+def test_a_row_has_preliminary_figures_from_its_verification_on_and_its_own_take_their_place(make):
+    lines = with_first_steps(run_of(make))
+    drawn = after(lines, 3)
+    assert "~ numpy 2.4" in row(drawn, "numpy")
+    assert ["41.0", "ms", "1,561"] == row(drawn, "numpy").split()[4:7]
+    assert "median (preliminary)" in drawn[0]
+    assert drawn[-1].startswith("~ preliminary: verified, then timed alone for a moment")
+    # nothing is compared before the rounds
+    assert "×" not in "".join(drawn)
+    assert "█" not in "".join(drawn)
+    assert "to be verified" in row(drawn, "tensorflow")
+    drawn = after(lines, 6)
+    assert "✓ numpy 2.4" in row(drawn, "numpy")
+    assert "36.0 ms" in row(drawn, "numpy")
+    assert "preliminary" not in "".join(drawn)
+    whole = after(lines, 99)
+    assert whole == after(run_of(make), 99)
+
+
+def test_preliminary_figures_say_that_the_machine_was_disturbed(make):
+    assert "~! numpy 2.4" in row(after(with_first_steps(run_of(make), BURNING), 3), "numpy")
+
+
+def test_a_row_that_is_still_preliminary_is_told_from_those_that_have_been_timed(make):
+    lines = with_first_steps(run_of(make))
+    # TensorFlow's first process is there before NumPy's
+    drawn = after([*lines[:5], lines[6]], 99)
+    assert "preliminary" in row(drawn, "numpy")
+    assert "1 process" in row(drawn, "tensorflow")
+    assert row(drawn, "numpy").split()[0] == "~"
+    assert row(drawn, "tensorflow").split()[0] == "✓"
+    assert "×" not in "".join(drawn)
+
+
+def test_first_steps_without_a_duration_are_no_figures(make):
     lines = run_of(make)
-    lines[2] = replace(lines[2], glimpse_ns={"train": 41_000_000, "infer": 9_000_000})
-    told = row(after(lines, 3), "numpy")
-    assert "about 41.0 ms a step; verified (largest error 3.1e-07), to be timed" in told
-    # a figure of the table is something else
-    assert "41.0" not in row(after(lines, 99), "numpy")
+    nothing = {"train": FirstSteps((0, 0), QUIET)}
+    drawn = after([*lines[:2], replace(lines[2], first_steps=nothing)], 3)
+    assert "verified (largest error 3.1e-07), to be timed" in row(drawn, "numpy")
 
 
 @pytest.mark.parametrize("width", [80, 110, 140])
 def test_every_beginning_of_a_run_can_be_drawn_in_any_width(make, width):
-    lines = run_of(make)
+    lines = with_first_steps(run_of(make))
     for count in range(len(lines) + 1):
         assert all(cell_len(line) <= width for line in after(lines, count, width=width))
 

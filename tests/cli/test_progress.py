@@ -4,10 +4,13 @@ import io
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
+from windows import QUIET
 
 from dlbench.cli.progress import LiveProgress, PlainProgress, progress
 from dlbench.execute.events import Observer
+from dlbench.record.facts import FirstSteps
 from dlbench.record.schema import Skip, Training
 from dlbench.text import duration, one_line, plural, why
 
@@ -54,6 +57,15 @@ def test_without_a_terminal_everything_that_ended_has_a_plain_line(make: Any) ->
         "  numpy:cpu/train/64 trained for 1 epoch, test accuracy 97.12 %",
         "a sentence for people",
     ]
+
+
+def test_first_steps_of_a_verification_are_told_as_preliminary(make: Any) -> None:
+    stream = io.StringIO()
+    steps = {"train": FirstSteps((41_000_000, 40_000_000, 90_000_000), QUIET)}
+    verified = replace(make.verification(make.case()), first_steps=steps)
+    PlainProgress(stream, Clock()).line(verified)
+    told = "✓ numpy:cpu at batch 64 verified; preliminary: train 41.0 ms a step\n"
+    assert told == stream.getvalue()
 
 
 def test_on_a_terminal_case_round_phase_and_time_left_are_shown_and_troubles_stay(

@@ -67,6 +67,13 @@ def test_train_and_infer_share_one_verification(whole):
     assert ["ok"] == [line.status for line in whole.of(Verification)]
 
 
+def test_a_verification_tells_first_steps_of_every_scenario_that_will_be_timed(whole):
+    (verification,) = whole.of(Verification)
+    assert ["infer", "train"] == list(verification.first_steps)
+    assert all(steps.timings_ns for steps in verification.first_steps.values())
+    assert ("numpy", None, "first figures") in whole.observer.phases
+
+
 def test_the_matrix_product_rate_is_measured_in_the_same_run(whole):
     (peak,) = whole.of(Peak)
     assert min(peak.flops_per_s) > 0
@@ -118,7 +125,17 @@ def test_no_rounds_verify_and_time_nothing(request_for, carry_out):
     ran = carry_out(request_for(rounds=0))
     assert ["ok"] == [line.status for line in ran.of(Verification)]
     assert [Verification, End] == [type(line) for line in ran.record.lines]
+    assert [{}] == [line.first_steps for line in ran.of(Verification)]
     assert ran.end.null_timing_ns is None
+
+
+def test_a_backend_that_fails_in_its_first_steps_is_verified_and_fails_where_it_is_timed(
+    request_for, carry_out
+):
+    ran = carry_out(request_for(backends=("broken_adapters:FailsWhenTimed",), rounds=2))
+    (verification,) = ran.of(Verification)
+    assert ("ok", {}) == (verification.status, verification.first_steps)
+    assert "failed" in {line.status for line in ran.of(Process)}
 
 
 def test_weights_that_stop_changing_make_a_case_unverified(request_for, carry_out):

@@ -6,6 +6,7 @@ import pytest
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
 from dlbench.measure.empty_session import EmptySession
+from dlbench.measure.first_steps import first_steps
 from dlbench.measure.timed_steps import (
     BEAT_NS,
     LEAST_STEPS,
@@ -360,3 +361,21 @@ def test_a_block_ends_where_a_further_step_would_lie_beyond_its_time_by_more_tha
     seconds, steps
 ):
     assert steps == len(warm(FakeSession(10 * MS), "infer").block(seconds).timings_ns)
+
+
+def first(session, seconds, step="train"):
+    return first_steps(session, list(range(8)), step, {}, seconds, clock=session.clock)
+
+
+def test_first_steps_are_those_behind_the_first_one_and_a_short_warm_up():
+    session = FakeSession(lambda step: {0: 900 * MS, 1: 40 * MS}.get(step, 10 * MS), 1 * MS)
+    # the warm-up lasts 0.2 s: a step of 41 ms and fifteen of 11 ms
+    assert (11 * MS,) * 37 == first(session, 0.4)
+    assert 1 + 16 + 37 == session.calls.count("step")
+
+
+@pytest.mark.parametrize("step", ["train", "infer"])
+def test_of_steps_longer_than_their_time_one_is_a_first_step(step):
+    session = FakeSession(step_ns=2_000 * MS)
+    assert (2_000 * MS,) == first(session, 0.3, step)
+    assert 3 == session.calls.count("step")

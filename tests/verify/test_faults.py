@@ -346,8 +346,6 @@ def test_the_adapter_without_a_fault_is_verified_before_and_after_timing(name, c
     of, adapter = small.workload(name), FaultyAdapter(None)
     outcome = verify(adapter, small.plan(), of, cache_dir)
     assert outcome.reason == ""
-    assert {"train", "infer"} == outcome.glimpse_ns.keys()
-    assert min(outcome.glimpse_ns.values()) > 0
     assert small.failing(small.check_after_timing(adapter, of, cache_dir)) == []
 
 

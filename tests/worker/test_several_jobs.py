@@ -13,7 +13,17 @@ import pytest
 from dlbench.contract import Plan
 from dlbench.execute.materialise import prepare
 from dlbench.worker.launch import Launch, Worker, worker_environment
-from dlbench.worker.measurements import BLOCK, FINISH, FITS, LOOK, OPEN, REST, VERIFY, WARM_UP
+from dlbench.worker.measurements import (
+    BLOCK,
+    FINISH,
+    FIRST,
+    FITS,
+    LOOK,
+    OPEN,
+    REST,
+    VERIFY,
+    WARM_UP,
+)
 
 
 @pytest.fixture
@@ -47,6 +57,19 @@ def test_the_process_that_looked_at_a_backend_verifies_it(worker, job):
     assert ("ok", pid) == (verified.status, worker.pid)
     # the import belongs to the look
     assert "interpreter" not in verified.result.seconds
+
+
+def test_the_process_that_verified_a_backend_takes_first_steps_and_can_go_on(worker, job):
+    assert "ok" == worker.ask(VERIFY, job()).status
+    pid = worker.pid
+    first = worker.ask(FIRST, job(scenarios=["infer", "train"], seconds=0.02)).result
+    assert ["infer", "train"] == list(first.steps)
+    for steps in first.steps.values():
+        assert min(steps.timings_ns) > 0
+        # the warm-up is watched too
+        assert steps.during.window_s * 1e9 >= sum(steps.timings_ns)
+    assert {"first figures", "open"} <= first.seconds.keys()
+    assert ("ok", pid) == (worker.ask(VERIFY, job()).status, worker.pid)
 
 
 def test_time_between_jobs_is_no_part_of_a_phase(worker, job):

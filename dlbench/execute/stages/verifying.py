@@ -6,18 +6,25 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.oracle_jobs import key_of
 from dlbench.execute.side_by_side import is_crowded
 from dlbench.execute.tasks import Task
-from dlbench.record.facts import VerifyResult
+from dlbench.record.facts import FirstSteps, VerifyResult
 from dlbench.record.schema import Case, Skip, Verification
 from dlbench.record.sharing import covering
-from dlbench.worker.measurements import FITS, VERIFY
+from dlbench.worker.measurements import FIRST, FITS, VERIFY
 from dlbench.worker.supervisor import Ended
 
 R = TypeVar("R")
+
+FIRST_S, FIRST_SHARE = 0.3, 0.05
+"""How long the first steps of a scenario are taken, at most, and as a share of the time for sampling."""
+_FIRST = ("infer", "train")
+"""Scenarios of which some steps tell what their rows are about, in this order."""
 
 
 def verify(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
@@ -54,6 +61,8 @@ def right(run: Context, sharing: Sequence[Case]) -> Sequence[Case]:
             _tell(run, found, ended, [case for case in sharing if case not in rest])
             run.write(alone)
             return rest
+    if found.status == "ok":
+        found = msgspec.structs.replace(found, first_steps=_first_steps(run, whole, sharing))
     _tell(run, found, ended, sharing)
     return sharing if found.status == "ok" else ()
 
@@ -67,6 +76,20 @@ def _tell(
         return
     for case in about:
         run.write(Skip(case, ended.reason, ended.remedy))
+
+
+def _first_steps(run: Context, case: Case, sharing: Sequence[Case]) -> dict[str, FirstSteps]:
+    """Some steps of each scenario, by the process that has just verified it, so that who waits sees figures soon; none
+    where nothing will be timed, or trials have told already."""
+    request, worker = run.request, run.looked.get(case.backend)
+    scenarios = [each for each in _FIRST if each in {other.scenario for other in sharing}]
+    if worker is None or not scenarios or not request.rounds or request.best:
+        return {}
+    if case.input != "resident":
+        return {}
+    seconds = min(FIRST_S, FIRST_SHARE * request.budget_s)
+    ended = run.ask(worker, FIRST, run.job(case, scenarios=scenarios, seconds=seconds), case)
+    return ended.result.steps if ended.result else {}
 
 
 def waited(run: Context, wait: Callable[[], R]) -> R:

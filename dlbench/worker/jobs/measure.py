@@ -25,6 +25,7 @@ from dlbench.data.preprocessing import Recipe
 from dlbench.host import interference, process_tree
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
+from dlbench.measure.first_steps import first_steps
 from dlbench.measure.plain_loader import PlainLoader
 from dlbench.measure.rank_steps import time_ranks
 from dlbench.measure.reentry import reentry_steps
@@ -36,6 +37,8 @@ from dlbench.record.facts import (
     PEAK_MEMORY,
     BlockResult,
     Check,
+    FirstResult,
+    FirstSteps,
     MeasureResult,
     OpenResult,
     RankSteps,
@@ -59,6 +62,13 @@ Window = tuple[interference.Reading, interference.Reading]
 _LEAD_SHARE = 0.25
 """Of a block on a device with clocks of its own, how much more runs before it unsampled: the clocks sink while others
 are on turn elsewhere, and come back within moments."""
+
+
+def first_figures(job: Job, phases: Phases) -> FirstResult:
+    """Takes a few steps of each of the ``scenarios`` in a session of their own, which ends with the job."""
+    live = _Live(job, phases)
+    steps = {each: live.first_steps(each, job["seconds"], phases) for each in job["scenarios"]}
+    return FirstResult(steps=steps, seconds={**live.start_seconds, **phases.take_seconds()})
 
 
 def open_session(job: Job, phases: Phases) -> OpenResult:
@@ -152,6 +162,16 @@ class _Live:
         finally:
             loader.close()
         return Feed(adapter.loader(plan, batches) or PlainLoader(batches), batches), checks
+
+    def first_steps(self, scenario: Scenario, seconds: float, phases: Phases) -> FirstSteps:
+        """Steps of a scenario, before anything is timed as it has to be."""
+        phases.enter("first figures")
+        step = KINDS[scenario].step
+        self._window()
+        timings_ns = first_steps(
+            self.session, self._batches, step, self._initial, seconds, beat=phases.beat
+        )
+        return FirstSteps(timings_ns, interference.between(*self._window()))
 
     def warm_up(self, scenario: Scenario, budget_s: float, phases: Phases) -> float:
         """The typical step (s)."""

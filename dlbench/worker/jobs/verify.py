@@ -73,7 +73,6 @@ def verify(job: Job, phases: Phases) -> VerifyResult:
         ambiguous_branches=outcome.ambiguous_branches,
         facts=plain(outcome.facts),
         reason=outcome.reason,
-        glimpse_ns=outcome.glimpse_ns,
         loaded=import_provenance.look(job["own"], job["adapter"]) if "own" in job else {},
         seconds=phases.take_seconds(),
         **versions(info),
