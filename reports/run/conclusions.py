@@ -112,7 +112,8 @@ class _Told:
         first, second = contenders[:2]
         names = listed([self.who(row.case) for row in contenders])
         estimate = _ratio(second, first, simultaneous(compared - 1))
-        fastest = ", the fastest" if compared > len(contenders) else ""
+        left = compared > len(contenders)
+        fastest = f", the {len(contenders)} fastest of {compared}" if left else ""
         where = ", ".join([first["scenario"], *self._which(first.case), self.where(first.case)])
         if estimate.interval is None:
             return (
@@ -122,6 +123,7 @@ class _Told:
         if len(contenders) > 2:
             return f"no significant difference between {names}{fastest} ({where})."
         shown = times(estimate.value, estimate.interval.low, estimate.interval.high)
+        shown += f" in favour of {self.who(first.case)}"
         return f"no significant difference between {names}{fastest} ({where}): {shown}."
 
     def doubt(self, rows: Sequence[Row], what: str = "") -> str:

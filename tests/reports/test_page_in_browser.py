@@ -110,6 +110,18 @@ def test_a_page_is_whole_in_every_view(browser: Any, url: str, view: str) -> Non
         assert shown == seen.page.locator("figure:visible").count() > 5
 
 
+@pytest.mark.parametrize("view", ["light", "telephone"])
+def test_why_a_row_was_skipped_is_read_without_scrolling_its_table(
+    browser: Any, url: str, view: str
+) -> None:
+    with Seen(browser, url, **VIEWS[view]) as seen:
+        row = seen.page.locator("#r1-2 tr", has_text="skipped").first
+        (reason,) = row.get_by_text("no CUDA device: this row needs").filter(visible=True).all()
+        box = reason.bounding_box()
+        assert 0 <= box["x"]
+        assert box["x"] + box["width"] <= seen.page.viewport_size["width"]
+
+
 @pytest.mark.parametrize("views", [["light"], ["dark", "telephone"]], ids=" and ".join)
 def test_axe_finds_no_fault(browser: Any, url: str, views: list[str]) -> None:
     chosen = {name: value for view in views for name, value in VIEWS[view].items()}
