@@ -105,6 +105,7 @@ class BackendInfo:
     own_kernels : whether its pooling is written here, and so held to the first of several equal maxima.
     absent : by kind of device, why there is none among `devices`, where the backend can tell.
     worlds : the numbers of ranks that plans may ask for; sessions of more than one are `RanksSession`s.
+    freezes : whether it can train networks of which layers are frozen (`dlbench.spec.layers.Freezable`).
     """
 
     version: str
@@ -116,6 +117,7 @@ class BackendInfo:
     own_kernels: bool = False
     absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
     worlds: tuple[int, ...] = (1,)
+    freezes: bool = False
 
     @property
     def mode(self) -> str:
@@ -332,8 +334,7 @@ class AdapterBase:
     Attributes
     ----------
     title : what people call the framework, in sentences; the backend's name where empty.
-    packages : the distributions whose versions count, those that there are of them: they stand in records and are
-        compared. ``numpy`` and dlbench's own are always among them.
+    packages : the distributions whose versions count and are compared; ``numpy`` and dlbench's own always do.
     default_device : the device of the row that says why the backend cannot be used.
     out_of_memory : names of the framework's exceptions for that, beside `MemoryError`.
     """
@@ -344,8 +345,7 @@ class AdapterBase:
     out_of_memory: ClassVar[tuple[str, ...]] = ("OutOfMemoryError",)
 
     def environment(self, plan: Plan) -> Mapping[str, str]:
-        """Environment variables that a worker sets before `info` or anything else is called, and so before the
-        framework is imported.
+        """Environment variables that a worker sets first of all, before the framework is imported.
 
         Parameters
         ----------

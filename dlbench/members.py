@@ -124,6 +124,8 @@ def info_of(adapter: Adapter) -> BackendInfo:
         raise ContractError(
             f"info().worlds is {described(worlds)}, should be a tuple of whole numbers, 1 among them"
         )
+    if not isinstance(info.freezes, bool):
+        raise ContractError(f"info().freezes is {described(info.freezes)}, should be True or False")
     for name in ("libraries", "absent"):
         if not isinstance(getattr(info, name), Mapping):
             given = described(getattr(info, name))

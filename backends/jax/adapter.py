@@ -80,6 +80,7 @@ class Adapter(FunctionalAdapter):
             libraries=libraries,
             absent=absent,
             worlds=WORLDS,
+            freezes=True,
         )
 
     def start(self, plan: Plan) -> None:

@@ -187,7 +187,7 @@ def _batch_norm(norm: spec.BatchNorm, node: Node, x: Array, run: Pass) -> Array:
     """Over all axes but the channels'; in training the running statistics are moved too."""
     own = run.own(node)
     mean, variance = own["running_mean"], own["running_variance"]
-    if run.training:
+    if run.training and not node.frozen:
         axes = tuple(range(x.ndim - 1))
         mean, variance = x.mean(axes), x.var(axes)
         run.move(node, mean, variance, x.size // x.shape[-1], norm.momentum)

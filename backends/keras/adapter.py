@@ -63,6 +63,7 @@ class Adapter(AdapterBase):
             (Device("cpu", "CPU"),),
             modes=modes,
             absent={"cuda": "dlbench runs Keras on the CPU alone"},
+            freezes=True,
         )
 
     def start(self, plan: Plan) -> None:

@@ -18,7 +18,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalised inputs."""
-        if not training:
+        if not training or not self.trainable:
             return super().call(inputs, training=False)
         kept = self.momentum * keras.ops.convert_to_tensor(self.moving_variance)
         outputs = super().call(inputs, training=True)

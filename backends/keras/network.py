@@ -109,6 +109,7 @@ class Network:
                 x = self._joined(node, x)
                 continue
             for layer in layers:
+                layer.trainable = not node.frozen
                 x = layer(x)
             holder = next((each for each in reversed(layers) if each.weights), None)
             for parameter in node.parameters:

@@ -42,7 +42,11 @@ class Adapter(AdapterBase):
     def info(self) -> BackendInfo:
         """NumPy's version and the BLAS beneath it."""
         return BackendInfo(
-            np.__version__, (Device("cpu", "CPU"),), libraries=blas_facts(), own_kernels=True
+            np.__version__,
+            (Device("cpu", "CPU"),),
+            libraries=blas_facts(),
+            own_kernels=True,
+            freezes=True,
         )
 
     def open(self, plan: Plan, workload: Workload, weights: Weights) -> Session:
@@ -89,7 +93,7 @@ class Session(SessionBase):
         self.learning_rate = workload.optimizer.learning_rate
         self._workload = workload
         self._team = Team(plan.threads, plan.batch, plan.seed)
-        self._parameters = Parameters()
+        self._parameters = Parameters({p.name for p in workload.parameters if p.frozen})
         self._chain = Chain(workload.nodes, self._parameters, self._team)
         self._input = Resident(inner_shape(workload.input_shape), self._team)
         self._loss = _LossOfBatch(workload.loss)

@@ -83,7 +83,7 @@ class Layer:
 
         def back(dy: Value) -> Value | None:
             dx = Value(x.shape) if self.node.needs_input_gradient else None
-            if dx is not None or self.node.parameters:
+            if dx is not None or self.node.is_trained:
                 program.add(self.backward, [dy, saved], [dx], **options)
             return dx
 
@@ -391,9 +391,10 @@ class Linear(Layer):
     def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
         columns = self.part(chunk, self.inputs)
         w = self.weight.value.reshape(self.outputs, self.inputs)[:, columns]
-        dw = self.weight.gradients[0].reshape(self.outputs, self.inputs)[:, columns]
-        yield np.matmul, dy.T, saved[:, columns], dw
+        if not self.node.frozen:
+            dw = self.weight.gradients[0].reshape(self.outputs, self.inputs)[:, columns]
+            yield np.matmul, dy.T, saved[:, columns], dw
         if dx is not None:
             yield np.matmul, dy, w, dx[:, columns]
-        if self.bias is not None and chunk.worker.index == 0:
+        if self.bias is not None and self.bias.trainable and chunk.worker.index == 0:
             yield np.add.reduce, dy, 0, None, self.bias.gradients[0]

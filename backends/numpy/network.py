@@ -59,9 +59,10 @@ class Chain:
 
         def back_through(dy: Value) -> Value | None:
             gradient: Value | None = dy
-            for back, names in zip(reversed(backs), reversed(self._names), strict=True):
-                if gradient is None:
-                    break
+            made = zip(backs, self.layers, self._names, strict=True)
+            for back, layer, names in reversed(list(made)):
+                if gradient is None or not layer.node.has_backward:
+                    return None
                 with program.owned(Owner(names, "backward")):
                     gradient = back(gradient)
             return gradient

@@ -7,6 +7,7 @@ same two halves the other way round.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -51,14 +52,14 @@ class BatchNorm(Layer):
         return len(self.node.input_shape) == 3
 
     def emit(self, program: Program, x: Value) -> tuple[Value, Back]:
-        """Training: statistics, a barrier, the normalisation. Inference: the normalisation."""
+        """Training: statistics, a barrier, the normalisation. Inference, and where it is frozen: the normalisation."""
         self.declare(x)
         y, scope = Value(x.shape), scope_of(x)
         y.canonical = x.canonical
-        if not program.training:
+        if self.node.frozen or not program.training:
             program.at_start(self._use_running)
             program.add(self.normalise, [x], [y], scope=scope, in_place=True)
-            return y, lambda dy: None
+            return y, functools.partial(self._back_through_running, program)
         kept = Value(x.shape)
         program.add(self.collect, [x], [kept], scope=scope, settle=self._settle_forward)
         program.add(self.normalise, [kept], [y], scope=scope)
@@ -73,6 +74,13 @@ class BatchNorm(Layer):
             return dx
 
         return y, back
+
+    def _back_through_running(self, program: Program, dy: Value) -> Value | None:
+        if not self.node.needs_input_gradient:
+            return None
+        dx = Value(dy.shape)
+        program.add(self.scaled, [dy], [dx], scope=scope_of(dy), in_place=True)
+        return dx
 
     def declare(self, x: Value) -> None:
         """Asks for its parameters in the order of the features of `x`, which need not be the canonical one."""
@@ -152,6 +160,10 @@ class BatchNorm(Layer):
         """scale · (x − mean) / deviation + shift, as one factor and one offset."""
         yield np.multiply, x, self.factor, y
         yield np.add, y, self.offset, y
+
+    def scaled(self, chunk: Chunk, dy: Array, dx: Array) -> Calls:
+        """The gradient through running statistics."""
+        yield np.multiply, dy, self.factor, dx
 
     def collect_gradients(self, chunk: Chunk, dy: Array, kept: Array) -> Calls:
         """Sums over the chunk of dy and of dy · (x − mean)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +41,10 @@ class Parameter:
 
 
 class Parameters:
-    """The parameters of one session; `add` them all, then `allocate`."""
+    """The parameters of one session, of which some are `frozen`, by name; `add` them all, then `allocate`."""
 
-    def __init__(self) -> None:
+    def __init__(self, frozen: Collection[str] = ()) -> None:
+        self._frozen = frozen
         self._named: dict[str, Parameter] = {}
         self._decays: list[tuple[int, int, float]] = []
         """Ranges of the vector, and the weight decay of each."""
@@ -67,7 +68,8 @@ class Parameters:
         `summed`: each worker has a gradient of its own, from its own images.
         """
         if name not in self._named:
-            self._named[name] = Parameter(shape, canonical, trainable, summed)
+            trained = trainable and name not in self._frozen
+            self._named[name] = Parameter(shape, canonical, trained, summed)
         return self._named[name]
 
     def allocate(self, team: Team, decay_of: Callable[[str], float]) -> None:

@@ -52,6 +52,8 @@ class SampleNorm(Layer):
         program.add(self.normalise, [x], [y, normal, inverse], scope=scope)
 
         def back(dy: Value) -> Value | None:
+            if not self.node.has_backward:
+                return None
             dx = Value(x.shape) if self.node.needs_input_gradient else None
             program.add(self.spread, [dy, normal, inverse], [dx], scope=scope)
             return to_x(dx) if dx is not None else None
@@ -85,7 +87,7 @@ class SampleNorm(Layer):
         ones = buffer(("ones", dy.size // channels), (1, dy.size // channels))
         ones.fill(1)
         number = chunk.worker.index if self.of_images else 0
-        for parameter in (self.shift, self.scale):
+        for parameter in () if self.node.frozen else (self.shift, self.scale):
             if parameter is self.shift:
                 yield np.copyto, whole, dy
             else:

@@ -88,6 +88,7 @@ class Adapter(AdapterBase):
             libraries=runtime.libraries(),
             absent=absent,
             worlds=WORLDS,
+            freezes=True,
         )
 
     def start(self, plan: Plan) -> None:

@@ -73,7 +73,8 @@ class Network:
     @property
     def running(self) -> dict[str, Any]:
         """The variables that a forward pass updates, by canonical name."""
-        return {p.name: self.variables[p.name] for p in self._parameters if not p.trainable}
+        moved = (p for p in self._parameters if not (p.trainable or p.frozen))
+        return {p.name: self.variables[p.name] for p in moved}
 
     def __call__(self, x: Any, *, training: bool) -> Any:
         """Outputs for inputs N×H×W×C (or N×F), float32, as ops of the graph being traced."""
@@ -174,7 +175,7 @@ class Network:
                 )
 
     def _norm(self, node: Node, own: list[Any], training: bool, x: Any) -> Any:
-        return ops.batch_norm(node, x, *own, training=training)
+        return ops.batch_norm(node, x, *own, training=training and not node.frozen)
 
     def _conv2d(self, node: Node, x: Any, own: list[Any], training: bool) -> Any:
         conv = functools.partial(ops.conv2d, node, direct=self._direct, grouped=self._grouped)

@@ -91,6 +91,7 @@ class Adapter(AdapterBase):
             libraries=runtime.libraries(),
             absent=absent,
             worlds=WORLDS if torch.distributed.is_available() else WORLDS[:1],
+            freezes=True,
         )
 
     def start(self, plan: Plan) -> None:

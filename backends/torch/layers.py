@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -138,6 +138,20 @@ class _PixelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class _FrozenNorm1d(nn.BatchNorm1d):
+    """In inference always, as fine-tuning has it."""
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)
+
+
+class _FrozenNorm2d(nn.BatchNorm2d):
+    """The same of images."""
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)
+
+
 class _OptionA(nn.Module):
     def __init__(self, layer: spec.OptionA) -> None:
         super().__init__()
@@ -158,6 +172,8 @@ def _modules(
     """A module for each node; what belongs to it goes into `owners`."""
     for node in nodes:
         module = _module(node, owners, short)
+        if node.frozen:
+            module.requires_grad_(False)
         for parameter in node.parameters:
             owners[parameter.name] = module, _ATTRIBUTES[parameter.role]
         if short is not None and short.widens(node.layer):
@@ -182,7 +198,13 @@ def _module(node: Node, owners: _Owners, short: precision.Short | None) -> nn.Mo
         case spec.LocalResponseNorm() as layer:
             return nn.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k)
         case spec.BatchNorm() as layer:
-            norm = nn.BatchNorm2d if len(node.input_shape) == 3 else nn.BatchNorm1d
+            norms: tuple[type[nn.BatchNorm1d | nn.BatchNorm2d], ...] = (
+                nn.BatchNorm1d,
+                nn.BatchNorm2d,
+            )
+            if layer.freeze:
+                norms = _FrozenNorm1d, _FrozenNorm2d
+            norm = norms[len(node.input_shape) == 3]
             return norm(node.input_shape[0], eps=layer.eps, momentum=layer.momentum)
         case spec.Relu():
             return nn.ReLU()
@@ -321,7 +343,7 @@ def make_optimizer(
         options |= graphs.optimizer_options(optimizer, options["lr"], recorded_on)
     alike: dict[float, list[torch.Tensor]] = {}
     for name, tensor in network.arrays.items():
-        if isinstance(tensor, nn.Parameter):
+        if tensor.requires_grad:
             alike.setdefault(optimizer.decay_of(name), []).append(tensor)
     groups = [{"params": params, "weight_decay": decay} for decay, params in alike.items()]
     # An empty group, since there must be one: networks of pools alone can still infer.

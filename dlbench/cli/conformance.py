@@ -101,6 +101,7 @@ def hold(request: Request, tell: Callable[[str], None] = lambda text: None) -> H
         if word and word not in there:
             has = ", ".join(there) or "none"
             raise UsageError(f"{what} {word!r} is unknown: {request.backend} has {has}")
+    tried = chosen_trials(request.networks, request.seed, request.only, found.freezes)
     trains = "train" in found.scenarios
     plan = Plan(
         request.backend,

@@ -156,6 +156,7 @@ def _found(ended: Ended[ProbeResult], name: str, python: str | None) -> Found:
         libraries=seen.info.libraries,
         absent=seen.info.absent,
         worlds=seen.info.worlds,
+        freezes=seen.info.freezes,
         facts=seen.facts,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.spec.layers import KINDS
-from dlbench.spec.network import walk
+from dlbench.spec.network import Node, walk
 from dlbench.spec.training import LOSSES, OPTIMIZERS
 from dlbench.spec.workload import Workload
 
@@ -95,6 +95,11 @@ def refuse_unless(
         for part in (*(n.layer for n in walk(workload.nodes)), workload.loss, workload.optimizer):
             _refuse_part(backend, part, has, lacks)
     return mode
+
+
+def no_freeze(node: Node) -> str:
+    """What a backend that trains every layer says of one that is frozen."""
+    return f"this backend has no freeze: it trains every layer, and {node.name} is frozen"
 
 
 def _refuse_part(

@@ -18,7 +18,8 @@ class BatchNorm(Layer):
 
     def __init__(self, node: Node, weights: Mapping[str, Array], run: Pass) -> None:
         super().__init__(node, weights, run)
-        runs = run.of_replicas() if run.replicas > 1 and run.training else [run]
+        by_batch = run.training and not node.frozen
+        runs = run.of_replicas() if run.replicas > 1 and by_batch else [run]
         self.parts = [_Normalisation(node, weights, each) for each in runs]
 
     def forward(self, x: Array) -> Array:
@@ -58,7 +59,7 @@ class _Normalisation(Layer):
             fourth: Array = np.einsum("ncp,ncp->c", squared, squared)
             return np.asarray(np.sqrt(fourth / all_values / self.values))
 
-        if run.training:
+        if run.training and not self.node.frozen:
             self.values = int(run.counts.sum()) * positions
             terms = run.terms(positions)
             total = run.counts @ values.sum(2)
@@ -95,6 +96,9 @@ class _Normalisation(Layer):
 
     def backward(self, dy: Array) -> Array:
         run, normal, given = self.run, self.normal, dy.reshape(self.normal.shape)
+        if self.node.frozen:
+            dx = given * per_channel(self.weights["scale"] * self.inverse, 3)
+            return run.rounding.handed_back(run.rounding(dx, 4, dx).reshape(dy.shape))
         terms = run.terms(normal.shape[2])
         all_values = len(normal) * normal.shape[2]
         squares: list[Array] = []

@@ -139,8 +139,9 @@ class Layer:
         )
 
     def gradient(self, role: str, value: Any) -> None:
-        """Leaves a parameter's gradient in the pass."""
-        self.run.gradients[f"{self.node.name}.{role}"] = value
+        """Leaves a parameter's gradient in the pass, unless it is frozen."""
+        if not self.node.frozen:
+            self.run.gradients[f"{self.node.name}.{role}"] = value
 
 
 class Linear(Layer):

@@ -59,6 +59,14 @@ class Sequence(Layer):
             dy = layer.backward(dy)
         return dy
 
+    def to_the_first_trained(self, dy: Array) -> None:
+        """As `backward`, as far as something is trained."""
+        for layer in reversed(self.layers):
+            if not layer.node.has_backward:
+                return
+            _beat.get()()
+            dy = layer.backward(dy)
+
 
 class Residual(Layer):
     """body(x) + shortcut(x)."""
@@ -202,7 +210,7 @@ def forward_backward(
             value, gradient = cross_entropy(*args, loss.label_smoothing)
         else:
             value, gradient = mean_squared_error(*args)
-        network.backward(run.rounding.handed_back(gradient))
+        network.to_the_first_trained(run.rounding.handed_back(gradient))
     return output, value
 
 

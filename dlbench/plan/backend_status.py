@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from dlbench.contract import Device
+from dlbench.helpers.refusals import no_freeze
 from dlbench.record.case import SELECTED, Axis, Case, device_kind
 from dlbench.record.facts import Environment
 from dlbench.spec.precision import trains_in
+from dlbench.spec.workload import Workload
 from dlbench.worker.supervisor import Status
 
 
@@ -22,8 +24,8 @@ class Found:
     reason, remedy : why it is not ``ok``, and what would help.
     output : traceback and last output of a failure.
     title : what people call it; its name where empty.
-    version, devices, modes, precisions, scenarios, libraries, absent, worlds : as in `dlbench.contract.BackendInfo`;
-        where it is not ``ok``, what every backend has.
+    version, devices, modes, precisions, scenarios, libraries, absent, worlds, freezes : as in
+        `dlbench.contract.BackendInfo`; where it is not ``ok``, what every backend has.
     facts : what a session observed (``threads``, …); empty unless one was opened.
     default_device : device of the row of a backend that cannot be used.
     environment : what is installed where its workers run; None where that could not be asked.
@@ -43,6 +45,7 @@ class Found:
     libraries: Mapping[str, str] = dataclasses.field(default_factory=dict)
     absent: Mapping[str, str] = dataclasses.field(default_factory=dict)
     worlds: tuple[int, ...] = (1,)
+    freezes: bool = False
     facts: dict[str, str | int] = dataclasses.field(default_factory=dict)
     default_device: str = "cpu"
     environment: Environment | None = None
@@ -68,8 +71,8 @@ class Found:
         """What it says that there is of an axis; empty where it says nothing."""
         return self.kinds if axis.name == "device" else getattr(self, axis.plural, ())
 
-    def refusal(self, case: Case) -> str:
-        """Why a usable backend cannot carry a case out, by what it declares; empty where it can."""
+    def refusal(self, case: Case, workload: Workload) -> str:
+        """Why a usable backend cannot carry a case of a workload out, by what it declares; empty where it can."""
         for axis in SELECTED:
             there = self.declared(axis)
             value = case.step if axis.name == "scenario" else getattr(case, axis.name)
@@ -80,6 +83,8 @@ class Found:
                 return f"this backend has no {axis.title} {value!r}; it has {_listed(there)}"
         if case.trains and not trains_in(case.precision):
             return f"{case.precision} is for inference alone"
+        if case.trains and not self.freezes and workload.first_frozen is not None:
+            return no_freeze(workload.first_frozen)
         if case.batch % case.world:
             return f"a batch of {case.batch:,} cannot be cut evenly for {case.world} ranks"
         return ""

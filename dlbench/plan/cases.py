@@ -193,7 +193,7 @@ def plan(request: Request, found: Mapping[str, Found], training_samples: int) ->
             cases.append(case)
             if seen.status != "ok":
                 problems[case] = seen
-            elif reason := seen.refusal(case):
+            elif reason := seen.refusal(case, request.suite.workload):
                 problems[case] = Found("skipped", reason)
     if request.baseline is not None:
         # of modes that are to be tried one will be left

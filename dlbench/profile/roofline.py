@@ -165,17 +165,20 @@ def place(node: Node, batch: int, time: Time, trains: bool, under: Roofs) -> Pla
 
 
 def _moved_bytes(node: Node, batch: int, trains: bool) -> float:
-    """What a layer reads and writes at the least: forward its input, output and parameters; backward the gradient of
-    its output, its input again, and both gradients that it gives."""
+    """What a layer reads and writes at the least: forward its input, output and parameters; backward, where there is
+    one, the gradient of its output, its input again, and both gradients that it gives. A frozen product or batch norm
+    reads no input again, and gives no gradient of its parameters."""
     passes_on = isinstance(node.layer, spec.Flatten)
     if node.bodies or passes_on or (isinstance(node.layer, spec.Dropout) and not trains):
         return 0.0
     read, written = math.prod(node.input_shape), math.prod(node.output_shape)
     parameters = sum(p.size for p in node.parameters)
     elements = batch * (read + written) + parameters
-    if trains:
+    if trains and node.has_backward:
         back = read if node.needs_input_gradient else 0
-        elements += batch * (written + read + back) + 2 * parameters
+        statistics = isinstance(node.layer, spec.GroupNorm | spec.LayerNorm)
+        again = 0 if node.frozen and not statistics else read
+        elements += batch * (written + again + back) + (1 if node.frozen else 2) * parameters
     return float(_ELEMENT_BYTES * elements)
 
 

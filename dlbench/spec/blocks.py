@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dlbench.errors import WorkloadError
+from dlbench.spec import layers as spec
 from dlbench.spec.decode import array, shown, table
 
 Shape = tuple[int, ...]
+Block = spec.Residual | spec.Concat | spec.Scale
+"""Layers that hold layers, which are frozen with them."""
 MOST_REPEATS = 1_000
 _DEEPEST_GROUPS = 4
 
@@ -50,19 +53,47 @@ def read_bodies(rest: Mapping[str, Any], path: str) -> Sequence[Any]:
     return bodies
 
 
-def repeated(given: Any, path: str, depth: int = 0) -> Iterator[tuple[Mapping[str, Any], str]]:
+def check_freeze(kind: type[spec.Layer], rest: Mapping[str, Any], path: str) -> None:
+    """Refuses a `freeze` that is no truth value, or of a layer that has nothing to freeze."""
+    if "freeze" not in rest:
+        return
+    if not issubclass(kind, spec.Freezable | Block):
+        raise WorkloadError(
+            f"{path}.freeze", f": {spec.WORDS[kind]} has no parameters to freeze; leave it out"
+        )
+    _truth(rest["freeze"], path)
+
+
+def _truth(freeze: Any, path: str) -> bool:
+    if not isinstance(freeze, bool):
+        raise WorkloadError(f"{path}.freeze", f" = {shown(freeze)} must be true or false")
+    return freeze
+
+
+def _freezing(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A table inside something that is frozen: as it is, unless its layer has parameters and no word of its own."""
+    word = one.get("type")
+    kind = spec.KINDS.get(word) if isinstance(word, str) else None
+    can = kind is not None and issubclass(kind, spec.Freezable | Block)
+    return {"freeze": True, **one} if can else one
+
+
+def repeated(
+    given: Any, path: str, depth: int = 0, *, freeze: bool = False
+) -> Iterator[tuple[Mapping[str, Any], str]]:
     """The tables that an entry of an array of layers stands for, and where each is defined: a layer, or the `layers`
-    of a table without a type, as often as `repeat` says."""
+    of a table without a type, as often as `repeat` says; those with parameters frozen, if `freeze`."""
     one = table(given, path)
     count = one.get("repeat", 1)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_REPEATS:
         raise WorkloadError(f"{path}.repeat", f" = {shown(count)} must be 1 to {MOST_REPEATS}")
     if "layers" not in one or "type" in one:
         rest = {key: value for key, value in one.items() if key != "repeat"}
-        yield from itertools.repeat((rest, path), count)
+        yield from itertools.repeat((_freezing(rest) if freeze else rest, path), count)
         return
     where = f"{path}.layers"
-    only(one, {"layers", "repeat"}, path)
+    only(one, {"layers", "repeat", "freeze"}, path)
+    freeze = _truth(one.get("freeze", freeze), path)
     if depth == _DEEPEST_GROUPS:
         raise WorkloadError(where, f" is nested deeper than {_DEEPEST_GROUPS} levels")
     group = array(one["layers"], where)
@@ -70,7 +101,7 @@ def repeated(given: Any, path: str, depth: int = 0) -> Iterator[tuple[Mapping[st
         raise WorkloadError(where, " is empty; it holds the layers that are repeated")
     for _ in range(count):
         for index, inner in enumerate(group):
-            yield from repeated(inner, f"{where}[{index}]", depth + 1)
+            yield from repeated(inner, f"{where}[{index}]", depth + 1, freeze=freeze)
 
 
 def shortcut_tables(word: str, shape: Shape, output: Shape, path: str) -> list[dict[str, Any]]:

@@ -17,6 +17,19 @@ Edges = tuple[Pair, Pair]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Freezable:
+    """What layers with parameters share: with `freeze`, training leaves their parameters as they are.
+
+    They have no gradient: neither decay nor moments move them, and a norm that gradients are clipped by does not count
+    them. A `BatchNorm` normalises by its running statistics then, and leaves them as they are. Source: Keras'
+    ``layer.trainable = False`` and torchvision's ``FrozenBatchNorm2d``; with PyTorch's ``requires_grad = False`` alone
+    a batch norm goes on with the statistics of each batch.
+    """
+
+    freeze: bool = later(default=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Windows:
     """What convolutions and pools share: windows of `kernel` over an image with something around it."""
 
@@ -56,7 +69,7 @@ class _Windows:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Conv2d(_Windows):
+class Conv2d(_Windows, Freezable):
     """Two-dimensional cross-correlation (the kernel is not flipped) with zero padding.
 
     C×H×W → out_channels×H'×W' with H' = ⌊(H + top + bottom − dilation·(kernel − 1) − 1) / stride⌋ + 1.
@@ -87,7 +100,7 @@ class Conv2d(_Windows):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConvTranspose2d:
+class ConvTranspose2d(Freezable):
     """What `Conv2d` with this kernel, stride and padding does to gradients, as a layer of its own.
 
     C×H×W → out_channels×H'×W' with H' = (H − 1)·stride − 2·padding + kernel + output_padding: each pixel adds its
@@ -105,7 +118,7 @@ class ConvTranspose2d:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BatchNorm:
+class BatchNorm(Freezable):
     """Batch normalisation over batch, height and width, or of features over the batch (Ioffe and Szegedy 2015,
     algorithm 1).
 
@@ -120,7 +133,7 @@ class BatchNorm:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GroupNorm:
+class GroupNorm(Freezable):
     """Normalisation of each sample over the channels of a group and their pixels (Wu and He 2018): the channels are cut
     into `groups` parts, in their order.
 
@@ -133,7 +146,7 @@ class GroupNorm:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerNorm:
+class LayerNorm(Freezable):
     """Normalisation of each sample over its features, or over the channels at each pixel of an image (Ba et al. 2016;
     for images as in ConvNeXt, Liu et al. 2022).
 
@@ -283,7 +296,7 @@ class Flatten:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Linear:
+class Linear(Freezable):
     """x·Wᵀ + b with weight out×in. `in_features` is always inferred; stated, it must agree."""
 
     out_features: int = at_least(1)

@@ -39,7 +39,7 @@ _NAMES = {
 class Node:
     """A layer in its place.
 
-    `path` is where the suite file defines it; `needs_input_gradient` is False where nothing before it has parameters.
+    `path` is where the suite file defines it; `needs_input_gradient` is False where nothing before it is trained.
     `bodies` holds the nodes inside a `Residual` (its body, then its shortcut), a `Concat` or a `Scale`; none are the
     identity.
     """
@@ -52,6 +52,21 @@ class Node:
     parameters: tuple[Parameter, ...] = ()
     needs_input_gradient: bool = True
     bodies: tuple[tuple[Node, ...], ...] = ()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether its parameters and running statistics stay as they are."""
+        return isinstance(self.layer, spec.Freezable) and self.layer.freeze
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a training step changes parameters of it, or of the nodes inside."""
+        return any(p.trainable for node in walk((self,)) for p in node.parameters)
+
+    @property
+    def has_backward(self) -> bool:
+        """Whether a training step comes back to it: something in it is trained, or before it."""
+        return self.needs_input_gradient or self.is_trained
 
     @property
     def body(self) -> tuple[Node, ...]:
@@ -122,8 +137,8 @@ class Node:
 
     @property
     def training_flops(self) -> int:
-        """Forward, weight gradient and, where something before needs it, input gradient."""
-        return self.forward_flops * (3 if self.needs_input_gradient else 2)
+        """Forward, weight gradient where the weight is trained, and where something before needs it, input gradient."""
+        return self.forward_flops * (1 + self.is_trained + self.needs_input_gradient)
 
     @property
     def forward_bytes(self) -> int:
@@ -150,7 +165,7 @@ def read_network(tables: Any, input_shape: Shape, path: str = "network.layers") 
     WorkloadError : a table that is no layer, or a layer that does not fit its input.
     """
     builder = _Builder()
-    nodes, _, _ = builder.sequence(tables, input_shape, path, has_parameters=False)
+    nodes, _ = builder.sequence(tables, input_shape, path, has_trained=False)
     if not nodes:
         raise WorkloadError(path, " is empty; a network needs a layer")
     return nodes
@@ -164,8 +179,8 @@ class _Builder:
         self.names: set[str] = set()
 
     def sequence(
-        self, tables: Any, shape: Shape, path: str, has_parameters: bool
-    ) -> tuple[tuple[Node, ...], Shape, bool]:
+        self, tables: Any, shape: Shape, path: str, has_trained: bool, freeze: bool = False
+    ) -> tuple[tuple[Node, ...], Shape]:
         if sum(path.count(word) for word in (".body", ".bodies", ".shortcut")) > _DEEPEST:
             raise WorkloadError(path, f" is nested deeper than {_DEEPEST} levels")
         nodes = []
@@ -175,27 +190,30 @@ class _Builder:
                 raise WorkloadError(
                     where, " is an array; bodies side by side are written bodies = [[…], […]]"
                 )
-            for one, place in blocks.repeated(given, where):
-                node = self.node(one, shape, place, has_parameters)
+            for one, place in blocks.repeated(given, where, freeze=freeze):
+                node = self.node(one, shape, place, has_trained)
                 nodes.append(node)
                 shape = node.output_shape
-                has_parameters = has_parameters or any(n.parameters for n in walk((node,)))
-        return tuple(nodes), shape, has_parameters
+                has_trained = has_trained or node.is_trained
+        return tuple(nodes), shape
 
-    def node(self, given: Mapping[str, Any], shape: Shape, path: str, has_parameters: bool) -> Node:
+    def node(self, given: Mapping[str, Any], shape: Shape, path: str, has_trained: bool) -> Node:
         kind, rest = choose(KINDS, given, path)
+        blocks.check_freeze(kind, rest, path)
         name = self.name(str(given["type"]), rest, path)
         if kind is spec.Residual:
-            return self.residual(rest, name, shape, path, has_parameters)
+            return self.residual(rest, name, shape, path, has_trained)
         if kind is spec.Concat:
-            return self.concat(rest, name, shape, path, has_parameters)
+            return self.concat(rest, name, shape, path, has_trained)
         if kind is spec.Scale:
-            return self.scale(rest, name, shape, path, has_parameters)
+            return self.scale(rest, name, shape, path, has_trained)
         if issubclass(kind, windows.Windowed) and len(shape) == 3:
             windows.refuse_word(kind, rest, (shape[1], shape[2]), path)
         layer: Layer = decode(kind, rest, path)
         output, parameters = infer(layer, name, shape, path)
-        return Node(layer, name, path, shape, output, parameters, has_parameters)
+        if isinstance(layer, spec.Freezable) and layer.freeze:
+            parameters = tuple(dataclasses.replace(p, frozen=True) for p in parameters)
+        return Node(layer, name, path, shape, output, parameters, has_trained)
 
     def name(self, kind: str, rest: dict[str, Any], path: str) -> str:
         if len(self.names) == _MOST_NODES:
@@ -219,56 +237,60 @@ class _Builder:
         return name
 
     def residual(
-        self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_parameters: bool
+        self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_trained: bool
     ) -> Node:
+        freeze = rest.pop("freeze", False)
         blocks.only(rest, {"body", "shortcut"}, path)
         blocks.check_body(rest, path)
-        body, output, _ = self.sequence(rest.get("body"), shape, f"{path}.body", has_parameters)
+        body, output = self.sequence(rest["body"], shape, f"{path}.body", has_trained, freeze)
         given = rest.get("shortcut", "identity")
         tables = (
             blocks.shortcut_tables(given, shape, output, path) if isinstance(given, str) else given
         )
-        shortcut, joined, _ = self.sequence(tables, shape, f"{path}.shortcut", has_parameters)
+        where = f"{path}.shortcut"
+        shortcut, joined = self.sequence(tables, shape, where, has_trained, freeze)
         if joined != output:
             raise WorkloadError(
-                f"{path}.shortcut",
+                where,
                 f": its {format_shape(joined)} cannot be added to the body's {format_shape(output)}",
             )
         bodies = (body, shortcut)
-        return Node(spec.Residual(), name, path, shape, output, (), has_parameters, bodies)
+        return Node(spec.Residual(), name, path, shape, output, (), has_trained, bodies)
 
     def scale(
-        self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_parameters: bool
+        self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_trained: bool
     ) -> Node:
+        freeze = rest.pop("freeze", False)
         blocks.only(rest, {"body"}, path)
         blocks.check_body(rest, path)
-        body, output, _ = self.sequence(rest["body"], shape, f"{path}.body", has_parameters)
+        body, output = self.sequence(rest["body"], shape, f"{path}.body", has_trained, freeze)
         if output not in (shape[:1], (shape[0], 1, 1)):
             raise WorkloadError(
                 f"{path}.body",
                 f": its {format_shape(output)} cannot scale the channels of {format_shape(shape)}; it has to end in"
                 f" {shape[0]} features or {shape[0]} × 1 × 1",
             )
-        return Node(spec.Scale(), name, path, shape, shape, (), has_parameters, (body,))
+        return Node(spec.Scale(), name, path, shape, shape, (), has_trained, (body,))
 
     def concat(
-        self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_parameters: bool
+        self, rest: dict[str, Any], name: str, shape: Shape, path: str, has_trained: bool
     ) -> Node:
+        freeze = rest.pop("freeze", False)
         blocks.only(rest, {"body", "bodies"}, path)
         if "bodies" not in rest:
             blocks.check_body(rest, path)
-            body, output, _ = self.sequence(rest["body"], shape, f"{path}.body", has_parameters)
+            body, output = self.sequence(rest["body"], shape, f"{path}.body", has_trained, freeze)
             if len(shape) != 3 or output[1:] != shape[1:]:
                 raise WorkloadError(
                     f"{path}.body",
                     f": its {format_shape(output)} cannot be put behind the channels of {format_shape(shape)}",
                 )
             joined = (shape[0] + output[0], *shape[1:])
-            return Node(spec.Concat(), name, path, shape, joined, (), has_parameters, ((), body))
+            return Node(spec.Concat(), name, path, shape, joined, (), has_trained, ((), body))
         bodies, images = [], []
         for index, tables in enumerate(blocks.read_bodies(rest, path)):
             where = f"{path}.bodies[{index}]"
-            body, output, _ = self.sequence(tables, shape, where, has_parameters)
+            body, output = self.sequence(tables, shape, where, has_trained, freeze)
             if len(output) != 3:
                 raise WorkloadError(
                     where,
@@ -283,4 +305,4 @@ class _Builder:
                     " height and width must be the same",
                 )
         joined = (sum(image[0] for image in images), *images[0][1:])
-        return Node(spec.Concat(), name, path, shape, joined, (), has_parameters, tuple(bodies))
+        return Node(spec.Concat(), name, path, shape, joined, (), has_trained, tuple(bodies))

@@ -19,18 +19,20 @@ Role = Literal["weight", "bias", "scale", "shift", "running_mean", "running_vari
 class Parameter:
     """An array that belongs to a layer, in the canonical layout (conv O×I×kH×kW, linear out×in, else one axis).
 
-    `fan_in` is the number of inputs that one output element sums over (1 where nothing is summed).
+    `fan_in` is the number of inputs that one output element sums over (1 where nothing is summed); `frozen` is whether
+    its layer stays as it is.
     """
 
     name: str
     role: Role
     shape: Shape
     fan_in: int
+    frozen: bool = False
 
     @property
     def trainable(self) -> bool:
         """Whether the optimizer updates it (running statistics are state, not trained)."""
-        return not self.role.startswith("running")
+        return not (self.frozen or self.role.startswith("running"))
 
     @property
     def size(self) -> int:

@@ -72,6 +72,11 @@ class Workload:
         return sum(node.training_flops for node in walk(self.nodes))
 
     @property
+    def first_frozen(self) -> Node | None:
+        """The first layer that training leaves as it is; None where there is none."""
+        return next((node for node in walk(self.nodes) if node.frozen), None)
+
+    @property
     def has_dropout(self) -> bool:
         """Whether a training step draws random masks."""
         return any(isinstance(n.layer, spec.Dropout) and n.layer.rate > 0 for n in walk(self.nodes))
@@ -79,7 +84,7 @@ class Workload:
     def replicas(self, world: int) -> int:
         """How many parts of a batch are normalised each by its own statistics where `world` ranks share it; 1 where
         nothing is, and it makes no difference who has which samples."""
-        norms = any(isinstance(n.layer, spec.BatchNorm) for n in walk(self.nodes))
+        norms = any(_uses_batch(node) for node in walk(self.nodes))
         return world if norms else 1
 
     def untrainable(self, batch: int) -> Node | None:
@@ -89,8 +94,7 @@ class Workload:
             (
                 node
                 for node in walk(self.nodes)
-                if isinstance(node.layer, spec.BatchNorm)
-                and batch * math.prod(node.input_shape[1:]) == 1
+                if _uses_batch(node) and batch * math.prod(node.input_shape[1:]) == 1
             ),
             None,
         )
@@ -141,6 +145,11 @@ class Workload:
         return hashlib.sha256(json.dumps(self.to_table(), sort_keys=True).encode()).hexdigest()
 
 
+def _uses_batch(node: Node) -> bool:
+    """Whether a layer normalises by statistics of the batch that it trains on."""
+    return isinstance(node.layer, spec.BatchNorm) and not node.frozen
+
+
 def map_layers(
     nodes: tuple[Node, ...], change: Callable[[spec.Layer], spec.Layer]
 ) -> tuple[Node, ...]:
@@ -176,6 +185,14 @@ def read_workload(given: Mapping[str, Any], paths: Mapping[str, str] | None = No
         table(given.get("schedule", {"type": "constant"}), where["schedule"]),
         where["schedule"],
     )
+    if not any(node.is_trained for node in nodes):
+        frozen = next((node for node in walk(nodes) if node.frozen), None)
+        if frozen is not None:
+            raise WorkloadError(
+                where["layers"],
+                f": every layer with parameters is frozen, {frozen.name} the first, so there is nothing to train;"
+                " leave out the freeze of one",
+            )
     output = nodes[-1].output_shape
     if isinstance(loss, CrossEntropy) and len(output) != 1:
         raise WorkloadError(

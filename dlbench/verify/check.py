@@ -27,6 +27,7 @@ from pathlib import Path
 
 from dlbench.contract import Adapter, Plan
 from dlbench.errors import PlanRefused
+from dlbench.helpers.refusals import no_freeze
 from dlbench.record.facts import Check
 from dlbench.spec.layers import MaxPool, Relu
 from dlbench.spec.network import walk
@@ -87,6 +88,10 @@ def verify(
     """
     progress("oracle")
     adapter, once = Guarded(adapter), once or Once()
+    info = adapter.info()
+    trains = plan.scenario == "train" and "train" in info.scenarios
+    if trains and not info.freezes and workload.first_frozen is not None:
+        raise PlanRefused(no_freeze(workload.first_frozen))
     if plan.precision == "int8":
         return _verify_integers(adapter, plan, extent.small(workload), progress)
     reference = load_reference(
@@ -97,8 +102,6 @@ def verify(
     checks: list[Check] = []
     facts: dict[str, str | int] = {}
     calm, stepped = workload.without_dropout(), extent.small(workload.without_dropout())
-    info = adapter.info()
-    trains = plan.scenario == "train" and "train" in info.scenarios
     if not trains:
         plan = dataclasses.replace(plan, scenario="infer")
     small = dataclasses.replace(plan, batch=len(reference.small[0].point.order))

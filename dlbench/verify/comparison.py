@@ -25,9 +25,10 @@ def compare(
         return statement(f"{name} has shape {have.shape} instead of {want.shape}", False)
     error = np.abs(have - want)
     allowed = np.broadcast_to(np.asarray(tolerance, np.float64), want.shape)
-    excess = np.where(
-        np.isfinite(error), error / np.maximum(allowed, np.finfo(np.float64).tiny), np.inf
-    )
+    # an error where none is allowed is infinitely many times too large
+    with np.errstate(over="ignore"):
+        times = error / np.maximum(allowed, np.finfo(np.float64).tiny)
+    excess = np.where(np.isfinite(error), times, np.inf)
     worst = np.unravel_index(int(np.argmax(excess)), want.shape) if want.size else ()
     where = f"[{', '.join(str(int(i)) for i in worst)}]" if want.ndim else ""
     return Check(

@@ -28,16 +28,18 @@ from dlbench.verify.sessions.rules import RULES, check_rule
 from dlbench.verify.single_parts import (
     CONV,
     END,
+    FROZEN,
     IMAGE,
     LAYERS,
     LOSSES,
     MOMENTUM,
     OPTIMIZERS,
     SGD,
+    SHRINKING,
     Table,
 )
 
-_OF_TRAINING = ("loss", "optimizer")
+_OF_TRAINING = ("loss", "optimizer", "freeze")
 
 
 class Backend:
@@ -65,8 +67,9 @@ class Trial:
         return f"{self.group}:{self.name}"
 
 
-def trials(networks: int, seed: int) -> Iterator[Trial]:
-    """What a session owes, every layer, loss and optimizer alone, then `networks` random networks from `seed` on."""
+def trials(networks: int, seed: int, freezes: bool = False) -> Iterator[Trial]:
+    """What a session owes, every layer, loss and optimizer alone, frozen layers, then `networks` random networks from
+    `seed` on, in some of which layers are frozen if `freezes`."""
     for name in RULES:
         layers = [CONV, {"type": "tanh"}, *END]
         yield Trial("session", name, _workload(layers, "cross_entropy", MOMENTUM), 4)
@@ -81,8 +84,10 @@ def trials(networks: int, seed: int) -> Iterator[Trial]:
         norm = [] if optimizer.get("decay_biases_and_norms", True) else [{"type": "batch_norm"}]
         layers = [CONV, {"type": "tanh"}, *norm, *END]
         yield Trial("optimizer", name, _workload(layers, "cross_entropy", optimizer), 3)
+    for name, layers in FROZEN.items():
+        yield Trial("freeze", name, _workload([*layers, *END], "cross_entropy", SHRINKING), 4)
     for number in range(seed, seed + networks):
-        workload, batch = draw_workload(number)
+        workload, batch = draw_workload(number, freezes=freezes)
         yield Trial("random network", f"seed {number}", workload, batch)
 
 
@@ -103,15 +108,17 @@ def example_of(group: str, word: str) -> Trial:
     return found
 
 
-def chosen_trials(networks: int, seed: int, only: Sequence[str]) -> list[Trial]:
-    """The trials that one of these words names, all where there are none: a group (``layer``), a trial
+def chosen_trials(
+    networks: int, seed: int, only: Sequence[str], freezes: bool = False
+) -> list[Trial]:
+    """The `trials` that one of these words names, all where there are none: a group (``layer``), a trial
     (``layer:max_pool``), or a pattern of either (``layer:conv2d*``).
 
     Raises
     ------
     UsageError : a word that names none.
     """
-    every = list(trials(networks, seed))
+    every = list(trials(networks, seed, freezes))
     labels = [trial.label for trial in every]
     for word in only:
         if not any(_names(word, label) for label in labels):

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dlbench.errors import WorkloadError
+from dlbench.spec.blocks import Block
+from dlbench.spec.layers import KINDS, Freezable
 from dlbench.spec.network import read_network
 from dlbench.spec.workload import Workload, read_workload
 
@@ -18,15 +20,21 @@ _GELU = ("none", "tanh")
 _MOST_VALUES = 6_000
 """A layer's output that is larger than this is drawn again, to keep a network at milliseconds."""
 
+_FREEZING = 0.25
+"""Share of the networks that have frozen layers."""
+
 Shape = tuple[int, ...]
 Table = dict[str, Any]
 
 
-def draw_workload(seed: int) -> tuple[Workload, int]:
-    """A network of one to seven layers with a loss and an optimizer, and a batch size, from `seed`."""
+def draw_workload(seed: int, *, freezes: bool = False) -> tuple[Workload, int]:
+    """A network of one to seven layers with a loss and an optimizer, and a batch size, from `seed`; in some, layers are
+    frozen, if `freezes`."""
     random_ = random.Random(seed)
     while True:
         table, batch = _draw(random_)
+        if freezes and random_.random() < _FREEZING:
+            table["layers"] = [_frozen(random_, layer) for layer in table["layers"]]
         try:
             workload = read_workload(table)
         except WorkloadError:
@@ -62,6 +70,12 @@ def _draw(random_: random.Random) -> tuple[Table, int]:
         "loss": "mean_squared_error" if squared else _cross_entropy(random_),
         "optimizer": _optimizer(random_),
     }, batch
+
+
+def _frozen(random_: random.Random, layer: Table) -> Table:
+    """A layer, or one and all inside it, frozen as often as not where there is anything to freeze."""
+    can = issubclass(KINDS[layer["type"]], Freezable | Block)
+    return layer | {"freeze": random_.random() < 0.5} if can else layer
 
 
 def _cross_entropy(random_: random.Random) -> str | Table:

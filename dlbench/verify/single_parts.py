@@ -177,6 +177,35 @@ LAYERS: dict[str, list[Table]] = {
         CONV,
     ],
 }
+_FREEZE: Table = {"freeze": True}
+FROZEN: dict[str, list[Table]] = {
+    "what comes first": [CONV | _FREEZE, {"type": "batch_norm"} | _FREEZE, {"type": "tanh"}, CONV],
+    "what comes between": [
+        CONV,
+        CONV | _FREEZE | {"padding": 1},
+        {"type": "batch_norm"} | _FREEZE,
+        {"type": "tanh"},
+    ],
+    "layers of every kind": [
+        CONV | {"padding": 1},
+        CONV | _FREEZE | {"groups": 4, "padding": 1},
+        {"type": "group_norm", "groups": 2} | _FREEZE,
+        CONV | _FREEZE | {"groups": 2, "padding": 1},
+        {"type": "layer_norm"} | _FREEZE,
+        {"type": "conv_transpose2d", "out_channels": 3, "kernel": 2} | _FREEZE,
+        {"type": "flatten"},
+        {"type": "linear", "out_features": 5} | _FREEZE,
+        {"type": "tanh"},
+        {"type": "batch_norm"} | _FREEZE,
+    ],
+    "a residual body": [
+        {"type": "residual", "shortcut": "projection", "body": _BODY} | _FREEZE,
+        {
+            "type": "residual",
+            "body": [{"type": "conv2d", "out_channels": 7, "kernel": 1} | _FREEZE],
+        },
+    ],
+}
 LOSSES: dict[str, str | Table] = {
     "cross_entropy": "cross_entropy",
     "cross_entropy with smoothed labels": {"type": "cross_entropy", "label_smoothing": 0.1},
@@ -185,6 +214,9 @@ LOSSES: dict[str, str | Table] = {
 _WEIGHTS_ALONE: Table = {"weight_decay": 0.1, "decay_biases_and_norms": False}
 
 _CLIPPED: Table = MOMENTUM | {"clip_norm": 0.5, "weight_decay": 0.01}
+
+SHRINKING: Table = _CLIPPED | {"weight_decay": 0.1}
+"""Moves whatever it takes for trained, and counts it in the norm of the gradients."""
 
 OPTIMIZERS: dict[str, Table] = {
     "sgd": SGD,

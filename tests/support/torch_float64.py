@@ -20,7 +20,8 @@ def forward_backward(workload, weights, inputs, targets):
     loss = F.mse_loss(output, y) if squared else cross_entropy(workload, output, y)
     loss.backward()
     gradients = {name: leaves[name].grad.numpy() for name in trained}
-    state = {name: value.numpy() for name, value in leaves.items() if name not in gradients}
+    moved = [p.name for p in workload.parameters if not (p.trainable or p.frozen)]
+    state = {name: leaves[name].numpy() for name in moved}
     return output.detach().numpy(), loss.item(), gradients, state
 
 
@@ -63,7 +64,8 @@ def _apply(node, layer, x, w, weights, training):
         case spec.BatchNorm():
             running = w["running_mean"], w["running_variance"]
             scale, shift = w["scale"], w["shift"]
-            return F.batch_norm(x, *running, scale, shift, training, layer.momentum, layer.eps)
+            by_batch = training and not layer.freeze
+            return F.batch_norm(x, *running, scale, shift, by_batch, layer.momentum, layer.eps)
         case spec.Relu():
             return F.relu(x)
         case spec.LeakyRelu():

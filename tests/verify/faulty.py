@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import torch
+from faulty_freezing import Freezing
 from faulty_layers import Layers
 from faulty_rules import Rules
 
@@ -18,7 +19,14 @@ from dlbench.contract import BackendInfo, Device
 
 def known_faults():
     """The name of every fault this file can have."""
-    names = ("faulty", "faulty_layers", "faulty_activations", "faulty_blocks", "faulty_rules")
+    names = (
+        "faulty",
+        "faulty_layers",
+        "faulty_activations",
+        "faulty_blocks",
+        "faulty_rules",
+        "faulty_freezing",
+    )
     files = [Path(__file__).with_name(f"{name}.py") for name in names]
     return [
         f
@@ -34,14 +42,16 @@ class FaultyAdapter:
         self.fault = fault
 
     def info(self):
-        return BackendInfo(torch.__version__, (Device("cpu", "cpu"),), own_kernels=True)
+        return BackendInfo(
+            torch.__version__, (Device("cpu", "cpu"),), own_kernels=True, freezes=True
+        )
 
     def open(self, plan, workload, weights):
         torch.set_num_threads(plan.threads)
         return FaultySession(self.fault, plan, workload, weights)
 
 
-class FaultySession(Layers, Rules):
+class FaultySession(Freezing, Layers, Rules):
     """One workload on the CPU; everything happens when it is asked for."""
 
     def __init__(self, fault, plan, workload, weights):
@@ -134,7 +144,8 @@ class FaultySession(Layers, Rules):
         self.steps += 1
         self.steps_ever += 1
         self.samples = len(x)
-        leaves = {p.name: self.arrays[p.name].clone().requires_grad_() for p in self.trained}
+        trained = self.with_gradients(self.trained)
+        leaves = {p.name: self.arrays[p.name].clone().requires_grad_() for p in trained}
         state = {k: v for k, v in self.arrays.items() if k not in leaves}
         self.arrays = state | leaves
         loss = self.loss(self.sequence(self.workload.nodes, x, training=True), y)
@@ -143,8 +154,9 @@ class FaultySession(Layers, Rules):
             self.arrays = {k: v.detach() for k, v in self.arrays.items()}
             gradients = self.clip(self.spoil(gradients))
             if not self.idle():
-                for p in self.trained:
+                for p in self.moving(self.trained):
                     self.arrays[p.name] = self.update(p, self.arrays[p.name], gradients[p.name])
+                self.disturb_frozen()
         if self.fault == "the step modifies its batch":
             x *= 0.5
         if self.fault == "loss after the step":

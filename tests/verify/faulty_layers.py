@@ -173,7 +173,7 @@ class Layers(Activations, Blocks):
             mean = x[: (len(x) + 1) // 2].mean(axes, keepdim=True)
         biased = (x - mean).square().mean(axes, keepdim=True)
         unbiased = biased * count / max(count - 1, 1)
-        used, moved = training, training
+        used, moved = self.by_batch(node, training)
         if self.fault == "batch statistics in inference":
             used = True
         if self.fault == "running statistics are never updated":

@@ -176,6 +176,15 @@ TABLES = {
     ),
     "squared error": _features(SGD),
     "clipped": _features(SGD | DECAY | {"clip_norm": 0.2}, "cross_entropy"),
+    "frozen": _image(
+        [
+            CONV,
+            {**CONV, "freeze": True},
+            {"type": "batch_norm", "freeze": True},
+            {"type": "tanh"},
+        ],
+        optimizer=SGD | DECAY | {"clip_norm": 0.2},
+    ),
     "hardly clipped": _features(SGD | {"clip_norm": 1e6}),
     "smoothed labels": _features(SGD, {"type": "cross_entropy", "label_smoothing": 0.1}),
     "Nesterov": _features(SGD | {"nesterov": True}),

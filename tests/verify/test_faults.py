@@ -241,6 +241,15 @@ BEFORE_TIMING = {
         "elements clipped": "after the step, step 1",
         "clipped by the largest norm": "after the step, step 1",
     },
+    "frozen": {
+        "frozen layers are trained": "conv2.weight after the step, step 1",
+        "frozen layers decay": "conv2.weight after the step, step 1",
+        "every bias moves with its layer frozen": "conv2.bias after the step, step 1",
+        "frozen running statistics move": "norm1.running_mean after the step, step 1",
+        "a frozen norm uses its batch": "loss, step 1",
+        "clipping counts frozen gradients": "after the step, step 1",
+        "the first trained layer stands still": "gradient of conv1.weight, step 1",
+    },
     "hardly clipped": {"scaled up to the norm too": "after the step, step 1"},
     "smoothed labels": {
         "labels smoothed over K − 1": "loss, step 1",
@@ -295,6 +304,7 @@ BEFORE_TIMING = {
 # what a session only does wrong once it is being timed: (workload, part of the check's name)
 AFTER_TIMING = {
     "weights stop after the twelfth step": ("convolution", "after the timed loop"),
+    "frozen layers drift after the fortieth step": ("frozen", "frozen, after the timed loop"),
     "output zeroed after 40 steps": ("convolution", "logits after timing"),
 }
 

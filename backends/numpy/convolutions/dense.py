@@ -148,13 +148,19 @@ class Conv2d(Layer):
             )
 
     def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
+        whole = contiguous(dy, chunk)
+        if whole is not dy:
+            yield np.copyto, whole, dy
+        if not self.node.frozen:
+            yield from self._parameter_gradients(chunk, whole, saved)
+        if dx is not None:
+            yield from self.input_gradient(chunk, whole, dx)
+
+    def _parameter_gradients(self, chunk: Chunk, whole: Array, saved: Array) -> Calls:
         g = self.geometry
         expansion = self._expansion(chunk, g)
         # Filled a second time: cheaper than keeping kw times the input for the whole batch.
         yield from expansion.fill(saved)
-        whole = contiguous(dy, chunk)
-        if whole is not dy:
-            yield np.copyto, whole, dy
         rows = whole.reshape(-1, g.out_channels)
         gradients = g.kernel_rows(self.weight.gradients[chunk.worker.index])
         for window, gradient in zip(expansion.windows, gradients, strict=True):
@@ -166,8 +172,6 @@ class Conv2d(Layer):
             ones.fill(1)
             gradient = self.bias.gradients[chunk.worker.index].reshape(1, -1)
             yield product(ones, rows, gradient, accumulate=not chunk.first)
-        if dx is not None:
-            yield from self.input_gradient(chunk, whole, dx)
 
     def input_gradient(self, chunk: Chunk, whole: Array, dx: Array) -> Calls:
         """The calls that fill `dx` from the output's gradient, which is contiguous."""

@@ -95,7 +95,15 @@ class Depthwise(_InGroups):
         whole = contiguous(dy, chunk)
         if whole is not dy:
             yield np.copyto, whole, dy
-        yield from self.bias_gradient(chunk, whole)
+        if not self.node.frozen:
+            yield from self.bias_gradient(chunk, whole)
+            yield from self._weight_gradient(chunk, whole, saved)
+        if dx is not None:
+            yield from self._spread(
+                chunk, dx, [(row, tap.into, tap.out) for row, tap in self._weighted()], whole
+            )
+
+    def _weight_gradient(self, chunk: Chunk, whole: Array, saved: Array) -> Calls:
         gradients = self.weight.gradients[chunk.worker.index].reshape(-1, 1, self.channels)
         for tap, gradient in zip(self.taps, gradients, strict=True):
             if not _meets(tap):
@@ -110,10 +118,6 @@ class Depthwise(_InGroups):
                 met = seen
             yield np.multiply, met, slope, seen
             yield _summed(chunk, seen.reshape(-1, self.channels), gradient)
-        if dx is not None:
-            yield from self._spread(
-                chunk, dx, [(row, tap.into, tap.out) for row, tap in self._weighted()], whole
-            )
 
     def _weighted(self) -> list[tuple[Array, Tap]]:
         """Each position of the kernel that meets the image, with its row of weights for as many columns."""
@@ -167,20 +171,13 @@ class Grouped(_InGroups):
             yield np.copyto, y, whole
 
     def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
-        windows = chunk.worker.zeros((self.key, chunk.size), self._elements(chunk))
-        yield from self._fill(chunk, windows, saved)
         whole = contiguous(dy, chunk)
         if whole is not dy:
             yield np.copyto, whole, dy
-        yield from self.bias_gradient(chunk, whole)
         slope = self._pixels(whole)
-        gradient = self._by_group(self.weight.gradients[chunk.worker.index])
-        found = chunk.worker.buffer("gradient of groups", gradient.shape)
-        yield np.matmul, self._flat(windows).transpose(0, 2, 1), slope, found
-        if chunk.first:
-            yield np.copyto, gradient, found
-        else:
-            yield np.add, gradient, found, gradient
+        if not self.node.frozen:
+            yield from self.bias_gradient(chunk, whole)
+            yield from self._weight_gradient(chunk, slope, saved)
         if dx is None:
             return
         back = chunk.worker.buffer("expansion", (self._elements(chunk),))
@@ -189,6 +186,17 @@ class Grouped(_InGroups):
         yield dx.fill, 0
         for target, part in self._met(chunk, back, dx):
             yield np.add, target, part, target
+
+    def _weight_gradient(self, chunk: Chunk, slope: Array, saved: Array) -> Calls:
+        windows = chunk.worker.zeros((self.key, chunk.size), self._elements(chunk))
+        yield from self._fill(chunk, windows, saved)
+        gradient = self._by_group(self.weight.gradients[chunk.worker.index])
+        found = chunk.worker.buffer("gradient of groups", gradient.shape)
+        yield np.matmul, self._flat(windows).transpose(0, 2, 1), slope, found
+        if chunk.first:
+            yield np.copyto, gradient, found
+        else:
+            yield np.add, gradient, found, gradient
 
     def _elements(self, chunk: Chunk) -> int:
         return self.groups * self.depth * math.prod(self.places) * chunk.size

@@ -263,16 +263,17 @@ class PairedConv2d(Conv2d):
         yield from self.pairs.run(chunk, x, y, self.folded_row)
 
     def backward(self, chunk: Chunk, dy: Array, saved: Maybe, dx: Maybe) -> Calls:
-        number = chunk.worker.index
-        gradients = chunk.worker.zeros(("pairs", self.node.name), int(np.prod(self.sums)))
-        yield from self.pairs.gradients(
-            chunk,
-            saved,
-            dy,
-            gradients.reshape(self.sums),
-            self.weight.gradients[number],
-            None if self.bias is None else self.bias.gradients[number],
-        )
+        if not self.node.frozen:
+            number = chunk.worker.index
+            gradients = chunk.worker.zeros(("pairs", self.node.name), int(np.prod(self.sums)))
+            yield from self.pairs.gradients(
+                chunk,
+                saved,
+                dy,
+                gradients.reshape(self.sums),
+                self.weight.gradients[number],
+                None if self.bias is None else self.bias.gradients[number],
+            )
         if dx is None:
             return
         if self.back is not None:

@@ -56,7 +56,7 @@ class ConvTranspose2d(Layer):
         x = contiguous(saved, chunk)
         if x is not saved:
             yield np.copyto, x, saved
-        if self.bias is not None:
+        if self.bias is not None and self.bias.trainable:
             slope = contiguous(dy, chunk, "contiguous too")
             if slope is not dy:
                 yield np.copyto, slope, dy
@@ -68,15 +68,16 @@ class ConvTranspose2d(Layer):
         met = chunk.worker.buffer("temporary", (*x.shape[:3], self.outputs))
         rows, seen = x.reshape(-1, self.channels), met.reshape(-1, self.outputs)
         into = None if dx is None else contiguous(dx, chunk, "contiguous gradient")
-        gradients = self._positions(self.weight.gradients[number])
+        trained = self.weight.trainable
+        gradients = self._positions(self.weight.gradients[number]) if trained else ()
         weights = self._positions(self.weight.value)
-        for position, (tap, weight, gradient) in enumerate(
-            zip(self.taps, weights, gradients, strict=True)
-        ):
+        for position, (tap, weight) in enumerate(zip(self.taps, weights, strict=True)):
             # where the padding cuts a position off, nothing comes back
             yield met.fill, 0
             yield np.copyto, met[tap.out[0], :, tap.out[1]], dy[tap.into[0], :, tap.into[1]]
-            yield product(rows, seen, gradient, transpose_a=True, accumulate=not first)
+            if trained:
+                gradient = gradients[position]
+                yield product(rows, seen, gradient, transpose_a=True, accumulate=not first)
             if into is not None:
                 back = into.reshape(-1, self.channels)
                 yield product(seen, weight, back, transpose_b=True, accumulate=position > 0)

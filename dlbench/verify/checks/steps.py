@@ -97,7 +97,8 @@ def _gradients(session: Session, stop: Stop, label: str) -> list[Check]:
             # half a unit in the last place of the stored weight, twice over
             stored = 2.0**-23 * (np.abs(before) / GRADIENT_RATE + np.abs(gradient))
             checks.append(_check(name, gradient, expected[name], label, stored))
-    return checks
+    frozen = (n for n in point.weights if n in expected and not expected[n].tolerance.any())
+    return checks + [_check(f"{n} after the step", after[n], expected[n], label) for n in frozen]
 
 
 def check_step(session: Session, stop: Stop, batch: Any, label: str) -> list[Check]:

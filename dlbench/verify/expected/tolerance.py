@@ -70,6 +70,7 @@ def expect(
     draws = _draws(workload)
     walkers = [_Walker(workload, Perturbed(1000 + draw, policy)) for draw in range(draws)]
     reference = _Walker(workload, Exact(policy))
+    frozen = [p.name for p in workload.parameters if p.frozen]
     noisy: dict[str, npt.NDArray[np.bool_]] = {}
     for index, (point, factor) in enumerate(zip(points, factors, strict=True)):
         want, branches = reference.step(point, factor, {})
@@ -81,10 +82,11 @@ def expect(
             # Such a weight may be anywhere in its room, and the logits that follow from it with it.
             want.pop("logits after", None)
         unit = policy.unit_roundoff
-        yield {
+        found = {
             name: _expectation(want[name], mean_squares[name], draws, unit, room.get(name, 0.0))
             for name in want
         }
+        yield found | {name: _unchanged(point.weights[name]) for name in frozen}
 
 
 def _mean_squares(
@@ -281,6 +283,11 @@ def _turn(branch: Branch, turn: npt.NDArray[np.bool_]) -> Branch:
 def safety_factor(freedom: int) -> float:
     """How many root-mean-square errors are tolerated where the spread is known from `freedom` values."""
     return float(np.interp(freedom, _FREEDOM, _QUANTILES))
+
+
+def _unchanged(value: npt.NDArray[np.float32]) -> Expectation:
+    """Of what a step leaves as it is, to the bit."""
+    return Expectation(value, np.zeros(1, np.float32), 0.0)
 
 
 def _expectation(

@@ -104,6 +104,9 @@ def check_after(
         for name, expected in movement.items():
             if expected.telling:
                 checks.append(_moved(name, final[name], initial[name], expected))
+        for name in (p.name for p in workload.parameters if p.frozen):
+            label = f"{name}, which is frozen, after the timed loop"
+            checks.append(compare(label, final[name], initial[name], 0.0, 0.0))
         checks += check_going_on(session, plan, workload, beat, extent)
 
         def replay(attempt: int) -> list[Check]:
