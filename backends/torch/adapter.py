@@ -201,8 +201,7 @@ class Session(SessionBase):
 
     @property
     def facts(self) -> Mapping[str, str | int]:
-        """Device, threads, whether TF32 was seen in products; on a GPU also which, cuDNN's settings, and the most
-        memory that tensors have had there."""
+        """Device, threads, whether TF32 was seen; on a GPU also which, cuDNN's settings, and tensors' peak memory."""
         import torch
 
         if self._device.type == "cpu":
