@@ -4,6 +4,7 @@ while frameworks load. Nothing that is timed may run then."""
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import math
 import os
@@ -23,6 +24,15 @@ from dlbench.worker.supervisor import Ended
 Key = tuple[int, str, int] | tuple[int, str, int, int]
 """A batch size, a precision and into how many parts batch statistics cut the batch; with the seed of initial weights,
 what a session that trained is held against."""
+
+_KEEPING = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TOP_PAD_": str(2**28),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+}
+"""Has the C library on Linux keep what the oracle frees, for its next arrays: fresh pages for each of them take up to a
+fifth of its time."""
 
 
 def key_of(case: Case, workload: Workload) -> Key:
@@ -61,6 +71,7 @@ def started_references(request: Request) -> contextlib.AbstractContextManager[Re
     threads = _threads(request)
     # it tells of every layer, and of large networks each pass takes minutes: no limit but that of silence
     launch = launch_of(None, threads, request.limit_s, phase_s=math.inf)
+    launch = dataclasses.replace(launch, environment={**launch.environment, **_KEEPING})
     return started(jobs_of(request, certain_precisions(request)), launch)
 
 
