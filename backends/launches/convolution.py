@@ -6,6 +6,7 @@ image its weight lies in the order of that image, H×W×C×O, so nothing moves i
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,42 @@ from .pool import Pool
 from .program import PLAIN, Program, Value
 from .tiling import Product, Tiling
 
-_SHARES_SOURCE = "shares"
+SHARES_SOURCE = "shares"
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Where the windows of a convolution lie: (height, width) each.
+
+    `padding` is above and on the left; how much lies on the other sides follows from the sizes.
+    """
+
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    has_padding: bool = False
+    """On any side."""
+
+    @property
+    def taps(self) -> int:
+        """Places of a window."""
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def defines(self) -> dict[str, int]:
+        """The constants of the kernels."""
+        pointwise = self.taps == 1 and self.stride == (1, 1) and not self.has_padding
+        sizes = (*self.kernel, *self.stride, *self.dilation, int(pointwise))
+        return dict(zip(("KH", "KW", "SH", "SW", "DH", "DW", "POINTWISE"), sizes, strict=True))
+
+
+def windows_of(layer: spec.Conv2d | spec.Linear) -> Windows:
+    """Those of a layer; of a linear one, the image of one pixel."""
+    if isinstance(layer, spec.Linear):
+        return Windows()
+    padded = layer.even_padding != (0, 0)
+    return Windows(layer.kernel, layer.stride, layer.dilation, layer.before, padded)
 
 
 class Convolution(Layer):
@@ -33,21 +69,13 @@ class Convolution(Layer):
         self.precision = precision
         self.parameters = parameters
         self.bias = layer.bias
-        self.kernel = self.stride = self.dilation = (1, 1)
-        self.padding = (
-            0,
-            0,
-        )  # above and on the left; how much lies on the other sides follows from the sizes
-        if isinstance(layer, spec.Conv2d):
-            self.kernel, self.stride = layer.kernel, layer.stride
-            self.padding, self.dilation = layer.before, layer.dilation
-        self.taps = self.kernel[0] * self.kernel[1]
+        self.windows = windows_of(layer)
 
     def _block(self, x: Value, outputs: int) -> Block:
         """Weight and bias, in the layout that fits the input's."""
         block, new = self.parameters.block(self.node.name)
         if new:
-            inner = (*self.kernel, x.channels)
+            inner = (*self.windows.kernel, x.channels)
             if x.canonical:
                 channels, height, width = x.canonical
                 inner = (height, width, channels)
@@ -93,9 +121,10 @@ class Convolution(Layer):
     def _forward_tiling(
         self, program: Program, x: Value, y: Value, rows: int = 0, launches_to_share: int = 1
     ) -> Tiling:
-        depth = self.taps * x.channels
+        depth = self.windows.taps * x.channels
         rows = rows or y.rows
-        return self._choose(program, "forward", rows, y.channels, depth, launches_to_share)
+        product = Product("forward", rows, y.channels, depth, self.precision, launches_to_share)
+        return program.device.tiling(product)
 
     def _forward(
         self, program: Program, x: Value, y: Value, tiling: Tiling, places: Value | None = None
@@ -107,16 +136,17 @@ class Convolution(Layer):
         finish = PLAIN if shared else y.finish
         kept = () if places is None else (places,)
         pixels = 1 if places is None else 4
-        self._launch(
+        launch_product(
             program,
+            self.windows,
             "forward",
             tiling,
-            (x.vector, _vector(y.channels)),
+            (x.vector, dense_vector(y.channels)),
             finish.defines
             | {"BIAS": int(self.bias and not shared), "SPLIT": int(shared), "POOL": len(kept)}
             # Rows in the order of windows are not in that of the input's pixels.
             | ({"POINTWISE": 0} if kept else {})
-            | {"STORE": _together(y.channels if shared else y)},
+            | {"STORE": rows_together(y.channels if shared else y)},
             (*x.at, weight, bias, target, y.stride, *kept),
             (x, y, pixels * y.rows),
             program.finish_args(finish),
@@ -125,7 +155,7 @@ class Convolution(Layer):
         if shared:
             sums = (target, tiling.shares, y.rows, y.channels, bias)
             program.launch_elements(
-                _SHARES_SOURCE,
+                SHARES_SOURCE,
                 y.finish.defines | {"BIAS": int(self.bias)},
                 "finish_forward",
                 y.size,
@@ -143,17 +173,19 @@ class Convolution(Layer):
     ) -> Value:
         end = input_gradient(program, x, dy, other, undo)
         dx = end.dx
-        depth = self.taps * dy.channels
-        tiling = self._choose(program, "input_gradient", x.rows, x.channels, depth, 1)
+        depth = self.windows.taps * dy.channels
+        product = Product("input_gradient", x.rows, x.channels, depth, self.precision, 1)
+        tiling = program.device.tiling(product)
         shared = tiling.shares > 1
         target = program.scratch(tiling.shares * x.size) if shared else dx
         defines = PLAIN.defines if shared else end.defines
-        self._launch(
+        launch_product(
             program,
+            self.windows,
             "input_gradient",
             tiling,
-            (dy.vector, _vector(dy.channels)),
-            defines | {"SPLIT": int(shared), "STORE": _together(x.channels if shared else dx)},
+            (dy.vector, dense_vector(dy.channels)),
+            defines | {"SPLIT": int(shared), "STORE": rows_together(x.channels if shared else dx)},
             (*dy.at, weight, target, dx.stride, *end.other, *end.x),
             (x, dy, x.rows),
             end.finish,
@@ -161,7 +193,7 @@ class Convolution(Layer):
         if shared:
             sums = (target, tiling.shares, x.rows, x.channels)
             program.launch_elements(
-                _SHARES_SOURCE,
+                SHARES_SOURCE,
                 end.defines | {"BIAS": 0},
                 "finish_input_gradient",
                 x.size,
@@ -171,70 +203,57 @@ class Convolution(Layer):
 
     def _weight_gradient(self, program: Program, x: Value, dy: Value, block: Block) -> None:
         """The parts of the gradient; the optimizer's launch adds them up."""
-        rows = self.taps * x.channels
-        tiling = self._choose(program, "weight_gradient", rows, dy.channels, dy.rows, 0)
+        rows = self.windows.taps * x.channels
+        product = Product("weight_gradient", rows, dy.channels, dy.rows, self.precision, 0)
+        tiling = program.device.tiling(product)
         block.shares = tiling.shares
-        self._launch(
+        launch_product(
             program,
+            self.windows,
             "weight_gradient",
             tiling,
             (x.vector, dy.vector),
-            {"BIAS": int(self.bias), "SPLIT": 1, "STORE": _together(dy.channels)},
+            {"BIAS": int(self.bias), "SPLIT": 1, "STORE": rows_together(dy.channels)},
             (*x.at, *dy.at, Parts(block), block.padded),
             (x, dy, dy.rows),
         )
 
-    def _choose(
-        self,
-        program: Program,
-        name: str,
-        rows: int,
-        columns: int,
-        depth: int,
-        launches_to_share: int,
-    ) -> Tiling:
-        product = Product(name, rows, columns, depth, self.precision, launches_to_share)
-        return program.device.tiling(product)
 
-    @property
-    def _geometry(self) -> dict[str, int]:
-        layer = self.node.layer
-        padded = isinstance(layer, spec.Conv2d) and layer.even_padding != (0, 0)
-        pointwise = self.taps == 1 and self.stride == (1, 1) and not padded
-        sizes = (*self.kernel, *self.stride, *self.dilation, int(pointwise))
-        return dict(zip(("KH", "KW", "SH", "SW", "DH", "DW", "POINTWISE"), sizes, strict=True))
+def launch_product(
+    program: Program,
+    windows: Windows,
+    product: str,
+    tiling: Tiling,
+    vectors: tuple[int, int],
+    defines: Defines,
+    args: tuple[Any, ...],
+    sizes: tuple[Value, Value, int],
+    finish: tuple[Any, ...] = (),
+    pixels: int = 1,
+) -> None:
+    """One of the products of a convolution.
 
-    def _launch(
-        self,
-        program: Program,
-        product: str,
-        tiling: Tiling,
-        vectors: tuple[int, int],
-        defines: Defines,
-        args: tuple[Any, ...],
-        sizes: tuple[Value, Value, int],
-        finish: tuple[Any, ...] = (),
-        pixels: int = 1,
-    ) -> None:
-        """`sizes` are the layer's input and output, and the kernel's rows or, for a weight, terms; `pixels` of the
-        output are made for each that is stored."""
-        x, y, count = sizes
-        loads = {"VA": vectors[0], "VB": vectors[1]}
-        program.launch(
-            ("gemm", "convolution", product),
-            {**tiling.tile.defines, **loads, **self._geometry, **defines},
-            f"convolution_{product}",
-            tiling.grid,
-            tiling.tile.threads,
-            (*args, *x.shape, *y.shape, *self.padding, count, tiling.per_share, *finish),
-            2 * pixels * y.size * self.taps * x.channels,
-        )
+    `sizes` are its input and output, and the kernel's rows or, for a weight, terms; `pixels` of the output are made for
+    each that is stored.
+    """
+    x, y, count = sizes
+    loads = {"VA": vectors[0], "VB": vectors[1]}
+    program.launch(
+        ("gemm", "convolution", product),
+        {**tiling.tile.defines, **loads, **windows.defines, **defines},
+        f"convolution_{product}",
+        tiling.grid,
+        tiling.tile.threads,
+        (*args, *x.shape, *y.shape, *windows.padding, count, tiling.per_share, *finish),
+        2 * pixels * y.size * windows.taps * x.channels,
+    )
 
 
-def _vector(channels: int) -> int:
+def dense_vector(channels: int) -> int:
+    """`Value.vector` of a dense array of so many columns."""
     return 1 if channels % 4 else 4
 
 
-def _together(target: Value | int) -> int:
+def rows_together(target: Value | int) -> int:
     """Whether rows of a target, or of a dense one of so many columns, can be stored several at a time."""
-    return int((target.vector if isinstance(target, Value) else _vector(target)) == 4)
+    return int((target.vector if isinstance(target, Value) else dense_vector(target)) == 4)

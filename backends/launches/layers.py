@@ -121,8 +121,13 @@ def input_gradient(
         added.at,
         known.at,
         program.finish_args(finish),
-        min(value.together(program.device.lanes) for value in (dx, dy, added, known)),
+        together(program, dx, dy, added, known),
     )
+
+
+def together(program: Program, *values: Value) -> int:
+    """How many neighbouring channels of all values a thread can read and write at once."""
+    return min(value.together(program.device.lanes) for value in values)
 
 
 def after(y: Value, back: Back, earlier: Back) -> tuple[Value, Back]:
@@ -178,6 +183,52 @@ class Apply(Layer):
             if not self.node.needs_input_gradient:
                 return None
             return emit_gradient(program, x, dy, other, undo)
+
+        return y, back
+
+
+def _curve_of(layer: spec.Silu | spec.HardSwish | spec.Gelu) -> str:
+    """What the kernels call it."""
+    if isinstance(layer, spec.Gelu):
+        return "GELU_TANH" if layer.approximate == "tanh" else "GELU"
+    return "SILU" if isinstance(layer, spec.Silu) else "HARD_SWISH"
+
+
+class Curve(Layer):
+    """An activation whose slope cannot be told from its output. Its input is kept for the way back, so that no other
+    layer's kernel finishes its output with it."""
+
+    def __init__(self, node: Node, layer: spec.Silu | spec.HardSwish | spec.Gelu) -> None:
+        super().__init__(node)
+        self.defines: dict[str, int | str] = {"CURVE": _curve_of(layer)}
+
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
+        """One launch each way."""
+        y = self.output(program, ending)
+        y.canonical = x.canonical
+        vector = together(program, x, y)
+        program.launch_elements(
+            "curve",
+            y.finish.defines | self.defines | {"VC": vector},
+            "curve",
+            y.size // vector,
+            (*x.at, *y.at, y.channels, y.size, *program.finish_args(y.finish)),
+        )
+
+        def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+            if not self.node.needs_input_gradient:
+                return None
+            end = input_gradient(program, x, dy, other, undo, in_place=True)
+            dx, width = end.dx, min(end.vector, together(program, x))
+            values = (*dy.at, *x.at, *end.other, *end.x, *dx.at, dx.channels, dx.size)
+            program.launch_elements(
+                "curve",
+                end.defines | self.defines | {"VC": width},
+                "curve_gradient",
+                dx.size // width,
+                (*values, *end.finish),
+            )
+            return dx
 
         return y, back
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from dlbench.spec import layers as spec
 from dlbench.spec import training
@@ -12,24 +13,31 @@ from dlbench.spec.network import Node
 
 from ..shared.fusion import pool_first
 from .convolution import Convolution
+from .grouped import GroupedConvolution
 from .layers import (
     AS_IS,
     Apply,
     Back,
     Canonical,
+    Curve,
     Ending,
     Flatten,
+    InputGradient,
     Layer,
     OptionA,
     after,
     emit_apply,
     emit_gradient,
     inner_shape,
+    input_gradient,
+    together,
 )
 from .norm import BatchNorm
 from .parameters import Parameters
 from .pool import Pool
 from .program import PLAIN, Finish, Program, Value
+from .sample_norms import ResponseNorm, SampleNorm
+from .transposed import TransposedConvolution
 
 HAS = (
     *(spec.Conv2d, spec.Linear, spec.BatchNorm, spec.MaxPool, spec.AvgPool, spec.GlobalAvgPool),
@@ -40,10 +48,9 @@ HAS = (
 )
 LACKS = (
     (spec.Conv2d, "groups"),
-    (training.CrossEntropy, "label_smoothing"),
     *((rule, "clip_norm") for rule in training.OPTIMIZERS.values()),
 )
-"""What has a kernel, and options that have none."""
+"""What every backend that is made of launches has kernels of, and options that not all of them have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,6 +270,71 @@ class Concat(Layer):
         return [whole.part(a, b - a) for a, b in zip(starts, self.ends, strict=True)]
 
 
+class Scale(Layer):
+    """x · body(x), a number for each channel of an image."""
+
+    def __init__(self, node: Node, context: Context) -> None:
+        super().__init__(node)
+        self.body = Chain(node.body, context, branch=True)
+
+    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
+        """One launch forward and two back besides the body's."""
+        factors, body_back = self.body.emit(program, x)
+        scaled, to_x = x, None
+        if factors.canonical != x.canonical:
+            reorder = Canonical(self.node).emit
+            factors, body_back = after(*reorder(program, factors, AS_IS), body_back)
+            scaled, to_x = reorder(program, x, AS_IS)
+        y = self.output(program, ending)
+        y.canonical = scaled.canonical
+        sizes = (x.height * x.width, x.channels)
+        vector = together(program, scaled, factors, y)
+        program.launch_elements(
+            "scale",
+            y.finish.defines | {"VC": vector},
+            "scale",
+            y.size // vector,
+            (*scaled.at, *factors.at, *y.at, *sizes, y.size, *program.finish_args(y.finish)),
+        )
+
+        def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
+            # The factors of a body without layers are x, whose finish is undone for both in the end.
+            end = input_gradient(program, factors, dy, None, bool(self.body.stages))
+            self._launch(program, "factor_gradient", end, (*dy.at, *scaled.at), scaled, sizes)
+            side = body_back(end.dx, other, undo=False)
+            if not self.node.needs_input_gradient:
+                return None
+            values = (*dy.at, *factors.at)
+            if to_x is None:
+                end = input_gradient(program, x, dy, side, undo, in_place=True)
+                self._launch(program, "scale_gradient", end, values, factors, sizes)
+                return end.dx
+            end = input_gradient(program, scaled, dy, None, True)
+            self._launch(program, "scale_gradient", end, values, factors, sizes)
+            return to_x(end.dx, side, undo)
+
+        return y, back
+
+    def _launch(
+        self,
+        program: Program,
+        name: str,
+        end: InputGradient,
+        values: tuple[Any, ...],
+        read: Value,
+        sizes: tuple[int, int],
+    ) -> None:
+        """What makes the gradient that `end` is of, from `values`, of which `read` is the second."""
+        vector = min(end.vector, together(program, read))
+        program.launch_elements(
+            "scale",
+            end.defines | {"VC": vector},
+            name,
+            end.dx.size // vector,
+            (*values, *end.other, *end.x, *end.dx.at, *sizes, end.dx.size, *end.finish),
+        )
+
+
 def _channels(node: Node, body: tuple[Node, ...]) -> int:
     """Of what a body makes of its concatenation's input."""
     return (body[-1].output_shape if body else node.input_shape)[0]
@@ -284,28 +356,38 @@ def _copied(program: Program, x: Value, part: Value) -> tuple[Value, Back]:
 def _finish(node: Node, context: Context) -> Finish | None:
     """What an activation or a dropout does to a value; None for other layers."""
     match node.layer:
-        case spec.Relu():
-            return Finish("relu")
         case spec.LeakyRelu(slope=slope):
             return Finish("leaky_relu", slope)
-        case spec.Sigmoid():
-            return Finish("sigmoid")
-        case spec.Tanh():
-            return Finish("tanh")
         case spec.Dropout(rate=rate):
             if not context.training or not rate:
                 return PLAIN
             return Finish(rate=rate, layer=context.dropouts[node.name])
+        case (
+            spec.Relu() | spec.Sigmoid() | spec.Tanh() | spec.Relu6() | spec.HardSigmoid() as layer
+        ):
+            return Finish(spec.WORDS[type(layer)])
     return None
 
 
 def _make(node: Node, context: Context, first_of_branch: bool) -> Layer:
     match node.layer:
+        case spec.Conv2d() as layer if layer.groups > 1:
+            return GroupedConvolution(node, layer, context.parameters)
+        case spec.ConvTranspose2d() as layer:
+            return TransposedConvolution(node, layer, context.parameters, context.precision)
         case spec.Conv2d() | spec.Linear() as layer:
             return Convolution(node, layer, context.parameters, context.precision)
         case spec.BatchNorm() as layer:
             return BatchNorm(node, layer, context.parameters)
-        case spec.MaxPool() | spec.AvgPool() | spec.GlobalAvgPool() as layer:
+        case spec.GroupNorm() | spec.LayerNorm() as layer:
+            return SampleNorm(node, layer, context.parameters)
+        case spec.LocalResponseNorm() as layer:
+            return ResponseNorm(node, layer)
+        case spec.Silu() | spec.HardSwish() | spec.Gelu() as layer:
+            return Curve(node, layer)
+        case (
+            spec.MaxPool() | spec.AvgPool() | spec.GlobalAvgPool() | spec.AdaptiveAvgPool() as layer
+        ):
             return Pool(node, layer)
         case spec.Flatten():
             return Flatten(node, first_of_branch)
@@ -315,4 +397,6 @@ def _make(node: Node, context: Context, first_of_branch: bool) -> Layer:
             return Residual(node, context)
         case spec.Concat():
             return Concat(node, context)
+        case spec.Scale():
+            return Scale(node, context)
     raise AssertionError(f"{node.layer} has no kernel")

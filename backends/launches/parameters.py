@@ -16,15 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.helpers.update_rules import moments_of
-from dlbench.spec.training import Adadelta, Adam, AdamW, Optimizer, RMSprop, Sgd
+from dlbench.spec.training import CLIP_EPS, Adadelta, Adam, AdamW, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Weights
 
 from .device import Buffer, Defines, Device
 from .program import Placed, Program
 
+_SOURCES = ("optimizer",)
 _THREADS = 64
 _PER_BLOCK = 4 * _THREADS
 """Elements that a block of `update` updates; on their multiples, parameters begin."""
+_SUM_THREADS = 512
+"""A power of two: sums are halved until one is left."""
 
 PROGRESS = np.dtype(
     [
@@ -33,7 +36,7 @@ PROGRESS = np.dtype(
         ("learning_rate", np.float32),
         ("draw", np.uint32),
         ("seed", np.uint32),
-        ("unused", np.uint32),
+        ("clipping", np.float32),
     ]
 )
 """`struct Progress` of the kernels."""
@@ -244,8 +247,28 @@ class Update:
             "RULE": type(rule).__name__.upper(),
             "NESTEROV": int(isinstance(rule, Sgd) and rule.nesterov),
             "MOMENTUM": int(_momentum(rule) > 0),
+            "CLIP": int(rule.clip_norm is not None),
         }
-        program.launch(("optimizer",), defines, "update", (len(places),), _THREADS, args)
+        if rule.clip_norm is not None:
+            self._clip(program, rule.clip_norm, parts, table, len(places), defines)
+        program.launch(_SOURCES, defines, "update", (len(places),), _THREADS, args)
+
+    def _clip(
+        self,
+        program: Program,
+        most: float,
+        parts: Buffer,
+        table: Buffer,
+        count: int,
+        defines: Defines,
+    ) -> None:
+        """Two launches: what all gradients are multiplied by, so that their norm is at most `most`."""
+        squares = program.scratch(count)
+        program.launch(
+            _SOURCES, defines, "gradient_squares", (count,), _THREADS, (parts, table, squares)
+        )
+        told = (squares, count, program.progress, np.float32(most), np.float32(CLIP_EPS))
+        program.launch(_SOURCES, defines, "clipping", (1,), _SUM_THREADS, told)
 
     def _numbers(self) -> tuple[float, ...]:
         """The kernel's momentum, weight decay, beta1 (or rho), 1 - beta1, beta2, 1 - beta2, eps."""

@@ -10,7 +10,7 @@ from dlbench.errors import PlanRefused
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 
-from .layers import Back, Ending, Layer, input_gradient
+from .layers import Back, Ending, Layer, input_gradient, together
 from .program import Program, Value
 
 _SOURCE = "pool"
@@ -21,11 +21,18 @@ _PLACES = 256
 class Pool(Layer):
     """The largest or the mean of each window, or the mean of each channel of an image."""
 
-    def __init__(self, node: Node, layer: spec.MaxPool | spec.AvgPool | spec.GlobalAvgPool) -> None:
+    def __init__(
+        self,
+        node: Node,
+        layer: spec.MaxPool | spec.AvgPool | spec.GlobalAvgPool | spec.AdaptiveAvgPool,
+    ) -> None:
         super().__init__(node)
         self.padding, window = None, (1, 1, 1, 1)
         self.kernel = "global_avg_pool"
-        if not isinstance(layer, spec.GlobalAvgPool):
+        if isinstance(layer, spec.AdaptiveAvgPool):
+            # Its windows follow from the sizes alone.
+            self.padding, self.kernel = (0, 0), "adaptive_avg_pool"
+        elif not isinstance(layer, spec.GlobalAvgPool):
             self.padding, window = layer.before, (*layer.kernel, *layer.step)
             self.kernel = "max_pool" if isinstance(layer, spec.MaxPool) else "avg_pool"
         self.defines = dict(zip(("KH", "KW", "SH", "SW"), window, strict=True))
@@ -39,14 +46,15 @@ class Pool(Layer):
     @property
     def is_quarter(self) -> bool:
         """Whether it is the maximum of 2×2, side by side, which a convolution can take itself."""
-        outside = self.padding is None or self.node.window_edges != ((0, 0), (0, 0))
-        return self.largest and not outside and set(self.defines.values()) == {2}
+        if not self.largest or self.node.window_edges != ((0, 0), (0, 0)):
+            return False
+        return set(self.defines.values()) == {2}
 
     def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """A maximum also leaves which place of its window it came from, for the way back."""
         y = self.output(program, ending)
         places = (program.value(y.shape, np.uint8),) if self.largest else ()
-        vector = min(value.together(program.device.lanes) for value in (x, y))
+        vector = together(program, x, y)
         sizes, finish = self._geometry(x, y), program.finish_args(y.finish)
         program.launch_elements(
             _SOURCE,

@@ -144,7 +144,9 @@ class Session(SessionBase):
         count = output.samples if self._labels else output.size
         rows = output.samples if self._labels else output.rows
         betas = [np.float64(beta) for beta in betas_of(self._workload.optimizer)]
-        told = (np.float32(1 / count), self._losses, self._progress, *betas)
+        loss = self._workload.loss
+        smoothing = (np.float32(loss.label_smoothing),) if isinstance(loss, CrossEntropy) else ()
+        told = (*smoothing, np.float32(1 / count), self._losses, self._progress, *betas)
         program.launch(
             ("loss",),
             {"SLOTS": _LOSS_SLOTS},

@@ -14,7 +14,6 @@ from dlbench.errors import BackendUnavailable, PlanRefused
 from dlbench.helpers.refusals import refuse_unless, require
 from dlbench.spec.workload import Weights, Workload
 
-from ..launches.network import HAS, LACKS
 from ..launches.session import Session
 from .device import OpenclDevice, built
 
@@ -66,9 +65,9 @@ class Adapter(AdapterBase):
         Raises
         ------
         BackendUnavailable : as for `info`, or the device is not there.
-        PlanRefused : another precision than ``fp32``, a device of another kind, or a layer that it has not got.
+        PlanRefused : another precision than ``fp32``, or a device of another kind.
         """
-        mode = refuse_unless("opencl", plan, workload, has=HAS, lacks=LACKS)
+        mode = refuse_unless("opencl", plan, workload)
         return Session(self.device(plan.device), plan, workload, weights, mode)
 
     def device(self, name: str) -> OpenclDevice:

@@ -17,7 +17,8 @@ OPTIONS = (
     *("KH", "KW", "SH", "SW", "DH", "DW"),
     *("TOP", "BOTTOM", "LEFT", "RIGHT"),
     *("BM", "BN", "BK", "VA", "VB", "STORE"),
-    *("SLOTS", "RULE", "NESTEROV", "MOMENTUM"),
+    *("SLOTS", "RULE", "NESTEROV", "MOMENTUM", "CLIP"),
+    *("CURVE", "GROUPS"),
 )
 """What kernels for processors read from memory, in this order, so that one build serves every layer. All else are
 constants: the sizes of vectors and of arrays."""

@@ -15,8 +15,6 @@ from opencl_devices import PLAN, need_driver
 
 from dlbench.contract import Plan
 from dlbench.errors import BackendUnavailable, PlanRefused
-from dlbench.spec.layers import KINDS
-from dlbench.spec.network import walk
 from dlbench.spec.workload import initial_weights, read_workload
 from dlbench.verify.conformance import example_of
 
@@ -124,15 +122,6 @@ def test_a_gpu_that_is_not_there_is_said_to_be_missing():
     need_driver()
     with pytest.raises(BackendUnavailable):
         opencl.Adapter().device("opencl:99")
-
-
-@pytest.mark.parametrize("word", KINDS)
-def test_a_layer_is_computed_or_refused_by_its_name(word):
-    workload = example_of("layer", word).workload
-    if {type(node.layer) for node in walk(workload.nodes)} <= set(opencl.HAS):
-        return
-    with pytest.raises(PlanRefused, match="opencl has no"):
-        opencl.Adapter().open(PLAN, workload, {})
 
 
 @pytest.mark.parametrize("plan", [{"precision": "bf16"}, {"mode": "graph"}])

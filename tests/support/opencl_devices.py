@@ -10,34 +10,15 @@ import numpy as np
 import pytest
 
 from dlbench.contract import AdapterBase, Plan
-from dlbench.errors import BackendUnavailable, PlanRefused
-from dlbench.helpers.refusals import refuse_unless
-from dlbench.verify.conformance import Trial, trials
+from dlbench.errors import BackendUnavailable
 
 cl = pytest.importorskip("pyopencl")
 
-from dlbench.backends.launches.network import HAS, LACKS  # noqa: E402
 from dlbench.backends.launches.session import Session  # noqa: E402
 from dlbench.backends.opencl import adapter as opencl  # noqa: E402
 from dlbench.backends.opencl.device import OpenclDevice  # noqa: E402
 
 PLAN = Plan("opencl", "cpu", 4, 1)
-
-
-def trials_with_kernels(count: int, seed: int) -> dict[str, Trial]:
-    """The trials of a conformance whose network the backend has, by label, `count` random networks among them."""
-    found: dict[str, Trial] = {}
-    drawn = 0
-    for trial in trials(20 * count, seed):
-        try:
-            refuse_unless("opencl", PLAN, trial.workload, has=HAS, lacks=LACKS)
-        except PlanRefused:
-            continue
-        drawn += trial.group == "random network"
-        if drawn > count:
-            break
-        found[trial.label] = trial
-    return found
 
 
 @functools.cache

@@ -21,13 +21,14 @@ __device__ __forceinline__ void end_loss(float* shared, float sum, float mean_fa
     }
 }
 
-// A thread takes a sample: as many as a step has, and few classes.
+// A thread takes a sample: as many as a step has, and few classes. `smoothing` is the weight that all classes share.
 extern "C" __global__ void __launch_bounds__(THREADS)
 cross_entropy(const float* __restrict__ logits, int stride, const int* __restrict__ labels, int samples, int classes,
-              float* __restrict__ gradient, int gradient_stride, float mean_factor, float* losses,
+              float* __restrict__ gradient, int gradient_stride, float smoothing, float mean_factor, float* losses,
               Progress* progress, double beta1, double beta2)
 {
     __shared__ float shared[THREADS];
+    const float every = smoothing / (float)classes, own_weight = 1.0f - smoothing;
     float loss = 0.0f;
     for (int sample = threadIdx.x; sample < samples; sample += THREADS) {
         const float* from = logits + (long long)sample * stride;
@@ -36,9 +37,12 @@ cross_entropy(const float* __restrict__ logits, int stride, const int* __restric
         for (int i = 1; i < classes; ++i) largest = fmaxf(largest, from[i]);
         for (int i = 0; i < classes; ++i) sum += expf(from[i] - largest);
         int label = labels[sample];
-        for (int i = 0; i < classes; ++i)
-            to[i] = (expf(from[i] - largest) / sum - (i == label ? 1.0f : 0.0f)) * mean_factor;
-        loss += logf(sum) - (from[label] - largest);
+        float own = from[label] - largest, others = 0.0f;
+        for (int i = 0; i < classes; ++i) {
+            others += from[i] - largest;
+            to[i] = (expf(from[i] - largest) / sum - (i == label ? own_weight + every : every)) * mean_factor;
+        }
+        loss += logf(sum) - (every > 0.0f ? own_weight * own + every * others : own);
     }
     end_loss(shared, loss, mean_factor, losses, progress, beta1, beta2);
 }

@@ -15,6 +15,8 @@
 #define LEAKY_RELU 2
 #define SIGMOID 3
 #define TANH 4
+#define RELU6 5
+#define HARD_SIGMOID 6
 
 #ifndef ACTIVATION
 #define ACTIVATION IDENTITY
@@ -38,7 +40,7 @@ typedef struct {
     float learning_rate;
     uint draw;            // number of the training step that dropout draws for
     uint seed;
-    uint unused;
+    float clipping;       // what all gradients of the step are multiplied by, of rules that clip them
 } Progress;
 
 // How the values of a layer become its output: what is done; slope of a leaky relu, dropout's threshold and scale, and
@@ -107,6 +109,19 @@ inline int16 kept16(ulong element, Finish finish)
 // No less than 0. NaN stays: fmax would make 0 of it, and hide that a training has diverged.
 inline float no_less_than_0(float value) { return 0.0f > value ? 0.0f : value; }
 
+// The same, and no more than `most`.
+inline float within(float value, float most)
+{
+    value = no_less_than_0(value);
+    return value > most ? most : value;
+}
+
+inline float16 within16(float16 value, float most)
+{
+    value = select(value, (float16)(0.0f), (float16)(0.0f) > value);
+    return select(value, (float16)(most), value > (float16)(most));
+}
+
 // Whether a maximum goes over to `value`: only a larger one, so the first of equals stays, and NaN is the largest.
 inline int beats(float value, float best) { return value > best || (value != value && best == best); }
 
@@ -118,6 +133,8 @@ inline float finished(float value, ulong element, Finish finish)
     case LEAKY_RELU: value = value > 0.0f ? value : finish.slope * value; break;
     case SIGMOID: value = 1.0f / (1.0f + exp(-value)); break;
     case TANH: value = tanh(value); break;
+    case RELU6: value = within(value, 6.0f); break;
+    case HARD_SIGMOID: value = within(value + 3.0f, 6.0f) / 6.0f; break;
     }
     if (finish.dropout) value = kept(element, finish) ? value * finish.scale : 0.0f;
     return value;
@@ -131,6 +148,8 @@ inline float16 finished16(float16 value, ulong element, Finish finish)
     case LEAKY_RELU: value = select(finish.slope * value, value, value > (float16)(0.0f)); break;
     case SIGMOID: value = 1.0f / (1.0f + exp(-value)); break;
     case TANH: value = tanh(value); break;
+    case RELU6: value = within16(value, 6.0f); break;
+    case HARD_SIGMOID: value = within16(value + 3.0f, 6.0f) / 6.0f; break;
     }
     if (!finish.dropout) return value;
     if (element % 4 == 0) return select((float16)(0.0f), value * finish.scale, kept16(element, finish));
@@ -150,6 +169,8 @@ inline float slope_at(float output, ulong element, Finish finish)
     case LEAKY_RELU: return output > 0.0f ? 1.0f : finish.slope;
     case SIGMOID: return output * (1.0f - output);
     case TANH: return (1.0f - output) * (1.0f + output);
+    case RELU6: return output > 0.0f && output < 6.0f ? 1.0f : 0.0f;
+    case HARD_SIGMOID: return output > 0.0f && output < 1.0f ? 1.0f / 6.0f : 0.0f;
     }
     if (finish.dropout) return kept(element, finish) ? finish.scale : 0.0f;
     return 1.0f;
@@ -176,6 +197,8 @@ inline float undone(float gradient, __global const float *other, __global const 
         case LEAKY_RELU: return select(gradient * finish.slope, gradient, output > none); \
         case SIGMOID: return gradient * (output * (1.0f - output)); \
         case TANH: return gradient * ((1.0f - output) * (1.0f + output)); \
+        case RELU6: return select(none, gradient, (output > none) & (output < none + 6.0f)); \
+        case HARD_SIGMOID: return select(none, gradient / 6.0f, (output > none) & (output < none + 1.0f)); \
         } \
         float each[N]; \
         vstore##N(gradient, 0, each); \
@@ -199,5 +222,74 @@ inline void store_some(__global float *to, float16 values, int count)
     float each[LANES];
     vstore16(values, 0, each);
     for (int i = 0; i < count; ++i) to[i] = each[i];
+}
+#endif
+
+#ifdef VC
+// What a thread takes of pools and of most other layers that are no product: VC neighbouring channels, 1, 4 or 16. A
+// comparison is all bits of a vector's element, and 1 of a single number; `select` knows both.
+#if VC == 1
+typedef float Floats;
+typedef int Ints;
+typedef uchar Bytes;
+#define READ(from) (*(from))
+#define WRITE(values, to) (*(to) = (values))
+#define INTS(bytes) ((int)(bytes))
+#define BYTES(ints) ((uchar)(ints))
+#elif VC == 4
+typedef float4 Floats;
+typedef int4 Ints;
+typedef uchar4 Bytes;
+#define READ(from) vload4(0, from)
+#define WRITE(values, to) vstore4(values, 0, to)
+#define INTS(bytes) convert_int4(bytes)
+#define BYTES(ints) convert_uchar4(ints)
+#else
+typedef float16 Floats;
+typedef int16 Ints;
+typedef uchar16 Bytes;
+#define READ(from) vload16(0, from)
+#define WRITE(values, to) vstore16(values, 0, to)
+#define INTS(bytes) convert_int16(bytes)
+#define BYTES(ints) convert_uchar16(ints)
+#endif
+
+inline void put(__global float *to, Floats values, ulong element, Finish finish)
+{
+#if VC == 16
+    WRITE(finished16(values, element, finish), to);
+#else
+    float each[VC];
+    WRITE(values, each);
+    for (int v = 0; v < VC; ++v) to[v] = finished(each[v], element + v, finish);
+#endif
+}
+
+inline void put_gradient(__global float *to, Floats values, __global const float *other, __global const float *x,
+                         ulong element, Finish finish)
+{
+#if VC == 16
+    WRITE(undone16(values, other, x, element, finish), to);
+#else
+    float each[VC];
+    WRITE(values, each);
+    for (int v = 0; v < VC; ++v) to[v] = undone(each[v], other + v, x + v, element + v, finish);
+#endif
+}
+
+// Of the array that a kernel writes, `size` elements of so many channels, a thread's own.
+#define START_OF(channel_count) \
+    int element = (int)get_global_id(0) * VC; \
+    if (element >= size) return; \
+    int channel = element % (channel_count), pixel = element / (channel_count)
+#define START START_OF(channels)
+
+// Adds to a sum and keeps what rounding loses of it for the next addition (Kahan 1965), so that long sums lose no digits.
+inline void add_to(Floats *sum, Floats *lost, Floats value)
+{
+#pragma OPENCL FP_CONTRACT OFF
+    Floats own = value - *lost, next = *sum + own;
+    *lost = (next - *sum) - own;
+    *sum = next;
 }
 #endif

@@ -21,9 +21,10 @@ inline void end_loss(__local float *shared, float sum, float mean_factor, __glob
     }
 }
 
-// A thread takes a sample: as many as a step has, and few classes. Labels are of 32 bits.
+// A thread takes a sample: as many as a step has, and few classes. Labels are of 32 bits. `smoothing` is the weight that
+// all classes share.
 KERNEL cross_entropy(OPTIONS MEMORY(const float, logits), int stride, MEMORY(const int, labels), int samples,
-                     int classes, MEMORY(float, gradient), int gradient_stride, float mean_factor,
+                     int classes, MEMORY(float, gradient), int gradient_stride, float smoothing, float mean_factor,
                      MEMORY(float, losses), MEMORY(Progress, progress), double beta1, double beta2)
 {
     OPEN(const float, logits);
@@ -32,6 +33,7 @@ KERNEL cross_entropy(OPTIONS MEMORY(const float, logits), int stride, MEMORY(con
     OPEN(float, losses);
     OPEN(Progress, progress);
     __local float shared[THREADS];
+    const float every = smoothing / (float)classes, own_weight = 1.0f - smoothing;
     float loss = 0.0f;
     for (int sample = get_local_id(0); sample < samples; sample += THREADS) {
         __global const float *from = logits + (size_t)sample * stride;
@@ -40,10 +42,12 @@ KERNEL cross_entropy(OPTIONS MEMORY(const float, logits), int stride, MEMORY(con
         for (int i = 1; i < classes; ++i) largest = fmax(largest, from[i]);
         for (int i = 0; i < classes; ++i) sum += exp(from[i] - largest);
         int label = labels[sample];
-        float own = from[label] - largest;
-        for (int i = 0; i < classes; ++i)
-            to[i] = (exp(from[i] - largest) / sum - (i == label ? 1.0f : 0.0f)) * mean_factor;
-        loss += log(sum) - own;
+        float own = from[label] - largest, others = 0.0f;
+        for (int i = 0; i < classes; ++i) {
+            others += from[i] - largest;
+            to[i] = (exp(from[i] - largest) / sum - (i == label ? own_weight + every : every)) * mean_factor;
+        }
+        loss += log(sum) - (every > 0.0f ? own_weight * own + every * others : own);
     }
     end_loss(shared, loss, mean_factor, losses, progress, beta1, beta2, SLOTS);
 }

@@ -1,7 +1,10 @@
 // One launch updates all parameters: they lie in one array, each beginning on a block of its own, so that a block
 // belongs to one parameter. The parts of its gradient (see convolution.cl) are added up here, in order.
 //
-// Constants: RULE, NESTEROV, MOMENTUM (whether there is any).
+// Where gradients are clipped by the norm of all of them, two launches come before: the squares of each block, and their
+// sum. They add up the same parts.
+//
+// Constants: RULE, NESTEROV, MOMENTUM (whether there is any), CLIP.
 
 #define SGD 0
 #define ADAM 1
@@ -15,6 +18,53 @@
 typedef struct {
     int first, shares, apart, decayed;
 } Place;
+
+// A thread's four neighbours of the gradient.
+inline float4 gradient_of(__global const float *parts, Place place)
+{
+    __global const float *part = parts + place.first + get_local_id(0) * 4;
+    float4 gradient = vload4(0, part);
+    for (int share = 1; share < place.shares; ++share) gradient += vload4(0, part + (size_t)share * place.apart);
+    return gradient;
+}
+
+// The sum of what all threads bring, in the first one.
+inline float over_threads(__local float *shared, float value)
+{
+    int thread = get_local_id(0);
+    shared[thread] = value;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int gap = THREADS / 2; gap > 0; gap /= 2) {
+        if (thread < gap) shared[thread] += shared[thread + gap];
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    return shared[0];
+}
+
+// Of each block, as `update` has them. What lies behind the end of a parameter is 0.
+KERNEL gradient_squares(OPTIONS MEMORY(const float, parts), MEMORY(const Place, places), MEMORY(float, squares))
+{
+    OPEN(const float, parts);
+    OPEN(const Place, places);
+    OPEN(float, squares);
+    __local float shared[THREADS];
+    int block = get_group_id(0);
+    float4 gradient = gradient_of(parts, places[block]);
+    float sum = over_threads(shared, dot(gradient, gradient));
+    if (get_local_id(0) == 0) squares[block] = sum;
+}
+
+// One block: min(1, most / (norm + eps)).
+KERNEL clipping(OPTIONS MEMORY(const float, squares), int count, MEMORY(Progress, progress), float most, float eps)
+{
+    OPEN(const float, squares);
+    OPEN(Progress, progress);
+    __local float shared[THREADS];
+    float sum = 0.0f;
+    for (int i = get_local_id(0); i < count; i += THREADS) sum += squares[i];
+    float norm = sqrt(over_threads(shared, sum));
+    if (get_local_id(0) == 0) progress->clipping = norm + eps > most ? most / (norm + eps) : 1.0f;
+}
 
 // The product is rounded by itself: where gradient and decay cancel, a fused sum leaves the product's rounding, and rules
 // that divide by a gradient's own size make a whole step of it.
@@ -44,9 +94,8 @@ KERNEL update(OPTIONS MEMORY(float, values), MEMORY(const float, parts), MEMORY(
     Place place = places[block];
     float rate = progress->learning_rate, correction1 = 1.0f, correction2 = 1.0f;
     size_t i = ((size_t)block * THREADS + thread) * 4;
-    __global const float *part = parts + place.first + thread * 4;
-    float4 value = vload4(0, values + i), gradient = vload4(0, part), first = 0.0f, second = 0.0f, step;
-    for (int share = 1; share < place.shares; ++share) gradient += vload4(0, part + (size_t)share * place.apart);
+    float4 value = vload4(0, values + i), gradient = gradient_of(parts, place), first = 0.0f, second = 0.0f, step;
+    if (CLIP) gradient *= progress->clipping;
     if (has_first) first = vload4(0, first_moments + i);
     if (has_second) second = vload4(0, second_moments + i);
     if (adam) {

@@ -18,69 +18,12 @@
 #define POOL_PARAMETERS \
     int height, int width, int channels, int out_height, int out_width, int pad_height, int pad_width, int size
 
-// `size`: elements of the array that the kernel writes, VC of them a thread.
-#define START \
-    int element = (int)get_global_id(0) * VC; \
-    if (element >= size) return; \
-    int channel = element % channels, pixel = element / channels
-
 #define WINDOW_START \
     START; \
     const int kernel_height = KH, kernel_width = KW; \
     int out_column = pixel % out_width, rest = pixel / out_width; \
     int out_row = rest % out_height, image = rest / out_height; \
     int top = out_row * SH - pad_height, left = out_column * SW - pad_width
-
-// What a thread holds: VC numbers of each kind. A comparison is all bits of a vector's element, and 1 of a single number;
-// `select` knows both.
-#if VC == 1
-typedef float Floats;
-typedef int Ints;
-typedef uchar Bytes;
-#define READ(from) (*(from))
-#define WRITE(values, to) (*(to) = (values))
-#define INTS(bytes) ((int)(bytes))
-#define BYTES(ints) ((uchar)(ints))
-#elif VC == 4
-typedef float4 Floats;
-typedef int4 Ints;
-typedef uchar4 Bytes;
-#define READ(from) vload4(0, from)
-#define WRITE(values, to) vstore4(values, 0, to)
-#define INTS(bytes) convert_int4(bytes)
-#define BYTES(ints) convert_uchar4(ints)
-#else
-typedef float16 Floats;
-typedef int16 Ints;
-typedef uchar16 Bytes;
-#define READ(from) vload16(0, from)
-#define WRITE(values, to) vstore16(values, 0, to)
-#define INTS(bytes) convert_int16(bytes)
-#define BYTES(ints) convert_uchar16(ints)
-#endif
-
-inline void put(__global float *to, Floats values, ulong element, Finish finish)
-{
-#if VC == 16
-    WRITE(finished16(values, element, finish), to);
-#else
-    float each[VC];
-    WRITE(values, each);
-    for (int v = 0; v < VC; ++v) to[v] = finished(each[v], element + v, finish);
-#endif
-}
-
-inline void put_gradient(__global float *to, Floats values, __global const float *other, __global const float *x,
-                         ulong element, Finish finish)
-{
-#if VC == 16
-    WRITE(undone16(values, other, x, element, finish), to);
-#else
-    float each[VC];
-    WRITE(values, each);
-    for (int v = 0; v < VC; ++v) to[v] = undone(each[v], other + v, x + v, element + v, finish);
-#endif
-}
 
 // y[n][oh][ow][c], and which place of its window each maximum came from: the first of several.
 KERNEL max_pool(OPTIONS MEMORY(const float, x), int x_stride, MEMORY(float, y), int y_stride, MEMORY(uchar, places),
@@ -225,5 +168,52 @@ KERNEL global_avg_pool_gradient(OPTIONS MEMORY(const float, dy), int dy_stride, 
     OPEN_FINISH;
     START;
     Floats sums = READ(dy + (size_t)(pixel / pixels) * dy_stride + channel) / (float)pixels;
+    GRADIENT_END;
+}
+
+// Of windows that differ by a row: window i of `windows` is from i * count / windows, rounded down, to before
+// (i + 1) * count / windows, rounded up.
+inline int window_begin(int window, int windows, int count) { return window * count / windows; }
+inline int window_end(int window, int windows, int count) { return ((window + 1) * count + windows - 1) / windows; }
+
+KERNEL adaptive_avg_pool(OPTIONS MEMORY(const float, x), int x_stride, MEMORY(float, y), int y_stride, POOL_PARAMETERS,
+                         FINISH_PARAMETERS)
+{
+    OPEN(const float, x);
+    OPEN(float, y);
+    OPEN_FINISH;
+    START;
+    int out_column = pixel % out_width, rest = pixel / out_width, out_row = rest % out_height, image = rest / out_height;
+    int top = window_begin(out_row, out_height, height), bottom = window_end(out_row, out_height, height);
+    int left = window_begin(out_column, out_width, width), right = window_end(out_column, out_width, width);
+    Floats sums = 0.0f;
+    for (int row = top; row < bottom; ++row)
+        for (int column = left; column < right; ++column)
+            sums += READ(x + ((size_t)(image * height + row) * width + column) * x_stride + channel);
+    sums /= (float)((bottom - top) * (right - left));
+    put(y + (size_t)pixel * y_stride + channel, sums, element, finish);
+}
+
+KERNEL adaptive_avg_pool_gradient(OPTIONS MEMORY(const float, dy), int dy_stride, MEMORY(const float, other),
+                                  int other_stride, MEMORY(const float, x), int x_stride, MEMORY(float, dx),
+                                  int dx_stride, POOL_PARAMETERS, FINISH_PARAMETERS)
+{
+    OPEN(const float, dy);
+    OPEN(const float, other);
+    OPEN(const float, x);
+    OPEN(float, dx);
+    OPEN_FINISH;
+    START;
+    int column = pixel % width, rest = pixel / width, row = rest % height, image = rest / height;
+    Floats sums = 0.0f;
+    // The windows that have the place: from the one that it begins in to the one that its end lies in.
+    for (int i = row * out_height / height; i < window_end(row, height, out_height); ++i) {
+        int rows = window_end(i, out_height, height) - window_begin(i, out_height, height);
+        for (int j = column * out_width / width; j < window_end(column, width, out_width); ++j) {
+            int columns = window_end(j, out_width, width) - window_begin(j, out_width, width);
+            int window = (image * out_height + i) * out_width + j;
+            sums += READ(dy + (size_t)window * dy_stride + channel) / (float)(rows * columns);
+        }
+    }
     GRADIENT_END;
 }
