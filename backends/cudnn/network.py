@@ -35,10 +35,7 @@ HAS = (
     *training.LOSSES.values(),
     *training.OPTIMIZERS.values(),
 )
-LACKS = (
-    (training.CrossEntropy, "label_smoothing"),
-    *((rule, "clip_norm") for rule in training.OPTIMIZERS.values()),
-)
+LACKS = tuple((rule, "clip_norm") for rule in training.OPTIMIZERS.values())
 """What it has, and options that it has not got."""
 
 

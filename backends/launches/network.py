@@ -304,14 +304,12 @@ class Scale(Layer):
             side = body_back(end.dx, other, undo=False)
             if not self.node.needs_input_gradient:
                 return None
-            values = (*dy.at, *factors.at)
             if to_x is None:
                 end = input_gradient(program, x, dy, side, undo, in_place=True)
-                self._launch(program, "scale_gradient", end, values, factors, sizes)
-                return end.dx
-            end = input_gradient(program, scaled, dy, None, True)
-            self._launch(program, "scale_gradient", end, values, factors, sizes)
-            return to_x(end.dx, side, undo)
+            else:
+                end = input_gradient(program, scaled, dy, None, True)
+            self._launch(program, "scale_gradient", end, (*dy.at, *factors.at), factors, sizes)
+            return end.dx if to_x is None else to_x(end.dx, side, undo)
 
         return y, back
 

@@ -70,6 +70,54 @@ MISTAKES = {
     "a power of beta that stays": (
         "optimizer", "1.0 - progress->beta2_power", "1.0 - beta2", "optimizer:adam"
     ),
+    "a relu6 that ends elsewhere": (
+        "common", "within16(value, 6.0f); break", "within16(value, 1.0f); break", "layer:relu6"
+    ),
+    "a curve whose slope is its gate": (
+        "curve", "return gate * (1.0f + x * (1.0f - gate))", "return gate", "layer:silu"
+    ),
+    "the other gelu": (
+        "curve", "case GELU: return 0.5f", "case -1: return 0.5f", "layer:gelu"
+    ),
+    "a slope of the bent piece everywhere": (
+        "curve", "x >= (Floats)(3.0f)", "x >= (Floats)(1e9f)", "layer:hard_swish"
+    ),
+    "windows that end too early": (
+        "pool", "((window + 1) * count + windows - 1) / windows", "(window + 1) * count / windows",
+        "layer:adaptive_avg_pool",
+    ),
+    "groups that all read the first": (
+        "grouped", "int first = channel / group_out * group_in;", "int first = 0;",
+        "layer:conv2d in groups",
+    ),
+    "a tap's gradient from another tap": (
+        "grouped", "int down = tap / shape.kernel_width", "int down = tap % shape.kernel_width",
+        "layer:conv2d, depthwise",
+    ),
+    "a row too few for a bias": (
+        "bias", "(share + 1) * per_share, rows)", "(share + 1) * per_share, rows - 1)",
+        "layer:conv_transpose2d",
+    ),
+    "all groups are the first": (
+        "sample_norm", "first = (set - image * groups) * width", "first = 0", "layer:group_norm"
+    ),
+    "a mean that has no gradient": (
+        "sample_norm", "gradients - sum - normal", "gradients - normal", "layer:layer_norm"
+    ),
+    "a neighbour too few": (
+        "response_norm", "i <= last; ++i) sum += gradients", "i < last; ++i) sum += gradients",
+        "layer:local_response_norm",
+    ),
+    "a factor's gradient from one pixel": (
+        "scale", "(size_t)pixel * pixels + i;", "(size_t)pixel * pixels;", "layer:scale by features"
+    ),
+    "a label without its share of the smoothing": (
+        "loss", "own_weight + every : every", "own_weight : every",
+        "loss:cross_entropy with smoothed labels",
+    ),
+    "a norm of the last part alone": (
+        "optimizer", "squares[i];", "squares[0];", "optimizer:adam, gradients clipped by their norm"
+    ),
 }  # fmt: skip
 
 
