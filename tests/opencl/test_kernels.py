@@ -11,9 +11,8 @@ EVERY = {trial.label: trial for trial in trials(8, 0)}
 OF_GPUS = [
     *("layer:conv2d with stride", "layer:conv2d with dilation", "layer:avg_pool in ceil mode"),
     *("layer:batch_norm", "layer:max_pool", "layer:residual, option A", "optimizer:adam"),
-    *("layer:group_norm", "layer:layer_norm", "layer:conv2d, depthwise", "layer:scale by features"),
-    *("layer:conv_transpose2d with stride", "layer:silu", "layer:local_response_norm"),
-    "optimizer:adam, gradients clipped by their norm",
+    *("layer:group_norm", "layer:conv2d, depthwise", "layer:conv_transpose2d with stride"),
+    *("layer:scale by features", "optimizer:adam, gradients clipped by their norm"),
 ]
 
 
