@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from dlbench.spec import layers as spec
 from dlbench.spec import training
@@ -22,21 +21,18 @@ from .layers import (
     Curve,
     Ending,
     Flatten,
-    InputGradient,
     Layer,
     OptionA,
     after,
     emit_apply,
     emit_gradient,
     inner_shape,
-    input_gradient,
-    together,
 )
-from .norm import BatchNorm
+from .norm import BatchNorm, ResponseNorm, SampleNorm
 from .parameters import Parameters
 from .pool import Pool
 from .program import PLAIN, Finish, Program, Value
-from .sample_norms import ResponseNorm, SampleNorm
+from .scale import Scale
 from .transposed import TransposedConvolution
 
 HAS = (
@@ -270,69 +266,6 @@ class Concat(Layer):
         return [whole.part(a, b - a) for a, b in zip(starts, self.ends, strict=True)]
 
 
-class Scale(Layer):
-    """x · body(x), a number for each channel of an image."""
-
-    def __init__(self, node: Node, context: Context) -> None:
-        super().__init__(node)
-        self.body = Chain(node.body, context, branch=True)
-
-    def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
-        """One launch forward and two back besides the body's."""
-        factors, body_back = self.body.emit(program, x)
-        scaled, to_x = x, None
-        if factors.canonical != x.canonical:
-            reorder = Canonical(self.node).emit
-            factors, body_back = after(*reorder(program, factors, AS_IS), body_back)
-            scaled, to_x = reorder(program, x, AS_IS)
-        y = self.output(program, ending)
-        y.canonical = scaled.canonical
-        sizes = (x.height * x.width, x.channels)
-        vector = together(program, scaled, factors, y)
-        program.launch_elements(
-            "scale",
-            y.finish.defines | {"VC": vector},
-            "scale",
-            y.size // vector,
-            (*scaled.at, *factors.at, *y.at, *sizes, y.size, *program.finish_args(y.finish)),
-        )
-
-        def back(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
-            # The factors of a body without layers are x, whose finish is undone for both in the end.
-            end = input_gradient(program, factors, dy, None, bool(self.body.stages))
-            self._launch(program, "factor_gradient", end, (*dy.at, *scaled.at), scaled, sizes)
-            side = body_back(end.dx, other, undo=False)
-            if not self.node.needs_input_gradient:
-                return None
-            if to_x is None:
-                end = input_gradient(program, x, dy, side, undo, in_place=True)
-            else:
-                end = input_gradient(program, scaled, dy, None, True)
-            self._launch(program, "scale_gradient", end, (*dy.at, *factors.at), factors, sizes)
-            return end.dx if to_x is None else to_x(end.dx, side, undo)
-
-        return y, back
-
-    def _launch(
-        self,
-        program: Program,
-        name: str,
-        end: InputGradient,
-        values: tuple[Any, ...],
-        read: Value,
-        sizes: tuple[int, int],
-    ) -> None:
-        """What makes the gradient that `end` is of, from `values`, of which `read` is the second."""
-        vector = min(end.vector, together(program, read))
-        program.launch_elements(
-            "scale",
-            end.defines | {"VC": vector},
-            name,
-            end.dx.size // vector,
-            (*values, *end.other, *end.x, *end.dx.at, *sizes, end.dx.size, *end.finish),
-        )
-
-
 def _channels(node: Node, body: tuple[Node, ...]) -> int:
     """Of what a body makes of its concatenation's input."""
     return (body[-1].output_shape if body else node.input_shape)[0]
@@ -396,5 +329,5 @@ def _make(node: Node, context: Context, first_of_branch: bool) -> Layer:
         case spec.Concat():
             return Concat(node, context)
         case spec.Scale():
-            return Scale(node, context)
+            return Scale(node, Chain(node.body, context, branch=True))
     raise AssertionError(f"{node.layer} has no kernel")
