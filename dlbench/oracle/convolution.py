@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from dlbench.oracle.absorption import absorbed
 from dlbench.oracle.layers import Layer, Pass, norms, per_channel, repetition, root_mean_square
 from dlbench.oracle.rounding import Array
 from dlbench.oracle.unrolled import Unrolled
@@ -86,16 +87,18 @@ class Conv2d(Layer):
         inputs, outputs = x.shape[1], len(weight)
         dy, given = rounding.factor(dy), dy
         flat = dy.reshape(*dy.shape[:2], -1)
+        grouped = x.reshape(len(x), self.layer.groups, -1, *x.shape[2:])
+        summed = absorbed(dy, grouped, self.run.counts, rounding)
         needed = self.node.needs_input_gradient
         other = self._backward_windows() if needed and outputs <= 2 * inputs else None
         if other is not None:
-            turned = other.outer(self.run.weighted(x), dy)
+            turned = other.outer(self.run.weighted(x), summed)
             parts = turned.reshape(*turned.shape[:2], -1, *weight.shape[2:]).swapaxes(1, 2)
             gradient = parts.reshape(weight.shape)[:, :, ::-1, ::-1]
             dx = other.product(dy)
         else:
             windows = self._forward_windows()
-            gradient = windows.outer(self.run.weighted(dy), x).reshape(weight.shape)
+            gradient = windows.outer(self.run.weighted(summed), x).reshape(weight.shape)
             dx = windows.transposed(dy, x.shape[1:]) if needed else np.zeros_like(x)
         terms = self.run.terms(flat.shape[2])
 
@@ -110,8 +113,11 @@ class Conv2d(Layer):
         gradient = rounding(gradient, terms, size)
         self.gradient("weight", rounding.handed_back(gradient))
         if "bias" in self.weights:
-            bias = self.run.counts @ given.reshape(flat.shape).sum(2)
-            bias = rounding(bias, lambda: terms * repetition(flat), strength)
+            given = given.reshape(flat.shape)
+            bias = self.run.counts @ given.sum(2)
+            bias = rounding(
+                bias, lambda: terms * repetition(flat), lambda: self.run.partial_sums(given)
+            )
             self.gradient("bias", rounding.handed_back(bias))
 
         def sums() -> Array:
@@ -169,13 +175,16 @@ class ConvTranspose2d(Layer):
     def backward(self, dy: Array) -> Array:
         weight, rounding, x = self.weight, self.run.rounding, self.x
         dy, given = rounding.factor(dy), dy
-        whole = self._whole(len(dy))
+        whole, summed = self._whole(len(dy)), self._whole(len(dy))
         self._inner(whole)[...] = dy
+        self._inner(summed)[...] = absorbed(dy, x[:, None], self.run.counts, rounding)
         total = self.run.weighted(x)
         gradient, dx = np.zeros_like(weight), np.zeros_like(x)
         for i, j, down, right in self._places():
             met = whole[:, :, down, right]
-            gradient[:, :, i, j] = np.tensordot(total, met, ((0, 2, 3), (0, 2, 3)))
+            gradient[:, :, i, j] = np.tensordot(
+                total, summed[:, :, down, right], ((0, 2, 3), (0, 2, 3))
+            )
             dx += np.tensordot(weight[:, :, i, j], met, (1, 1)).swapaxes(0, 1)
         terms = self.run.terms(x[0, 0].size)
         strength = np.sqrt((total * x).sum((0, 2, 3)))
@@ -184,9 +193,8 @@ class ConvTranspose2d(Layer):
         if "bias" in self.weights:
             flat = given.reshape(*given.shape[:2], -1)
             sums = self.run.weighted(flat)
-            strength = np.sqrt((sums * flat).sum((0, 2)))
             length = self.run.terms(flat.shape[2]) * repetition(flat)
-            bias = rounding(sums.sum((0, 2)), length, strength)
+            bias = rounding(sums.sum((0, 2)), length, lambda: self.run.partial_sums(flat))
             self.gradient("bias", rounding.handed_back(bias))
         sums = np.sqrt(np.square(weight).sum((1, 2, 3))) * root_mean_square(dy)
         return rounding.handed_back(rounding(dx, weight[0].size, per_channel(sums, 4)))

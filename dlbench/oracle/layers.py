@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dlbench.oracle.absorption import absorbed
 from dlbench.oracle.rounding import Array, Rounding, Size, exact
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
@@ -71,6 +72,12 @@ class Pass:
         """
         return int(self.counts.sum() * self.counts.max()) * positions
 
+    def partial_sums(self, dy: Array) -> Array:
+        """How large the sums of each channel of dy (N×C×P) may be on the way, as a root sum of squares: the sums of
+        samples may cancel one another, but for what has been added up before they do."""
+        squares = self.counts @ np.einsum("ncp,ncp->nc", dy, dy)
+        return np.asarray(np.sqrt(squares + np.square(self.counts @ np.abs(dy.sum(2)))))
+
     def weighted(self, values: Array) -> Array:
         """`values` times each sample's count."""
         return values * self.counts.reshape(-1, *[1] * (values.ndim - 1))
@@ -96,17 +103,25 @@ def per_channel(values: Array, ndim: int) -> Array:
 
 def repetition(dy: Array) -> int:
     """How often the commonest terms of a channel's sum repeat, up to rounding: the largest, over channels
-    of dy (N×C×P), of non-zero values per distinct value.
+    of dy (N×C×P), of non-zero values per distinct value, of all samples or of each.
 
     What a global average hands back is the same at every position; the roundings of the sum of such terms all
     go one way, so that c equal terms err by c times one, not √c times.
     """
+    values = np.abs(dy.swapaxes(0, 1), dtype=np.float32)
+    values.sort(axis=2)
+    nonzero = (values > 0).sum(2)
+    # what is left where larger values cancel differs by their rounding, not by its own
+    sizes = np.sqrt(np.einsum("cnp,cnp->cn", values, values) / values.shape[2])
+    steps = (np.diff(values) > 1e-6 * sizes[:, :, None]).sum(2)
+    distinct = np.where(nonzero > 0, np.maximum(steps, 1), 0).sum(1)
+    of_each = nonzero.sum(1) / np.maximum(distinct, 1)
     # distinct is what differs by more than float32 can tell
-    values = np.abs(dy.swapaxes(0, 1).reshape(dy.shape[1], -1), dtype=np.float32)
+    values = values.reshape(len(values), -1)
     values.sort(axis=1)
-    nonzero = (values > 0).sum(1)
-    distinct = ((values[:, 1:] - values[:, :-1]) > 1e-5 * values[:, 1:]).sum(1)
-    return int(np.ceil(np.max(nonzero / np.maximum(distinct, 1))))
+    steps = (np.diff(values) > 1e-5 * values[:, 1:]).sum(1)
+    of_all = nonzero.sum(1) / np.maximum(steps, 1)
+    return int(np.ceil(max(np.max(of_each), np.max(of_all))))
 
 
 class Layer:
@@ -164,11 +179,11 @@ class Linear(Layer):
     def backward(self, dy: Array) -> Array:
         weight, rounding = self.weight, self.run.rounding
         dy, given = rounding.factor(dy), dy
-        total = self.run.weighted(dy)
+        summed = self.run.weighted(absorbed(dy, self.x[:, None], self.run.counts, rounding))
         terms = self.run.terms(1)
-        strength = np.sqrt((total * dy).sum(0))
+        strength = np.sqrt((self.run.weighted(dy) * dy).sum(0))
         gradient = rounding(
-            total.T @ self.x, terms, lambda: strength[:, None] * root_mean_square(self.x)
+            summed.T @ self.x, terms, lambda: strength[:, None] * root_mean_square(self.x)
         )
         self.gradient("weight", rounding.handed_back(gradient))
         if "bias" in self.weights:

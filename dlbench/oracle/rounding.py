@@ -53,6 +53,9 @@ class Rounding(Protocol):
     def handed_back(self, gradient: Array) -> Array:
         """A gradient as it is kept on its way back, multiplied by the loss scale."""
 
+    def lost(self, value: Array, small: npt.NDArray[np.bool_]) -> Array:
+        """`value` (N×C×P) without what sums may lose of those elements that are `small`."""
+
     def factor(self, value: Array) -> Array:
         """`value`, which may have been kept in a wider format, as a factor of products."""
 
@@ -77,6 +80,10 @@ class Exact:
     def handed_back(self, gradient: Array) -> Array:
         """`gradient`."""
         return gradient
+
+    def lost(self, value: Array, small: npt.NDArray[np.bool_]) -> Array:
+        """`value`."""
+        return value
 
     def factor(self, value: Array) -> Array:
         """`value`."""
@@ -146,6 +153,12 @@ class Emulated(Exact):
 _POOL = 262_139
 """Normal numbers drawn once a run and reused from a random place on; a prime, so that no row of an array
 meets the same ones as its neighbour. Drawing afresh took most of the oracle's time."""
+_LOST = 0.25
+"""Share by which terms that may be lost come and go. What is lost is at most all of them, unlike Gaussian noise: eight
+times this allows twice as much."""
+_OTHERWISE = 0.15
+"""Share of channels that lose terms where the others do not. So the effect of all channels' losses, of one sign, and
+that of some channels' alone weigh the same."""
 _PIECE = 2**14
 """Values that get their noise at a time: what that needs on the way stays in a core's own cache."""
 
@@ -199,6 +212,13 @@ class Perturbed:
         if not self.policy.is_mixed:
             return gradient
         return self._rounded_once(gradient, (), self.policy.loss_scale)
+
+    def lost(self, value: Array, small: npt.NDArray[np.bool_]) -> Array:
+        """`value` with a share of the small elements more or less, which is the same for all of a channel, and for most
+        channels."""
+        signs = np.where(self._random.random(value.shape[1]) < _OTHERWISE, -_LOST, _LOST)
+        signs *= 1 if self._random.random() < 0.5 else -1
+        return np.asarray(value * (1 + signs[:, None] * small))
 
     def factor(self, value: Array) -> Array:
         """`value` with the rounding of a factor; one that is stored short has had it already."""
