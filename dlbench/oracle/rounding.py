@@ -8,8 +8,8 @@ arithmetic: Parker 1997). The spread of the outcomes is the scale of every toler
 
 The noise of a sum of n terms t is u·√n·√(Σt² + (Σt)²), with u the unit roundoff: what recursive
 summation gives for terms of random sign and an upper bound for terms of one sign (Higham 2002,
-section 4.2); blocked and pairwise summation stay below it. What is added to a sum that is far larger may be lost as well
-(`dlbench.oracle.absorption`).
+section 4.2); blocked and pairwise summation stay below it. Terms far smaller than the sum may be lost
+as well (`dlbench.oracle.absorption`).
 
 Which operations are noisier than float32 the policy of a precision says (`dlbench.spec.precision`). What is stored
 in a short format gets the noise of one rounding: an error that is uniform over ±u·2ᵉ has a root mean square of at most
