@@ -103,7 +103,7 @@ def per_channel(values: Array, ndim: int) -> Array:
 
 def repetition(dy: Array) -> int:
     """How often the commonest terms of a channel's sum repeat, up to rounding: the largest, over channels
-    of dy (N×C×P), of non-zero values per distinct value, of all samples or of each.
+    of dy (N×C×P), of non-zero values per distinct value, of all samples or of one that counts.
 
     What a global average hands back is the same at every position; the roundings of the sum of such terms all
     go one way, so that c equal terms err by c times one, not √c times.
@@ -114,8 +114,9 @@ def repetition(dy: Array) -> int:
     # what is left where larger values cancel differs by their rounding, not by its own
     sizes = np.sqrt(np.einsum("cnp,cnp->cn", values, values) / values.shape[2])
     steps = (np.diff(values) > 1e-6 * sizes[:, :, None]).sum(2)
-    distinct = np.where(nonzero > 0, np.maximum(steps, 1), 0).sum(1)
-    of_each = nonzero.sum(1) / np.maximum(distinct, 1)
+    # of samples that hardly count, noise may be all there is
+    counting = sizes > 0.01 * sizes.max(1, keepdims=True)
+    of_each = counting * nonzero / np.maximum(steps, 1)
     # distinct is what differs by more than float32 can tell
     values = values.reshape(len(values), -1)
     values.sort(axis=1)
