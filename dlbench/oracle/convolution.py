@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dlbench.oracle.absorption import absorbed
 from dlbench.oracle.layers import Layer, Pass, norms, per_channel, repetition, root_mean_square
-from dlbench.oracle.rounding import Array
+from dlbench.oracle.rounding import Array, absorbed
 from dlbench.oracle.unrolled import Unrolled
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node

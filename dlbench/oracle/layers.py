@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.oracle.absorption import absorbed
-from dlbench.oracle.rounding import Array, Rounding, Size, exact
+from dlbench.oracle.rounding import Array, Rounding, Size, absorbed, exact
 from dlbench.spec import layers as spec
 from dlbench.spec.network import Node
 

@@ -9,7 +9,7 @@ arithmetic: Parker 1997). The spread of the outcomes is the scale of every toler
 The noise of a sum of n terms t is u·√n·√(Σt² + (Σt)²), with u the unit roundoff: what recursive
 summation gives for terms of random sign and an upper bound for terms of one sign (Higham 2002,
 section 4.2); blocked and pairwise summation stay below it. Terms far smaller than the sum may be lost
-as well (`dlbench.oracle.absorption`).
+as well (`absorbed`).
 
 Which operations are noisier than float32 the policy of a precision says (`dlbench.spec.precision`). What is stored
 in a short format gets the noise of one rounding: an error that is uniform over ±u·2ᵉ has a root mean square of at most
@@ -160,6 +160,11 @@ times this allows twice as much."""
 _OTHERWISE = 0.15
 """Share of channels that lose terms where the others do not. So the effect of all channels' losses, of one sign, and
 that of some channels' alone weigh the same."""
+_SPACING = 2.0
+"""Unit roundoffs between neighbouring floats, relative to the smaller."""
+_SMALL = 0.1
+"""Share of the mean term above which none is lost, however long the sum: a right backend does not add up tens of
+millions of terms in order."""
 _PIECE = 2**14
 """Values that get their noise at a time: what that needs on the way stays in a core's own cache."""
 
@@ -259,6 +264,38 @@ class Perturbed:
         if noise.size < count:
             noise = np.resize(np.roll(self._pool, -start), count)
         return noise.reshape(shape)
+
+
+def absorbed(dy: Array, x: Array, counts: Array, rounding: Rounding) -> Array:
+    """`dy` (N×O×…) for the sums over samples and positions of its products with `x` (N×G×C×…; each of G groups meets
+    as many of the O), without what rounding may lose of it. `counts` is how often each sample stands in the batch.
+
+    A term below half the spacing of floats at a partial sum leaves it as it is, and so do thousands of them: what is
+    lost has their sign and grows with their number. So it comes of samples of which a softmax is sure, since their
+    gradients are 10⁴ times smaller than the others'. All sums of a layer lose the same samples, so that noise drawn for
+    each sum by itself misses this.
+    """
+    if isinstance(rounding, Exact):
+        return dy
+    flat, images = dy.reshape(*dy.shape[:2], -1), x.reshape(*x.shape[:3], -1)
+    each = dy.shape[1] // x.shape[1]
+    sizes, means = (
+        np.repeat(np.sqrt(squares), each, axis=1)
+        for squares in (
+            np.einsum("ngcp,ngcp->ng", images, images) / (images.shape[2] * images.shape[3]),
+            np.square(images.mean(3)).mean(2),
+        )
+    )
+    terms = np.abs(flat)
+    terms *= sizes[:, :, None]
+    squares = np.einsum("nop,nop->no", terms, terms)
+    # what partial sums grow to: each sample's sum adds to those before it, or at random within it
+    sums = counts @ (np.abs(flat.sum(2)) * means) + np.sqrt(counts @ squares)
+    mean = counts @ terms.mean(2) / counts.sum()
+    most = np.minimum(_SPACING * rounding.policy.sums.unit_roundoff * sums, _SMALL * mean)
+    small = terms < most[:, None]
+    small &= flat != 0
+    return rounding.lost(flat, small).reshape(dy.shape) if small.any() else dy
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from dlbench.oracle.absorption import absorbed
-from dlbench.oracle.rounding import Perturbed, exact
+from dlbench.oracle.rounding import Perturbed, absorbed, exact
 from dlbench.spec.workload import read_workload
 from dlbench.verify.expected.evaluation_points import Point
 from dlbench.verify.expected.tolerance import expect
