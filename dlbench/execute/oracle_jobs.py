@@ -34,6 +34,10 @@ _KEEPING = {
 """Has the C library on Linux keep what the oracle frees, for its next arrays: fresh pages for each of them take up to a
 fifth of its time."""
 
+_MOST_TOGETHER = 2 * 10**7
+"""Parameters of a network whose two parts are computed beside each other: the perturbed runs of each hold all gradients
+and moments in float64."""
+
 
 def key_of(case: Case, workload: Workload) -> Key:
     """What a case is verified against."""
@@ -41,25 +45,38 @@ def key_of(case: Case, workload: Workload) -> Key:
 
 
 class References:
-    """Results in the making, one after the other; see `started_references`. `begin` starts the work on one."""
+    """Results in the making; see `started_references`. `begin` starts the work on one, or on each of its two parts, of
+    which the steps are the same for all batches."""
 
-    def __init__(self, begin: Callable[[Job], Future[Ended[TimedResult]]]) -> None:
+    def __init__(
+        self, begin: Callable[[Job], Future[Ended[TimedResult]]], parts: bool = False
+    ) -> None:
         self._begin = begin
-        self._futures: dict[Key, Future[Ended[TimedResult]]] = {}
+        self._parts = parts
+        self._steps: dict[str, Future[Ended[TimedResult]]] = {}
+        self._futures: dict[Key, list[Future[Ended[TimedResult]]]] = {}
 
     def want(self, jobs: Mapping[Key, Job]) -> None:
         """Starts the work on those that are not in the making yet."""
         for key, job in jobs.items():
-            if key not in self._futures:
-                self._futures[key] = self._begin(job)
+            if key in self._futures:
+                continue
+            if not self._parts:
+                self._futures[key] = [self._begin(job)]
+                continue
+            precision = job["precision"]
+            if precision not in self._steps:
+                self._steps[precision] = self._begin({**job, "part": "steps"})
+            self._futures[key] = [self._steps[precision], self._begin({**job, "part": "timed"})]
 
     def failure(self, key: Key) -> Ended[Any] | None:
         """How the work on one went wrong, None where it did not; waits for it."""
-        ended = self._futures[key].result()
-        if ended.status == "ok":
-            return None
-        reason = f"the float64 oracle could not be computed: {ended.reason}"
-        return Ended("failed", reason, output=ended.output)
+        for future in self._futures[key]:
+            ended = future.result()
+            if ended.status != "ok":
+                reason = f"the float64 oracle could not be computed: {ended.reason}"
+                return Ended("failed", reason, output=ended.output)
+        return None
 
     def failures(self) -> list[str]:
         """Why some could not be computed; waits for all."""
@@ -72,7 +89,14 @@ def started_references(request: Request) -> contextlib.AbstractContextManager[Re
     # it tells of every layer, and of large networks each pass takes minutes: no limit but that of silence
     launch = launch_of(None, threads, request.limit_s, phase_s=math.inf)
     launch = dataclasses.replace(launch, environment={**launch.environment, **_KEEPING})
-    return started(jobs_of(request, certain_precisions(request)), launch)
+    # a run that times has more for the oracle to do while frameworks are verified, which need their cores
+    parts = (
+        request.rounds == 0
+        and request.chosen_threads > 1
+        and request.suite.verification is None
+        and request.suite.workload.parameter_count <= _MOST_TOGETHER
+    )
+    return started(jobs_of(request, certain_precisions(request)), launch, parts)
 
 
 def certain_precisions(request: Request) -> list[str]:
@@ -123,13 +147,14 @@ def jobs_of(
 
 
 @contextlib.contextmanager
-def started(jobs: Mapping[Key, Job], launch: Launch) -> Iterator[References]:
-    """Starts jobs; those not done at the end of the context are stopped."""
+def started(jobs: Mapping[Key, Job], launch: Launch, parts: bool = False) -> Iterator[References]:
+    """Starts jobs, one after the other or in two `parts` beside each other; those not done at the end of the context
+    are stopped."""
     stopped, stop = os.pipe()
     try:
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(2 if parts else 1) as pool:
             references = References(
-                lambda job: pool.submit(run_worker, ORACLE, job, launch, stop=stopped)
+                lambda job: pool.submit(run_worker, ORACLE, job, launch, stop=stopped), parts
             )
             references.want(jobs)
             try:

@@ -1,6 +1,8 @@
 import os
 import time
 
+import numpy as np
+
 from dlbench.execute.oracle_jobs import started
 from dlbench.worker.launch import Launch, worker_environment
 
@@ -17,6 +19,30 @@ def test_jobs_run_beside_and_each_has_its_result(tiny, tmp_path):
         assert failure.reason.startswith("the float64 oracle could not be computed: ")
         assert [failure.reason] == references.failures()
         assert references.failure((4, "fp32")) is None
+
+
+def test_parts_beside_each_other_leave_what_one_job_leaves(tiny, tmp_path):
+    whole, parted = (
+        {
+            "workload": tiny.workload.to_table(),
+            "cache_dir": str(tmp_path / name),
+            "seed": None,
+            "precision": "fp32",
+            "replicas": 1,
+        }
+        for name in ("whole", "parted")
+    )
+    for job, parts in ((whole, False), (parted, True)):
+        jobs = {(batch, "fp32", 1): {**job, "batch": batch} for batch in (4, 6)}
+        with started(jobs, LAUNCH, parts) as references:
+            assert [] == references.failures()
+    files = [sorted((tmp_path / name).rglob("*.npz")) for name in ("whole", "parted")]
+    assert [file.name for file in files[0]] == [file.name for file in files[1]]
+    for one, other in zip(*files, strict=True):
+        with np.load(one) as first, np.load(other) as second:
+            assert first.files == second.files
+            for name in first.files:
+                np.testing.assert_array_equal(first[name], second[name])
 
 
 def test_what_is_not_done_at_the_end_is_stopped(tmp_path):

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ FACTORS = (1.0, 2.0**10, 2.0**8, 1.0, 2.0**10)
 """What multiplies the learning rate in the five steps. The large ones lift the update above the weights'
 own rounding, so that a forgotten term of the optimizer cannot hide in it; that they differ tells v ← μ·v + g
 from a v that contains the learning rate."""
+
+Part = Literal["steps", "timed"]
+"""What can be computed by itself: the five steps, or the step at the timed batch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +67,13 @@ def prepare_reference(
     precision: str = "fp32",
     replicas: int = 1,
     extent: Extent = FULL,
+    part: Part | None = None,
 ) -> None:
-    """Makes sure that the oracle's results for `workload` at `batch` are in the cache."""
-    load_reference(workload, batch, cache_dir, precision, replicas=replicas, extent=extent)
+    """Makes sure that the oracle's results for `workload` at `batch`, or a part of them, are in the cache."""
+    if part != "timed":
+        _load_small(workload, None, cache_dir, precision, extent)
+    if part != "steps":
+        _load_timed(workload, batch, cache_dir, precision, replicas, extent)
 
 
 def load_reference(
@@ -84,15 +91,29 @@ def load_reference(
 
     A cache file that cannot be read is computed again.
     """
-    calm = workload.without_dropout()
-    stepped = extent.small(calm)
-    small, factors = small or extent.batch or small_batch(stepped), FACTORS[: extent.steps]
     return Reference(
-        small=_stops(stepped, small, factors, cache_dir, precision, extent=extent),
-        timed=_stops(calm, batch, (1.0,), cache_dir, precision, replicas=replicas, extent=extent)[
-            0
-        ],
+        small=_load_small(workload, small, cache_dir, precision, extent),
+        timed=_load_timed(workload, batch, cache_dir, precision, replicas, extent),
     )
+
+
+def _load_small(
+    workload: Workload, small: int | None, cache_dir: Path, precision: str, extent: Extent
+) -> tuple[Stop, ...]:
+    stepped, factors = extent.small(workload.without_dropout()), FACTORS[: extent.steps]
+    batch = small or extent.batch or small_batch(stepped)
+    return _stops(stepped, batch, factors, cache_dir, precision, extent=extent)
+
+
+def _load_timed(
+    workload: Workload, batch: int, cache_dir: Path, precision: str, replicas: int, extent: Extent
+) -> Stop:
+    (stop,) = _stops(
+        *(workload.without_dropout(), batch, (1.0,), cache_dir, precision),
+        replicas=replicas,
+        extent=extent,
+    )
+    return stop
 
 
 def load_steps(

@@ -44,8 +44,10 @@ def oracle(job: Job, phases: Phases) -> TimedResult:
         # what backends are held against there begins with what they themselves gave
         return TimedResult(seconds=phases.take_seconds())
     with beating(phases.beat), threads(job.get("threads", 1)):
-        prepare_reference(workload, batch, cache_dir, precision, replicas, extent)
-        prepare_probes(workload, cache_dir, precision)
+        part = job.get("part")
+        prepare_reference(workload, batch, cache_dir, precision, replicas, extent, part)
+        if part != "timed":
+            prepare_probes(workload, cache_dir, precision)
         if job["seed"] is not None:
             given = "files" in job
             initial = initial_of(job) if given else initial_weights(workload, job["seed"])
