@@ -71,7 +71,9 @@ class _Normalisation(Layer):
             variance = run.rounding(total / self.values, terms, size_of_variance)
             unbiased = variance * self.values / max(self.values - 1, 1)
             self._move("running_mean", mean, layer.momentum)
-            self._move("running_variance", unbiased, layer.momentum)
+            # the mean of squares less the square of the mean is right too, and cancels where the mean is large
+            kept = run.rounding(unbiased, terms, squares)
+            self._move("running_variance", kept, layer.momentum)
         else:
             mean, variance = weights["running_mean"], weights["running_variance"]
             normal = values - per_channel(mean, 3)

@@ -123,3 +123,34 @@ def test_what_few_draws_say_of_one_element_is_not_believed_against_the_rest_of_i
     tolerance = _expectation(np.zeros(squares.shape), squares, 4, 2.0**-24).tolerance
     assert tolerance[3, 7] == pytest.approx(tolerance[3, 8], rel=0.1)
     assert tolerance[3, 7] > 5 * tolerance[4].max()
+
+
+def test_a_variance_may_be_the_mean_of_squares_less_the_square_of_the_mean():
+    workload = read_workload(
+        {
+            "input_shape": [64, 32, 32],
+            "layers": [
+                {"type": "batch_norm"},
+                {"type": "global_avg_pool"},
+                {"type": "linear", "out_features": 3},
+            ],
+            "loss": "cross_entropy",
+            "optimizer": {"type": "sgd", "learning_rate": 0.01},
+        }
+    )
+    point = draw_point(workload, 4, "test")
+    drawn = np.random.default_rng(7).normal(3, 1, point.inputs.shape).astype(np.float32)
+    point = dataclasses.replace(point, inputs=drawn)
+    expected = next(expect(workload, [point], [1.0]))["norm1.running_variance"]
+
+    channels = drawn.transpose(1, 0, 2, 3).reshape(64, -1)
+    values = channels.shape[1]
+    mean, squares = (
+        np.cumsum(terms, 1, dtype=np.float32)[:, -1] / np.float32(values)
+        for terms in (channels, channels * channels)
+    )
+    unbiased = (squares - mean * mean) * np.float32(values / (values - 1))
+    old = point.weights["norm1.running_variance"]
+    got = np.float32(0.9) * old + np.float32(0.1) * unbiased
+    share = np.abs(got - expected.value) / expected.tolerance
+    assert 0.1 < share.max() < 1
