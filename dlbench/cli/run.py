@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from dlbench.cli.output import PAGE, TRACE, answer, show
 if TYPE_CHECKING:
     from dlbench.api.carrying_out import Work
     from dlbench.plan.request import Request
-    from dlbench.record.schema import Record
+    from dlbench.record.schema import Header, Record
 
 
 def run_request(
@@ -80,7 +81,7 @@ def _carry_out(
         kept = plural(sum(bool(outcome.medians_s) for outcome in found), "case")
         tell(
             f"interrupted; {kept} measured so far and kept; to see: dlbench report {path};"
-            f" to go on: dlbench run --resume {path}"
+            f" to go on: {_go_on(path, finished.record.header)}"
         )
         return INTERRUPTED
     show([(str(path), finished.record)], form, baseline)
@@ -88,6 +89,12 @@ def _carry_out(
         if file is not None:
             show([(str(path), finished.record)], its_form, baseline, output=file)
     return exit_code(outcome.status for outcome in found)
+
+
+def _go_on(path: Path, header: Header) -> str:
+    given = header.given
+    suite = ["--suite", given.suite] if given.suite else []
+    return shlex.join(["dlbench", "run", "--resume", str(path), *suite, *given.words()])
 
 
 def say_plan(request: Request, quiet: bool) -> int:

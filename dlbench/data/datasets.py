@@ -32,7 +32,9 @@ _LINEAR_TRAIN, _LINEAR_HELD_OUT = 1_000, 200
 
 FILES = tuple(KINDS)
 """The data sets that are looked for as files."""
-NAMES = (*FILES, image_folder.NAME, "digits", "linear", "stand-in-mnist", "stand-in-cifar10")
+LYING_IN_FILES = (*FILES, image_folder.NAME)
+"""The data sets that a folder may be named for."""
+NAMES = (*LYING_IN_FILES, "digits", "linear", "stand-in-mnist", "stand-in-cifar10")
 """The names that `load_dataset` knows."""
 
 
@@ -235,8 +237,8 @@ def _load_images(data_dir: Path | None, shape: tuple[int, ...]) -> Dataset:
         for part in (found.train, found.validation, found.test)
     )
     source = (
-        f"images from --data-dir: {len(train) + len(validation):,} to train and {len(test):,} to test with, "
-        f"{len(found.classes)} classes"
+        f"images from --data-dir: {len(train):,} to train, {len(validation):,} to validate, {len(test):,} to test,"
+        f" {len(found.classes)} classes"
     )
     return _dataset(
         image_folder.NAME,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from dlbench.contract import Plan
 from dlbench.data import feed, npz
-from dlbench.data.datasets import load_dataset
+from dlbench.data.datasets import LYING_IN_FILES, load_dataset
 from dlbench.data.noise import NAME as NOISE
 from dlbench.data.noise import draw_noise
 from dlbench.data.order import epoch_order
@@ -32,7 +32,8 @@ from dlbench.plan.sizes import RESIDENT_BATCHES
 from dlbench.plugins import adapter_target
 from dlbench.record import schema
 from dlbench.record.case import STREAMED
-from dlbench.spec.network import format_shape
+from dlbench.spec.layers import Linear
+from dlbench.spec.network import format_shape, walk
 from dlbench.spec.quantization import SAMPLES
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.verification import SECTION, to_table
@@ -223,6 +224,10 @@ def _making(what: str) -> Iterator[None]:
 def _load(request: Request) -> Dataset:
     suite, workload = request.suite, request.suite.workload
     name = request.data or suite.data.name
+    if request.data_dir is not None and name not in LYING_IN_FILES:
+        raise UsageError(
+            f"--data-dir {request.data_dir}: the data set {name} reads no files; did you mean --data images?"
+        )
     stored = workload.input_shape
     if len(stored) == 3:
         margin = 2 * suite.data.padding
@@ -254,13 +259,21 @@ def _check_fit(workload: Workload, recipe: Recipe, dataset: Dataset, suite: str)
     if labels and dataset.classes > outputs[0]:
         raise UsageError(
             f"data set {dataset.name!r} has {dataset.classes} classes, but the network of suite"
-            f" {suite!r} has {outputs[0]} outputs"
+            f" {suite!r} has {outputs[0]} outputs; {_remedy(workload, dataset.classes)}"
         )
     if not labels and targets.shape[1:] != outputs:
         raise UsageError(
             f"data set {dataset.name!r} has targets of {format_shape(targets.shape[1:])}, but the"
             f" network of suite {suite!r} gives {format_shape(outputs)}"
         )
+
+
+def _remedy(workload: Workload, classes: int) -> str:
+    """How a network gets an output for each class."""
+    sized = [node for node in walk(workload.nodes) if node.parameters]
+    if sized and isinstance(sized[-1].layer, Linear):
+        return f"give its last linear layer out_features = {classes}"
+    return f"make it end with {classes} outputs"
 
 
 def _given_weights(request: Request) -> Weights:

@@ -168,4 +168,4 @@ def _or_environment(name: str, remedy: str) -> str:
     if recipe is None or importlib.util.find_spec(recipe.module) is not None:
         return remedy
     made = f"dlbench env create {name}"
-    return f"{remedy} or {made}" if remedy else made
+    return f"{remedy} or {made}" if remedy not in ("", made) else made

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import dlbench
+from dlbench import paths
 from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.events import Observer
@@ -30,9 +31,11 @@ from dlbench.plan.request import Request
 from dlbench.record import comparability
 from dlbench.record.facts import VerifyResult
 from dlbench.record.file import Writer
+from dlbench.record.header import Given
 from dlbench.record.schema import SCHEMA, Case, End, Header, Record, Resumed, Skip
 from dlbench.telemetry.watch import Watcher
 from dlbench.weights.saved import check_places
+from dlbench.worker.launch import hide_home
 from dlbench.worker.supervisor import Ended
 
 __all__ = ["Observer", "Planned", "Request", "plan_run", "resume", "run"]
@@ -175,7 +178,7 @@ def _plan(run: Context) -> Planned:
         trained = [
             (case, seed)
             for case in planned.cases
-            if case.trains and case not in planned.problems
+            if case.learns and case not in planned.problems
             for seed in seeds_of(case, first, count)
         ]
         check_places(run.request.save_weights, trained)
@@ -276,6 +279,22 @@ def _header(run: Context, planned: Planned) -> Header:
         node=request.node,
         load=request.load if "server" in request.chosen_scenarios else None,
         weights_digest=run.material.weights_digest,
+        given=_given(request),
+    )
+
+
+def _given(request: Request) -> Given:
+    suite, made = request.suite, str(paths.environments_dir())
+    return Given(
+        suite=hide_home(str(suite.path)) if suite.is_own_file else "",
+        data_dir=hide_home(str(request.data_dir or "")),
+        init_weights=hide_home(str(request.init_weights or "")),
+        # those that dlbench made are found without being named
+        pythons={
+            name: hide_home(path)
+            for name, path in request.pythons.items()
+            if not path.startswith(made)
+        },
     )
 
 

@@ -50,7 +50,7 @@ def weights_for(case: Case, beside: Sequence[Case]) -> Case | None:
     trains = [
         each
         for each in beside
-        if each.scenario == "train" and each.batch == case.batch and each.is_plain
+        if each.scenario == "train" and each.batch == case.batch and each.is_plain and each.learns
     ]
     own = plain_of(msgspec.structs.replace(case, scenario="train"), trains)
     return own or next(iter(trains), None)
@@ -72,7 +72,7 @@ def planned(case: Case, header: Header, beside: Sequence[Case] = ()) -> Iterator
     yield Task(Verification, case.configuration)
     for number in own_rounds(header.shard, case.batch, header.rounds) if case.has_steps else ():
         yield Task(Process, case, number)
-    for seed in seeds_of(case, header.seed, header.seeds) if epochs and case.trains else ():
+    for seed in seeds_of(case, header.seed, header.seeds) if epochs and case.learns else ():
         yield training_task(case, seed)
     if epochs and weights_for(case, beside):
         yield Task(Answers, case)

@@ -124,6 +124,10 @@ def check(request: Request) -> None:
         raise UsageError(
             "input streamed is of a training, and none is asked for: add --scenario train"
         )
+    if request.epochs and set(request.inputs) == {STREAMED} and not request.converges:
+        raise UsageError(
+            "--epochs trains without the loader, once for the resident row: add --input resident, or leave out --epochs"
+        )
     if request.profile_s and STREAMED in request.inputs:
         raise UsageError("a profile is of batches that are resident: leave out --input streamed")
     if request.profile_s and set(request.worlds) - {1}:

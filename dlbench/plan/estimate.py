@@ -49,7 +49,7 @@ def estimate(
     flops = request.epochs * training_samples * request.suite.workload.training_flops
     train_s = flops / (_ASSUMED_FLOPS_PER_S_AND_THREAD * request.chosen_threads)
     for case in runnable:
-        if case.trains and request.epochs:
+        if case.learns and request.epochs:
             step_count = request.epochs * training_samples / case.batch
             own_s = start_s[case.backend] + train_s + step_count * _STEP_OVERHEAD_S
             total_s += own_s * (1 if case.has_steps else request.seeds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlbench.errors import UsageError
+from dlbench.profile.command import profile_command
 from dlbench.profile.explanation import Explanation, explain
 from dlbench.record.baseline import find_baseline
 from dlbench.record.schema import Profile, Record
@@ -30,7 +31,9 @@ def explanations(
     """
     if len(records) > 2:
         raise UsageError(f"{len(records)} records: name one with both rows, or one with each")
-    one, two = _profiles(first, records[0]), _profiles(second, records[-1])
+    both = (first, second) if len(records) == 1 else ()
+    one = _profiles(first, records[0], both or (first,))
+    two = _profiles(second, records[-1], both or (second,))
     pairs = [
         (a, b)
         for a in one
@@ -46,13 +49,16 @@ def explanations(
     return [explain(a[0], b[0], (a[1], b[1])) for a, b in pairs]
 
 
-def _profiles(word: str, record: Record) -> list[Profiled]:
-    """The profiles of a row, with the workload that they are of."""
-    workload = read_workload(record.header.workload)
+def _profiles(word: str, record: Record, wanted: Sequence[str]) -> list[Profiled]:
+    """The profiles of a row, with the workload that they are of; `wanted` are the rows that its record is to have."""
     found = [line for line in record.lines if isinstance(line, Profile) and line.status == "ok"]
     if not found:
+        header = record.header
+        rows = [find_baseline(row, header.cases, "row") for row in wanted]
+        cases = [case for row in rows for case in header.cases if row.has(case)]
         raise UsageError(
-            f"the record of {record.header.suite} has no profiles; make them with: dlbench profile"
+            f"the record of {header.suite} has no profiles; make them with: {profile_command(header, cases)}"
         )
+    workload = read_workload(record.header.workload)
     row = find_baseline(word, [line.case for line in found], "row")
     return [(line, workload) for line in found if row.has(line.case)]

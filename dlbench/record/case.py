@@ -240,6 +240,12 @@ class Case(msgspec.Struct, frozen=True, order=True):
         return self.step == "train"
 
     @property
+    def learns(self) -> bool:
+        """Whether it is trained over whole epochs where that is asked for. No loader takes part in such a training, so
+        a streamed row would only repeat the resident one's."""
+        return self.trains and self.input == RESIDENT
+
+    @property
     def has_steps(self) -> bool:
         """Whether its steps are timed in rounds; else it is trained from several seeds."""
         return KINDS[self.scenario].has_steps

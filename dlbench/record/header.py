@@ -37,6 +37,22 @@ class Data(msgspec.Struct, frozen=True):
     stand_in: bool
 
 
+class Given(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where what a run was of lay, as it was named, with the user's home as ``~``: the `suite`'s file and the
+    folder of its data, the file that weights were taken from, interpreters by backend. Empty where none was named."""
+
+    suite: str = ""
+    data_dir: str = ""
+    init_weights: str = ""
+    pythons: dict[str, str] = {}
+
+    def words(self) -> list[str]:
+        """The options that name all but the suite."""
+        named = (("--data-dir", self.data_dir), ("--init-weights", self.init_weights))
+        pythons = [("--python", f"{name}={path}") for name, path in self.pythons.items()]
+        return [word for option, value in (*named, *pythons) if value for word in (option, value)]
+
+
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     """First line of a record: what was to be run, and where; by backend `environments`, of those that could be asked,
     and `titles`, what people call them. `budget_s` is the time for sampling in all, `row_budget_s` that of each row,
@@ -49,7 +65,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     are all modes that were to be tried; see `Choice`. `shard` is the part of a run that the record is, `node` the
     machine by a digest that tells it from others and not which it is; empty in records of earlier versions. `load` is
     what the scenario ``server`` is asked, None where no case has it. `weights_digest` is of the weights that every row
-    began with, where these came from a file; empty for those of the seed."""
+    began with, where these came from a file; empty for those of the seed. `given` has nothing in records of earlier
+    versions."""
 
     schema: int
     created: str
@@ -84,6 +101,20 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="kind"):
     node: str = ""
     load: Load | None = None
     weights_digest: str = ""
+    given: Given = Given()
+
+    @property
+    def suite_word(self) -> str:
+        """What names the suite on a command line."""
+        return self.given.suite or self.suite
+
+    @property
+    def source_words(self) -> list[str]:
+        """The options that name the data, and the places of everything that is read."""
+        name, has_word = self.data.name, self.data.name != "linear"
+        if name.startswith("stand-in-") or (self.data.stand_in and name in ("mnist", "cifar10")):
+            name = "stand-in"
+        return [*(("--data", name) if has_word else ()), *self.given.words()]
 
 
 class Part(msgspec.Struct, frozen=True, tag="part", tag_field="kind"):

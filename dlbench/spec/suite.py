@@ -92,6 +92,11 @@ class Suite:
     tables: Mapping[str, Any] = dataclasses.field(compare=False)
     verification: Verification | None = None
 
+    @property
+    def is_own_file(self) -> bool:
+        """Whether it was read from a file other than those that ship with dlbench."""
+        return self.path.suffix.lower() == ".toml" and self.path.parent != _folder()
+
     @classmethod
     def load(cls, name: str | os.PathLike[str]) -> Suite:
         """A suite by the name of one that ships with dlbench, or by the path of a TOML file.

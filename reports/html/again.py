@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator
 
-from dlbench.analyse.case_columns import data_name
 from dlbench.analyse.table import Run
 from dlbench.record.case import SELECTED
 from dlbench.record.schema import Header
@@ -20,13 +19,13 @@ def command(run: Run, *more: str, name: str = "run") -> str:
 
 def sweep(run: Run) -> str:
     """The same at several batch sizes."""
-    words = list(_selection(run.header, "run", but="batches"))
+    words = [*_selection(run.header, "run", but="batches"), *run.header.source_words]
     whole = ["dlbench", "run", *words, "--sweep", "batch=1,8,64"]
     return one_line(" ".join(map(shlex.quote, whole)))
 
 
 def _selection(header: Header, name: str, but: str = "") -> Iterator[str]:
-    yield from ("--suite", header.suite)
+    yield from ("--suite", header.suite_word)
     for axis in SELECTED:
         found = list(dict.fromkeys(str(getattr(case, axis.name)) for case in header.cases))
         if axis.plural == but or found == [str(axis.default)] or found == [""]:
@@ -40,20 +39,17 @@ def _selection(header: Header, name: str, but: str = "") -> Iterator[str]:
 
 
 _FEW = 4
-_DATA = ("mnist", "cifar10", "digits", "stand-in", "noise")
 
 
 def _settings(header: Header, name: str) -> Iterator[str]:
-    data = data_name(header.data)
-    word = "stand-in" if data.startswith("stand-in-") else data
-    yield from ("--data", word) if word in _DATA else ()
+    yield from header.source_words
     threads = {case.threads for case in header.cases}
     if len(threads) == 1:
         yield from ("--threads", str(threads.pop()))
     if header.seed:
         yield from ("--seed", str(header.seed))
-    if header.weights_digest:
-        # the record does not know where they lay
+    if header.weights_digest and not header.given.init_weights:
+        # a record of an earlier version does not know where they lay
         yield from ("--init-weights", f"{header.weights_digest[:12]}.safetensors")
     if name != "run":
         return

@@ -131,7 +131,10 @@ def _not_compared(run: Run, report: Report) -> Iterator[str]:
 
 
 _MOST = 3
-_OPEN = ("nothing is concluded", "no significant difference", "no interval")
+_OPEN = (
+    *("nothing is concluded", "no significant difference", "no interval"),
+    *("no significant cost", "cannot be told"),
+)
 _MOST_SIZES = 8
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from dlbench.analyse.columns import Row
 from dlbench.analyse.table import Run
+from dlbench.profile.command import PROFILES, profile_command
 from dlbench.record.case import RESIDENT, Case
 from dlbench.record.schema import Profile
-
-_PROFILES = "profiles.jsonl"
 
 
 def next_step(run: Run) -> Iterator[str]:
@@ -26,14 +25,7 @@ def next_step(run: Run) -> Iterator[str]:
     if profiled.issuperset(pair):
         yield f"→ in which layers: {explain}{shlex.quote(run.path)}"
         return
-    words = ["--suite", run.header.suite]
-    for name, option in (("backend", "--backend"), ("device", "--device"), ("mode", "--mode")):
-        for word in dict.fromkeys(str(getattr(case, name)) for case in pair):
-            if word and (name != "mode" or _modes_are_asked_for(run, pair)):
-                words += [option, word]
-    words += ["--scenario", slower.scenario, "--batch", str(slower.batch)]
-    words += ["--threads", str(slower.threads), "--output", _PROFILES]
-    yield f"→ in which layers: dlbench profile {shlex.join(words)} && {explain}{_PROFILES}"
+    yield f"→ in which layers: {profile_command(run.header, pair)} && {explain}{PROFILES}"
 
 
 def _pair(run: Run) -> tuple[Case, Case] | None:
@@ -55,13 +47,3 @@ def _pair(run: Run) -> tuple[Case, Case] | None:
 
 def _first(rows: Sequence[Row]) -> tuple[int, int]:
     return rows[0].case.batch, rows[0].case.threads
-
-
-def _modes_are_asked_for(run: Run, pair: Sequence[Case]) -> bool:
-    """Whether modes have to be named: not where each backend of the record runs in one of its own, as they do where
-    nothing was said."""
-    modes: dict[str, set[str]] = {}
-    for case in run.header.cases:
-        modes.setdefault(case.backend, set()).add(case.mode)
-    named = {case.mode for case in pair} - {""}
-    return len(named) == 1 or any(len(each) > 1 for each in modes.values())

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from dlbench.analyse.columns import Row
 from dlbench.analyse.crossover import Crossover, crossovers
 from dlbench.analyse.ranking import rank, simultaneous
@@ -17,7 +19,7 @@ from dlbench.analyse.table import Report, Run
 from dlbench.record.baseline import across
 from dlbench.record.case import AXES, RESIDENT, Case, values
 from dlbench.spec.scenarios import KINDS, Scenario
-from dlbench.text import factor, listed, plural, times
+from dlbench.text import factor, is_told, listed, percent, plural, times
 
 from . import sweep
 
@@ -28,11 +30,13 @@ _SAME = tuple(axis for axis in AXES if axis.baseline != "any")
 def conclusions(report: Report, *, intervals: bool = False) -> list[str]:
     """Of each kind of device the fastest verified row and how it stands against the baseline; of a sweep over batch
     sizes, from which on each row of another kind of device than the baseline's is faster, or each where there is
-    none. With `intervals` every factor has its own, which holds for all rows compared at once."""
+    none; and what streaming costs each row. With `intervals` every factor has its own, which holds for all rows
+    compared at once."""
     sentences: list[str] = []
     for run in report.runs:
         prefix = f"{run.name}: " if len(report.runs) > 1 else ""
         found = list(_crossovers(run)) or list(_fastest(run, intervals))
+        found += _streamed(run)
         sentences += [f"→ {prefix}{sentence}" for sentence in found]
     return sentences
 
@@ -90,6 +94,27 @@ def _of_group(group: Sequence[Row], base: Row, told: _Told) -> Iterator[str]:
         yield told.against(base, second, _ratio(second, base, confidence), ", the next fastest")
 
 
+def _streamed(run: Run) -> Iterator[str]:
+    """What a loader costs each row that has a resident one beside it."""
+    rows = {row.case: row for row in run.rows}
+    pairs = [
+        (row, rows[msgspec.structs.replace(row.case, input=RESIDENT)])
+        for row in run.rows
+        if row["input_cost"] is not None
+    ]
+    if not pairs:
+        return
+    told = _Told([row.case for pair in pairs for row in pair], run)
+    certain = [pair for pair in pairs if not told.doubt(pair)]
+    for streamed, resident in certain:
+        yield told.cost(streamed, _ratio(streamed, resident, simultaneous(len(certain))))
+    if doubtful := [pair for pair in pairs if pair not in certain]:
+        names = listed(list(dict.fromkeys(told.plain(streamed.case) for streamed, _ in doubtful)))
+        yield told.doubt(
+            [row for pair in doubtful for row in pair], f"what streaming costs {names}"
+        )
+
+
 def _ratio(slower: Row, faster: Row, confidence: float) -> Estimate:
     return ratio(slower.outcome.timed, faster.outcome.timed, confidence)
 
@@ -125,6 +150,27 @@ class _Told:
         shown = times(estimate.value, estimate.interval.low, estimate.interval.high)
         shown += f" in favour of {self.who(first.case)}"
         return f"no significant difference between {names}{fastest} ({where}): {shown}."
+
+    def cost(self, row: Row, seen: Estimate) -> str:
+        """What streaming costs a row, and of what."""
+        own = " ".join([self.plain(row.case), *self._which(row.case), "on", self.where(row.case)])
+        interval = (seen.interval.low, seen.interval.high) if seen.interval else ()
+        told = times(seen.value, *interval)
+        if not is_told(*interval or (None, None)):
+            return f"what streaming costs {own} {told}."
+        if seen.interval is None or not seen.interval.excludes(1):
+            return f"no significant cost of streaming for {own}: {told}."
+        said = f"streaming costs {own} {told} of a resident step"
+        waits = row["waiting_share"]
+        if seen.value <= 1 or waits is None:
+            return f"{said}."
+        more = 1 - 1 / seen.value
+        if waits >= more / 2:
+            return f"{said}, most of it since it waits for batches ({percent(waits)} of a step)."
+        return (
+            f"{said}: it waits for batches {percent(waits)} of a step; the rest is copies, and the"
+            " loader's work on the cores that the step needs."
+        )
 
     def doubt(self, rows: Sequence[Row], what: str = "") -> str:
         """Why nothing is concluded from rows, and what would help; empty where something may be."""
@@ -188,6 +234,10 @@ class _Told:
         streamed = case.input if case.input != RESIDENT else ""
         told = ", ".join(filter(None, [case.mode if several else "", ranks, streamed]))
         return f"{title}{at}{label}{f' ({told})' if told else ''}"
+
+    def plain(self, case: Case) -> str:
+        """The same whether it is streamed or not."""
+        return self.who(msgspec.structs.replace(case, input=RESIDENT))
 
     def precise(self, case: Case, other: Case) -> str:
         """The same with its precision, where it is compared with one of another."""

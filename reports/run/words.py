@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dlbench.analyse.columns import BADGE, Row
 from dlbench.text import one_line, why
 
-LEGEND = "✓ verified against the float64 oracle   ! disturbed machine   ✗ not verified   – skipped"
+LEGEND = "✓ verified against the float64 oracle   ! the same, on a disturbed machine   ✗ not verified   – skipped"
 INTERVALS = "[ ] 95 % confidence interval over fresh processes"
 PRELIMINARY = (
     "~ preliminary: verified, then timed alone for a moment; rows are compared by the rounds alone"

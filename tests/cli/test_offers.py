@@ -103,6 +103,7 @@ def test_an_environment_is_a_remedy_where_the_framework_is_missing(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", without_torch)
     remedy = probe._or_environment("torch", "pip install it")
     assert "pip install it or dlbench env create torch" == remedy
+    assert "dlbench env create torch" == probe._or_environment("torch", "dlbench env create torch")
     assert "pip install it" == probe._or_environment("numpy", "pip install it")
     assert "pip install it" == probe._or_environment("cupy", "pip install it")
     assert "cupy" not in RECIPES

@@ -47,7 +47,9 @@ def sizes(dataset):
 def test_each_class_gives_its_share_to_test_and_to_validate_with(tmp_path):
     lay(tmp_path, ["cat", "dog"], 10)
     dataset = load(tmp_path)
-    assert "images from --data-dir: 16 to train and 4 to test with, 2 classes" == dataset.source
+    assert (
+        "images from --data-dir: 14 to train, 2 to validate, 4 to test, 2 classes" == dataset.source
+    )
     assert ((14, 2, 4), 2, False) == (sizes(dataset), dataset.classes, dataset.is_stand_in)
     for part in (dataset.train, dataset.validation, dataset.test):
         assert {0, 1} == {*part.targets}
@@ -205,7 +207,7 @@ ODD = {
     "a table": r"cat/labels\.csv: is no file called \.jpg, \.jpeg, \.png",
     "a folder": r"cat/more\.png: is no file called",
     "a pipe": r"cat/pipe\.png: is no file called",
-    "too few": r"emu: has 2 images, expected 3 at least",
+    "too few": r"emu: has 2 images, expected 3 or more",
     "no classes": "found no folders, expected one for each class",
     "training alone": "has a folder train, expected test or val beside it",
     "an unknown class": r"test/yak: this class has no folder to train on",

@@ -1,13 +1,17 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
+from dlbench import parts
 from dlbench.data.datasets import load_dataset
 from dlbench.data.order import epoch_order, normalise
 from dlbench.data.preprocessing import Recipe
-from dlbench.execute.materialise import RESIDENT_BATCHES, prepare
+from dlbench.errors import UsageError
+from dlbench.execute.materialise import RESIDENT_BATCHES, load, prepare
 from dlbench.record.schema import Case
+from dlbench.spec.suite import Suite
 from dlbench.spec.workload import initial_weights
 
 
@@ -61,6 +65,31 @@ def test_the_parts_are_written_for_trainings_only(files, linear):
     assert "parts" not in files(16)
     parts = arrays(files(16, epochs=1)["parts"])
     np.testing.assert_array_equal(parts["test_samples"], linear.test.inputs)
+
+
+def test_a_folder_for_data_that_reads_no_files_is_refused(request_for, tmp_path):
+    told = "the data set noise reads no files; did you mean --data images?"
+    with pytest.raises(UsageError, match=re.escape(told)):
+        load(request_for(data="noise", data_dir=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        ([parts.flatten(), parts.linear(3)], "give its last linear layer out_features = 10"),
+        (
+            [parts.flatten(), parts.linear(3), parts.relu()],
+            "give its last linear layer out_features = 10",
+        ),
+        ([parts.conv2d(3, kernel=4), parts.global_avg_pool()], "make it end with 10 outputs"),
+    ],
+)
+def test_too_few_outputs_for_the_classes_are_told_with_what_to_change(request_for, layers, told):
+    suite = Suite.build(
+        "own", input=(1, 28, 28), layers=layers, optimizer=parts.sgd(0.1), data="digits"
+    )
+    with pytest.raises(UsageError, match=f"has 10 classes, .* has 3 outputs; {told}"):
+        load(request_for(suite=suite))
 
 
 def test_images_are_padded_before_they_are_normalised():

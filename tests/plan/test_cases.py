@@ -71,6 +71,7 @@ def test_ranks_are_rows_of_trainings_and_who_has_none_says_so(wide):
         ({"worlds": (0,)}, "world must be 1 or more"),
         ({"inputs": ("streamed",), "scenarios": ("infer",)}, "input streamed is of a training"),
         ({"inputs": ("streamed",), "profile_s": 1.0}, "leave out --input streamed"),
+        ({"inputs": ("streamed",), "epochs": 1}, "--epochs trains without the loader"),
         ({"inputs": ("stremed",)}, "input 'stremed' is unknown; did you mean 'streamed'"),
         ({"worlds": (5000,)}, "world must be at most 1,024"),
     ],

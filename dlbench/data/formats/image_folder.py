@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dlbench.data.files import open_regular, read_at_most
 from dlbench.data.types import Drawn
 from dlbench.errors import DataError, UsageError
-from dlbench.text import one_line, shortened
+from dlbench.text import one_line, plural, shortened
 
 NAME = "images"
 """What a suite or ``--data`` calls it."""
@@ -223,7 +223,8 @@ def _parted(part: Labelled, *shares: float) -> tuple[Labelled, ...]:
         members = np.flatnonzero(part.labels == label)
         if len(members) <= len(shares):
             raise DataError(
-                f"{part.files[members[0]].parent}: has {len(members)} images, expected {len(shares) + 1} at least"
+                f"{part.files[members[0]].parent}: has {plural(len(members), 'image')}, expected"
+                f" {len(shares) + 1} or more"
             )
         names = [part.files[member].name.encode() for member in members]
         order = members[np.argsort([hashlib.sha256(name).hexdigest() for name in names])]

@@ -22,7 +22,7 @@ def train(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     """Trains over whole epochs, where that was asked for: from one seed after the other, so that what a machine does in
     the long run is shared by all rows."""
     request = run.request
-    trained = [case for case in cases if case.trains and request.epochs]
+    trained = [case for case in cases if case.learns and request.epochs]
     for seed in range(request.seed, request.seed + request.seeds):
         for case in trained:
             own = seed in seeds_of(case, request.seed, request.seeds)
