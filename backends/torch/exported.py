@@ -22,6 +22,7 @@ from dlbench.errors import UsageError, WorkloadError
 from dlbench.spec.layers import KINDS
 from dlbench.spec.network import Node, Shape, read_network, walk
 
+from . import trouble
 from .layers import Network
 from .operations import AS_IMAGE, POOLED, REMEDIES, TABLES, Refused
 from .structure import Join, Step, Table, nested
@@ -120,10 +121,10 @@ def _check_computes_it(
 def _exported(module: nn.Module, input_shape: Shape) -> ExportedProgram:
     example = torch.zeros((_BATCH, *input_shape))
     try:
-        with _readable_settings():
+        with _readable_settings(), trouble.quiet():
             return torch.export.export(module, (example,))
     except Exception as error:
-        raise UsageError(f"torch.export does not take the module: {_of(error)}") from error
+        raise trouble.not_exported(error) from error
 
 
 @contextlib.contextmanager
@@ -148,12 +149,7 @@ def _check_takes(module: nn.Module, input_shape: Shape) -> None:
         with torch.no_grad():
             module(example)
     except Exception as error:
-        shape = list(example.shape)
-        raise UsageError(f"the module does not take inputs of {shape}: {_of(error)}") from error
-
-
-def _of(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise trouble.not_taken(error, module, input_shape) from error
 
 
 class _Graph:
@@ -326,16 +322,12 @@ def _place(node: torch.fx.Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     names = [path for path, _ in stack.values() if path]
     lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    own = [(file, line) for file, line in lines if not _is_of_pytorch(file)]
+    own = [(file, line) for file, line in lines if not trouble.is_of_pytorch(file)]
     parts = [re.sub(r"^L\['self'\]\.?", "", names[-1])] if names else []
     if own:
         file, line = own[-1]
         parts.append(f"{file.rpartition('/')[2]}, line {line}")
     return f"{' at '.join(filter(None, parts)) or node.name} ({node.name})"
-
-
-def _is_of_pytorch(file: str) -> bool:
-    return "/torch/" in file.replace("\\", "/")
 
 
 def _check_alike(evaluated: Sequence[Table], trained: Sequence[Table]) -> None:

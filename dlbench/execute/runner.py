@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 import dlbench
@@ -284,9 +286,11 @@ def _header(run: Context, planned: Planned) -> Header:
 
 
 def _given(request: Request) -> Given:
-    suite, made = request.suite, str(paths.environments_dir())
+    file, made = request.suite.path, str(paths.environments_dir())
+    ships = file.parent == Path(str(resources.files("dlbench.suites")))
     return Given(
-        suite=hide_home(str(suite.path)) if suite.is_own_file else "",
+        # one that was made in code has a name alone
+        suite=hide_home(str(file)) if file.suffix.lower() == ".toml" and not ships else "",
         data_dir=hide_home(str(request.data_dir or "")),
         init_weights=hide_home(str(request.init_weights or "")),
         # those that dlbench made are found without being named

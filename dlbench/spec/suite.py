@@ -22,7 +22,7 @@ from dlbench.errors import SuiteError, WorkloadError
 from dlbench.spec.decode import array, at_least, decode, nearest, shown, table
 from dlbench.spec.network import format_shape
 from dlbench.spec.scenarios import SCENARIOS, STEPS
-from dlbench.spec.suite_table import table_of
+from dlbench.spec.suite_table import text_of
 from dlbench.spec.verification import SECTION, Verification, read_verification
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.text import one_line, shortened
@@ -91,11 +91,6 @@ class Suite:
     epochs: int
     tables: Mapping[str, Any] = dataclasses.field(compare=False)
     verification: Verification | None = None
-
-    @property
-    def is_own_file(self) -> bool:
-        """Whether it was read from a file other than those that ship with dlbench."""
-        return self.path.suffix.lower() == ".toml" and self.path.parent != _folder()
 
     @classmethod
     def load(cls, name: str | os.PathLike[str]) -> Suite:
@@ -176,9 +171,7 @@ class Suite:
 
     def to_toml(self) -> str:
         """The text of a file that says the same; what has a default is left out."""
-        import tomli_w
-
-        return tomli_w.dumps(table_of(self))
+        return text_of(self)
 
     def __repr__(self) -> str:
         shape, parameters = format_shape(self.workload.input_shape), self.workload.parameter_count

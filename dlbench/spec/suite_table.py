@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
 
 _LONGEST_REPEATED = 12
+_NUMBERS = re.compile(r"\[\n((?: *[-+.\w]+,\n)+) *\]")
+"""A list of numbers with a line for each."""
+
+
+def text_of(suite: Suite) -> str:
+    """The text of a suite's file."""
+    import tomli_w
+
+    text = tomli_w.dumps(table_of(suite))
+    return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split()).rstrip(',')}]", text)
 
 
 def table_of(suite: Suite) -> dict[str, Any]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import importlib.util
+import inspect
+import shlex
 import sys
 import traceback
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import click
@@ -75,6 +80,11 @@ def import_command(source: str, shape: tuple[int, ...], output: Path | None) -> 
     )
     for note in notes:
         tell(note)
+    if output is not None:
+        command = f"dlbench run --suite {shlex.quote(str(output))}"
+        tell(f"with random data: {command}")
+        if len(shape) == 3 and shape[0] in (1, 3):
+            tell(f"your images: {command} --data images --data-dir FOLDER")
 
 
 def _module(source: str) -> Any:
@@ -89,10 +99,13 @@ def _module(source: str) -> Any:
         raise UsageError(f"{source!r} is not of the form FILE.py:NAME")
     try:
         if place.endswith(".py"):
-            found = getattr(_loaded(Path(place)), name)
+            found = _named(_loaded(Path(place)), name, Path(place).name)
         else:
             found = plugins.load(source)
-        made = found() if isinstance(found, type) or not hasattr(found, "state_dict") else found
+        if not isinstance(found, type) and hasattr(found, "state_dict"):
+            return found
+        _check_without_arguments(found, source)
+        return found()
     except UsageError:
         raise
     except Exception as error:
@@ -100,7 +113,45 @@ def _module(source: str) -> Any:
         raise UsageError(
             f"{source}: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
         ) from error
-    return made
+
+
+def _named(module: ModuleType, name: str, file: str) -> Any:
+    """What a file has by that name."""
+    if hasattr(module, name):
+        return getattr(module, name)
+    there = [
+        own
+        for own, value in vars(module).items()
+        if not own.startswith("_")
+        and (hasattr(value, "state_dict") or isinstance(value, FunctionType))
+        and getattr(value, "__module__", "").startswith((_LOADED, "torch.nn.modules"))
+    ]
+    near = difflib.get_close_matches(name, there, n=1)
+    raise UsageError(
+        f"{file} has {', '.join(there) or 'no module'}, and no {name}{f'; did you mean {near[0]}?' if near else ''}"
+    )
+
+
+def _check_without_arguments(found: Any, source: str) -> None:
+    """Refuses what cannot be called without arguments, with the function that would give them."""
+    if not callable(found):
+        kind = type(found).__name__
+        raise UsageError(f"{source} is a {kind}: no torch.nn.Module, nor what makes one")
+    # what is written in C may have no signature
+    with contextlib.suppress(ValueError):
+        needed = [
+            parameter.name
+            for parameter in inspect.signature(found).parameters.values()
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
+        if needed:
+            name = source.rpartition(":")[2]
+            given = ", ".join(f"{each}=…" for each in needed)
+            raise UsageError(
+                f"{source} takes arguments: {', '.join(needed)}; write a function that gives them, "
+                f"`def make(): return {name}({given})`, and name that one"
+            )
 
 
 def _loaded(path: Path) -> Any:
