@@ -44,6 +44,7 @@ COMMANDS = sorted(
 def test_every_command_in_a_document_is_accepted_with_its_options(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # what a command reads must be there for its line to be accepted
+    (tmp_path / "photos").mkdir()
     filled = [word.replace("*", "one") for word in words if word not in ("FILE…", "…")]
     for word in filled:
         if word.endswith((".jsonl", ".safetensors")):
