@@ -22,7 +22,7 @@ from dlbench.errors import SuiteError, WorkloadError
 from dlbench.spec.decode import array, at_least, decode, nearest, shown, table
 from dlbench.spec.network import format_shape
 from dlbench.spec.scenarios import SCENARIOS, STEPS
-from dlbench.spec.suite_table import text_of
+from dlbench.spec.suite_table import table_of, with_short_lists
 from dlbench.spec.verification import SECTION, Verification, read_verification
 from dlbench.spec.workload import Workload, read_workload
 from dlbench.text import one_line, shortened
@@ -171,7 +171,9 @@ class Suite:
 
     def to_toml(self) -> str:
         """The text of a file that says the same; what has a default is left out."""
-        return text_of(self)
+        import tomli_w
+
+        return with_short_lists(tomli_w.dumps(table_of(self)))
 
     def __repr__(self) -> str:
         shape, parameters = format_shape(self.workload.input_shape), self.workload.parameter_count

@@ -21,11 +21,8 @@ _NUMBERS = re.compile(r"\[\n((?: *[-+.\w]+,\n)+) *\]")
 """A list of numbers with a line for each."""
 
 
-def text_of(suite: Suite) -> str:
-    """The text of a suite's file."""
-    import tomli_w
-
-    text = tomli_w.dumps(table_of(suite))
+def with_short_lists(text: str) -> str:
+    """The text of a file with lists of numbers on one line each."""
     return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split()).rstrip(',')}]", text)
 
 
