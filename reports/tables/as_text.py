@@ -21,6 +21,7 @@ _LEAST_BAR, _MOST_BAR = 10, 24
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LEAST_TEXT = 30
 _STYLES = {"good": "green", "bad": "bold red", "doubtful": "yellow", "dim": "dim"}
+_COMMAND = ": dlbench "
 _NOTES = {"!": "yellow", "→": "bold"}
 
 
@@ -53,7 +54,9 @@ def _section(section: Section, width: int) -> Iterator[Text]:
         yield Text()
     yield from _table(section, width)
     for note in section.notes:
-        yield from _wrapped(note, width, _NOTES.get(note[:1], ""))
+        style = _NOTES.get(note[:1], "")
+        # a command that is broken into lines cannot be pasted
+        yield from [Text(note, style)] if _COMMAND in note else _wrapped(note, width, style)
 
 
 def _table(section: Section, width: int) -> Iterator[Text]:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from dlbench.reports.html import again
 from dlbench.reports.profile.next_step import next_step
+from dlbench.reports.run import terminal
 from ladder_makers import Costs, made_up
 from record_makers import make_case, make_header, make_record
 from tiny_runs import TINY
@@ -79,6 +80,12 @@ def test_a_run_keeps_how_its_sources_were_named_and_no_home(request_for, tmp_pat
     request = request_for(suite=load_suite("~/tiny.toml"), data_dir=Path("photos"))
     assert Given("~/tiny.toml", "photos") == runner._given(request)
     assert Given() == runner._given(request_for(suite=load_suite("cnn-mnist")))
+
+
+def test_the_command_is_on_one_line_however_narrow_the_terminal_is():
+    text = terminal.render(build([("a record.jsonl", make_record())]), width=60)
+    [line] = [line for line in text.splitlines() if "→ in which layers" in line]
+    assert line.endswith("profiles.jsonl")
 
 
 def test_a_record_that_has_profiles_is_explained_as_it_is():
