@@ -141,7 +141,8 @@ def test_a_terminal_never_sees_control_characters_from_a_worker(make: Any) -> No
 @pytest.mark.parametrize("width", [64, 80, 100, 120, 200])
 def test_the_terminal_report_fits_its_width(record: Record, width: int) -> None:
     for line in shown("terminal", record, width=width).splitlines():
-        assert cell_len(line) <= width, line
+        # a command is to be pasted
+        assert cell_len(line) <= width or ": dlbench " in line, line
 
 
 def test_a_narrow_terminal_names_what_it_leaves_out_and_keeps_intervals_and_speedups(
