@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from dlbench.record.case import Case
+from dlbench.record.case import SELECTED, Case
 from dlbench.record.header import Header
 
 PROFILES = "profiles.jsonl"
 """The record that it writes."""
-_AXES = ("backend", "device", "mode", "precision", "scenario", "batch")
 _PROFILED = ("train", "infer")
 
 
@@ -23,14 +22,17 @@ def profile_command(header: Header, cases: Sequence[Case]) -> str:
 
 
 def _selected(header: Header, cases: Sequence[Case]) -> Iterator[str]:
-    for name in _AXES:
-        values = dict.fromkeys(str(getattr(case, name)) for case in cases)
-        if name == "scenario":
-            values = dict.fromkeys(value for value in values if value in _PROFILED)
-        if values == {"fp32": None} or (name == "mode" and not _modes_are_asked_for(header, cases)):
+    for axis in SELECTED:
+        found = dict.fromkeys(str(getattr(case, axis.name)) for case in cases)
+        if axis.name == "scenario":
+            found = dict.fromkeys(value for value in found if value in _PROFILED)
+        # a profile is of one process, whose batches are resident
+        if found == {str(axis.default): None} or axis.name in ("world", "input"):
             continue
-        for value in values:
-            yield from (f"--{name}", value) if value else ()
+        if axis.name == "mode" and not _modes_are_asked_for(header, cases):
+            continue
+        for value in filter(None, found):
+            yield from (f"--{axis.name}", value)
 
 
 def _modes_are_asked_for(header: Header, cases: Sequence[Case]) -> bool:
