@@ -18,6 +18,9 @@ from typing import Any
 
 Call = Callable[[], Any]
 MOST_APART = 0.05
+REST_S = 0.1
+"""Behind a product, BLAS' threads wait for the next without sleeping, some ten milliseconds, and take a core of those
+who come next: a product that found them took twice as long."""
 
 
 def median_s(call: Call, least_s: float = 0.05) -> float:
@@ -34,7 +37,9 @@ def median_s(call: Call, least_s: float = 0.05) -> float:
 
 def plain_triads(np: Any, elements: int, times: int, threads: int) -> Call:
     """STREAM's triad, so many times, by threads that wait for nothing but each other's end."""
-    arrays = [np.ones((3, elements // threads), np.float32) for _ in range(threads)]
+    from dlbench.profile.triad import laid_out
+
+    arrays = [laid_out(elements // threads) for _ in range(threads)]
 
     def work(a: Any, b: Any, c: Any) -> None:
         for _ in range(times):
@@ -109,6 +114,7 @@ def main() -> None:
     while time.monotonic() < end_s:
         for name, (_, own) in calls.items():
             for who, call in own.items():
+                time.sleep(REST_S)
                 found[name][who].append(median_s(call))
     apart = [name for name, times in found.items() if not shown(name, calls[name][0], times)]
     if apart:

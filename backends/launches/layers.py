@@ -46,11 +46,13 @@ class Ending:
     finish : what is done with the output; layers whose output is nobody's to finish take `PLAIN`.
     out : where the output goes; None for a value of its own.
     addend : added to the output before it is finished, by layers that have `adds`.
+    joins : the workload's layers that this sum is.
     """
 
     finish: Finish = PLAIN
     out: Value | None = None
     addend: Value | None = None
+    joins: tuple[str, ...] = ()
 
 
 AS_IS = Ending()
@@ -111,6 +113,7 @@ def input_gradient(
     `dy` only the element they write may be `in_place`.
     """
     finish = x.finish if undo else PLAIN
+    program.serves(finish.names)
     free = other is not None and (in_place or not other.overlaps(dy))
     dx = other if other is not None and free else program.like(x)
     # Kernels do not look at what they have no use for; dy stands in, so that nothing lives longer for it.

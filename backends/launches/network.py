@@ -68,6 +68,12 @@ class Stage:
     pool: Pool | None = None
     """A max pool that the kernel of a convolution takes before the finish."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The workload's layers that it is, without its finish."""
+        layers = (self.layer,) if self.pool is None else (self.layer, self.pool)
+        return tuple(layer.node.name for layer in layers)
+
     def emit(self, program: Program, x: Value, ending: Ending) -> tuple[Value, Back]:
         """Appends the forward launches; see `Layer.emit`."""
         if self.pool is not None and isinstance(self.layer, Convolution):
@@ -87,8 +93,10 @@ class Chain:
                 if isinstance(layer, Pool) and self._pool(layer):
                     continue
                 self.stages.append(Stage(layer))
-            elif not finish.is_identity and not self._attach(finish):
-                self.stages.append(Stage(Apply(node), finish))
+            elif not finish.is_identity:
+                finish = dataclasses.replace(finish, names=(node.name,))
+                if not self._attach(finish):
+                    self.stages.append(Stage(Apply(node), finish))
 
     def _pool(self, pool: Pool) -> bool:
         """Lets the convolution before do it."""
@@ -109,7 +117,8 @@ class Chain:
         if last.finish.is_identity:
             last.finish = finish
         elif finish.rate and last.finish == Finish("relu"):
-            last.finish = dataclasses.replace(finish, activation="relu")
+            names = (*last.finish.names, *finish.names)
+            last.finish = dataclasses.replace(finish, activation="relu", names=names)
         else:
             return False
         return True
@@ -138,9 +147,10 @@ class Chain:
         ]
         if endings:
             finish = self.stages[-1].finish if ending.finish.is_identity else ending.finish
-            endings[-1] = dataclasses.replace(endings[-1], finish=finish, addend=ending.addend)
+            endings[-1] = dataclasses.replace(ending, finish=finish, out=endings[-1].out)
         for stage, own in zip(self.stages, endings, strict=True):
-            y, back = stage.emit(program, y, own)
+            with program.owned((*stage.names, *own.finish.names, *own.joins), "forward"):
+                y, back = stage.emit(program, y, own)
             backs.append(back)
 
         def back_through(dy: Value, other: Value | None = None, undo: bool = True) -> Value | None:
@@ -152,10 +162,11 @@ class Chain:
             for number in reversed(range(len(backs))):
                 if gradient is None:
                     return None
-                if number:
-                    gradient = backs[number](gradient)
-                else:
-                    gradient = backs[number](gradient, other, undo)
+                with program.owned(self.stages[number].names, "backward"):
+                    if number:
+                        gradient = backs[number](gradient)
+                    else:
+                        gradient = backs[number](gradient, other, undo)
             return gradient
 
         return y, back_through
@@ -191,7 +202,9 @@ class Residual(Layer):
         around, around_back = self.shortcut.emit(program, x)
         if self.body.ends_in_sum:
             y = self.output(program, ending)
-            y, through_back = self.body.emit(program, x, Ending(ending.finish, y, around))
+            y, through_back = self.body.emit(
+                program, x, Ending(ending.finish, y, around, (self.node.name,))
+            )
             through_finish = PLAIN
         else:
             through, through_back = self.body.emit(program, x)

@@ -11,16 +11,19 @@ concatenation copies nothing.
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dlbench.contract import Track
 from dlbench.errors import PlanRefused
 
+from ..shared.stamps import NOBODY, Owner
 from .device import Buffer, Defines, Device, Pointer, Size
 
 _MOST_ELEMENTS = 2**31 - 1
@@ -32,13 +35,15 @@ ELEMENTS_PER_BLOCK = 256
 class Finish:
     """What a kernel does with a value before it stores it: an activation, then dropout.
 
-    `layer` numbers the dropouts of a network, so that no two share their masks.
+    `layer` numbers the dropouts of a network, so that no two share their masks; `names` are those of the workload's
+    layers that it is.
     """
 
     activation: str = "identity"
     slope: float = 0.0
     rate: float = 0.0
     layer: int = 0
+    names: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def is_identity(self) -> bool:
@@ -241,6 +246,9 @@ class Program:
         self.progress = progress
         self.training = training
         self.launches: list[Work] = []
+        self._owner = NOBODY
+        self._owners: list[tuple[int, Owner]] = []
+        """From which launch on whose work they are."""
         self._bound: list[Callable[[], None]] | None = None
 
     def value(self, shape: tuple[int, int, int], dtype: npt.DTypeLike = np.float32) -> Value:
@@ -254,6 +262,25 @@ class Program:
     def like(self, value: Value) -> Value:
         """A new value of the same shape."""
         return self.value(value.shape)
+
+    @contextlib.contextmanager
+    def owned(self, layers: Sequence[str], track: Track, name: str = "") -> Iterator[None]:
+        """Whose work is recorded within; what it was before, behind it."""
+        before = self._owner
+        self._own(Owner(tuple(dict.fromkeys(layers)), track, name))
+        try:
+            yield
+        finally:
+            self._own(before)
+
+    def serves(self, layers: Sequence[str]) -> None:
+        """What is recorded from here on, as long as its owner stays, is the work of these layers too."""
+        own = self._owner
+        self._own(dataclasses.replace(own, layers=tuple(dict.fromkeys((*own.layers, *layers)))))
+
+    def _own(self, owner: Owner) -> None:
+        self._owner = owner
+        self._owners.append((len(self.launches), owner))
 
     def launch(
         self,
@@ -311,6 +338,20 @@ class Program:
         """Queues all launches of a program that is prepared."""
         for launch in self._bound or ():
             launch()
+
+    def run_marked(self, mark: Callable[[], Any]) -> list[tuple[Owner, Any]]:
+        """The same with a mark before each owner's launches and one behind all: each owner and where its work begins;
+        the last is where all ends."""
+        marks = []
+        owners = dict(self._owners)
+        owner = before = None
+        for number, launch in enumerate(self._bound or ()):
+            owner = owners.get(number, owner) or NOBODY
+            if owner != before:
+                marks.append((owner, mark()))
+                before = owner
+            launch()
+        return [*marks, (NOBODY, mark())]
 
     def _place(self, kept: Sequence[Value]) -> None:
         """Memory for the roots of all values, taken over from those that no later launch touches."""

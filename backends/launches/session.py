@@ -7,20 +7,24 @@ it that reads the batch there.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import Plan, SessionBase
+from dlbench.contract import Plan, SessionBase, Span
+from dlbench.errors import PlanRefused
 from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload, read_workload
 
 from ..shared.lent import Lent
+from ..shared.stamps import LOSS, OPTIMIZER, Owner
 from .device import Buffer, Device, Pointer
 from .layers import emit_gradient, inner_shape
 from .network import Chain, Context
@@ -95,6 +99,8 @@ class Session(SessionBase):
         self._output_memory: Buffer | Pointer | None = None
         self.device_clock = device
         self._written_rate: float | None = None
+        self._marks: list[list[tuple[Owner, Any]]] | None = None
+        """Of the steps that are observed."""
         self._input = Value(plan.batch, self._inner(workload.input_shape))
         self._labels = isinstance(workload.loss, CrossEntropy)
         shape = (1, 1, 1) if self._labels else self._inner(workload.output_shape)
@@ -104,7 +110,8 @@ class Session(SessionBase):
         training, _ = self._build(training=True)
         self._parameters.allocate()
         self._update = Update(device, self._parameters, workload.optimizer)
-        self._update.emit(training)
+        with training.owned((), "update", OPTIMIZER.name):
+            self._update.emit(training)
         inference, self._output = self._build(training=False)
         self.programs = {True: training, False: inference}
         start = np.zeros(1, PROGRESS)
@@ -121,7 +128,8 @@ class Session(SessionBase):
         context = Context(self._parameters, self._plan.precision, numbers, training)
         output, back = self._emit_network(program, context)
         if training:
-            gradient = self._emit_loss(program, output)
+            with program.owned((), "forward", LOSS.name):
+                gradient = self._emit_loss(program, output)
             if any(node.parameters for node in walk(nodes)):
                 back(gradient)
         return program, output
@@ -157,7 +165,8 @@ class Session(SessionBase):
         )
         if output.finish.is_identity:
             return gradient
-        return emit_gradient(program, output, gradient)
+        with program.owned((), "backward"):
+            return emit_gradient(program, output, gradient)
 
     def _run(self, training: bool, place: Place) -> None:
         self._input_at.buffer, self._targets_at.buffer = place.inputs, place.targets
@@ -165,6 +174,9 @@ class Session(SessionBase):
         if run is None:
             program.prepare([self._input, self._targets, self._output])
             run = program.run
+            if self._marks is not None:
+                self._marks.append(program.run_marked(self._device.mark))
+                return
             if self._mode == "graph":
                 run = place.graphs[training] = self._device.capture(run)
         run()
@@ -289,6 +301,33 @@ class Session(SessionBase):
     def synchronize(self) -> None:
         """Waits for the device's only stream."""
         self._device.synchronize()
+
+    @contextlib.contextmanager
+    def spans(self) -> Iterator[list[Span]]:
+        """By marks of the device's clock, where launches pass from one layer's work to another's.
+
+        Raises
+        ------
+        PlanRefused : a step that is launched as a whole.
+        """
+        if self._mode == "graph":
+            raise PlanRefused("a graph is launched as a whole, with no event between its kernels")
+        found: list[Span] = []
+        marks: list[list[tuple[Owner, Any]]] = []
+        self._marks = marks
+        try:
+            yield found
+        finally:
+            self._marks = None
+        self._device.synchronize()
+        for step, of_step in enumerate(marks):
+            (_, zero), *_ = of_step
+            # each from the first mark, since differences are rounded
+            moments_ns = [self._device.between_ns(zero, mark) for _, mark in of_step]
+            owners = (owner for owner, _ in of_step[:-1])
+            for owner, (begin, end) in zip(owners, itertools.pairwise(moments_ns), strict=True):
+                took_ns = max(end - begin, 0)
+                found.append(Span(owner.layers, owner.track, owner.name, step, begin, took_ns))
 
     def _rounds_in(self, layers: Sequence[Mapping[str, Any]]) -> bool:
         """Whether the product that these layers are rounds its factors to fewer bits than float32 has: 1 + 2⁻¹² becomes

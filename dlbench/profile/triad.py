@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 
 from dlbench.contract import SessionBase
 
@@ -21,6 +22,19 @@ _LEAST_A_THREAD = 2**17
 """Elements that a thread is worth being woken for."""
 
 
+_LINE_BYTES = 64
+
+
+def laid_out(elements: int) -> list[npt.NDArray[np.float32]]:
+    """Three arrays of ones (float32), each beginning with a line of the cache: where they begin within one, as memory
+    happens to lie, triads in a core's caches are an eighth slower."""
+    spaced = -(-4 * elements // _LINE_BYTES) * _LINE_BYTES
+    whole = np.ones((3 * spaced + _LINE_BYTES) // 4, np.float32)
+    first = -whole.ctypes.data % _LINE_BYTES
+    begins = [(first + number * spaced) // 4 for number in range(3)]
+    return [whole[begin : begin + elements] for begin in begins]
+
+
 class Triad(SessionBase):
     """A session whose step is triads of so many elements (float32), by as many `threads` as are worth it.
 
@@ -32,7 +46,7 @@ class Triad(SessionBase):
     facts: Mapping[str, str | int] = {}
 
     def __init__(self, elements: int, threads: int) -> None:
-        arrays = np.ones((3, elements), np.float32)
+        arrays = laid_out(elements)
         self.threads = count = max(1, min(threads, elements // _LEAST_A_THREAD))
         self.times = times_of(elements)
         ends = [elements * place // count for place in range(count + 1)]
