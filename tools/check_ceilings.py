@@ -1,7 +1,7 @@
 """Holds the ceilings of the NumPy backend against plain NumPy: products, copies and triads without a session, in turns.
 The plain triads are made by as many threads, each on arrays of its own.
 
-    python tools/check_ceilings.py [--seconds 20] [--threads 2]
+    python tools/check_ceilings.py [--seconds 60] [--threads 2]
 
 Nothing else should run meanwhile. It ends with 1 where products or triads are more than 5 % apart.
 """
@@ -60,7 +60,7 @@ def plain_triads(np: Any, elements: int, times: int, threads: int) -> Call:
 def main() -> None:
     """Times in turns until the time is over."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
