@@ -14,7 +14,7 @@ from dlbench.cli.output import check_folder, show_explanations
 from dlbench.cli.run import run_request
 from dlbench.spec.scenarios import SCENARIOS
 
-_LADDER_S = 12.0
+_LADDER_S = 9.0
 
 profile_beside = click.option(
     "--profile",

@@ -15,7 +15,7 @@ from dlbench.worker.supervisor import Ended
 
 Key = TypeVar("Key", bound=Hashable)
 
-LADDER_S = 12.0
+LADDER_S = 9.0
 """Time for a ladder, if `MOST_ROUNDS` take as long."""
 LEAST_ROUNDS, MOST_ROUNDS = 8, 20
 """With fewer, Student's intervals are wide for their number; more would take longer than they narrow."""
