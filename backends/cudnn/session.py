@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy.typing as npt
-
-from dlbench.contract import SessionBase, Span
 
 from ..launches.network import Context
 from ..launches.program import Program, Value
@@ -27,6 +24,7 @@ class Session(LaunchSession):
     """See `dlbench.contract.Session`."""
 
     products: Sequence[Sequence[Mapping[str, Any]]] = (LINEAR, _CONVOLUTION)
+    knows_owners = False
 
     def _emit_network(self, program: Program, context: Context) -> tuple[Value, Way]:
         network = self._workload
@@ -35,10 +33,6 @@ class Session(LaunchSession):
 
     def _inner(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         return row_shape(shape)
-
-    def spans(self) -> AbstractContextManager[list[Span]]:
-        """Refused: whose work a library's call is, is not known here."""
-        return SessionBase.spans(self)
 
     def _laid_out(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return images

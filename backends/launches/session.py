@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.contract import Plan, SessionBase, Span
+from dlbench.contract import NO_SPANS, Plan, SessionBase, Span
 from dlbench.errors import PlanRefused
 from dlbench.spec import layers as spec
 from dlbench.spec.network import walk
@@ -79,6 +79,8 @@ class Session(SessionBase):
 
     products: Sequence[Sequence[Mapping[str, Any]]] = (LINEAR,)
     """Networks in which it shows how products round, one for each way in which they are made."""
+    knows_owners = True
+    """Whether it is known which layers each launch serves."""
 
     def __init__(
         self, device: Device, plan: Plan, workload: Workload, weights: Weights, mode: str
@@ -308,8 +310,10 @@ class Session(SessionBase):
 
         Raises
         ------
-        PlanRefused : a step that is launched as a whole.
+        PlanRefused : a step that is launched as a whole, or launches of which it is not known.
         """
+        if not self.knows_owners:
+            raise PlanRefused(NO_SPANS)
         if self._mode == "graph":
             raise PlanRefused("a graph is launched as a whole, with no event between its kernels")
         found: list[Span] = []
