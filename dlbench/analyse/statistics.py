@@ -17,7 +17,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from scipy.special import bdtr, stdtr, stdtrit
 
 _Round = TypeVar("_Round", bound=Hashable)
 
@@ -281,6 +280,9 @@ def _order_interval(logs: Sequence[float]) -> Interval:
 def _ranks(count: int) -> tuple[int, float, float]:
     """The greatest rank from either end between which the median lies with at least `CONFIDENCE`, how likely that
     is, and how likely between the next ones inwards."""
+    # slow to import, and not needed by all who show figures
+    from scipy.special import bdtr
+
     covered = 1 - 2 * bdtr(np.arange(count // 2), count, 0.5)
     rank = int(np.flatnonzero(covered >= CONFIDENCE)[-1]) + 1
     return rank, float(covered[rank - 1]), float(covered[rank])
@@ -304,6 +306,8 @@ def _student(
     They are those of `scipy.stats.ttest_1samp` and `ttest_ind`, which take some hundred times as long: a report of
     10,000 rows would spend its time there.
     """
+    from scipy.special import stdtr, stdtrit
+
     sides = [side for side in (logs, others) if len(side)]
     means = [math.fsum(side) / len(side) for side in sides]
     squared_errors = [

@@ -11,8 +11,6 @@ import msgspec
 
 from dlbench.compare.verdicts import CaseVerdict, Status
 from dlbench.errors import DlbenchError
-from dlbench.gate import schema
-from dlbench.gate.verdicts import verdicts
 from dlbench.record.case import Case
 from dlbench.record.comparability import workload_fact
 from dlbench.record.door import moment
@@ -74,6 +72,10 @@ def read_judged(path: Path) -> tuple[str, tuple[Judged, ...]]:
     ------
     DlbenchError : it is no record of a gate, or of one that has no verdicts: a calibration, or one that was cut off.
     """
+    # of no use to those who only show a history, and slow to import
+    from dlbench.gate import schema
+    from dlbench.gate.verdicts import verdicts
+
     record = schema.read(path)
     header = record.header
     try:

@@ -8,18 +8,19 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from dlbench.analyse.outcomes import Outcome, outcomes
-from dlbench.analyse.statistics import case_estimate, units
 from dlbench.record.case import Case, values
 from dlbench.record.collection import read_records
 from dlbench.record.comparability import facts_of, facts_of_case, versions_of
 from dlbench.record.door import moment
 from dlbench.record.schema import Process, Record, Verification
 from dlbench.text import one_line
+
+if TYPE_CHECKING:
+    from dlbench.analyse.outcomes import Outcome
 
 Figure = Annotated[float, msgspec.Meta(gt=0, le=1e8)]
 """A time (s)."""
@@ -42,10 +43,11 @@ class Key:
     facts: str
 
     def __lt__(self, other: Key) -> bool:
-        return self._order < other._order
+        return self.order < other.order
 
     @property
-    def _order(self) -> tuple[Any, ...]:
+    def order(self) -> tuple[Any, ...]:
+        """By which series are put in order: cheaper to sort by than the key itself."""
         return (*values(self.case), self.device_name, self.facts)
 
 
@@ -110,6 +112,9 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 
 def _entry(name: str, record: Record, identity: tuple[str, str]) -> Entry:
+    # of no use to those who only show a history, and slow to import
+    from dlbench.analyse.outcomes import outcomes
+
     run, digest = identity
     header = record.header
     facts = facts_of(header)
@@ -134,6 +139,8 @@ def _entry(name: str, record: Record, identity: tuple[str, str]) -> Entry:
 
 
 def _row(outcome: Outcome) -> Row:
+    from dlbench.analyse.statistics import case_estimate, units
+
     times = tuple(units(outcome.timed.values()))
     estimate = case_estimate(times) if times else None
     interval = estimate.interval if estimate else None

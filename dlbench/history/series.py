@@ -96,22 +96,19 @@ def view(store: Store, words: Sequence[str] = (), last: int | None = LATELY) -> 
     ------
     UsageError : no series has all the words.
     """
-    chosen = [one for one in store.series() if _has(one.key, words)]
+    chosen = [one for one in store.series() if not words or _has(one.key, words)]
     if words and not chosen:
         asked = " and ".join(map(repr, words))
         raise UsageError(
             f"no series has {asked} in its description; dlbench history show lists all"
         )
-    judged = store.verdicts()
-    shown = tuple(_series(store, one, last, judged) for one in chosen)
-    return History(store.place, shown, bool(words))
+    return History(store.place, _series(store, chosen, last), bool(words))
 
 
 def view_of(store: Store, keys: Collection[Key]) -> History:
     """The series with these keys, as far as there are any, with all of their rows."""
-    judged = store.verdicts()
     chosen = [one for one in store.series() if one.key in keys]
-    return History(store.place, tuple(_series(store, one, None, judged) for one in chosen), True)
+    return History(store.place, _series(store, chosen, None), True)
 
 
 def search(store: Store) -> None:
@@ -123,7 +120,7 @@ def search(store: Store) -> None:
     """
     for one in store.series():
         if not one.searched:
-            found = changes.changes(store.points(one.id, changes.WINDOW))
+            found = _searched(store, one)
             store.keep_changes(one.id, one.rows, found)
 
 
@@ -134,15 +131,25 @@ def _has(key: Key, words: Sequence[str]) -> bool:
     return all(word.casefold() in text for word in words)
 
 
-def _series(store: Store, one: Stored, last: int | None, judged: Sequence[Judged]) -> Series:
-    found: list[Change] | None = None
-    if one.searched:
-        found = store.changes(one.id)
-    elif changes.available():
-        found = changes.changes(store.points(one.id, changes.WINDOW))
-    points = tuple(store.points(one.id, last))
-    whole = Series(one.key, one.rows, points, None if found is None else tuple(found))
+def _searched(store: Store, one: Stored) -> list[Change]:
+    # one series at a time: a window of all of them could be millions of rows
+    return changes.changes(store.points([one.id], changes.WINDOW)[one.id])
+
+
+def _series(store: Store, chosen: Sequence[Stored], last: int | None) -> tuple[Series, ...]:
+    judged = store.verdicts()
+    points = store.points([one.id for one in chosen], last)
+    known = store.changes([one.id for one in chosen if one.searched])
+    if changes.available():
+        known |= {one.id: _searched(store, one) for one in chosen if not one.searched}
+    return tuple(_one(one, points[one.id], known.get(one.id), judged) for one in chosen)
+
+
+def _one(
+    one: Stored, points: Sequence[Point], found: Sequence[Change] | None, judged: Sequence[Judged]
+) -> Series:
+    whole = Series(one.key, one.rows, tuple(points), None if found is None else tuple(found))
     since = points[0].created if points and len(points) < one.rows else ""
-    workload = whole.facts.get("workload", "")
+    workload = whole.facts.get("workload", "") if judged else ""
     own = (each for each in judged if each.created >= since and each.of(one.key.case, workload))
     return dataclasses.replace(whole, judged=tuple(own))

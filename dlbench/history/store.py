@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,8 @@ import sqlalchemy as sql
 
 from dlbench.history.database import open_database
 from dlbench.history.gates import Judged
-from dlbench.history.rows import Entry, Key, Row
+from dlbench.history.last_rows import among, query
+from dlbench.history.rows import Entry, Key
 from dlbench.history.stored import (
     KEY,
     Change,
@@ -86,58 +87,48 @@ class Store:
 
     def series(self) -> list[Stored]:
         """Every series, in the order of its key."""
-        counts = (
-            sql.select(ROWS.c.series, sql.func.count().label("count"))
-            .group_by(ROWS.c.series)
-            .subquery()
-        )
-        found = self._base.read(
-            sql.select(
-                SERIES.c.id, SERIES.c.searched, counts.c.count, *(SERIES.c[name] for name in KEY)
-            ).join(counts, counts.c.series == SERIES.c.id)
-        )
+        own = (SERIES.c.id, SERIES.c.searched, SERIES.c.total, *(SERIES.c[name] for name in KEY))
+        found = self._base.read(sql.select(*own).where(SERIES.c.total > 0))
         every = self._base.told(
             lambda: [Stored(id_, key_of(key), n, bool(done)) for id_, done, n, *key in found]
         )
-        return sorted(every, key=lambda one: one.key)
+        return sorted(every, key=lambda one: one.key.order)
 
-    def points(self, series: int, last: int | None = None) -> list[Point]:
-        """The rows of a series in the order of time, all or the `last` ones."""
-        own = [ROWS.c[field.name] for field in dataclasses.fields(Row)]
-        found = self._base.read(
-            sql.select(
-                RECORDS.c.id,
-                RECORDS.c.name,
-                RECORDS.c.digest,
-                ROWS.c.created,
-                RECORDS.c.versions,
-                *own,
-            )
-            .join(RECORDS, RECORDS.c.id == ROWS.c.record)
-            .where(ROWS.c.series == series)
-            .order_by(ROWS.c.created.desc(), ROWS.c.record.desc())
-            .limit(last)
-        )
+    def points(self, series: Collection[int], last: int | None = None) -> dict[int, list[Point]]:
+        """The rows of each series in the order of time, all or the `last` ones."""
+        found = self._base.read(query(series, last, self._base.engine.dialect.name))
         known: dict[str, Mapping[str, str]] = {}
-        return self._base.told(lambda: [point_of(each, known) for each in reversed(found)])
 
-    def changes(self, series: int) -> list[Change]:
-        """The change points that were found, in the order of time."""
+        def read() -> dict[int, list[Point]]:
+            points: dict[int, list[Point]] = {one: [] for one in series}
+            for one, *cells in found:
+                points[one].append(point_of(cells, known))
+            return {one: rows if last is None else rows[-last:] for one, rows in points.items()}
+
+        return self._base.told(read)
+
+    def changes(self, series: Collection[int]) -> dict[int, list[Change]]:
+        """The change points of each series that were found, in the order of time."""
         own = [CHANGES.c[field.name] for field in dataclasses.fields(Change)]
         found = self._base.read(
-            sql.select(*own)
-            .where(CHANGES.c.series == series)
-            .order_by(CHANGES.c.created, CHANGES.c.record)
+            sql.select(CHANGES.c.series, *own)
+            .where(among(CHANGES.c.series, series))
+            .order_by(CHANGES.c.series, CHANGES.c.created, CHANGES.c.record)
         )
-        return self._base.told(lambda: [change_of(each) for each in found])
+
+        def read() -> dict[int, list[Change]]:
+            changes: dict[int, list[Change]] = {one: [] for one in series}
+            for one, *cells in found:
+                changes[one].append(change_of(cells))
+            return changes
+
+        return self._base.told(read)
 
     def keep_changes(self, series: int, rows: int, changes: Sequence[Change]) -> None:
         """Keeps the change points of a series of so many `rows`, unless more came meanwhile."""
 
         def keep(base: sql.Connection) -> None:
-            now = base.scalar(
-                sql.select(sql.func.count()).select_from(ROWS).where(ROWS.c.series == series)
-            )
+            now = base.scalar(sql.select(SERIES.c.total).where(SERIES.c.id == series))
             if now != rows:
                 return
             base.execute(sql.delete(CHANGES).where(CHANGES.c.series == series))
@@ -195,19 +186,22 @@ def _insert(base: sql.Connection, entry: Entry) -> None:
         base.execute(sql.insert(ROWS), rows)
 
 
-def series_of(base: sql.Connection, key: Key) -> int:
-    """The series of that key, made if need be; its change points are no longer those of its rows."""
+def series_of(base: sql.Connection, key: Key, rows: int = 1) -> int:
+    """The series of that key, made if need be, which now has so many rows more; its change points are no longer those
+    of its rows."""
     own = dict(zip(KEY, (*values(key.case), key.device_name, key.facts), strict=True))
     found = base.scalar(sql.select(SERIES.c.id).where(*(SERIES.c[n] == v for n, v in own.items())))
     if found is None:
-        made = base.execute(sql.insert(SERIES).values(own)).inserted_primary_key
+        made = base.execute(sql.insert(SERIES).values(own | {"total": rows})).inserted_primary_key
         assert made is not None
         return int(made[0])
-    base.execute(sql.update(SERIES).where(SERIES.c.id == found).values(searched=0))
+    more = {"searched": 0, "total": SERIES.c.total + rows}
+    base.execute(sql.update(SERIES).where(SERIES.c.id == found).values(more))
     return int(found)
 
 
 def _forget(base: sql.Connection, record: int) -> None:
     own = sql.select(ROWS.c.series).where(ROWS.c.record == record)
-    base.execute(sql.update(SERIES).where(SERIES.c.id.in_(own)).values(searched=0))
+    fewer = {"searched": 0, "total": SERIES.c.total - 1}
+    base.execute(sql.update(SERIES).where(SERIES.c.id.in_(own)).values(fewer))
     base.execute(sql.delete(RECORDS).where(RECORDS.c.id == record))

@@ -18,6 +18,8 @@ from dlbench.record.case import AXES, case_of
 KEY = (*(axis.name for axis in AXES), "device_name", "facts")
 """The columns that tell series apart, as in `Key`."""
 
+_OF_A_ROW = tuple(field.name for field in dataclasses.fields(Row))
+
 T = TypeVar("T")
 
 
@@ -92,8 +94,7 @@ def point_of(values: Sequence[Any], known: dict[str, Mapping[str, str]]) -> Poin
     was_verified = None if verified is None else bool(verified)
     times = _decoded(processes_s, tuple[Figure, ...])
     row = (version, status, was_verified, problem, disturbance, times, *figures)
-    names = (field.name for field in dataclasses.fields(Row))
-    whole = msgspec.convert(dict(zip(names, row, strict=True)), Row)
+    whole = msgspec.convert(dict(zip(_OF_A_ROW, row, strict=True)), Row)
     return Point(record, name, digest, created, known[versions], whole)
 
 

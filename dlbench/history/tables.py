@@ -19,6 +19,8 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
     inspect,
+    select,
+    update,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -61,6 +63,8 @@ SERIES = Table(
     Column("id", Integer, primary_key=True),
     *(Column(name, BigInteger if name in _NUMBERS else Words, nullable=False) for name in KEY),
     Column("searched", Integer, nullable=False, server_default="0"),
+    # how many rows it has: counting a million of them takes longer than all else that is shown
+    Column("total", Integer, nullable=False, server_default="0"),
     UniqueConstraint(*KEY).ddl_if(dialect="sqlite"),
 )
 # PostgreSQL's indices hold no long texts
@@ -111,7 +115,11 @@ VERDICTS = Table(
 )
 
 
-_NEWER = {"world": ("BIGINT", "1"), "input": ("TEXT", "'resident'")}
+_NEWER = {
+    "world": ("BIGINT", "1"),
+    "input": ("TEXT", "'resident'"),
+    "total": ("INTEGER", "0"),
+}
 """Columns that series have got since, with the type in PostgreSQL and what those that were there have in them."""
 
 
@@ -155,11 +163,20 @@ def _keep_verdicts(base: Connection) -> None:
     VERDICTS.create(base, checkfirst=True)
 
 
+def _count_rows(base: Connection) -> None:
+    """How many rows a series has stands beside it."""
+    if "total" not in [column["name"] for column in inspect(base).get_columns("series")]:
+        base.exec_driver_sql("ALTER TABLE series ADD COLUMN total INTEGER NOT NULL DEFAULT 0")
+    own = select(func.count()).select_from(ROWS).where(ROWS.c.series == SERIES.c.id)
+    base.execute(update(SERIES).values(total=own.scalar_subquery()))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     METADATA.create_all,
     _tell_newer_axes,
     _keep_verdicts,
     _tell_newer_axes,
+    _count_rows,
 )
 """What takes a database from each version of its tables to the next; the number of those done stands in it. The first
 makes the tables as they are now, and each other one changes what is not so yet."""

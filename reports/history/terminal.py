@@ -26,7 +26,7 @@ def _overview(every: Sequence[Series]) -> Iterator[Section]:
     if shown:
         yield Section(intro=(say.INTERVALS,))
     for _, group in itertools.groupby(
-        sorted(shown, key=lambda series: (series.key.facts, series.key)),
+        sorted(shown, key=lambda series: (series.key.facts, series.key.order)),
         key=lambda series: series.key.facts,
     ):
         alike = list(group)

@@ -90,7 +90,7 @@ def added(place, *paths):
 
 def rows(place):
     with Store(place) as store:
-        return [point for one in store.series() for point in store.points(one.id)]
+        return [point for one in store.series() for point in store.points([one.id])[one.id]]
 
 
 @pytest.mark.parametrize(
