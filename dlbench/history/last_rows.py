@@ -13,10 +13,9 @@ from typing import Any
 import sqlalchemy as sql
 
 from dlbench.history.rows import Row
-from dlbench.history.tables import RECORDS, ROWS, SERIES
+from dlbench.history.tables import ROWS, SERIES
 
-_ORDER = (ROWS.c.created, ROWS.c.record)
-_BACKWARDS = tuple(column.desc() for column in _ORDER)
+_BACKWARDS = (ROWS.c.created.desc(), ROWS.c.record.desc())
 _OWN = tuple(field.name for field in dataclasses.fields(Row))
 
 
@@ -26,8 +25,8 @@ def among(column: sql.ColumnElement[int], ids: Collection[int]) -> sql.ColumnEle
 
 
 def query(ids: Collection[int], last: int | None, dialect: str) -> sql.Select[*tuple[Any, ...]]:
-    """Selects rows of series: the series, then what `dlbench.history.stored.point_of` takes, series by series and in
-    the order of time.
+    """Selects rows of series: the series, the record, when that was begun, and the fields of `Row`; series by series
+    and in the order of time.
 
     Parameters
     ----------
@@ -38,12 +37,12 @@ def query(ids: Collection[int], last: int | None, dialect: str) -> sql.Select[*t
     if last is None:
         rows: Any = ROWS
         found = sql.select().where(among(rows.c.series, ids))
-        source: Any = rows.join(RECORDS, RECORDS.c.id == rows.c.record)
+        source: Any = rows
     elif dialect == "postgresql":
         own = sql.select(ROWS).where(ROWS.c.series == SERIES.c.id)
         rows = own.order_by(*_BACKWARDS).limit(last).correlate(SERIES).lateral()
         found = sql.select().where(among(SERIES.c.id, ids))
-        source = SERIES.join(rows, sql.true()).join(RECORDS, RECORDS.c.id == rows.c.record)
+        source = SERIES.join(rows, sql.true())
     else:
         # SQLite has no LATERAL
         within = ROWS.alias()
@@ -61,13 +60,10 @@ def query(ids: Collection[int], last: int | None, dialect: str) -> sql.Select[*t
         rows = ROWS
         found = sql.select()
         wanted = (rows.c.series == begins.c.id) & (rows.c.created >= begins.c.since)
-        source = begins.join(rows, wanted).join(RECORDS, RECORDS.c.id == rows.c.record)
+        source = begins.join(rows, wanted)
     return (
         found.add_columns(
-            rows.c.series,
-            *(RECORDS.c.id, RECORDS.c.name, RECORDS.c.digest),
-            *(rows.c.created, RECORDS.c.versions),
-            *(rows.c[name] for name in _OWN),
+            *(rows.c[name] for name in ("series", "record", "created", *_OWN)),
         )
         .select_from(source)
         .order_by(rows.c.series, rows.c.created, rows.c.record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from dlbench.history.stored import (
     judged_of,
     key_of,
     point_of,
+    record_of,
 )
 from dlbench.history.tables import CHANGES, RECORDS, ROWS, SERIES, VERDICTS
 from dlbench.record.case import values
@@ -97,12 +98,18 @@ class Store:
     def points(self, series: Collection[int], last: int | None = None) -> dict[int, list[Point]]:
         """The rows of each series in the order of time, all or the `last` ones."""
         found = self._base.read(query(series, last, self._base.engine.dialect.name))
-        known: dict[str, Mapping[str, str]] = {}
+        ids = {row.record for row in found}
+        own = (RECORDS.c.id, RECORDS.c.name, RECORDS.c.digest, RECORDS.c.versions)
+        # by themselves: many rows are of one record
+        told = self._base.read(sql.select(*own).where(among(RECORDS.c.id, ids)))
 
         def read() -> dict[int, list[Point]]:
+            records = {id_: record_of(id_, *cells) for id_, *cells in told}
             points: dict[int, list[Point]] = {one: [] for one in series}
-            for one, *cells in found:
-                points[one].append(point_of(cells, known))
+            for one, record, *cells in found:
+                # another process may have replaced it meanwhile
+                if record in records:
+                    points[one].append(point_of(records[record], cells))
             return {one: rows if last is None else rows[-last:] for one, rows in points.items()}
 
         return self._base.told(read)

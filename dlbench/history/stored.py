@@ -24,6 +24,16 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
+class RecordOf:
+    """What a row is shown with of its record."""
+
+    id: int
+    name: str
+    digest: str
+    versions: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Point:
     """A row of a series with the record it comes from."""
 
@@ -75,27 +85,25 @@ class Stored:
     searched: bool
 
 
-def point_of(values: Sequence[Any], known: dict[str, Mapping[str, str]]) -> Point:
-    """A row with its record, from columns in the order of `Point` and `Row`.
+def record_of(id_: int, name: str, digest: str, versions: str) -> RecordOf:
+    """What rows have of their record, from its columns; errors as for `point_of`."""
+    return RecordOf(id_, name, digest, _decoded(versions, dict[str, str]))
 
-    Parameters
-    ----------
-    known : versions that were decoded already, by their text.
+
+def point_of(record: RecordOf, values: Sequence[Any]) -> Point:
+    """A row with its record, from when that was begun and the columns of `Row`.
 
     Raises
     ------
     msgspec.MsgspecError, ValueError : it is none.
     """
-    record, name, digest, created, versions, *rest = values
-    version, status, verified, problem, disturbance, processes_s, *figures = rest
+    created, version, status, verified, problem, disturbance, processes_s, *figures = values
     door.moment(created)
-    if versions not in known:
-        known[versions] = _decoded(versions, dict[str, str])
     was_verified = None if verified is None else bool(verified)
     times = _decoded(processes_s, tuple[Figure, ...])
     row = (version, status, was_verified, problem, disturbance, times, *figures)
     whole = msgspec.convert(dict(zip(_OF_A_ROW, row, strict=True)), Row)
-    return Point(record, name, digest, created, known[versions], whole)
+    return Point(record.id, record.name, record.digest, created, record.versions, whole)
 
 
 def change_of(values: Sequence[Any]) -> Change:

@@ -2,7 +2,6 @@
 
 import large_history
 import sqlalchemy
-from test_postgresql import needs_server, server, url  # noqa: F401
 
 from dlbench.history.series import view
 from dlbench.history.store import Store
@@ -27,7 +26,7 @@ def test_many_series_take_as_many_queries_as_one(tmp_path):
     assert len(said) == len(said_of_one) <= 5
     assert 2 * CASES == len(every.series)
     assert {(30, 20)} == {(series.total, len(series.points)) for series in every.series}
-    assert set(one.series) <= set(every.series)
+    assert all(series in every.series for series in one.series)
     # the last ones, in the order of time
     whole, _ = statements_of(tmp_path / "h.sqlite", "CPU 1", "torch:cpu/train/64", last=None)
     assert whole.series[0].points[10:] == one.series[0].points
@@ -38,17 +37,3 @@ def test_of_rows_that_were_begun_at_once_no_more_are_shown_than_were_asked_for(t
     large_history.make(tmp_path / "h.sqlite", machines=1, records=5, hours=0)
     found, _ = statements_of(tmp_path / "h.sqlite", "numpy:cpu/infer/16", last=2)
     assert ["4.jsonl", "5.jsonl"] == [point.name for point in found.series[0].points]
-
-
-class TestServer:
-    pytestmark = needs_server
-
-    def test_a_million_rows_are_shown_alike_by_either_database(self, url, tmp_path):  # noqa: F811
-        shown = []
-        for place in (url, tmp_path / "h.sqlite"):
-            large_history.make(place)
-            found, said = statements_of(place)
-            assert len(said) <= 8
-            assert 1_000_000 == sum(series.total for series in found.series)
-            shown.append(found.series)
-        assert shown[0] == shown[1]

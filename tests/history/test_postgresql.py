@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import large_history
 import pytest
 import sqlalchemy
 
@@ -182,6 +183,15 @@ class TestServer:
             assert 0 == done.returncode, done.stderr
             assert "secret" not in done.stdout + done.stderr
         assert "1 row" in done.stdout
+
+    def test_a_million_rows_are_shown_alike_by_either_database(self, url, tmp_path):
+        shown = []
+        for place in (url, tmp_path / "history.sqlite"):
+            large_history.make(place)
+            with Store(place) as store:
+                shown.append(view(store).series)
+            assert 1_000_000 == sum(series.total for series in shown[-1])
+        assert shown[0] == shown[1]
 
     def test_jobs_that_add_at_once_while_the_server_restarts_lose_nothing(self, server, url, write):
         paths = [write(day) for day in range(6 * JOBS)]
