@@ -42,8 +42,8 @@ def refuse(plan: Plan, workload: Workload, device: torch.device) -> None:
 
     Raises
     ------
-    PlanRefused : another mode or precision, a batch that cannot be cut evenly or leaves too little to normalise, or
-        fewer GPUs than ranks.
+    PlanRefused : another mode or precision, a batch that cannot be cut evenly or leaves too little to normalise,
+        fewer GPUs than ranks, or a PyTorch without NCCL.
     """
     refuse_unless(
         "torch on several ranks",
@@ -58,6 +58,8 @@ def refuse(plan: Plan, workload: Workload, device: torch.device) -> None:
             raise PlanRefused(
                 f"{plan.world} ranks need a GPU each; from {device} on there are {left}"
             )
+        if not distributed.is_nccl_available():
+            raise PlanRefused("ranks on GPUs need NCCL, and this PyTorch was built without it")
     refuse_parts(plan, workload)
 
 
@@ -94,6 +96,18 @@ class Replica(Session):
             self.train_step(batch)
 
 
+def own_device(device: torch.device, rank: int) -> torch.device:
+    """The device of a rank: the CPU, or a GPU for itself, from the plan's on."""
+    if device.type != "cuda":
+        return device
+    return torch.device("cuda", (device.index or 0) + rank)
+
+
+def group_backend(device: torch.device) -> str:
+    """What carries gradients between ranks: gloo between CPUs, NCCL between GPUs."""
+    return "nccl" if device.type == "cuda" else "gloo"
+
+
 class Rank(ranked_session.Rank):
     """What a rank does when it is told to."""
 
@@ -103,15 +117,15 @@ class Rank(ranked_session.Rank):
         """Becomes one of the ranks; returns when all have."""
         self._rank = rank
         store = _STORE("127.0.0.1", port, is_master=False, timeout=_patience())
-        _join(store, rank, world, device)
+        _join(store, rank, world, torch.device(device))
 
     def open(
         self, number: int, workload: Workload, weights: Weights, plan: Plan, device: str
     ) -> None:
         """Opens a session by the plan of one rank."""
-        where = torch.device(device)
+        where = own_device(torch.device(device), self._rank)
         if where.type == "cuda":
-            where = torch.device("cuda", (where.index or 0) + self._rank)
+            # also NCCL's, whose collectives begin with the network's wrapping
             torch.cuda.set_device(where)
         runtime.set_threads(plan.threads)
         runtime.set_strict_fp32()
@@ -138,7 +152,7 @@ class _Team(ranked_session.Team):
             )
             calls = [(rank, world, self._store.port, device.type) for rank in range(world)]
             self.others.tell_each("join", calls)
-            _join(self._store, 0, world, device.type)
+            _join(self._store, 0, world, device)
 
     def end(self) -> None:
         """Ends the other ranks."""
@@ -165,10 +179,9 @@ def _team(world: int, device: torch.device, threads: int, module: str) -> _Team:
     return _teams[0]
 
 
-def _join(store: Any, rank: int, world: int, kind: str) -> None:
-    backend = "gloo" if kind == "cpu" else "nccl"
+def _join(store: Any, rank: int, world: int, device: torch.device) -> None:
     distributed.init_process_group(
-        backend, store=store, rank=rank, world_size=world, timeout=_patience()
+        group_backend(device), store=store, rank=rank, world_size=world, timeout=_patience()
     )
 
 

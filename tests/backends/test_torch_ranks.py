@@ -64,6 +64,20 @@ def take_steps(session, batch, steps=1):
         session.synchronize()
 
 
+def test_ranks_on_gpus_have_one_each_and_nccl_between_them(monkeypatch):
+    cpu, first = torch.device("cpu"), torch.device("cuda:1")
+    assert ("gloo", "nccl") == tuple(map(data_parallel.group_backend, (cpu, first)))
+    assert cpu == data_parallel.own_device(cpu, 1)
+    assert [1, 2, 3] == [data_parallel.own_device(first, rank).index for rank in range(3)]
+    workload = read_workload(SMALL)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(PlanRefused, match="2 ranks need a GPU each; from cuda:1 on there are 1"):
+        data_parallel.refuse(plan(2), workload, first)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: False)
+    with pytest.raises(PlanRefused, match="ranks on GPUs need NCCL"):
+        data_parallel.refuse(plan(2), workload, torch.device("cuda:0"))
+
+
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_agree_with_the_oracle(world, cache_dir):
     workload = load_suite("smoke").workload
