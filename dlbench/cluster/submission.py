@@ -11,12 +11,13 @@ import dataclasses
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from dlbench.cluster.fitness import REMEDY, GivenBack
 from dlbench.cluster.task import ShardTask, record_of
 from dlbench.errors import DlbenchError, UsageError
 
@@ -29,12 +30,21 @@ _GRACE_S = 60.0
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """What was submitted: the words of `dlbench run`, in so many `shards`, and the batch system's names of the jobs."""
+    """What was submitted: the words of `dlbench run`, in so many `shards`, and the batch system's names of the jobs.
+    `threads` and `patience_s` say which node is fit, see `dlbench.cluster.task.ShardTask`; `options` are submitit's
+    parameters of the batch system."""
 
     cluster: Cluster
     words: tuple[str, ...]
     shards: int
     jobs: tuple[str, ...] = ()
+    threads: int | None = None
+    patience_s: float = 0.0
+    options: dict[str, Any] = {}
+
+    def task(self, folder: Path, index: int) -> ShardTask:
+        """The task of a shard."""
+        return ShardTask(folder, self.words, index, self.shards, self.threads, self.patience_s)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +69,13 @@ def _submitit() -> Any:
 
 
 def submit(
-    folder: Path, cluster: Cluster, words: Sequence[str], shards: int, options: Mapping[str, Any]
+    folder: Path,
+    cluster: Cluster,
+    words: Sequence[str],
+    shards: int,
+    options: Mapping[str, Any],
+    threads: int | None = None,
+    patience_s: float = 0.0,
 ) -> Submission:
     """Hands the shards of a run to a batch system and writes down which jobs they are.
 
@@ -68,6 +84,7 @@ def submit(
     folder : a new folder, which all nodes can see.
     words : options of `dlbench run`.
     options : submitit's parameters of the batch system.
+    threads, patience_s : as in `Submission`.
 
     Raises
     ------
@@ -82,20 +99,38 @@ def submit(
         raise UsageError("--slurm: there is no sbatch here; try the same with --local")
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
-    tasks = [ShardTask(folder, tuple(words), index, shards) for index in range(1, shards + 1)]
-    jobs: tuple[str, ...] = ()
+    found = Submission(
+        cluster, tuple(words), shards, (), threads, patience_s, options=dict(options)
+    )
     if cluster == "slurm":
-        executor = submitit.AutoExecutor(folder / _LOGS, cluster=cluster)
-        try:
-            executor.update_parameters(name="dlbench", **options)
-            with executor.batch():
-                handed = [executor.submit(task) for task in tasks]
-        except (ValueError, RuntimeError, submitit.core.utils.FailedJobError) as error:
-            raise UsageError(f"--slurm: {error}") from None
-        jobs = tuple(job.job_id for job in handed)
-    found = Submission(cluster, tuple(words), shards, jobs)
-    (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+        found = msgspec.structs.replace(found, jobs=_handed(folder, found, range(1, shards + 1)))
+    _keep(folder, found)
     return found
+
+
+def _handed(
+    folder: Path, submission: Submission, indices: Sequence[int], but: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Slurm's names of the jobs that carry some shards, on any nodes but those.
+
+    Raises
+    ------
+    UsageError : Slurm refuses.
+    """
+    submitit = _submitit()
+    executor = submitit.AutoExecutor(folder / _LOGS, cluster="slurm")
+    exclude = {"slurm_exclude": ",".join(sorted(but))} if but else {}
+    try:
+        executor.update_parameters(name="dlbench", **submission.options, **exclude)
+        with executor.batch():
+            jobs = [executor.submit(submission.task(folder, index)) for index in indices]
+    except (ValueError, RuntimeError, submitit.core.utils.FailedJobError) as error:
+        raise UsageError(f"--slurm: {error}") from None
+    return tuple(job.job_id for job in jobs)
+
+
+def _keep(folder: Path, submission: Submission) -> None:
+    (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(submission)))
 
 
 def read(folder: Path) -> Submission:
@@ -126,14 +161,13 @@ def follow(
         yield from _locally(folder, submission, on_change)
         return
     submitit = _submitit()
-    waiting = {
-        index: submitit.SlurmJob(folder / _LOGS, job)
-        for index, job in enumerate(submission.jobs, 1)
-    }
+    jobs = list(submission.jobs)
+    waiting = {index: submitit.SlurmJob(folder / _LOGS, job) for index, job in enumerate(jobs, 1)}
     told: dict[int, str] = {}
     gone_s: dict[int, float] = {}
+    unfit: dict[str, str] = {}
     while waiting:
-        queued = _queued(submission.jobs)
+        queued = _queued(jobs)
         for index, job in list(waiting.items()):
             state = f"{queued.get(job.job_id, 'ended').lower()}{_progress(folder, index)}"
             if told.get(index) != state:
@@ -141,7 +175,20 @@ def follow(
                 told[index] = state
             if job.paths.result_pickle.exists():
                 del waiting[index]
-                yield _ended(index, job)
+                ended = _ended(index, job)
+                if isinstance(ended, GivenBack):
+                    unfit[ended.node] = ended.reason
+                    why = f"{ended.node} is not fit to measure: {ended.reason}"
+                    on_change(f"shard {index}/{submission.shards}: {why}")
+                    try:
+                        jobs[index - 1] = _handed_on(folder, submission, index, unfit)
+                    except UsageError as error:
+                        yield Ended(index, str(error))
+                        continue
+                    _keep(folder, msgspec.structs.replace(submission, jobs=tuple(jobs)))
+                    waiting[index] = submitit.SlurmJob(folder / _LOGS, jobs[index - 1])
+                    continue
+                yield ended
             elif job.job_id in queued:
                 gone_s.pop(index, None)
             # what a node has written may be seen here a little later
@@ -150,6 +197,36 @@ def follow(
                 yield Ended(index, "it left the queue without a result", Path(job.paths.stderr))
         if waiting:
             time.sleep(_POLL_S)
+
+
+def _handed_on(folder: Path, submission: Submission, index: int, unfit: Mapping[str, str]) -> str:
+    """Slurm's name of the job that carries a shard to another node than those that gave one back.
+
+    Raises
+    ------
+    UsageError : there is no other, or Slurm refuses.
+    """
+    other_nodes(unfit, submission.options.get("slurm_partition"))
+    [job] = _handed(folder, submission, [index], unfit)
+    return job
+
+
+def other_nodes(unfit: Mapping[str, str], partition: str | None) -> set[str]:
+    """Slurm's nodes that answer, but for those that are not fit: a job that no node may have would wait for ever.
+
+    Raises
+    ------
+    UsageError : there is none, or Slurm cannot be asked.
+    """
+    where = ["--partition", partition] if partition else []
+    command = ["sinfo", "--noheader", "--Node", "--responding", "--format=%N", *where]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UsageError(f"sinfo: {done.stderr.strip() or 'failed'}")
+    left = set(done.stdout.split()) - unfit.keys()
+    if not left:
+        raise UsageError(f"no node is fit to measure; {REMEDY}")
+    return left
 
 
 def _queued(jobs: Sequence[str]) -> dict[str, str]:
@@ -185,7 +262,7 @@ def _locally(
     executor = submitit.AutoExecutor(folder / _LOGS, cluster="local")
     executor.update_parameters(timeout_min=_LOCAL_MINUTES)
     for index in range(1, submission.shards + 1):
-        job = executor.submit(ShardTask(folder, submission.words, index, submission.shards))
+        job = executor.submit(submission.task(folder, index))
         told = ""
         try:
             while not job.done():
@@ -199,7 +276,11 @@ def _locally(
                 job.cancel(check=False)
                 with contextlib.suppress(Exception):
                     job.wait()
-        yield _ended(index, job)
+        ended = _ended(index, job)
+        if isinstance(ended, GivenBack):
+            why = f"this machine is not fit to measure: {ended.reason}; {REMEDY}"
+            ended = Ended(index, why)
+        yield ended
 
 
 def _progress(folder: Path, index: int) -> str:
@@ -212,12 +293,14 @@ def _progress(folder: Path, index: int) -> str:
     return f", {timed} timed" if timed else ", verifying"
 
 
-def _ended(index: int, job: Any) -> Ended:
+def _ended(index: int, job: Any) -> Ended | GivenBack:
     try:
         code = job.result()
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         return Ended(index, first, Path(job.paths.stderr))
+    if isinstance(code, GivenBack):
+        return code
     # a row that failed is in the record with its reason
     if code in (0, 1):
         return Ended(index)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dlbench.cluster.fitness import GivenBack, node_name, unfit
+
 _INTERRUPTED = 130
 _PROGRAM = "from dlbench.cli.main import main; main()"
 
@@ -31,17 +33,22 @@ def command(words: Sequence[str], record: Path, shard: str) -> list[str]:
 class ShardTask:
     """Measures part `index` of `of` of the run that `words` ask for; what submitit carries to a node.
 
-    Called, it gives the exit code of `dlbench run`. A task that the batch system takes off its node begins again where
-    its record ends, also without `checkpoint`, since what is in the record is not measured anew.
+    Called, it gives the exit code of `dlbench run`, or the shard back where the node is not fit for `threads` threads
+    (None: one for each core) and does not come to rest in `patience_s`. A task that the batch system takes off its node
+    begins again where its record ends, also without `checkpoint`, since what is in the record is not measured anew.
     """
 
     folder: Path
     words: tuple[str, ...]
     index: int
     of: int
+    threads: int | None = None
+    patience_s: float = 0.0
 
-    def __call__(self) -> int:
+    def __call__(self) -> int | GivenBack:
         """Runs the command."""
+        if reason := unfit(self.threads, self.patience_s):
+            return GivenBack(node_name(), reason)
         record = record_of(self.folder, self.index)
         own = command(self.words, record, f"{self.index}/{self.of}")
         code = subprocess.run(own, check=False).returncode

@@ -90,12 +90,16 @@ def describe(found: Examination, threads: int) -> str:
     )
 
 
+def trouble(found: Examination, threads: int) -> str:
+    """What makes the machine unfit to measure; empty where it is fit."""
+    return ", ".join((*map(str, causes(found.seen, threads)), *found.devices))
+
+
 def verdict(found: Examination, threads: int) -> str:
     """Whether the machine can measure, in one sentence."""
-    disturbed_by = (*map(str, causes(found.seen, threads)), *found.devices)
     scatter = f"the reference load scatters by ± {50 * found.scatter:.1f} %"
-    if disturbed_by:
-        return f"! not fit to measure: {', '.join(disturbed_by)}; {scatter}"
+    if disturbed_by := trouble(found, threads):
+        return f"! not fit to measure: {disturbed_by}; {scatter}"
     if found.seen.other_cores is None:
         return f"unknown whether others use this machine: its counters cannot be read; {scatter}"
     if found.scatter > _UNSTEADY:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from dlbench.analyse.outcomes import outcomes
 from dlbench.cluster import submission
 from dlbench.cluster.task import record_of
 from dlbench.execute.tasks import missing
+from dlbench.host.machine import usable_cores
 from dlbench.record.file import read_record
-from dlbench.record.schema import Process, Resumed
+from dlbench.record.schema import Process, Resumed, Verification
 
 NEEDED = ("slurmctld", "slurmd", "sbatch", "munged")
 pytestmark = [
@@ -135,7 +137,7 @@ def words_of(suite):
 
 
 def test_four_shards_of_which_one_is_queued_again_are_the_record_of_one_run(
-    submit, slurm, tiny_file, tmp_path
+    submit, slurm, tiny_file, tmp_path, cache_dir
 ):
     folder = tmp_path / "dealt"
     begun = submit(
@@ -160,6 +162,31 @@ def test_four_shards_of_which_one_is_queued_again_are_the_record_of_one_run(
     assert record.end.status == "complete"
     rounds = [line.round for line in record.lines if isinstance(line, Process)]
     assert sorted(rounds) == list(range(1, ROUNDS + 1))
+    # what one process of one run on this machine would have written, but for times
+    alone = tmp_path / "alone.jsonl"
+    words = ["run", *words_of(tiny_file), "--output", alone, "--quiet"]
+    environment = os.environ | {"DLBENCH_CACHE_DIR": str(cache_dir)}
+    subprocess.run([*PROGRAM, *map(str, words)], env=environment, check=True, capture_output=True)
+    assert rows_of(read_record(alone)) == rows_of(record)
+
+
+def rows_of(record):
+    """What a record says, but for what differs from run to run: times, and what a time decides."""
+    header = record.header
+    return (
+        (header.suite, header.workload, header.data, header.seed, header.rounds, header.cases),
+        {
+            (line.case, line.round, line.status, line.version)
+            for line in record.lines
+            if isinstance(line, Process)
+        },
+        {
+            (line.case, line.status, line.checks, line.loss_difference, line.version)
+            for line in record.lines
+            if isinstance(line, Verification)
+        },
+        [(each.case, each.status, each.verified, len(each.timed)) for each in outcomes(record)],
+    )
 
 
 def timed(folder, index):
@@ -183,6 +210,18 @@ def test_a_job_that_was_cancelled_is_told_and_the_others_are_merged(
     assert waited.returncode == 1
     assert "shard 2/2: it left the queue without a result" in said
     assert "! batch 32: 12 rounds not measured" in said
+
+
+def test_a_shard_that_no_node_is_fit_for_ends_with_the_reason(submit, tiny_file, tmp_path):
+    too_many = usable_cores() + 1
+    asked = submit(
+        *("--slurm", "--folder", tmp_path / "dealt", "--", *words_of(tiny_file)),
+        *("--threads", too_many, "--max-wait", 1),
+    )
+    said = asked.communicate(timeout=300)[1]
+    assert asked.returncode == 1
+    assert "is not fit to measure: confined to" in said
+    assert "! shard 1/1: no node is fit to measure; dlbench doctor tells" in said
 
 
 def test_what_slurm_refuses_is_told_in_its_words(submit, tiny_file, tmp_path):

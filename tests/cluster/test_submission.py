@@ -9,10 +9,12 @@ import time
 import pytest
 
 from dlbench.cluster import submission
+from dlbench.cluster.fitness import unfit
 from dlbench.cluster.submission import Submission
 from dlbench.cluster.task import ShardTask, command, record_of
 from dlbench.errors import UsageError
 from dlbench.execute.tasks import missing
+from dlbench.host.machine import usable_cores
 from dlbench.record.file import read_record
 from dlbench.record.schema import Process
 
@@ -122,6 +124,33 @@ def test_a_shard_that_fails_is_named_with_its_log_and_the_others_are_shown(tmp_p
     assert "exit code 2" in ended.trouble
     assert "No such option" in ended.log.read_text()
     assert [] == submission.records(tmp_path / "dealt", handed)
+
+
+def test_a_machine_that_is_not_fit_gives_its_shard_back_with_the_reason_and_what_to_do(
+    program, tiny_file, tmp_path
+):
+    folder, too_many = tmp_path / "dealt", usable_cores() + 1
+    words = [*run_words(tiny_file), "--threads", too_many, "--max-wait", 1]
+    done = program("submit", "--local", "--folder", folder, "--", *words)
+    said = done.communicate()[1]
+    assert done.returncode == 1, said
+    assert "! shard 1/1: this machine is not fit to measure: confined to" in said
+    assert f"for {too_many} threads" in said
+    assert "--max-wait 0 measures all the same" in said
+    assert "no shard has measured anything" in said
+    assert not record_of(folder, 1).exists()
+    # and whoever does not wait is not asked
+    assert "" == unfit(too_many, 0.0)
+
+
+def test_a_shard_is_handed_on_to_a_node_that_did_not_give_one_back(tmp_path, monkeypatch):
+    sinfo = tmp_path / "sinfo"
+    sinfo.write_text("#!/bin/sh\necho node-a\necho node-b\n")
+    sinfo.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert {"node-b"} == submission.other_nodes({"node-a": "busy"}, "all")
+    with pytest.raises(UsageError, match="no node is fit to measure; dlbench doctor tells"):
+        submission.other_nodes({"node-a": "busy", "node-b": "hot"}, None)
 
 
 @pytest.mark.parametrize(

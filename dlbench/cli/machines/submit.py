@@ -88,24 +88,27 @@ def submit_command(
         raise UsageError("say where: --slurm, or --local to try it on this machine")
     if detach and cluster == "local":
         raise UsageError("--detach is for --slurm: on this machine nobody else goes on with it")
-    _check_words(words)
+    asked = _checked(words)
     where = folder or next(iter(paths.default_outputs("submission"))).with_suffix("")
     given = _parameters(nodes, **slurm) if cluster == "slurm" else {}
-    handed = submission.submit(where, cluster, words, shards or nodes, given)  # type: ignore[arg-type]
+    fit = asked["threads"], asked["patience_s"]
+    handed = submission.submit(where, cluster, words, shards or nodes, given, *fit)  # type: ignore[arg-type]
     if detach:
         tell(f"submitted {', '.join(handed.jobs)}; to wait: dlbench submit --attach {where}")
         return 0
     return _wait(where, handed, form)
 
 
-def _check_words(words: tuple[str, ...]) -> None:
-    """Refuses what `dlbench run` would refuse on every node, and what is the submission's own."""
+def _checked(words: tuple[str, ...]) -> dict[str, Any]:
+    """The options of `dlbench run` that the words are; refuses what that would refuse on every node, and what is the
+    submission's own."""
     from dlbench.cli.main import run_command
 
     given = run_command.make_context("dlbench run", list(words)).params
     for name, option in _OWN.items():
         if given[name]:
             raise UsageError(f"{option} is set for each shard by itself: leave it out")
+    return given
 
 
 def _parameters(
@@ -148,7 +151,7 @@ def _wait(folder: Path, handed: Submission, form: str) -> int:
         if handed.cluster == "slurm":
             tell(
                 f"the jobs go on; to wait again: dlbench submit --attach {folder};"
-                f" to end them: scancel {' '.join(handed.jobs)}"
+                f" to end them: scancel {' '.join(submission.read(folder).jobs)}"
             )
         else:
             tell(f"interrupted; to go on: dlbench submit --attach {folder}")
