@@ -114,7 +114,7 @@ def rest_of(
         pythons = completed(given.pop("pythons", None), running)
         weights = given.pop("init_weights", None)
         # how long to wait is about the machine as it is now, and no figure depends on it
-        free = ("patience_s", "limit_s", "save_weights")
+        free = ("patience_s", "limit_s", "save_weights", "energy")
         beside = {name: given.pop(name) for name in free if name in given}
         if "data" in given:
             given["data"] = data_set_of(given["data"], record.header.data.name)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+from dlbench.contract import Device
 from dlbench.execute.events import Observer
 from dlbench.execute.materialise import Material
 from dlbench.execute.oracle_jobs import References
@@ -38,6 +40,7 @@ class Context:
     observer, account : who is told what goes on, and how long it takes.
     writer : takes the lines of the record.
     held : what an earlier part of the run has found out.
+    device_of : the device of a case; known once there is a plan.
     watcher : samples devices beside measuring processes; nothing until the plan is known.
     null_timing_ns : what a timing costs, once that is measured.
     looked, living : by backend, the process in which it was looked at and is verified; and what ends these.
@@ -53,6 +56,7 @@ class Context:
     writer: Writer
     held: Held
     watcher: Watcher = dataclasses.field(default_factory=lambda: Watcher(0.0, lambda case: ""))
+    device_of: Callable[[Case], Device] = lambda case: Device(case.device, "")
     null_timing_ns: float | None = None
     looked: dict[str, Worker] = dataclasses.field(default_factory=dict)
     living: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)

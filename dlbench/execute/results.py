@@ -28,6 +28,8 @@ from dlbench.record.schema import (
     Wait,
 )
 from dlbench.record.trained import AnswerResult, TrainResult
+from dlbench.telemetry.energy.meter import Meter
+from dlbench.telemetry.windows import Window
 from dlbench.worker.supervisor import Ended
 
 
@@ -113,18 +115,25 @@ def wait(
     )
 
 
-def training(case: Case, epochs: int, seed: int, ended: Ended[TrainResult]) -> Training:
-    """What came of a training from a seed; one whose loss stopped being finite has failed."""
+def training(
+    case: Case, epochs: int, seed: int, ended: Ended[TrainResult], meter: Meter | None = None
+) -> Training:
+    """What came of a training from a seed, beside which a meter may have read the energy; one whose loss stopped being
+    finite has failed."""
     if ended.result is None:
         return Training(case, ended.status, ended.reason, epochs, seed=seed)
     trained = _fields(ended.result.trained)
     diverged_at = trained.pop("diverged_at")
+    spans = trained.pop("epoch_started_ns"), trained.pop("epoch_ended_ns")
     reason = "" if diverged_at is None else f"the loss is not finite in step {diverged_at}"
     if not reason and trained["test_loss"] is None:
         reason = "the loss on the test part is not finite"
     epochs = len(trained["epoch_s"])
     status: Status = "failed" if reason else "ok"
-    return Training(case, status, reason, epochs, seed=seed, **trained)
+    energy = None
+    if meter is not None and not reason:
+        energy = meter.energy([Window(*each) for each in zip(*spans, strict=True)])
+    return Training(case, status, reason, epochs, seed=seed, energy=energy, **trained)
 
 
 def answers(case: Case, weights_of: Case, ended: Ended[AnswerResult]) -> Answers:

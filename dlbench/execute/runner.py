@@ -15,6 +15,7 @@ from typing import Literal
 
 import dlbench
 from dlbench import paths
+from dlbench.errors import DlbenchError
 from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.events import Observer
@@ -35,6 +36,8 @@ from dlbench.record.facts import VerifyResult
 from dlbench.record.file import Writer
 from dlbench.record.header import Given
 from dlbench.record.schema import SCHEMA, Case, End, Header, Record, Resumed, Skip
+from dlbench.telemetry.energy.meter import check as check_energy
+from dlbench.telemetry.log import Refused
 from dlbench.telemetry.watch import Watcher
 from dlbench.weights.saved import check_places
 from dlbench.worker.launch import hide_home
@@ -204,6 +207,8 @@ def _carry_out(run: Context, make_plan: Callable[[], Planned], record: Record | 
     begun = False
     try:
         planned = make_plan()
+        run.device_of = planned.device_of
+        _refuse_without_energy(run.request, planned)
         run.watcher = Watcher(run.request.telemetry_period_s, planned.telemetry_of)
         begun = True
         run.write(Resumed(_now(), dlbench.__version__) if record else _header(run, planned))
@@ -229,6 +234,19 @@ def _carry_out(run: Context, make_plan: Callable[[], Planned], record: Record | 
     if begun:
         run.write(end)
     return end
+
+
+def _refuse_without_energy(request: Request, planned: Planned) -> None:
+    """Refuses trainings whose energy was asked for where it cannot be read."""
+    for case in planned.cases if request.energy else ():
+        if case.trains and case not in planned.problems:
+            try:
+                check_energy(planned.device_of(case))
+            except Refused as refused:
+                raise DlbenchError(
+                    f"the energy of {case.label} cannot be read: {refused.reason};"
+                    " --objective time-to-accuracy needs none"
+                ) from None
 
 
 def _write_problems(run: Context, planned: Planned) -> None:

@@ -10,6 +10,7 @@ from typing import cast
 
 from dlbench import plugins
 from dlbench.analyse.modes.trials import group_of
+from dlbench.contract import Device
 from dlbench.errors import SuiteError, UsageError
 from dlbench.paths import LONGEST_PERIOD_S, MOST_S, SHORTEST_PERIOD_S
 from dlbench.plan.backend_status import Found
@@ -72,6 +73,10 @@ class Planned:
         return {
             name.partition("@")[0]: each.title for name, each in self.found.items() if each.title
         }
+
+    def device_of(self, case: Case) -> Device:
+        """The device of a case, as its backend declares it."""
+        return self.found[case.backend].device(case.device) or Device(case.device, "")
 
     def telemetry_of(self, case: Case) -> str:
         """What samples the device of a case, as its backend declares it; empty where nothing does."""

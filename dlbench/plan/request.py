@@ -67,6 +67,7 @@ class Request:
     limit_s : the longest a worker may go without progress, on top of its share of the budget; a phase with progress
         may take ten times as long.
     telemetry_period_s : time between two samples of device and host while a case is timed; 0 for none.
+    energy : whether the energy of trainings is to be told; where that cannot be, nothing is run.
     load : what the scenario ``server`` is asked.
     shard : the part of the run that is to be measured, whose batch sizes are then all that `batches` names; None for
         all of it. node : the machine, by a digest that tells it from others.
@@ -104,6 +105,7 @@ class Request:
     pythons: Mapping[str, str] = dataclasses.field(default_factory=dict)
     limit_s: float = 180.0
     telemetry_period_s: float = 0.05
+    energy: bool = False
     shard: Shard | None = None
     node: str = ""
     load: Load = NO_LOAD

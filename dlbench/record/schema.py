@@ -251,13 +251,23 @@ class Peak(msgspec.Struct, frozen=True, tag="peak", tag_field="kind"):
     flops_per_s: tuple[Amount, ...]
 
 
+class Energy(msgspec.Struct, frozen=True):
+    """The energy of a training's device in the steps of each epoch (J), by its ``counter`` or its ``power`` over time;
+    none, and the reason, where it could not be told."""
+
+    joules: tuple[Annotated[float, msgspec.Meta(ge=0)], ...] = ()
+    source: str = ""
+    reason: str = ""
+
+
 class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
     """A training over whole epochs (``--epochs``): the loss of each step and what came of it on the test part.
     `answers` is the class that each test sample was given, `wrong` the samples for which that is not the right one,
     `true_classes` what each of these is; all are empty for regression, and in records of earlier versions. `epochs` is
     how many there were: fewer than were asked for where `Header.target_accuracy` was reached before. `epoch_s` are the
     steps of each with their data, without the evaluation behind them, which took `evaluation_s`; empty in records of
-    earlier versions. `seed` is that of its weights and batches, None in records of earlier versions: the header's."""
+    earlier versions. `seed` is that of its weights and batches, None in records of earlier versions: the header's.
+    `energy` is None where it was not asked for."""
 
     case: Case
     status: Status
@@ -274,6 +284,7 @@ class Training(msgspec.Struct, frozen=True, tag="training", tag_field="kind"):
     evaluation_s: tuple[Seconds, ...] = ()
     true_classes: tuple[Count, ...] = ()
     seed: int | None = None
+    energy: Energy | None = None
 
 
 class Answers(msgspec.Struct, frozen=True, tag="answers", tag_field="kind"):

@@ -22,6 +22,7 @@ class Trained:
     seconds : all of it, data handling and evaluation included.
     epoch_s : the steps of each epoch with their data (s).
     evaluation_s : the evaluation behind each epoch (s), no part of `epoch_s`.
+    epoch_started_ns, epoch_ended_ns : the steps of each epoch on the clock of telemetry (ns).
     """
 
     losses: tuple[float, ...]
@@ -35,6 +36,8 @@ class Trained:
     epoch_s: tuple[float, ...] = ()
     evaluation_s: tuple[float, ...] = ()
     true_classes: tuple[int, ...] = ()
+    epoch_started_ns: tuple[int, ...] = ()
+    epoch_ended_ns: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,6 @@ _REASONS = (
 def probes(nvml: Nvml, device: Device) -> list[Probe]:
     """All of them, in the order in which a pass reads them."""
     lib = nvml.lib
-    fields = dict(FIELDS)
     ways = [
         (
             _Way("memory_used_bytes", "nvmlDeviceGetMemoryInfo", (lib.nvmlMemory_v2,), _used),
@@ -71,7 +70,13 @@ def probes(nvml: Nvml, device: Device) -> list[Probe]:
         _REASONS,
     ]
     slow = [_gauge(nvml, device, *each, every_ns=_SLOW_NS) for each in ways]
-    return [_fields(nvml, device, fields), *_without_fields(nvml, device, fields), *slow]
+    return [*energy_probes(nvml, device), *slow]
+
+
+def energy_probes(nvml: Nvml, device: Device) -> list[Probe]:
+    """Energy and power alone."""
+    fields = dict(FIELDS)
+    return [_fields(nvml, device, fields), *_without_fields(nvml, device, fields)]
 
 
 def reasons_probe(nvml: Nvml, device: Device) -> Probe:

@@ -263,11 +263,11 @@ def _values(besides: Besides, metric: str) -> list[float]:
 def _mean(parts: Sequence[Part], besides: Besides) -> float:
     """The mean over time, each window that has points counting by its length."""
     _enough(sum(len(points.t_ns) for _, points in parts), besides)
-    told = [(window.seconds, _over_time(points)) for window, points in parts if points.t_ns]
+    told = [(window.seconds, over_time(points)) for window, points in parts if points.t_ns]
     return float(np.average([value for _, value in told], weights=[long for long, _ in told]))
 
 
-def _over_time(trace: Trace) -> float:
+def over_time(trace: Trace) -> float:
     """The mean of the straight lines between the points."""
     if len(trace.t_ns) == 1:
         return trace.values[0]

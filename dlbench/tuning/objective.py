@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 from dlbench.errors import UsageError
 from dlbench.record.schema import Training
 from dlbench.spec.decode import nearest
 from dlbench.text import digits, seconds
 
-Word = Literal["accuracy", "time-to-accuracy", "rate-at-accuracy"]
-WORDS: tuple[Word, ...] = ("accuracy", "time-to-accuracy", "rate-at-accuracy")
+Word = Literal["accuracy", "time-to-accuracy", "rate-at-accuracy", "joules"]
+WORDS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Objective:
 
     Attributes
     ----------
-    word : the accuracy on the validation part; the time of training steps until that reaches `target` (s); or samples
-        trained a second where it does.
+    word : the accuracy on the validation part; the time of training steps until that reaches `target` (s); samples
+        trained a second where it does; or the energy of the device in training steps until then (J).
     target : the share of right answers that is wanted; None where any is welcome.
     """
 
@@ -47,21 +47,25 @@ class Objective:
     @property
     def is_small(self) -> bool:
         """Whether less is better."""
-        return self.word == "time-to-accuracy"
+        return self.word in ("time-to-accuracy", "joules")
 
     def value(self, training: Training) -> float | None:
-        """The figure of a training that went well; None where it did not reach the target."""
+        """The figure of a training that went well; None where it did not reach the target, or its energy is unknown."""
         reached = next(reversed(training.validation_accuracy), 0.0)
         if self.target is None:
             return reached
         spent_s = sum(training.epoch_s)
         if reached < self.target or not spent_s:
             return None
+        if self.word == "joules":
+            return sum(training.energy.joules) or None if training.energy else None
         samples = len(training.losses) * training.case.batch
-        return spent_s if self.is_small else samples / spent_s
+        return spent_s if self.word == "time-to-accuracy" else samples / spent_s
 
     def told(self, value: float) -> str:
         """A figure, for people."""
         if self.word == "accuracy":
             return f"{100 * value:.2f} %"
-        return seconds(value) if self.is_small else f"{digits(value)} samples/s"
+        if self.word == "time-to-accuracy":
+            return seconds(value)
+        return f"{digits(value)} {'J' if self.word == 'joules' else 'samples/s'}"

@@ -46,7 +46,7 @@ def _said(request: Request) -> dict[str, Any]:
         "limit_s": request.limit_s,
     } | {
         name: getattr(request, name)
-        for name in ("seed", "rounds", "budget_s", "epochs", "target_accuracy")
+        for name in ("seed", "rounds", "budget_s", "epochs", "target_accuracy", "energy")
     }
 
 

@@ -91,6 +91,7 @@ def tune(
     DlbenchError : Optuna is not installed.
     KeyboardInterrupt : somebody interrupted it; what was found is kept.
     """
+    request = dataclasses.replace(request, energy=objective.word == "joules")
     _check(request, count)
     study, fresh = _study(request, space, objective, folder)
     own, why = own_point(request, space)
@@ -232,7 +233,7 @@ def _measured(
 ) -> Trial:
     import optuna
 
-    best_s = _best_s(study) if objective.is_small else None
+    best_s = _best_s(study) if objective.word == "time-to-accuracy" else None
     watch = _Watch(trial, objective, best_s)
 
     @contextlib.contextmanager
@@ -262,6 +263,9 @@ def _measured(
 
 
 def _short_of(objective: Objective, tried: Tried) -> str:
+    energy = tried.training.energy if tried.training else None
+    if objective.word == "joules" and energy is not None and energy.reason:
+        return f"its energy is unknown: {energy.reason}"
     return f"{100 * (tried.validation_accuracy or 0.0):.2f} %, short of {100 * (objective.target or 0):g} %"
 
 

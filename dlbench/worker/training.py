@@ -61,12 +61,14 @@ def train(
     accuracies: list[float] = []
     epoch_s: list[float] = []
     evaluation_s: list[float] = []
+    started_ns: list[int] = []
+    ended_ns: list[int] = []
     training = parts["train"]
     for epoch in range(epochs):
         factor = workload.schedule.factor(epoch)
         session.learning_rate = workload.optimizer.learning_rate * factor
         pending = []
-        epoch_began = time.monotonic()
+        started_ns.append(time.perf_counter_ns())
         for indices in batch_indices(len(training.samples), plan.batch, plan.seed, epoch):
             inputs = recipe.training_inputs(training.samples, indices, plan.seed, epoch)
             targets = training.targets[indices]
@@ -79,7 +81,8 @@ def train(
                 beat()
                 last_beat = time.monotonic()
         losses += [float(session.download(loss)) for loss in pending]
-        epoch_s.append(time.monotonic() - epoch_began)
+        ended_ns.append(time.perf_counter_ns())
+        epoch_s.append((ended_ns[-1] - started_ns[-1]) * 1e-9)
         if not np.isfinite(losses).all():
             diverged_at = int(np.argmin(np.isfinite(losses)))
             kept = tuple(losses[:diverged_at])
@@ -109,6 +112,8 @@ def train(
         epoch_s=tuple(epoch_s),
         evaluation_s=tuple(evaluation_s),
         true_classes=test.true_classes,
+        epoch_started_ns=tuple(started_ns),
+        epoch_ended_ns=tuple(ended_ns),
     )
 
 

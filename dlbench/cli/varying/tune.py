@@ -27,10 +27,11 @@ from dlbench.cli.varying.watching import Watching, new_folder
 )
 @click.option(
     "--objective",
-    type=click.Choice(["accuracy", "time-to-accuracy", "rate-at-accuracy"]),
+    type=click.Choice(["accuracy", "time-to-accuracy", "rate-at-accuracy", "joules"]),
     default="accuracy",
     show_default=True,
-    help="What is to be best: validation accuracy; time to --target; samples a second where it is reached.",
+    help="What is to be best: validation accuracy; time to --target; samples a second where it is reached; the"
+    " device's energy until then.",
 )
 @options.target
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dlbench.execute.context import Context
 from dlbench.execute.tasks import Task, seeds_of, training_task, weights_for
 from dlbench.record.schema import Answers, Case, Training
 from dlbench.spec.workload import Weights
+from dlbench.telemetry.energy.meter import metering
 from dlbench.weights.saved import facts_of, place_of
 from dlbench.weights.tensors import write_weights
 from dlbench.worker.measurements import ANSWER, TRAIN
@@ -60,9 +62,10 @@ def _train(run: Context, case: Case, seed: int, *, tells: bool) -> None:
         weights_to=str(place),
     )
     job["files"]["weights"] = str(run.material.weights_from(seed))
-    with run.start(case, epochs=epochs) as worker:
+    beside = metering(run.device_of(case)) if run.request.energy else contextlib.nullcontext()
+    with beside as meter, run.start(case, epochs=epochs) as worker:
         ended = run.ask(worker, TRAIN, job, case)
-    found = results.training(case, epochs, seed, ended)
+    found = results.training(case, epochs, seed, ended, meter)
     if found.status != "ok":
         run.untrained.add(case)
         place.unlink(missing_ok=True)
