@@ -46,7 +46,6 @@ def _of_machine(base, machine, numbers, hours):
         sql.insert(RECORDS),
         [
             {
-                "id": number,
                 "run": f"run {number}",
                 "digest": hashlib.sha256(str(number).encode()).hexdigest(),
                 "lines": CASES + 1,
