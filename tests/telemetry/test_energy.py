@@ -115,8 +115,9 @@ def test_a_search_finds_the_point_that_takes_the_least_energy(tune):
         spent.append(sum(training.energy.joules))
         # 310 W by power, 300 W by the counter
         assert 240 < spent[-1] / sum(training.epoch_s) < 360
-    assert 2 == len(spent)
-    assert min(spent) == min(trial["value"] for trial in found["trials"])
+    # both may be at the same point
+    assert set(spent) == {trial["value"] for trial in found["trials"]}
+    assert min(spent) == found["trials"][found["best"]]["value"]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +129,8 @@ def test_a_search_finds_the_point_that_takes_the_least_energy(tune):
 )
 def test_without_energy_a_search_is_refused_before_anything_is_trained(tune, changes, driver, why):
     done, folder = tune(changes, driver)
-    assert 2 == done.returncode
-    assert "error: the energy of cuda_stand_in:Adapter:cuda:0/train/" in done.stderr
+    assert 4 == done.returncode
+    assert "error: the energy of cuda_stand_in:Adapter:cuda/train/" in done.stderr
     assert f"cannot be read: {why}" in done.stderr
     assert "--objective time-to-accuracy" in done.stderr
     assert [] == list(folder.glob("*.jsonl"))
