@@ -43,6 +43,7 @@ from dlbench.cli.varying.grid import run_sweep
 from dlbench.cli.varying.prune import prune_command
 from dlbench.cli.varying.swept import Sweep, sweep, with_swept
 from dlbench.cli.varying.tune import tune_command
+from dlbench.data.fetch import COLLECTIONS
 from dlbench.errors import UsageError
 
 
@@ -354,7 +355,7 @@ def data_group() -> None:
 
 
 @data_group.command("fetch")
-@click.argument("name", type=click.Choice(["mnist", "cifar10"]))
+@click.argument("name", type=click.Choice(list(COLLECTIONS)))
 def fetch_command(name: str) -> None:
     """Download a data set into the cache, where every run finds it."""
     from dlbench.cli.progress import download_progress

@@ -68,7 +68,9 @@ def load_dataset(
             return dataset
         missing = f"no {kind.title} found{_hint(name, kind, cache_dir)}"
         if kind.stand_in is None:
-            raise UsageError(f"{missing}; {_way_to(name)}, and nothing stands in for it")
+            raise UsageError(
+                f"{missing}, and nothing stands in for it; to get it: {_way_to(name)}; or give the folder that holds it by --data-dir"
+            )
         return _stand_in(name, kind.stand_in, kind, f"stand-in ({missing}: {_way_to(name)})")
     if name == image_folder.NAME:
         return _load_images(data_dir, shape)
@@ -96,10 +98,9 @@ def _load_real(name: str, kind: Kind, data_dir: Path | None, cache_dir: Path) ->
         if not files:
             found = kind.seen(folders)
             but = f"; {found[0]} {found[1]}" if found else ""
-            fetch = f", or leave --data-dir out and run: {_way_to(name)}"
             raise UsageError(
                 f"--data-dir has no {kind.title}: {kind.missing(folders)}{but}; give the folder that "
-                f"holds it{fetch if name in COLLECTIONS else ''}"
+                f"holds it, or leave --data-dir out and run: {_way_to(name)}"
             )
     if not files:
         return None
@@ -144,9 +145,7 @@ def _remedy(name: str, origin: str) -> str:
 
 def _way_to(name: str) -> str:
     """What gets a data set."""
-    if name in COLLECTIONS:
-        return f"dlbench data fetch {name}"
-    return "give the folder that holds it by --data-dir"
+    return f"dlbench data fetch {name}"
 
 
 def _below(kind: Kind, folder: Path) -> list[Path]:
@@ -192,12 +191,11 @@ def _title(name: str, kind: Kind, files: Sequence[Path], origin: str) -> str:
     ------
     UsageError : they are another data set.
     """
-    if origin == _FETCHED and name in COLLECTIONS:
+    if origin == _FETCHED:
         return kind.title
     sums = {_sha256(path) for path in files if path.is_file()}
     for other_name, other in KINDS.items():
-        fetched = COLLECTIONS[other_name].files.values() if other_name in COLLECTIONS else ()
-        if sums and sums <= other.known.union(fetched):
+        if sums and sums <= other.known.union(COLLECTIONS[other_name].files.values()):
             if other is not kind:
                 raise UsageError(
                     f"{files[0].parent}: these files are {other.title}, not {kind.title}; give --data {other_name}"

@@ -1,4 +1,4 @@
-"""Downloads MNIST and CIFAR-10: mirrors are tried in turn, and a file counts only with the known SHA-256."""
+"""Downloads MNIST and its kin and CIFAR: mirrors are tried in turn, and a file counts only with the known SHA-256."""
 
 from __future__ import annotations
 
@@ -38,6 +38,27 @@ COLLECTIONS = {
             "https://azureopendatastorage.blob.core.windows.net/mnist/",
         ),
     ),
+    "fashion-mnist": Collection(
+        files={
+            "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        },
+        mirrors=(
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        ),
+    ),
+    "kmnist": Collection(
+        files={
+            "train-images-idx3-ubyte.gz": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+            "train-labels-idx1-ubyte.gz": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+            "t10k-images-idx3-ubyte.gz": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+            "t10k-labels-idx1-ubyte.gz": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+        },
+        mirrors=("https://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+    ),
     "cifar10": Collection(
         files={
             "cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
@@ -48,8 +69,18 @@ COLLECTIONS = {
             "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/",
         ),
     ),
+    "cifar100": Collection(
+        files={
+            "cifar-100-binary.tar.gz": "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"
+        },
+        mirrors=(
+            "https://www.cs.toronto.edu/~kriz/",
+            "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/",
+        ),
+    ),
 }
-"""What can be downloaded, by the name of its data set."""
+"""What can be downloaded, by the name of its data set. The sums of KMNIST and CIFAR-100 are those that TensorFlow
+Datasets checks, of Fashion-MNIST those that go with the MD5 sums in its repository."""
 
 
 def fetch(
@@ -66,7 +97,7 @@ def fetch(
 
     Parameters
     ----------
-    name : `mnist` or `cifar10`.
+    name : one of `COLLECTIONS`.
     cache_dir : the folder for downloaded files, created where it is missing.
     mirrors : URLs of folders to try, in order, in place of the known ones.
     on_progress : called with (file name, bytes so far, bytes in all or None) as bytes arrive.
@@ -83,7 +114,7 @@ def fetch(
         folder cannot be written.
     """
     if name not in COLLECTIONS:
-        raise UsageError(f"{name!r} cannot be fetched, expected {' or '.join(COLLECTIONS)}")
+        raise UsageError(f"{name!r} cannot be fetched, expected one of {', '.join(COLLECTIONS)}")
     collection, folder = COLLECTIONS[name], cache_dir / name
     urls = [_folder_url(mirror) for mirror in mirrors or collection.mirrors]
     paths = []

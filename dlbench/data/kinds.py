@@ -54,8 +54,8 @@ def _idx_kind(
     title: str,
     zips: Sequence[str],
     one_file: str,
-    known: frozenset[str],
     subfolders: tuple[str, ...],
+    known: frozenset[str] = frozenset(),
     **options: Any,
 ) -> Kind:
     expected = (one_file, *zips, *mnist.EXPECTED)
@@ -102,8 +102,8 @@ KINDS = {
         "MNIST",
         mnist.ZIPS,
         "mnist.npz",
-        mnist.KNOWN,
         ("mnist", "MNIST", "MNIST/raw", "raw"),
+        mnist.KNOWN,
         stand_in=StandIn(
             synthetic.MNIST,
             (60_000, 10_000),
@@ -114,7 +114,6 @@ KINDS = {
         "Fashion-MNIST",
         mnist.FASHION_ZIPS,
         "fashion-mnist.npz",
-        mnist.KNOWN_FASHION,
         ("fashion-mnist", "fashion_mnist", "FashionMNIST", "FashionMNIST/raw", "data/fashion"),
         lies_bare=False,
     ),
@@ -122,7 +121,6 @@ KINDS = {
         "KMNIST",
         mnist.KMNIST_ZIPS,
         "kmnist.npz",
-        mnist.KNOWN_KMNIST,
         ("kmnist", "KMNIST", "KMNIST/raw"),
         lies_bare=False,
     ),

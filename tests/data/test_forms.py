@@ -165,7 +165,9 @@ def test_a_zip_that_lacks_a_file_or_is_damaged_is_told_by_name(here):
 
 def test_mnist_is_not_taken_for_fashion_mnist_where_nobody_said_so(here):
     write_idx(here / "data")
-    with pytest.raises(UsageError, match=r"no Fashion-MNIST found; give the folder .*--data-dir"):
+    with pytest.raises(
+        UsageError, match=r"no Fashion-MNIST found, .* data fetch fashion-mnist; .*--data-dir"
+    ):
         load(None, "fashion-mnist")
     assert not load(None, "mnist").is_stand_in
 

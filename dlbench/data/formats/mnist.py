@@ -61,24 +61,6 @@ KNOWN = frozenset(
     }
 )
 """SHA-256 of files that are MNIST itself, besides those that a fetch gets."""
-KNOWN_FASHION = frozenset(
-    {
-        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-    }
-)
-KNOWN_KMNIST = frozenset(
-    {
-        "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
-        "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
-        "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
-        "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
-    }
-)
-"""SHA-256 of the four packed files as they are published, which TensorFlow Datasets checks too."""
-
 Samples = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
