@@ -69,7 +69,8 @@ def load_dataset(
         missing = f"no {kind.title} found{_hint(name, kind, cache_dir)}"
         if kind.stand_in is None:
             raise UsageError(
-                f"{missing}, and nothing stands in for it; to get it: {_way_to(name)}; or give the folder that holds it by --data-dir"
+                f"{missing}, and nothing stands in for it; to get it: {_way_to(name)};"
+                " or give the folder that holds it by --data-dir"
             )
         return _stand_in(name, kind.stand_in, kind, f"stand-in ({missing}: {_way_to(name)})")
     if name == image_folder.NAME:
