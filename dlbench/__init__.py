@@ -26,11 +26,13 @@ _OFFERED = {
     "resume": "dlbench.api.functions",
     "load": "dlbench.api.functions",
     "compare": "dlbench.api.functions",
+    "portability": "dlbench.api.carried_weights",
     "Interrupted": "dlbench.api.functions",
     "Results": "dlbench.api.results",
     "CaseResult": "dlbench.api.case_result",
     "Figure": "dlbench.api.case_result",
     "Comparison": "dlbench.api.compared_sides",
+    "Portability": "dlbench.api.carried_weights",
     "Progress": "dlbench.api.progress",
     "Suite": "dlbench.spec.suite",
     "parts": "dlbench.api",
@@ -43,6 +45,8 @@ _OFFERED = {
 
 if TYPE_CHECKING:
     from dlbench.api import parts as parts
+    from dlbench.api.carried_weights import Portability as Portability
+    from dlbench.api.carried_weights import portability as portability
     from dlbench.api.case_result import CaseResult as CaseResult
     from dlbench.api.case_result import Figure as Figure
     from dlbench.api.compared_sides import Comparison as Comparison
@@ -64,7 +68,7 @@ if TYPE_CHECKING:
 
 class _Package(types.ModuleType):
     def __setattr__(self, name: str, value: object) -> None:
-        # three functions are called as rooms of the package are, which an import of one would put in their place
+        # some functions are called as rooms of the package are, which an import of one would put in their place
         if not (name in _OFFERED and isinstance(value, types.ModuleType)):
             super().__setattr__(name, value)
 

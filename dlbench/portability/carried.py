@@ -18,7 +18,9 @@ class Carried:
     reason : why nothing is known; empty where something is.
     logits : of the case that ran against the float64 oracle's at these weights: the worst.
     accuracy : its share of right answers on the test part; None for regression.
-    others : test samples that it answers otherwise than the session did that was trained; None for regression.
+    others : test samples that it answers otherwise than the session did that was trained, near ties not among them;
+        None for regression.
+    near_ties : test samples with another answer between whose two classes rounding alone decides; None for regression.
     """
 
     trained: Case
@@ -27,6 +29,7 @@ class Carried:
     logits: Check | None = None
     accuracy: float | None = None
     others: int | None = None
+    near_ties: int | None = None
 
     @property
     def share(self) -> float | None:
@@ -38,5 +41,5 @@ class Carried:
 
     @property
     def agrees(self) -> bool:
-        """Whether the logits are the oracle's, and every test sample has the same answer."""
+        """Whether the logits are the oracle's, and every test sample has the same answer but for near ties."""
         return self.logits is not None and self.logits.passed and not self.others

@@ -70,10 +70,10 @@ def carry_all(
 
 @dataclasses.dataclass(frozen=True)
 class _Trained:
-    """What a training ended with: where its weights lie, as workers read them, and its own answers on the test part."""
+    """What a training ended with, as workers read it: where its weights lie, and its own answers on the test part."""
 
-    place: Path
-    answers: tuple[int, ...]
+    weights: Path
+    answers: Path
 
 
 @dataclasses.dataclass
@@ -113,7 +113,7 @@ class _Carrying:
             if reason := problems.get(source) or problems.get(target, ""):
                 yield Carried(source, target, reason)
             else:
-                yield _pair(source, target, trained[source], answers[source, target])
+                yield _pair(source, target, answers[source, target])
 
     def _train(self, case: Case) -> _Trained | str:
         """What a training ended with, or what went wrong."""
@@ -152,7 +152,9 @@ class _Carrying:
         place = file.with_suffix(".npz")
         read: dict[str, Any] = dict(again)
         np.savez(place, **read)
-        return _Trained(place, trained.answers)
+        answers = file.with_suffix(".npy")
+        np.save(answers, np.array(trained.answers, np.int64))
+        return _Trained(place, answers)
 
     def _run(
         self, case: Case, trained: Mapping[Case, _Trained]
@@ -164,7 +166,11 @@ class _Carrying:
             for source, ended_with in trained.items():
                 worker = worker or living.enter_context(self._worker(case))
                 job = self.material.job(case.plan(self.request.seed), samples=SAMPLES)
-                job = {**job, "files": {**job["files"], "weights": str(ended_with.place)}}
+                given = {
+                    "weights": str(ended_with.weights),
+                    "trained_answers": str(ended_with.answers),
+                }
+                job = {**job, "files": job["files"] | given}
                 ended = found[source, case] = worker.ask(CARRY, job)
                 if ended.result is None:
                     worker = None
@@ -183,12 +189,12 @@ def _comparable(one: Case, other: Case) -> bool:
     return (one.precision, one.batch) == (other.precision, other.batch)
 
 
-def _pair(source: Case, target: Case, trained: _Trained, ended: Ended[CarriedResult]) -> Carried:
+def _pair(source: Case, target: Case, ended: Ended[CarriedResult]) -> Carried:
     result = ended.result
     if result is None:
         return Carried(source, target, ended.reason)
-    accuracy = others = None
-    if result.answers:
-        accuracy = 1 - len(result.wrong) / len(result.answers)
-        others = sum(a != b for a, b in zip(trained.answers, result.answers, strict=True))
-    return Carried(source, target, "", result.logits, accuracy, others)
+    if not result.answers:
+        return Carried(source, target, "", result.logits)
+    accuracy = 1 - len(result.wrong) / len(result.answers)
+    near = len(result.near_ties)
+    return Carried(source, target, "", result.logits, accuracy, len(result.others) - near, near)

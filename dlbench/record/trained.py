@@ -64,8 +64,12 @@ class CarriedResult(BackendResult):
     ----------
     logits : of its first samples against the float64 oracle's: the worst.
     answers, wrong : as in `dlbench.record.schema.Training`.
+    others : the test samples that it answers otherwise than the session did that was trained.
+    near_ties : of these the ones for which rounding alone may decide between the two answers.
     """
 
     logits: Check
     answers: tuple[int, ...]
     wrong: tuple[int, ...]
+    others: tuple[int, ...]
+    near_ties: tuple[int, ...]

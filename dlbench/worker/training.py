@@ -136,7 +136,19 @@ def evaluate(
     part: Part,
     beat: Callable[[], None] = lambda: None,
 ) -> Judged:
-    """What a session in inference mode gives on a part.
+    """What the outputs of a session in inference mode are worth on a part; as `outputs_on`."""
+    return judge(workload, outputs_on(session, plan, workload, recipe, part, beat), part.targets)
+
+
+def outputs_on(
+    session: Session,
+    plan: Plan,
+    workload: Workload,
+    recipe: Recipe,
+    part: Part,
+    beat: Callable[[], None] = lambda: None,
+) -> npt.NDArray[np.float32]:
+    """What a session in inference mode gives on a part: N×classes logits, or N×… values.
 
     The last batch is filled up to the plan's size with the first samples, which do not count.
     """
@@ -152,7 +164,8 @@ def evaluate(
         if time.monotonic() - last_beat > _BEAT_S:
             beat()
             last_beat = time.monotonic()
-    return judge(workload, np.concatenate(outputs)[:count], part.targets)
+    found: npt.NDArray[np.float32] = np.concatenate(outputs)[:count]
+    return found
 
 
 def judge(

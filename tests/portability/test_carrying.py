@@ -1,5 +1,7 @@
 """Weights that one backend was trained to, run by another: what agrees, and what is caught."""
 
+import csv
+import dataclasses
 import json
 
 import pytest
@@ -8,9 +10,11 @@ pytest.importorskip("safetensors")
 
 from click.testing import CliRunner
 
-from dlbench.cli.frameworks.portability import as_table, describe
+import dlbench
+from dlbench.api.carried_weights import Portability
 from dlbench.cli.main import cli
 from dlbench.portability.carrying import carry_all
+from dlbench.portability.forms import as_table, describe
 from dlbench.spec.suite import load_suite
 
 
@@ -98,3 +102,38 @@ def test_a_backend_that_does_not_train_still_runs_the_weights_of_others(carried)
     assert found["numpy", "carries:TrainsNothing"].agrees
     for ran in ("numpy", "carries:TrainsNothing"):
         assert "no training today" in found["carries:TrainsNothing", ran].reason
+
+
+def test_what_was_found_is_the_same_in_every_form(carried):
+    pairs = carried("carries:TrainsNothing", "numpy")
+    found = Portability(pairs)
+    assert found.agrees
+    assert len(pairs) == len(found) == len(json.loads(found.report("json")))
+    frame = found.to_pandas()
+    rows = list(csv.DictReader(found.report("csv").splitlines()))
+    assert list(rows[0]) == list(frame.columns)
+    known = frame[frame["reason"] == ""]
+    assert [0, 0] == known["near_ties"].tolist() == known["other_answers"].tolist()
+    # what is unknown is neither 0 nor a disagreement
+    assert frame[frame["reason"] != ""]["near_ties"].isna().all()
+    assert frame[frame["reason"] != ""]["agrees"].isna().all()
+    lines = found.report("markdown").splitlines()
+    assert lines[0].startswith("| trained on | run on |")
+    assert 2 == sum("no training today" in line for line in lines if line.startswith("- "))
+    with pytest.raises(dlbench.UsageError, match="format = 'jsn' is unknown; did you mean"):
+        found.report("jsn")
+
+
+def test_near_ties_are_told_and_are_no_disagreement(carried):
+    pair = dataclasses.replace(carried("numpy", "numpy-plain")[0], others=0, near_ties=3)
+    assert pair.agrees
+    assert describe([pair]).splitlines()[1].split()[-2:] == ["0", "3"]
+    assert [3] == Portability((pair,)).to_pandas()["near_ties"].tolist()
+    assert Portability(()).agrees is None
+
+
+def test_what_cannot_be_carried_is_refused_from_python_too():
+    with pytest.raises(dlbench.UsageError, match="arithmetic that trains"):
+        dlbench.portability("smoke", precisions="int8")
+    with pytest.raises(dlbench.UsageError, match="steps = 0"):
+        dlbench.portability("smoke", backends="numpy", steps=0)

@@ -8,13 +8,14 @@ from dlbench.contract import Plan
 from dlbench.data.preprocessing import Recipe
 from dlbench.members import open_session
 from dlbench.record.trained import CarriedResult
-from dlbench.verify.checks.given_weights import check_given
+from dlbench.verify.checks.given_weights import check_given, expected_logits
+from dlbench.verify.checks.near_ties import near_ties
 from dlbench.verify.sessions.guard import Guarded
 from dlbench.worker.jobs.common import import_adapter, initial_of, versions, workload_of
 from dlbench.worker.jobs.train import parts_of
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
-from dlbench.worker.training import evaluate
+from dlbench.worker.training import judge, outputs_on
 
 
 def carry(job: Job, phases: Phases) -> CarriedResult:
@@ -28,8 +29,21 @@ def carry(job: Job, phases: Phases) -> CarriedResult:
     logits = check_given(Guarded(adapter), plan, workload, weights, batch, job["samples"])
     phases.beat()
     session = open_session(adapter, plan, workload, weights)
-    found = evaluate(session, plan, workload, recipe, test, phases.beat)
-    seconds = phases.take_seconds()
+    outputs = outputs_on(session, plan, workload, recipe, test, phases.beat)
+    found = judge(workload, outputs, test.targets)
+    answers, others = np.array(found.answers, np.int64), np.load(job["files"]["trained_answers"])
+    near = near_ties(
+        outputs,
+        answers,
+        others,
+        lambda rows: expected_logits(plan, workload, weights, recipe.inputs(test.samples[rows])),
+    )
     return CarriedResult(
-        logits=logits, answers=found.answers, wrong=found.wrong, seconds=seconds, **versions(info)
+        logits=logits,
+        answers=found.answers,
+        wrong=found.wrong,
+        others=tuple(np.flatnonzero(answers != others).tolist()),
+        near_ties=tuple(near.tolist()),
+        seconds=phases.take_seconds(),
+        **versions(info),
     )
