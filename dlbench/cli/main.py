@@ -61,23 +61,8 @@ def cli() -> None:
 @weights_files.init_weights
 @weights_files.save_weights
 @options.pythons
-@click.option(
-    "--budget",
-    "budget_s",
-    metavar="SECONDS",
-    type=float,
-    callback=options.positive,
-    default=6.0,
-    show_default=True,
-    help="Time for sampling of each row.",
-)
-@click.option(
-    "--rounds",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Fresh processes a case.",
-)
+@options.budget
+@options.rounds
 @click.option(
     "--target-interval",
     metavar="PERCENT",

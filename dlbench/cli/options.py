@@ -304,14 +304,22 @@ cold_start = _together(
         help="Row that --cold-start holds the others against.  [default: the backend's own mode]",
     ),
 )
+rounds = click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Fresh processes a case."
+)
+_TIME_S: Any = {"metavar": "SECONDS", "type": float, "callback": positive, "show_default": True}
+budget = click.option(
+    "--budget",
+    "budget_s",
+    **_TIME_S,
+    default=6.0,
+    help="Time for sampling of each row.",
+)
 timeout = click.option(
     "--timeout",
     "limit_s",
-    metavar="SECONDS",
-    type=float,
-    callback=positive,
+    **_TIME_S,
     default=paths.TIMEOUT_S,
-    show_default=True,
     envvar=paths.TIMEOUT_VARIABLE,
     show_envvar=True,
     help="The longest a worker may show no progress.",

@@ -83,23 +83,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="Train what is left this long, with --backend.",
 )
-@click.option(
-    "--rounds",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Fresh processes a case.",
-)
-@click.option(
-    "--budget",
-    "budget_s",
-    metavar="SECONDS",
-    type=float,
-    callback=options.positive,
-    default=6.0,
-    show_default=True,
-    help="Time for sampling of each row.",
-)
+@options.rounds
+@options.budget
 @options.max_wait
 @options.timeout
 @click.option(
