@@ -6,11 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dlbench.portability.carried import Carried
-from dlbench.record.case import Case
 from dlbench.text import plural
+
+if TYPE_CHECKING:
+    # the command line asks for the words alone, and is to start without NumPy
+    from dlbench.portability.carried import Carried
+    from dlbench.record.case import Case
 
 _TITLES = (
     *("trained on", "run on", "logits", "of the tolerance"),
