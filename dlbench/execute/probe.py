@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from dlbench import plugins
 from dlbench.environments.recipes import RECIPES
@@ -78,20 +80,28 @@ def look_and_stay(
     on_look: Callable[[str], None],
 ) -> Iterator[tuple[str, Found, Worker | None]]:
     """The same, with the process that has imported each backend, which lives on in `living`; None where it cannot be
-    used. As many start at once as there are cores: a start keeps one busy."""
-    cores = max(1, usable_cores())
-    begun: dict[str, _Look] = {}
-    for place, name in enumerate(names):
-        for each in names[place : place + cores]:
-            if each not in begun:
-                python = pythons.get(each)
-                begun[each] = _Look(each, threads, open_session, limit_s, python, living)
-        on_look(name)
-        yield name, *begun[name].outcome()
+    used. As many start at once as there are cores: a start keeps one busy. The next starts as soon as any is over."""
+    looks = [
+        _Look(name, threads, open_session, limit_s, pythons.get(name), living) for name in names
+    ]
+    stopped, stop = os.pipe()
+    try:
+        with ThreadPoolExecutor(max(1, usable_cores())) as pool:
+            try:
+                outcomes = [pool.submit(look.outcome, stopped) for look in looks]
+                for name, outcome in zip(names, outcomes, strict=True):
+                    on_look(name)
+                    yield name, *outcome.result()
+            finally:
+                os.write(stop, b"!")
+                pool.shutdown(cancel_futures=True)
+    finally:
+        os.close(stopped)
+        os.close(stop)
 
 
 class _Look:
-    """A look that has begun."""
+    """A look at one backend."""
 
     def __init__(
         self,
@@ -106,25 +116,25 @@ class _Look:
         target = plugins.adapter_target(name)
         self._asked = {"adapter": target, "open": open_session, "threads": threads}
         self._without = launch_of(name, threads, limit_s)
-        self._trouble = None if python is None else interpreters.trouble(name, python)
-        if self._trouble is None:
-            launch = launch_of(name, threads, limit_s, python)
-            self._worker = living.enter_context(Worker(launch))
-            self._worker.send(LOOK, self._asked)
+        self._launch = launch_of(name, threads, limit_s, python)
+        self._living = living
 
-    def outcome(self) -> tuple[Found, Worker | None]:
-        """What was seen, and the process; waits for it."""
-        if self._trouble:
-            home = run_worker(HOME, self._asked, self._without).result
-            absent = Found("skipped", self._trouble.reason, self._trouble.remedy)
+    def outcome(self, stop: int) -> tuple[Found, Worker | None]:
+        """What is seen, and the process; it is ended as soon as there is something to read from `stop`."""
+        python = self._python
+        trouble = None if python is None else interpreters.trouble(self._name, python)
+        if trouble:
+            home = run_worker(HOME, self._asked, self._without, stop=stop).result
+            absent = Found("skipped", trouble.reason, trouble.remedy)
             return (
                 dataclasses.replace(absent, **dataclasses.asdict(home)) if home else absent
             ), None
-        found = _found(self._worker.ask(LOOK, self._asked), self._name, self._python)
+        worker = self._living.enter_context(Worker(self._launch))
+        found = _found(worker.ask(LOOK, self._asked, stop=stop), self._name, python)
         if found.status != "ok":
-            self._worker.close()
+            worker.close()
             return found, None
-        return found, self._worker
+        return found, worker
 
 
 def _found(ended: Ended[ProbeResult], name: str, python: str | None) -> Found:

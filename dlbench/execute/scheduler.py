@@ -14,8 +14,6 @@ import statistics
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple
 
-from scipy.special import stdtrit
-
 from dlbench.analyse.disturbance import of_process, passes, proven_late
 from dlbench.analyse.outcomes import timed_of
 from dlbench.analyse.statistics import ratio
@@ -229,5 +227,8 @@ def needed(pilot_logs: Sequence[float], target: float, wider: float = 1.0) -> in
     count = len(pilot_logs)
     if count < LEAST_PROCESSES:
         return LEAST_PROCESSES
+    # a third of a second at the start of a run
+    from scipy.special import stdtrit
+
     half = wider * float(stdtrit(count - 1, 0.975)) * statistics.stdev(pilot_logs)
     return max(count, math.ceil((half / math.log1p(target)) ** 2))

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from opencl_devices import PLAN, OnDevice, device_of
 
+from dlbench.contract import Plan
+from dlbench.spec.workload import initial_weights, read_workload
 from dlbench.verify.conformance import Backend, judge, trials
 
 # every layer is trained here: what is frozen is refused for all backends in one place
@@ -41,6 +43,30 @@ def test_a_processor_conforms(label, backend, cache_dir):
 @pytest.mark.parametrize("label", OF_GPUS)
 def test_the_kernels_for_gpus_conform(label, gpu, cache_dir):
     holds(gpu, label, cache_dir)
+
+
+@pytest.mark.parametrize("is_processor", [True, False])
+def test_a_first_row_far_from_the_others_costs_a_variance_no_digits(is_processor):
+    layers = [{"type": "batch_norm"}, {"type": "linear", "out_features": 1}]
+    rule = {"type": "sgd", "learning_rate": 0.1}
+    workload = read_workload(
+        {
+            "input_shape": [16],
+            "layers": layers,
+            "loss": "mean_squared_error",
+            "optimizer": rule,
+        }
+    )
+    rows = 4096
+    inputs = np.random.default_rng(0).standard_normal((rows, 16)).astype(np.float32)
+    inputs[0] = 100
+    weights = initial_weights(workload, 0)
+    device = OnDevice(device_of(is_processor=is_processor))
+    session = device.open(Plan("opencl", "cpu", rows, 1), workload, weights)
+    session.train_step(session.upload(inputs, np.zeros((rows, 1), np.float32)))
+    name = "norm1.running_variance"
+    wanted = 0.9 * weights[name] + 0.1 * inputs.astype(np.float64).var(0, ddof=1)
+    np.testing.assert_allclose(session.weights()[name], wanted, rtol=5e-6)
 
 
 @pytest.mark.soak

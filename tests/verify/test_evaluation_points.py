@@ -15,12 +15,12 @@ from dlbench.verify.expected.evaluation_points import (
     arrangement,
     draw_point,
     draw_unbiased_point,
-    gap_shift,
     oracle_inputs,
     oracle_weights,
     sample_inputs,
     sample_targets,
 )
+from dlbench.verify.expected.nudging import gap_shift
 from dlbench.verify.random_networks import draw_workload
 
 KINKED = ["convolution", "norm", "max pool", "residual"]

@@ -23,7 +23,10 @@ KERNEL norm_statistics(OPTIONS MEMORY(const float, x), int x_stride, int rows, i
     OPEN(float, partial);
     START_CHANNELS;
     int begin = block * per_share, end = min(begin + per_share, rows);
-    float16 sum = 0.0f, square = 0.0f, origin = vload16(0, x + (size_t)begin * x_stride + channel);
+    float16 sum = 0.0f, square = 0.0f, origin = 0.0f;
+    int first = min(begin + PIECE, end);
+    for (int row = begin; row < first; ++row) origin += vload16(0, x + (size_t)row * x_stride + channel);
+    origin /= (float)(first - begin);
     for (int piece = begin; piece < end; piece += PIECE) {
         float16 own_sum = 0.0f, own_square = 0.0f;
         for (int row = piece; row < min(piece + PIECE, end); ++row) {
@@ -202,8 +205,8 @@ inline float sum_rows(__local float *shared, float value)
 }
 
 // partial[share][0][channel] = mean, [1] = sum of squared differences from it, of rows share * per_share and so on. The
-// differences are taken from the share's first row, so that a mean that is large against the deviation does not cost
-// digits.
+// differences are taken from the mean of the share's first rows, so that neither a mean that is large against the deviation
+// nor a first row that lies far from it costs digits.
 KERNEL norm_statistics(OPTIONS MEMORY(const float, x), int x_stride, int rows, int channels, int per_share,
                        MEMORY(float, partial))
 {
@@ -211,9 +214,11 @@ KERNEL norm_statistics(OPTIONS MEMORY(const float, x), int x_stride, int rows, i
     OPEN(float, partial);
     __local float shared[THREADS];
     int channel = CHANNEL, begin = get_group_id(0) * per_share, end = min(begin + per_share, rows);
-    float sum = 0.0f, square = 0.0f, origin = 0.0f;
+    int own_row = begin + OWN_ROW, is_first = channel < channels && own_row < end;
+    float sum = 0.0f, square = 0.0f;
+    float origin = sum_rows(shared, is_first ? x[(size_t)own_row * x_stride + channel] : 0.0f);
+    origin /= (float)min(RT, end - begin);
     if (channel < channels) {
-        origin = x[(size_t)begin * x_stride + channel];
         for (int row = begin + OWN_ROW; row < end; row += RT) {
             float difference = x[(size_t)row * x_stride + channel] - origin;
             sum += difference;

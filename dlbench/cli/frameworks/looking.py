@@ -57,7 +57,8 @@ def list_backends_command(
     from dlbench.cli.doctor import describe_backends
     from dlbench.execute.probe import look_at
 
-    answer(describe_backends(look_at(pythons=pythons)))
+    # nothing that a session observes is shown
+    answer(describe_backends(look_at(open_session=False, pythons=pythons)))
 
 
 @click.command("doctor")

@@ -22,17 +22,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlbench.oracle.layers import Branch, Layer, Pass
-from dlbench.oracle.network import KINDS, entering, forward, forward_backward
+from dlbench.oracle.layers import Branch, Pass
+from dlbench.oracle.network import entering, forward, forward_backward
 from dlbench.oracle.one_thread import one_thread
 from dlbench.oracle.parallel_runs import each
 from dlbench.oracle.rounding import Array, Exact, Largest, Perturbed, Rounding
 from dlbench.rng import integers, permutation, uniform
-from dlbench.spec import layers as spec
 from dlbench.spec.network import Node, Parameter, walk
-from dlbench.spec.precision import policy_of
+from dlbench.spec.precision import Policy, policy_of
 from dlbench.spec.training import CrossEntropy
 from dlbench.spec.workload import Weights, Workload
+from dlbench.verify.expected.nudging import Nudger
 from dlbench.verify.extent import FULL, Extent
 
 SAFETY = 8.0
@@ -72,7 +72,8 @@ class Point:
 
     `inputs` D×C×H×W or D×F float32, `targets` D labels or D×… values, `order` which of them stands at each
     place of the batch; `ambiguous` branches lie within rounding of the other way. Of several `replicas` each has as
-    many of the distinct samples, one after the other.
+    many of the distinct samples, one after the other. `undecided` says which branches of each layer those are, of a
+    point that was drawn here.
     """
 
     weights: Weights
@@ -81,6 +82,7 @@ class Point:
     order: npt.NDArray[np.int64]
     ambiguous: int
     replicas: int = 1
+    undecided: Mapping[str, npt.NDArray[np.bool_]] | None = None
 
     def run(
         self, training: bool, rounding: Rounding, forced: Mapping[str, Branch] | None = None
@@ -138,9 +140,11 @@ def draw_point(
     many there are, and how many samples differ."""
     best: Point | None = None
     weights = _draw_weights(workload, label)
+    # nothing moves them, so all draws share one copy in float64
+    kept = oracle_weights({p.name: weights[p.name] for p in workload.parameters if is_as_drawn(p)})
     for attempt in range(extent.draws if batch <= SMALL_BATCH else extent.timed_draws):
         drawn = _draw(workload, weights, batch, label, attempt, inputs, replicas, extent.distinct)
-        point = _nudged(_within_range(drawn, workload, precision), workload, precision)
+        point = _nudged(_within_range(drawn, workload, precision), workload, precision, kept)
         if best is None or point.ambiguous < best.ambiguous:
             best = point
         if point.ambiguous == 0:
@@ -172,7 +176,8 @@ def draw_unbiased_point(workload: Workload, label: str, precision: str = "fp32")
             weights[parameter.name] = np.zeros_like(weights[parameter.name])
     for attempt in range(_UNBIASED_DRAWS):
         drawn = _draw(workload, weights, 1, label, attempt, UNIT_INPUTS)
-        point = _counted(_within_range(drawn, workload, precision), workload, precision)
+        point = _within_range(drawn, workload, precision)
+        point = _counted(point, workload, precision, oracle_weights(point.weights))
         if best is None or point.ambiguous < best.ambiguous:
             best = point
         if point.ambiguous == 0:
@@ -293,108 +298,48 @@ def drawn_parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]
     return ((low + high) / 2 + (high - low) * drawn).astype(np.float32)
 
 
-def _nudged(point: Point, workload: Workload, precision: str) -> Point:
+def _nudged(point: Point, workload: Workload, precision: str, kept: Mapping[str, Array]) -> Point:
+    """The point with shifts that part the branches; `kept` are the weights that stay, in float64."""
     inputs = oracle_inputs(point.inputs)
     rounding = Exact(policy_of(precision))
-    nudger = _Nudger(oracle_weights(point.weights), point.run(True, rounding))
+    others = {name: value for name, value in point.weights.items() if name not in kept}
+    nudger = Nudger({**kept, **oracle_weights(others)}, point.run(True, rounding))
     with one_thread():
         nudger.sequence(workload.nodes, entering(workload.nodes, inputs, rounding), None)
     weights = dict(point.weights)
     for name in nudger.moved:
         weights[name] = nudger.weights[name].astype(np.float32)
-    return _counted(dataclasses.replace(point, weights=weights), workload, precision)
+    return _counted(
+        dataclasses.replace(point, weights=weights), workload, precision, nudger.weights
+    )
 
 
-def _counted(point: Point, workload: Workload, precision: str) -> Point:
-    """The point with the number of its ambiguous branches."""
-    weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+def _counted(
+    point: Point, workload: Workload, precision: str, weights: Mapping[str, Array]
+) -> Point:
+    """The point with its ambiguous branches; `weights` are its own in float64."""
     policy = policy_of(precision)
     run = point.run(True, Exact(policy))
-    forward(workload.nodes, weights, inputs, run)
+    forward(workload.nodes, weights, oracle_inputs(point.inputs), run)
+    found = undecided_branches(point, workload, policy, weights, run.branches)
+    count = sum(int(mask.sum()) for mask in found.values())
+    return dataclasses.replace(point, ambiguous=count, undecided=found if count else None)
+
+
+def undecided_branches(
+    point: Point,
+    workload: Workload,
+    policy: Policy,
+    weights: Mapping[str, Array],
+    branches: dict[str, Branch],
+) -> Mapping[str, npt.NDArray[np.bool_]]:
+    """Which branches of a point lie within rounding of the other way: `branches` are those of its exact run, `weights`
+    its own in float64."""
+    inputs = oracle_inputs(point.inputs)
 
     def perturbed(seed: int) -> dict[str, Branch]:
-        noisy = point.run(True, Perturbed(seed, policy), run.branches)
+        noisy = point.run(True, Perturbed(seed, policy), branches)
         forward(workload.nodes, weights, inputs, noisy)
         return noisy.branches
 
-    found = ambiguous_branches(run.branches, each(perturbed, range(2)), workload.nodes)
-    return dataclasses.replace(point, ambiguous=sum(int(mask.sum()) for mask in found.values()))
-
-
-class _Nudger:
-    """Walks a network forward once, moving the shift before each relu as it comes to it."""
-
-    def __init__(self, weights: dict[str, Array], run: Pass) -> None:
-        self.weights = weights
-        self.run = run
-        self.moved: dict[str, None] = {}
-
-    def sequence(
-        self, nodes: tuple[Node, ...], x: Array, shifter: str | None
-    ) -> tuple[Array, str | None]:
-        """The output of `nodes` and the parameter whose shift would shift each of its channels, if any."""
-        for node in nodes:
-            match node.layer:
-                case spec.Residual():
-                    body, one = self.sequence(node.body, x, None)
-                    shortcut, other = self.sequence(node.shortcut, x, None)
-                    x, shifter = body + shortcut, one or other
-                case spec.Concat():
-                    parts = [self.sequence(body, x, None)[0] for body in node.bodies]
-                    x, shifter = np.concatenate(parts, axis=1), None
-                case spec.Scale():
-                    gate, _ = self.sequence(node.body, x, None)
-                    x = x * gate.reshape(*gate.shape[:2], *[1] * (x.ndim - 2))
-                    shifter = None
-                case spec.Relu() | spec.LeakyRelu() | spec.Relu6():
-                    if shifter is not None:
-                        x = self._shifted(x, shifter)
-                    x, shifter = self._layer(node).forward(x), None
-                case _:
-                    x = self._layer(node).forward(x)
-                    shifter = _shifter_after(node, shifter)
-        return x, shifter
-
-    def _layer(self, node: Node) -> Layer:
-        return KINDS[type(node.layer)](node, self.weights, self.run)
-
-    def _shifted(self, x: Array, shifter: str) -> Array:
-        channels = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
-        old = self.weights[shifter]
-        new = (old + gap_shift(channels)).astype(np.float32).astype(np.float64)
-        self.weights[shifter] = new
-        self.moved[shifter] = None
-        return x + (new - old).reshape(1, -1, *[1] * (x.ndim - 2))
-
-
-_MEANS = spec.AvgPool | spec.GlobalAvgPool | spec.AdaptiveAvgPool
-
-
-def _shifter_after(node: Node, before: str | None) -> str | None:
-    for parameter in node.parameters:
-        if parameter.role in ("bias", "shift"):
-            return parameter.name
-    if isinstance(node.layer, _MEANS | spec.MaxPool | spec.Dropout):
-        return before
-    return None
-
-
-def gap_shift(channels: Array) -> Array:
-    """For each row of values, the shift that puts zero in the middle of its widest gap.
-
-    Only gaps near the row's median are candidates, so that about half of the values stay positive; with few
-    values, the room beyond the smallest and the largest counts as a gap too.
-    """
-    values = np.sort(channels, axis=1)
-    count = values.shape[1]
-    room = 0.3 * (np.sqrt(np.mean(np.square(values))) + 1e-3)
-    values = np.concatenate([values[:, :1] - 2 * room, values, values[:, -1:] + 2 * room], axis=1)
-    widths = np.diff(values, axis=1)
-    margin = int(0.3 * count) + (1 if count >= 8 else 0)
-    candidates = widths[:, margin : widths.shape[1] - margin]
-    start = candidates.argmax(1) + margin
-    # A channel of equal values (one that sees nothing but padding) has no gap but the rooms around it.
-    flat = candidates.max(1) < 0.01 * room
-    start = np.where(flat, widths.argmax(1), start)
-    rows = np.arange(len(values))
-    return np.asarray(-0.5 * (values[rows, start] + values[rows, start + 1]))
+    return ambiguous_branches(branches, each(perturbed, range(2)), workload.nodes)

@@ -9,7 +9,7 @@ run's branches, except that each branch within the reach of rounding is turned i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,9 @@ from dlbench.spec.workload import Workload
 from dlbench.verify.expected.evaluation_points import (
     SAFETY,
     Point,
-    ambiguous_branches,
     oracle_inputs,
     oracle_weights,
+    undecided_branches,
 )
 
 _CHEAP_FLOPS = 10**7
@@ -73,10 +73,12 @@ def expect(
     frozen = [p.name for p in workload.parameters if p.frozen]
     noisy: dict[str, npt.NDArray[np.bool_]] = {}
     for index, (point, factor) in enumerate(zip(points, factors, strict=True)):
-        want, branches = reference.step(point, factor, {})
-        forced = _turned(workload, point, branches, policy, index, draws)
+        weights = oracle_weights(point.weights)
+        want, branches = reference.step(point, weights, factor, {})
+        forced = _turned(workload, point, weights, branches, policy, index, draws)
         is_last = index == len(points) - 1
-        mean_squares = _mean_squares(walkers, forced, point, factor, want, is_last)
+        mean_squares = _mean_squares(walkers, forced, point, weights, factor, want, is_last)
+        del weights
         room = _room_for_noise(workload.optimizer, point, want, mean_squares, noisy, factor)
         if any(np.any(some) for some in room.values()):
             # Such a weight may be anywhere in its room, and the logits that follow from it with it.
@@ -93,6 +95,7 @@ def _mean_squares(
     walkers: list[_Walker],
     forced: Sequence[dict[str, Branch]],
     point: Point,
+    weights: Mapping[str, Array],
     factor: float,
     want: Outcome,
     is_last: bool,
@@ -103,7 +106,7 @@ def _mean_squares(
     draws = len(walkers)
 
     def step(pair: tuple[_Walker, dict[str, Branch]]) -> Outcome:
-        return pair[0].step(point, factor, pair[1])[0]
+        return pair[0].step(point, weights, factor, pair[1])[0]
 
     pairs = list(zip(walkers, forced, strict=True))
     if is_last:
@@ -161,11 +164,16 @@ class _Walker:
         self.update = Update(workload.optimizer, rounding)
 
     def step(
-        self, point: Point, factor: float, forced: dict[str, Branch]
+        self,
+        point: Point,
+        weights: Mapping[str, Array],
+        factor: float,
+        forced: dict[str, Branch],
     ) -> tuple[Outcome, dict[str, Branch]]:
-        """One training step at a point, with the inference before and after it."""
+        """One training step at a point, whose weights in float64 all runs share, with the inference before and after
+        it."""
         workload, nodes = self.workload, self.workload.nodes
-        weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+        inputs = oracle_inputs(point.inputs)
         before = forward(nodes, weights, inputs, point.run(False, self.rounding))
         run = point.run(True, self.rounding, forced)
         _, loss = forward_backward(nodes, workload.loss, weights, inputs, point.targets, run)
@@ -229,6 +237,7 @@ def _largest_step(rule: Optimizer) -> float:
 def _turned(
     workload: Workload,
     point: Point,
+    weights: Mapping[str, Array],
     branches: dict[str, Branch],
     policy: Policy,
     index: int,
@@ -237,21 +246,15 @@ def _turned(
     """The branches each perturbed run takes: ambiguous ones the other way in half of the runs."""
     if point.ambiguous == 0:
         return [branches] * draws
-    inputs = oracle_inputs(point.inputs)
-    weights = oracle_weights(point.weights)
-
-    def perturbed(seed: int) -> dict[str, Branch]:
-        noisy = point.run(True, Perturbed(seed, policy), branches)
-        forward(workload.nodes, weights, inputs, noisy)
-        return noisy.branches
-
-    ambiguous = ambiguous_branches(branches, each(perturbed, range(2)), workload.nodes)
+    ambiguous = point.undecided
+    if ambiguous is None:
+        ambiguous = undecided_branches(point, workload, policy, weights, branches)
     return turned_branches(branches, ambiguous, index, draws)
 
 
 def turned_branches(
     branches: dict[str, Branch],
-    ambiguous: dict[str, npt.NDArray[np.bool_]],
+    ambiguous: Mapping[str, npt.NDArray[np.bool_]],
     seed: int,
     draws: int,
 ) -> list[dict[str, Branch]]:
