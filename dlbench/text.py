@@ -86,6 +86,8 @@ def seconds(value_s: float | None, low_s: float | None = None, high_s: float | N
     """``19.8 ms``, or ``19.8 ms [19.6, 20.1]`` with the interval in the unit of the value; empty when unknown."""
     if value_s is None:
         return ""
+    if value_s == 0 and low_s is None:
+        return "0 s"
     unit, one = next((each for each in _UNITS if abs(value_s) >= each[1]), _UNITS[-1])
     shown = f"{digits(value_s / one)} {unit}"
     if low_s is None or high_s is None:

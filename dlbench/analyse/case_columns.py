@@ -188,6 +188,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("speedup_low", "float64"),
     Column("speedup_high", "float64"),
     Column("baseline"),
+    # a speed-up over a disturbed row says nothing, whichever of the two was disturbed; None where nobody watched
+    Column("baseline_disturbed"),
     # None: the row and its baseline compute in the same precision
     Column("speedup_badge"),
     # over the row of the same backend in fp32

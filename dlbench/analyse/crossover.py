@@ -18,19 +18,22 @@ Verdict = Literal["faster", "slower", "open", "none"]
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One batch size: a speed-up over the baseline with its interval; None where it has none."""
+    """One batch size: a speed-up over the baseline with its interval; None where it has none. Nothing is told by one
+    of which a side was `disturbed`."""
 
     batch: int
     speedup: float | None
     low: float | None
     high: float | None
+    disturbed: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        """``open`` where the interval holds 1 or there is none, ``none`` where there is no figure."""
+        """``open`` where the interval holds 1, or there is none, or a side was disturbed, ``none`` where there is no
+        figure."""
         if self.speedup is None:
             return "none"
-        if self.low is None or self.high is None or self.low <= 1 <= self.high:
+        if self.disturbed or self.low is None or self.high is None or self.low <= 1 <= self.high:
             return "open"
         return "faster" if self.low > 1 else "slower"
 
@@ -105,7 +108,13 @@ def _of(rows: list[Row], on_host: Mapping[str, bool]) -> Iterable[Crossover]:
         return
     for with_copies, name in zip((False, True), _SPEEDUPS, strict=True):
         points = tuple(
-            Point(row.case.batch, row[name], row[f"{name}_low"], row[f"{name}_high"])
+            Point(
+                row.case.batch,
+                row[name],
+                row[f"{name}_low"],
+                row[f"{name}_high"],
+                bool(row["disturbed"] or row["baseline_disturbed"]),
+            )
             for row in rows
         )
         if not with_copies or not first.on_host or not on_host[baseline]:

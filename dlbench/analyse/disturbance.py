@@ -45,8 +45,7 @@ Key = tuple[Case, int, int]
 def causes(seen: Surroundings | None, threads: int) -> tuple[Cause, ...]:
     """What kept `threads` threads from having the machine for themselves; empty when nothing did.
 
-    What others had is compared with `OTHER_CORES` and what counting by ticks may add by chance: two standard
-    deviations, √(threads · tick / window). A window of 10 ms shows nothing.
+    A window of 10 ms shows nothing; see `allowed_others`.
     """
     if seen is None:
         return ()
@@ -61,9 +60,7 @@ def causes(seen: Surroundings | None, threads: int) -> tuple[Cause, ...]:
     if seen.throttled_share is not None and seen.throttled_share > THROTTLED_SHARE:
         found.append(Cause(Kind.THROTTLED, min(seen.throttled_share, 1.0)))
     window_s = max(seen.window_s, 1e-9)
-    spare = max((usable or threads) - threads, 0)
-    allowed = OTHER_CORES + SPARE_SHARE * spare + math.sqrt(threads * _TICK_S / window_s)
-    if seen.other_cores is not None and seen.other_cores > allowed:
+    if seen.other_cores is not None and seen.other_cores > allowed_others(seen, threads):
         found.append(Cause(Kind.OTHERS, seen.other_cores))
     allowed = threads * (STOLEN_SHARE + _STEP_S / window_s)
     if seen.stolen_cores is not None and seen.stolen_cores > allowed:
@@ -72,6 +69,18 @@ def causes(seen: Surroundings | None, threads: int) -> tuple[Cause, ...]:
     if waiting is not None and waiting > MEMORY_WAITING_SHARE:
         found.append(Cause(Kind.MEMORY, waiting))
     return tuple(found)
+
+
+def allowed_others(seen: Surroundings, threads: int) -> float:
+    """The cores that others may have, on average, beside `threads` threads before these count as disturbed.
+
+    `OTHER_CORES`, of spare cores `SPARE_SHARE`, and what counting by ticks may add by chance in so long a window: two
+    standard deviations, √(threads · tick / window).
+    """
+    spare = max((seen.usable_cores or threads) - threads, 0)
+    return (
+        OTHER_CORES + SPARE_SHARE * spare + math.sqrt(threads * _TICK_S / max(seen.window_s, 1e-9))
+    )
 
 
 def passes(causes: Iterable[Cause]) -> bool:

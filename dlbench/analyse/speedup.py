@@ -101,7 +101,7 @@ class Bases:
         base = None if case is None else self._timed.get(case)
         if case is None or base is None or not outcome.medians_s:
             return {}
-        name = {"baseline": case.row_name}
+        name = {"baseline": case.row_name, "baseline_disturbed": base.disturbed}
         if outcome.case == case:
             return {**name, "speedup": 1.0, "speedup_with_copies": 1.0}
         return (

@@ -77,7 +77,8 @@ def _draw(shown: Sequence[Group], width: int) -> Any:
     for heading, rows in shown:
         bands.heading(heading)
         for row in rows:
-            steady = f", steady after {row['steps_until_steady']:g} steps"
+            steps = row["steps_until_steady"]
+            steady = f", steady after {steps:g} step{'s' * (steps != 1)}"
             place = bands.add(name(row), f"{_total(row)}{steady}")
             begin, told = 0.0, []
             for number, (part, title) in enumerate(_PARTS.items()):

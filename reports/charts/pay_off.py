@@ -23,7 +23,7 @@ from .drawing.row_groups import groups, measured, name
 HOW_TO_READ = (
     "A line begins where a row's steady steps would begin, above 0 by its cold start, and rises by a step each. "
     "Where they cross, the row that starts later has paid for its start; the shaded strip is the 95 % interval of "
-    "that step, both cold starts at their medians. Grey lines are of rows of which that cannot be told."
+    "that step, both cold starts at their medians. Where both lines are grey, it cannot be told."
 )
 _MOST = 8
 _PANEL_PX = 150
@@ -115,7 +115,9 @@ def _paid(row: Row, other: Row) -> Payback:
 def _draw(shown: Sequence[Pair], width: int) -> Any:
     import altair as alt
 
-    return alt.vconcat(*(_panel(each, width) for each in shown), spacing=26)
+    # one panel's grey is not that of all
+    panels = alt.vconcat(*(_panel(each, width) for each in shown), spacing=26)
+    return panels.resolve_scale(color="independent")
 
 
 def _panel(pair: Pair, width: int) -> Any:

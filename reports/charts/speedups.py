@@ -28,23 +28,27 @@ VERDICTS = {
     "not told apart": style.OPEN,
     "no interval": style.OPEN,
     "disturbed": style.OPEN,
+    "baseline disturbed": style.OPEN,
 }
 """What an interval says of a row against the baseline, and in which colour that is drawn."""
 _THICK = 13
 HOW_TO_READ = (
     "A bar ends at the speed-up, the line across its end is the 95 % interval, and each dot is one round, a "
     "pair of fresh processes that took turns. A bar whose line crosses 1× is not told apart from the "
-    "baseline."
+    "baseline. The interval is of that pair of rows alone; the sentences at the top have wider ones, which "
+    "hold for all rows compared at once."
 )
 
 
 def verdict(row: Row) -> str:
-    """One of `VERDICTS`; nothing is concluded from a disturbed row."""
+    """One of `VERDICTS`; nothing is concluded from a disturbed row, nor over one."""
     low, high = row["speedup_low"], row["speedup_high"]
     if row["baseline"] == row.case.row_name:
         return "baseline"
     if row["disturbed"]:
         return "disturbed"
+    if row["baseline_disturbed"]:
+        return "baseline disturbed"
     if low is None or high is None:
         return "no interval"
     return "faster" if low > 1 else "slower" if high < 1 else "not told apart"
@@ -129,8 +133,8 @@ def _draw(
 def figures(row: Row) -> str:
     """``1.81× [1.78, 1.84] faster``, with ``≠fp32`` behind it where the baseline is of another precision; or that
     and why it cannot be told."""
-    if verdict(row) == "disturbed":
-        return "cannot be told: disturbed"
+    if verdict(row) in ("disturbed", "baseline disturbed"):
+        return f"cannot be told: {verdict(row)}"
     if not is_told(row["speedup_low"], row["speedup_high"]):
         return times(row["speedup"], row["speedup_low"], row["speedup_high"])
     other = (row["speedup_badge"] or "").rpartition(" ")[2]
@@ -139,7 +143,8 @@ def figures(row: Row) -> str:
 
 
 def _is_doubtful(row: Row) -> bool:
-    return row["disturbed"] or not is_told(row["speedup_low"], row["speedup_high"])
+    disturbed = row["disturbed"] or row["baseline_disturbed"]
+    return disturbed or not is_told(row["speedup_low"], row["speedup_high"])
 
 
 def _step(row: Row) -> str:

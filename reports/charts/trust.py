@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlbench.analyse.disturbance import OTHER_CORES
+from dlbench.analyse.disturbance import allowed_others
 from dlbench.analyse.table import Run
 from dlbench.record.facts import Check
 from dlbench.record.schema import Case, Process, Record, Verification
@@ -29,8 +29,10 @@ ERRORS = (
     "anywhere."
 )
 OTHERS = (
-    "Each dot is one process: the cores that other processes and the hypervisor had while it was timed. "
-    "Beyond the line, which is a little further right for short windows, a process counts as disturbed."
+    "Each dot is one process that counts: the cores that others had while it was timed. A stroke is a process's own "
+    "limit: 0.15 cores, half of the cores that its threads leave free, and what counting by ticks may add by chance, "
+    "which is more in a short window. A process beyond its limit counts as disturbed; one that was "
+    "measured again for that is not drawn."
 )
 _THICK = 12
 
@@ -129,7 +131,8 @@ def disturbances(run: Run) -> Figure | None:
         notes.append(f"{len(shown)} of {len(rows):,} rows are drawn; the table has all of them.")
     columns = (
         Column("row", tuple(one_line(row.case.label) for row in rows), names=True),
-        Column("processes", tuple(", ".join(f"{v:.2f}" for v in seen[r.case]) for r in rows)),
+        Column("processes", tuple(", ".join(f"{v:.2f}" for v, _ in seen[r.case]) for r in rows)),
+        Column("limits", tuple(", ".join(f"{v:.2f}" for _, v in seen[r.case]) for r in rows)),
         Column("disturbed", tuple("yes" if row["disturbed"] else "no" for row in rows)),
         Column("by", tuple(one_line(row["disturbance"] or "") for row in rows)),
     )
@@ -137,44 +140,52 @@ def disturbances(run: Run) -> Figure | None:
     return Figure(
         name="disturbance",
         title="Cores that others had beside each timed process",
-        summary=f"Dots, one a process. The most is beside {name(most)}: {max(seen[most.case]):.2f} cores.",
+        summary=f"Dots, one a process. The most is beside {name(most)}: {max(seen[most.case])[0]:.2f} cores.",
         draw=lambda width: _draw_disturbances([(row, seen[row.case]) for row in shown], width),
         table=Section(columns=tuple(c for c in columns if any(c.cells)), lines=lines),
         notes=tuple(notes),
     )
 
 
-def _others(processes: Sequence[Process]) -> list[float]:
-    seen = [process.during for process in processes if process.during is not None]
+def _others(processes: Sequence[Process]) -> list[tuple[float, float]]:
+    """The cores that others had beside each process, and how many they might have."""
+    seen = [(process.during, process.case.threads) for process in processes]
     return [
-        each.other_cores + (each.stolen_cores or 0.0)
-        for each in seen
-        if each.other_cores is not None and math.isfinite(each.other_cores)
+        (each.other_cores, allowed_others(each, threads))
+        for each, threads in seen
+        if each is not None and each.other_cores is not None and math.isfinite(each.other_cores)
     ]
 
 
-def _draw_disturbances(shown: Sequence[tuple[Any, list[float]]], width: int) -> Any:
+def _draw_disturbances(shown: Sequence[tuple[Any, list[tuple[float, float]]]], width: int) -> Any:
     import altair as alt
 
     bands, dots, tips = Bands(), [], []
+    limits: list[dict[str, Any]] = []
     for row, found in shown:
         label = f"{name(row)} · {one_line(row.case.scenario)}, batch {row.case.batch:,}"
-        place = bands.add(label, f"at most {digits(max(found))} cores")
-        tips.append({"row": place, "tip": f"{label}: {', '.join(f'{v:.2f}' for v in found)} cores"})
-        dots += [{"row": place, "value": each} for each in found]
+        least, most = (f"{end(limit for _, limit in found):.2f}" for end in (min, max))
+        limit = f"limit {least}" if least == most else f"limits {least} to {most}"
+        place = bands.add(label, f"at most {digits(max(found)[0])} cores, {limit}")
+        each = ", ".join(f"{cores:.2f} (limit {limit:.2f})" for cores, limit in found)
+        tips.append({"row": place, "tip": f"{label}: {each} cores"})
+        dots += [{"row": place, "value": cores} for cores, _ in found]
+        limits += [{"row": place, "limit": limit} for _, limit in found]
     layout = bands.layout(width)
-    reach = max(2 * OTHER_CORES, 1.05 * max(dot["value"] for dot in dots))
+    reach = 1.05 * max(*(dot["value"] for dot in dots), *(each["limit"] for each in limits))
     x = alt.X(
         "value:Q",
         title="cores of others",
         scale=alt.Scale(domain=[0, reach], nice=False),
         axis=alt.Axis(labelExpr=axes.NUMBERS, tickCount=5, labelFlush=True),
     )
-    limit = alt.Chart(values([{"limit": OTHER_CORES}])).mark_rule(color=style.SLOWER, strokeWidth=2)
+    strokes = alt.Chart(values(limits)).mark_tick(
+        color=style.SLOWER, height=16, thickness=2, yOffset=layout.down, orient="vertical"
+    )
     return layout.chart(
+        strokes.encode(x=alt.X("limit:Q"), y=layout.y),
         layout.dots(dots).encode(x=x),
         layout.tips(tips),
-        behind=[limit.encode(x=alt.X("limit:Q"))],
     )
 
 

@@ -128,7 +128,7 @@ def _main(run: Run, report: Report) -> Section:
         intro=(about_record.machine(run), words.LEGEND, *([words.INTERVALS] if intervals else [])),
         columns=_columns(run, MAIN, shown, report, grouped=True),
         lines=tuple(_line(row) for row in shown),
-        notes=words.badges(shown),
+        notes=(*words.badges(shown), *words.disturbed_baselines(shown)),
     )
 
 
@@ -201,6 +201,7 @@ def _bars(rows: Sequence[Row]) -> list[Column]:
         for row in rows
         if row["status"] == "ok"
         and row["speedup"] is not None
+        and not (row["disturbed"] or row["baseline_disturbed"])
         and is_told(row["speedup_low"], row["speedup_high"])
     ]
     if all(row["baseline"] == row.case.row_name for row in compared):

@@ -42,6 +42,17 @@ def badges(rows: Sequence[Row]) -> tuple[str, ...]:
     return (text,)
 
 
+def disturbed_baselines(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Which baselines were disturbed, so that no speed-up over them says anything."""
+    found = dict.fromkeys(
+        f"! {row['baseline']} was disturbed in {row['scenario']}, batch {row.case.batch:,}: speed-ups over it there "
+        "are not to be quoted, and nothing is concluded from them"
+        for row in rows
+        if row["baseline_disturbed"] and row["baseline"] != row.case.row_name
+    )
+    return tuple(map(one_line, found))
+
+
 def queries(rows: Sequence[Row]) -> tuple[str, ...]:
     """What percentiles are of, and which of them the queries are too few for."""
     found = {row.case.label: row.get("too_few_queries") for row in rows}

@@ -1,11 +1,14 @@
 """Charts: what is drawn and what never is, the same bytes each time, data beside every picture."""
 
+import dataclasses
 import re
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import pytest
 import report_records
+from dlbench.reports.charts.drawing import style
+from dlbench.reports.run.sections import build_sections
 
 from dlbench import plugins
 from dlbench.analyse.statistics import ratios_by_round
@@ -132,6 +135,35 @@ def test_nothing_is_told_of_a_row_without_an_interval_or_of_a_disturbed_one(make
     assert "! torch 2.13 · cpu · eager" in told
 
 
+def test_nothing_is_told_over_a_disturbed_baseline(make: Any) -> None:
+    cases = [make.case("numpy"), make.case("torch")]
+    busy = report_records.Surroundings(2.0, 0.3, 0.0, 0, 0, 0, 0, 2, 2, None, 3e9, 1.0)
+    lines = [make.verification(case) for case in cases]
+    quiet = dataclasses.replace(busy, other_cores=0.0)
+    for k in range(3):
+        lines.append(make.process(cases[0], k, 0.06, during=quiet if k else busy))
+        lines.append(make.process(cases[1], k, 0.03, during=quiet))
+    told = report(make.measured(cases, lines))
+    drawn = chart("speedup")(told, "svg")
+    assert "cannot be told: baseline disturbed" in texts(drawn)
+    assert f' stroke="{style.FASTER}"'.encode() not in drawn
+    (main, *_) = build_sections(told)
+    assert any("numpy:cpu was disturbed in train, batch 64" in note for note in main.notes)
+
+
+def test_a_process_is_drawn_with_its_own_limit(make: Any) -> None:
+    case = make.case("numpy")
+    lines = [make.verification(case)]
+    # 0.25 cores are more than a window of two seconds allows, but less than one of half a second does
+    for k, (window_s, others) in enumerate(((2.0, 0.0), (0.5, 0.25), (2.0, 0.0))):
+        seen = report_records.Surroundings(window_s, others, 0.0, 0, 0, 0, 0, 2, 2, None, 3e9, 1.0)
+        lines.append(make.process(case, k, 0.03, during=seen))
+    (figure,) = chart("disturbance").figures(report(make.measured([case], lines)))
+    cells = {column.title: column.cells for column in figure.table.columns}
+    assert cells["limits"] == ("0.21, 0.28, 0.21",)
+    assert cells["disturbed"] == ("no",)
+
+
 def test_of_many_rows_some_are_drawn_and_the_table_has_all() -> None:
     (figure,) = chart("speedup").figures(report(report_records.many(60)))
     assert len(figure.table.lines) == 120
@@ -167,6 +199,8 @@ def test_where_a_compiled_row_has_paid_for_its_start_is_marked_or_said_to_be_unk
     record = report_records.compiled(import_s, step_s, **changes)
     drawn = chart("pay-off")(report(record), "svg")
     (found,) = [text for text in texts(drawn) if re.match(told, text)]
+    # one panel's grey is not that of another
+    assert (f' stroke="{style.SERIES[0]}"'.encode() in drawn) != found.startswith("Cannot")
     # the point at which the lines cross
     assert (b'stroke-width="1.6"' in drawn) == ("steps [" in found)
     assert len(chart("pay-off").figures(report(record))[0].table.lines) == 1
