@@ -19,7 +19,7 @@ def command(run: Run, *more: str, name: str = "run") -> str:
 
 def sweep(run: Run) -> str:
     """The same at several batch sizes."""
-    words = [*_selection(run.header, "run", but="batches"), *run.header.source_words]
+    words = [*_selection(run.header, "run", but="batches"), *_settings(run.header, "run")]
     whole = ["dlbench", "run", *words, "--sweep", "batch=1,8,64"]
     return one_line(" ".join(map(shlex.quote, whole)))
 

@@ -58,6 +58,23 @@
     }
   }
 
+  // where there is no clipboard to write to there is no button
+  for (const command of navigator.clipboard ? document.querySelectorAll(".command pre") : []) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(command.textContent);
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Not allowed to copy";
+      }
+    });
+    command.before(button);
+  }
+
   // a tip at once in place of the browser's own, which comes late
   const tip = document.createElement("div");
   tip.id = "tip";

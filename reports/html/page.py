@@ -29,7 +29,8 @@ from .document import Chapter
 from .record_parts import parts
 
 _TOLD = (
-    "Each factor has a 95 % interval that holds for all rows compared at once. 'No significant difference' "
+    "Each factor has a 95 % interval that holds for all rows compared at once; those in the table and the charts "
+    "are each of one pair of rows, so they are narrower where there are more than two. 'No significant difference' "
     "means that this run cannot tell, not that there is none."
 )
 _MANY = (
@@ -127,7 +128,7 @@ def _not_compared(run: Run, report: Report) -> Iterator[str]:
             found.append(f"{prefix}{what}: {who} ({'; '.join(why)}).")
     yield from found[:_MOST]
     if len(found) > _MOST:
-        yield f"{prefix}Nor in {len(found) - _MOST} more cases; part 8 has the reasons."
+        yield f"{prefix}Nor in {len(found) - _MOST} more cases; 'How far to trust it' has the reasons."
 
 
 _MOST = 3
@@ -141,12 +142,14 @@ _MOST_SIZES = 8
 def _kind(text: str) -> str:
     if any(words in text for words in _OPEN):
         return "open"
-    return "certain" if text.endswith("]).") and " as fast as " in text else "told"
+    certain = text.endswith("]).") and " as fast as " in text
+    return "certain" if certain or "'s speed" in text else "told"
 
 
 def _capital(text: str) -> str:
     """A sentence of our own words with a capital; names stay as they are."""
-    return f"N{text[1:]}" if text.startswith(("nothing ", "no ")) else text
+    own = text.startswith(("nothing ", "no ", "without these: "))
+    return f"{text[0].upper()}{text[1:]}" if own else text
 
 
 def _silence(report: Report) -> str:

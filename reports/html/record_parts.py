@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from dlbench.analyse.table import Report, Run, rebased
 from dlbench.record.comparability import facts_of, versions_of
@@ -28,7 +28,7 @@ from ..charts.queries import percentiles, rates
 from ..run import sections, words
 from ..tables.model import Column, Line, Section
 from ..trainings import by_class
-from . import again
+from . import again, glossary
 from .blocks import Block, Choice, Command, Part, Picture, Table, Text
 
 _DRAWN_IN_CHOICES, _MOST_BASELINES = 120, 6
@@ -52,9 +52,10 @@ _METHOD = (
 
 
 def parts(run: Run, report: Report) -> list[Part]:
-    """The numbered parts of a record, 2 to 8; 1 is about all records together."""
+    """The numbered parts of a record, from 2 on; 1 is about all records together. What was not measured is one part
+    at the end."""
     told = sections.parts(run, report)
-    return [
+    every = [
         Part("The comparison", list(_comparison(run, told))),
         Part("Throughput and latency by batch size", list(_by_batch(run, told))),
         Part("Where the time goes", list(_layers(run, told))),
@@ -63,6 +64,15 @@ def parts(run: Run, report: Report) -> list[Part]:
         Part("Telemetry", list(_telemetry(run, told))),
         Part("How far to trust it", list(_trust(run, told))),
     ]
+    without = [part for part in every if all(block.kind in _WORDS for block in part.blocks)]
+    if not without:
+        return every
+    asked = [block for part in without for block in part.blocks]
+    return [*(part for part in every if part not in without), Part(_NOT_MEASURED, asked)]
+
+
+_WORDS = ("text", "command")
+_NOT_MEASURED = "Not measured here, and how to"
 
 
 Told = dict[str, list[Section]]
@@ -71,8 +81,9 @@ Told = dict[str, list[Section]]
 def _comparison(run: Run, told: Told) -> Iterator[Block]:
     (main,) = told["main"]
     yield Text(main.intro[1:])
-    yield Table(Section(columns=main.columns, lines=main.lines, notes=main.notes))
+    yield Table(Section(columns=_ordered(main.columns), lines=main.lines, notes=main.notes))
     yield Text((_COMPARE,))
+    yield Table(glossary.section(), folded=True)
     options = [(label, (Picture(figure),)) for label, figure in _baselines(run)]
     if options:
         yield Choice("Baseline", tuple(options))
@@ -81,6 +92,18 @@ def _comparison(run: Run, told: Told) -> Iterator[Block]:
     yield from (Table(each) for each in told["queries"])
     yield from (Table(each) for each in told["copies"])
     yield from (Table(each, folded=True) for each in told["tried"])
+
+
+def _ordered(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Who a row is in one column, then its figures, the most important first, so that a narrow screen shows these."""
+    who = [each for each in columns if each.names and not (each.groups or each.right)]
+    named = tuple(
+        " · ".join(filter(None, cells)) for cells in zip(*(each.cells for each in who), strict=True)
+    )
+    names = [each for each in columns if each.names and each not in who]
+    figures = [each for each in columns if not each.names and not each.bars]
+    figures.sort(key=lambda each: -each.priority)
+    return (*names[:1], Column("row", named, names=True), *names[1:], *figures)
 
 
 def _baselines(run: Run) -> Iterator[tuple[str, Figure]]:
@@ -143,7 +166,7 @@ def _training(run: Run, told: Told) -> Iterator[Block]:
     yield from tables
     yield from (Table(each, folded=True) for each in by_class.sections(run))
     if not training.trainings(run):
-        what = "Nothing was trained in this record. For losses and accuracies:"
+        what = "No training to an accuracy was asked for. For losses and accuracies:"
         yield Command(what, again.command(run, "--epochs", "2"))
 
 
@@ -186,6 +209,8 @@ def _circumstances(run: Run) -> Section:
         **facts_of(header),
         **versions_of(header),
     }
+    if header.data.stand_in:
+        facts["data"] = f"stand-in for {facts['data']}"
     known = {name: one_line(str(value)) for name, value in facts.items() if value}
     columns = (
         Column("fact", tuple(map(one_line, known)), names=True),

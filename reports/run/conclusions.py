@@ -79,13 +79,25 @@ def _fastest(run: Run, intervals: bool) -> Iterator[str]:
 
 def _of_group(group: Sequence[Row], base: Row, told: _Told) -> Iterator[str]:
     """Rows on one kind of device under the same circumstances, of which the baseline may be one."""
-    if doubt := told.doubt(list({row.case: row for row in (base, *group)}.values())):
-        yield doubt
+    compared = list({row.case: row for row in (base, *group)}.values())
+    if doubt := told.doubt(compared):
+        quiet = [row for row in group if not told.doubt([row])]
+        if (
+            not told.intervals
+            or told.doubt([base])
+            or not {row.case for row in quiet} - {base.case}
+        ):
+            yield doubt
+            return
+        # what holds without the others is worth saying where there is room for it
+        yield told.doubt([row for row in compared if told.doubt([row])], told.in_particular(group))
+        yield from (f"without these: {text}" for text in _of_group(quiet, base, told))
         return
     ranking = rank([row.outcome.timed for row in group])
     contenders = [group[index] for index in ranking.contenders]
     if len(contenders) > 1:
         yield told.alike(contenders, len(group))
+        yield from told.behind(group, contenders)
     confidence = simultaneous(len(group) - (base in group))
     if base not in contenders:
         yield told.against(contenders[0], base, _ratio(base, contenders[0], confidence))
@@ -119,12 +131,16 @@ def _ratio(slower: Row, faster: Row, confidence: float) -> Estimate:
     return ratio(slower.outcome.timed, faster.outcome.timed, confidence)
 
 
+_MOST_NAMED = 3
+"""Rows that one sentence holds another against."""
+
+
 class _Told:
     """Says of cases what tells them apart, and nothing else."""
 
     def __init__(self, cases: Sequence[Case], run: Run, intervals: bool = False) -> None:
         self._run = run
-        self._intervals = intervals
+        self.intervals = intervals
         self._several = {
             axis.name: len({getattr(case, axis.name) for case in cases}) > 1 for axis in AXES
         }
@@ -150,6 +166,32 @@ class _Told:
         shown = times(estimate.value, estimate.interval.low, estimate.interval.high)
         shown += f" in favour of {self.who(first.case)}"
         return f"no significant difference between {names}{fastest} ({where}): {shown}."
+
+    def behind(self, group: Sequence[Row], contenders: Sequence[Row]) -> Iterator[str]:
+        """How much slower each other row is than those that may be the fastest, where there is room to say so; each
+        interval holds for all pairs of the group at once."""
+        if not self.intervals or len(contenders) > _MOST_NAMED:
+            return
+        confidence = simultaneous(len(group) * (len(group) - 1) // 2)
+        for row in (row for row in group if row not in contenders):
+            seen = [(other, _ratio(other, row, confidence)) for other in contenders]
+            if not all(e.interval and e.interval.high < 1 for _, e in seen):
+                continue
+            shown = [
+                f"{times(e.value, e.interval.low, e.interval.high)} of {self.who(other.case)}'s speed"
+                for other, e in seen
+                if e.interval
+            ]
+            where = ", ".join([row["scenario"], *self._which(row.case), self.where(row.case)])
+            yield f"{self.who(row.case)} is slower ({where}): {listed(shown)}."
+
+    def in_particular(self, group: Sequence[Row]) -> str:
+        """The rows of a group that are in doubt, and where."""
+        doubtful = [row for row in group if self.doubt([row])]
+        names = listed(list(dict.fromkeys(self.who(row.case) for row in doubtful)))
+        case = group[0].case
+        parts = [names, "in", KINDS[case.scenario].noun, *self._which(case), "on", self.where(case)]
+        return " ".join(parts)
 
     def cost(self, row: Row, seen: Estimate) -> str:
         """What streaming costs a row, and of what."""
@@ -216,7 +258,7 @@ class _Told:
         low, high, value = seen.interval.low, seen.interval.high, seen.value
         if value < 1:
             low, high, value = 1 / high, 1 / low, 1 / value
-        told = f" ({times(value, low, high)})" * self._intervals
+        told = f" ({times(value, low, high)})" * self.intervals
         if seen.value < 1:
             return f"{theirs} {verb}{there}{which} {_times(value)} as fast as {ours}{here}, the fastest there{told}."
         return (
