@@ -182,9 +182,12 @@ class Network:
         if self._short is None:
             return conv(x, *own)
         assert isinstance(node.layer, spec.Conv2d)
-        # not every kernel for groups has short types
-        product = self._short.product if node.layer.groups == 1 else self._short.wide_product
-        return product(conv, x, self._weight(node, training), *own[1:])
+        weight = self._weight(node, training)
+        if node.layer.groups > 1:
+            # not every kernel for groups has short types
+            return self._short.wide_product(conv, x, weight, *own[1:])
+        y = self._short.product(conv, x, weight)
+        return biased(y, own[1]) if len(own) > 1 else y
 
     def _linear(self, node: Node, x: Any, own: list[Any], training: bool) -> Any:
         if self._short is None:
