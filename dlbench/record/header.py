@@ -39,17 +39,18 @@ class Data(msgspec.Struct, frozen=True):
 
 class Given(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where what a run was of lay, as it was named, with the user's home as ``~``: the `suite`'s file and the
-    folder of its data, the file that weights were taken from, interpreters by backend. Empty where none was named."""
+    folder of its data, the file that weights were taken from; the backends whose interpreters were named, and never
+    where these are. Empty where none was named."""
 
     suite: str = ""
     data_dir: str = ""
     init_weights: str = ""
-    pythons: dict[str, str] = {}
+    pythons: tuple[str, ...] = ()
 
     def words(self) -> list[str]:
         """The options that name all but the suite."""
         named = (("--data-dir", self.data_dir), ("--init-weights", self.init_weights))
-        pythons = [("--python", f"{name}={path}") for name, path in self.pythons.items()]
+        pythons = [("--python", f"{name}=PATH") for name in self.pythons]
         return [word for option, value in (*named, *pythons) if value for word in (option, value)]
 
 

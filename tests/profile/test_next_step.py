@@ -46,7 +46,7 @@ def test_a_suite_of_ones_own_and_its_data_are_named_by_where_they_lie(tmp_path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my photos").mkdir()
     record = make_record()
-    given = Given("nets/mynet.toml", "my photos", pythons={"torch": "old/bin/python"})
+    given = Given("nets/mynet.toml", "my photos", pythons=("torch",))
     changes = {"suite": "mynet", "given": given, "data": Data("images", "", "cd" * 32, False)}
     record = Record(msgspec.structs.replace(record.header, seed=7, **changes), record.lines)
     [said] = steps(record)
@@ -55,13 +55,13 @@ def test_a_suite_of_ones_own_and_its_data_are_named_by_where_they_lie(tmp_path, 
     given = {name: str(context.params[name]) for name in ("suite", "data", "data_dir", "seed")}
     wanted = {"suite": "nets/mynet.toml", "data": "images", "data_dir": "my photos", "seed": "7"}
     assert wanted == given
-    assert {"torch": str(tmp_path / "old/bin/python")} == context.params["pythons"]
+    assert {"torch": str(tmp_path / "PATH")} == context.params["pythons"]
     for made in (
         again.command(build([("a", record)]).runs[0]),
         again.sweep(build([("a", record)]).runs[0]),
     ):
         assert "--suite nets/mynet.toml" in made
-        assert "--data images --data-dir 'my photos' --python torch=old/bin/python" in made
+        assert "--data images --data-dir 'my photos' --python torch=PATH" in made
 
 
 def test_a_record_without_profiles_is_told_the_whole_command():
