@@ -55,7 +55,8 @@ def short_of(policy: Policy, compiled: bool) -> Short | None:
     if not policy.is_mixed:
         return None
     dtype = _TYPES[policy.stored.name]
-    return Short(dtype, not sums_are_float32(dtype, compiled), compiled)
+    # XLA leaves out the rounding of a gradient that short kernels are to give
+    return Short(dtype, compiled or not sums_are_float32(dtype, compiled), compiled)
 
 
 def widened(x: Any, apply: Callable[[Any], Any]) -> Any:
