@@ -2,8 +2,9 @@
 
 Variables are float32 (the masters). Convolutions and products read factors that were rounded and leave short values.
 What TensorFlow's kernels would compute in the short format itself (means and their gradients, the sum that is a bias'
-gradient, sigmoids, random numbers, under XLA the variance about a rounded mean) is computed in float32 instead. Where products of short factors are not summed in float32, which is seen when a session is opened, they
-are computed in float32 from rounded factors.
+gradient, sigmoids, random numbers, under XLA the variance about a rounded mean) is computed in float32 instead. Where
+products of short factors are not summed in float32, which is seen when a session is opened, they are computed so
+from rounded factors.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def biased(y: Any, bias: Any) -> Any:
 @functools.cache
 def sums_are_float32(dtype: Any, compiled: bool) -> bool:
     """Whether products and convolutions of short factors, and their gradients, are no more than two roundings away
-    from exact, as XLA's are that rounds a sum twice. Of positive terms, so that every further rounding of a sum shows."""
+    from exact, for XLA rounds a sum twice. Of positive terms, so that every further rounding of a sum shows."""
     roundoff = 2.0**-8 if dtype == tf.bfloat16 else 2.0**-11
     return all(error <= 2.1 * roundoff for error in _errors(dtype, compiled))
 

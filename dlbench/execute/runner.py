@@ -312,9 +312,7 @@ def _given(request: Request) -> Given:
         data_dir=hide_home(str(request.data_dir or "")),
         init_weights=hide_home(str(request.init_weights or "")),
         # those that dlbench made are found without being named
-        pythons=tuple(
-            name for name, path in request.pythons.items() if not path.startswith(made)
-        ),
+        pythons=tuple(name for name, path in request.pythons.items() if not path.startswith(made)),
     )
 
 
