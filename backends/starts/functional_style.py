@@ -57,7 +57,25 @@ class Adapter(FunctionalAdapter):
         )
 
     def layer(self, node: Node, x: Array, run: Pass) -> Array:
-        """The output of a layer. What each layer means stands in `dlbench.spec.layers`."""
+        """The output of a layer. What each layer means stands in `dlbench.spec.layers`.
+
+        `run.own(node)` has its parameters by role; `self.sequence(nodes, x, run)` computes the layers inside it.
+
+        Batch norm: if `run.training and not node.frozen`, take mean and biased variance of the batch over the axes 0, 2
+        and 3, and hand them on by ``run.move(node, mean, variance, N * H * W, norm.momentum)``, which leaves the new
+        running statistics; else take ``own["running_mean"]`` and ``own["running_variance"]``.
+
+        Dropout: where `run.training`, draw a mask by a key of `run.seed` (an int), `run.step` (a traced int32; None in
+        inference) and the layer's name, and scale what is kept by ``1 / (1 - rate)``::
+
+            key = jax.random.fold_in(jax.random.key(run.seed), run.step)
+            key = jax.random.fold_in(key, zlib.crc32(node.name.encode()))
+            kept = jax.random.bernoulli(key, 1 - dropout.rate, x.shape)
+            return jax.numpy.where(kept, x / (1 - dropout.rate), 0)
+
+        Where arrays need more than `xp.array` on their way here and `np.asarray` on their way back, override
+        ``put(self, array, role)`` and ``get(self, array, role)`` of the base.
+        """
         jax, own = _jax(), run.own(node)
         match node.layer:
             case spec.Conv2d() as conv:

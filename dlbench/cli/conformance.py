@@ -214,13 +214,27 @@ def describe(request: Request, held: Held, *, verbose: bool = False) -> str:
     lines.append("")
     if verbose:
         lines += [f"  {v.group}, {v.name}: {_told(v)}" for v in found if not v.failed]
-    lines += [f"✗ {v.group}, {v.name}: {v.reason}" for v in held.failed]
-    traces = Counter(verdict.trace for verdict in found if verdict.trace)
-    for trace, count in traces.items():
-        lines += [f"  raised in {plural(count, 'trial')}:", trace.rstrip()]
+    for reason in dict.fromkeys(verdict.reason for verdict in held.failed):
+        lines += _failure(reason, [v for v in held.failed if v.reason == reason])
     refusals = Counter(verdict.reason for verdict in found if verdict.refused)
     lines += [f"– {reason} ({plural(count, 'trial')})" for reason, count in refusals.items()]
     return "\n".join([*lines, _conclusion(held)])
+
+
+def _failure(reason: str, members: Sequence[Verdict]) -> list[str]:
+    """What went wrong alike in these trials, and by which frames where something was raised."""
+    first = members[0]
+    if len(members) == 1:
+        lines = [f"✗ {first.group}, {first.name}: {reason}"]
+    else:
+        lines = [f"✗ {plural(len(members), 'trial')}: {reason}"]
+        for group in dict.fromkeys(verdict.group for verdict in members):
+            names = ", ".join(verdict.name for verdict in members if verdict.group == group)
+            lines.append(f"  {group}: {names}")
+    traces = Counter(verdict.trace for verdict in members if verdict.trace)
+    for trace, count in traces.most_common(1):
+        lines += [f"  raised in {plural(count, 'trial')}:", trace.rstrip()]
+    return lines
 
 
 def _conclusion(held: Held) -> str:
@@ -236,7 +250,10 @@ def _conclusion(held: Held) -> str:
     if agree:
         refused = f"; {len(found) - agree} refused" if len(found) > agree else ""
         checks = sum(verdict.checks for verdict in found)
-        return f"conformant: {plural(agree, 'trial')}, {plural(checks, 'comparison')}{refused}"
+        sessions = [verdict.refused for verdict in found if verdict.group == "session"]
+        untried = "; no trial of sessions could be made" if sessions and all(sessions) else ""
+        told = f"{plural(agree, 'trial')}, {plural(checks, 'comparison')}{refused}{untried}"
+        return f"conformant: {told}"
     return "nothing to judge: every trial was refused"
 
 

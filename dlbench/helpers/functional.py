@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlbench.contract import AdapterBase, Plan, SessionBase
+from dlbench.errors import ContractError
 from dlbench.helpers import update_rules
 from dlbench.helpers.refusals import refuse_unless
 from dlbench.spec.network import Node
@@ -34,7 +35,8 @@ class Framework:
 
     Attributes
     ----------
-    xp : its array namespace, with NumPy's names: `sqrt` and `expm1`, and `array` unless the adapter has its own `put`.
+    xp : its array namespace, with NumPy's names: `sqrt` and `expm1`; `sum` and `clip` for clipped gradients; `array`
+        unless the adapter has its own `put`.
     compile : from a pure function and the places of the arguments that may be overwritten, the compiled function.
     differentiate : from a function that gives a scalar and something else (``loss, aux``), one that gives ``(loss,
         aux), gradients`` of its first argument, a dictionary of arrays.
@@ -55,7 +57,8 @@ class Pass:
     ----------
     weights : all parameters and running statistics by name.
     seed : what dropout masks are drawn from.
-    step : an integer of its own for each training step, from which with `seed` masks are drawn; None in inference.
+    step : a traced scalar int32 of its own for each training step, from which with `seed` masks are drawn; None in
+        inference.
     moved : the running statistics that the pass leaves behind, by name.
     """
 
@@ -79,7 +82,8 @@ class Pass:
         Parameters
         ----------
         mean, variance : of the batch, the variance biased (÷ `values`), of shape C.
-        values : how many values there are of each channel.
+        values : how many values there are of each channel, N·H·W.
+        momentum : the batch's share of the new statistics.
         """
         for role, batch in (
             ("running_mean", mean),
@@ -142,8 +146,19 @@ class FunctionalAdapter(AdapterBase):
         return self.framework().xp.array(array)
 
     def get(self, array: Array, role: str) -> npt.NDArray[np.float32]:
-        """The way back, a copy in the canonical layout: of ``outputs``, a loss among them, or by a role."""
-        return np.array(np.asarray(array), np.float32)
+        """The way back, a copy in the canonical layout: of ``outputs``, a loss among them, or by a role.
+
+        Raises
+        ------
+        ContractError : NumPy makes no array of it, so that the adapter needs a `get` of its own.
+        """
+        try:
+            return np.array(np.asarray(array), np.float32)
+        except (TypeError, ValueError) as error:
+            given, adapter = type(array).__qualname__, type(self).__qualname__
+            raise ContractError(
+                f"NumPy cannot make an array of a {given} ({error}); override get() of {adapter}"
+            ) from error
 
     def sequence(self, nodes: Iterable[Node], x: Array, run: Pass) -> Array:
         """The output of layers one after the other."""

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
+from dlbench import plugins
 from dlbench.errors import BackendUnavailable, ContractError, PlanRefused
 from dlbench.worker import protocol
 from dlbench.worker.phases import Phases
@@ -81,7 +82,7 @@ def _answer(job: Mapping[str, Any], phases: Phases) -> tuple[bytes, bool]:
 
 
 def _failure(error: BaseException, phases: Phases) -> dict[str, Any]:
-    trace = "".join(traceback.format_exception(error))[-_TRACE_KEPT:]
+    trace = "" if _names_nothing(error) else "".join(traceback.format_exception(error))
     remedy, phase = "", phases.current
     if isinstance(error, BackendUnavailable):
         kind, reason, remedy = "skipped", error.reason, error.remedy
@@ -95,7 +96,13 @@ def _failure(error: BaseException, phases: Phases) -> dict[str, Any]:
         kind, reason = "failed", f"{_in_one_line(error)} (in {phase})"
     texts = {"reason": reason, "remedy": remedy, "missing": _missing(error)}
     told = {"kind": kind, **{name: text[:_TRACE_KEPT] for name, text in texts.items()}}
-    return {"event": "error", **told, "trace": trace}
+    return {"event": "error", **told, "trace": trace[-_TRACE_KEPT:]}
+
+
+def _names_nothing(error: BaseException) -> bool:
+    """Whether the module or the class is missing that a backend is named by: the reason says all that there is."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename == plugins.__file__
 
 
 def _missing(error: BaseException) -> str:

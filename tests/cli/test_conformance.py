@@ -13,6 +13,7 @@ import os
 import time
 
 from dlbench.backends.numpy.adapter import Adapter as Numpy
+from dlbench.errors import PlanRefused
 
 
 class Boom(Numpy):
@@ -51,6 +52,20 @@ class Dies(Numpy):
         return super().open(plan, workload, weights)
 
 
+class Plain(Numpy):
+    def open(self, plan, workload, weights):
+        if getattr(workload.optimizer, "momentum", 0):
+            raise PlanRefused("no momentum")
+        return super().open(plan, workload, weights)
+
+
+class Flat(Numpy):
+    def open(self, plan, workload, weights):
+        if type(workload.loss).__name__ == "CrossEntropy":
+            raise PlanRefused("no cross_entropy")
+        return super().open(plan, workload, weights)
+
+
 class Adaptor:
     def info(self):
         return "numpy"
@@ -76,7 +91,8 @@ def conformance(tmp_path, cache_dir):
 def test_an_exception_has_a_place_and_is_shown_once(conformance):
     done = conformance("bad:Boom", "--only", "loss")
     assert done.returncode == 1
-    assert done.stdout.count("raised ValueError: no such thing (in explode)") == 3
+    assert done.stdout.count("✗ 3 trials: raised ValueError: no such thing (in explode)") == 1
+    assert re.search(r"^  loss: cross_entropy, .*mean_squared_error$", done.stdout, re.MULTILINE)
     assert done.stdout.count('in deeper\n    raise ValueError("no such thing")') == 1
     assert "raised in 3 trials:" in done.stdout
     assert "dlbench/verify" not in done.stdout
@@ -136,6 +152,22 @@ def test_what_is_no_adapter_is_told_before_anything_is_tried(conformance, backen
     assert 1 == done.returncode
     assert said in done.stderr
     assert "" == done.stdout
+    assert ("Traceback" in done.stderr) == ("is missing" in said)
+
+
+def test_a_backend_without_momentum_has_its_sessions_tried_without(conformance):
+    done = conformance("bad:Plain", "--only", "session", "--quiet")
+    assert 0 == done.returncode, done.stdout
+    assert "✓ session  3 of 3 agree" in done.stdout
+    assert "no trial of sessions" not in done.stdout
+
+
+def test_a_verdict_says_that_no_trial_of_sessions_could_be_made(conformance):
+    only = ["--only", "session", "--only", "loss:mean_squared_error"]
+    done = conformance("bad:Flat", *only, "--quiet")
+    assert 0 == done.returncode, done.stdout
+    told = r"^conformant: 1 trial, .*; 3 refused; no trial of sessions could be made$"
+    assert re.search(told, done.stdout, re.MULTILINE)
 
 
 def test_the_first_failure_can_be_the_last(conformance):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlbench.contract import BackendInfo, Device, Plan
-from dlbench.errors import PlanRefused
+from dlbench.errors import ContractError, PlanRefused
 from dlbench.helpers.functional import Framework, FunctionalAdapter
 from dlbench.spec import layers as spec
 from dlbench.spec import training
@@ -63,6 +63,15 @@ def test_functions_are_compiled_once_for_all_sessions_that_differ_in_weights_and
     third, batch = opened(adapter, **small, optimizer={"type": "adam", "learning_rate": 0.5})
     third.train_step(batch)
     assert traced
+
+
+def test_an_array_that_numpy_cannot_take_asks_for_a_get_of_ones_own():
+    class Foreign:
+        def __array__(self, *arguments, **options):
+            raise ValueError("setting an array element with a sequence")
+
+    with pytest.raises(ContractError, match=r"sequence\); override get\(\) of FunctionalAdapter"):
+        FunctionalAdapter().get(Foreign(), "outputs")
 
 
 def test_sessions_that_share_functions_share_no_state(adapter):
