@@ -8,6 +8,7 @@ In bf16 the step by hand rounds as `docs/precision.md` says, with the casts that
 """
 
 import copy
+import dataclasses
 import os
 import statistics
 import sys
@@ -17,6 +18,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 from later_by_hand import jax_by_hand, keras_by_hand
+from runtimes_by_hand import onnxruntime_by_hand, openvino_by_hand
 
 from dlbench.contract import Plan
 from dlbench.data.order import normalise
@@ -35,6 +37,8 @@ WAYS = [(n, mode, p) for n, modes in MODES.items() for mode in modes for p in ("
 ENGINE = os.environ.get("KERAS_BACKEND", "torch")
 WAYS += [("jax", "", "fp32"), ("keras", ENGINE, "fp32")]
 WAYS += [("keras", "tensorflow-xla", "fp32")] * (ENGINE == "tensorflow")
+TRAINING_WAYS = tuple(WAYS)
+WAYS += [("onnxruntime", "", "fp32"), ("openvino", "latency", "fp32")]
 
 
 def torch_by_hand(arrays, weights, optimizer, mode, precision):
@@ -176,14 +180,18 @@ BY_HAND = {
     "tensorflow": tensorflow_by_hand,
     "jax": jax_by_hand,
     "keras": keras_by_hand,
+    "onnxruntime": onnxruntime_by_hand,
+    "openvino": openvino_by_hand,
 }
 
 
 # Keras asks for PyTorch's arrays in a way that NumPy 2 gives up; torch.compile loads what PyTorch itself gives up
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.parametrize("scenario", ["train", "infer"])
-@pytest.mark.parametrize(("backend", "mode", "precision"), WAYS)
+@pytest.mark.parametrize(
+    ("backend", "mode", "precision", "scenario"),
+    [(*way, "train") for way in TRAINING_WAYS] + [(*way, "infer") for way in WAYS],
+)
 def test_a_session_costs_what_its_framework_costs(
     benchmark, capsys, monkeypatch, backend, mode, precision, scenario
 ):
@@ -199,6 +207,8 @@ def test_a_session_costs_what_its_framework_costs(
 
     threads = len(os.sched_getaffinity(0))
     plan = Plan(backend, "cpu", BATCH, threads, precision=precision, mode=mode)
+    if (backend, mode, precision) not in TRAINING_WAYS:
+        plan = dataclasses.replace(plan, scenario="infer")
     session = (
         import_module(f"dlbench.backends.{backend}.adapter").Adapter().open(plan, workload, weights)
     )
