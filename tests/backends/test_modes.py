@@ -62,6 +62,20 @@ def test_a_network_in_channels_last_hands_out_its_arrays_in_the_canonical_layout
     assert all(array.flags.c_contiguous for array in (outputs, *session.weights().values()))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_group_norm_that_comes_first_trains_in_channels_last(lab_of, precision):
+    lab = lab_of("torch")
+    layers = [{"type": "group_norm", "groups": 1}, {"type": "flatten"}]
+    workload = lab.workload(layers, loss="mean_squared_error")
+    arrays, found = lab.batch(workload), []
+    for mode in ("eager", "channels-last"):
+        session = lab.open(workload, mode=mode, precision=precision)
+        session.train_step(session.upload(*arrays))
+        found.append(session.weights())
+    for name, array in found[0].items():
+        np.testing.assert_allclose(found[1][name], array, 1e-2, 1e-3, err_msg=name)
+
+
 def test_without_a_compiler_the_row_says_what_would_help(lab_of, monkeypatch):
     lab = lab_of("torch")
     workload = lab.workload([{"type": "flatten"}], loss="mean_squared_error")
