@@ -56,6 +56,8 @@ class Watched:
                 return self._function(*arguments)
             context = importlib.import_module("tensorflow.python.eager.context").context()
             context.enable_run_metadata()
+            # what a call left that ended by an exception
+            context.export_run_metadata()
             try:
                 result = self._function(*arguments)
                 ran = context.export_run_metadata()

@@ -226,7 +226,7 @@ def profile(
     seed: int = 0,
     data: str | None = None,
     data_dir: Place | None = None,
-    budget: float = 12.0,
+    budget: float = 9.0,
     inside: bool = False,
     timeout: float | None = None,
     pythons: Mapping[str, Place] | None = None,

@@ -2,7 +2,8 @@
 
 Each gives the table that a file would have; `dlbench.Suite.build` reads and checks it. What a word means exactly, with
 its source, stands in docs/semantics.md. A size that is one number stands for height and width alike; the input size of
-a layer is always inferred. `name` is what a layer is called, its kind and a number by default.
+a layer is always inferred. `name` is what a layer is called, its kind and a number by default; one that is told to
+`freeze` keeps its parameters.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ def conv2d(
     dilation: Size = 1,
     groups: int = 1,
     bias: bool = True,
+    freeze: bool = False,
     name: str = "",
 ) -> Part:
     """Cross-correlation with zero padding: C×H×W → out_channels×H'×W'. With as many `groups` as channels come in it is
     depthwise."""
     sizes = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-    return _part("conv2d", name, out_channels=out_channels, **sizes, groups=groups, bias=bias)
+    return _part(
+        "conv2d", name, out_channels=out_channels, **sizes, groups=groups, bias=bias, freeze=freeze
+    )
 
 
 def conv_transpose2d(
@@ -43,6 +47,7 @@ def conv_transpose2d(
     padding: Size = 0,
     output_padding: Size = 0,
     bias: bool = True,
+    freeze: bool = False,
     name: str = "",
 ) -> Part:
     """The transpose of a convolution: C×H×W → out_channels×H'×W', larger where there is a stride."""
@@ -54,27 +59,30 @@ def conv_transpose2d(
         **sizes,
         output_padding=output_padding,
         bias=bias,
+        freeze=freeze,
     )
 
 
-def linear(out_features: int, *, bias: bool = True, name: str = "") -> Part:
+def linear(out_features: int, *, bias: bool = True, freeze: bool = False, name: str = "") -> Part:
     """x·Wᵀ + b: features → out_features."""
-    return _part("linear", name, out_features=out_features, bias=bias)
+    return _part("linear", name, out_features=out_features, bias=bias, freeze=freeze)
 
 
-def batch_norm(*, eps: float = 1e-5, momentum: float = 0.1, name: str = "") -> Part:
+def batch_norm(
+    *, eps: float = 1e-5, momentum: float = 0.1, freeze: bool = False, name: str = ""
+) -> Part:
     """Batch normalisation of channels, or of features; `momentum` is the share of the new batch (Keras' 0.9 is 0.1)."""
-    return _part("batch_norm", name, eps=eps, momentum=momentum)
+    return _part("batch_norm", name, eps=eps, momentum=momentum, freeze=freeze)
 
 
-def group_norm(groups: int, *, eps: float = 1e-5, name: str = "") -> Part:
+def group_norm(groups: int, *, eps: float = 1e-5, freeze: bool = False, name: str = "") -> Part:
     """Normalisation of each sample over the channels of a group and their pixels."""
-    return _part("group_norm", name, groups=groups, eps=eps)
+    return _part("group_norm", name, groups=groups, eps=eps, freeze=freeze)
 
 
-def layer_norm(*, eps: float = 1e-5, name: str = "") -> Part:
+def layer_norm(*, eps: float = 1e-5, freeze: bool = False, name: str = "") -> Part:
     """Normalisation of each sample over its features, or over the channels at each pixel."""
-    return _part("layer_norm", name, eps=eps)
+    return _part("layer_norm", name, eps=eps, freeze=freeze)
 
 
 def local_response_norm(

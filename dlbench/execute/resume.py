@@ -28,6 +28,7 @@ from dlbench.record.schema import (
 )
 from dlbench.spec.scenarios import NO_LOAD
 from dlbench.spec.suite import Suite, list_suites, load_suite
+from dlbench.telemetry.device import bare_uuid
 from dlbench.worker.interpreters import check_named
 
 
@@ -231,7 +232,8 @@ def _of_backend(record: Record, case: Case, seen: Found) -> list[Difference]:
     recorded = [line.facts.get("device_uuid") for line in own if line.case.device == case.device]
     device = seen.device(case.device)
     there = device.uuid if device else None
-    if recorded and recorded[0] and there:
+    # frameworks leave GPU- out, the driver does not
+    if recorded and recorded[0] and there and bare_uuid(str(recorded[0])) != bare_uuid(there):
         different += between(f"the GPU behind {case.device}", recorded[0], there)
     return different
 

@@ -55,7 +55,7 @@ def find(nvml: Nvml, facts: Mapping[str, str | int]) -> Device:
         if _is_named(nvml, gpu, uuid, address):
             return _the_only_slice(nvml, gpu)
         for part in slices(nvml, gpu):
-            if uuid and _bare(part.uuid) == _bare(uuid):
+            if uuid and bare_uuid(part.uuid) == bare_uuid(uuid):
                 return part
     seen = f"; {'; '.join(refusals)}" if refusals else ""
     raise Refused(f"the driver knows no device {uuid or address}{seen}")
@@ -128,7 +128,7 @@ def _described(nvml: Nvml, handle: Any, parent: Any, gpu_instance: int | None = 
 
 def _is_named(nvml: Nvml, gpu: Device, uuid: str, address: str) -> bool:
     if uuid:
-        return _bare(gpu.uuid) == _bare(uuid)
+        return bare_uuid(gpu.uuid) == bare_uuid(uuid)
     found = _PCI.fullmatch(address.strip())
     if found is None:
         raise Refused(f"device_pci_bus_id {address!r} is no PCI address like 0000:1b:00.0")
@@ -150,6 +150,6 @@ def _the_only_slice(nvml: Nvml, gpu: Device) -> Device:
     return parts[0] if parts else gpu
 
 
-def _bare(uuid: str) -> str:
+def bare_uuid(uuid: str) -> str:
     """The UUID without GPU- and MIG-, which CUDA leaves out."""
     return re.sub(r"^(?:(?:gpu|mig)-)+", "", uuid.strip().lower())

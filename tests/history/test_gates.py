@@ -102,10 +102,10 @@ def test_the_page_of_a_record_has_its_history_where_one_is_named(invoke, write, 
     invoke("history", "add", *old)
     words = ("report", new, "--format", "html", "--output", "page.html")
     assert 0 == invoke(*words).exit_code
-    assert "9 Over time" not in (tmp_path / "page.html").read_text("utf-8")
+    assert not re.search(r"\d Over time", (tmp_path / "page.html").read_text("utf-8"))
     assert 0 == invoke(*words, "--database", tmp_path / "h.sqlite").exit_code
     page = (tmp_path / "page.html").read_text("utf-8")
-    assert "9 Over time" in page
+    assert re.search(r"\d Over time", page)
     assert "numpy:cpu/train/64 2 threads" in page
     assert "is not in that history" in page
     invoke("history", "add", new)
