@@ -1,4 +1,4 @@
-"""These tests run in processes of their own, which `tests/backends/test_opencl_alone.py` starts."""
+"""These tests run in processes of their own, which `tests/backends/test_alone.py` starts."""
 
 import os
 

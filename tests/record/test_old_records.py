@@ -2,8 +2,8 @@
 
 `data/NAME.jsonl.gz` was written by dlbench 0.1.0 before its rooms were rebuilt: ``cnn-mnist`` by a run on two cores,
 ``sweep-gpu`` by hand with its own writer, so that it has what no machine here has (a GPU, two modes, telemetry,
-trainings). `NAME.expected.json.gz` is what that version printed of them; but that it called CuPy faster from batch 8 on, of
-rows that are disturbed, of which nothing is concluded now.
+trainings). `NAME.expected.json.gz` is what that version printed of them; but that it called CuPy faster from batch 8
+on, of rows that are disturbed, of which nothing is concluded now.
 """
 
 import csv

@@ -1,5 +1,9 @@
-"""The tests of the OpenCL backend, each file in a process of its own: drivers bring a compiler, and so do the
-frameworks that other tests have in theirs, of other versions, and together in one process they crash."""
+"""Tests of which each file runs in a process of its own.
+
+Those of the OpenCL backend, since drivers bring a compiler, and so do the frameworks that other tests have in theirs, of
+other versions, and together in one process they crash. Those of TensorFlow's spans, since a process has one profiler,
+which sees what other tests do.
+"""
 
 import os
 import subprocess
@@ -9,7 +13,9 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-FILES = sorted((TESTS / "opencl").glob("test_*.py"))
+FILES = sorted(
+    file for folder in ("alone", "opencl") for file in (TESTS / folder).glob("test_*.py")
+)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
