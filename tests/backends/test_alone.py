@@ -1,8 +1,8 @@
 """Tests of which each file runs in a process of its own.
 
-Those of the OpenCL backend, since drivers bring a compiler, and so do the frameworks that other tests have in theirs, of
-other versions, and together in one process they crash. Those of TensorFlow's spans, since a process has one profiler,
-which sees what other tests do.
+Those of the OpenCL backend, since drivers bring a compiler, and so do the frameworks that other tests have in theirs,
+of other versions, and together in one process they crash. Those of TensorFlow's spans, since a process has one
+profiler, which sees what other tests do.
 """
 
 import os
