@@ -4,6 +4,7 @@ import collections
 from types import SimpleNamespace
 
 import pytest
+from observed_network import observed_network
 
 pytest.importorskip("tensorflow")
 
@@ -16,26 +17,9 @@ from dlbench import members
 from dlbench.contract import Plan
 from dlbench.errors import PlanRefused
 from dlbench.rng import uniform
-from dlbench.spec.workload import initial_weights, read_workload
+from dlbench.spec.workload import initial_weights
 
-CONV = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
-WORKLOAD = read_workload(
-    {
-        "input_shape": [2, 8, 8],
-        "layers": [
-            {**CONV, "name": "first"},
-            {"type": "relu", "name": "bend"},
-            {"type": "batch_norm", "name": "norm"},
-            {"type": "residual", "name": "sum", "body": [{**CONV, "name": "within"}]},
-            {"type": "max_pool", "name": "pool", "kernel": 2},
-            {"type": "flatten", "name": "flat"},
-            {"type": "dropout", "name": "drop", "rate": 0.5},
-            {"type": "linear", "name": "last", "out_features": 3},
-        ],
-        "loss": "mean_squared_error",
-        "optimizer": {"type": "adam", "learning_rate": 0.001},
-    }
-)
+WORKLOAD = observed_network()
 LAYERS = {"first", "bend", "norm", "sum", "within", "pool", "drop", "last"}
 """That compute something: to flatten is to look at the same values otherwise."""
 BATCH = 4

@@ -5,6 +5,7 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
+from observed_network import observed_network
 
 torch = pytest.importorskip("torch")
 
@@ -16,26 +17,9 @@ from dlbench import members  # noqa: E402
 from dlbench.contract import Plan, Span  # noqa: E402
 from dlbench.errors import PlanRefused  # noqa: E402
 from dlbench.rng import uniform  # noqa: E402
-from dlbench.spec.workload import initial_weights, read_workload  # noqa: E402
+from dlbench.spec.workload import initial_weights  # noqa: E402
 
-CONV = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
-WORKLOAD = read_workload(
-    {
-        "input_shape": [2, 8, 8],
-        "layers": [
-            {**CONV, "name": "first"},
-            {"type": "batch_norm", "name": "norm"},
-            {"type": "relu", "name": "bend"},
-            {"type": "residual", "name": "sum", "body": [{**CONV, "name": "within"}]},
-            {"type": "max_pool", "name": "pool", "kernel": 2},
-            {"type": "flatten", "name": "flat"},
-            {"type": "dropout", "name": "drop", "rate": 0.5},
-            {"type": "linear", "name": "last", "out_features": 3},
-        ],
-        "loss": "mean_squared_error",
-        "optimizer": {"type": "adam", "learning_rate": 0.001},
-    }
-)
+WORKLOAD = observed_network()
 LAYERS = {"first", "norm", "bend", "sum", "within", "pool", "flat", "drop", "last"}
 BATCH = 4
 

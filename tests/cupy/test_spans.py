@@ -5,31 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 from host_adapter import HostAdapter
+from observed_network import observed_network
 from vectors import PLAN
 
 from dlbench import members
 from dlbench.errors import PlanRefused
 from dlbench.rng import uniform
-from dlbench.spec.workload import initial_weights, read_workload
+from dlbench.spec.workload import initial_weights
 
-CONV = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
-WORKLOAD = read_workload(
-    {
-        "input_shape": [2, 4, 4],
-        "layers": [
-            {**CONV, "name": "first"},
-            {"type": "relu", "name": "bend"},
-            {"type": "batch_norm", "name": "norm"},
-            {"type": "residual", "name": "sum", "body": [{**CONV, "name": "within"}]},
-            {"type": "max_pool", "name": "pool", "kernel": 2},
-            {"type": "flatten", "name": "flat"},
-            {"type": "dropout", "name": "drop", "rate": 0.5},
-            {"type": "linear", "name": "last", "out_features": 3},
-        ],
-        "loss": "mean_squared_error",
-        "optimizer": {"type": "sgd", "learning_rate": 0.1},
-    }
-)
+WORKLOAD = observed_network(4, {"type": "sgd", "learning_rate": 0.1})
 
 
 def opened(mode="eager", workload=WORKLOAD):
