@@ -66,6 +66,20 @@ def _mobilenet_v2() -> Iterator[str]:
     yield from ("features.18.0", "features.18.1", "classifier.1")
 
 
+def _efficientnet_b0() -> Iterator[str]:
+    """Seven stages of so many blocks, of which the first stage's does not widen what it reads."""
+    yield from ("features.0.0", "features.0.1")
+    for stage, count in enumerate((1, 2, 2, 3, 3, 4, 1), 1):
+        parts = (
+            ("1.fc1", "1.fc2", "2.0", "2.1")
+            if stage == 1
+            else ("1.0", "1.1", "2.fc1", "2.fc2", "3.0", "3.1")
+        )
+        for block in range(count):
+            yield from (f"features.{stage}.{block}.block.{each}" for each in ("0.0", "0.1", *parts))
+    yield from ("features.8.0", "features.8.1", "classifier.1")
+
+
 def _densenet(blocks: Sequence[int]) -> Iterator[str]:
     """Blocks of so many layers, with a transition behind each but the last."""
     yield from ("features.conv0", "features.norm0")
@@ -90,8 +104,10 @@ _MODULES: Sequence[tuple[str, ...]] = tuple(
             _sequential(_VGG16, (0, 3, 6)),
             _sequential((0, 3, 6, 8, 10), (1, 4, 6)),
             _mobilenet_v2(),
+            _efficientnet_b0(),
             _densenet((6, 12, 24, 16)),
         ),
     )
 )
-"""The layers that have weights of ResNet-18, 34, 50 and 101, VGG-16, AlexNet, MobileNetV2 and DenseNet-121."""
+"""The layers that have weights of ResNet-18, 34, 50 and 101, VGG-16, AlexNet, MobileNetV2, EfficientNet-B0 and
+DenseNet-121."""

@@ -1,12 +1,16 @@
-"""Weights in files of safetensors, by the canonical names: ``conv1.weight``, ``norm1.running_mean``.
+"""Weights in files of safetensors, by the canonical names: ``conv1.weight``, ``norm1.running_mean``; and read from
+those that torchvision and Keras publish.
 
 The format is a JSON header and the bare values (https://huggingface.co/docs/safetensors), so that reading a file runs
-none of it.
+none of it. Of HDF5, in which Keras writes, the same holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,11 @@ import numpy as np
 from dlbench.errors import UsageError
 from dlbench.helpers.refusals import require
 from dlbench.paths import write_new
-from dlbench.spec.network import Parameter, format_shape
+from dlbench.spec.network import Shape, format_shape
 from dlbench.spec.workload import Weights, Workload
 from dlbench.text import one_line, plural, shortened
+from dlbench.weights.hdf5 import SIGNATURE, datasets_of_layers
+from dlbench.weights.keras_names import Stored, places_in
 from dlbench.weights.published_names import canonical_names
 
 SUFFIX = ".safetensors"
@@ -27,38 +33,38 @@ _NAMED = 3
 REMEDY = "pip install 'dlbench[weights]'"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    """What an open file has under a name: its shape, type (``F32``) and, when asked for, values."""
+
+    shape: Shape
+    kind: str
+    values: Callable[[], Any]
+
+
 def read_weights(path: Path, workload: Workload) -> Weights:
-    """The weights of a network from a file, which has exactly its tensors in float32, by the canonical names or by
-    those of `published_names`.
+    """The weights of a network from a file of safetensors, or of HDF5 as Keras writes it, which has exactly its tensors
+    in float32, by the canonical names or by those of `published_names` or `keras_names`.
 
     Raises
     ------
     UsageError : no such file, or one that does not fit: what is there, and what is needed.
-    BackendUnavailable : the package safetensors is not there.
+    BackendUnavailable : the package that reads the file is not there.
     """
-    require("safetensors", "safetensors", REMEDY)
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file")
-    try:
-        with safe_open(path, "np") as file:
-            there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            shapes = {name: tuple(each.get_shape()) for name, each in there.items()}
-            names = canonical_names(workload, shapes)
-            _refuse_unlike(path, workload, shapes, names, _saved_of(file.metadata() or {}))
-            weights = {}
-            for parameter in workload.parameters:
-                name = names.get(parameter.name, parameter.name)
-                kind = there[name].get_dtype()
-                if kind != _KIND:
-                    raise UsageError(f"{path}: {shown(name)} is {kind} there, {_KIND} is needed")
-                weights[parameter.name] = _finite(path, name, file.get_tensor(name))
-    except SafetensorError as error:
-        wrong = shortened(one_line(str(error)), 200)
-        raise UsageError(f"{path}: damaged, or no file of safetensors ({wrong})") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    with _open(path) as (there, saved_of):
+        places = _places(path, workload, there)
+        _refuse_unlike(path, places, there, saved_of)
+        weights = {}
+        for own, place in places.items():
+            tensor = there[place.name]
+            if tensor.kind != _KIND:
+                raise UsageError(
+                    f"{path}: {shown(place.name)} is {tensor.kind} there, {_KIND} is needed"
+                )
+            values = _finite(path, place.name, tensor.values())
+            weights[own] = np.ascontiguousarray(place.arranged(values))
     return weights
 
 
@@ -82,32 +88,92 @@ def shown(name: str) -> str:
     return shortened(one_line(name), 100)
 
 
+def _open(path: Path) -> contextlib.AbstractContextManager[tuple[dict[str, _Tensor], str]]:
+    """The tensors of a file, which is open inside the ``with`` block, and of which suite it says that it is."""
+    try:
+        with path.open("rb") as file:
+            is_hdf5 = file.read(len(SIGNATURE)) == SIGNATURE
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+    return _open_hdf5(path) if is_hdf5 else _open_safetensors(path)
+
+
+@contextlib.contextmanager
+def _open_safetensors(path: Path) -> Iterator[tuple[dict[str, _Tensor], str]]:
+    require("safetensors", "safetensors", REMEDY)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            there = {}
+            for name in file.keys():  # noqa: SIM118
+                part = file.get_slice(name)
+                values = functools.partial(file.get_tensor, name)
+                there[name] = _Tensor(tuple(part.get_shape()), part.get_dtype(), values)
+            yield there, _saved_of(file.metadata() or {})
+    except SafetensorError as error:
+        wrong = shortened(one_line(str(error)), 200)
+        raise UsageError(f"{path}: damaged, or no file of safetensors or HDF5 ({wrong})") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def _open_hdf5(path: Path) -> Iterator[tuple[dict[str, _Tensor], str]]:
+    h5py = require("h5py", "h5py", REMEDY)
+    try:
+        with h5py.File(path, "r") as file:
+            there = {}
+            for name, dataset in datasets_of_layers(file).items():
+                kind = _KIND if dataset.dtype == np.float32 else str(dataset.dtype)
+                values = functools.partial(dataset.__getitem__, ())
+                there[name] = _Tensor(dataset.shape, kind, values)
+            if not there:
+                raise ValueError("no layer in it has a name and variables")
+            yield there, ""
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        wrong = shortened(one_line(str(error)), 200)
+        raise UsageError(
+            f"{path}: damaged, or HDF5 without the weights of layers ({wrong})"
+        ) from None
+
+
+def _places(path: Path, workload: Workload, there: Mapping[str, _Tensor]) -> dict[str, Stored]:
+    """Where a file has each array of a network, by the canonical names."""
+    try:
+        if found := places_in(workload, there):
+            return found
+    except ValueError as error:
+        raise UsageError(f"{path} {error}") from None
+    names = canonical_names(workload, there)
+    return {
+        each.name: Stored(names.get(each.name, each.name), each.shape)
+        for each in workload.parameters
+    }
+
+
 def _refuse_unlike(
-    path: Path,
-    workload: Workload,
-    shapes: Mapping[str, tuple[int, ...]],
-    names: Mapping[str, str],
-    saved_of: str,
+    path: Path, places: Mapping[str, Stored], there: Mapping[str, _Tensor], saved_of: str
 ) -> None:
-    """Refuses a file with other tensors than the network has; `names` are the file's own by canonical ones."""
-    wanted = {names.get(each.name, each.name): each for each in workload.parameters}
+    """Refuses a file with other tensors than the network has, whose `places` are by the canonical names."""
     found = [
-        _other_shape(name, each, shapes[name])
-        for name, each in wanted.items()
-        if name in shapes and shapes[name] != each.shape
+        _other_shape(own, place, there[place.name].shape)
+        for own, place in places.items()
+        if place.name in there and there[place.name].shape != place.shape
     ][:1]
-    if missing := [name for name in wanted if name not in shapes]:
+    wanted = [place.name for place in places.values()]
+    if missing := [name for name in wanted if name not in there]:
         found.append(f"{_counted(missing, len(wanted))} missing")
-    if surplus := [name for name in shapes if name not in wanted and not _is_count(name)]:
-        found.append(f"{_counted(surplus, len(shapes))} in it without a place in the network")
+    if surplus := [name for name in there if name not in {*wanted} and not _is_count(name)]:
+        found.append(f"{_counted(surplus, len(there))} in it without a place in the network")
     if found:
         raise UsageError(f"{path}{saved_of} does not fit: {'; '.join(found)}")
 
 
-def _other_shape(name: str, parameter: Parameter, shape: tuple[int, ...]) -> str:
-    alias = "" if name == parameter.name else f" ({parameter.name})"
+def _other_shape(own: str, place: Stored, shape: Shape) -> str:
+    alias = "" if place.name == own else f" ({own})"
     has = format_shape(shape) or "a single number"
-    return f"{shown(name)}{alias} is {has} there, {format_shape(parameter.shape)} is needed"
+    return f"{shown(place.name)}{alias} is {has} there, {format_shape(place.shape)} is needed"
 
 
 def _counted(names: list[str], whole: int) -> str:

@@ -47,7 +47,7 @@ def test_every_command_in_a_document_is_accepted_with_its_options(words, tmp_pat
     (tmp_path / "photos").mkdir()
     filled = [word.replace("*", "one") for word in words if word not in ("FILE…", "…")]
     for word in filled:
-        if word.endswith((".jsonl", ".safetensors")):
+        if word.endswith((".jsonl", ".safetensors", ".h5")):
             path = tmp_path / word
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-NAMES = ("alexnet", "vgg16", "resnet18", "resnet50", "mobilenet-v2", "densenet121")
+NAMES = (
+    *("alexnet", "vgg16", "resnet18", "resnet50", "mobilenet-v2", "densenet121"),
+    "efficientnet-b0",
+)
 """Suites that have torchvision's names, but for a dash."""
 
 # torchvision describes them when it is imported; they are in a library that its build for CUDA does not load beside a

@@ -9,7 +9,7 @@ from dlbench.cli.options import Place
 init_weights = click.option(
     "--init-weights",
     type=Place(exists=True, dir_okay=False),
-    metavar="FILE.safetensors",
+    metavar="FILE.safetensors|FILE.h5",
     help="Begin with these weights, under dlbench's names or published ones, in place of the seed's.",
 )
 save_weights = click.option(
