@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 _WORD = 2**64
 _MAX_BELOW = 2**32
-_PIECE = 2**20
-"""Words that are drawn at a time: an array is not to need several times its own size on its way."""
+_PIECE = 2**16
+"""Words that are drawn at a time: an array is not to need several times its own size on its way, and what it needs is
+to stay in a core's own cache."""
 
 
 def raw_bits(count: int, seed: int, *stream: str | int, start: int = 0) -> NDArray[np.uint64]:
@@ -95,8 +96,11 @@ def uniform(
     for first in range(0, len(result), _PIECE):
         piece = result[first : first + _PIECE]
         words = raw_bits(len(piece), seed, *stream, start=start + first)
-        signed = (words >> np.uint64(40)).astype(np.int64) - 2**23
-        piece[:] = signed.astype(np.float64) * 2.0**-23 * np.float64(bound)
+        words >>= np.uint64(40)
+        signed = words.view(np.int64)
+        signed -= 2**23
+        # a power of two times the bound is exact
+        np.multiply(signed, 2.0**-23 * bound, out=piece, casting="same_kind")
     return result.reshape(shape)
 
 

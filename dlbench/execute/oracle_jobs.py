@@ -34,6 +34,8 @@ _KEEPING = {
 """Has the C library on Linux keep what the oracle frees, for its next arrays: fresh pages for each of them take up to a
 fifth of its time."""
 
+_BOTH = 2
+"""Threads of what is computed to the last."""
 _MOST_TOGETHER = 2 * 10**7
 """Parameters of a network whose two parts are computed beside each other: the perturbed runs of each hold all gradients
 and moments in float64."""
@@ -66,7 +68,8 @@ class References:
                 continue
             precision = job["precision"]
             if precision not in self._steps:
-                self._steps[precision] = self._begin({**job, "part": "steps"})
+                # these take longer, and get both cores when all else is done
+                self._steps[precision] = self._begin({**job, "part": "steps", "threads": _BOTH})
             self._futures[key] = [self._steps[precision], self._begin({**job, "part": "timed"})]
 
     def failure(self, key: Key) -> Ended[Any] | None:

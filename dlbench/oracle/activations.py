@@ -25,12 +25,13 @@ class Relu(Layer):
         self.positive = x > 0 if forced is None else forced.taken
         self.run.branches[self.node.name] = Branch(self.positive, x)
         # 0 times x, since what is no number stays none
-        y = np.where(self.positive, x, self.slope * x)
-        return self.run.rounding.stored(y) if self.slope else y
+        return self.run.rounding.stored(self._bent(x)) if self.slope else x * self.positive
 
     def backward(self, dy: Array) -> Array:
-        dx = np.where(self.positive, dy, self.slope * dy)
-        return self.run.rounding.handed_back(dx) if self.slope else dx
+        return self.run.rounding.handed_back(self._bent(dy)) if self.slope else dy * self.positive
+
+    def _bent(self, values: Array) -> Array:
+        return np.where(self.positive, values, self.slope * values)
 
 
 class LeakyRelu(Relu):

@@ -23,20 +23,23 @@ class BatchNorm(Layer):
         self.parts = [_Normalisation(node, weights, each) for each in runs]
 
     def forward(self, x: Array) -> Array:
+        if len(self.parts) == 1:
+            return self.parts[0].forward(x)
         pieces = np.split(x, len(self.parts))
         y = [part.forward(piece) for part, piece in zip(self.parts, pieces, strict=True)]
         self.run.state.update(self.parts[0].run.state)
         return np.concatenate(y)
 
     def backward(self, dy: Array) -> Array:
+        if len(self.parts) == 1:
+            return self.parts[0].backward(dy)
         pieces = np.split(dy, len(self.parts))
         dx = [part.backward(piece) for part, piece in zip(self.parts, pieces, strict=True)]
         own = [part.run.gradients for part in self.parts]
-        if len(own) > 1:
-            for name in own[0]:
-                each = np.stack([gradients[name] for gradients in own])
-                size = np.sqrt(np.square(each).sum(0))
-                self.run.gradients[name] = self.run.rounding(each.sum(0), len(own), size)
+        for name in own[0]:
+            each = np.stack([gradients[name] for gradients in own])
+            size = np.sqrt(np.square(each).sum(0))
+            self.run.gradients[name] = self.run.rounding(each.sum(0), len(own), size)
         return np.concatenate(dx)
 
 

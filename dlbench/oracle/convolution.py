@@ -93,7 +93,7 @@ class Conv2d(Layer):
         if other is not None:
             turned = other.outer(self.run.weighted(x), summed)
             parts = turned.reshape(*turned.shape[:2], -1, *weight.shape[2:]).swapaxes(1, 2)
-            gradient = parts.reshape(weight.shape)[:, :, ::-1, ::-1]
+            gradient = parts[..., ::-1, ::-1].reshape(weight.shape)
             dx = other.product(dy)
         else:
             windows = self._forward_windows()

@@ -114,7 +114,7 @@ class Update:
     def _round(self, value: Array, *terms: Array) -> Array:
         if isinstance(self.rounding, Exact):
             return value
-        size = np.square(terms[0])
+        squares = np.square(terms[0])
         for term in terms[1:]:
-            size += np.square(term)
-        return self.rounding(value, 4, np.sqrt(size))
+            squares += np.square(term)
+        return self.rounding.of_squares(value, 4, squares)

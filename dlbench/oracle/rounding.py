@@ -48,6 +48,9 @@ class Rounding(Protocol):
         """`value`, the outcome in float32 of summing `length` terms whose root sum of squares is `size`
         (an array that broadcasts against `value`, or a number)."""
 
+    def of_squares(self, value: Array, length: int, squares: Array) -> Array:
+        """As a call, of terms whose squares' sum is known (an array that broadcasts against `value`)."""
+
     def stored(self, value: Array, *on_the_way: Array) -> Array:
         """`value` as it is kept between layers; `on_the_way` are values that may have been rounded before it."""
 
@@ -71,6 +74,10 @@ class Exact:
         self.policy = policy
 
     def __call__(self, value: Array, length: Length, size: Size) -> Array:
+        """`value`."""
+        return value
+
+    def of_squares(self, value: Array, length: int, squares: Array) -> Array:
         """`value`."""
         return value
 
@@ -171,9 +178,11 @@ _PIECE = 2**14
 
 @functools.lru_cache(maxsize=32)
 def _drawn(seed: int) -> tuple[npt.NDArray[np.float32], np.random.Generator]:
-    """The pool of a seed, and what drew it: the same few seeds come again and again."""
+    """The pool of a seed, its beginning once more behind its end, and what drew it: the same few seeds come again and
+    again."""
     random = np.random.Generator(np.random.SFC64(seed))
-    pool = random.standard_normal(_POOL, dtype=np.float32)
+    drawn = random.standard_normal(_POOL, dtype=np.float32)
+    pool = np.concatenate([drawn, drawn[:_PIECE]])
     pool.setflags(write=False)
     return pool, random
 
@@ -191,18 +200,30 @@ class Perturbed:
         """`value` with the roundings of a sum."""
         length = length() if callable(length) else length
         size = size() if callable(size) else size
+        if size is value:
+            return self._summed(value, 2 * length, None)
+        return self._summed(value, length, np.square(size))
+
+    def of_squares(self, value: Array, length: int, squares: Array) -> Array:
+        """`value` with the roundings of a sum."""
+        return self._summed(value, length, squares)
+
+    def _summed(self, value: Array, length: int, squares: Array | None) -> Array:
+        """`value` with the roundings of a sum of `length` terms, or of half as many where all that is known of them is
+        the value."""
         value = np.asarray(value)
-        factor, squares = (
-            self._unit * np.sqrt(length),
-            np.broadcast_to(np.square(size), value.shape),
-        )
+        factor = self._unit * np.sqrt(length)
+        spread = None if squares is None else np.broadcast_to(squares, value.shape)
         result = np.empty(value.shape)
         at = self._start()
         for piece in _pieces(value.shape):
             part, scale = value[piece], result[piece]
-            np.square(part, out=scale)
-            scale += squares[piece]
-            np.sqrt(scale, out=scale)
+            if spread is None:
+                np.abs(part, out=scale)
+            else:
+                np.square(part, out=scale)
+                scale += spread[piece]
+                np.sqrt(scale, out=scale)
             scale *= factor
             scale *= self._noise(at, scale.shape)
             scale += part
@@ -262,7 +283,7 @@ class Perturbed:
         count, start = math.prod(shape), start % _POOL
         noise = self._pool[start : start + count]
         if noise.size < count:
-            noise = np.resize(np.roll(self._pool, -start), count)
+            noise = np.resize(np.roll(self._pool[:_POOL], -start), count)
         return noise.reshape(shape)
 
 

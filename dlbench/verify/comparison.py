@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dlbench.record.facts import Check
+
+_PIECE = 2**14
+"""Values that are compared at a time."""
 
 
 def compare(
@@ -19,28 +23,54 @@ def compare(
     scale: float,
 ) -> Check:
     """Holds an array against what it should be, within `tolerance` (broadcast), element by element."""
-    want = np.asarray(expected, np.float64)
-    have = np.asarray(got, np.float64)
+    want, have = np.asarray(expected), np.asarray(got)
     if have.shape != want.shape:
         return statement(f"{name} has shape {have.shape} instead of {want.shape}", False)
-    error = np.abs(have - want)
     allowed = np.broadcast_to(np.asarray(tolerance, np.float64), want.shape)
-    # an error where none is allowed is infinitely many times too large
-    with np.errstate(over="ignore"):
-        times = error / np.maximum(allowed, np.finfo(np.float64).tiny)
-    excess = np.where(np.isfinite(error), times, np.inf)
-    worst = np.unravel_index(int(np.argmax(excess)), want.shape) if want.size else ()
+    largest, at = 0.0, 0
+    for rows, before in _pieces(want.shape):
+        excess = _excess(have[rows], want[rows], allowed[rows])
+        first = int(np.argmax(excess))
+        if excess.flat[first] > largest:
+            largest, at = float(excess.flat[first]), before + first
+    worst = np.unravel_index(at, want.shape) if want.size else ()
     where = f"[{', '.join(str(int(i)) for i in worst)}]" if want.ndim else ""
+    is_, should_be = float(have[worst]), float(want[worst])
     return Check(
         name=name,
         where=where,
-        got=_finite(have[worst]),
-        expected=_finite(want[worst]),
-        error=_finite(error[worst]),
+        got=_finite(is_),
+        expected=_finite(should_be),
+        error=_finite(abs(is_ - should_be)),
         tolerance=float(allowed[worst]),
         scale=scale,
-        passed=bool(excess.max(initial=0.0) <= 1.0),
+        passed=largest <= 1.0,
     )
+
+
+def _excess(
+    have: npt.NDArray[Any], want: npt.NDArray[Any], allowed: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """How many times too large each error is; infinitely many where it is no number."""
+    error = np.asarray(np.subtract(have, want, dtype=np.float64))
+    np.abs(error, out=error)
+    # an error where none is allowed is infinitely many times too large
+    with np.errstate(over="ignore"):
+        times = np.asarray(error / np.maximum(allowed, np.finfo(np.float64).tiny))
+    times[~np.isfinite(error)] = np.inf
+    return times
+
+
+def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[Any, int]]:
+    """Rows of an array that are few enough for a core's own cache, and how many values there are before them."""
+    if math.prod(shape) <= _PIECE:
+        if math.prod(shape):
+            yield ..., 0
+        return
+    row = math.prod(shape[1:])
+    step = max(1, _PIECE // row)
+    for first in range(0, shape[0], step):
+        yield slice(first, first + step), first * row
 
 
 def statement(what: str, passed: bool) -> Check:

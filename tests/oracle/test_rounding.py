@@ -27,6 +27,14 @@ def test_the_size_of_the_terms_broadcasts_over_the_values():
     np.testing.assert_allclose(found, 2 * UNIT * sizes.ravel(), rtol=0.03)
 
 
+def test_terms_that_are_known_by_the_value_or_by_their_squares_have_the_same_noise():
+    value = np.random.default_rng(0).normal(size=(5, 7, 1000))
+    own, apart = (Perturbed(3)(value, 9, size) - value for size in (value, value.copy()))
+    squares = Perturbed(3).of_squares(value, 9, np.square(value)) - value
+    np.testing.assert_array_equal(apart, squares)
+    np.testing.assert_allclose(own, apart, rtol=1e-6, atol=1e-14)
+
+
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
 def test_what_is_stored_short_has_the_noise_of_one_rounding(name):
     value, unit = np.full(100_000, 5.0), FORMATS[name].unit_roundoff

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import forward
 from dlbench.oracle.rounding import Perturbed
+from dlbench.spec.workload import read_workload
 from dlbench.verify.expected import evaluation_points
 from dlbench.verify.expected.evaluation_points import (
     DISTINCT_SAMPLES,
@@ -20,7 +21,7 @@ from dlbench.verify.expected.evaluation_points import (
     sample_inputs,
     sample_targets,
 )
-from dlbench.verify.expected.nudging import gap_shift
+from dlbench.verify.expected.nudging import Nudger, gap_shift
 from dlbench.verify.random_networks import draw_workload
 
 KINKED = ["convolution", "norm", "max pool", "residual"]
@@ -65,6 +66,34 @@ def test_a_point_is_the_same_again_and_another_for_another_label_or_batch():
     assert np.all(first.weights["conv1.weight"] != other.weights["conv1.weight"])
     larger = draw_point(workload, 8, "a")
     assert np.all(first.inputs != larger.inputs[:4])
+
+
+@pytest.mark.parametrize("name", [*KINKED, "relu6"])
+def test_the_branches_of_a_nudged_point_are_those_of_a_run_with_its_weights(name):
+    workload = small.workload(name)
+    weights = oracle_weights(evaluation_points._draw_weights(workload, "test"))
+    inputs = oracle_inputs(sample_inputs(workload, 4, "test"))
+    nudger = Nudger(dict(weights), Pass(True, np.ones(4)))
+    nudger.sequence(workload.nodes, inputs, None)
+    run = Pass(True, np.ones(4))
+    forward(workload.nodes, nudger.weights, inputs, run)
+    for layer, branch in run.branches.items():
+        np.testing.assert_allclose(nudger.run.branches[layer].margin, branch.margin, atol=1e-12)
+        np.testing.assert_array_equal(nudger.run.branches[layer].taken, branch.taken)
+    assert nudger.is_exact
+
+
+def test_a_mean_that_counts_padding_is_not_shifted_as_its_elements_are():
+    table = small.workload("convolution").to_table()
+    pool = {"type": "avg_pool", "kernel": 3, "stride": 1, "padding": 1}
+    layers = [{"type": "conv2d", "out_channels": 2, "kernel": 1}, pool, {"type": "relu"}]
+    head = [{"type": "flatten"}, {"type": "linear", "out_features": 3}]
+    workload = read_workload(table | {"layers": [*layers, *head]})
+    weights = oracle_weights(evaluation_points._draw_weights(workload, "test"))
+    nudger = Nudger(weights, Pass(True, np.ones(4)))
+    nudger.sequence(workload.nodes, oracle_inputs(sample_inputs(workload, 4, "test")), None)
+    assert not nudger.is_exact
+    assert draw_point(workload, 4, "test").ambiguous <= 2
 
 
 def test_only_shifts_before_a_relu_are_moved_to_part_its_branches():
@@ -171,3 +200,17 @@ def test_a_branch_is_ambiguous_where_noise_reaches_its_margin_and_nothing_else_i
     moved = margin + np.array([1e-8, 1e-8, -1e-8, 1e-8, 0.0])
     found = ambiguous_branches(exact, [{"relu1": Branch(moved > 0, moved)}], (node,))
     assert found["relu1"].tolist() == [True, False, True, False, False]
+
+
+def test_what_some_runs_find_all_of_them_find():
+    workload = small.workload("convolution")
+    node = next(n for n in workload.nodes if n.name == "relu1")
+    random = np.random.default_rng(0)
+    margin = random.normal(size=5000) * 10.0 ** random.integers(-9, 0, 5000)
+    exact = {"relu1": Branch(margin > 0, margin)}
+    moved = [margin + 1e-4 * random.normal(size=5000) * random.random(5000) for _ in range(2)]
+    runs = [{"relu1": Branch(each > 0, each)} for each in moved]
+    some = ambiguous_branches(exact, runs[:1], (node,), 2)["relu1"]
+    everything = ambiguous_branches(exact, runs, (node,))["relu1"]
+    assert some.any()
+    assert not (some & ~everything).any()

@@ -23,17 +23,22 @@ rounding is far below the gradient's."""
 
 
 def check_gradients(
-    adapter: Adapter, plan: Plan, workload: Workload, stops: Sequence[Stop], label: str = ""
+    adapter: Adapter,
+    plan: Plan,
+    workload: Workload,
+    stops: Sequence[Stop],
+    label: str = "",
+    infers: bool = True,
 ) -> list[Check]:
-    """Logits, loss and every gradient at each stop, from steps of plain SGD; `label` replaces the step's
-    number in the checks' names."""
+    """Logits (where it `infers`), loss and every gradient at each stop, from steps of plain SGD; `label` replaces the
+    step's number in the checks' names."""
     plain = dataclasses.replace(workload, optimizer=Sgd(learning_rate=GRADIENT_RATE))
     session = adapter.open(plan, plain, stops[0].point.weights)
     checks = []
     for i, stop in enumerate(stops, 1):
         if i > 1:
             session.load(stop.point.weights)
-        checks += _gradients(session, stop, label or f"step {i}")
+        checks += _gradients(session, stop, label or f"step {i}", infers)
     return checks
 
 
@@ -75,15 +80,17 @@ def check_resident(session: Session, stop: Stop) -> list[Check]:
     batch = session.upload(*stop.point.batch())
     label = "timed batch"
     before = check_logits(session, stop, batch, label)
-    return [before, *check_step(session, stop, batch, label)]
+    untouched = _untouched(session, stop.point, label)
+    return [before, *untouched, *check_step(session, stop, batch, label)]
 
 
-def _gradients(session: Session, stop: Stop, label: str) -> list[Check]:
+def _gradients(session: Session, stop: Stop, label: str, infers: bool) -> list[Check]:
     """One plain step from the point's weights, where the session is."""
     point, expected = stop.point, stop.expected
     batch = session.upload(*point.batch())
-    checks = [check_logits(session, stop, batch, label)]
-    checks += _untouched(session, point, label)
+    checks = []
+    if infers:
+        checks += [check_logits(session, stop, batch, label), *_untouched(session, point, label)]
     checks.append(check_loss(session, stop, session.train_step(batch), label))
     after = session.weights()
     names = _names(after, point, label)
@@ -92,10 +99,12 @@ def _gradients(session: Session, stop: Stop, label: str) -> list[Check]:
     for name in sorted(expected):
         if name.startswith("gradient of "):
             parameter = name.removeprefix("gradient of ")
-            before = point.weights[parameter].astype(np.float64)
-            gradient = (before - after[parameter]) / GRADIENT_RATE
+            before = point.weights[parameter]
+            gradient = np.subtract(before, after[parameter], dtype=np.float64) / GRADIENT_RATE
             # half a unit in the last place of the stored weight, twice over
-            stored = 2.0**-23 * (np.abs(before) / GRADIENT_RATE + np.abs(gradient))
+            stored = np.abs(gradient)
+            stored += np.abs(before) * np.float64(1 / GRADIENT_RATE)
+            stored *= 2.0**-23
             checks.append(_check(name, gradient, expected[name], label, stored))
     frozen = (n for n in point.weights if n in expected and not expected[n].tolerance.any())
     return checks + [_check(f"{n} after the step", after[n], expected[n], label) for n in frozen]

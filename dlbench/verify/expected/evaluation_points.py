@@ -25,7 +25,7 @@ import numpy.typing as npt
 from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import entering, forward, forward_backward
 from dlbench.oracle.one_thread import one_thread
-from dlbench.oracle.parallel_runs import each
+from dlbench.oracle.parallel_runs import at_once, each
 from dlbench.oracle.rounding import Array, Exact, Largest, Perturbed, Rounding
 from dlbench.rng import integers, permutation, uniform
 from dlbench.spec.network import Node, Parameter, walk
@@ -144,10 +144,9 @@ def draw_point(
     kept = oracle_weights({p.name: weights[p.name] for p in workload.parameters if is_as_drawn(p)})
     for attempt in range(extent.draws if batch <= SMALL_BATCH else extent.timed_draws):
         drawn = _draw(workload, weights, batch, label, attempt, inputs, replicas, extent.distinct)
-        point = _nudged(_within_range(drawn, workload, precision), workload, precision, kept)
-        if best is None or point.ambiguous < best.ambiguous:
-            best = point
-        if point.ambiguous == 0:
+        point = _within_range(drawn, workload, precision)
+        best = _nudged(point, workload, precision, kept, best)
+        if best.ambiguous == 0:
             break
     assert best is not None
     return best
@@ -177,10 +176,8 @@ def draw_unbiased_point(workload: Workload, label: str, precision: str = "fp32")
     for attempt in range(_UNBIASED_DRAWS):
         drawn = _draw(workload, weights, 1, label, attempt, UNIT_INPUTS)
         point = _within_range(drawn, workload, precision)
-        point = _counted(point, workload, precision, oracle_weights(point.weights))
-        if best is None or point.ambiguous < best.ambiguous:
-            best = point
-        if point.ambiguous == 0:
+        best = _better(point, workload, precision, oracle_weights(point.weights), None, best)
+        if best.ambiguous == 0:
             break
     assert best is not None
     return best
@@ -209,9 +206,13 @@ def sample_inputs(workload: Workload, samples: int, *key: str | int) -> npt.NDAr
 
 
 def ambiguous_branches(
-    exact: dict[str, Branch], perturbed: list[dict[str, Branch]], nodes: tuple[Node, ...]
+    exact: Mapping[str, Branch],
+    perturbed: list[dict[str, Branch]],
+    nodes: tuple[Node, ...],
+    runs: int | None = None,
 ) -> dict[str, npt.NDArray[np.bool_]]:
-    """For each kinked layer, which of its branches lie within the reach of rounding.
+    """For each kinked layer, which of its branches lie within the reach of rounding, by what perturbed runs found. By
+    fewer than the `runs` that there will be, those that are sure to.
 
     A margin that no perturbation moved (zeros that stay zeros) decides nothing and does not count.
     """
@@ -224,7 +225,7 @@ def ambiguous_branches(
         for run in perturbed:
             with np.errstate(invalid="ignore"):
                 noise += np.nan_to_num(np.square(run[node.name].margin - margin))
-        noise = np.sqrt(noise / len(perturbed))
+        noise = np.sqrt(noise / (runs or len(perturbed)))
         reach = SAFETY * np.maximum(noise, np.sqrt(np.mean(np.square(noise))))
         result[node.name] = (np.abs(margin) < reach) & (noise > 0)
     return result
@@ -298,8 +299,11 @@ def drawn_parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]
     return ((low + high) / 2 + (high - low) * drawn).astype(np.float32)
 
 
-def _nudged(point: Point, workload: Workload, precision: str, kept: Mapping[str, Array]) -> Point:
-    """The point with shifts that part the branches; `kept` are the weights that stay, in float64."""
+def _nudged(
+    point: Point, workload: Workload, precision: str, kept: Mapping[str, Array], best: Point | None
+) -> Point:
+    """The point with shifts that part the branches, or the `best` until now; `kept` are the weights that stay, in
+    float64."""
     inputs = oracle_inputs(point.inputs)
     rounding = Exact(policy_of(precision))
     others = {name: value for name, value in point.weights.items() if name not in kept}
@@ -309,21 +313,36 @@ def _nudged(point: Point, workload: Workload, precision: str, kept: Mapping[str,
     weights = dict(point.weights)
     for name in nudger.moved:
         weights[name] = nudger.weights[name].astype(np.float32)
-    return _counted(
-        dataclasses.replace(point, weights=weights), workload, precision, nudger.weights
-    )
+    moved = dataclasses.replace(point, weights=weights)
+    branches = nudger.run.branches if nudger.is_exact else None
+    return _better(moved, workload, precision, nudger.weights, branches, best)
 
 
-def _counted(
-    point: Point, workload: Workload, precision: str, weights: Mapping[str, Array]
+def _better(
+    point: Point,
+    workload: Workload,
+    precision: str,
+    weights: Mapping[str, Array],
+    branches: Mapping[str, Branch] | None,
+    best: Point | None,
 ) -> Point:
-    """The point with its ambiguous branches; `weights` are its own in float64."""
+    """The point with its ambiguous branches, or the `best` until now where that has no more of them. `weights` are the
+    point's in float64, `branches` those of its exact run, where that is known."""
     policy = policy_of(precision)
-    run = point.run(True, Exact(policy))
-    forward(workload.nodes, weights, oracle_inputs(point.inputs), run)
-    found = undecided_branches(point, workload, policy, weights, run.branches)
-    count = sum(int(mask.sum()) for mask in found.values())
+    if branches is None:
+        run = point.run(True, Exact(policy))
+        forward(workload.nodes, weights, oracle_inputs(point.inputs), run)
+        branches = run.branches
+    fewest = None if best is None else best.ambiguous
+    found = undecided_branches(point, workload, policy, weights, branches, fewest)
+    count = _count(found)
+    if best is not None and count >= best.ambiguous:
+        return best
     return dataclasses.replace(point, ambiguous=count, undecided=found if count else None)
+
+
+def _count(branches: Mapping[str, npt.NDArray[np.bool_]]) -> int:
+    return sum(int(mask.sum()) for mask in branches.values())
 
 
 def undecided_branches(
@@ -331,10 +350,11 @@ def undecided_branches(
     workload: Workload,
     policy: Policy,
     weights: Mapping[str, Array],
-    branches: dict[str, Branch],
+    branches: Mapping[str, Branch],
+    fewest: int | None = None,
 ) -> Mapping[str, npt.NDArray[np.bool_]]:
     """Which branches of a point lie within rounding of the other way: `branches` are those of its exact run, `weights`
-    its own in float64."""
+    its own in float64. Where it is sure that there are `fewest` or more, perhaps no more than these."""
     inputs = oracle_inputs(point.inputs)
 
     def perturbed(seed: int) -> dict[str, Branch]:
@@ -342,4 +362,11 @@ def undecided_branches(
         forward(workload.nodes, weights, inputs, noisy)
         return noisy.branches
 
-    return ambiguous_branches(branches, each(perturbed, range(2)), workload.nodes)
+    seeds = range(2)
+    runs: list[dict[str, Branch]] = []
+    while len(runs) < len(seeds):
+        runs += each(perturbed, seeds[len(runs) :][: at_once()])
+        found = ambiguous_branches(branches, runs, workload.nodes, len(seeds))
+        if fewest is not None and _count(found) >= fewest:
+            break
+    return found

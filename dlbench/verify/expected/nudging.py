@@ -12,12 +12,18 @@ from dlbench.spec.network import Node
 
 
 class Nudger:
-    """Walks a network forward once, moving the shift before each relu as it comes to it."""
+    """Walks a network forward once, moving the shift before each relu as it comes to it.
+
+    Attributes
+    ----------
+    weights, run : with what is moved; the run's branches are those of an exact run with these weights where `is_exact`.
+    """
 
     def __init__(self, weights: dict[str, Array], run: Pass) -> None:
         self.weights = weights
         self.run = run
         self.moved: dict[str, None] = {}
+        self.is_exact = True
 
     def sequence(
         self, nodes: tuple[Node, ...], x: Array, shifter: str | None
@@ -42,6 +48,9 @@ class Nudger:
                     x, shifter = self._layer(node).forward(x), None
                 case _:
                     x = self._layer(node).forward(x)
+                    if isinstance(node.layer, spec.AvgPool) and any(map(any, node.layer.edges)):
+                        # a mean that counts padding is shifted by less
+                        self.is_exact = self.is_exact and shifter is None
                     shifter = _shifter_after(node, shifter)
         return x, shifter
 
