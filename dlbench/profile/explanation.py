@@ -1,14 +1,13 @@
 """Why one row is faster than another: the difference of two steps, split by layer and by cause.
 
-Both steps are split in parts that add up to them (`dlbench.profile.layer_times`), so the differences of the parts add
-up to the difference of the steps, exactly, and with the rows exchanged every sign turns. Rows whose ladders took turns
-are compared round by round, others by their means. What one process differs from another of the same code (`BETWEEN`)
-is added to the scatter.
+Both steps are split in parts that add up to them (`dlbench.profile.layer_times`), and the differences of the parts
+(`dlbench.profile.pooled`) add up to the difference of the steps, exactly; with the rows exchanged every sign turns.
+Rows whose ladders took turns are compared round by round, others by their means. What one process differs from another
+of the same code is added to the scatter.
 
-A part is called different where its difference in the network, or that of its layer alone, cannot be chance: Holm's
-procedure over all of these keeps the probability of calling any part different in two rows of the same code at
-`FALSE_ALARM`. A layer alone counts only where the network does not contradict it, and nothing does that is less than
-`LEAST_SHARE` of the step.
+A part is called different where its difference cannot be chance: Holm's procedure over all parts keeps the probability
+of calling any different in two rows of the same code at `FALSE_ALARM`. Nothing is that is less than `LEAST_SHARE` of
+the step.
 """
 
 from __future__ import annotations
@@ -21,18 +20,17 @@ from typing import Literal
 
 from dlbench.analyse.statistics import holm
 from dlbench.errors import UsageError
-from dlbench.profile.estimates import Estimate, Rounds, Time, less, over
+from dlbench.profile.estimates import Time
 from dlbench.profile.layer_times import LayerTimes, Part, layer_times
 from dlbench.profile.observed import Group, observed
 from dlbench.profile.onednn import REORDER, of_layers
+from dlbench.profile.pooled import Key, differences
 from dlbench.profile.roofline import Placed, placed
 from dlbench.record.facts import Primitive
 from dlbench.record.schema import Case, Profile
 from dlbench.spec.workload import Workload
 from dlbench.text import listed, percent, seconds
 
-_Key = tuple[str, str]
-"""A part's kind and name."""
 Cause = Literal["products", "memory", "calls", "loss", "optimizer", "rest"]
 
 CAUSES: Mapping[Cause, str] = {
@@ -45,17 +43,8 @@ CAUSES: Mapping[Cause, str] = {
 }
 """What a part's time is about, in words."""
 _CAUSE_OF: Mapping[str, Cause] = {"call": "calls", "loss": "loss", "optimizer": "optimizer"}
-_NOTHING = Estimate(0.0, 0.0, math.inf)
-
-
-BETWEEN = 0.012
-"""Standard deviation of a network's step from process to process of the same code, as a share of it: where its memory
-lies. docs/profile.md says where it was measured. A part that is the difference of two long steps has that of both."""
 FALSE_ALARM = 0.001
 """The probability that a comparison of two rows of the same code calls any part different."""
-CONTRADICTION = 0.01
-"""How seldom chance may make the difference of a layer alone and of its part in the network as unlike as they are, for
-the one to contradict the other."""
 LEAST_SHARE = 0.01
 """Of the shorter step, the least difference of a part that is worth a word."""
 
@@ -186,17 +175,17 @@ class _Side:
 
     def __init__(self, profile: Profile, workload: Workload) -> None:
         self.times: LayerTimes = layer_times(profile, workload)
-        self.parts: dict[_Key, Part] = {(p.kind, p.name): p for p in self.times.parts}
+        self.parts: dict[Key, Part] = {(p.kind, p.name): p for p in self.times.parts}
         self.placed = placed(profile, workload, self.times)
         self.seen = observed(profile, workload, self.times)
 
-    def groups_with(self, keys: set[_Key]) -> list[Group]:
+    def groups_with(self, keys: set[Key]) -> list[Group]:
         """The groups of spans in which any of these parts is."""
         groups = self.seen.groups if self.seen else ()
         return [group for group in groups if keys & _keys(group)]
 
 
-def _keys(group: Group) -> set[_Key]:
+def _keys(group: Group) -> set[Key]:
     return {(part.kind, part.name) for part in group.parts}
 
 
@@ -206,51 +195,26 @@ class _Pair:
     def __init__(self, first: Profile, second: Profile, workload: Workload) -> None:
         self.sides = _Side(first, workload), _Side(second, workload)
         self.takes_turns = _take_turns(first, second)
+        one, two = self.sides
+        self._found = differences(one.times, two.times, self.takes_turns)
         self._step_s = min(side.times.whole.mean_s for side in self.sides)
 
     def whole(self) -> Difference:
         """The difference of the steps."""
-        sizes_s = [side.times.whole.mean_s for side in self.sides]
-        found = self._less([side.times.whole_ns for side in self.sides], sizes_s)
+        found = self._found.whole
         return Difference("step", found.time, is_told=found.p_value <= FALSE_ALARM)
 
     def parts(self) -> Iterator[Difference]:
         """Those of the parts."""
-        keys = list(dict.fromkeys(key for side in self.sides for key in side.parts))
-        inside = [self._inside(key) for key in keys]
-        alone = [self._alone(key) for key in keys]
-        tests = [*inside, *(each for each in alone if each is not None)]
-        told = iter(holm([each.p_value for each in tests], FALSE_ALARM))
-        told_inside = [next(told) for _ in inside]
-        told_alone = [each is not None and next(told) for each in alone]
-        for place, key in enumerate(keys):
-            yield self._part(
-                key, inside[place], alone[place], told_inside[place], told_alone[place]
-            )
+        found = self._found.parts
+        told = holm([each.p_value for each in found.values()], FALSE_ALARM)
+        for key, is_told in zip(found, told, strict=True):
+            yield self._part(key, is_told)
 
-    def _inside(self, key: _Key) -> Estimate:
-        parts = [side.parts.get(key) for side in self.sides]
-        rounds = [part.rounds_ns if part else None for part in parts]
-        return self._less(rounds, [part.networks_s if part else 0.0 for part in parts])
-
-    def _alone(self, key: _Key) -> Estimate | None:
-        found = [part for side in self.sides if (part := side.parts.get(key)) is not None]
-        if len(found) < len(self.sides) or any(part.alone_ns is None for part in found):
-            return None
-        return self._less(
-            [part.alone_ns for part in found], [part.alone_networks_s for part in found]
-        )
-
-    def _part(
-        self, key: _Key, inside: Estimate, alone: Estimate | None, is_told: bool, is_alone: bool
-    ) -> Difference:
+    def _part(self, key: Key, is_told: bool) -> Difference:
         kind, name = key
-        time = inside.time
-        # of what is told, and not of what may be chance beside it
-        most_s = abs(time.mean_s) if is_told else 0.0
-        if alone is not None and is_alone and not less(alone, inside).p_value < CONTRADICTION:
-            is_told, most_s = True, max(most_s, abs(alone.mean_s))
-        is_told &= most_s >= LEAST_SHARE * self._step_s
+        time, alone = self._found.parts[key].time, self._found.alone.get(key)
+        is_told &= abs(time.mean_s) >= LEAST_SHARE * self._step_s
         alone_time = None if alone is None else alone.time
         if kind != "layer":
             return Difference(kind, time, alone_time, _CAUSE_OF[kind], is_told=is_told)
@@ -263,7 +227,7 @@ class _Pair:
         evidence = "; ".join(each for each in found if each)
         return Difference(name, time, alone_time, _layer_cause(slower), evidence, is_told)
 
-    def _of_spans(self, key: _Key) -> str:
+    def _of_spans(self, key: Key) -> str:
         """What the spans of a part take in both steps, with those of the parts that either does not tell apart from it;
         shares, where the times of one are not those of a plain step."""
         keys = {key}
@@ -284,15 +248,6 @@ class _Pair:
             told = f"spans {times[0]} against {times[1]}"
         others = [name or kind for kind, name in sorted(keys - {key})]
         return f"{told} with {listed(others)}" if others else told
-
-    def _less(self, rounds: Sequence[Rounds | None], networks_s: Sequence[float]) -> Estimate:
-        """First less second, of networks of that size; what a side has not got is 0."""
-        first, second = (over(each) if each is not None else _NOTHING for each in rounds)
-        if self.takes_turns and rounds[0] is not None and rounds[1] is not None:
-            found = over(rounds[0] - rounds[1])
-        else:
-            found = less(first, second)
-        return found.widened(BETWEEN * math.hypot(*networks_s))
 
 
 def _take_turns(first: Profile, second: Profile) -> bool:

@@ -27,8 +27,10 @@ from dlbench.spec.network import Node, Shape
 from dlbench.spec.workload import Workload
 
 Kind = Literal["call", "layer", "loss", "optimizer"]
-_Network = tuple[str, str, str]
+Network = tuple[str, str, str]
 """Its kind and name, and which step of it."""
+Terms = Mapping[Network, int]
+"""How often each network's step counts in a sum."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,18 +43,17 @@ class Part:
     rounds_ns : in each round, what it adds to the step.
     forward_ns : of a layer that is trained, what it adds in inference; else None.
     alone_ns : of a layer, what it takes by itself; None where it was not timed.
-    networks_s, alone_networks_s : the root of the sum of the squares of the steps of the networks that it is a
-        difference of, and that `alone_ns` is: of these each process has its own way.
+    terms, alone_terms : the networks that it is a difference of, and that `alone_ns` is.
     joins : of a block that is opened, what it takes beyond the layers that it holds, which are parts of their own.
     """
 
     kind: Kind
     name: str
     rounds_ns: Rounds
-    networks_s: float
+    terms: Terms
     forward_ns: Rounds | None = None
     alone_ns: Rounds | None = None
-    alone_networks_s: float = 0.0
+    alone_terms: Terms | None = None
     joins: bool = False
 
     @property
@@ -96,6 +97,7 @@ class LayerTimes:
     whole : the step itself.
     whole_ns : that in each round.
     parts : in the order of computation; they add up to the whole.
+    networks : the blocks of each network in each round (ns), of which all of this consists.
     interaction : what the layers take in the network beyond what they take alone: negative where fusion, warm caches or
         overlap saved time; None where none was timed alone.
     disturbed : what disturbed the process that timed it, in words; empty where nothing did.
@@ -104,6 +106,7 @@ class LayerTimes:
     whole: Time
     whole_ns: Rounds
     parts: tuple[Part, ...]
+    networks: Mapping[Network, Rounds]
     interaction: Time | None
     disturbed: str
 
@@ -139,6 +142,7 @@ def layer_times(profile: Profile, workload: Workload) -> LayerTimes:
         whole=over(whole_ns).time,
         whole_ns=whole_ns,
         parts=tuple(found),
+        networks={name: each for name, each in ladder.timed.items() if name[0] != "ceiling"},
         interaction=over(np.sum(beyond, 0)).time if beyond else None,
         disturbed=told(causes(profile.during, profile.case.threads)),
     )
@@ -165,7 +169,7 @@ def _parts(ladder: _Ladder, nodes: Sequence[Node], before: _Pass) -> tuple[list[
 class _Sum:
     """Networks' steps, added up and subtracted: how often each counts."""
 
-    def __init__(self, terms: Mapping[_Network, int]) -> None:
+    def __init__(self, terms: Terms) -> None:
         self.terms = {network: times for network, times in terms.items() if times}
 
     def __add__(self, other: _Sum) -> _Sum:
@@ -191,7 +195,7 @@ class _Ladder:
 
     def __init__(self, profile: Profile) -> None:
         self.trains = profile.case.trains
-        self._blocks = {
+        self.timed = {
             (rung.kind, rung.name, rung.step): drawn_in(np.array(rung.blocks_ns, np.float64))
             for rung in profile.rungs
         }
@@ -201,11 +205,11 @@ class _Ladder:
 
     def blocks(self, *network: str) -> Rounds | None:
         """A network's blocks."""
-        return self._blocks.get(cast(_Network, network))
+        return self.timed.get(cast(Network, network))
 
     def find(self, *network: str) -> _Sum | None:
         """A network; None where there is none of that name."""
-        return None if self.blocks(*network) is None else _Sum({cast(_Network, network): 1})
+        return None if self.blocks(*network) is None else _Sum({cast(Network, network): 1})
 
     def network(self, kind: str, name: str, step: str) -> _Sum:
         """A network.
@@ -221,10 +225,10 @@ class _Ladder:
 
     def rounds(self, sum_: _Sum) -> Rounds:
         """What it comes to in each round (ns)."""
-        some = next(iter(self._blocks[network] for network in self.empty.step.terms))
+        some = next(iter(self.timed[network] for network in self.empty.step.terms))
         total: Rounds = np.zeros_like(some)
         for network, times in sum_.terms.items():
-            total = total + times * self._blocks[network]
+            total = total + times * self.timed[network]
         return total
 
     def part(
@@ -241,16 +245,12 @@ class _Ladder:
             kind,
             name,
             self.rounds(step),
-            self._networks_s(step),
+            step.terms,
             forward_ns=None if forward is None else self.rounds(forward),
             alone_ns=None if alone is None else self.rounds(alone),
-            alone_networks_s=0.0 if alone is None else self._networks_s(alone),
+            alone_terms=None if alone is None else alone.terms,
             joins=joins,
         )
-
-    def _networks_s(self, sum_: _Sum) -> float:
-        steps = (times * np.mean(self._blocks[network]) for network, times in sum_.terms.items())
-        return math.hypot(*steps) * 1e-9
 
     def is_opened(self, node: Node) -> bool:
         """Whether there are beginnings that end within a block."""
