@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from dlbench.analyse.table import Run
-from dlbench.profile.agreement import MOST, Agreement, agreement
+from dlbench.profile.agreement import MOST, Agreement, Shift, Turned, agreement
 from dlbench.profile.estimates import Time
 from dlbench.profile.layer_times import LayerTimes, Part, layer_times
 from dlbench.profile.observed import MOST_EFFECT, Observed, observed
@@ -18,19 +18,10 @@ from dlbench.text import digits, listed, percent, seconds, size
 from ..tables.model import Column, Line, Section
 
 _BAR_CELLS = 24
-_MOST_TURNED = 2
 _BOUNDS = {"arithmetic": "products", "memory": "memory", "calls": "calls"}
 _WORDS = {"call": "the call itself", "loss": "loss", "optimizer": "optimizer"}
-_OTHER_WAY = {
-    "alone": (
-        "alone {second} takes longer than {first}, in the network it is the other way round: than alone {beyond} (done"
-        " together with neighbours, or finds what they left in caches)"
-    ),
-    "spans": (
-        "by spans {second} takes longer than {first}, by the ladder it is the other way round: there {beyond} (the"
-        " ladder counts to a layer what it makes the rest of the step take, a span what ran in it)"
-    ),
-}
+_OTHER_WAYS = {"alone": "alone", "spans": "by spans"}
+_IN_NETWORK = {"alone": "in the network", "spans": "by the ladder"}
 _LEAST_SHARE = 0.005
 """Of a step, to be worth a word."""
 _FUSED = "a part below 0 made the others faster: the backend does it together with its neighbours"
@@ -110,10 +101,10 @@ def _notes(
             f"layers take {seconds(inside)} in the network, and of it {_interval(times.interaction)} beyond what each"
             " takes alone (fusion, caches, overlap)"
         )
-    yield from _agreement(agreement(times.parts), "alone", "alone")
+    yield from _agreement(agreement(times.parts), "alone", seen)
     if seen is not None:
         yield from _observed(seen)
-        yield from _agreement(seen.agreement, "spans", "by their spans")
+        yield from _agreement(seen.agreement, "spans", seen)
     elif profile.spans is not None:
         yield f"no spans: {profile.spans.reason}"
     best = roofs(profile)
@@ -152,21 +143,65 @@ def _signed(share: float) -> str:
     return f"{100 * share:+.1f} %" if math.isfinite(share) else "?"
 
 
-def _agreement(found: Agreement | None, how: str, words: str) -> Iterator[str]:
-    """Whether the layers stand in the same order the other way, and why not."""
+def _agreement(found: Agreement | None, how: str, seen: Observed | None) -> Iterator[str]:
+    """Whether the layers stand in the same order the other way, and of each pair that does not, what speaks for it."""
     if found is None:
         return
+    way, network = _OTHER_WAYS[how], _IN_NETWORK[how]
     which = f"{listed(list(found.layers))} {'hold' if len(found.layers) > 1 else 'holds'}"
     if not found.turned:
-        yield f"{which} {percent(MOST)} of the layers' time, in the same order as {words} as far as can be told"
-    for each in found.turned[:_MOST_TURNED]:
-        beyond = " and ".join(
-            f"{name} {seconds(abs(beyond.mean_s))} {'less' if beyond.mean_s < 0 else 'more'}"
-            for name, beyond in zip((each.first, each.second), each.beyond, strict=True)
+        yield f"{which} {percent(MOST)} of the layers' time, in the same order as {way} as far as can be told"
+    else:
+        pairs = listed([f"{each.first.name} than {each.second.name}" for each in found.turned])
+        yield f"! {network}, and not {way}, take longer: {pairs}"
+    shifts = {s.name: s for each in found.turned for s in (each.first, each.second)}
+    for shift in shifts.values():
+        yield f"! {_reason(shift, how, seen)}"
+    if found.unclear:
+        pairs = "; ".join(_unclear(each, way, network) for each in found.unclear)
+        yield f"of layers whose order {way} is another, chance may have made it: {pairs}"
+
+
+def _unclear(each: Turned, way: str, network: str) -> str:
+    return (
+        f"{each.first.name} takes longer than {each.second.name} by {_interval(each.ladder)} {network} and by"
+        f" {_interval(each.other)} {way}"
+    )
+
+
+def _reason(shift: Shift, how: str, seen: Observed | None) -> str:
+    """What is known of a layer that takes another time in the network."""
+    network, name = _IN_NETWORK[how], shift.name
+    if not shift.is_told:
+        return f"{name} {network} {_interval(shift.beyond)} more, which is not told from none"
+    direction = "less" if shift.beyond.mean_s < 0 else "more"
+    told = f"{name} takes {seconds(abs(shift.beyond.mean_s))} {direction} {network}"
+    if shift.neighbour and shift.together is not None:
+        other = "more" if shift.beyond.mean_s < 0 else "less"
+        told += (
+            f", and {shift.neighbour} beside it as much {other} (both {_interval(shift.together)} more): where the"
+            " network ends decides which of them the time is counted to"
         )
-        yield "! " + _OTHER_WAY[how].format(first=each.first, second=each.second, beyond=beyond)
-    if len(found.turned) > _MOST_TURNED:
-        yield f"! {len(found.turned) - _MOST_TURNED} more pairs of layers stand in another order {words}"
+    elif group := _done_with(name, seen) if how == "alone" else "":
+        told += f": the step does it together with {group}, by their spans"
+    elif how == "spans":
+        told += ": the ladder counts to it what it makes the rest of the step take, a span what ran in it"
+    else:
+        other = "more" if shift.beyond.mean_s < 0 else "less"
+        told += (
+            f", and no neighbour as much {other}: it is done {'faster' if other == 'more' else 'slower'} among others,"
+            " whether by fusion, caches or layouts these times do not tell"
+        )
+    return told
+
+
+def _done_with(name: str, seen: Observed | None) -> str:
+    """The layers whose spans are one with that of a layer; empty where there are none."""
+    for group in seen.groups if seen else ():
+        names = [part.label for part in group.parts]
+        if name in names and len(names) > 1:
+            return listed([each for each in names if each != name])
+    return ""
 
 
 def _rates(rate: Rate) -> str:

@@ -198,9 +198,27 @@ def test_layers_that_stand_in_the_same_order_alone_agree():
 
 def test_layers_that_stand_in_another_order_alone_are_told_with_the_reason():
     [turned] = order(dataclasses.replace(COSTS, saved={"linear1": 45.0})).turned
-    assert ("linear2", "linear1") == (turned.first, turned.second)
-    assert pytest.approx(0.0, abs=2e-3) == turned.beyond[0].mean_s
-    assert pytest.approx(-45e-3, abs=2e-3) == turned.beyond[1].mean_s
+    assert ("linear2", "linear1") == (turned.first.name, turned.second.name)
+    assert pytest.approx(0.0, abs=2e-3) == turned.first.beyond.mean_s
+    assert pytest.approx(-45e-3, abs=2e-3) == turned.second.beyond.mean_s
+
+
+def test_a_neighbour_that_makes_up_for_a_layer_is_named():
+    saved = {"linear1": 45.0, "relu1": -45.0}
+    turned = order(dataclasses.replace(COSTS, saved=saved)).turned
+    shifts = {shift.name: shift for pair in turned for shift in (pair.first, pair.second)}
+    assert ("relu1", "linear1") == (shifts["linear1"].neighbour, shifts["relu1"].neighbour)
+    assert pytest.approx(0.0, abs=2e-3) == shifts["linear1"].together.mean_s
+    assert "" == shifts["linear2"].neighbour
+
+
+def test_layers_in_another_order_that_chance_may_have_made_are_told_as_such():
+    forward = FORWARD | {"linear1": 40.2}
+    found = order(dataclasses.replace(COSTS, forward=forward, saved={"linear1": 0.4}))
+    assert () == found.turned
+    [pair] = found.unclear
+    assert ("linear2", "linear1") == (pair.first.name, pair.second.name)
+    assert not pair.is_told
 
 
 def test_a_layer_that_is_none_of_the_longest_may_be_the_longest_alone():
@@ -208,7 +226,7 @@ def test_a_layer_that_is_none_of_the_longest_may_be_the_longest_alone():
         dataclasses.replace(COSTS, forward=FORWARD | {"relu1": 60.0}, saved={"relu1": 58.0})
     )
     assert ("linear1", "linear2") == found.layers
-    assert [("linear2", "relu1")] == [(each.first, each.second) for each in found.turned]
+    assert [("linear2", "relu1")] == [(each.first.name, each.second.name) for each in found.turned]
 
 
 def test_the_faster_way_to_copy_is_the_roof():

@@ -122,8 +122,8 @@ def test_an_order_that_differs_is_told():
     assert not seen_of(profiled()).agreement.turned
     other = SPANS_MS | {(("within",), "backward", ""): 12.0}
     [turned] = seen_of(profiled(other)).agreement.turned
-    assert ("first+bend", "block") == (turned.first, turned.second)
-    beyond = turned.beyond[1]
+    assert ("first+bend", "block") == (turned.first.name, turned.second.name)
+    beyond = turned.second.beyond
     assert pytest.approx(5e-3 - 14e-3, rel=0.05) == beyond.mean_s
 
 
