@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,12 @@ from dlbench.helpers.functional import (
 )
 from dlbench.helpers.refusals import require
 from dlbench.spec import training
+from dlbench.spec.layers import Flatten
 from dlbench.spec.network import Node
 from dlbench.spec.workload import Weights, Workload
 
 from ..shared.cuda_index import cuda_index
+from ..shared.flattening import column_orders, flattened_inputs
 from ..shared.framework import cuda_devices, without_cuda
 
 WORLDS = (1, 2, 4, 8)
@@ -152,6 +154,19 @@ class Adapter(FunctionalAdapter):
         if found.ndim == 4:
             found = found.transpose(3, 2, 0, 1) if role == "weight" else found.transpose(0, 3, 1, 2)
         return np.array(found, np.float32, order="C")
+
+    def column_orders(self, workload: Workload) -> Mapping[str, npt.NDArray[np.intp]]:
+        """H×W×C behind a flatten, which then moves nothing."""
+        return column_orders(workload.nodes)
+
+    def sequence(self, nodes: Iterable[Node], x: Array, run: Pass) -> Array:
+        """The output of layers one after the other; features are H×W×C where a linear layer reads them."""
+        nodes = tuple(nodes)
+        images = flattened_inputs(nodes)
+        for node in nodes:
+            is_read = isinstance(node.layer, Flatten) and node.name in images
+            x = x.reshape(len(x), -1) if is_read else self.layer(node, x, run)
+        return x
 
     def loss(self, loss: training.Loss, outputs: Array, targets: Array) -> Array:
         """Both are means, as the specification has them."""

@@ -149,10 +149,7 @@ class _RankedSession(FunctionalSession):
         """What lies on each rank's device."""
         arrays = self._state["trained"] | self._state["running"]
         return [
-            {
-                name: self._adapter.get(_part(arrays[name], rank), role)
-                for name, role in self._roles.items()
-            }
+            {name: self._get(name, _part(arrays[name], rank)) for name in self._roles}
             for rank in range(self._world)
         ]
 

@@ -3,11 +3,13 @@ behind it may have the rows of its weight in that order instead, so that no step
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from dlbench.spec import layers as spec
-from dlbench.spec.network import Node, Shape
+from dlbench.spec.network import Node, Shape, walk
 
 _ELEMENTWISE = (
     *(spec.Relu, spec.LeakyRelu, spec.Sigmoid, spec.Tanh, spec.Relu6, spec.Silu),
@@ -27,6 +29,17 @@ def flattened_inputs(nodes: tuple[Node, ...]) -> dict[str, Shape]:
             if reader is not None and isinstance(reader.layer, spec.Linear):
                 found |= {node.name: node.input_shape, reader.name: node.input_shape}
     return found
+
+
+def column_orders(nodes: tuple[Node, ...]) -> dict[str, npt.NDArray[np.intp]]:
+    """The columns of the weights of those linear layers, by the weight's name, in the order H×W×C."""
+    images = flattened_inputs(nodes)
+    return {
+        parameter.name: np.arange(math.prod(image)).reshape(image).transpose(1, 2, 0).ravel()
+        for node in walk(nodes)
+        for parameter in node.parameters
+        if parameter.role == "weight" and (image := images.get(node.name))
+    }
 
 
 def to_inside(array: npt.NDArray[np.float32], image: Shape | None) -> npt.NDArray[np.float32]:

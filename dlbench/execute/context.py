@@ -20,7 +20,7 @@ from dlbench.record.schema import Case, Line
 from dlbench.telemetry.watch import Watcher
 from dlbench.worker.deadline import PHASE_FACTOR
 from dlbench.worker.launch import Worker, launch_of
-from dlbench.worker.measurements import Job, Measurement
+from dlbench.worker.measurements import FITS, Job, Measurement
 from dlbench.worker.supervisor import Ended
 
 R = TypeVar("R")
@@ -97,6 +97,19 @@ class Context:
         """Has a fresh worker measure something of a case."""
         with self.start(case) as worker:
             return self.ask(worker, measurement, self.job(case, **options), case)
+
+    def worker_for(self, case: Case) -> Worker:
+        """The process that looked at a case's backend where that is well and fits, else a fresh one in its place."""
+        worker = self.looked.get(case.backend)
+        if worker is None or not self.fits(worker, case):
+            self.end_look(case.backend)
+            worker = self.looked[case.backend] = self.living.enter_context(self.start(case))
+        return worker
+
+    def fits(self, worker: Worker, case: Case) -> bool:
+        """Whether a process in which a backend is imported may go on with a case of it."""
+        found = self.ask(worker, FITS, self.job(case), case).result
+        return found is not None and found.fits
 
     def end_look(self, backend: str) -> None:
         """Ends the process in which a backend was looked at, if it still lives."""

@@ -26,8 +26,6 @@ from dlbench.record.shards import Shard, own_rounds
 
 ATTEMPTS = 3
 """How often a round is measured when the machine is disturbed each time."""
-TRIAL = 0
-"""The number of the round of trials, which comes before all others and counts in none."""
 _START = ("interpreter", "import", "device", "open", "upload")
 
 

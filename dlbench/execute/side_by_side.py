@@ -20,9 +20,9 @@ import msgspec
 
 from dlbench.execute import results
 from dlbench.execute.context import Context
-from dlbench.execute.scheduler import TRIAL, Measured, Turn
+from dlbench.execute.scheduler import Measured, Turn
 from dlbench.host import memory
-from dlbench.record.schema import Case, Configuration, Process, Scenario, Skip, Trial
+from dlbench.record.schema import Case, Configuration, Scenario
 from dlbench.record.sharing import covering
 from dlbench.spec.scenarios import SCENARIOS
 from dlbench.telemetry.watch import Watch
@@ -44,7 +44,7 @@ cores are free, now and then several on one, and are spread again within some 30
 SPINNING_CORES = 0.3
 """Who uses more while nobody is on turn does not wait but computes; counting by ticks adds less by chance."""
 _REST_S = 0.1
-_ORDER: Sequence[Scenario] = (*(name for name in SCENARIOS if name != "train"), "train")
+ORDER: Sequence[Scenario] = (*(name for name in SCENARIOS if name != "train"), "train")
 """Training does all that inference does and more, so it finds nothing new where inference has been. The other way round
 inference would find memory that training has made the allocator keep, and not be what it is by itself."""
 _ROOM = 1.25
@@ -153,7 +153,7 @@ class _Round:
         with self._living:
             cores = self._run.request.machine.usable_cores
             self._open(self._seats, at_once=1 if self._turn.number == 1 else max(1, cores))
-            for scenario in sorted(scenarios, key=_ORDER.index):
+            for scenario in sorted(scenarios, key=ORDER.index):
                 self._scenario(scenario)
 
     def _open(self, seats: Sequence[_Seat], at_once: int) -> None:
@@ -279,20 +279,9 @@ class _Round:
             case, self._turn.number, ended, self._turn.attempt, tells_start=seat.tells_start
         )
         process = msgspec.structs.replace(found, stopped=seat.spins, alone=self._alone)
-        if self._turn.number == TRIAL:
-            self._tell_trial(process, ended.remedy)
-            return
         self._run.write(process)
         beside = seat.watch.lines()
         for sampled in beside:
             self._run.write(sampled)
         look = functools.partial(self._run.watcher.look_at_device, process)
         self.measured[case] = Measured(process, beside, look)
-
-    def _tell_trial(self, process: Process, remedy: str) -> None:
-        """Writes down what became of a trial, or why there can be none."""
-        is_skipped = process.status == "skipped"
-        self._run.write(
-            Skip(process.case, process.reason, remedy) if is_skipped else Trial(process)
-        )
-        self.measured[process.case] = Measured(process)

@@ -160,6 +160,11 @@ class FunctionalAdapter(AdapterBase):
                 f"NumPy cannot make an array of a {given} ({error}); override get() of {adapter}"
             ) from error
 
+    def column_orders(self, workload: Workload) -> Mapping[str, npt.NDArray[np.intp]]:
+        """The order that the columns of a linear layer's weight have inside, by the weight's name, where it is another:
+        such as that of an image's features where channels are last, so that no step moves them."""
+        return {}
+
     def sequence(self, nodes: Iterable[Node], x: Array, run: Pass) -> Array:
         """The output of layers one after the other."""
         for node in nodes:
@@ -273,6 +278,7 @@ class FunctionalSession(SessionBase):
         self._framework = adapter.framework()
         self._optimizer = workload.optimizer
         self._roles = {p.name: p.role for p in workload.parameters}
+        self._orders = adapter.column_orders(workload)
         self._trainable = {p.name for p in workload.parameters if p.trainable}
         self._infer = adapter.inference(plan, workload)
         self._train = adapter.training(plan, workload)
@@ -318,7 +324,7 @@ class FunctionalSession(SessionBase):
     def weights(self) -> Weights:
         """Copies of all parameters and running statistics."""
         arrays = self._state["trained"] | self._state["running"]
-        return {name: self._adapter.get(arrays[name], role) for name, role in self._roles.items()}
+        return {name: self._get(name, arrays[name]) for name in self._roles}
 
     def load(self, weights: Weights, *, keep_optimizer: bool = False) -> None:
         """Replaces all of them by copies; the optimizer begins anew unless it is to be kept."""
@@ -340,4 +346,14 @@ class FunctionalSession(SessionBase):
         self._framework.wait((self._last, self._state))
 
     def _put(self, arrays: Weights) -> dict[str, Array]:
-        return {name: self._adapter.put(value, self._roles[name]) for name, value in arrays.items()}
+        inside = {name: arrays[name][:, order] for name, order in self._orders.items()}
+        return {
+            name: self._adapter.put(inside.get(name, value), self._roles[name])
+            for name, value in arrays.items()
+        }
+
+    def _get(self, name: str, array: Array) -> npt.NDArray[np.float32]:
+        """A copy of a parameter or running statistic."""
+        found = self._adapter.get(array, self._roles[name])
+        order = self._orders.get(name)
+        return found if order is None else np.ascontiguousarray(found[:, np.argsort(order)])

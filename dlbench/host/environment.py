@@ -11,12 +11,27 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dlbench.record.facts import Environment
 
 PACKAGES = ("dlbench", "numpy", "scipy", "pandas", "scikit-learn", "threadpoolctl", "nvidia-ml-py")
 """Distributions whose versions are recorded wherever they are installed, beside those that an adapter names."""
+
+
+_ALLOCATOR = (
+    *("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_"),
+    *("MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_"),
+)
+
+
+def allocator_facts(environment: Mapping[str, str]) -> dict[str, str]:
+    """What environment variables tell the C library's allocator, on which it depends how often a step has to ask the
+    system for pages; and the names of libraries that are loaded before it, as other allocators are."""
+    told = {name.lower(): environment[name] for name in _ALLOCATOR if name in environment}
+    before = re.split(r"[\s:]+", environment.get("LD_PRELOAD", "").strip())
+    names = " ".join(os.path.basename(each) for each in before if each)
+    return told | ({"preloaded": names} if names else {})
 
 
 def read(packages: Sequence[str] = ()) -> Environment:

@@ -14,6 +14,7 @@ _STEP_OVERHEAD_S = 1e-3
 _WORKER_S = 0.4
 _VERIFY_S = 3.0
 _CHECK_S = 1.0
+_TRY_S = 1.5
 _OPENING_SHARE = 0.3
 """Opening and warming up the networks of a ladder, for each second of timing them."""
 _BESIDE = 1.3
@@ -32,8 +33,8 @@ def estimate(
     start_s = {name: seen.seconds + _WORKER_S for name, seen in found.items()}
     total_s = sum(seen.seconds for seen in found.values()) + 2 * _WORKER_S
     if request.best:
-        # a short process of each mode, and all that follows for about one a backend
-        total_s += sum(start_s[each.backend] + _CHECK_S for each in runnable)
+        # a moment of each mode, and all that follows for about one a backend
+        total_s += _TRY_S * len(runnable)
         runnable = list({group_of(case): case for case in runnable}.values())
     configurations = {case.configuration: case for case in runnable}.values()
     total_s += sum(start_s[each.backend] + _VERIFY_S for each in configurations)

@@ -154,8 +154,7 @@ class BackendResult(TimedResult):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyResult(BackendResult):
     """What holding a backend against the oracle found. `reason` is empty when all agrees; `ambiguous_branches` counts
-    branches within rounding of the other way; `loaded` is as in `dlbench.worker.import_provenance`, empty unless it was
-    asked for."""
+    branches within rounding of the other way; `loaded` is as in `dlbench.worker.import_provenance`, if asked for."""
 
     checks: tuple[Check, ...]
     ambiguous_branches: int
@@ -209,9 +208,10 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OpenResult(TimedResult):
-    """A session that is live: `facts` are what it observed."""
+    """A session that is live: `facts` are what it observed; or why it was `refused`, with the remedy."""
 
     facts: dict[str, str | int]
+    refused: tuple[str, str] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -201,8 +201,8 @@ class Telemetry(msgspec.Struct, frozen=True, tag="telemetry", tag_field="kind"):
 
 
 class Trial(msgspec.Struct, frozen=True, tag="trial", tag_field="kind"):
-    """A case that one short process tried (``--best``), side by side with the others of its batch size; no figure of a
-    row is computed from it. Its `process` is of round 0."""
+    """A case that was tried for a moment (``--best``), beside the other modes of its backend in one process; no figure
+    of a row is computed from it. Its `process` is of round 0."""
 
     process: Process
 

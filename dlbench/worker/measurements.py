@@ -79,6 +79,7 @@ FIRST = Measurement(
     "first", "measure:first_figures", FirstResult, _SESSION | {"first figures": "measured"}
 )
 OPEN = Measurement("open", "measure:open_session", OpenResult, _SESSION)
+TRY = Measurement("try", "measure:try_session", OpenResult, _SESSION)
 WARM_UP = Measurement("warm-up", "measure:warm_up", WarmUpResult)
 REST = Measurement("rest", "measure:rest", RestResult)
 BLOCK = Measurement("block", "measure:block", BlockResult)
@@ -99,7 +100,7 @@ TIMER = Measurement("null", "overhead:null", TimerResult, _STEPS)
 
 _ALL: Sequence[Measurement[Any]] = (
     *(HOME, LOOK, FITS, ORACLE, VERIFY, TRIAL),
-    *(FIRST, OPEN, WARM_UP, REST, BLOCK, FINISH, STEPS),
+    *(FIRST, OPEN, TRY, WARM_UP, REST, BLOCK, FINISH, STEPS),
     *(OPEN_LADDER, TIME_LADDER, FINISH_LADDER, PRIMITIVES, SPANS),
     *(TRAIN, ANSWER, CARRY, PEAK, TIMER),
 )

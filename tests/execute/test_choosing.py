@@ -35,6 +35,35 @@ def test_the_fastest_mode_is_measured_in_full_and_the_others_once(several):
     assert {1, 2} == {line.round for line in several.of(Process)}
 
 
+def processes(ran):
+    return [line.process.version for line in ran.of(Trial) if line.process.status == "ok"]
+
+
+def test_all_modes_are_tried_in_the_process_that_has_looked_and_nothing_is_checked(
+    request_for, carry_out
+):
+    ran = carry_out(request_for(backends=("modes:TellsProcess",), scenarios=("infer",), **REQUEST))
+    (looked,) = {line.version for line in ran.of(Verification)}
+    assert [looked] * 2 == processes(ran)
+    assert not any(line.process.checks for line in ran.of(Trial))
+    assert looked not in {line.version for line in ran.of(Process)}
+
+
+def test_a_mode_that_ends_the_process_takes_no_other_with_it(request_for, carry_out):
+    ran = carry_out(request_for(backends=("modes:EndsProcess",), **REQUEST))
+    tried = {(t.case.scenario, t.case.mode): t.process.status for t in ran.of(Trial)}
+    assert {(s, m) for s in ("train", "infer") for m in ("slow", "ends", "quick")} == tried.keys()
+    assert [("train", "ends")] == [case for case, status in tried.items() if status != "ok"]
+    assert {("train", "quick")} <= set(modes(ran.of(Process)))
+
+
+def test_modes_without_room_for_each_other_are_tried_one_after_the_other(request_for, carry_out):
+    ran = carry_out(request_for(backends=("modes:OneAtATime",), scenarios=("infer",), **REQUEST))
+    assert ["slow", "quick"] == [line.case.mode for line in ran.of(Trial)]
+    assert ["ok", "ok"] == [line.process.status for line in ran.of(Trial)]
+    assert {("infer", "quick")} == set(modes(ran.of(Process)))
+
+
 def test_a_mode_that_cannot_be_had_says_so_with_the_remedy(several):
     skips = several.of(Skip)
     assert {"nowhere"} == {line.case.mode for line in skips}

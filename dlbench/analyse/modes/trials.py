@@ -1,7 +1,7 @@
 """Short trials of all modes of each backend (``--best``): in which order they are candidates, and what became of each.
 
 Of the cases that differ in their mode alone one is measured in full: the fastest in its trial that agrees with the
-oracle. A trial is one process, so its figures order modes and do no more: no figure of a row is computed from them.
+oracle. A trial is one session, so its figures order modes and do no more: no figure of a row is computed from them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dlbench.record.case import Case, without
 from dlbench.record.schema import Choice, Process, Record, Trial
 
 ALIKE = 1.1
-"""Up to so many times as long as the fastest, a mode is not told apart from it: single processes of one mode scatter by
-several per cent."""
+"""Up to so many times as long as the fastest, a mode is not told apart from it: sessions of one mode scatter by several
+per cent."""
 
 Group = tuple[Any, ...]
 """What cases share of which one is to be chosen."""

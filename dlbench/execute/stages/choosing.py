@@ -7,9 +7,9 @@ import collections
 from collections.abc import Sequence
 
 from dlbench.analyse.modes.trials import Group, candidates, group_of
-from dlbench.execute import side_by_side
 from dlbench.execute.context import Context
-from dlbench.execute.scheduler import TRIAL, Turn, by_batch
+from dlbench.execute.scheduler import by_batch
+from dlbench.execute.stages.trying import try_briefly
 from dlbench.execute.stages.verifying import right, waited
 from dlbench.execute.tasks import Task
 from dlbench.record.schema import Case, Choice, Process, Trial, Verification
@@ -32,14 +32,12 @@ def choose(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     # who is alone needs no trial
     order = {group_of(case): [case] for case in cases if sizes[group_of(case)] == 1}
     for together in by_batch([case for case in cases if group_of(case) not in order]):
-        there = [Task(Trial, case) in held.tasks for case in together]
-        if all(there):
-            trials |= {case: held.trials[case] for case in together}
-        else:
-            measured = side_by_side.measure(run, share_s, Turn(together, TRIAL, 0))
-            trials |= {each.process.case: each.process for each in measured}
-    # the few that are gone on with may fit beside each other where all do not
-    run.crowded.clear()
+        for backend in dict.fromkeys(case.backend for case in together):
+            own = [case for case in together if case.backend == backend]
+            if all(Task(Trial, case) in held.tasks for case in own):
+                trials |= {case: held.trials[case] for case in own}
+            else:
+                trials |= try_briefly(run, share_s, own)
     taken = _first_right(run, order | candidates(trials))
     run.write(Choice(tuple(case for case in cases if case in taken)))
     return [case for case in cases if case in taken]

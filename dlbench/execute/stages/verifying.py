@@ -16,7 +16,7 @@ from dlbench.execute.tasks import Task
 from dlbench.record.facts import FirstSteps, VerifyResult
 from dlbench.record.schema import Case, Skip, Verification
 from dlbench.record.sharing import covering
-from dlbench.worker.measurements import FIRST, FITS, VERIFY
+from dlbench.worker.measurements import FIRST, VERIFY
 from dlbench.worker.supervisor import Ended
 
 R = TypeVar("R")
@@ -104,12 +104,8 @@ def waited(run: Context, wait: Callable[[], R]) -> R:
 def _verified(run: Context, case: Case) -> Ended[VerifyResult]:
     """What verification found, in the process that looked at the backend where that is well and fits."""
     given = run.request.init_weights is not None
-    worker, job = run.looked.get(case.backend), run.job(case, has_given_weights=given)
-    fits = worker and run.ask(worker, FITS, job, case).result
-    if worker is None or not (fits and fits.fits):
-        run.end_look(case.backend)
-        worker = run.looked[case.backend] = run.living.enter_context(run.start(case))
-    ended = run.ask(worker, VERIFY, job, case)
+    job = run.job(case, has_given_weights=given)
+    ended = run.ask(run.worker_for(case), VERIFY, job, case)
     others = [name for name in run.looked if name != case.backend]
     if others and is_crowded(ended, case):
         for name in others:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
+import gc
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -22,14 +23,14 @@ from dlbench import members
 from dlbench.contract import AdapterBase, Plan, RanksSession, check_batch
 from dlbench.data import feed
 from dlbench.data.preprocessing import Recipe
-from dlbench.host import interference, process_tree
+from dlbench.errors import BackendUnavailable, PlanRefused
+from dlbench.host import environment, interference, process_tree
 from dlbench.measure.copies import time_downloads, upload_all
 from dlbench.measure.device_events import time_device_steps, time_idle_synchronize
 from dlbench.measure.first_steps import first_steps
 from dlbench.measure.plain_loader import PlainLoader
 from dlbench.measure.rank_steps import time_ranks
-from dlbench.measure.reentry import reentry_steps
-from dlbench.measure.served_queries import AtRate, Draw, ServedQueries
+from dlbench.measure.served_queries import Draw, ServedQueries
 from dlbench.measure.settling import ReadSteps
 from dlbench.measure.streamed_steps import Feed, StreamedSteps, check_loader
 from dlbench.measure.timed_steps import LEAST_STEPS, MIN_TIMINGS, TimedSteps, Timings
@@ -55,6 +56,7 @@ from dlbench.worker.jobs.common import (
     versions,
     workload_of,
 )
+from dlbench.worker.jobs.timings import queries_of, steps_of
 from dlbench.worker.measurements import Job
 from dlbench.worker.phases import Phases
 
@@ -72,34 +74,51 @@ def first_figures(job: Job, phases: Phases) -> FirstResult:
 
 
 def open_session(job: Job, phases: Phases) -> OpenResult:
-    """Opens the session that this process times."""
-    _live.append(_Live(job, phases))
-    return OpenResult(facts=plain(_there().session.facts), seconds=_there().start_seconds)
+    """Opens the session that this process times, or one of several, under the name ``session``."""
+    live = _live[job.get("session", "")] = _Live(job, phases)
+    return OpenResult(facts=plain(live.session.facts), seconds=live.start_seconds)
+
+
+def try_session(job: Job, phases: Phases) -> OpenResult:
+    """The same; a backend that refuses to is no reason to end the process."""
+    try:
+        return open_session(job, phases)
+    except BackendUnavailable as error:
+        refused = error.reason, error.remedy
+    except PlanRefused as error:
+        refused = str(error), ""
+    return OpenResult(facts={}, refused=refused, seconds=phases.take_seconds())
 
 
 def warm_up(job: Job, phases: Phases) -> WarmUpResult:
     """Begins a scenario, and takes its steps until they are steady."""
-    return WarmUpResult(typical_s=_there().warm_up(job["scenario"], job["budget_s"], phases))
+    typical_s = _there(job).warm_up(job["scenario"], job["budget_s"], phases)
+    return WarmUpResult(typical_s=typical_s)
 
 
 def rest(job: Job, phases: Phases) -> RestResult:
     """What this process did while others were on turn, since its last job; afterwards it may be put to sleep."""
     process_tree.end_with_parent()
-    return RestResult(idle_cores=_there().idle_cores())
+    return RestResult(idle_cores=_there(job).idle_cores())
 
 
 def block(job: Job, phases: Phases) -> BlockResult:
     """Times a block of the scenario that has begun, or all that a server is asked."""
     if "load" in job:
-        return BlockResult(steps=_there().serve(job, phases))
+        return BlockResult(steps=_there(job).serve(job, phases))
     least, lead_s = job.get("least", LEAST_STEPS), job.get("lead_s", 0.0)
     most = job.get("most", math.inf)
-    return BlockResult(steps=_there().block(job["seconds"], least, lead_s, most, phases))
+    return BlockResult(steps=_there(job).block(job["seconds"], least, lead_s, most, phases))
 
 
 def finish(job: Job, phases: Phases) -> MeasureResult:
-    """Ends the scenario, and checks what the timing left behind unless ``check`` is false."""
-    return _there().finish(job, phases)
+    """Ends the scenario, and checks what the timing left behind unless ``check`` is false; ends the session too if it
+    is to be the ``last``."""
+    found = _there(job).finish(job, phases)
+    if job.get("last"):
+        del _live[job.get("session", "")]
+        gc.collect()
+    return found
 
 
 def measure(job: Job, phases: Phases) -> MeasureResult:
@@ -229,7 +248,8 @@ class _Live:
         self._canary_ns.append(interference.reference_load_ns())
         times = self._timed.finish()
         # read here, so that neither copies nor checks count
-        facts = {**plain(self.session.facts), **interference.threading_facts()}
+        machine = {**interference.threading_facts(), **environment.allocator_facts(os.environ)}
+        facts = {**plain(self.session.facts), **machine}
         peak_memory_bytes = self._own_peak(process_tree.peak_memory_bytes(), 0)
         if self._own_peak(_peak_on_device(facts), 1) is None:
             facts.pop(PEAK_MEMORY, None)
@@ -264,7 +284,7 @@ class _Live:
         idle = interference.across(self._idle)
         served = self._timed.found if isinstance(self._timed, ServedQueries) else None
         result = MeasureResult(
-            **(_steps(times) | _queries(served)),
+            **(steps_of(times) | queries_of(served)),
             first_step_ns=times.first_step_ns,
             scenarios_before=self._done,
             idle_cores=None if idle is None else idle.own_cores,
@@ -346,45 +366,12 @@ def _peak_on_device(facts: Mapping[str, str | int]) -> int | None:
     return peak_bytes if isinstance(peak_bytes, int) else None
 
 
-_live: list[_Live] = []
+_live: dict[str, _Live] = {}
+"""By name; a process that times one session has no name for it."""
 
 
-def _there() -> _Live:
-    if not _live:
+def _there(job: Job) -> _Live:
+    name = job.get("session", "")
+    if name not in _live:
         raise RuntimeError("no session was opened")
-    return _live[-1]
-
-
-def _queries(found: AtRate | None) -> dict[str, Any]:
-    """What of a server's queries the steps do not tell, and what of these is another's."""
-    if found is None:
-        return {}
-    return {
-        "waited_ns": found.served.waited_ns,
-        "unserved": found.served.unserved,
-        "rate_per_s": found.rate_per_s,
-        "rate_trials": found.trials,
-    }
-
-
-def _steps(times: Timings) -> dict[str, Any]:
-    """The steps as the record has them, without those that a turn begins with and that are unlike the others."""
-    left_out = reentry_steps([block.timings_ns for block in times.blocks])
-    kept = [block.timings_ns[left_out:] for block in times.blocks]
-    return {
-        "timings_ns": tuple(itertools.chain(*kept)),
-        "warmup_ns": times.warmup_ns,
-        "steady": times.steady,
-        "started_ns": times.blocks[0].started_ns,
-        "ended_ns": times.blocks[-1].ended_ns,
-        "block_steps": tuple(map(len, kept)),
-        "block_started_ns": tuple(block.started_ns for block in times.blocks),
-        "block_ended_ns": tuple(block.ended_ns for block in times.blocks),
-        "waited_ns": tuple(
-            itertools.chain(*(block.waited_ns[left_out:] for block in times.blocks))
-        ),
-        "reentry_steps": left_out,
-        "reentry_ns": tuple(
-            itertools.chain(*(block.timings_ns[:left_out] for block in times.blocks))
-        ),
-    }
+    return _live[name]
