@@ -346,9 +346,11 @@ class FunctionalSession(SessionBase):
         self._framework.wait((self._last, self._state))
 
     def _put(self, arrays: Weights) -> dict[str, Array]:
-        inside = {name: arrays[name][:, order] for name, order in self._orders.items()}
+        orders = self._orders
         return {
-            name: self._adapter.put(inside.get(name, value), self._roles[name])
+            name: self._adapter.put(
+                value[:, orders[name]] if name in orders else value, self._roles[name]
+            )
             for name, value in arrays.items()
         }
 
