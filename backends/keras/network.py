@@ -4,7 +4,6 @@ in it."""
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import zlib
 from collections.abc import Iterable
@@ -104,8 +103,8 @@ class Network:
             variable.assign(np.array(inside, np.float32, order="C"))
 
     def _sequence(self, nodes: Iterable[Node], x: Any) -> Any:
-        activated = False
-        for node, following in itertools.pairwise((*nodes, None)):
+        nodes, activated = tuple(nodes), False
+        for node, following in zip(nodes, (*nodes[1:], None), strict=True):
             if activated:
                 activated = False
                 continue
@@ -116,7 +115,7 @@ class Network:
             activated = following is not None and isinstance(following.layer, spec.Relu)
             activated &= isinstance(layers[-1], keras.layers.Conv2D | keras.layers.Dense)
             if activated:
-                # as users write it; a layer of its own would take 0.1 ms of each step more on PyTorch
+                # as users write it; a layer of its own takes time of each step where nothing is compiled
                 layers[-1].activation = keras.activations.relu
             for layer in layers:
                 layer.trainable = not node.frozen

@@ -43,7 +43,7 @@ class Short:
         """`apply` of rounded factors; short."""
         if self.wide_products:
             return self.wide_product(apply, *factors)
-        # a cast that changes nothing takes 10 µs of an eager step all the same
+        # a cast that changes nothing takes time of an eager step all the same
         return apply(
             *(each if each.dtype == self.dtype else tf.cast(each, self.dtype) for each in factors)
         )
