@@ -23,6 +23,7 @@ from dlbench.spec.layers import KINDS
 from dlbench.spec.network import Node, Shape, read_network, walk
 
 from . import trouble
+from .frozen import freeze
 from .layers import Network
 from .operations import AS_IMAGE, POOLED, REMEDIES, TABLES, Refused
 from .structure import Join, Step, Table, nested
@@ -48,7 +49,7 @@ class Imported:
     ----------
     layers : tables as in a suite's file.
     arrays : the module's own name of each parameter and running statistic, by its canonical name.
-    notes : what was left out, in words.
+    notes : what was left out or is otherwise, in words.
     """
 
     layers: list[Table]
@@ -78,6 +79,7 @@ def import_module(module: nn.Module, input_shape: Shape) -> Imported:
         except UsageError as error:
             raise UsageError(f"in training, other than in inference: {error}") from None
         _check_alike(evaluated.layers, trained.layers)
+        frozen = freeze(evaluated.layers, SOURCE, module)
         layers = [_without_source(layer) for layer in evaluated.layers]
         try:
             nodes = read_network(layers, input_shape)
@@ -88,7 +90,7 @@ def import_module(module: nn.Module, input_shape: Shape) -> Imported:
     finally:
         for part, training in before.items():
             part.training = training
-    return Imported(layers, arrays, evaluated.notes)
+    return Imported(layers, arrays, (*evaluated.notes, *frozen))
 
 
 def _check_computes_it(

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from dlbench.api.importing import suite_from
 from dlbench.contract import Plan
 from dlbench.errors import UsageError
+from dlbench.spec.network import walk
 from dlbench.spec.suite import load_suite
 from dlbench.spec.workload import read_workload
 
@@ -167,8 +168,8 @@ def test_torchvisions_models_are_the_suites_that_are_written_by_hand(name):
     own = load_suite(name).workload.at((3, 224, 224))
     assert own.nodes == suite.workload.nodes
     assert own.parameter_count == suite.workload.parameter_count
-    # the cheapest of them is not dear enough to be verified at a smaller input unless somebody says so
-    assert (suite.verification is None) == (name == "mobilenet-v2")
+    # the cheapest of them are not dear enough to be verified at a smaller input unless somebody says so
+    assert (suite.verification is None) == (name in ("mobilenet-v2", "efficientnet-b0"))
 
 
 def test_torchvisions_weights_give_the_same_logits_by_the_names_that_were_found():
@@ -293,6 +294,47 @@ def test_the_place_is_the_part_of_the_module_and_the_line():
     inner = nn.Sequential(conv(), nn.Sequential(nn.ReLU(), nn.Mish()))
     with pytest.raises(UsageError, match=r"^1\.1 .*aten\.mish\.default has no counterpart"):
         import_module(inner, IMAGE)
+
+
+def frozen(module, *names):
+    """The module with these parts not trained."""
+    for name in names:
+        module.get_submodule(name).requires_grad_(False)
+    return module
+
+
+def test_layers_of_which_nothing_is_trained_are_frozen():
+    net = nn.Sequential(conv(), nn.BatchNorm2d(3), Block(3, 4), nn.Flatten(), nn.LazyLinear(2))
+    found = import_module(frozen(net, "0", "1", "2.shortcut"), IMAGE)
+    workload = read_workload({"input_shape": IMAGE, "layers": found.layers, "optimizer": SGD})
+    assert ["conv1", "norm1", "conv4"] == [n.name for n in walk(workload.nodes) if n.frozen]
+    (note,) = found.notes
+    assert "1 batch normalisation (1) frozen with running statistics" in note
+    assert note.endswith("PyTorch would go on with each batch's")
+
+
+class Kept(nn.BatchNorm2d):
+    """Evaluates in training too, as in fine-tuning."""
+
+    def train(self, mode=True):
+        return super().train(False)
+
+
+def test_a_normalisation_that_evaluates_in_training_is_frozen_without_a_word():
+    found = import_module(frozen(nn.Sequential(conv(), Kept(3)), "1"), IMAGE)
+    assert [None, True] == [layer.get("freeze") for layer in found.layers]
+    assert () == found.notes
+    with pytest.raises(UsageError, match=r"^1: normalises by running statistics in training, and"):
+        import_module(nn.Sequential(conv(), Kept(3)), IMAGE)
+
+
+def test_a_layer_frozen_in_part_is_trained_and_said():
+    net = nn.Sequential(conv(), nn.ReLU())
+    net[0].bias.requires_grad_(False)
+    found = import_module(net, IMAGE)
+    assert [None, None] == [layer.get("freeze") for layer in found.layers]
+    (note,) = found.notes
+    assert note.startswith("1 array (0.bias) of requires_grad = False in layers of which other")
 
 
 def test_what_is_no_module_is_refused():

@@ -37,8 +37,9 @@ def models() -> Any:
 
 
 def model(suite: str) -> Any:
-    """The model that a suite is the network of, at random weights."""
-    return getattr(models(), suite.replace("-", "_"))(weights=None)
+    """The model that a suite is the network of, at random weights and without stochastic depth."""
+    options = {"stochastic_depth_prob": 0.0} if suite == "efficientnet-b0" else {}
+    return getattr(models(), suite.replace("-", "_"))(weights=None, **options)
 
 
 def canonical(workload: Any, model: Any) -> dict[str, Any]:
