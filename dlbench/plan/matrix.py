@@ -16,7 +16,7 @@ NOT_OFFERED = "not offered"
 NOT_INSTALLED = "not installed"
 """It, or what it needs for this, is not here, so that it could not be asked."""
 
-SECTIONS = ("layer", "loss", "optimizer", "precision", "mode", "scenario", "device")
+SECTIONS = ("layer", "loss", "optimizer", "freeze", "precision", "mode", "scenario", "device")
 """What words are of, in the order in which they are told."""
 
 

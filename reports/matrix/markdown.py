@@ -11,8 +11,9 @@ _HEAD = """\
 # What each backend has
 
 This page is written by `dlbench list backends --matrix --format markdown --output docs/backends.md`, which asks every
-backend: for each layer, loss and optimizer of the [specification](semantics.md), each [precision](precision.md), and
-each mode, scenario and device that some backend names, a small network is opened and held against the float64 oracle.
+backend: for each layer, loss and optimizer of the [specification](semantics.md), for
+[frozen layers](semantics.md#frozen-layers), each [precision](precision.md), and each mode, scenario and device that
+some backend names, a small network is opened and held against the float64 oracle.
 
 - **agrees**: it was computed, and everything that verification compares is right.
 - **refuses**: the backend says that it has not got it. A run has a skipped row with that sentence.

@@ -51,6 +51,9 @@ def test_a_backend_agrees_refuses_or_fails_word_for_word(found):
     del others["layer", "avg_pool"], others["layer", "leaky_relu"]
     assert {AGREES} == {cell.state for cell in others.values()}
     assert set(KINDS) == {word for section, word in cells if section == "layer"}
+    frozen = {cell for (section, _), cell in cells.items() if section == "freeze"}
+    assert {REFUSES} == {cell.state for cell in frozen}
+    assert all("has no freeze: it trains every layer" in cell.reason for cell in frozen)
 
 
 def test_what_is_not_named_is_not_offered_and_what_lacks_a_tool_is_not_installed(found):
@@ -68,7 +71,8 @@ def test_a_backend_that_only_infers_is_asked_nothing_of_training(found):
     cells = found.columns["partial:OnlyInfers"].cells
     assert Cell(NOT_OFFERED) == cells["scenario", "train"]
     assert Cell(AGREES) == cells["scenario", "infer"]
-    training = {c.state for (section, _), c in cells.items() if section in ("loss", "optimizer")}
+    of_training = ("loss", "optimizer", "freeze")
+    training = {c.state for (section, _), c in cells.items() if section in of_training}
     assert {NOT_OFFERED} == training
     assert AGREES == cells["layer", "batch_norm"].state
 

@@ -1,5 +1,6 @@
-"""Asks backends what they have of the specification: each layer, loss, optimizer, precision, mode, scenario and device
-by a small network that is held against the oracle. Nothing is known beforehand of any backend."""
+"""Asks backends what they have of the specification: each layer, loss and optimizer, frozen layers, each precision,
+mode, scenario and device by a small network that is held against the oracle. Nothing is known beforehand of any
+backend."""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ from dlbench.spec.precision import POLICIES, trains_in
 from dlbench.spec.training import LOSSES, OPTIMIZERS
 from dlbench.text import one_line, why
 from dlbench.verify.conformance import Trial, example_of
+from dlbench.verify.single_parts import FROZEN
 from dlbench.worker.launch import Launch, Worker, launch_of
 from dlbench.worker.measurements import FITS, TRIAL, Job
 
@@ -35,8 +37,10 @@ _SPECIFIED = {
     "layer": tuple(KINDS),
     "loss": tuple(LOSSES),
     "optimizer": tuple(OPTIMIZERS),
+    "freeze": tuple(FROZEN),
     "precision": tuple(POLICIES),
 }
+_BY_EXAMPLE = ("layer", "loss", "optimizer", "freeze")
 _ALL_OTHERS = ("layer", "conv2d")
 """What precisions, modes, scenarios and devices are tried with."""
 _THREADS = 1
@@ -95,7 +99,7 @@ def _declared(section: str, seen: Found) -> Sequence[str]:
             return seen.scenarios
         case "precision":
             return seen.precisions
-        case "loss" | "optimizer" if "train" not in seen.scenarios:
+        case "loss" | "optimizer" | "freeze" if "train" not in seen.scenarios:
             return ()
     return _SPECIFIED[section]
 
@@ -135,7 +139,7 @@ def _known(section: str, word: str, seen: Found) -> Cell | None:
 
 def _question(name: str, section: str, word: str, seen: Found) -> tuple[Trial, Plan]:
     """The network that shows it, and the plan to carry it out by."""
-    shown_by = (section, word) if section in ("layer", "loss", "optimizer") else _ALL_OTHERS
+    shown_by = (section, word) if section in _BY_EXAMPLE else _ALL_OTHERS
     trial = example_of(*shown_by)
     device = seen.device(word) if section == "device" else None
     precision = word if section == "precision" else seen.precisions[0]
