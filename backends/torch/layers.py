@@ -185,8 +185,8 @@ def _modules(
             module.requires_grad_(False)
         for parameter in node.parameters:
             owners[parameter.name] = module, _ATTRIBUTES[parameter.role]
-        if short is not None and short.widens(node.layer):
-            module = precision.Widened(module)
+        if short is not None:
+            module = short.around(node.layer, module)
         setattr(module, _LAYER, node.name)
         yield module
 

@@ -7,6 +7,8 @@ values in float32, but for what its CPU kernels do, and that is made up for:
 
 - gradients of pools whose windows overlap are summed in the short format, and so is the scale of a dropout rounded:
   these layers are computed in float32;
+- batch norm sums a gradient in the short format that lies in memory in another order than its input: it is given it in
+  the same order;
 - without AVX-512, gradients of convolutions are summed in the short format: where that is seen, products are computed
   in float32 from rounded factors.
 """
@@ -44,13 +46,23 @@ class Short:
     dtype : of activations, and of factors.
     wide_products : whether products are computed in float32 from rounded factors.
     wide_windows : whether overlapping windows and the scale of a dropout are computed in float32.
+    orders_gradients : whether batch norm is given its gradient in the order of its input.
     """
 
     dtype: torch.dtype
     wide_products: bool
     wide_windows: bool
+    orders_gradients: bool
 
-    def widens(self, layer: spec.Layer) -> bool:
+    def around(self, layer: spec.Layer, module: nn.Module) -> nn.Module:
+        """The module of a layer, or what makes up for its kernels with the module inside."""
+        if self._widens(layer):
+            return Widened(module)
+        if self.orders_gradients and isinstance(layer, spec.BatchNorm):
+            return InOrder(module)
+        return module
+
+    def _widens(self, layer: spec.Layer) -> bool:
         """Whether a layer without factors is computed in float32."""
         if not self.wide_windows:
             return False
@@ -71,7 +83,8 @@ def short_of(policy: Policy, device: torch.device) -> Short | None:
     if not policy.is_mixed:
         return None
     dtype = _TYPES[policy.stored.name]
-    return Short(dtype, not sums_are_float32(device, dtype), device.type == "cpu")
+    on_cpu = device.type == "cpu"
+    return Short(dtype, not sums_are_float32(device, dtype), on_cpu, on_cpu)
 
 
 @functools.cache
@@ -121,6 +134,37 @@ class Widened(nn.Sequential):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         wide: torch.Tensor = super().forward(x.float())  # type: ignore[no-untyped-call]
         return wide.to(x.dtype)
+
+
+class _BackInOrder(torch.autograd.Function):
+    """The identity, whose gradient comes back with given strides."""
+
+    @staticmethod
+    def forward(ctx: Any, y: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+        """`y`."""
+        ctx.strides = strides
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """The gradient, copied where its strides differ."""
+        (dy,) = gradients
+        if dy.stride() != ctx.strides:
+            dy = dy.new_empty_strided(dy.shape, ctx.strides).copy_(dy)
+        return dy, None
+
+
+class InOrder(nn.Sequential):
+    """Layers whose output has its gradient handed back in their input's order in memory."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # neither a part of an array, nor one value at many places
+        x = x if x.is_contiguous(memory_format=torch.channels_last) else x.contiguous()
+        y: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        if not y.requires_grad:
+            return y
+        in_order: torch.Tensor = _BackInOrder.apply(y, x.stride())  # type: ignore[no-untyped-call]
+        return in_order
 
 
 class _Rounding(nn.Module):

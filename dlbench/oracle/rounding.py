@@ -13,8 +13,9 @@ as well (`absorbed`).
 
 Which operations are noisier than float32 the policy of a precision says (`dlbench.spec.precision`). What is stored
 in a short format gets the noise of one rounding: an error that is uniform over ±u·2ᵉ has a root mean square of at most
-u·|value|/√3. Factors that are known exactly, weights and what a network is given, are really rounded, as every right
-backend rounds them.
+u·|value|/√3. It is the error of a rounding to a grid that is drawn for each array, so that equal values err alike, as
+they do in a backend: a bias is rounded once for all positions, and so is what differs by less than a step. Factors that
+are known exactly, weights and what a network is given, are really rounded, as every right backend rounds them.
 """
 
 from __future__ import annotations
@@ -172,6 +173,9 @@ _SPACING = 2.0
 _SMALL = 0.1
 """Share of the mean term above which none is lost, however long the sum: a right backend does not add up tens of
 millions of terms in order."""
+_SPREAD = math.sqrt(8 * math.log(2) / 3)
+"""By how much less than u·|value|/√3 the root mean square error is of a rounding to a grid whose scale is 2 to the
+power of a number between 0 and 1: the mean of squared steps is 3 / (8 ln 2) of the largest's."""
 _PIECE = 2**14
 """Values that get their noise at a time: what that needs on the way stays in a core's own cache."""
 
@@ -262,13 +266,19 @@ class Perturbed:
     def _rounded_once(
         self, value: Array, on_the_way: tuple[Array, ...], multiplied: float
     ) -> Array:
-        format_ = self.policy.stored
-        scale = np.abs(value)
-        for earlier in on_the_way:
-            scale = np.hypot(scale, earlier)
-        scale = np.maximum(scale, format_.smallest_normal / multiplied)
-        # zeros stay zeros
-        return self._noisy(value, scale * (value != 0) * (format_.unit_roundoff / np.sqrt(3)))
+        found = value
+        for each in (value, *on_the_way):
+            found = found + self._error(each, multiplied)
+        return found
+
+    def _error(self, value: Array, multiplied: float) -> Array:
+        """Of storing `value` once, on a grid of which no more is known than how fine it is; zeros stay zeros."""
+        scale = multiplied * 2.0 ** self._random.random()
+        error = _in_steps(value * scale, self.policy.stored, np.rint)
+        error /= scale
+        error -= value
+        error *= _SPREAD
+        return error
 
     def _noisy(self, value: Array, scale: Array) -> Array:
         scale *= self._noise(self._start(), np.shape(value))
@@ -336,24 +346,29 @@ def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
 def rounded(values: Array, format_: Format) -> Array:
     """`values` to the nearest of a format, ties to even; float32 is left alone, since all that is handed to a backend
     is float32 already."""
-    return _in_steps(values, format_, np.rint)
+    return _to(values, format_, np.rint)
 
 
 def truncated(values: Array, format_: Format) -> Array:
     """`values` to a format by leaving bits out, as a copy of the upper half of a float32 does."""
-    return _in_steps(values, format_, np.trunc)
+    return _to(values, format_, np.trunc)
 
 
 def rounded_half_away(values: Array, format_: Format) -> Array:
     """`values` to the nearest of a format, ties away from zero."""
-    return _in_steps(values, format_, lambda v: np.copysign(np.floor(np.abs(v) + 0.5), v))
+    return _to(values, format_, lambda v: np.copysign(np.floor(np.abs(v) + 0.5), v))
+
+
+def _to(values: Array, format_: Format, whole: Callable[[Array], Array]) -> Array:
+    if format_ == FP32:
+        return values
+    nearest = _in_steps(values, format_, whole)
+    return np.where(np.abs(nearest) > format_.largest, np.copysign(np.inf, values), nearest)
 
 
 def _in_steps(values: Array, format_: Format, whole: Callable[[Array], Array]) -> Array:
-    if format_ == FP32:
-        return values
+    """`values` in whole steps of a format that has no end."""
     _, exponents = np.frexp(values)
     least = np.frexp(format_.smallest_normal)[1]
     steps = np.ldexp(1.0, np.maximum(exponents, least) - format_.significand_bits)
-    nearest = whole(values / steps) * steps
-    return np.where(np.abs(nearest) > format_.largest, np.copysign(np.inf, values), nearest)
+    return np.asarray(whole(values / steps) * steps)

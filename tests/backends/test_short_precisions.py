@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dlbench.contract import Plan
+from dlbench.oracle.rounding import rounded
 from dlbench.spec.precision import FORMATS
 
 MODES = {"torch": ("eager", "channels-last"), "tensorflow": ("graph", "xla")}
@@ -70,6 +71,29 @@ def test_factors_are_rounded_and_long_sums_are_not(lab_of, name, mode, precision
     # 1,500 ones less 1,000, and the four that became 1
     np.testing.assert_array_equal(outputs, 504.0)
     assert session.facts["factors"] == {"bf16": "bf16", "fp16": "tf32 or fp16"}[precision]
+
+
+@pytest.mark.parametrize("mode", MODES["torch"])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        # each hands a gradient back in another order in memory than the input's
+        [{"type": "batch_norm"}, {"type": "global_avg_pool"}],
+        [{"type": "concat", "bodies": [[{"type": "batch_norm"}], []]}, {"type": "flatten"}],
+    ],
+    ids=["pooled", "part"],
+)
+def test_torch_sums_a_norms_gradients_in_float32_however_they_lie_in_memory(lab_of, mode, behind):
+    lab = lab_of("torch")
+    conv = {"type": "conv2d", "out_channels": 5, "kernel": 3}
+    workload = lab.workload([conv, *behind, {"type": "linear", "out_features": 4}])
+    weights = lab.weights(workload) | {"norm1.shift": np.zeros(5, np.float32)}
+    session = lab.open(workload, weights, mode=mode, precision="bf16")
+    session.learning_rate = 2.0**20
+    session.train_step(session.upload(*lab.batch(workload)))
+    shift = session.weights()["norm1.shift"].astype(np.float64)
+    # a sum that was rounded to 8 bits is a bf16 number
+    assert np.any(rounded(shift, FORMATS["bf16"]) != shift)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

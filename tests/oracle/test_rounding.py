@@ -35,15 +35,47 @@ def test_terms_that_are_known_by_the_value_or_by_their_squares_have_the_same_noi
     np.testing.assert_allclose(own, apart, rtol=1e-6, atol=1e-14)
 
 
+def noise_of(kind, values, *on_the_way, draws=64):
+    """What each of some runs adds to `values` (draws×N)."""
+    runs = (Perturbed(seed, POLICIES[kind]) for seed in range(draws))
+    return np.stack([run.stored(values, *on_the_way) - values for run in runs])
+
+
+def root_mean_square(values):
+    return np.sqrt(np.mean(np.square(values)))
+
+
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
 def test_what_is_stored_short_has_the_noise_of_one_rounding(name):
-    value, unit = np.full(100_000, 5.0), FORMATS[name].unit_roundoff
-    rounding = Perturbed(2, POLICIES[name])
-    for got, roundings in ((rounding.stored(value), 1), (rounding.stored(value, value), 2)):
-        noise = got - value
-        expected = unit * 5 * np.sqrt(roundings / 3)
-        assert np.sqrt(np.mean(np.square(noise))) == pytest.approx(expected, rel=0.02)
-    assert np.all(rounding.stored(np.zeros(10)) == 0)
+    values, unit = np.random.default_rng(3).uniform(4, 8, 20_000), FORMATS[name].unit_roundoff
+    for on_the_way, roundings in ((), 1), ((1.1 * values,), 1 + 1.1**2):
+        found = root_mean_square(noise_of(name, values, *on_the_way) / values)
+        assert found == pytest.approx(unit * np.sqrt(roundings / 3), rel=0.03)
+    assert np.all(Perturbed(2, POLICIES[name]).stored(np.zeros(10)) == 0)
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_equal_values_err_alike_and_others_each_for_itself(name):
+    unit = FORMATS[name].unit_roundoff
+    noise = noise_of(name, np.repeat([5.0, -3.0], 50))
+    assert np.all(noise[:, :50] == noise[:, :1])
+    assert np.all(noise[:, 50:] == noise[:, 50:51])
+    # within a step, most round to the same neighbour: their common error is what the sum of many shows
+    near = np.random.default_rng(4).uniform(5, 5 + unit / 4, 1000)
+    common = noise_of(name, near).mean(1)
+    assert root_mean_square(common) == pytest.approx(5 * unit / np.sqrt(3), rel=0.3)
+    far = np.random.default_rng(4).uniform(4, 8, 1000)
+    assert root_mean_square(noise_of(name, far).mean(1)) < 3 * 6 * unit / np.sqrt(3 * 1000)
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_a_bias_that_is_rounded_moves_all_positions_together(name):
+    random = np.random.default_rng(5)
+    bias, product = random.uniform(0.25, 0.5, (1, 6, 1, 1)), random.normal(size=(4, 6, 20, 20))
+    y = product + bias
+    moved = np.stack([n.mean((0, 2, 3)) for n in noise_of(name, y, product, bias)])
+    of_bias = noise_of(name, bias)[:, 0, :, 0, 0]
+    assert root_mean_square(moved) == pytest.approx(root_mean_square(of_bias), rel=0.3)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -68,10 +100,12 @@ def test_tf32_rounds_factors_alone():
 
 
 def test_a_small_gradient_is_as_coarse_as_the_loss_scale_leaves_it():
-    value, rounding = np.full(100_000, 1e-9), Perturbed(2, POLICIES["fp16"])
-    noise = rounding.handed_back(value) - value
-    step = 2.0**-25 / POLICIES["fp16"].loss_scale
-    assert np.sqrt(np.mean(np.square(noise))) == pytest.approx(step / np.sqrt(3), rel=0.02)
+    policy = POLICIES["fp16"]
+    values = np.random.default_rng(6).uniform(1e-9, 5e-9, 20_000)
+    runs = (Perturbed(seed, policy) for seed in range(64))
+    noise = np.stack([run.handed_back(values) - values for run in runs])
+    step = 2.0**-25 / policy.loss_scale
+    assert root_mean_square(noise) == pytest.approx(step / np.sqrt(3), rel=0.03)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("bf16", "bfloat16"), ("fp16", "float16")])
