@@ -274,11 +274,14 @@ class Perturbed:
     def _error(self, value: Array, multiplied: float) -> Array:
         """Of storing `value` once, on a grid of which no more is known than how fine it is; zeros stay zeros."""
         scale = multiplied * 2.0 ** self._random.random()
-        error = _in_steps(value * scale, self.policy.stored, np.rint)
-        error /= scale
-        error -= value
-        error *= _SPREAD
-        return error
+        errors = np.empty(value.shape)
+        for piece in _pieces(value.shape):
+            part, error = value[piece], errors[piece]
+            np.multiply(part, scale, out=error)
+            np.divide(_in_steps(error, self.policy.stored, np.rint), scale, out=error)
+            error -= part
+            error *= _SPREAD
+        return errors
 
     def _noisy(self, value: Array, scale: Array) -> Array:
         scale *= self._noise(self._start(), np.shape(value))
