@@ -1,5 +1,6 @@
 """Holds the ceilings of the NumPy backend against plain NumPy: products, copies and triads without a session, in turns.
-The plain triads are made by as many threads, each on arrays of its own.
+The plain triads are made by as many processes, each on a core and on arrays of its own: none waits for another there,
+neither for the interpreter's lock nor for being started.
 
     python tools/check_ceilings.py [--seconds 60] [--threads 2]
 
@@ -9,21 +10,28 @@ Nothing else should run meanwhile. It ends with 1 where products or triads are m
 from __future__ import annotations
 
 import argparse
+import functools
+import multiprocessing
 import os
 import statistics
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from typing import Any
 
 Call = Callable[[], Any]
+Measure = Callable[[], float]
+"""How long it takes (s)."""
 MOST_APART = 0.05
 REST_S = 0.1
 """Behind a product, BLAS' threads wait for the next without sleeping, some ten milliseconds, and take a core of those
 who come next: a product that found them took twice as long."""
 
 
-def median_s(call: Call, least_s: float = 0.05) -> float:
+_LEAST_S = 0.05
+
+
+def median_s(call: Call, least_s: float = _LEAST_S) -> float:
     """The typical duration of a call."""
     call()
     took: list[float] = []
@@ -35,26 +43,50 @@ def median_s(call: Call, least_s: float = 0.05) -> float:
     return statistics.median(took)
 
 
-def plain_triads(np: Any, elements: int, times: int, threads: int) -> Call:
-    """STREAM's triad, so many times, by threads that wait for nothing but each other's end."""
+def make_triads(core: int, elements: int, times: int, asked: Connection) -> None:
+    """STREAM's triad of so many elements again and again, on one core, until each moment that is `asked` for; tells how
+    many were made in which time (s). It ends with who asks."""
+    import numpy as np
+
     from dlbench.profile.triad import laid_out
 
-    arrays = [laid_out(elements // threads) for _ in range(threads)]
+    os.sched_setaffinity(0, {core})
+    a, b, c = laid_out(elements)
+    while True:
+        try:
+            until_s = asked.recv()
+        except EOFError:
+            return
+        made, begin_s = 0, time.perf_counter()
+        while time.perf_counter() < until_s or not made:
+            for _ in range(times):
+                np.multiply(c, np.float32(3), out=a)
+                np.add(b, a, out=a)
+            made += times
+        asked.send((made, time.perf_counter() - begin_s))
 
-    def work(a: Any, b: Any, c: Any) -> None:
-        for _ in range(times):
-            np.multiply(c, np.float32(3), out=a)
-            np.add(b, a, out=a)
 
-    def call() -> None:
-        others = [threading.Thread(target=work, args=tuple(own)) for own in arrays[1:]]
-        for other in others:
-            other.start()
-        work(*arrays[0])
-        for other in others:
-            other.join()
+class PlainTriads:
+    """Triads of so many elements by so many processes, each with its share of them."""
 
-    return call
+    def __init__(self, elements: int, processes: int, times: int) -> None:
+        self._times, self._pipes = times, []
+        context = multiprocessing.get_context("spawn")
+        for core in sorted(os.sched_getaffinity(0))[:processes]:
+            own, other = context.Pipe()
+            arguments = core, elements // processes, times, other
+            context.Process(target=make_triads, args=arguments, daemon=True).start()
+            self._pipes.append(own)
+
+    def seconds(self) -> float:
+        """How long as many triads take as a step of a session has."""
+        until_s = time.perf_counter() + _LEAST_S
+        for pipe in self._pipes:
+            pipe.send(until_s)
+        rates: list[float] = [
+            made / took_s for made, took_s in (pipe.recv() for pipe in self._pipes)
+        ]
+        return self._times * len(rates) / sum(rates)
 
 
 def main() -> None:
@@ -80,31 +112,36 @@ def main() -> None:
     from dlbench.spec.workload import initial_weights
 
     numpy = plugins.load_adapter(plugins.adapter_target("numpy"))
-    calls: dict[str, tuple[float, dict[str, Call]]] = {}
+    calls: dict[str, tuple[float, dict[str, Measure]]] = {}
     for rung in ceilings():
         plan = Plan("numpy", "cpu", rung.batch or 1, arguments.threads, scenario="infer")
         session = numpy.open(plan, rung.workload, initial_weights(rung.workload, 0))
         given = np.zeros((rung.batch or 1, *rung.workload.input_shape), np.float32)
         inputs = rung.inputs(given, None)
         batch = session.upload(inputs, rung.targets(np.zeros(len(given))))
-        own: dict[str, Call] = {"session": lambda s=session, b=batch: s.infer(b)}  # type: ignore[misc]
+        own: dict[str, Measure] = {
+            "session": functools.partial(median_s, functools.partial(session.infer, batch))
+        }
         out = np.empty_like(inputs)
         if rung.name == PRODUCTS:
             calls["product, GFLOP/s"][1]["several"] = own["session"]
             continue
         if rung.name == PRODUCT:
             other = np.ones((PRODUCT_SIDE, PRODUCT_SIDE), np.float32)
-            own["numpy"] = lambda a=inputs, b=other, o=out: np.matmul(a, b, out=o)  # type: ignore[misc]
+            plain = functools.partial(np.matmul, inputs, other, out=out)
+            own["numpy"] = functools.partial(median_s, plain)
             calls["product, GFLOP/s"] = 2.0 * PRODUCT_SIDE**3, own
             continue
         elements = inputs.size
-        own["numpy"] = lambda a=inputs, o=out: np.maximum(a, 0, out=o)  # type: ignore[misc]
+        own["numpy"] = functools.partial(
+            median_s, functools.partial(np.maximum, inputs, 0, out=out)
+        )
         calls[f"copy of {8 * elements / 2**20:.3g} MiB, GB/s"] = 8.0 * elements, own
         host = Triad(elements, arguments.threads)
         moved = 4.0 * PASSES * elements * host.times
-        triads: dict[str, Call] = {
-            "session": lambda h=host: h.infer(None),  # type: ignore[misc]
-            "numpy": plain_triads(np, elements, host.times, host.threads),
+        triads: dict[str, Measure] = {
+            "session": functools.partial(median_s, functools.partial(host.infer, None)),
+            "numpy": PlainTriads(elements, host.threads, host.times).seconds,
         }
         calls[f"triad of {4 * PASSES * elements / 2**20:.3g} MiB, GB/s"] = moved, triads
     found: dict[str, dict[str, list[float]]] = {
@@ -113,9 +150,9 @@ def main() -> None:
     end_s = time.monotonic() + arguments.seconds
     while time.monotonic() < end_s:
         for name, (_, own) in calls.items():
-            for who, call in own.items():
+            for who, measure in own.items():
                 time.sleep(REST_S)
-                found[name][who].append(median_s(call))
+                found[name][who].append(measure())
     apart = [name for name, times in found.items() if not shown(name, calls[name][0], times)]
     if apart:
         raise SystemExit(f"more than {MOST_APART:.0%} apart: {'; '.join(apart)}")
