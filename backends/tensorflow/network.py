@@ -168,7 +168,9 @@ class Network:
                 return one + other
             case spec.Scale():
                 one, gate = alike([x, self._sequence(node.body, x, training)])
-                return one * (gate[:, None, None] if len(x.shape) > len(gate.shape) else gate)
+                gate = gate[:, None, None] if len(x.shape) > len(gate.shape) else gate
+                # the gate's gradient is a sum over positions
+                return widened(one, lambda x: x * tf.cast(gate, tf.float32))
             case spec.Concat():
                 return tf.concat(
                     alike([self._sequence(body, x, training) for body in node.bodies]), -1

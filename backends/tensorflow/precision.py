@@ -1,10 +1,10 @@
 """Short precisions in TensorFlow: every cast is written out, and nothing is left to rewriters of graphs.
 
 Variables are float32 (the masters). Convolutions and products read factors that were rounded and leave short values.
-What TensorFlow's kernels would compute in the short format itself (means and their gradients, the sum that is a bias'
-gradient, sigmoids, random numbers, under XLA the variance about a rounded mean) is computed in float32 instead. Where
-products of short factors are not summed in float32, which is seen when a session is opened, they are computed so
-from rounded factors.
+What TensorFlow's kernels would compute in the short format itself (means and their gradients, the sums that are
+gradients of a bias or a gate, sigmoids, random numbers, under XLA the variance about a rounded mean) is computed in
+float32 instead. Where products of short factors are not summed in float32, which is seen when a session is opened, they
+are computed so from rounded factors.
 """
 
 from __future__ import annotations

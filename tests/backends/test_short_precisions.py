@@ -73,6 +73,33 @@ def test_factors_are_rounded_and_long_sums_are_not(lab_of, name, mode, precision
     assert session.facts["factors"] == {"bf16": "bf16", "fp16": "tf32 or fp16"}[precision]
 
 
+@pytest.mark.parametrize(("name", "mode"), WAYS)
+def test_the_gradient_of_a_gate_is_summed_in_float32(lab_of, name, mode):
+    lab = lab_of(name)
+    gate = [{"type": "global_avg_pool"}, {"type": "linear", "out_features": 3}]
+    layers = [
+        # as it is, but stored short
+        {"type": "conv2d", "out_channels": 3, "kernel": 1, "bias": False},
+        {"type": "scale", "body": gate},
+        {"type": "global_avg_pool"},
+    ]
+    workload = lab.workload(layers, (3, 40, 40), "mean_squared_error")
+    weights = {
+        "conv1.weight": np.eye(3, dtype=np.float32)[:, :, None, None],
+        "linear1.weight": np.zeros((3, 3), np.float32),
+        "linear1.bias": np.ones(3, np.float32),
+    }
+    # all terms have one sign, so that every rounding of a partial sum shows
+    inputs = np.abs(lab.batch(workload)[0]).astype(np.float16).astype(np.float32)
+    found = {}
+    for precision in ("fp32", "fp16"):
+        session = lab.open(workload, weights, mode=mode, precision=precision)
+        session.learning_rate = 2.0**20
+        session.train_step(session.upload(inputs, np.zeros((5, 3), np.float32)))
+        found[precision] = session.weights()["linear1.bias"].astype(np.float64) - 1
+    np.testing.assert_allclose(found["fp16"], found["fp32"], 2 * FORMATS["fp16"].unit_roundoff)
+
+
 @pytest.mark.parametrize("mode", MODES["torch"])
 @pytest.mark.parametrize(
     "behind",
