@@ -13,9 +13,11 @@ as well (`absorbed`).
 
 Which operations are noisier than float32 the policy of a precision says (`dlbench.spec.precision`). What is stored
 in a short format gets the noise of one rounding: an error that is uniform over ±u·2ᵉ has a root mean square of at most
-u·|value|/√3. It is the error of a rounding to a grid that is drawn for each array, so that equal values err alike, as
-they do in a backend: a bias is rounded once for all positions, and so is what differs by less than a step. Factors that
-are known exactly, weights and what a network is given, are really rounded, as every right backend rounds them.
+u·|value|/√3. Half of its mean square is the error of a rounding to a grid that is drawn for each array, so that equal
+values err alike, as they do in a backend: a bias is rounded once for all positions, and so is what differs by less than
+a step. The other half is drawn for each element, since values that cancel on one grid, nearly equal but for the sign,
+may not do so on another. Factors that are known exactly, weights and what a network is given, are really rounded, as
+every right backend rounds them.
 """
 
 from __future__ import annotations
@@ -272,15 +274,24 @@ class Perturbed:
         return found
 
     def _error(self, value: Array, multiplied: float) -> Array:
-        """Of storing `value` once, on a grid of which no more is known than how fine it is; zeros stay zeros."""
+        """Of storing `value` once: half of its mean square is that of a grid of which no more is known than how fine it
+        is, half each element's own; zeros stay zeros."""
+        format_ = self.policy.stored
         scale = multiplied * 2.0 ** self._random.random()
-        errors = np.empty(value.shape)
+        least, unit = format_.smallest_normal / multiplied, format_.unit_roundoff / np.sqrt(3)
+        errors, at = np.empty(value.shape), self._start()
         for piece in _pieces(value.shape):
             part, error = value[piece], errors[piece]
             np.multiply(part, scale, out=error)
-            np.divide(_in_steps(error, self.policy.stored, np.rint), scale, out=error)
+            np.divide(_in_steps(error, format_, np.rint), scale, out=error)
             error -= part
             error *= _SPREAD
+            own = np.maximum(np.abs(part), least) * (part != 0)
+            own *= unit
+            own *= self._noise(at, own.shape)
+            error += own
+            error *= np.sqrt(0.5)
+            at += own.size
         return errors
 
     def _noisy(self, value: Array, scale: Array) -> Array:
