@@ -21,7 +21,7 @@ from dlbench.spec.network import Node
 @dataclasses.dataclass
 class Branch:
     """Which way a kinked layer went: `taken` (x > 0, or the winning element of each window), and by how much
-    (`margin`: x itself, or the distance to the runner-up, whose element is `other`)."""
+    (`margin`: x itself, or along the last axis the distances to the elements that come next, which are `other`)."""
 
     taken: npt.NDArray[Any]
     margin: Array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 import numpy as np
@@ -52,6 +53,11 @@ class _Pool(Layer):
         return dx[:, :, top : top + height, left : left + width]
 
 
+_NEXT = 3
+"""Elements of a window that may win by rounding, behind the one that does: two that are equal by construction, as where
+a pool before has spread one value, do not hide a third."""
+
+
 class MaxPool(_Pool):
     """The maximum of each window; the first one in row-major order when several are equal."""
 
@@ -61,22 +67,10 @@ class MaxPool(_Pool):
         windows = self.windows(x)
         self.elements = windows.shape[-1]
         forced = self.run.forced.get(self.node.name)
-        if forced is None:
-            self.winner = windows.argmax(-1)[..., None]
-            rest = windows.copy()
-            np.put_along_axis(rest, self.winner, -np.inf, -1)
-            other = rest.argmax(-1)[..., None]
-        else:
-            assert forced.other is not None
-            self.winner, other = forced.taken, forced.other
-        y = np.take_along_axis(windows, self.winner, -1)
-        margin = (
-            np.abs(y - np.take_along_axis(windows, other, -1))
-            if self.elements > 1
-            else np.full(y.shape, np.inf)
-        )
-        self.run.branches[self.node.name] = Branch(self.winner, margin, other)
-        return y[..., 0]
+        branch = _maxima(windows) if forced is None else _as_forced(windows, forced)
+        self.winner = branch.taken
+        self.run.branches[self.node.name] = branch
+        return np.take_along_axis(windows, self.winner, -1)[..., 0]
 
     def backward(self, dy: Array) -> Array:
         parts = np.zeros((*dy.shape, self.elements))
@@ -146,3 +140,24 @@ class GlobalAvgPool(Layer):
         share = dy / (height * width)
         share = self.run.rounding.handed_back(self.run.rounding(share, 2, share))
         return np.broadcast_to(share[:, :, None, None], (*dy.shape, height, width))
+
+
+def _maxima(windows: Array) -> Branch:
+    """The element of each window that wins, and those that come next: infinitely far behind where there is none."""
+    rest = windows.copy()
+    places, values = [], []
+    for _ in range(1 + max(1, min(_NEXT, windows.shape[-1] - 1))):
+        place = rest.argmax(-1)[..., None]
+        places.append(place)
+        values.append(np.take_along_axis(rest, place, -1))
+        np.put_along_axis(rest, place, -np.inf, -1)
+    margin = values[0] - np.concatenate(values[1:], -1)
+    return Branch(places[0], margin, np.concatenate(places[1:], -1))
+
+
+def _as_forced(windows: Array, forced: Branch) -> Branch:
+    """The same elements, and by how much they are apart here."""
+    assert forced.other is not None
+    apart = np.take_along_axis(windows, forced.taken, -1)
+    apart = apart - np.take_along_axis(windows, forced.other, -1)
+    return dataclasses.replace(forced, margin=np.where(np.isinf(forced.margin), np.inf, apart))

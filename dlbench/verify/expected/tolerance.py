@@ -281,12 +281,16 @@ def turned_branches(
 
 
 def _turn(branch: Branch, turn: npt.NDArray[np.bool_]) -> Branch:
-    if branch.other is None:
-        return dataclasses.replace(branch, taken=branch.taken ^ turn)
+    taken, other = branch.taken, branch.other
+    if other is None:
+        return dataclasses.replace(branch, taken=taken ^ turn)
+    if other.shape != taken.shape:
+        # of all that are to win the last does
+        last = other.shape[-1] - 1 - turn[..., ::-1].argmax(-1)[..., None]
+        other = np.take_along_axis(other, last, -1)
+        turn = np.asarray(turn.any(-1, keepdims=True))
     return dataclasses.replace(
-        branch,
-        taken=np.where(turn, branch.other, branch.taken),
-        other=np.where(turn, branch.taken, branch.other),
+        branch, taken=np.where(turn, other, taken), other=np.where(turn, taken, other)
     )
 
 
