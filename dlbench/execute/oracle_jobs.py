@@ -35,7 +35,7 @@ _KEEPING = {
 fifth of its time."""
 
 _BOTH = 2
-"""Threads of what is computed to the last."""
+"""Threads of each part: whichever is computed to the last has both cores then."""
 _MOST_TOGETHER = 2 * 10**7
 """Parameters of a network whose two parts are computed beside each other: the perturbed runs of each hold all gradients
 and moments in float64."""
@@ -67,10 +67,10 @@ class References:
                 self._futures[key] = [self._begin(job)]
                 continue
             precision = job["precision"]
+            part = {**job, "threads": _BOTH}
             if precision not in self._steps:
-                # these take longer, and get both cores when all else is done
-                self._steps[precision] = self._begin({**job, "part": "steps", "threads": _BOTH})
-            self._futures[key] = [self._steps[precision], self._begin({**job, "part": "timed"})]
+                self._steps[precision] = self._begin({**part, "part": "steps"})
+            self._futures[key] = [self._steps[precision], self._begin({**part, "part": "timed"})]
 
     def failure(self, key: Key) -> Ended[Any] | None:
         """How the work on one went wrong, None where it did not; waits for it."""
