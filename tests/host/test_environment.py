@@ -24,9 +24,9 @@ def test_what_a_package_brings_for_itself_is_not_installed(tmp_path, monkeypatch
 
 
 def test_what_the_allocator_is_told_is_known_without_whose_folders_it_comes_from():
-    told = {"HOME": "/home/me", "MALLOC_TRIM_THRESHOLD_": "1", "GLIBC_TUNABLES": "glibc.malloc.a=2"}
+    told = {"HOME": "/opt/me", "MALLOC_TRIM_THRESHOLD_": "1", "GLIBC_TUNABLES": "glibc.malloc.a=2"}
     facts = {"malloc_trim_threshold_": "1", "glibc_tunables": "glibc.malloc.a=2"}
     assert facts == environment.allocator_facts(told)
-    several = {"LD_PRELOAD": "/home/me/libjemalloc.so.2 /opt/libother.so"}
+    several = {"LD_PRELOAD": "/opt/libjemalloc.so.2 /opt/libother.so"}
     assert {"preloaded": "libjemalloc.so.2 libother.so"} == environment.allocator_facts(several)
     assert {} == environment.allocator_facts({"LD_PRELOAD": ""})
