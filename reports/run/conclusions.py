@@ -154,7 +154,7 @@ class _Told:
         names = listed([self.who(row.case) for row in contenders])
         estimate = _ratio(second, first, simultaneous(compared - 1))
         left = compared > len(contenders)
-        fastest = f", the {len(contenders)} fastest of {compared}" if left else ""
+        fastest = f", each of which may be the fastest of {compared}" if left else ""
         where = ", ".join([first["scenario"], *self._which(first.case), self.where(first.case)])
         if estimate.interval is None:
             return (

@@ -187,7 +187,7 @@ def test_all_formats_for_people_say_the_same_words(record: Record) -> None:
 def test_a_difference_is_only_stated_when_the_interval_excludes_one(make: Any) -> None:
     def reading(*medians: list[float]) -> str:
         lines: list[Any] = []
-        cases = [make.case("numpy"), make.case("torch")]
+        cases = [make.case(name) for name in ("numpy", "torch", "tensorflow")[: len(medians)]]
         for case, values in zip(cases, medians, strict=True):
             lines += [make.verification(case)]
             lines += [make.process(case, number, value) for number, value in enumerate(values)]
@@ -203,6 +203,9 @@ def test_a_difference_is_only_stated_when_the_interval_excludes_one(make: Any) -
     assert "no significant difference between NumPy and PyTorch (train, this CPU): 1.00× [" in alike
     # of which of the two it is the factor
     assert alike.endswith("] in favour of NumPy.")
+    # the one that is left out has the second median
+    wide = reading([0.024] * 3, [0.015, 0.03, 0.06], [0.02] * 3)
+    assert "TensorFlow and PyTorch, each of which may be the fastest of 3 (train" in wide
     assert (
         "nothing is concluded about training on this CPU: there is a single process of NumPy"
         in (reading([0.04], [0.02]))
