@@ -124,7 +124,9 @@ def test_an_interrupt_shows_what_was_found_until_then(conformance, number, form)
         made = [trial["name"] for trial in told["trials"]]
         assert names[: len(made)] == made
     else:
-        assert re.search(r"^✗ optimizer, adam: download\(\) of what .* gave is None", out, re.M)
+        # alike ones are told together, and the second may be under way still
+        failed = r"^✗ (optimizer, adam|2 trials): download\(\) of what .* gave is None"
+        assert re.search(failed, out, re.M)
         assert re.search(r"^interrupted: ([12]) of 3 trials made, \1 failed$", out, re.M)
 
 
