@@ -292,7 +292,7 @@ def _conv2d(node: Node, layer: spec.Conv2d, short: precision.Short | None) -> nn
     if isinstance(conv, precision.Conv2d) and short is not None:
         conv.round_by(short)
         # CPU kernels for groups were not seen to sum gradients in float32
-        conv.wide = layer.groups > 1 and short.wide_windows
+        conv.wide = layer.groups > 1 and short.on_cpu
     return conv
 
 
@@ -311,7 +311,7 @@ def _conv_transpose2d(
     if isinstance(conv, precision.ConvTranspose2d) and short is not None:
         conv.round_by(short)
         # as for groups
-        conv.wide = short.wide_windows
+        conv.wide = short.on_cpu
     return conv
 
 

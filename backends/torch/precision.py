@@ -45,26 +45,25 @@ class Short:
     ----------
     dtype : of activations, and of factors.
     wide_products : whether products are computed in float32 from rounded factors.
-    wide_windows : whether overlapping windows and the scale of a dropout are computed in float32.
-    orders_gradients : whether batch norm is given its gradient in the order of its input.
+    on_cpu : whether what CPU kernels do is made up for: overlapping windows and the scale of a dropout are computed in
+        float32, and batch norm is given its gradient in the order of its input.
     """
 
     dtype: torch.dtype
     wide_products: bool
-    wide_windows: bool
-    orders_gradients: bool
+    on_cpu: bool
 
     def around(self, layer: spec.Layer, module: nn.Module) -> nn.Module:
         """The module of a layer, or what makes up for its kernels with the module inside."""
         if self._widens(layer):
             return Widened(module)
-        if self.orders_gradients and isinstance(layer, spec.BatchNorm):
+        if self.on_cpu and isinstance(layer, spec.BatchNorm):
             return InOrder(module)
         return module
 
     def _widens(self, layer: spec.Layer) -> bool:
         """Whether a layer without factors is computed in float32."""
-        if not self.wide_windows:
+        if not self.on_cpu:
             return False
         if isinstance(layer, spec.MaxPool | spec.AvgPool):
             return overlaps(layer)
@@ -83,8 +82,7 @@ def short_of(policy: Policy, device: torch.device) -> Short | None:
     if not policy.is_mixed:
         return None
     dtype = _TYPES[policy.stored.name]
-    on_cpu = device.type == "cpu"
-    return Short(dtype, not sums_are_float32(device, dtype), on_cpu, on_cpu)
+    return Short(dtype, not sums_are_float32(device, dtype), device.type == "cpu")
 
 
 @functools.cache

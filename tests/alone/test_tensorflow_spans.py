@@ -1,10 +1,9 @@
 """What TensorFlow's profiler says of a step."""
 
-import collections
 from types import SimpleNamespace
 
+import observed_network
 import pytest
-from observed_network import observed_network
 
 pytest.importorskip("tensorflow")
 
@@ -16,10 +15,8 @@ from dlbench.backends.tensorflow.spans import AT_ONCE, Piece, apart
 from dlbench import members
 from dlbench.contract import Plan
 from dlbench.errors import PlanRefused
-from dlbench.rng import uniform
-from dlbench.spec.workload import initial_weights
 
-WORKLOAD = observed_network()
+WORKLOAD = observed_network.network()
 LAYERS = {"first", "bend", "norm", "sum", "within", "pool", "drop", "last"}
 """That compute something: to flatten is to look at the same values otherwise."""
 BATCH = 4
@@ -28,17 +25,7 @@ BATCH = 4
 def opened(mode, precision="fp32"):
     """A session, and a batch."""
     plan = Plan("tensorflow", "cpu", BATCH, 1, mode=mode, precision=precision)
-    session = Adapter().open(plan, WORKLOAD, initial_weights(WORKLOAD, 0))
-    inputs = uniform((BATCH, *WORKLOAD.input_shape), 1.0, 0, "inputs")
-    return session, session.upload(inputs, uniform((BATCH, 3), 1.0, 0, "targets"))
-
-
-def served(spans):
-    """The layers by pass, and what served none."""
-    found = collections.defaultdict(set)
-    for span in spans:
-        found[span.track] |= set(span.layers) or {span.name}
-    return found
+    return observed_network.opened(Adapter(), plan, WORKLOAD)
 
 
 def has(found, wanted):
@@ -56,12 +43,12 @@ def test_every_layer_of_a_graph_has_spans_forward_and_backward(precision):
     members.check_spans(spans, WORKLOAD)
     assert {0, 1, 2} == {span.step for span in spans}
     for number in (0, 1):
-        found = served(span for span in spans if span.step == number)
+        found = observed_network.served(span for span in spans if span.step == number)
         assert has(found["forward"], LAYERS | {"loss"})
         # what flows back through a sum and around it is added up by no layer
         assert has(found["backward"], LAYERS - {"sum"} | {"loss", "AddN"})
         assert has(found["update"], {"optimizer"})
-    found = served(span for span in spans if span.step == 2)
+    found = observed_network.served(span for span in spans if span.step == 2)
     assert {"forward"} == found.keys()
     assert has(found["forward"], LAYERS - {"drop"})
 
@@ -72,11 +59,11 @@ def test_spans_of_a_compiled_step_name_every_layer_alone_or_in_a_group():
         session.train_step(batch)
         session.infer(batch)
     members.check_spans(spans, WORKLOAD)
-    found = served(span for span in spans if span.step == 0)
+    found = observed_network.served(span for span in spans if span.step == 0)
     names = set().union(*found.values())
     assert has(names, LAYERS | {"optimizer"})
     assert max(len(span.layers) for span in spans) > 1
-    assert {"forward"} == served(span for span in spans if span.step == 1).keys()
+    assert {"forward"} == observed_network.served(span for span in spans if span.step == 1).keys()
 
 
 def test_operations_that_are_called_by_themselves_have_no_spans():

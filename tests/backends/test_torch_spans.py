@@ -1,11 +1,10 @@
 """What PyTorch's profiler says of a step."""
 
-import collections
 import itertools
 from types import SimpleNamespace
 
+import observed_network
 import pytest
-from observed_network import observed_network
 
 torch = pytest.importorskip("torch")
 
@@ -16,10 +15,8 @@ from torch.autograd import DeviceType  # noqa: E402
 from dlbench import members  # noqa: E402
 from dlbench.contract import Plan, Span  # noqa: E402
 from dlbench.errors import PlanRefused  # noqa: E402
-from dlbench.rng import uniform  # noqa: E402
-from dlbench.spec.workload import initial_weights  # noqa: E402
 
-WORKLOAD = observed_network()
+WORKLOAD = observed_network.network()
 LAYERS = {"first", "norm", "bend", "sum", "within", "pool", "flat", "drop", "last"}
 BATCH = 4
 
@@ -27,17 +24,7 @@ BATCH = 4
 def opened(mode="", precision="fp32"):
     """A session, and a batch."""
     plan = Plan("torch", "cpu", BATCH, 1, mode=mode, precision=precision)
-    session = Adapter().open(plan, WORKLOAD, initial_weights(WORKLOAD, 0))
-    inputs = uniform((BATCH, *WORKLOAD.input_shape), 1.0, 0, "inputs")
-    return session, session.upload(inputs, uniform((BATCH, 3), 1.0, 0, "targets"))
-
-
-def served(spans):
-    """The layers by pass, and what served none."""
-    found = collections.defaultdict(set)
-    for span in spans:
-        found[span.track] |= set(span.layers) or {span.name}
-    return found
+    return observed_network.opened(Adapter(), plan, WORKLOAD)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +38,7 @@ def test_every_layer_has_spans_forward_and_backward(mode, precision):
     members.check_spans(spans, WORKLOAD)
     assert {0, 1} == {span.step for span in spans}
     for number in (0, 1):
-        found = served(span for span in spans if span.step == number)
+        found = observed_network.served(span for span in spans if span.step == number)
         assert found["forward"] == LAYERS | {"loss"}
         # autograd adds up at once what flows back through a sum and around it
         assert found["backward"] >= LAYERS - {"sum"}
@@ -66,7 +53,7 @@ def test_inference_has_a_forward_pass_alone():
     with session.spans() as spans:
         session.infer(batch)
     members.check_spans(spans, WORKLOAD)
-    assert {"forward": LAYERS} == served(spans)
+    assert {"forward": LAYERS} == observed_network.served(spans)
 
 
 def test_nothing_is_left_behind_a_block():

@@ -3,25 +3,22 @@
 import dataclasses
 
 import numpy as np
+import observed_network
 import pytest
 from host_adapter import HostAdapter
-from observed_network import observed_network
 from vectors import PLAN
 
 from dlbench import members
 from dlbench.errors import PlanRefused
-from dlbench.rng import uniform
 from dlbench.spec.workload import initial_weights
 
-WORKLOAD = observed_network(4, {"type": "sgd", "learning_rate": 0.1})
+WORKLOAD = observed_network.network(4, {"type": "sgd", "learning_rate": 0.1})
 
 
 def opened(mode="eager", workload=WORKLOAD):
     """A session, and a batch."""
     plan = dataclasses.replace(PLAN, mode=mode)
-    session = HostAdapter().open(plan, workload, initial_weights(workload, 0))
-    inputs = uniform((PLAN.batch, *WORKLOAD.input_shape), 1.0, 0, "inputs")
-    return session, session.upload(inputs, uniform((PLAN.batch, 3), 1.0, 0, "targets"))
+    return observed_network.opened(HostAdapter(), plan, workload)
 
 
 def test_launches_are_the_work_of_each_layer_that_they_serve():
