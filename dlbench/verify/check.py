@@ -2,9 +2,9 @@
 computes.
 
 1. Five steps at a small batch, each at weights of its own: the logits of inference, the loss, every
-   gradient (one step of plain SGD with learning rate 2²⁰ gives it as a difference of weights, with
-   nothing lost to rounding), and with the real optimizer, whose state lives on from step to step,
-   the weights after the step and the logits then.
+   gradient (one step of SGD with learning rate 2²⁰, the workload's own where that is its rule, gives it as a
+   difference of weights, with nothing lost to rounding), and with the real optimizer, whose state lives on from step to
+   step, the weights after the step and the logits then.
 2. The same at the timed batch, one step.
 3. Dropout, as it is timed (`dlbench.verify.checks.dropout`).
 4. Of several ranks, what they owe each other (`dlbench.verify.checks.rank_agreement`). What any process owes is asked
@@ -48,7 +48,7 @@ from dlbench.verify.extent import FULL, Extent
 from dlbench.verify.misreadings import explained
 from dlbench.verify.sessions.guard import Guarded
 from dlbench.verify.sessions.repeated import Repeating
-from dlbench.verify.sessions.reuse import Once
+from dlbench.verify.sessions.reuse import Once, Reusing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,14 +109,17 @@ def verify(
         facts["verified_at"] = told
     # of several ranks, one that hands each of them the whole batch
     alone: Adapter = adapter if plan.world == 1 else Repeating(adapter)
+    stepping = Reusing(alone, keep=1)
 
     def gradients() -> list[Check]:
         if not trains:
             return check_outputs(alone, small, stepped, reference.small)
-        return check_gradients(alone, small, stepped, reference.small)
+        return check_gradients(stepping, small, stepped, reference.small)
 
     def steps() -> list[Check]:
-        return check_steps(alone, small, stepped, reference.small) if trains else []
+        found = check_steps(stepping, small, stepped, reference.small) if trains else []
+        stepping.forget()
+        return found
 
     def ranks() -> list[Check]:
         if plan.world == 1 or not trains:
@@ -143,7 +146,8 @@ def verify(
         return found
 
     def timed_batch() -> list[Check]:
-        session = adapter.open(plan, calm, reference.timed.point.weights)
+        timed = Reusing(adapter, keep=1)
+        session = timed.open(plan, calm, reference.timed.point.weights)
         facts.update(session.facts)
         if not trains:
             del session
@@ -153,7 +157,7 @@ def verify(
         del session
         # the session above has inferred this batch, twice
         stops, label = [reference.timed], "timed batch"
-        return found + check_gradients(adapter, plan, calm, stops, label, infers=False)
+        return found + check_gradients(timed, plan, calm, stops, label, infers=False)
 
     def dropout() -> list[Check]:
         if trains:

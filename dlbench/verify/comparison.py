@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from dlbench.record.facts import Check
 
 _PIECE = 2**14
 """Values that are compared at a time."""
+
+Piece = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.float64]]
+"""What some rows of an array are, what they should be, and how far from it they may be."""
 
 
 def compare(
@@ -27,22 +30,32 @@ def compare(
     if have.shape != want.shape:
         return statement(f"{name} has shape {have.shape} instead of {want.shape}", False)
     allowed = np.broadcast_to(np.asarray(tolerance, np.float64), want.shape)
-    largest, at = 0.0, 0
-    for rows, before in _pieces(want.shape):
-        excess = _excess(have[rows], want[rows], allowed[rows])
+    return compare_pieces(
+        name, want.shape, lambda rows: (have[rows], want[rows], allowed[rows]), scale
+    )
+
+
+def compare_pieces(
+    name: str, shape: tuple[int, ...], piece: Callable[[Any], Piece], scale: float
+) -> Check:
+    """The same of an array of this shape that is made on the way: `piece` gives what some rows of it are."""
+    largest, at, of = -1.0, 0, (math.nan, math.nan, 0.0)
+    for rows, before in _pieces(shape):
+        have, want, allowed = piece(rows)
+        excess = _excess(have, want, allowed)
         first = int(np.argmax(excess))
         if excess.flat[first] > largest:
             largest, at = float(excess.flat[first]), before + first
-    worst = np.unravel_index(at, want.shape) if want.size else ()
-    where = f"[{', '.join(str(int(i)) for i in worst)}]" if want.ndim else ""
-    is_, should_be = float(have[worst]), float(want[worst])
+            of = float(have.flat[first]), float(want.flat[first]), float(allowed.flat[first])
+    is_, should_be, tolerance = of
+    worst = np.unravel_index(at, shape) if math.prod(shape) else ()
     return Check(
         name=name,
-        where=where,
+        where=f"[{', '.join(str(int(i)) for i in worst)}]" if shape else "",
         got=_finite(is_),
         expected=_finite(should_be),
         error=_finite(abs(is_ - should_be)),
-        tolerance=float(allowed[worst]),
+        tolerance=tolerance,
         scale=scale,
         passed=largest <= 1.0,
     )

@@ -298,7 +298,7 @@ def test_what_open_puts_wrongly_is_found_though_every_session_can_be_loaded(what
 
 def test_what_load_leaves_over_is_found_in_a_session_that_is_used_again(cache_dir):
     class LeavesOver(FaultyAdapter):
-        """The first load of a session works, no later one forgets the optimizer's state."""
+        """The first loads of a session work, no later one forgets the optimizer's state."""
 
         def open(self, plan, workload, weights):
             session = super().open(plan, workload, weights)
@@ -306,14 +306,14 @@ def test_what_load_leaves_over_is_found_in_a_session_that_is_used_again(cache_di
 
             def keeping(weights, *, keep_optimizer=False):
                 loads.append(0)
-                load(weights, keep_optimizer=keep_optimizer or len(loads) > 5)
+                load(weights, keep_optimizer=keep_optimizer or len(loads) > 10)
 
             session.load = keeping
             return session
 
     plan = dataclasses.replace(small.plan(), batch=4)
     of = trial("optimizer:sgd with momentum").workload
-    # no session that is used for one stage alone loads more often
+    # no session that is used for the five steps alone loads more often
     assert "" == verify(LeavesOver(), plan, of, cache_dir).reason
     assert (
         "after the step, timed batch" in verify(Reusing(LeavesOver()), plan, of, cache_dir).reason

@@ -24,7 +24,7 @@ from dlbench.spec.workload import Workload, read_workload
 from dlbench.verify.checks.steps import check_gradients, check_outputs, check_steps
 from dlbench.verify.expected.evaluation_points import UNIT_INPUTS, InputRange
 from dlbench.verify.expected.reference import Stop, load_steps
-from dlbench.verify.sessions.reuse import Once
+from dlbench.verify.sessions.reuse import Once, Reusing
 
 _HEAD: tuple[dict[str, Any], ...] = ({"type": "flatten"}, {"type": "linear", "out_features": 3})
 
@@ -307,8 +307,9 @@ def check_probes(
             stops = probe.stops(workload, cache_dir, plan.precision)
             if not trains:
                 return check_outputs(adapter, plan, small, stops)
-            found = check_gradients(adapter, plan, small, stops)
-            return found + check_steps(adapter, plan, small, stops)
+            stepping = Reusing(adapter, keep=1)
+            found = check_gradients(stepping, plan, small, stops)
+            return found + check_steps(stepping, plan, small, stops)
 
         rule = small.digest if probe.of_optimizer else ""
         found = (once or Once())((probe.name, probe_plan, rule), find)

@@ -19,6 +19,8 @@ from dlbench.oracle.network import forward, forward_backward
 from dlbench.oracle.optimizers import Update
 from dlbench.oracle.parallel_runs import at_once, each
 from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding
+from dlbench.spec.layers import BatchNorm
+from dlbench.spec.network import walk
 from dlbench.spec.precision import Policy, policy_of
 from dlbench.spec.training import Adadelta, Adagrad, AdamW, Optimizer, RMSprop, Sgd
 from dlbench.spec.workload import Workload
@@ -169,6 +171,7 @@ class _Walker:
         self.workload = workload
         self.rounding = rounding
         self.update = Update(workload.optimizer, rounding)
+        self._infers_alike = not any(isinstance(n.layer, BatchNorm) for n in walk(workload.nodes))
 
     def step(
         self,
@@ -181,9 +184,10 @@ class _Walker:
         it."""
         workload, nodes = self.workload, self.workload.nodes
         inputs = oracle_inputs(point.inputs)
-        before = forward(nodes, weights, inputs, point.run(False, self.rounding))
         run = point.run(True, self.rounding, forced)
-        _, loss = forward_backward(nodes, workload.loss, weights, inputs, point.targets, run)
+        before, loss = forward_backward(nodes, workload.loss, weights, inputs, point.targets, run)
+        if not self._infers_alike:
+            before = forward(nodes, weights, inputs, point.run(False, self.rounding))
         rate = workload.optimizer.learning_rate * factor
         after = self.update.step(weights, run.gradients, rate) | run.state
         outcome: Outcome = {"logits": before, "loss": np.asarray(loss)}
