@@ -44,6 +44,7 @@ class Context:
     watcher : samples devices beside measuring processes; nothing until the plan is known.
     null_timing_ns : what a timing costs, once that is measured.
     looked, living : by backend, the process in which it was looked at and is verified; and what ends these.
+    begun : by backend, the case that this process has begun to verify already.
     crowded : by batch size, why the processes of a round do not fit beside each other.
     untrained : cases of which the training went wrong.
     """
@@ -60,6 +61,7 @@ class Context:
     null_timing_ns: float | None = None
     looked: dict[str, Worker] = dataclasses.field(default_factory=dict)
     living: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
+    begun: dict[str, Case] = dataclasses.field(default_factory=dict)
     crowded: dict[int, str] = dataclasses.field(default_factory=dict)
     untrained: set[Case] = dataclasses.field(default_factory=set)
 

@@ -37,8 +37,8 @@ fifth of its time."""
 _BOTH = 2
 """Threads of each part: whichever is computed to the last has both cores then."""
 _MOST_TOGETHER = 2 * 10**7
-"""Parameters of a network whose two parts are computed beside each other: the perturbed runs of each hold all gradients
-and moments in float64."""
+"""Parameters of a network that is verified side by side: the perturbed runs of each part of the oracle hold all
+gradients and moments in float64."""
 
 
 def key_of(case: Case, workload: Workload) -> Key:
@@ -81,6 +81,10 @@ class References:
                 return Ended("failed", reason, output=ended.output)
         return None
 
+    def is_known(self, key: Key) -> bool:
+        """Whether there is nothing to wait for."""
+        return all(future.done() for future in self._futures[key])
+
     def failures(self) -> list[str]:
         """Why some could not be computed; waits for all."""
         return [failure.reason for failure in map(self.failure, self._futures) if failure]
@@ -92,14 +96,18 @@ def started_references(request: Request) -> contextlib.AbstractContextManager[Re
     # it tells of every layer, and of large networks each pass takes minutes: no limit but that of silence
     launch = launch_of(None, threads, request.limit_s, phase_s=math.inf)
     launch = dataclasses.replace(launch, environment={**launch.environment, **_KEEPING})
-    # a run that times has more for the oracle to do while frameworks are verified, which need their cores
-    parts = (
+    parts = request.chosen_threads > 1 and verifies_side_by_side(request)
+    return started(jobs_of(request, certain_precisions(request)), launch, parts)
+
+
+def verifies_side_by_side(request: Request) -> bool:
+    """Whether what verification computes goes on side by side: where all of it fits into memory together, and nothing
+    is timed, for which the oracle has more to do while frameworks are verified, which need their cores."""
+    return (
         request.rounds == 0
-        and request.chosen_threads > 1
         and request.suite.verification is None
         and request.suite.workload.parameter_count <= _MOST_TOGETHER
     )
-    return started(jobs_of(request, certain_precisions(request)), launch, parts)
 
 
 def certain_precisions(request: Request) -> list[str]:

@@ -78,11 +78,14 @@ def look_and_stay(
     pythons: Mapping[str, str],
     living: contextlib.ExitStack,
     on_look: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, Found, Worker | None]]:
     """The same, with the process that has imported each backend, which lives on in `living`; None where it cannot be
-    used. As many start at once as there are cores: a start keeps one busy. The next starts as soon as any is over."""
+    used. As many start at once as there are cores: a start keeps one busy. The next starts as soon as any is over. What
+    their `environment` has not from the user it has from here."""
     looks = [
-        _Look(name, threads, open_session, limit_s, pythons.get(name), living) for name in names
+        _Look(name, threads, open_session, limit_s, pythons.get(name), living, environment or {})
+        for name in names
     ]
     stopped, stop = os.pipe()
     try:
@@ -111,12 +114,15 @@ class _Look:
         limit_s: float,
         python: str | None,
         living: contextlib.ExitStack,
+        environment: Mapping[str, str],
     ) -> None:
         self._name, self._python = name, python
         target = plugins.adapter_target(name)
         self._asked = {"adapter": target, "open": open_session, "threads": threads}
         self._without = launch_of(name, threads, limit_s)
-        self._launch = launch_of(name, threads, limit_s, python)
+        launch = launch_of(name, threads, limit_s, python)
+        merged = {**environment, **launch.environment}
+        self._launch = dataclasses.replace(launch, environment=merged)
         self._living = living
 
     def outcome(self, stop: int) -> tuple[Found, Worker | None]:

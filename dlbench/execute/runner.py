@@ -20,7 +20,12 @@ from dlbench.execute import results
 from dlbench.execute.context import Context
 from dlbench.execute.events import Observer
 from dlbench.execute.materialise import Material, load, prepare
-from dlbench.execute.oracle_jobs import certain_precisions, jobs_of, started_references
+from dlbench.execute.oracle_jobs import (
+    certain_precisions,
+    jobs_of,
+    started_references,
+    verifies_side_by_side,
+)
 from dlbench.execute.probe import look_and_stay, look_at
 from dlbench.execute.resume import backend_differences, refuse
 from dlbench.execute.stages.sequence import STAGES
@@ -42,6 +47,9 @@ from dlbench.telemetry.watch import Watcher
 from dlbench.weights.saved import check_places
 from dlbench.worker.launch import hide_home
 from dlbench.worker.supervisor import Ended
+
+PATIENT = {"OMP_WAIT_POLICY": "passive"}
+"""Has the threads of OpenMP sleep while they wait for others, so that another process has their cores."""
 
 __all__ = ["Observer", "Planned", "Request", "plan_run", "resume", "run"]
 
@@ -163,6 +171,7 @@ def _look(run: Context) -> dict[str, Found]:
         request.pythons,
         run.living,
         lambda name: run.observer.phase(None, None, f"look at {name}"),
+        PATIENT if verifies_side_by_side(request) else None,
     )
     with run.account.overlapping():
         for backend, seen, worker in looks:
