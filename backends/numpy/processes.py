@@ -7,6 +7,7 @@ there before it; see `workers`.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import select
@@ -24,6 +25,9 @@ from .blas import own_pace
 _LINE_KEPT, _TRACE_KEPT = 400, 4000
 """Characters of an error and its traceback: a pipe takes so many without anybody reading."""
 
+_SIGNAL_AT_PARENTS_DEATH = 1
+"""PR_SET_PDEATHSIG of Linux' ``prctl``."""
+
 _FORKING = threading.Lock()
 """A process forked meanwhile by another thread would hold open what tells of a death."""
 
@@ -31,7 +35,8 @@ _FORKING = threading.Lock()
 class Fork:
     """A process that calls `work` each time it is called, seen from the one that forked it.
 
-    It ends by `end`, with this object, or when the process that forked it ends in whatever way.
+    It ends by `end`, with this object, or when the process that forked it ends in whatever way; also while it is held
+    by SIGSTOP, where the main thread forked it.
 
     Calls and answers go by event descriptors: what is written to a pipe or socket wakes the reader on the
     writer's own core, where it would wait.
@@ -40,8 +45,10 @@ class Fork:
     def __init__(self, work: Callable[[], None]) -> None:
         self._go, self._done = os.eventfd(0), os.eventfd(0)
         self._errors, tells = multiprocessing.Pipe(duplex=False)
+        # the system tells of the end of a thread, which is that of its process for the main one alone
+        is_main = threading.current_thread() is threading.main_thread()
         self._process = multiprocessing.get_context("fork").Process(
-            target=_serve, args=(work, self._go, self._done, tells), daemon=True
+            target=_serve, args=(work, self._go, self._done, tells, is_main), daemon=True
         )
         with _FORKING, warnings.catch_warnings():
             # Threads of other frameworks in this process are no danger: a worker never calls these.
@@ -96,7 +103,11 @@ def _end(owner: int, process: ForkProcess, errors: Connection, *events: int) -> 
         os.close(event)
 
 
-def _serve(work: Callable[[], None], go: int, done: int, tells: Connection) -> None:
+def _serve(
+    work: Callable[[], None], go: int, done: int, tells: Connection, ends_with_thread: bool
+) -> None:
+    if ends_with_thread:
+        ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
     # Ctrl-C is for the process that forked this one to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

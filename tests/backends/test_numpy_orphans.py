@@ -44,6 +44,28 @@ def test_no_worker_outlives_a_process_that_is_killed(doing):
     assert all(ends(pid) for pid in pids)
 
 
+def test_no_worker_outlives_a_process_that_is_killed_while_all_are_held():
+    with script("\n    sys.stdin.read()") as process:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        for pid in (*pids, process.pid):
+            os.kill(pid, signal.SIGSTOP)
+        process.kill()
+    assert all(ends(pid) for pid in pids)
+
+
+def test_a_worker_outlives_the_thread_that_forked_it():
+    rest = """
+    from concurrent.futures import ThreadPoolExecutor
+    with ThreadPoolExecutor(1) as pool:
+        session, batch = pool.submit(opened, 2).result()
+    session.train_step(batch)
+    print("well", flush=True)
+    """
+    with script(rest) as process:
+        process.stdout.readline()
+        assert process.stdout.readline() == "well\n"
+
+
 def test_no_worker_outlives_a_process_of_two_sessions_that_is_killed():
     rest = """
     other, other_batch = opened(2)
