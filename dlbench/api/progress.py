@@ -166,7 +166,8 @@ def told(line: Line) -> str:
         case Process() if line.status == "ok" and line.timings_ns:
             middle_ms = sorted(line.timings_ns)[len(line.timings_ns) // 2] * 1e-6
             steps = plural(len(line.timings_ns), "step")
-            return f"  {line.case.label} round {line.round}: {middle_ms:.3g} ms, {steps}"
+            again = " again" if line.attempt else ""
+            return f"  {line.case.label} round {line.round}{again}: {middle_ms:.3g} ms, {steps}"
         case Training() if line.status == "ok":
             share = line.test_accuracy
             accuracy = "" if share is None else f", test accuracy {100 * share:.2f} %"

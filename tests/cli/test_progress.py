@@ -59,6 +59,16 @@ def test_without_a_terminal_everything_that_ended_has_a_plain_line(make: Any) ->
     ]
 
 
+def test_a_round_that_was_measured_again_says_so(make: Any) -> None:
+    stream, case = io.StringIO(), make.case()
+    progress = PlainProgress(stream, Clock())
+    for attempt in range(2):
+        progress.line(replace(make.process(case, 2, 0.036), attempt=attempt))
+    first, second = stream.getvalue().splitlines()
+    assert " round 2: 36 ms" in first
+    assert " round 2 again: 36 ms" in second
+
+
 def test_first_steps_of_a_verification_are_told_as_preliminary(make: Any) -> None:
     stream = io.StringIO()
     steps = {"train": FirstSteps((41_000_000, 40_000_000, 90_000_000), QUIET)}

@@ -21,7 +21,7 @@ from dlbench.cli.exit_codes import tell
 from dlbench.cli.output import answer
 from dlbench.errors import UsageError
 from dlbench.paths import write_new
-from dlbench.text import plural
+from dlbench.text import listed, plural
 
 _IMPORTER = "dlbench.backends.torch.exported:import_module"
 _LOADED = "dlbench_imported_network"
@@ -74,9 +74,11 @@ def import_command(source: str, shape: tuple[int, ...], output: Path | None) -> 
         write_new(output, text.encode())
         answer(str(output))
     workload = suite.workload
+    batches = listed([str(batch) for batch in suite.matrix.batches])
     tell(
         f"{plural(workload.parameter_count, 'parameter')}, {workload.forward_flops / 1e6:,.4g} MFLOP a sample in"
-        " inference; training, data and batches are a guess: have a look at them"
+        f" inference; training, data and a batch of {batches} are a guess: have a look at them, or change them with"
+        " --batch, --data and others of dlbench run"
     )
     for note in notes:
         tell(note)
