@@ -3,6 +3,7 @@
 from dlbench.analyse.outcomes import outcomes
 from dlbench.execute.tasks import held_by, missing
 from dlbench.record.schema import Process, Skip, Verification
+from dlbench.worker.launch import Worker
 
 BROKEN = {
     "broken_on_import:Adapter": ("failed", "this module cannot be imported"),
@@ -53,6 +54,31 @@ def test_one_broken_backend_is_one_row_with_its_reason_and_the_rest_go_on(reques
     for backend in good:
         assert ["ok"] == [line.status for line in ran.of(Verification, backend)]
         assert ["ok", "ok"] == [line.status for line in ran.of(Process, backend)]
+
+
+def test_backends_that_are_verified_beside_each_other_go_wrong_each_by_itself(
+    request_for, carry_out, monkeypatch
+):
+    begun = []
+    send = Worker.send
+    monkeypatch.setattr(
+        Worker, "send", lambda worker, *job: begun.append(job[1]["adapter"]) or send(worker, *job)
+    )
+    broken = BROKEN | BROKEN_IN_TRAINING
+    backends = ("broken_adapters:Good", *broken, "broken_adapters:Chatters")
+    ran = carry_out(request_for(backends=backends, rounds=0, limit_s=10.0))
+    assert "complete" == ran.end.status
+    # all that could be looked at, but for the first
+    assert {*BROKEN_IN_TRAINING, "broken_adapters:Chatters"} <= set(begun)
+    for backend, (status, reason) in broken.items():
+        lines = ran.of(Skip if status == "skipped" else Verification, backend)
+        assert any(reason in line.reason for line in lines), (backend, lines)
+        if status != "skipped":
+            trains = [*["ok"] * (backend in BROKEN_IN_TRAINING)]
+            assert [status, *trains] == [line.status for line in lines]
+    order = [line.case.backend for line in ran.record.lines if isinstance(line, Verification)]
+    beside = [each for each in backends if each in begun and each in order]
+    assert beside == [each for each in dict.fromkeys(order) if each in beside]
 
 
 def test_what_only_goes_wrong_in_training_is_not_tried_again_when_a_run_is_resumed(
