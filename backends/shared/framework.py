@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 
 from dlbench.contract import Device, Plan
-from dlbench.spec.layers import AvgPool, MaxPool
+from dlbench.spec.layers import AvgPool, Conv2d, MaxPool
+from dlbench.spec.network import Node
 
 from .cuda_driver import device_uuids, driver_is_here
 
@@ -44,6 +45,15 @@ def without_cuda(plan: Plan) -> Mapping[str, str]:
 def overlaps(layer: MaxPool | AvgPool) -> bool:
     """Whether an element may lie in several windows, so that its gradient is a sum."""
     return any(step < size for step, size in zip(layer.step, layer.kernel, strict=True))
+
+
+def is_misread(node: Node, layer: Conv2d) -> bool:
+    """Whether oneDNN may be wrong about a convolution of short factors whose windows move by several columns: where a
+    row has one output, the next row's is not where it goes on; where they move by more columns than there are, it may
+    leave gradients of weights unwritten."""
+    (_, rows, columns), width = node.output_shape, node.input_shape[2]
+    has_several = layer.kernel[1] > 1 and layer.stride[1] > 1
+    return has_several and ((rows > 1 and columns == 1) or layer.stride[1] > width)
 
 
 def rounds(*sums: float) -> bool:

@@ -17,6 +17,8 @@ from dlbench.spec import layers as spec
 from dlbench.spec.decode import Pair
 from dlbench.spec.network import Node
 
+from ..shared.framework import is_misread
+
 _UNIT: Pair = (1, 1)
 
 
@@ -31,25 +33,29 @@ def conv2d(
     """
     assert isinstance(node.layer, spec.Conv2d)
     layer = node.layer
-    dilation = layer.dilation
-    word, edges = _padding(node)
+    dilation, stride = layer.dilation, layer.stride
+    misread = x.dtype != tf.float32 and is_misread(node, layer)
+    word, edges = _padding(node, same=not misread)
     if edges:
         x = tf.pad(x, edges)
+    if misread and node.output_shape[2] == 1:
+        # the one window of each row
+        x, stride = x[:, :, : layer.span[1]], (stride[0], 1)
     if dilation != _UNIT and not direct:
         weight = _spread(weight, dilation)
         dilation = _UNIT
     if layer.groups == 1 or grouped:
-        y = tf.nn.conv2d(x, weight, layer.stride, word, dilations=dilation)
-    elif layer.groups == x.shape[-1] and layer.stride[0] == layer.stride[1]:
+        y = tf.nn.conv2d(x, weight, stride, word, dilations=dilation)
+    elif layer.groups == x.shape[-1] and stride[0] == stride[1]:
         if dilation != _UNIT:
             weight = _spread(weight, dilation)
         # output channel c·m + j is the j-th of channel c in both
         each = tf.reshape(weight, (*weight.shape[:2], layer.groups, -1))
-        y = tf.nn.depthwise_conv2d(x, each, (1, *layer.stride, 1), word)
+        y = tf.nn.depthwise_conv2d(x, each, (1, *stride, 1), word)
     else:
         parts = (tf.split(array, layer.groups, -1) for array in (x, weight))
         convolved = [
-            tf.nn.conv2d(one, other, layer.stride, word, dilations=dilation)
+            tf.nn.conv2d(one, other, stride, word, dilations=dilation)
             for one, other in zip(*parts, strict=True)
         ]
         y = tf.concat(convolved, -1)

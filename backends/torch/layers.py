@@ -276,19 +276,20 @@ def _body(nodes: Iterable[Node], owners: _Owners, short: precision.Short | None)
 
 
 def _conv2d(node: Node, layer: spec.Conv2d, short: precision.Short | None) -> nn.Conv2d:
-    plain = nn.Conv2d if layer.even_padding is not None else _PaddedConv2d
+    placing = precision.placing(node, layer, short)
+    plain = nn.Conv2d if placing.around is None else _PaddedConv2d
     conv = (plain if short is None else precision.Conv2d)(
         node.input_shape[0],
         layer.out_channels,
         layer.kernel,
-        stride=layer.stride,
-        padding=layer.even_padding or 0,
+        stride=placing.stride,
+        padding=placing.padding,
         dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias,
     )
-    if isinstance(conv, _PaddedConv2d | precision.Conv2d) and layer.even_padding is None:
-        conv.around = _around(layer.edges)
+    if isinstance(conv, _PaddedConv2d | precision.Conv2d) and placing.around is not None:
+        conv.around = placing.around
     if isinstance(conv, precision.Conv2d) and short is not None:
         conv.round_by(short)
         # CPU kernels for groups were not seen to sum gradients in float32

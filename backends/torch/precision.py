@@ -10,7 +10,8 @@ values in float32, but for what its CPU kernels do, and that is made up for:
 - batch norm sums a gradient in the short format that lies in memory in another order than its input: it is given it in
   the same order;
 - without AVX-512, gradients of convolutions are summed in the short format: where that is seen, products are computed
-  in float32 from rounded factors.
+  in float32 from rounded factors;
+- some convolutions of narrow images are wrong: they are laid out otherwise (`placing`).
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from dlbench.spec import layers as spec
+from dlbench.spec.network import Node
 from dlbench.spec.precision import Policy
 
-from ..shared.framework import TERMS, overlaps
+from ..shared.framework import TERMS, is_misread, overlaps
 from ..shared.framework import factors_seen as seen
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -214,6 +216,29 @@ class _Rounding(nn.Module):
     def product(self, x: torch.Tensor, weight: Any, bias: Any) -> torch.Tensor:
         """In the format of its factors."""
         raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Placing:
+    """Where the windows of a convolution lie: `around` is what is put around its input first, as `pad` takes it, or
+    taken away where it is negative; `padding` and `stride` are what the module itself has then."""
+
+    around: tuple[int, int, int, int] | None
+    padding: tuple[int, int]
+    stride: tuple[int, int]
+
+
+def placing(node: Node, layer: spec.Conv2d, short: Short | None) -> Placing:
+    """As the layer says it, but for what a CPU would compute wrong from short factors: there the windows lie in an
+    input that is padded already, or is the one window of each row."""
+    (top, bottom), (left, right) = layer.edges
+    misread = short is not None and short.on_cpu and is_misread(node, layer)
+    if misread and node.output_shape[2] == 1:
+        around = (left, layer.span[1] - left - node.input_shape[2], top, bottom)
+        return Placing(around, (0, 0), (layer.stride[0], 1))
+    if misread or layer.even_padding is None:
+        return Placing((left, right, top, bottom), (0, 0), layer.stride)
+    return Placing(None, layer.even_padding, layer.stride)
 
 
 class Conv2d(_Rounding, nn.Conv2d):

@@ -100,6 +100,43 @@ def test_the_gradient_of_a_gate_is_summed_in_float32(lab_of, name, mode):
     np.testing.assert_allclose(found["fp16"], found["fp32"], 2 * FORMATS["fp16"].unit_roundoff)
 
 
+@pytest.mark.parametrize(("name", "mode"), WAYS)
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        # one column of outputs, which AMX has wrong: padded, dilated, and padded on one side alone
+        ((6, 16, 1), {"stride": 2, "padding": 1}),
+        ((6, 16, 7), {"stride": [1, 3], "padding": [1, 0], "dilation": [1, 2]}),
+        ((6, 16, 5), {"stride": [1, 3], "padding": [[0, 1], [0, 2]], "kernel": [2, 5]}),
+        # windows that move by more than the image is wide, to one output and to a row of two
+        ((16, 1, 1), {"stride": 2, "padding": 1}),
+        ((16, 9, 1), {"stride": [3, 2], "padding": [0, 2], "kernel": [1, 3]}),
+    ],
+)
+def test_convolutions_of_narrow_images_are_right(lab_of, name, mode, image, options):
+    lab = lab_of(name)
+    layers = [{"type": "conv2d", "out_channels": 9, "kernel": 3} | options, {"type": "flatten"}]
+    workload = lab.workload(layers, image, loss="mean_squared_error")
+    short = FORMATS["bf16"]
+    weights = {n: rounded(w, short).astype(np.float32) for n, w in lab.weights(workload).items()}
+    inputs, targets = lab.batch(workload)
+    inputs = rounded(inputs, short).astype(np.float32)
+    found = {}
+    for precision in ("fp32", "bf16"):
+        session = lab.open(workload, weights, mode=mode, precision=precision)
+        session.learning_rate = 2.0**20
+        batch = session.upload(inputs, targets)
+        outputs = session.download(session.infer(batch))
+        for _ in range(3):
+            # what is not written holds numbers that were there before
+            session.load(weights)
+            session.train_step(batch)
+        weight = "conv1.weight"
+        found[precision] = outputs, session.weights()[weight].astype(np.float64) - weights[weight]
+    for exact, got in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(got, exact, 0, 4 * short.unit_roundoff * np.abs(exact).max())
+
+
 @pytest.mark.parametrize("mode", MODES["torch"])
 @pytest.mark.parametrize(
     "behind",
