@@ -363,6 +363,11 @@ def rounded(values: Array, format_: Format) -> Array:
     return _to(values, format_, np.rint)
 
 
+def rounded_without_end(values: Array, format_: Format) -> Array:
+    """The same of a format that has no end: what would overflow stays finite."""
+    return values if format_ == FP32 else _in_steps(values, format_, np.rint)
+
+
 def truncated(values: Array, format_: Format) -> Array:
     """`values` to a format by leaving bits out, as a copy of the upper half of a float32 does."""
     return _to(values, format_, np.trunc)

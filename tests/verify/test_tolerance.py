@@ -6,6 +6,8 @@ import small
 
 from dlbench.oracle.layers import Pass
 from dlbench.oracle.network import forward, forward_backward
+from dlbench.oracle.rounding import Emulated
+from dlbench.spec.precision import policy_of
 from dlbench.spec.workload import read_workload
 from dlbench.verify.expected.evaluation_points import (
     Point,
@@ -123,6 +125,30 @@ def test_what_few_draws_say_of_one_element_is_not_believed_against_the_rest_of_i
     tolerance = _expectation(np.zeros(squares.shape), squares, 4, 2.0**-24).tolerance
     assert tolerance[3, 7] == pytest.approx(tolerance[3, 8], rel=0.1)
     assert tolerance[3, 7] > 5 * tolerance[4].max()
+
+
+def test_a_sum_of_roundings_that_meet_on_two_grids_is_within_its_tolerance():
+    """What the second norm hands back is a step for each step of the convolution's outputs, which are bf16 numbers:
+    here nearly the step of bf16 there, so that a few hundred values are rounded one way and the bias's gradient, 0 but
+    for that, is off by 14 times what noise says."""
+    norms = [{"type": "batch_norm"}, {"type": "batch_norm"}, {"type": "global_avg_pool"}]
+    conv = {"type": "conv2d", "out_channels": 2, "kernel": 3, "padding": 1}
+    workload = read_workload(
+        {
+            "input_shape": [1, 24, 24],
+            "layers": [conv, *norms, {"type": "linear", "out_features": 3}],
+            "loss": "cross_entropy",
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+        }
+    )
+    point = draw_point(workload, 4, "d38", "bf16")
+    weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+    run = point.run(True, Emulated(policy_of("bf16")))
+    forward_backward(workload.nodes, workload.loss, weights, inputs, point.targets, run)
+    expected = next(expect(workload, [point], [1.0], "bf16"))["gradient of conv1.bias"]
+    size = np.sqrt(np.mean(np.square(expected.value)))
+    assert np.abs(run.gradients["conv1.bias"]).max() > 1000 * size
+    assert np.all(np.abs(run.gradients["conv1.bias"] - expected.value) < expected.tolerance)
 
 
 def test_a_variance_may_be_the_mean_of_squares_less_the_square_of_the_mean():

@@ -4,6 +4,11 @@ there.
 The oracle walks through the points once exactly and a few times perturbed by noise of the precision's roundings;
 the spread of the perturbed outcomes is the scale of the tolerance. Perturbed runs take the exact
 run's branches, except that each branch within the reach of rounding is turned in half of them.
+
+In a short precision one run more makes the roundings themselves. Activations lie on the format's grid, and so does what
+is affine in them, as a batch norm's gradients are; where that grid's step is nearly a multiple of the gradients' own,
+all of a channel is rounded one way, and the sum that is a bias's gradient errs by the number of its terms. Noise
+knows nothing of grids that meet.
 """
 
 from __future__ import annotations
@@ -18,7 +23,14 @@ from dlbench.oracle.layers import Branch, Pass
 from dlbench.oracle.network import forward, forward_backward
 from dlbench.oracle.optimizers import Update
 from dlbench.oracle.parallel_runs import at_once, each
-from dlbench.oracle.rounding import Array, Exact, Perturbed, Rounding
+from dlbench.oracle.rounding import (
+    Array,
+    Emulated,
+    Exact,
+    Perturbed,
+    Rounding,
+    rounded_without_end,
+)
 from dlbench.spec.layers import BatchNorm
 from dlbench.spec.network import walk
 from dlbench.spec.precision import Policy, policy_of
@@ -70,7 +82,7 @@ def expect(
     """
     policy = policy_of(precision)
     draws = _draws(workload)
-    walkers = [_Walker(workload, Perturbed(1000 + draw, policy)) for draw in range(draws)]
+    walkers = [_Walker(workload, rounding) for rounding in _roundings(policy, draws)]
     reference = _Walker(workload, Exact(policy))
     frozen = [p.name for p in workload.parameters if p.frozen]
     noisy: dict[str, npt.NDArray[np.bool_]] = {}
@@ -78,6 +90,7 @@ def expect(
         weights = oracle_weights(point.weights)
         want, branches = reference.step(point, weights, factor, {})
         forced = _turned(workload, point, weights, branches, policy, index, draws)
+        forced += [branches] * (len(walkers) - draws)
         is_last = index == len(points) - 1
         mean_squares = _mean_squares(walkers, forced, point, weights, factor, want, is_last)
         del weights
@@ -150,14 +163,20 @@ def expect_output(
     want = forward(workload.nodes, weights, inputs, Pass(False, counts, Exact(policy)))
     squares = np.zeros_like(want)
     draws = draws or _draws(workload)
+    roundings = _roundings(policy, draws)
 
-    def perturbed(draw: int) -> Array:
-        run = Pass(False, counts, Perturbed(1000 + draw, policy))
-        return forward(workload.nodes, weights, inputs, run)
+    def perturbed(rounding: Rounding) -> Array:
+        return forward(workload.nodes, weights, inputs, Pass(False, counts, rounding))
 
-    for got in each(perturbed, range(draws)):
+    for got in each(perturbed, roundings):
         squares += np.square(got - want)
-    return _expectation(want, squares / draws, draws, policy.unit_roundoff)
+    return _expectation(want, squares / len(roundings), draws, policy.unit_roundoff)
+
+
+def _roundings(policy: Policy, draws: int) -> list[Rounding]:
+    """Noise of `draws` runs, and the roundings themselves in a short precision."""
+    noise: list[Rounding] = [Perturbed(1000 + draw, policy) for draw in range(draws)]
+    return [*noise, Emulated(policy, rounded_without_end)] if policy.is_mixed else noise
 
 
 def _draws(workload: Workload) -> int:
