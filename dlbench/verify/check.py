@@ -110,16 +110,19 @@ def verify(
     # of several ranks, one that hands each of them the whole batch
     alone: Adapter = adapter if plan.world == 1 else Repeating(adapter)
     stepping = Reusing(alone, keep=1)
+    # what the steps themselves tell in plainer words, where they do
+    late: list[Check] = []
 
     def gradients() -> list[Check]:
         if not trains:
             return check_outputs(alone, small, stepped, reference.small)
-        return check_gradients(stepping, small, stepped, reference.small)
+        found, late[:] = check_gradients(stepping, small, stepped, reference.small)
+        return found
 
     def steps() -> list[Check]:
         found = check_steps(stepping, small, stepped, reference.small) if trains else []
         stepping.forget()
-        return found
+        return found + late
 
     def ranks() -> list[Check]:
         if plan.world == 1 or not trains:
@@ -157,7 +160,8 @@ def verify(
         del session
         # the session above has inferred this batch, twice
         stops, label = [reference.timed], "timed batch"
-        return found + check_gradients(timed, plan, calm, stops, label, infers=False)
+        plain, of_the_rule = check_gradients(timed, plan, calm, stops, label, infers=False)
+        return found + plain + of_the_rule
 
     def dropout() -> list[Check]:
         if trains:

@@ -308,8 +308,8 @@ def check_probes(
             if not trains:
                 return check_outputs(adapter, plan, small, stops)
             stepping = Reusing(adapter, keep=1)
-            found = check_gradients(stepping, plan, small, stops)
-            return found + check_steps(stepping, plan, small, stops)
+            found, of_the_rule = check_gradients(stepping, plan, small, stops)
+            return found + check_steps(stepping, plan, small, stops) + of_the_rule
 
         rule = small.digest if probe.of_optimizer else ""
         found = (once or Once())((probe.name, probe_plan, rule), find)

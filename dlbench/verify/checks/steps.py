@@ -30,12 +30,13 @@ def check_gradients(
     stops: Sequence[Stop],
     label: str = "",
     infers: bool = True,
-) -> list[Check]:
+) -> tuple[list[Check], list[Check]]:
     """Logits (where it `infers`), loss and every gradient at each stop; `label` replaces the step's number in the
     checks' names.
 
     From steps of the workload's own optimizer where its first one is the gradient and the decay, and where these are
-    wrong or it is another from steps of plain SGD, so that the optimizer's faults are not taken for the gradients'.
+    wrong or it is another from steps of plain SGD, so that the optimizer's faults are not taken for the gradients':
+    what its own step made of gradients that are right comes apart.
     """
     rule = workload.optimizer
     own = plain = Sgd(learning_rate=GRADIENT_RATE)
@@ -52,8 +53,8 @@ def check_gradients(
                 session.load(stop.point.weights)
             checks += _gradients(session, stop, label or f"step {i}", infers, each)
         if all(check.passed for check in checks):
-            return checks + [_of_the_rule(check) for check in first if not check.passed]
-    return checks
+            return checks, [_of_the_rule(check) for check in first if not check.passed]
+    return checks, []
 
 
 def _of_the_rule(check: Check) -> Check:
