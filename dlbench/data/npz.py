@@ -96,7 +96,11 @@ def _array(where: str, member: IO[bytes], dimensions: int, max_bytes: int) -> np
     }.get(version)
     if read_header is None:
         raise DataError(f"{where}: version {version} of .npy is not read, expected 1.0 or 2.0")
-    shape, is_fortran, kind = read_header(member)
+    try:
+        shape, is_fortran, kind = read_header(member)
+    except Exception as error:
+        # it is read as Python, of which anything may come
+        raise DataError(f"{where}: its header is damaged ({shortened(str(error), 200)})") from error
     if kind.hasobject or kind.kind not in "iu":
         raise DataError(f"{where}: found values of type {kind}, expected whole numbers")
     if len(shape) != dimensions or any(size < 0 for size in shape):

@@ -12,6 +12,7 @@ import hashlib
 import os
 import tempfile
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -44,6 +45,9 @@ def load_arrays(path: Path) -> Arrays | None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    except (SyntaxError, tokenize.TokenError, RecursionError):
+        # headers are read as Python
         return None
     with contextlib.suppress(OSError):
         os.utime(path)

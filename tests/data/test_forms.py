@@ -303,6 +303,15 @@ def test_a_header_that_lies_is_not_believed(tmp_path, shape, message):
         read_npz(tmp_path / "lying.npz", {"a": 1}, 2**20)
 
 
+@pytest.mark.parametrize("header", [b"{'descr': (", b"(" * 500, b"{}", b"\xff", b"1L" * 30, b"x"])
+def test_a_header_that_is_no_dictionary_is_called_damaged(tmp_path, header):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        length = len(header).to_bytes(2, "little")
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + length + header)
+    with pytest.raises(DataError, match=r"a\.npz: a: its header is damaged"):
+        read_npz(tmp_path / "a.npz", {"a": 1}, 2**20)
+
+
 def test_arrays_in_fortrans_order_are_read_as_they_are_meant(tmp_path):
     array = np.asfortranarray(np.arange(12).reshape(3, 4))
     np.savez(tmp_path / "a.npz", a=array)

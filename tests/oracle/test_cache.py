@@ -1,6 +1,7 @@
 """The cache of the oracle's results: what its key covers, and what is let go."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -31,6 +32,15 @@ def test_what_was_used_least_recently_goes_when_the_cache_is_full(keep, monkeypa
     monkeypatch.setattr(cache, "MAX_BYTES", 30_000)
     last = keep("last")
     assert [False, True, True, True] == [p.exists() for p in (first, second, third, last)]
+
+
+@pytest.mark.parametrize("header", [b"{'descr': (", b"(" * 500, b"x"])
+def test_a_file_whose_headers_are_damaged_is_as_good_as_none(keep, header):
+    path = keep("first")
+    with zipfile.ZipFile(path, "w") as archive:
+        length = len(header).to_bytes(2, "little")
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + length + header)
+    assert cache.load_arrays(path) is None
 
 
 def test_results_of_other_sources_go_when_nobody_used_them_for_a_while(keep):
