@@ -60,7 +60,8 @@ def stop_of(workload: Workload, batch: int, precision: str = "fp32") -> Stop:
 
 def check_step(adapter: Adapter, plan: Plan, workload: Workload, stop: Stop) -> list[str]:
     """What is wrong with logits, loss, every gradient, and the weights after a step of the suite's optimizer."""
-    checks = check_gradients(adapter, plan, workload, [stop])
+    checks, of_the_rule = check_gradients(adapter, plan, workload, [stop])
+    checks += of_the_rule
     session = adapter.open(plan, workload, stop.point.weights)
     return failures([*checks, *check_resident(session, stop)])
 
