@@ -135,15 +135,22 @@ class Emulated(Exact):
     Parameters
     ----------
     policy : of its formats, those of `factors` and of what is `stored`, and the loss scale.
-    nearest : what rounds values to a format.
+    nearest, each : what rounds values to a format, and whether it rounds values on the way too.
     """
 
-    def __init__(self, policy: Policy, nearest: Callable[[Array, Format], Array] | None = None):
+    def __init__(
+        self,
+        policy: Policy,
+        nearest: Callable[[Array, Format], Array] | None = None,
+        each: bool = False,
+    ) -> None:
         super().__init__(policy)
-        self._nearest = nearest or rounded
+        self._nearest, self._each = nearest or rounded, each
 
     def stored(self, value: Array, *on_the_way: Array) -> Array:
         """`value`, rounded."""
+        for part in on_the_way if self._each else ():
+            value = value + (self._nearest(part, self.policy.stored) - part)
         return self._nearest(value, self.policy.stored)
 
     def handed_back(self, gradient: Array) -> Array:

@@ -151,6 +151,29 @@ def test_a_sum_of_roundings_that_meet_on_two_grids_is_within_its_tolerance():
     assert np.all(np.abs(run.gradients["conv1.bias"] - expected.value) < expected.tolerance)
 
 
+def test_a_product_may_be_stored_before_its_bias_is_added():
+    """So eager frameworks do it. All of a binade moves alike then, and a variance by 0.9 tolerances of noise alone."""
+    workload = read_workload(
+        {
+            "input_shape": [16, 32, 32],
+            "layers": [
+                {"type": "conv2d", "out_channels": 64, "kernel": 3, "padding": 1},
+                {"type": "batch_norm"},
+                {"type": "global_avg_pool"},
+                {"type": "linear", "out_features": 3},
+            ],
+            "loss": "cross_entropy",
+            "optimizer": {"type": "sgd", "learning_rate": 0.1},
+        }
+    )
+    point = draw_point(workload, 4, "d0", "bf16")
+    run = point.run(True, Emulated(policy_of("bf16"), each=True))
+    forward(workload.nodes, oracle_weights(point.weights), oracle_inputs(point.inputs), run)
+    expected = next(expect(workload, [point], [1.0], "bf16"))["norm1.running_variance"]
+    moved = np.abs(run.state["norm1.running_variance"] - expected.value)
+    assert np.all(moved < 0.5 * expected.tolerance)
+
+
 def test_a_variance_may_be_the_mean_of_squares_less_the_square_of_the_mean():
     workload = read_workload(
         {

@@ -5,10 +5,11 @@ The oracle walks through the points once exactly and a few times perturbed by no
 the spread of the perturbed outcomes is the scale of the tolerance. Perturbed runs take the exact
 run's branches, except that each branch within the reach of rounding is turned in half of them.
 
-In a short precision one run more makes the roundings themselves. Activations lie on the format's grid, and so does what
+In a short precision two runs more make the roundings themselves, one of what is stored, the other of a product before
+its bias is added too. Activations lie on the format's grid, and so does what
 is affine in them, as a batch norm's gradients are; where that grid's step is nearly a multiple of the gradients' own,
-all of a channel is rounded one way, and the sum that is a bias's gradient errs by the number of its terms. Noise
-knows nothing of grids that meet.
+all of a channel is rounded one way, and the sum that is a bias's gradient errs by the number of its terms; a product on
+the grid of its sum moves all of a binade alike, and with them a variance. Noise knows nothing of grids that meet.
 """
 
 from __future__ import annotations
@@ -176,7 +177,9 @@ def expect_output(
 def _roundings(policy: Policy, draws: int) -> list[Rounding]:
     """Noise of `draws` runs, and the roundings themselves in a short precision."""
     noise: list[Rounding] = [Perturbed(1000 + draw, policy) for draw in range(draws)]
-    return [*noise, Emulated(policy, rounded_without_end)] if policy.is_mixed else noise
+    if not policy.is_mixed:
+        return noise
+    return noise + [Emulated(policy, rounded_without_end, each) for each in (False, True)]
 
 
 def _draws(workload: Workload) -> int:
