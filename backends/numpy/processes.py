@@ -7,7 +7,6 @@ there before it; see `workers`.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import select
@@ -20,13 +19,11 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 
+from ..shared.parent import end_with_parent
 from .blas import own_pace
 
 _LINE_KEPT, _TRACE_KEPT = 400, 4000
 """Characters of an error and its traceback: a pipe takes so many without anybody reading."""
-
-_SIGNAL_AT_PARENTS_DEATH = 1
-"""PR_SET_PDEATHSIG of Linux' ``prctl``."""
 
 _FORKING = threading.Lock()
 """A process forked meanwhile by another thread would hold open what tells of a death."""
@@ -107,7 +104,7 @@ def _serve(
     work: Callable[[], None], go: int, done: int, tells: Connection, ends_with_thread: bool
 ) -> None:
     if ends_with_thread:
-        ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
+        end_with_parent()
     # Ctrl-C is for the process that forked this one to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -12,7 +12,6 @@ Nothing here knows a framework. What a rank does stands in a module that it impo
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import math
 import os
 import pickle
@@ -30,6 +29,8 @@ from typing import Any
 
 from dlbench.errors import DlbenchError
 
+from .parent import end_with_parent
+
 START_S = 120.0
 """The longest a rank may take to start and import its framework."""
 ANSWER_S = 60.0
@@ -37,7 +38,6 @@ ANSWER_S = 60.0
 _FATE_S = 2.0
 """How long it may take until it is seen what has become of a rank, once something went wrong."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_SIGNAL_AT_PARENTS_DEATH = 1
 _PACKAGE = __name__.partition(".")[0]
 
 _Said = tuple[str, float, Any]
@@ -261,8 +261,7 @@ def obey(leader: Connection, calls: Any, drop: Callable[[int], None]) -> None:
     """
     # Ctrl-C is for rank 0 to act on
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
+    end_with_parent()
     try:
         leader.send(("answer", 0.0, None))
         while True:

@@ -11,7 +11,7 @@ def test_a_streamed_row_says_what_its_loader_costs_and_what_is_wrong_with_anothe
     request_for, carry_out
 ):
     spoilt = {
-        # which one is the first to be told depends on how many there were
+        # all behind it are wrong, and the worst of those that were looked at is told
         "spoilt_loaders:LeavesOneOut": ("unverified", "loader's batch "),
         "spoilt_loaders:ShiftsLabels": ("unverified", "targets of the loader's batch 0"),
         "spoilt_loaders:LoaderBreaks": ("failed", "no room for workers"),

@@ -6,10 +6,10 @@ the spread of the perturbed outcomes is the scale of the tolerance. Perturbed ru
 run's branches, except that each branch within the reach of rounding is turned in half of them.
 
 In a short precision two runs more make the roundings themselves, one of what is stored, the other of a product before
-its bias is added too. Activations lie on the format's grid, and so does what
-is affine in them, as a batch norm's gradients are; where that grid's step is nearly a multiple of the gradients' own,
-all of a channel is rounded one way, and the sum that is a bias's gradient errs by the number of its terms; a product on
-the grid of its sum moves all of a binade alike, and with them a variance. Noise knows nothing of grids that meet.
+its bias is added too. Activations lie on the format's grid, and so does what is affine in them, as a batch norm's
+gradients are; where that grid's step is nearly a multiple of the gradients' own, all of a channel is rounded one way,
+and the sum that is a bias's gradient errs by the number of its terms; a product on the grid of its sum moves all of a
+binade alike, and with them a variance. Noise knows nothing of grids that meet.
 """
 
 from __future__ import annotations
