@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 pytest_plugins = ["record_makers", "tiny_runs"]
 NVML_STUB = Path(__file__).resolve().parent / "telemetry" / "nvml_stub.c"
@@ -18,7 +19,15 @@ settings.register_profile(
     "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile(
-    "searching", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=1000
+    "searching",
+    parent=settings.get_profile("repeatable"),
+    derandomize=False,
+    max_examples=1000,
+    # what was found once is tried first, and can be made again from what is printed
+    database=DirectoryBasedExampleDatabase(
+        Path(__file__).resolve().parents[1] / ".hypothesis/examples"
+    ),
+    print_blob=True,
 )
 # What a shell starts in the background ignores Ctrl-C, what `nohup` starts the end of its terminal, and so would all
 # that the tests start.
