@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 from dlbench.execute import results
+from dlbench.record.facts import ProfileResult
 from dlbench.record.schema import Case, Profile
 from dlbench.worker.launch import Launch, Worker
 from dlbench.worker.measurements import FINISH_LADDER, OPEN_LADDER, TIME_LADDER, Job
@@ -16,9 +17,15 @@ from dlbench.worker.supervisor import Ended
 Key = TypeVar("Key", bound=Hashable)
 
 LADDER_S = 9.0
-"""Time for a ladder, if `MOST_ROUNDS` take as long."""
+"""Time for a ladder, if `MOST_ROUNDS` take as long; where there is more, further processes have as much each, since
+those of the same code differ, and more rounds in one do not help with that."""
 LEAST_ROUNDS, MOST_ROUNDS = 8, 20
 """With fewer, Student's intervals are wide for their number; more would take longer than they narrow."""
+
+
+def processes_of(budget_s: float) -> int:
+    """In how many processes, one after the other, a ladder is timed for `budget_s` seconds."""
+    return max(1, round(budget_s / LADDER_S))
 
 
 def take_turns(
@@ -60,19 +67,35 @@ def profile(
 ) -> dict[Key, Profile]:
     """Profiles one case in several environments in turns, `budget_s` seconds each. Where that goes wrong in one, only
     what went wrong is told."""
+    processes = processes_of(budget_s)
+    timed: dict[Key, list[Ended[ProfileResult]]] = {key: [] for key in launches}
+    for _ in range(processes):
+        ended = _one_process_each(launches, jobs, budget_s / processes)
+        wrong = {key: each for key, each in ended.items() if each.result is None}
+        if wrong:
+            return {key: results.profile(case, [each]) for key, each in wrong.items()}
+        for key, each in ended.items():
+            timed[key].append(each)
+    return {key: results.profile(case, each) for key, each in timed.items()}
+
+
+def _one_process_each(
+    launches: Mapping[Key, Launch], jobs: Mapping[Key, Job], budget_s: float
+) -> dict[Key, Ended[Any]]:
+    """How a process of each ended; what went wrong alone, where something did."""
     workers: dict[Key, Worker] = {}
     with contextlib.ExitStack() as living:
         for key, launch in launches.items():
             workers[key] = living.enter_context(Worker(launch))
             opened = workers[key].ask(OPEN_LADDER, jobs[key])
             if opened.result is None:
-                return {key: results.profile(case, opened)}
+                return {key: opened}
             workers[key].sleep()
         wrong = take_turns(workers, budget_s * len(workers))
         if wrong:
-            return {key: results.profile(case, ended) for key, ended in wrong.items()}
+            return wrong
         found = {}
         for key, worker in workers.items():
             worker.wake()
-            found[key] = results.profile(case, worker.ask(FINISH_LADDER, {}))
+            found[key] = worker.ask(FINISH_LADDER, {})
         return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlbench.execute.quiet_machine import Waited
+from dlbench.host import interference
 from dlbench.host.cause import Cause
 from dlbench.record import door
 from dlbench.record.facts import (
@@ -14,6 +15,7 @@ from dlbench.record.facts import (
     MeasureResult,
     Primitive,
     ProfileResult,
+    RungTimes,
     StepSpans,
     VerifyResult,
 )
@@ -146,19 +148,46 @@ def answers(case: Case, weights_of: Case, ended: Ended[AnswerResult]) -> Answers
 
 def profile(
     case: Case,
-    ended: Ended[Any],
+    processes: Sequence[Ended[Any]],
     primitives: Sequence[Primitive] = (),
     spans: StepSpans | None = None,
 ) -> Profile:
-    """What a ladder's networks took; a ladder that could not be opened, or not be timed to the end, went wrong.
-    `primitives` are oneDNN's in a step, `spans` what steps said of themselves."""
-    result = ended.result
-    if not isinstance(result, ProfileResult):
+    """What a ladder's networks took in one process after another; a ladder that could not be opened, or not be timed to
+    the end, went wrong. `primitives` are oneDNN's in a step, `spans` what steps said of themselves."""
+    timed = [each.result for each in processes if isinstance(each.result, ProfileResult)]
+    if len(timed) < len(processes):
+        [ended, *_] = [each for each in processes if not isinstance(each.result, ProfileResult)]
         seconds = {"wall": round_s(ended.wall_s)}
         return Profile(case, ended.status, ended.reason, seconds=seconds, output=ended.output)
-    fields = _fields(result)
-    del fields["libraries"], fields["offers_spans"]
-    return Profile(case, "ok", "", primitives=tuple(primitives), spans=spans, **fields)
+    last = timed[-1]
+    return Profile(
+        case,
+        "ok",
+        "",
+        rungs=tuple(map(_in_turn, zip(*(each.rungs for each in timed), strict=True))),
+        round_ended_ns=tuple(end for each in timed for end in each.round_ended_ns),
+        processes=len(timed),
+        during=interference.over([each.during for each in timed]),
+        version=last.version,
+        facts=last.facts,
+        seconds=_added_up([each.seconds for each in timed]),
+        primitives=tuple(primitives),
+        spans=spans,
+    )
+
+
+def _in_turn(processes: Sequence[RungTimes]) -> RungTimes:
+    """One network, timed in one process after another."""
+    blocks_ns = tuple(block for each in processes for block in each.blocks_ns)
+    return dataclasses.replace(processes[0], blocks_ns=blocks_ns)
+
+
+def _added_up(seconds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for each in seconds:
+        for name, value in each.items():
+            found[name] = round_s(found.get(name, 0.0) + value)
+    return found
 
 
 def round_s(seconds: float) -> float:

@@ -90,6 +90,7 @@ class Explanation:
     whole : first less second.
     parts, causes : what that consists of, the largest first; either adds up to it.
     takes_turns : whether the two were profiled in turns, so that they are compared round by round.
+    processes : in how many each was profiled, or the fewer of both.
     seen : what oneDNN did for the parts that are told, and between layers.
     disturbed : the rows' labels whose profile was disturbed, with the causes in words; nothing is concluded then.
     """
@@ -102,6 +103,7 @@ class Explanation:
     parts: tuple[Difference, ...]
     causes: tuple[Difference, ...]
     takes_turns: bool
+    processes: int
     seen: tuple[Seen, ...]
     disturbed: Mapping[str, str]
 
@@ -136,6 +138,7 @@ def explain(first: Profile, second: Profile, workloads: tuple[Workload, Workload
         parts=tuple(parts),
         causes=tuple(causes),
         takes_turns=pair.takes_turns,
+        processes=min(side.times.processes for side in sides),
         seen=tuple(_seen((first, second), workloads[0], [p.name for p in parts if p.is_told])),
         disturbed={
             case.label: side.times.disturbed

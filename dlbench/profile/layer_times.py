@@ -98,6 +98,7 @@ class LayerTimes:
     whole_ns : that in each round.
     parts : in the order of computation; they add up to the whole.
     networks : the blocks of each network in each round (ns), of which all of this consists.
+    processes : in how many processes, one after the other, these rounds were.
     interaction : what the layers take in the network beyond what they take alone: negative where fusion, warm caches or
         overlap saved time; None where none was timed alone.
     disturbed : what disturbed the process that timed it, in words; empty where nothing did.
@@ -107,6 +108,7 @@ class LayerTimes:
     whole_ns: Rounds
     parts: tuple[Part, ...]
     networks: Mapping[Network, Rounds]
+    processes: int
     interaction: Time | None
     disturbed: str
 
@@ -143,6 +145,7 @@ def layer_times(profile: Profile, workload: Workload) -> LayerTimes:
         whole_ns=whole_ns,
         parts=tuple(found),
         networks={name: each for name, each in ladder.timed.items() if name[0] != "ceiling"},
+        processes=max(profile.processes, 1),
         interaction=over(np.sum(beyond, 0)).time if beyond else None,
         disturbed=told(causes(profile.during, profile.case.threads)),
     )

@@ -30,7 +30,7 @@ _Array = npt.NDArray[np.float64]
 
 BETWEEN_ROUNDS = 0.37
 """Standard deviation of a network's step from process to process of the same code, as a share of how it scatters from
-round to round; more rounds do not remove it. docs/profile.md says where it was measured."""
+round to round; more rounds do not remove it, more processes do. docs/profile.md says where it was measured."""
 BETWEEN_S = 9e-6
 """The same of a step of training, beside that: waking threads takes a process longer than another."""
 CONTRADICTION = 0.01
@@ -115,13 +115,15 @@ class _Timed:
         self.means_s = np.zeros(2 * count)
         self._scatter: _Array = np.zeros((count, 2, 2))
         self._fixed: _Array = np.zeros((count, 2))
+        shares = [1 / len(side.whole_ns) + BETWEEN_ROUNDS**2 / side.processes for side in sides]
         for place, name in enumerate(self._networks):
             blocks = [side.networks.get(name) for side in sides]
-            self._scatter[place] = _covariance(blocks, takes_turns)
+            self._scatter[place] = _covariance(blocks, shares, takes_turns)
             for side, each in enumerate(blocks):
                 if each is not None:
                     self.means_s[side * count + place] = np.mean(each) * 1e-9
-                    self._fixed[place, side] = BETWEEN_S**2 if name[2] == "train" else 0.0
+                    between = BETWEEN_S**2 / sides[side].processes
+                    self._fixed[place, side] = between if name[2] == "train" else 0.0
         self._freedom = min(len(side.whole_ns) for side in sides) - 1
         self.covariance = np.zeros((2 * count, 2 * count))
         for one in range(2):
@@ -161,17 +163,19 @@ class _Timed:
         return found.widened(math.sqrt(fixed + other + (LEAST_ERROR * mean_s) ** 2))
 
 
-def _covariance(blocks: Sequence[Rounds | None], takes_turns: bool) -> _Array:
-    """Of the means of a network of both rows, by the scatter of its rounds (s²)."""
+def _covariance(
+    blocks: Sequence[Rounds | None], shares: Sequence[float], takes_turns: bool
+) -> _Array:
+    """Of the means of a network of both rows, by the scatter of its rounds (s²); `shares` are what of the square of
+    that is left in a mean."""
     found = np.zeros((2, 2))
     for side, each in enumerate(blocks):
         if each is not None and len(each) > 1:
-            shares = 1 / len(each) + BETWEEN_ROUNDS**2
-            found[side, side] = np.var(each * 1e-9, ddof=1) * shares
+            found[side, side] = np.var(each * 1e-9, ddof=1) * shares[side]
     first, second = blocks
     if takes_turns and first is not None and second is not None and len(first) > 1:
         together = float(np.cov(first * 1e-9, second * 1e-9)[0, 1])
-        found[0, 1] = found[1, 0] = together * (1 / len(first) + BETWEEN_ROUNDS**2)
+        found[0, 1] = found[1, 0] = together * min(shares)
     return found
 
 

@@ -301,11 +301,11 @@ class Answers(msgspec.Struct, frozen=True, tag="answers", tag_field="kind"):
 
 
 class Profile(msgspec.Struct, frozen=True, tag="profile", tag_field="kind"):
-    """The ladder of a case, timed in a process of its own: see `dlbench.profile.rungs` for its networks and
-    `dlbench.profile.layer_times` for what they tell. `round_ended_ns` is the monotonic clock at the end of each round,
-    `during` what the machine did meanwhile. `primitives` are those of oneDNN in a step of another process, see
-    `dlbench.profile.onednn`; none of a backend that does not compute by it. `spans` are what steps of a further process
-    said of themselves; None where they were not asked."""
+    """The ladder of a case, timed in `processes` of its own, one after the other: see `dlbench.profile.rungs` for its
+    networks and `dlbench.profile.layer_times` for what they tell. `round_ended_ns` is the monotonic clock at the end of
+    each round, `during` what the machine did meanwhile. `primitives` are those of oneDNN in a step of another process,
+    see `dlbench.profile.onednn`; none of a backend that does not compute by it. `spans` are what steps of a further
+    process said of themselves; None where they were not asked."""
 
     case: Case
     status: Status
@@ -319,6 +319,7 @@ class Profile(msgspec.Struct, frozen=True, tag="profile", tag_field="kind"):
     output: str = ""
     primitives: tuple[Primitive, ...] = ()
     spans: StepSpans | None = None
+    processes: Count = 1
 
     @property
     def rounds(self) -> int:

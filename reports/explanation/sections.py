@@ -11,6 +11,7 @@ from dlbench.text import factor, listed, percent, seconds
 from ..tables.model import Column, Line, Section, table
 
 _MOST_NAMED = 2
+_MORE = " (smaller differences are told by dlbench profile --budget 27, three processes a row)"
 _BAR_CELLS = 20
 
 
@@ -101,7 +102,8 @@ def sentences(found: Explanation) -> Iterator[str]:
     yield from _layouts(found)
     unknown = [p.name for p in found.parts if not p.is_told]
     if unknown:
-        yield f"What cannot be told apart from none: {listed(unknown)}."
+        more = _MORE if found.processes == 1 else ""
+        yield f"What cannot be told apart from none: {listed(unknown)}{more}."
 
 
 def _where(found: Explanation) -> Iterator[str]:

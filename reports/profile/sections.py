@@ -13,7 +13,7 @@ from dlbench.profile.observed import MOST_EFFECT, Observed, observed
 from dlbench.profile.roofline import Placed, Rate, placed, roofs
 from dlbench.record.schema import Profile
 from dlbench.spec.workload import read_workload
-from dlbench.text import digits, listed, percent, seconds, size
+from dlbench.text import digits, listed, percent, plural, seconds, size
 
 from ..tables.model import Column, Line, Section
 
@@ -92,7 +92,8 @@ def _notes(
         yield f"! disturbed: {times.disturbed}; rely on none of this, and profile it again on a quiet machine"
     trained = any(part.backward is not None for part in times.parts)
     yield (
-        f"parts add up to the step; [ ] 95 % confidence interval over {profile.rounds} rounds of one process"
+        f"parts add up to the step; [ ] 95 % confidence interval over {profile.rounds} rounds of"
+        f" {plural(profile.processes, 'process')}"
         + (", backward has the update by plain gradient descent" if trained else "")
     )
     if times.interaction is not None:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from dlbench.cli import main
+from dlbench.execute import ladder_turns
 from dlbench.record.file import read_record
 from dlbench.record.schema import Profile
 
@@ -58,6 +59,21 @@ def test_a_profile_is_told_and_kept(profiled, folder, invoke):
     assert "where a step of numpy:cpu/train/8 goes" in again.output
     whole = invoke("run", "--resume", "a.jsonl", "--quiet")
     assert "nothing is missing" in whole.output
+
+
+def test_a_longer_budget_has_further_processes(folder, invoke, monkeypatch):
+    monkeypatch.setattr(ladder_turns, "LADDER_S", 0.1)
+    done = invoke(
+        *("profile", "--suite", "smoke", "--batch", "8", "--data", "noise", "--threads", "1"),
+        *("--backend", "numpy", "--scenario", "infer", "--budget", "0.2"),
+        *("--output", "several.jsonl", "--quiet"),
+    )
+    assert 0 == done.exit_code, done.output
+    [found] = [x for x in read_record(folder / "several.jsonl").lines if isinstance(x, Profile)]
+    assert 2 == found.processes
+    assert sorted(found.round_ended_ns) == list(found.round_ended_ns)
+    assert {found.rounds} == {len(r.blocks_ns) for r in found.rungs if r.kind != "ceiling"}
+    assert f"{found.rounds} rounds of 2 processes" in " ".join(done.output.split())
 
 
 def test_a_delay_is_found_where_it_is(profiled, invoke):

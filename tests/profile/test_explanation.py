@@ -1,6 +1,7 @@
 """Which layers are blamed for a difference, on profiles whose differences are known."""
 
 import dataclasses
+import itertools
 
 import msgspec
 import numpy as np
@@ -24,9 +25,9 @@ RESTLESS = Machine(rounds=20, scatter=0.03, hit=0.05, drift=0.01, between=0.01)
 BOTH = WORKLOAD, WORKLOAD
 
 
-def pair(seed, change=lambda costs: costs):
+def pair(seed, change=lambda costs: costs, machine=RESTLESS):
     """Two profiles that took turns, the first with a change."""
-    machine = dataclasses.replace(RESTLESS, seed=seed)
+    machine = dataclasses.replace(machine, seed=seed)
     return [
         made_up(WORKLOAD, costs, "train", machine, process=process, backend=backend)
         for process, (costs, backend) in enumerate(((change(COSTS), "numpy"), (COSTS, "torch")))
@@ -56,6 +57,28 @@ def test_a_delay_is_blamed_on_its_layer_and_lies_in_its_interval():
         covered += part.time.low_s <= share * STEP_MS * 1e-3 <= part.time.high_s
     assert right >= 0.95 * trials
     assert covered >= 0.95 * trials
+
+
+def test_further_processes_tell_what_more_rounds_of_one_do_not():
+    # what processes differ by is 0.37 of what rounds do
+    machine = dataclasses.replace(RESTLESS, rounds=24, scatter=0.05, between=0.0185)
+    shorter = dataclasses.replace(machine, rounds=8)
+    several = dataclasses.replace(machine, processes=3)
+    right, covered = dict.fromkeys((shorter, machine, several), 0), 0
+    for seed, each in itertools.product(range(40), right):
+        delayed = pair(seed, lambda costs: costs.later("conv2", 0.075 * STEP_MS), each)
+        found = explain(*delayed, BOTH)
+        right[each] += blamed(found) == ["conv2"]
+        [part] = [part for part in found.parts if part.name == "conv2"]
+        covered += part.time.low_s <= 0.075 * STEP_MS * 1e-3 <= part.time.high_s
+    assert right[several] >= 36 > right[machine] + 3 > right[shorter] + 3
+    assert covered >= 0.95 * 3 * 40
+
+
+def test_of_the_same_code_nothing_is_blamed_in_several_processes():
+    machine = dataclasses.replace(RESTLESS, rounds=24, processes=3)
+    found = [explain(*pair(seed, machine=machine), BOTH) for seed in range(100)]
+    assert 1 >= sum(bool(blamed(each)) for each in found)
 
 
 def test_a_layer_is_not_blamed_for_less_than_is_worth_a_word():
@@ -175,3 +198,11 @@ def test_parts_that_differ_are_named_where_the_steps_cannot_be_told_apart():
     told = list(sentences(found))
     assert "cannot be told apart" in told[0]
     assert "needs another time than torch:cpu/eager in dropout2" in told[1]
+
+
+def test_where_something_was_not_told_a_longer_budget_is_named_that_has_further_processes():
+    assert "--budget 27" in list(sentences(explain(*pair(0), BOTH)))[-1]
+    several = dataclasses.replace(RESTLESS, rounds=60, processes=3)
+    told = list(sentences(explain(*pair(0, machine=several), BOTH)))
+    assert "cannot be told apart from none" in told[-1]
+    assert "--budget" not in told[-1]

@@ -19,9 +19,10 @@ FRONT = "front_of_profile"
 class Machine:
     """What happens to steps: each block scatters by a share, one of `hit` is half as long again, all that runs in a
     round is longer by a share of a walk through the rounds, and each network of a process differs `between` processes
-    for good."""
+    for good. The rounds are those of all `processes`, one after the other."""
 
     rounds: int = 20
+    processes: int = 1
     scatter: float = 0.0
     hit: float = 0.0
     drift: float = 0.0
@@ -38,7 +39,8 @@ class Machine:
         """What a network's blocks take (ns)."""
         factors = self.walk() * (1 + self.scatter * random.standard_normal(self.rounds))
         factors *= np.where(random.random(self.rounds) < self.hit, 1.5, 1.0)
-        factors *= 1 + self.between * random.standard_normal()
+        own = 1 + self.between * random.standard_normal(self.processes)
+        factors *= np.repeat(own, self.rounds // self.processes)
         return tuple(int(block) for block in 1e6 * takes_ms * factors)
 
 
@@ -104,4 +106,4 @@ def made_up(
             timed.append(RungTimes(rung.kind, rung.name, step, rung.front, blocks))
     ends = tuple(2 * number + process for number in range(machine.rounds))
     case = make_case(scenario=scenario, **identity)
-    return Profile(case, "ok", "", tuple(timed), ends)
+    return Profile(case, "ok", "", tuple(timed), ends, processes=machine.processes)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from dlbench.contract import NO_SPANS
 from dlbench.execute import results
 from dlbench.execute.context import Context
-from dlbench.execute.ladder_turns import take_turns
+from dlbench.execute.ladder_turns import processes_of, take_turns
 from dlbench.execute.side_by_side import Crowded, is_crowded, make_sure_of_room
 from dlbench.execute.tasks import Task
-from dlbench.record.facts import BlockResult, Primitive, StepSpans
+from dlbench.record.facts import BlockResult, Primitive, ProfileResult, StepSpans
 from dlbench.record.schema import Case, Profile
 from dlbench.worker.launch import Worker
 from dlbench.worker.measurements import FINISH_LADDER, OPEN_LADDER, PRIMITIVES, SPANS, TIME_LADDER
@@ -42,42 +43,60 @@ def _work(case: Case) -> tuple[str, int]:
 
 
 def _side_by_side(run: Context, cases: Sequence[Case]) -> list[Case]:
-    """Times ladders in turns and writes down what they took; the cases that did not fit beside the others."""
+    """Times ladders in turns, in one process of each after another, and writes down what they took; the cases that did
+    not fit beside the others."""
     crowded: list[Case] = []
+    timed: dict[Case, list[Ended[ProfileResult]]] = {case: [] for case in cases}
+    for _ in range(processes_of(run.request.profile_s)):
+        for case, ended in list(_one_process_each(run, timed)):
+            if ended is None:
+                crowded.append(case)
+                del timed[case]
+            elif ended.result is None:
+                run.write(results.profile(case, [ended]))
+                del timed[case]
+            else:
+                timed[case].append(ended)
+    for case, processes in timed.items():
+        offered = any(each.result and each.result.offers_spans for each in processes)
+        spans = _spans(run, case) if offered else StepSpans(reason=NO_SPANS)
+        run.write(results.profile(case, processes, _primitives(run, case), spans))
+    return crowded
+
+
+def _one_process_each(
+    run: Context, timed: Mapping[Case, Sequence[Ended[ProfileResult]]]
+) -> Iterator[tuple[Case, Ended[Any] | None]]:
+    """How a process of each case ended beside the others'; None where it did not fit."""
+    share_s = run.request.profile_s / processes_of(run.request.profile_s)
     open_: dict[Case, Worker] = {}
     with contextlib.ExitStack() as living:
-        for case in cases:
+        for case in timed:
             try:
                 make_sure_of_room(list(open_.values()))
             except Crowded:
-                crowded.append(case)
+                yield case, None
                 continue
-            worker = living.enter_context(run.start(case, run.request.profile_s * len(cases)))
+            worker = living.enter_context(run.start(case, share_s * len(timed)))
             job = run.job(case, inside=run.request.profile_inside)
             opened = run.ask(worker, OPEN_LADDER, job, case)
             if opened.result is not None:
                 worker.sleep()
                 open_[case] = worker
-            elif open_ and is_crowded(opened, case):
-                crowded.append(case)
             else:
-                run.write(results.profile(case, opened))
-        budget_s = run.request.profile_s * len(open_)
+                yield case, None if open_ and is_crowded(opened, case) else opened
 
         def time_round(case: Case, worker: Worker, number: int) -> Ended[BlockResult]:
-            return run.ask(worker, TIME_LADDER, {}, case, number)
+            before = sum(len(each.result.round_ended_ns) for each in timed[case] if each.result)
+            return run.ask(worker, TIME_LADDER, {}, case, before + number)
 
-        for case, ended in take_turns(open_, budget_s, time_round).items():
+        for case, ended in take_turns(open_, share_s * len(open_), time_round).items():
             del open_[case]
-            run.write(results.profile(case, ended))
+            yield case, ended
         for case, worker in open_.items():
             worker.wake()
-            timed = run.ask(worker, FINISH_LADDER, {}, case)
+            yield case, run.ask(worker, FINISH_LADDER, {}, case)
             worker.close()
-            offered = timed.result is not None and timed.result.offers_spans
-            spans = _spans(run, case) if offered else StepSpans(reason=NO_SPANS)
-            run.write(results.profile(case, timed, _primitives(run, case), spans))
-    return crowded
 
 
 def _primitives(run: Context, case: Case) -> Sequence[Primitive]:
