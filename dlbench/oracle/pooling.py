@@ -9,6 +9,7 @@ import numpy as np
 
 from dlbench.oracle.layers import Branch, Layer, root_mean_square
 from dlbench.oracle.rounding import Array
+from dlbench.oracle.unrolled import framed
 from dlbench.spec import layers as spec
 
 
@@ -23,16 +24,14 @@ class _Pool(Layer):
         layer, (rows, columns) = self.node.layer, self.node.output_shape[1:]
         assert isinstance(layer, spec.MaxPool | spec.AvgPool)
         inner = self.fill if padding is None else padding
-        padded = np.pad(x, ((0, 0), (0, 0), *layer.edges), constant_values=inner)
+        padded = framed(x, layer.edges, inner)
         beyond = (
             max((count - 1) * step + kernel - size, 0)
             for count, step, kernel, size in zip(
                 (rows, columns), layer.step, layer.kernel, padded.shape[2:], strict=True
             )
         )
-        whole = np.pad(
-            padded, ((0, 0), (0, 0), *((0, more) for more in beyond)), constant_values=self.fill
-        )
+        whole = framed(padded, [(0, more) for more in beyond], self.fill)
         view = np.lib.stride_tricks.sliding_window_view(whole, layer.kernel, (2, 3))
         view = view[:, :, :: layer.step[0], :: layer.step[1]][:, :, :rows, :columns]
         self.padded_shape = whole.shape

@@ -222,11 +222,12 @@ class Perturbed:
         return self._summed(value, length, squares)
 
     def _summed(self, value: Array, length: int, squares: Array | None) -> Array:
-        """`value` with the roundings of a sum of `length` terms, or of half as many where all that is known of them is
-        the value."""
+        """`value` with the roundings of a sum of `length` terms; of half as many, where all that is known is it."""
         value = np.asarray(value)
-        factor = self._unit * np.sqrt(length)
-        spread = None if squares is None else np.broadcast_to(squares, value.shape)
+        factor = self._unit * math.sqrt(length)
+        spread = squares
+        if spread is not None and value.size > _PIECE:
+            spread = np.broadcast_to(spread, value.shape)
         result = np.empty(value.shape)
         at = self._start()
         for piece in _pieces(value.shape):
@@ -254,8 +255,7 @@ class Perturbed:
         return self._rounded_once(gradient, (), self.policy.loss_scale)
 
     def lost(self, value: Array, small: npt.NDArray[np.bool_]) -> Array:
-        """`value` with a share of the small elements more or less, which is the same for all of a channel, and for most
-        channels."""
+        """`value` with a share of its small elements more or less, the same in a channel, and in most channels."""
         signs = np.where(self._random.random(value.shape[1]) < _OTHERWISE, -_LOST, _LOST)
         signs *= 1 if self._random.random() < 0.5 else -1
         return np.asarray(value * (1 + signs[:, None] * small))

@@ -81,8 +81,7 @@ class Unrolled:
                 yield samples, lines, self._rows(images[samples, :, lines])
                 continue
             if samples != before:
-                around = ((0, 0), (0, 0), *self.edges)
-                padded, before = np.pad(images[samples].swapaxes(0, 1), around), samples
+                padded, before = framed(images[samples].swapaxes(0, 1), self.edges), samples
             shape = (len(padded), *self.kernel, padded.shape[1], *self._piece(lines))
             columns = np.empty(shape)
             for i, j, down, across in self._places(lines):
@@ -120,3 +119,16 @@ class Unrolled:
             end = top + (lines.stop - lines.start - 1) * self.stride[0] + 1
             down = slice(top, end, self.stride[0])
             yield i, j, down, slice(left, left + (width - 1) * self.stride[1] + 1, self.stride[1])
+
+
+def framed(images: Array, edges: Sequence[Pair], fill: float = 0.0) -> Array:
+    """`images` (N×C×H×W) with so many values before and behind their rows, and their columns: NumPy's own `pad` takes
+    longer than all else that is done with a small image."""
+    if not any(map(any, edges)):
+        return images
+    (top, bottom), (left, right) = edges
+    height, width = images.shape[2:]
+    shape = (*images.shape[:2], top + height + bottom, left + width + right)
+    found = np.full(shape, fill)
+    found[:, :, top : top + height, left : left + width] = images
+    return found
