@@ -21,9 +21,9 @@ from dlbench.history.stored import (
     Stored,
     change_of,
     judged_of,
-    key_of,
     point_of,
     record_of,
+    stored_of,
 )
 from dlbench.history.tables import CHANGES, RECORDS, ROWS, SERIES, VERDICTS
 from dlbench.record.case import values
@@ -90,9 +90,7 @@ class Store:
         """Every series, in the order of its key."""
         own = (SERIES.c.id, SERIES.c.searched, SERIES.c.total, *(SERIES.c[name] for name in KEY))
         found = self._base.read(sql.select(*own).where(SERIES.c.total > 0))
-        every = self._base.told(
-            lambda: [Stored(id_, key_of(key), n, bool(done)) for id_, done, n, *key in found]
-        )
+        every = self._base.told(lambda: [stored_of(each) for each in found])
         return sorted(every, key=lambda one: one.key.order)
 
     def points(self, series: Collection[int], last: int | None = None) -> dict[int, list[Point]]:

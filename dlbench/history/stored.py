@@ -131,5 +131,11 @@ def key_of(row: Sequence[Any]) -> Key:
     return key
 
 
+def stored_of(values: Sequence[Any]) -> Stored:
+    """A series, from its number, whether it was searched, its rows and the columns `KEY`; errors as for `point_of`."""
+    id_, searched, rows, *key = values
+    return Stored(id_, key_of(key), msgspec.convert(rows, int), bool(searched))
+
+
 def _decoded(text: str, kind: type[T]) -> T:
     return msgspec.json.decode(text, type=kind)

@@ -37,8 +37,17 @@ class Words(TypeDecorator[str]):
     cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
-        """The text as it may be shown."""
-        return printable(value) if isinstance(value, str) else value
+        """The text as it may be shown.
+
+        Raises
+        ------
+        ValueError : there is something else, which SQLite lets stand in any column.
+        """
+        if isinstance(value, str):
+            return printable(value)
+        if value is None:
+            return None
+        raise ValueError(f"{type(value).__name__} stand where text belongs")
 
 
 def _words(name: str) -> Column[str]:

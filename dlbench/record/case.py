@@ -313,8 +313,19 @@ def product(chosen: Mapping[str, Iterable[Any]]) -> Iterator[Case]:
 
 
 def case_of(row: Mapping[Any, Any]) -> Case:
-    """The case of a row that has a column for each axis."""
-    return Case(**{axis.name: axis.type(row[axis.name]) for axis in AXES})
+    """The case of a row that has a column for each axis.
+
+    Raises
+    ------
+    ValueError : one holds what is no value of its axis.
+    """
+    found = {}
+    for axis in AXES:
+        try:
+            found[axis.name] = axis.type(row[axis.name])
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"{axis.name}: {error}") from None
+    return Case(**found)
 
 
 def without(case: Case, *names: str) -> tuple[Any, ...]:

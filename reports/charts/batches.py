@@ -15,7 +15,7 @@ from dlbench.text import digits, listed, one_line, plural, seconds
 from ..run import sweep
 from ..tables.model import Column, Line, Section
 from .drawing import axes, style
-from .drawing.figure import Figure, values
+from .drawing.figure import Figure, at_px, values
 from .drawing.row_groups import measured, name
 from .speedups import verdict
 
@@ -169,7 +169,7 @@ def _draw(
     band = alt.Chart(values(intervals)).mark_area(opacity=0.13, clip=True, line=False)
     return alt.layer(
         *_strips(crossed),
-        band.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
+        band.encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"), color=colour),
         data.mark_line(strokeWidth=2, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash),
         data.mark_point(
             size=75, filled=True, fill=style.PAPER, strokeWidth=1.8, opacity=1, aria=True
@@ -178,7 +178,7 @@ def _draw(
             y=y,
             stroke=alt.Stroke("who:N", scale=hues, legend=None),
             shape=alt.Shape("shape:N", scale=None),
-            description="tip:N",
+            description=alt.Description("tip:N"),
         ),
     ).properties(width=width, height=_PANEL_PX)
 
@@ -202,8 +202,8 @@ def _strips(crossed: Sequence[Crossover]) -> list[alt.Chart]:
     ]
     text = alt.Chart(values(middles)).mark_text(baseline="top", dy=4, color=style.MUTED)
     return [
-        strip.encode(x=alt.X("from:Q"), x2="to:Q"),
-        text.encode(x=alt.X("middle:Q"), y=alt.value(0), text="text:N"),
+        strip.encode(x=alt.X("from:Q"), x2=alt.X2("to:Q")),
+        text.encode(x=alt.X("middle:Q"), y=at_px("Y", 0), text=alt.Text("text:N")),
     ]
 
 

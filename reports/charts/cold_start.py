@@ -108,11 +108,14 @@ def _draw(shown: Sequence[Group], width: int) -> Any:
     data = alt.Chart(values(segments))
     return layout.chart(
         data.mark_bar(height=_THICK, yOffset=layout.down, stroke=style.PAPER, strokeWidth=1).encode(
-            x=x, x2="end:Q", y=layout.y, color=alt.Color("part:N", scale=hues, legend=legend)
+            x=x,
+            x2=alt.X2("end:Q"),
+            y=layout.y,
+            color=alt.Color("part:N", scale=hues, legend=legend),
         ),
         data.mark_text(
             dy=layout.down + 1, color=style.PAPER, fontSize=10, fontWeight="bold"
-        ).encode(x=alt.X("middle:Q"), y=layout.y, text="sign:N"),
+        ).encode(x=alt.X("middle:Q"), y=layout.y, text=alt.Text("sign:N")),
         layout.tips(tips),
     )
 

@@ -162,13 +162,15 @@ def _draw(shown: Sequence[Profiled], width: int) -> Any:
     zero = alt.Chart(values([{"zero": 0}])).mark_rule(color=style.INK).encode(x=alt.X("zero:Q"))
     return alt.layer(
         data.mark_bar(height=_BAR_PX - 2, fillOpacity=0.75, aria=True).encode(
-            x=x, color=alt.Color("who:N", scale=hues, legend=legend), description="tip:N"
+            x=x,
+            color=alt.Color("who:N", scale=hues, legend=legend),
+            description=alt.Description("tip:N"),
         ),
         known.mark_rule(color=style.INK, strokeWidth=1.5, clip=True).encode(
-            x=alt.X("low:Q"), x2="high:Q"
+            x=alt.X("low:Q"), x2=alt.X2("high:Q")
         ),
         data.mark_text(align="left", dx=5, color=style.INK, fontSize=10).encode(
-            x=alt.X("end:Q"), text="text:N"
+            x=alt.X("end:Q"), text=alt.Text("text:N")
         ),
         zero,
     ).properties(width=inner, height=alt.Step(_BAR_PX, **{"for": "offset"}))

@@ -16,7 +16,7 @@ from dlbench.text import one_line, plural
 from ..history import format as say
 from ..tables.model import Column, Line, Section
 from .drawing import axes, style
-from .drawing.figure import Figure, values
+from .drawing.figure import Figure, at_px, values
 
 MOST = 12
 """Series that one picture has."""
@@ -146,7 +146,7 @@ def _draw(series: Series, width: int) -> Any:
             filled=False,
             strokeWidth=1.6,
         )
-        .encode(x=x, y=y, description="tip:N"),
+        .encode(x=x, y=y, description=alt.Description("tip:N")),
         *_gates(series, x),
     ).properties(width=width - 80, height=_PANEL_PX)
 
@@ -191,7 +191,7 @@ def _dots(points: list[dict[str, Any]], x: Any, y: Any) -> list[Any]:
     return [
         alt.Chart(values(known))
         .mark_rule(strokeWidth=1.2, color=style.SERIES[0])
-        .encode(x=x, y=alt.Y("low:Q"), y2="high:Q"),
+        .encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q")),
         alt.Chart(values(points))
         .mark_point(
             filled=True,
@@ -202,7 +202,7 @@ def _dots(points: list[dict[str, Any]], x: Any, y: Any) -> list[Any]:
             stroke=style.SERIES[0],
             fill=style.SERIES[0],
         )
-        .encode(x=x, y=y, description="tip:N"),
+        .encode(x=x, y=y, description=alt.Description("tip:N")),
     ]
 
 
@@ -214,7 +214,7 @@ def _joined(points: list[dict[str, Any]], x: Any, y: Any) -> list[Any]:
     return [
         alt.Chart(values(known))
         .mark_area(opacity=0.2, line=False, color=style.SERIES[0])
-        .encode(x=x, y=alt.Y("low:Q"), y2="high:Q"),
+        .encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q")),
         alt.Chart(values(points))
         .mark_line(strokeWidth=1.2, color=style.SERIES[0])
         .encode(x=x, y=y),
@@ -244,11 +244,11 @@ def _gates(series: Series, x: Any) -> list[Any]:
         .mark_point(size=60, opacity=1, strokeWidth=1.4, aria=True, filled=True)
         .encode(
             x=x,
-            y=alt.value(-9),
+            y=at_px("Y", -9),
             shape=alt.Shape("shape:N", scale=None),
             stroke=alt.Stroke("colour:N", scale=None),
             fill=alt.Fill("fill:N", scale=None),
-            description="tip:N",
+            description=alt.Description("tip:N"),
         )
     ]
 
@@ -274,10 +274,10 @@ def _levels(series: Series, x: Any, y: Any, span: Sequence[float]) -> list[Any]:
     return [
         alt.Chart(values(levels))
         .mark_rule(color=style.SLOWER, strokeWidth=1.6, clip=True)
-        .encode(x=x, x2="end:T", y=y),
+        .encode(x=x, x2=alt.X2("end:T"), y=y),
         at.mark_rule(color=style.SLOWER, strokeDash=[4, 3]),
         at.mark_text(align="left", baseline="top", dx=4, dy=2, color=style.SLOWER).encode(
-            y=alt.value(0), text="text:N"
+            y=at_px("Y", 0), text=alt.Text("text:N")
         ),
     ]
 

@@ -158,7 +158,7 @@ def _panel(pair: Pair, width: int) -> Any:
         y=y,
         color=alt.Color("who:N", scale=colours, legend=None),
         strokeDash=alt.StrokeDash("who:N", scale=dashes, legend=None),
-        description="tip:N",
+        description=alt.Description("tip:N"),
     )
     limit = int(style.ROOM * (width - _SIDES_PX))
     return (
@@ -197,7 +197,7 @@ def _crossing(pair: Pair, reach: float, at_s: float, x: Any, y: Any) -> list[Any
     crossing = [{"steps": paid.steps, "value": at_s}]
     at = alt.Chart(values(crossing))
     return [
-        alt.Chart(values(strip)).mark_rect(color=style.SHADE).encode(x=x, x2="to:Q"),
+        alt.Chart(values(strip)).mark_rect(color=style.SHADE).encode(x=x, x2=alt.X2("to:Q")),
         at.mark_rule(color=style.INK, strokeDash=[4, 3]).encode(x=x),
         at.mark_point(
             size=60, filled=True, fill=style.PAPER, stroke=style.INK, strokeWidth=1.6, opacity=1

@@ -89,14 +89,14 @@ def _draw(rows: Sequence[Row], precisions: Sequence[str], width: int) -> Any:
     one = alt.Chart(values([{"one": 1}])).mark_rule(color=style.INK, strokeWidth=1)
     return alt.layer(
         one.encode(x=alt.X("one:Q")),
-        data.mark_rule(clip=True).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour),
-        data.mark_rule().encode(x=x, y=alt.Y("y_low:Q"), y2="y_high:Q", color=colour),
+        data.mark_rule(clip=True).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, color=colour),
+        data.mark_rule().encode(x=x, y=alt.Y("y_low:Q"), y2=alt.Y2("y_high:Q"), color=colour),
         data.mark_point(size=90, filled=True, opacity=1, aria=True).encode(
             x=x,
             y=y,
             color=colour,
             shape=alt.Shape("precision:N", scale=signs, legend=legend),
-            description="tip:N",
+            description=alt.Description("tip:N"),
         ),
     ).properties(width=width - 60, height=_PANEL_PX)
 

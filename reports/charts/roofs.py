@@ -99,7 +99,7 @@ def _draw(dots: dict[str, Placed], under: Roofs, width: int) -> Any:
         .encode(x=x, y=y, strokeDash=alt.StrokeDash("roof:N", scale=dashes, legend=legend)),
         alt.Chart(values(points))
         .mark_point(size=70, filled=True, color=style.SERIES[0], opacity=1, aria=True)
-        .encode(x=x, y=y, description="tip:N"),
+        .encode(x=x, y=y, description=alt.Description("tip:N")),
         *_labels(points, x, y, left, right),
     ).properties(width=width - 50, height=_PANEL_PX)
 
@@ -123,7 +123,7 @@ def _labels(
     return [
         alt.Chart(values(some))
         .mark_text(align=align, dx=8 if align == "left" else -8, dy=1, color=style.INK, limit=140)
-        .encode(x=x, y=y, text="name:N")
+        .encode(x=x, y=y, text=alt.Text("name:N"))
         for align, some in sides.items()
         if some
     ]

@@ -147,7 +147,7 @@ def _draw_device(shown: Sequence[tuple[_Panel, Trace]], process: Process, width:
         panels.append(
             alt.layer(
                 shade.encode(
-                    x=alt.X("from:Q", scale=alt.Scale(domain=span, nice=False)), x2="to:Q"
+                    x=alt.X("from:Q", scale=alt.Scale(domain=span, nice=False)), x2=alt.X2("to:Q")
                 ),
                 line.mark_line(
                     color=style.SERIES[0], strokeWidth=1.6, interpolate="step-after"
@@ -263,10 +263,10 @@ def _draw_host(bars: list[dict[str, Any]], width: int) -> Any:
         )
         .encode(
             x=x,
-            x2="end:Q",
+            x2=alt.X2("end:Q"),
             y=layout.y,
             color=alt.Color("part:N", scale=hues, legend=legend),
-            description="tip:N",
+            description=alt.Description("tip:N"),
         )
         for at in range(min(rounds, 16))
     ]

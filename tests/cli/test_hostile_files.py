@@ -4,6 +4,7 @@ and nothing in it acts on a terminal, a page or a spreadsheet."""
 import contextlib
 import gzip
 import json
+import math
 import re
 import shutil
 import sqlite3
@@ -22,6 +23,7 @@ from dlbench.cli import main
 from dlbench.errors import DlbenchError
 from dlbench.execute import runner
 from dlbench.gate import schema as gate
+from dlbench.history import tables
 from dlbench.plugins import HISTORIES, REPORTS, VERDICTS, reporter_names
 from dlbench.record.file import Writer
 
@@ -242,10 +244,8 @@ def history(tmp_path_factory):
 
 
 COLUMNS = {
-    "records": "digest name created versions",
-    "series": "suite backend device scenario batch mode precision threads device_name facts",
-    "rows": "created version status verified problem disturbance processes_s median_s low_s high_s",
-    "changes": "created before_s after_s versions",
+    table.name: [column.name for column in table.columns if not column.foreign_keys]
+    for table in tables.METADATA.sorted_tables
 }
 DAMAGED = [
     b"\xff\xfe",
@@ -264,9 +264,9 @@ def try_history(folder, data, history):
         path.write_bytes(data.draw(raw(path.read_bytes())))
     else:
         table = data.draw(st.sampled_from(sorted(COLUMNS)))
-        column = data.draw(st.sampled_from(COLUMNS[table].split()))
+        column = data.draw(st.sampled_from(COLUMNS[table]))
         value = data.draw(
-            st.sampled_from([*HOSTILE, *(n for n in NUMBERS if abs(n) < 2**63), *DAMAGED])
+            st.sampled_from([*HOSTILE, *(n for n in NUMBERS if abs(n) < 2**63), *DAMAGED, math.inf])
         )
         with (
             contextlib.suppress(sqlite3.IntegrityError),
@@ -286,6 +286,21 @@ def try_history(folder, data, history):
 @given(data=st.data())
 def test_a_history_is_shown_or_refused(folder, history, data):
     try_history(folder, data, history)
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_what_stands_in_a_column_that_it_does_not_belong_to_is_told(history, table, folder):
+    for column in COLUMNS[table]:
+        for value in (b"\xff\xfe", "", math.inf):
+            path = folder / "h.sqlite"
+            shutil.copy(history, path)
+            with (
+                contextlib.suppress(sqlite3.IntegrityError),
+                contextlib.closing(sqlite3.connect(path)) as base,
+                base,
+            ):
+                base.execute(f"UPDATE {table} SET {column} = ?", (value,))
+            called("history", "show", "cpu", "--database", path)
 
 
 @pytest.mark.soak

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import style
-from .figure import values
+from .figure import at_px, values
 
 if TYPE_CHECKING:
     import altair as alt
@@ -79,7 +79,7 @@ class Layout:
         paper = [
             alt.Chart(values([{"row": i["row"]} for i in self.items if ("heading" in i) is whole]))
             .mark_bar(color=style.PAPER, height=height, yOffset=(height - self.step) / 2)
-            .encode(x=alt.value(0), x2=alt.value(self.width), y=self.y)
+            .encode(x=at_px("X", 0), x2=at_px("X2", self.width), y=self.y)
             for whole, height in ((True, self.step), (False, tall))
         ]
         texts = [
@@ -112,7 +112,11 @@ class Layout:
                 fontWeight="bold" if bold else "normal",
                 color=style.MUTED if name == "value" else style.INK,
             )
-            .encode(y=self.y, x=alt.value(self.width if align == "right" else 0), text="text:N")
+            .encode(
+                y=self.y,
+                x=at_px("X", self.width if align == "right" else 0),
+                text=alt.Text("text:N"),
+            )
         )
 
     def interval(self, rows: Sequence[dict[str, Any]], low: float, high: float) -> list[Any]:
@@ -129,7 +133,7 @@ class Layout:
         line = (
             alt.Chart(values(cut))
             .mark_rule(strokeWidth=2.5, yOffset=self.down)
-            .encode(y=self.y, x=alt.X("cut_low:Q"), x2="cut_high:Q", color=colour)
+            .encode(y=self.y, x=alt.X("cut_low:Q"), x2=alt.X2("cut_high:Q"), color=colour)
         )
         ends = [
             alt.Chart(values([row for row in cut if row[end] == row[f"cut_{end}"]]))
@@ -164,5 +168,10 @@ class Layout:
         return (
             alt.Chart(values([{"row": row["row"], "tip": row["tip"]} for row in rows]))
             .mark_bar(height=self.step - 2, color=style.PAPER, fillOpacity=0, aria=True)
-            .encode(x=alt.value(0), x2=alt.value(self.width), y=self.y, description="tip:N")
+            .encode(
+                x=at_px("X", 0),
+                x2=at_px("X2", self.width),
+                y=self.y,
+                description=alt.Description("tip:N"),
+            )
         )

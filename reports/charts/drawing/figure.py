@@ -50,7 +50,16 @@ def values(rows: list[dict[str, Any]]) -> alt.InlineData:
     """Rows of data, kept in the chart itself."""
     import altair as alt
 
-    return alt.InlineData(values=rows)
+    # a tuple, since Altair copies lists with each method of a chart that is called
+    return alt.InlineData(values=tuple(rows))
+
+
+def at_px(channel: str, place: float) -> Any:
+    """A place on an axis (``X``, ``X2``, ``Y``) in pixels; `altair.value` looks through all of Altair's classes for the
+    one that is meant, which takes longer than all else of a mark."""
+    import altair as alt
+
+    return getattr(alt, f"{channel}Value")(place)
 
 
 def together(found: Sequence[Figure]) -> Figure:

@@ -16,6 +16,7 @@ from dlbench.errors import DlbenchError
 from dlbench.text import one_line
 
 from . import style
+from .fonts import read_fonts
 
 if TYPE_CHECKING:
     from .figure import Figure
@@ -92,6 +93,7 @@ def _vega_svg(figure: Figure, width: int, titled: bool) -> str:
     whole["config"] = style.config()
     if titled and not figure.titled:
         whole["title"] = {"text": one_line(figure.title), "limit": width, "aria": False}
+    read_fonts()
     drawn: str = vl_convert.vegalite_to_svg(whole)
     return drawn
 

@@ -104,7 +104,7 @@ def _draw(shown: Sequence[Group], width: int) -> Any:
         drawn_marks += [
             alt.Chart(values(known))
             .mark_rule(strokeWidth=2, yOffset=down)
-            .encode(y=layout.y, x=alt.X("low:Q"), x2="high:Q", color=colour),
+            .encode(y=layout.y, x=alt.X("low:Q"), x2=alt.X2("high:Q"), color=colour),
             alt.Chart(values(own))
             .mark_point(
                 shape=SHAPES[percent],

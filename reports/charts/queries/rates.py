@@ -125,7 +125,7 @@ def _draw(row: Row, trials: Sequence[Tried], width: int) -> Any:
             y=y,
             shape=alt.Shape("shape:N", scale=None),
             fill=alt.Fill("fill:N", scale=None),
-            description="tip:N",
+            description=alt.Description("tip:N"),
         )
         for lost in (False, True)
     ]
@@ -137,5 +137,5 @@ def _draw(row: Row, trials: Sequence[Tried], width: int) -> Any:
     if low is not None and high is not None:
         strip = [{"rate": max(low, first), "to": min(high, last)}]
         shade = alt.Chart(values(strip)).mark_rect(color=style.SHADE)
-        behind.insert(0, shade.encode(x=x, x2="to:Q"))
+        behind.insert(0, shade.encode(x=x, x2=alt.X2("to:Q")))
     return alt.layer(*behind, *marks).properties(width=width - _SIDES_PX, height=_PANEL_PX)
