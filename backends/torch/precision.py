@@ -11,7 +11,8 @@ values in float32, but for what its CPU kernels do, and that is made up for:
   the same order;
 - without AVX-512, gradients of convolutions are summed in the short format: where that is seen, products are computed
   in float32 from rounded factors;
-- some convolutions of narrow images are wrong: they are laid out otherwise (`placing`).
+- some convolutions of narrow images are wrong, and some in float32 write past their gradients: they are laid out
+  otherwise (`placing`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from dlbench.spec.precision import Policy
 from ..shared.framework import TERMS, is_misread, overlaps
 from ..shared.framework import factors_seen as seen
 
+_VECTOR = 8
+"""Channels that a vector has, of those that oneDNN's kernel for single places takes at the least."""
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SHAPES = (4, 5, 8, 9, 9)
 """Of the convolution that is tried: samples, channels in and out, rows and columns."""
@@ -230,7 +233,11 @@ class Placing:
 
 def placing(node: Node, layer: spec.Conv2d, short: Short | None) -> Placing:
     """As the layer says it, but for what a CPU would compute wrong from short factors: there the windows lie in an
-    input that is padded already, or is the one window of each row."""
+    input that is padded already, or is the one window of each row; and where it would write past gradients, the input
+    is without its last column or row, which no window reads."""
+    if overruns(node, layer):
+        moves_on = layer.stride[1] > 1
+        return Placing((0, -1, 0, 0) if moves_on else (0, 0, 0, -1), (0, 0), layer.stride)
     (top, bottom), (left, right) = layer.edges
     misread = short is not None and short.on_cpu and is_misread(node, layer)
     if misread and node.output_shape[2] == 1:
@@ -239,6 +246,15 @@ def placing(node: Node, layer: spec.Conv2d, short: Short | None) -> Placing:
     if misread or layer.even_padding is None:
         return Placing((left, right, top, bottom), (0, 0), layer.stride)
     return Placing(None, layer.even_padding, layer.stride)
+
+
+def overruns(node: Node, layer: spec.Conv2d) -> bool:
+    """Whether oneDNN writes past the gradient of a convolution's weights, in float32 with channels innermost: single
+    places of fewer channels than a vector has, of which as many are passed over at the end as between others."""
+    channels, *sizes = node.input_shape
+    single = layer.kernel == (1, 1) and layer.stride != (1, 1) and not any(map(any, layer.edges))
+    ends_passed_over = not any(size % step for size, step in zip(sizes, layer.stride, strict=True))
+    return single and ends_passed_over and layer.groups == 1 and channels < _VECTOR
 
 
 class Conv2d(_Rounding, nn.Conv2d):
