@@ -50,8 +50,14 @@ class _SampleNorm(Layer):
         size = np.sqrt((total * dy * np.square(normal)).sum(axes))
         self.gradient("scale", rounding((total * normal).sum(axes), terms, size))
         slope = self.view(dy * per_channel(self.weights["scale"], dy.ndim))
-        mean = slope.mean(self.axes, keepdims=True)
-        along = (slope * self.normal).mean(self.axes, keepdims=True)
+        # what these two err by is the same for all that they are taken from
+        values = math.prod(slope.shape[axis] for axis in self.axes)
+        length = values * repetition(dy.reshape(*dy.shape[:2], -1))
+        size = self._root(slope) / np.sqrt(values)
+        mean = rounding(slope.mean(self.axes, keepdims=True), length, size)
+        product = slope * self.normal
+        size = self._root(product) / np.sqrt(values)
+        along = rounding(product.mean(self.axes, keepdims=True), values, size)
         dx = self.inverse * (slope - mean - self.normal * along)
         size = self.inverse * (self._root(slope) + np.abs(self.normal * along))
         dx = rounding(dx, 16, np.broadcast_to(size, dx.shape))

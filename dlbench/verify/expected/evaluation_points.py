@@ -49,6 +49,8 @@ _ENDLESS = 1e30
 _HALVINGS = 12
 _ROOM = 8
 """How far below a format's end the largest value stays, since weights are nudged afterwards."""
+_MARGIN = 2
+"""The same once they are."""
 _RANGES = {"bias": (-0.5, 0.5), "scale": (0.5, 1.5), "shift": (-0.5, 0.5)} | {
     "running_mean": (-0.5, 0.5),
     "running_variance": (0.5, 2.0),
@@ -73,7 +75,7 @@ class Point:
     `inputs` D×C×H×W or D×F float32, `targets` D labels or D×… values, `order` which of them stands at each
     place of the batch; `ambiguous` branches lie within rounding of the other way. Of several `replicas` each has as
     many of the distinct samples, one after the other. `undecided` says which branches of each layer those are, of a
-    point that was drawn here.
+    point that was drawn here, and `fits` whether all that is stored there is well below the end of its format.
     """
 
     weights: Weights
@@ -83,6 +85,7 @@ class Point:
     ambiguous: int
     replicas: int = 1
     undecided: Mapping[str, npt.NDArray[np.bool_]] | None = None
+    fits: bool = True
 
     def run(
         self, training: bool, rounding: Rounding, forced: Mapping[str, Branch] | None = None
@@ -146,7 +149,7 @@ def draw_point(
         drawn = _draw(workload, weights, batch, label, attempt, inputs, replicas, extent.distinct)
         point = _within_range(drawn, workload, precision)
         best = _nudged(point, workload, precision, kept, best)
-        if best.ambiguous == 0:
+        if best.fits and best.ambiguous == 0:
             break
     assert best is not None
     return best
@@ -177,7 +180,7 @@ def draw_unbiased_point(workload: Workload, label: str, precision: str = "fp32")
         drawn = _draw(workload, weights, 1, label, attempt, UNIT_INPUTS)
         point = _within_range(drawn, workload, precision)
         best = _better(point, workload, precision, oracle_weights(point.weights), None, best)
-        if best.ambiguous == 0:
+        if best.fits and best.ambiguous == 0:
             break
     assert best is not None
     return best
@@ -270,14 +273,8 @@ def _within_range(point: Point, workload: Workload, precision: str) -> Point:
     Scales and shifts are halved with them, since behind a normalisation inputs have no size.
     """
     policy = policy_of(precision)
-    if policy.stored.largest > _ENDLESS:
-        return point
     for _ in range(_HALVINGS):
-        seen = Largest(policy)
-        run = point.run(True, seen)
-        weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
-        forward_backward(workload.nodes, workload.loss, weights, inputs, point.targets, run)
-        if seen.largest < policy.stored.largest / _ROOM:
+        if _fits(point, workload, policy, _ROOM):
             break
         half = np.float32(0.5)
         norms = {p.name for p in workload.parameters if p.role in ("scale", "shift")}
@@ -287,6 +284,17 @@ def _within_range(point: Point, workload: Workload, precision: str) -> Point:
             weights={k: half * v if k in norms else v for k, v in point.weights.items()},
         )
     return point
+
+
+def _fits(point: Point, workload: Workload, policy: Policy, room: float) -> bool:
+    """Whether nothing that is stored comes nearer to the end of a format that ends early than by a factor of `room`."""
+    if policy.stored.largest > _ENDLESS:
+        return True
+    seen = Largest(policy)
+    run = point.run(True, seen)
+    weights, inputs = oracle_weights(point.weights), oracle_inputs(point.inputs)
+    forward_backward(workload.nodes, workload.loss, weights, inputs, point.targets, run)
+    return seen.largest < policy.stored.largest / room
 
 
 def drawn_parameter(parameter: Parameter, label: str) -> npt.NDArray[np.float32]:
@@ -326,19 +334,23 @@ def _better(
     branches: Mapping[str, Branch] | None,
     best: Point | None,
 ) -> Point:
-    """The point with its ambiguous branches, or the `best` until now where that has no more of them. `weights` are the
-    point's in float64, `branches` those of its exact run, where that is known."""
+    """The point with its ambiguous branches, or the `best` until now where that has no more of them, or fits and the
+    point does not. `weights` are the point's in float64, `branches` those of its exact run, where that is known."""
     policy = policy_of(precision)
+    fits = _fits(point, workload, policy, _MARGIN)
+    if best is not None and best.fits and not fits:
+        return best
     if branches is None:
         run = point.run(True, Exact(policy))
         forward(workload.nodes, weights, oracle_inputs(point.inputs), run)
         branches = run.branches
-    fewest = None if best is None else best.ambiguous
+    fewest = best.ambiguous if best is not None and best.fits == fits else None
     found = undecided_branches(point, workload, policy, weights, branches, fewest)
     count = _count(found)
-    if best is not None and count >= best.ambiguous:
+    if fewest is not None and best is not None and count >= fewest:
         return best
-    return dataclasses.replace(point, ambiguous=count, undecided=found if count else None)
+    undecided = found if count else None
+    return dataclasses.replace(point, ambiguous=count, undecided=undecided, fits=fits)
 
 
 def _count(branches: Mapping[str, npt.NDArray[np.bool_]]) -> int:
