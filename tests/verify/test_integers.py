@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from dlbench.backends.torch import integers
 from dlbench.backends.torch.adapter import Adapter as Torch
 from faulty_integers import FaultyIntegers, known_faults
 
@@ -19,6 +20,8 @@ from dlbench.verify.check import verify
 from dlbench.verify.random_networks import draw_workload
 
 BATCH = 6
+# on a processor without VNNI PyTorch's own sums are wrong, which `SATURATES` holds anywhere
+RIGHT = (FaultyIntegers, Torch) if integers._observed_sums() == "exact" else (FaultyIntegers,)
 CONV = {"type": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
 EVEN = CONV | {"out_channels": 2}
 NORM, RELU = {"type": "batch_norm"}, {"type": "relu"}
@@ -82,8 +85,8 @@ def found(adapter, of, cache_dir, batch=BATCH):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_written_from_the_page_and_what_pytorch_computes_are_right(name, cache_dir):
-    for adapter in (FaultyIntegers(), Torch()):
-        outcome = found(adapter, workload(NETWORKS[name]), cache_dir)
+    for adapter in RIGHT:
+        outcome = found(adapter(), workload(NETWORKS[name]), cache_dir)
         assert outcome.reason == ""
         assert max(c.error / c.tolerance for c in outcome.checks) < 0.7
 
@@ -150,7 +153,7 @@ def test_onednn_on_a_processor_without_vnni_is_found_to_saturate(cache_dir):
 
 
 def _random_networks(count, cache_dir, seed=0):
-    """Random networks through both backends that are right, and the largest error in tolerances."""
+    """Random networks through the backends that are right, and the largest error in tolerances."""
     tried, worst = 0, 0.0
     while tried < count:
         seed += 1
@@ -160,9 +163,9 @@ def _random_networks(count, cache_dir, seed=0):
             outline(of)
         except PlanRefused:
             continue
-        for adapter in (FaultyIntegers(), Torch()):
-            outcome = found(adapter, of, cache_dir, batch)
-            assert outcome.reason == "", f"seed {seed}, {type(adapter).__module__}"
+        for adapter in RIGHT:
+            outcome = found(adapter(), of, cache_dir, batch)
+            assert outcome.reason == "", f"seed {seed}, {adapter.__module__}"
             worst = max(worst, *(c.error / c.tolerance for c in outcome.checks))
         tried += 1
     return worst
