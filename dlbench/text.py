@@ -11,6 +11,8 @@ _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 _HUGE = 1e12
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a formula begins with; where full-width signs are written, with those too."""
+_MOST_OF_CELL = 32_766
+"""Characters of a cell, but for a sign in front: spreadsheets take 32,767, Python's own reader 131,072."""
 
 
 def printable(text: str, kept: str = "") -> str:
@@ -35,10 +37,11 @@ def shortened(text: str, most: int = 500) -> str:
 
 
 def in_spreadsheet(value: object) -> object:
-    """A value as a cell of CSV: text on one line, and none that a spreadsheet would take for a formula."""
+    """A value as a cell of CSV: text on one line, no longer than a spreadsheet takes, and none that it would take for a
+    formula."""
     if not isinstance(value, str):
         return value
-    text = one_line(value)
+    text = shortened(one_line(value), _MOST_OF_CELL)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
