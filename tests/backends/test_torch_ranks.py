@@ -169,11 +169,11 @@ def test_a_rank_that_is_killed_is_the_reason():
 
 
 def test_a_rank_that_hangs_is_the_reason_and_is_ended(monkeypatch):
-    monkeypatch.setattr(ranks, "ANSWER_S", 2.0)
+    monkeypatch.setattr(ranks, "ANSWER_S", 8.0)
     session, batch = opened()
     (pid,) = session._team.others.processes
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(ranks.RankError, match="rank 1 of 2 has not answered for 2 s"):
+    with pytest.raises(ranks.RankError, match="rank 1 of 2 has not answered for 8 s"):
         take_steps(session, batch)
     assert ends(pid)
 
