@@ -99,7 +99,8 @@ class _Concat(nn.Module):
 
 
 class _PaddedConv2d(nn.Conv2d):
-    """With zeros put around its input first, where they differ from side to side."""
+    """With zeros put around its input first, where they differ from side to side, or some of it taken away where
+    `around` is negative."""
 
     around: tuple[int, int, int, int]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlbench.execute.quiet_machine import Waited
@@ -154,12 +154,14 @@ def profile(
 ) -> Profile:
     """What a ladder's networks took in one process after another; a ladder that could not be opened, or not be timed to
     the end, went wrong. `primitives` are oneDNN's in a step, `spans` what steps said of themselves."""
-    timed = [each.result for each in processes if isinstance(each.result, ProfileResult)]
-    if len(timed) < len(processes):
-        [ended, *_] = [each for each in processes if not isinstance(each.result, ProfileResult)]
-        seconds = {"wall": round_s(ended.wall_s)}
-        return Profile(case, ended.status, ended.reason, seconds=seconds, output=ended.output)
+    timed: list[ProfileResult] = []
+    for ended in processes:
+        if not isinstance(ended.result, ProfileResult):
+            seconds = {"wall": round_s(ended.wall_s)}
+            return Profile(case, ended.status, ended.reason, seconds=seconds, output=ended.output)
+        timed.append(ended.result)
     last = timed[-1]
+    spent = {name: sum(each.seconds.get(name, 0.0) for each in timed) for name in last.seconds}
     return Profile(
         case,
         "ok",
@@ -170,7 +172,7 @@ def profile(
         during=interference.over([each.during for each in timed]),
         version=last.version,
         facts=last.facts,
-        seconds=_added_up([each.seconds for each in timed]),
+        seconds={name: round_s(seconds) for name, seconds in spent.items()},
         primitives=tuple(primitives),
         spans=spans,
     )
@@ -180,14 +182,6 @@ def _in_turn(processes: Sequence[RungTimes]) -> RungTimes:
     """One network, timed in one process after another."""
     blocks_ns = tuple(block for each in processes for block in each.blocks_ns)
     return dataclasses.replace(processes[0], blocks_ns=blocks_ns)
-
-
-def _added_up(seconds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for each in seconds:
-        for name, value in each.items():
-            found[name] = round_s(found.get(name, 0.0) + value)
-    return found
 
 
 def round_s(seconds: float) -> float:
