@@ -10,6 +10,9 @@ TEST_JOBS ?= logical
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+# as pip does with what it installs elsewhere: where Python is told to write no bytecode, each of a run's processes would
+# compile all of it again
+COMPILE := $(BIN)/python -m compileall -q dlbench backends reports
 MADE := $(VENV)/.made
 BENCH_READY := $(VENV)/.bench-ready
 TEST_READY := $(VENV)/.test-ready
@@ -27,6 +30,7 @@ bench: $(BENCH_READY) ## install dlbench with its CPU backends, run the suite cn
 
 # pytest comes last, so that its closing line is the end of the output
 test: check ## lint, check types, run the tests
+	@$(COMPILE)
 	@$(BIN)/python -m pytest -n $(TEST_JOBS) --maxprocesses 4 --dist worksteal --benchmark-disable $(ARGS)
 
 check: $(TEST_READY) ## lint and check types only
@@ -76,6 +80,7 @@ $(MADE):
 $(BENCH_READY): $(MADE) pyproject.toml constraints.txt
 	@echo "installing dlbench with NumPy, PyTorch and TensorFlow into $(VENV) (once, some minutes)" >&2
 	@$(PIP) install -c constraints.txt -e '.[torch,tensorflow,data,charts]'
+	@$(COMPILE)
 	@touch $@
 
 $(TEST_READY): $(BENCH_READY)

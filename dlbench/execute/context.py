@@ -19,7 +19,7 @@ from dlbench.record.file import Writer
 from dlbench.record.schema import Case, Line
 from dlbench.telemetry.watch import Watcher
 from dlbench.worker.deadline import PHASE_FACTOR
-from dlbench.worker.launch import Worker, launch_of
+from dlbench.worker.launch import Successors, Worker, launch_of
 from dlbench.worker.measurements import FITS, Job, Measurement
 from dlbench.worker.supervisor import Ended
 
@@ -82,7 +82,7 @@ class Context:
 
     def ask(
         self,
-        worker: Worker,
+        worker: Worker | Successors,
         measurement: Measurement[R],
         job: Job,
         case: Case | None,
@@ -91,7 +91,7 @@ class Context:
         """Has a worker measure something of a case, in round `number`."""
         tell = functools.partial(self.observer.phase, case, number)
         on_epoch = functools.partial(self.observer.epoch, case) if case else _unheard
-        ended = worker.ask(measurement, job, tell, on_epoch=on_epoch)
+        ended = worker.ask(measurement, job, on_phase=tell, on_epoch=on_epoch)
         self.account.add(measurement, ended.result)
         return ended
 
@@ -119,8 +119,6 @@ class Context:
         if worker is not None:
             worker.close()
 
-    def work_without_backend(self, measurement: Measurement[R]) -> Ended[R]:
-        """Has a fresh worker measure something of the harness or the machine, with the run's threads."""
-        threads, limit_s = self.request.chosen_threads, self.request.limit_s
-        with Worker(launch_of(None, threads, limit_s)) as worker:
-            return self.ask(worker, measurement, {}, None)
+    def workers_without_backend(self) -> Successors:
+        """What measures something of the harness or the machine, with the run's threads."""
+        return Successors(launch_of(None, self.request.chosen_threads, self.request.limit_s))

@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 import os
+import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -17,7 +18,7 @@ from dlbench.record.case import Case
 from dlbench.record.facts import TimedResult
 from dlbench.spec.verification import SECTION, to_table
 from dlbench.spec.workload import Workload
-from dlbench.worker.launch import Launch, launch_of, run_worker
+from dlbench.worker.launch import Launch, Successors, launch_of
 from dlbench.worker.measurements import ORACLE, Job
 from dlbench.worker.supervisor import Ended
 
@@ -48,12 +49,16 @@ def key_of(case: Case, workload: Workload) -> Key:
 
 class References:
     """Results in the making; see `started_references`. `begin` starts the work on one, or on each of its two parts, of
-    which the steps are the same for all batches."""
+    which the steps are the same for all batches; `end` ends the processes that have nothing to do."""
 
     def __init__(
-        self, begin: Callable[[Job], Future[Ended[TimedResult]]], parts: bool = False
+        self,
+        begin: Callable[[Job], Future[Ended[TimedResult]]],
+        end: Callable[[], None],
+        parts: bool = False,
     ) -> None:
         self._begin = begin
+        self._end = end
         self._parts = parts
         self._steps: dict[str, Future[Ended[TimedResult]]] = {}
         self._futures: dict[Key, list[Future[Ended[TimedResult]]]] = {}
@@ -86,8 +91,10 @@ class References:
         return all(future.done() for future in self._futures[key])
 
     def failures(self) -> list[str]:
-        """Why some could not be computed; waits for all."""
-        return [failure.reason for failure in map(self.failure, self._futures) if failure]
+        """Why some could not be computed; waits for all, and leaves no process."""
+        failures = [failure.reason for failure in map(self.failure, self._futures) if failure]
+        self._end()
+        return failures
 
 
 def started_references(request: Request) -> contextlib.AbstractContextManager[References]:
@@ -162,17 +169,32 @@ def started(jobs: Mapping[Key, Job], launch: Launch, parts: bool = False) -> Ite
     """Starts jobs, one after the other or in two `parts` beside each other; those not done at the end of the context
     are stopped."""
     stopped, stop = os.pipe()
+    workers = [Successors(launch) for _ in range(2 if parts else 1)]
+    idle = queue.SimpleQueue[Successors]()
+    for each in workers:
+        idle.put(each)
+
+    def compute(job: Job) -> Ended[TimedResult]:
+        own = idle.get()
+        try:
+            return own.ask(ORACLE, job, stop=stopped)
+        finally:
+            idle.put(own)
+
+    def end() -> None:
+        for each in workers:
+            each.close()
+
     try:
-        with ThreadPoolExecutor(2 if parts else 1) as pool:
-            references = References(
-                lambda job: pool.submit(run_worker, ORACLE, job, launch, stop=stopped), parts
-            )
+        with ThreadPoolExecutor(len(workers)) as pool:
+            references = References(lambda job: pool.submit(compute, job), end, parts)
             references.want(jobs)
             try:
                 yield references
             finally:
                 os.write(stop, b"!")
                 pool.shutdown(cancel_futures=True)
+                end()
     finally:
         os.close(stopped)
         os.close(stop)

@@ -280,6 +280,33 @@ class Worker:
                 _end(child, leaves)
 
 
+class Successors:
+    """Processes of one kind, each of which does jobs until one goes wrong; the next takes the place of the last. They
+    end with the context, or before, by `close`."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._last: Worker | None = None
+
+    def __enter__(self) -> Successors:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close(leaves=error[0] is None)
+
+    def ask(self, measurement: Measurement[R], job: Job, **options: Any) -> Ended[R]:
+        """Has a job done by the last of them, or by a fresh one; see `Worker.ask`."""
+        if self._last is None or self._last.pid is None:
+            self._last = Worker(self._launch)
+        return self._last.ask(measurement, job, **options)
+
+    def close(self, leaves: bool = True) -> None:
+        """Ends the last; jobs that come later have another."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.close(leaves)
+
+
 def run_worker(
     measurement: Measurement[R],
     job: Job,

@@ -30,10 +30,8 @@ SCRIPT = """
     norm = read_workload({"input_shape": [2, 6, 6], "layers": layers, "optimizer": rule})
     smoke = load_suite("smoke").workload
     plan = Plan("jax", "cpu", 16, 1, world=2)
-    told = {}
-    for name, workload in (("smoke", smoke), ("norm", norm)):
-        found = verify(Adapter(), plan, workload, Path(sys.argv[1]))
-        told[name] = [found.reason, len(found.checks)]
+    found = verify(Adapter(), plan, norm, Path(sys.argv[1]))
+    told = {"reason": found.reason}
     session = Adapter().open(plan, smoke, initial_weights(smoke, 0))
     told["ranks"] = session.facts["ranks"]
     batch = session.upload(np.zeros((16, 1, 28, 28), np.float32), np.zeros(16, np.int64))
@@ -54,6 +52,6 @@ def test_ranks_agree_with_the_oracle_and_tell_how_long_each_computes(cache_dir):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert 0 == done.returncode, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    assert ["", ""] == [told["smoke"][0], told["norm"][0]]
+    assert "" == told["reason"]
     assert (2, [3, 3]) == (told["ranks"], told["alone"])
     assert told["four"].startswith("jax has 2 CPU devices for 4 ranks; XLA_FLAGS=")

@@ -1,4 +1,5 @@
 import os
+import sys
 import time
 
 import numpy as np
@@ -19,6 +20,25 @@ def test_jobs_run_beside_and_each_has_its_result(tiny, tmp_path):
         assert failure.reason.startswith("the float64 oracle could not be computed: ")
         assert [failure.reason] == references.failures()
         assert references.failure((4, "fp32")) is None
+
+
+def test_one_process_does_what_goes_well_and_none_is_left_when_all_is_done(tiny, tmp_path):
+    pids, python = tmp_path / "pids", tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho $$ >> {pids}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    right = {"workload": tiny.workload.to_table(), "cache_dir": str(tmp_path), "seed": None}
+    right |= {"precision": "fp32", "replicas": 1}
+    jobs = {(batch, "fp32", 1): {**right, "batch": batch} for batch in (2, 4, 6)}
+    wrong = {**right, "batch": 8, "workload": {"layers": "none"}}
+    launch = Launch(LAUNCH.environment, 60.0, str(python))
+    with started({**jobs, (8, "fp32", 1): wrong}, launch) as references:
+        assert 1 == len(references.failures())
+        first = pids.read_text().split()
+        references.want({(10, "fp32", 1): {**right, "batch": 10}})
+        assert 1 == len(references.failures())
+        every = pids.read_text().split()
+        assert (1, 2) == (len(first), len(every))
+        assert not any(os.path.exists(f"/proc/{pid}") for pid in every)
 
 
 def test_parts_beside_each_other_leave_what_one_job_leaves(tiny, tmp_path):

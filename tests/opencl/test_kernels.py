@@ -10,7 +10,7 @@ from dlbench.verify.conformance import Backend, judge, trials
 
 # every layer is trained here: what is frozen is refused for all backends in one place
 EVERY = {trial.label: trial for trial in trials(8, 0) if trial.group != "freeze"}
-# what is compiled for one layer alone is compiled for long
+# what is compiled for one layer alone is compiled for long; on GPUs another compiler optimises it
 OF_GPUS = [
     *("layer:conv2d with stride", "layer:conv2d with dilation", "layer:avg_pool in ceil mode"),
     *("layer:batch_norm", "layer:max_pool", "layer:residual, option A", "optimizer:adam"),
@@ -21,7 +21,7 @@ OF_GPUS = [
 
 @pytest.fixture(scope="module")
 def backend():
-    return Backend(OnDevice(device_of()))
+    return Backend(OnDevice(device_of(optimised=True)))
 
 
 @pytest.fixture(scope="module")

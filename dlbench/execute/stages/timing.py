@@ -29,19 +29,20 @@ def measure_overheads(run: Context, cases: Sequence[Case]) -> Sequence[Case]:
     }
     if held.tasks.issuperset(there):
         return cases
-    if held.null_timing_ns is None:
-        timer = run.work_without_backend(TIMER)
-        if timer.result is None:
-            run.observer.message(f"timer overhead unknown: {timer.reason}")
-        else:
-            run.null_timing_ns = timer.result.null_timing_ns
     threads = request.chosen_threads
-    if Task(Peak, threads) not in held.tasks:
-        peak = run.work_without_backend(PEAK)
-        if peak.result is None:
-            run.observer.message(f"SGEMM peak unknown: {peak.reason}")
-        else:
-            run.write(Peak(0, threads, peak.result.flops_per_s))
+    with run.workers_without_backend() as workers:
+        if held.null_timing_ns is None:
+            timer = run.ask(workers, TIMER, {}, None)
+            if timer.result is None:
+                run.observer.message(f"timer overhead unknown: {timer.reason}")
+            else:
+                run.null_timing_ns = timer.result.null_timing_ns
+        if Task(Peak, threads) not in held.tasks:
+            peak = run.ask(workers, PEAK, {}, None)
+            if peak.result is None:
+                run.observer.message(f"SGEMM peak unknown: {peak.reason}")
+            else:
+                run.write(Peak(0, threads, peak.result.flops_per_s))
     return cases
 
 
