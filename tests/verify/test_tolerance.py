@@ -15,7 +15,7 @@ from dlbench.verify.expected.evaluation_points import (
     oracle_inputs,
     oracle_weights,
 )
-from dlbench.verify.expected.tolerance import _expectation, expect, expect_output
+from dlbench.verify.expected.tolerance import expect, expect_output, expectation
 
 
 def first(name, precision="fp32"):
@@ -49,10 +49,10 @@ def test_every_array_that_a_step_leaves_is_expected():
 @pytest.mark.parametrize("name", ["convolution", "norm", "max pool", "squared error"])
 def test_tolerances_are_a_few_hundred_roundings_at_the_most(name):
     _, _, expected = first(name)
-    for key, expectation in expected.items():
-        assert np.all(expectation.tolerance > 0)
-        size = np.sqrt(np.mean(np.square(expectation.value)))
-        assert np.max(expectation.tolerance) < 1000 * 2.0**-24 * max(size, 0.1), key
+    for key, each in expected.items():
+        assert np.all(each.tolerance > 0)
+        size = np.sqrt(np.mean(np.square(each.value)))
+        assert np.max(each.tolerance) < 1000 * 2.0**-24 * max(size, 0.1), key
 
 
 def test_a_coarser_precision_has_wider_tolerances_by_the_ratio_of_roundings():
@@ -122,9 +122,22 @@ def test_outputs_alone_are_expected_as_the_oracle_infers_them():
 def test_what_few_draws_say_of_one_element_is_not_believed_against_the_rest_of_its_row():
     squares = np.ones((400, 20))
     squares[3], squares[3, 7] = 100, 0.01
-    tolerance = _expectation(np.zeros(squares.shape), squares, 4, 2.0**-24).tolerance
+    tolerance = expectation(np.zeros(squares.shape), squares, 4, 2.0**-24).tolerance
     assert tolerance[3, 7] == pytest.approx(tolerance[3, 8], rel=0.1)
     assert tolerance[3, 7] > 5 * tolerance[4].max()
+
+
+@pytest.mark.parametrize("shape", [(10, 128), (128, 300), (16, 8, 3, 3)])
+def test_four_draws_suffice_where_rows_and_columns_differ_in_size(shape):
+    """As in the gradient of one sample, an outer product of what comes back and of the inputs."""
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        rows = np.exp(random.standard_normal((shape[0], *[1] * (len(shape) - 1))))
+        columns = np.exp(random.standard_normal(shape[1:]))
+        *few, got = random.standard_normal((5, *shape)) * rows * columns
+        mean_square = np.mean(np.square(few), axis=0)
+        expected = expectation(np.zeros(shape), mean_square, len(few), 2.0**-11)
+        assert np.all(np.abs(got) <= expected.tolerance)
 
 
 def test_a_sum_of_roundings_that_meet_on_two_grids_is_within_its_tolerance():

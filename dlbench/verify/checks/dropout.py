@@ -12,7 +12,6 @@ same adapter with that dropout's rate and shape, followed by one.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,9 +38,11 @@ from dlbench.verify.expected.evaluation_points import (
     oracle_inputs,
     oracle_weights,
 )
-from dlbench.verify.expected.tolerance import expect_output, safety_factor, turned_branches
+from dlbench.verify.expected.tolerance import expect_output, expectation, turned_branches
 
 _RATE = 2.0**20
+_QUANTUM = 2.0**-42
+"""What a gradient that is read off a step at that rate may differ by in any case."""
 _RUNS = 4
 _MIN_STEPS = 8
 _MAX_STEPS = 16
@@ -293,13 +294,18 @@ def _check_step(
         if loss is None and not name.endswith(".weight"):
             continue
         got = loss if name == "loss" and loss is not None else gradients[name]
-        deviations = np.mean([np.square(draw[name] - value) for draw in draws], axis=0)
-        pooled = math.sqrt(float(np.mean(deviations)))
-        safety = safety_factor(_RUNS * deviations.size)
-        tolerance = safety * np.maximum(np.sqrt(deviations), pooled) + 2.0**-42
-        scale = max(float(np.sqrt(np.mean(np.square(value)))), pooled / policy.unit_roundoff)
+        mean_square = np.mean([np.square(draw[name] - value) for draw in draws], axis=0)
+        expected = expectation(value, mean_square, _RUNS, policy.unit_roundoff, _QUANTUM)
         label = "loss" if name == "loss" else f"gradient of {name}"
-        checks.append(compare(f"{label}, with dropout, {where}", got, value, tolerance, scale))
+        checks.append(
+            compare(
+                f"{label}, with dropout, {where}",
+                got,
+                expected.value,
+                expected.tolerance,
+                expected.scale,
+            )
+        )
     return checks
 
 

@@ -101,7 +101,7 @@ def expect(
             want.pop("logits after", None)
         unit = policy.unit_roundoff
         found = {
-            name: _expectation(want[name], mean_squares[name], draws, unit, room.get(name, 0.0))
+            name: expectation(want[name], mean_squares[name], draws, unit, room.get(name, 0.0))
             for name in want
         }
         yield found | {name: _unchanged(point.weights[name]) for name in frozen}
@@ -171,7 +171,7 @@ def expect_output(
 
     for got in each(perturbed, roundings):
         squares += np.square(got - want)
-    return _expectation(want, squares / len(roundings), draws, policy.unit_roundoff)
+    return expectation(want, squares / len(roundings), draws, policy.unit_roundoff)
 
 
 def _roundings(policy: Policy, draws: int) -> list[Rounding]:
@@ -330,15 +330,27 @@ def _unchanged(value: npt.NDArray[np.float32]) -> Expectation:
     return Expectation(value, np.zeros(1, np.float32), 0.0)
 
 
-def _expectation(
+def expectation(
     value: Array, mean_square: Array, draws: int, unit: float, room: Array | float = 0.0
 ) -> Expectation:
+    """What to expect of an array, by what perturbed runs deviate from it.
+
+    Parameters
+    ----------
+    value : what is right, of any shape.
+    mean_square : the mean over `draws` runs of their deviations, squared.
+    unit : the precision's unit roundoff.
+    room : what is tolerated besides.
+    """
     pooled = float(np.sqrt(np.mean(mean_square)))
     safety = safety_factor(draws * mean_square.size)
     own = mean_square
     if own.ndim > 1:
         # an element's spread is known from few draws only, and rows (of a channel, of a sample) differ in size
         rows = own.reshape(len(own), -1).mean(1).reshape(-1, *[1] * (own.ndim - 1))
+        if 0 < own.size <= _LARGE and pooled > 0:
+            # and columns too: where a sample's gradient is an outer product, a large input's are all large
+            own = np.maximum(own, rows * (own.mean(0) / pooled**2))
         own = np.maximum(own, rows)
     tolerance = safety * np.maximum(np.sqrt(own), pooled) + room
     if tolerance.size > _LARGE:
