@@ -307,6 +307,9 @@ class Layers(Activations, Blocks):
             draws = pairs.repeat_interleave(2)[: x.numel()].view(x.shape)
         else:
             draws = torch.rand(shape, generator=self.random)
+        if self.fault == "both halves of a batch have one mask":
+            half = len(draws) // 2
+            draws[half : 2 * half] = draws[:half]
         kept = (draws >= rate).float().expand(x.shape)
         if self.fault == "dropout's gradient is not masked":
             return x * factor + (x * kept * factor - x * factor).detach()

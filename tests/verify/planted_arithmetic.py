@@ -56,6 +56,7 @@ PLANTED = {
         "the update is computed in short numbers": LINEAR + BEFORE,
         "weights are given as they are rounded": LINEAR + BEFORE,
         "the optimizer's state is short": OPTIMIZER,
+        "the state of convolutions is short": OPTIMIZER,
         "second moments alone are short": OPTIMIZER,
     },
     "fp16": {

@@ -303,6 +303,8 @@ class SpoiltSession(EmulatedSession):
         new = super().moment(kind, name, keep, add, start)
         if self.fault == "the optimizer's state is short":
             new = self.state[kind, name] = self.short(new)
+        if self.fault == "the state of convolutions is short" and new.ndim == 4:
+            new = self.state[kind, name] = self.short(new)
         if self.fault == "second moments alone are short" and kind == "second":
             new = self.state[kind, name] = self.short(new)
         return new

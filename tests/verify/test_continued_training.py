@@ -57,6 +57,39 @@ def test_a_step_that_goes_wrong_after_the_eighth_no_longer_follows_the_gradient(
     assert any("two steps after the timed loop" in name for name in failed)
 
 
+def shorter(bits):
+    """Gradients that keep so many bits, as products in a shorter format leave them."""
+
+    def change(right, batch, count):
+        session = right.__self__
+        before = session.weights()
+        kept = session.learning_rate
+        loss = right(batch)
+        after = session.weights()
+        rounded = {
+            name: before[name] - _kept(before[name] - after[name], bits)
+            if name in before
+            else value
+            for name, value in after.items()
+        }
+        session.load(rounded, keep_optimizer=True)
+        session.learning_rate = kept
+        return loss
+
+    return change
+
+
+def _kept(values, bits):
+    mantissas, exponents = np.frexp(values)
+    return np.ldexp(np.round(mantissas * 2.0**bits) / 2.0**bits, exponents).astype(np.float32)
+
+
+@pytest.mark.parametrize("bits", [8, 11])
+def test_training_that_becomes_bf16_or_tf32_after_the_eighth_step_is_found(bits, cache_dir):
+    failed = found(cache_dir, changes=from_step(9, shorter(bits)))
+    assert any("on every batch" in name for name in failed), failed
+
+
 @pytest.mark.parametrize("name", small.TABLES)
 def test_a_right_session_follows_the_gradient_from_wherever_the_loop_ended(name, cache_dir):
     assert [n for n in found(cache_dir, name) if "two steps" in n] == []

@@ -223,6 +223,7 @@ BEFORE_TIMING = {
         "masks repeat every fourth step": "masks",
         "one mask for all steps": "masks in successive steps",
         "one mask for all samples": "lost by both samples",
+        "both halves of a batch have one mask": "lost by both samples",
         "dropout in inference": "logits",
         "dropout rescales in inference": "logits",
     },

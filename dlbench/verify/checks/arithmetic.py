@@ -84,12 +84,13 @@ def check_arithmetic(
         )
     if not trains:
         return checks
-    if networks:
-        # of one gradient alone, which clipping goes beyond
-        rule = dataclasses.replace(workload.optimizer, clip_norm=None)
+    # of one gradient alone, which clipping goes beyond
+    rule = dataclasses.replace(workload.optimizer, clip_norm=None)
+    # of each shape of weights; a pool has a convolution's
+    for network in [each for each in networks if each.has_own_weight] or networks[:1]:
         checks += once(
-            ("arithmetic of", rule, networks[0].kind, same),
-            lambda: _check_update(adapter, plan, rule, networks[0], policy),
+            ("arithmetic of", rule, network.kind, same),
+            functools.partial(_check_update, adapter, plan, rule, network, policy),
         )
     if isinstance(workload.loss, CrossEntropy) and spec.Linear in kinds:
         checks += once(

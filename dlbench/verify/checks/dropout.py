@@ -11,7 +11,10 @@ same adapter with that dropout's rate and shape, followed by one.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +31,13 @@ from dlbench.spec.network import Node, walk
 from dlbench.spec.precision import policy_of
 from dlbench.spec.training import Sgd
 from dlbench.spec.workload import Workload, read_workload
-from dlbench.verify.checks.dropout_masks import Tally, check_layers, check_masks, fraction
+from dlbench.verify.checks.dropout_masks import (
+    Tally,
+    check_layers,
+    check_masks,
+    fraction,
+    most_by_chance,
+)
 from dlbench.verify.comparison import compare
 from dlbench.verify.expected.evaluation_points import (
     SAFETY,
@@ -76,11 +85,13 @@ def check_dropout(
             alone = _stand_alone(node)
             checks += _check_network(adapter, plan, alone, _readers(alone), f" ({_ALONE})")
         batch = max(plan.batch, 2)
-        # of several ranks, one that has the place in its part that the other has in its own
-        other = batch - 1 if plan.world == 1 else batch // plan.world
-        checks.append(_check_two_samples(adapter, plan, node, (0, other)))
-        if 1 < plan.world <= batch // 2:
-            checks.append(_check_two_samples(adapter, plan, node, (0, 1)))
+        if plan.world == 1:
+            checks += _check_two_samples(adapter, plan, node, _apart(batch))
+            continue
+        # one that has the place in its rank's part that the other has in its own
+        checks += _check_two_samples(adapter, plan, node, [batch // plan.world], " on two ranks")
+        if plan.world <= batch // 2:
+            checks += _check_two_samples(adapter, plan, node, [1], " on one rank")
     return checks
 
 
@@ -309,8 +320,17 @@ def _check_step(
     return checks
 
 
-def _check_two_samples(adapter: Adapter, plan: Plan, node: Node, places: tuple[int, int]) -> Check:
-    """Two copies of a sample get masks of their own: a column is gone only where both lost it.
+def _apart(batch: int) -> list[int]:
+    """How far two rows of a batch may lie apart, first where masks that repeat themselves most likely would."""
+    halves = [batch // 2**power for power in range(1, batch.bit_length())]
+    return list(dict.fromkeys([batch - 1, *halves, 1, *range(1, batch)]))
+
+
+def _check_two_samples(
+    adapter: Adapter, plan: Plan, node: Node, apart: Sequence[int], where: str = ""
+) -> list[Check]:
+    """Two copies of a sample get masks of their own, however far `apart` they are: a column is gone only where both
+    lost it.
 
     Asked of the dropout alone, where no later mask can hide what passed this one.
     """
@@ -319,18 +339,30 @@ def _check_two_samples(adapter: Adapter, plan: Plan, node: Node, places: tuple[i
     batch = max(plan.batch, 2)
     session = adapter.open(dataclasses.replace(plan, batch=batch), workload, point.weights)
     reader = f"{_readers(workload)[node.name].name}.weight"
-    gone = seen = 0
+    rate, size = _rate(workload, node.name), math.prod(node.output_shape)
+    # so often that two equal masks are told from two of their own
+    visits = next(
+        n for n in itertools.count(1) if most_by_chance(n * size, rate**2) < rate - rate**2
+    )
+    gone: collections.Counter[int] = collections.Counter()
+    seen: collections.Counter[int] = collections.Counter()
+    least = min(_ALONE_STEPS, visits * len(apart))
     for step in range(_ALONE_STEPS):
-        gradients, _ = _gradients(session, point, batch, places)
+        distance = apart[step // visits % len(apart)]
+        # not always the same ones
+        first = 5 * step % (batch - distance)
+        gradients, _ = _gradients(session, point, batch, (first, first + distance))
         lost = np.abs(gradients[reader]).max(0) == 0
-        gone += int(lost.sum())
-        seen += lost.size
-        if step + 1 >= _MIN_STEPS and seen >= _MIN_ELEMENTS:
+        gone[distance] += int(lost.sum())
+        seen[distance] += lost.size
+        if step + 1 >= max(least, _MIN_STEPS) and seen.total() >= _MIN_ELEMENTS:
             break
-    label = f"fraction lost by both samples of {node.name} ({_ALONE})"
-    if plan.world > 1:
-        label += " on one rank" if places[1] == 1 else " on two ranks"
-    return fraction(label, gone, seen, _rate(workload, node.name) ** 2)
+    label = f"fraction lost by both samples of {node.name} ({_ALONE}){where}"
+    checks = [fraction(label, gone.total(), seen.total(), rate**2)]
+    worst = max(seen, key=lambda each: gone[each] / seen[each])
+    if len(seen) > 1 and most_by_chance(seen[worst], rate**2) < rate - rate**2:
+        checks.append(fraction(f"{label}, {worst} apart", gone[worst], seen[worst], rate**2))
+    return checks
 
 
 def _rate(workload: Workload, name: str) -> float:

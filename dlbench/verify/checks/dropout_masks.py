@@ -95,9 +95,14 @@ def fraction(name: str, hits: int, of: int, expected: float, inflation: float = 
     """A frequency held against its probability, within Bernstein's bound, which holds for few and rare hits too
     (Boucheron, Lugosi and Massart 2013, "Concentration Inequalities", section 2.8); `inflation` is that of the
     binomial variance."""
+    allowed = most_by_chance(of, expected, inflation)
+    return compare(name, np.float64(hits / of), np.float64(expected), allowed, 0.0)
+
+
+def most_by_chance(of: int, expected: float, inflation: float = 1.0) -> float:
+    """How far a frequency `of` so many may be from its probability by chance; see `fraction`."""
     variance = inflation * expected * (1 - expected) * of
-    allowed = _DOUBT / 3 + math.sqrt((_DOUBT / 3) ** 2 + 2 * _DOUBT * variance)
-    return compare(name, np.float64(hits / of), np.float64(expected), allowed / of, 0.0)
+    return (_DOUBT / 3 + math.sqrt((_DOUBT / 3) ** 2 + 2 * _DOUBT * variance)) / of
 
 
 def check_layers(tallies: Mapping[str, Tally], rates: Mapping[str, float]) -> list[Check]:

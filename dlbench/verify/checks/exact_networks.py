@@ -59,6 +59,11 @@ class ExactNetwork:
     targets: npt.NDArray[np.float32]
     shown: tuple[str, ...]
 
+    @property
+    def has_own_weight(self) -> bool:
+        """Whether the layer that is probed has a weight."""
+        return len(self.shown) > 1
+
     def outcome(self, rounding: Rounding, *, trains: bool = True) -> Outcome:
         """What a backend gives that rounds like this."""
         weights = {name: value.astype(np.float64) for name, value in self.weights.items()}

@@ -5,7 +5,9 @@ gradient, whatever the velocity was; so it can be held against the oracle's grad
 between the two. With Nesterov's momentum it is (1 + μ) times that less μ times the first step's. Where
 dropout changes the gradient much, only its size is. The moments of other optimizers cannot be told from
 two steps; there both must move the weights, by like amounts. Where masks or moments have a part in it, a
-failure has to repeat itself (`dlbench.verify.timed.chance`).
+failure has to repeat itself (`dlbench.verify.timed.chance`), and so has one that is small: in float32 a gradient
+is held closely too, which a branch within rounding may fail on one batch, and a product in a shorter format fails
+on all.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ from dlbench.verify.timed.replay import distinct_batch, draw_masks, whole_batch
 _STEP = 100
 _LOOSEST = 0.8
 _FACTOR = 5.0
+_NEAR, _CLOSE = 0.05, 0.0001
+"""What a gradient may deviate by beyond noise, and closely."""
+_CLOSELY = " on every batch"
 _TELLING = 0.7
 """Logarithm up to which the size of a gradient may depend on the masks, to be held against the oracle's."""
 
@@ -44,7 +49,8 @@ def check_going_on(
     beat: Callable[[], None] = lambda: None,
     extent: Extent = FULL,
 ) -> list[Check]:
-    """Two steps on one batch from the weights that the session is at; where chance has a part, again from there.
+    """Two steps on one batch from the weights that the session is at; where chance has a part, again from there on
+    others.
 
     Parameters
     ----------
@@ -59,15 +65,19 @@ def check_going_on(
             session.load(final, keep_optimizer=True)
         return _two_steps(session, plan, workload, attempt, extent)
 
+    first = take(0)
     is_certain = isinstance(workload.optimizer, Sgd) and not workload.has_dropout
-    return take(0) if is_certain else ask_again(take)
+    if is_certain and any(not check.passed and _CLOSELY not in check.name for check in first):
+        return first
+    return ask_again(lambda attempt: take(attempt) if attempt else first)
 
 
 def _two_steps(
     session: Session, plan: Plan, workload: Workload, attempt: int, extent: Extent
 ) -> list[Check]:
     replicas = workload.replicas(plan.world)
-    whole = whole_batch(workload, plan.batch, _STEP, replicas, extent.after_samples)
+    number = _STEP + attempt
+    whole = whole_batch(workload, plan.batch, number, replicas, extent.after_samples)
     batch = session.upload(*whole)
     final = session.weights()
     session.train_step(batch)
@@ -87,7 +97,8 @@ def _two_steps(
         got = (second[name] - rule.momentum * first[name]) / rate
         # Updates are differences of stored weights: each is off by their rounding.
         stored = 2 * FP32.unit_roundoff * float(np.linalg.norm(between[name])) / rate
-        checks += _follows(name, got, [run[name] for run in wanted], SAFETY * stored)
+        runs = [run[name] for run in wanted]
+        checks += _follows(name, got, runs, SAFETY * stored, plan.precision == FP32.name)
     return checks
 
 
@@ -101,7 +112,7 @@ class _Wanted:
         self.replicas = workload.replicas(plan.world)
         self.runs = extent.gradient_runs
         inputs, self.targets, self.counts = distinct_batch(
-            workload, plan.batch, _STEP, self.replicas, extent.after_samples
+            workload, plan.batch, _STEP + attempt, self.replicas, extent.after_samples
         )
         self.inputs = oracle_inputs(inputs)
 
@@ -145,19 +156,25 @@ class _Wanted:
         }
 
 
-def _follows(name: str, got: Array, runs: Sequence[Array], stored: float) -> list[Check]:
-    """Holds `got` against the first of the runs, as far as the others tell; `stored` is what rounding of the stored
-    weights may add."""
+def _follows(
+    name: str, got: Array, runs: Sequence[Array], stored: float, closely: bool
+) -> list[Check]:
+    """Holds `got` against the first of the runs, as far as the others tell, and where it can be `closely` too; `stored`
+    is what rounding of the stored weights may add."""
     label = f"gradient of {name} that two steps after the timed loop followed"
     wanted, *others = runs
     size = float(np.linalg.norm(wanted))
     if size == 0 or not np.isfinite(size):
         return []
     spread = max(float(np.linalg.norm(other - wanted)) for other in others)
-    allowed = 0.05 + (4 * spread + stored) / size
-    if allowed < _LOOSEST:
+    noise = (4 * spread + stored) / size
+    if _NEAR + noise < _LOOSEST:
         deviation = float(np.linalg.norm(got - wanted)) / size
-        return [compare(f"{label}, relative deviation", deviation, 0.0, allowed, 0.0)]
+        label += ", relative deviation"
+        checks = [compare(label, deviation, 0.0, _NEAR + noise, 0.0)]
+        if closely:
+            checks.append(compare(label + _CLOSELY, deviation, 0.0, _CLOSE + noise, 0.0))
+        return checks
     with np.errstate(divide="ignore"):
         ratio = np.log(np.linalg.norm(got) / size)
         size_spread = max(abs(float(np.log(np.linalg.norm(other) / size))) for other in others)
