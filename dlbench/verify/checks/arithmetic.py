@@ -93,8 +93,10 @@ def check_arithmetic(
             functools.partial(_check_update, adapter, plan, rule, network, policy),
         )
     if isinstance(workload.loss, CrossEntropy) and spec.Linear in kinds:
+        loss, classes = workload.loss, workload.output_shape[0]
         checks += once(
-            ("arithmetic of softmax", same), lambda: check_softmax(adapter, plan, policy)
+            ("arithmetic of softmax", loss, classes, same),
+            lambda: check_softmax(adapter, plan, policy, loss, classes),
         )
     return checks
 
