@@ -1,6 +1,7 @@
 """The arithmetic of a backend, seen in networks on which every right one has the same bits."""
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -11,12 +12,18 @@ pytest.importorskip("torch")
 
 from dlbench.backends.torch.adapter import Adapter
 from emulated import EmulatedAdapter
+from spoilt_arithmetic import SpoiltAdapter
 
 from dlbench.oracle.rounding import Emulated
 from dlbench.spec.precision import BF16, FP16, FP32, POLICIES, TF32
 from dlbench.spec.workload import read_workload
 from dlbench.verify.checks.arithmetic import check_arithmetic
-from dlbench.verify.checks.exact_networks import conv_network, linear_network, pool_network
+from dlbench.verify.checks.exact_networks import (
+    KERNELS,
+    conv_network,
+    linear_network,
+    pool_network,
+)
 
 CONV = {"type": "conv2d", "out_channels": 4, "kernel": 3}
 EVERYTHING = read_workload(
@@ -92,7 +99,13 @@ def test_another_precision_than_was_asked_for_is_told_by_its_formats(asked, done
     assert instead == f"factors {wanted.factors.name}, stored {wanted.stored.name}"
 
 
-@pytest.mark.parametrize("make", [linear_network, conv_network], ids=["linear", "conv2d"])
+def of_kernel(side):
+    return pytest.param(functools.partial(conv_network, kernel=side), id=f"conv2d {side} × {side}")
+
+
+@pytest.mark.parametrize(
+    "make", [pytest.param(linear_network, id="linear"), *map(of_kernel, KERNELS)]
+)
 @pytest.mark.parametrize("name", ["fp32", "tf32", "bf16", "fp16"])
 def test_every_other_format_of_factors_or_of_what_is_stored_gives_other_bits(make, name):
     policy = POLICIES[name]
@@ -109,11 +122,43 @@ def test_every_other_format_of_factors_or_of_what_is_stored_gives_other_bits(mak
         assert differ or (factors, stored) in same, (factors.name, stored.name)
 
 
+@pytest.mark.parametrize("side", KERNELS)
+def test_sums_of_each_size_of_kernel_are_seen(side):
+    layers = [
+        {**CONV, "kernel": side},
+        {"type": "global_avg_pool"},
+        {"type": "linear", "out_features": 3},
+    ]
+    workload = read_workload({**EVERYTHING.to_table(), "layers": layers})
+    plan = dataclasses.replace(small.plan(), precision="bf16")
+    assert small.failing(check_arithmetic(EmulatedAdapter(), plan, workload)) == []
+
+    class Short(SpoiltAdapter):
+        """Sums of convolutions with this kernel are short after each channel."""
+
+        def open(self, *about):
+            session = super().open(*about)
+            right = session.product
+
+            def product(layer, x, weight):
+                if weight.ndim == 4 and weight.shape[-1] == side:
+                    return session.conv_in_parts(layer, x, weight, session.kind)
+                return right(layer, x, weight)
+
+            session.product = product
+            return session
+
+    found = small.failing(check_arithmetic(Short(), plan, workload))
+    kind = "conv2d" if side == 3 else f"conv2d {side} × {side}"
+    assert any(name.startswith(f"arithmetic of {kind}: ") for name in found), found
+
+
 @pytest.mark.parametrize("name", ["fp32", "tf32", "bf16", "fp16"])
 def test_what_a_right_backend_gives_is_exact_in_float32(name):
     policy = POLICIES[name]
     pools = [pool_network(policy, kind) for kind in ("avg_pool", "max_pool", "global_avg_pool")]
-    for network in [linear_network(policy), conv_network(policy), *pools]:
+    kernels = [conv_network(policy, side) for side in KERNELS]
+    for network in [linear_network(policy), *kernels, *pools]:
         for key, value in network.outcome(Emulated(policy)).items():
             if key != "loss":
                 np.testing.assert_array_equal(value.astype(np.float32), value)

@@ -18,11 +18,12 @@ from dlbench.oracle.optimizers import Update
 from dlbench.oracle.rounding import Array, Emulated, rounded_half_away, truncated
 from dlbench.record.facts import Check
 from dlbench.spec import layers as spec
-from dlbench.spec.network import walk
+from dlbench.spec.network import Node, walk
 from dlbench.spec.precision import BF16, FP16, FP32, POLICIES, TF32, Policy, policy_of
 from dlbench.spec.training import AdamW, CrossEntropy, Optimizer, Sgd
 from dlbench.spec.workload import Workload
 from dlbench.verify.checks.exact_networks import (
+    KERNELS,
     ExactNetwork,
     Outcome,
     conv_network,
@@ -70,9 +71,11 @@ def check_arithmetic(
         # its network ends in one
         kinds -= {spec.GlobalAvgPool}
     networks = [make(policy) for kind, make in _NETWORKS if kind in kinds]
+    # sums go another way where a kernel has another size
+    others = [conv_network(policy, each) for each in _kernels(nodes) if each != 3]
     same = dataclasses.replace(plan, batch=0)
     checks: list[Check] = []
-    for network in networks:
+    for network in networks + others:
         checks += once(
             ("arithmetic", network.kind, same),
             functools.partial(_check_network, adapter, plan, network, policy, trains),
@@ -99,6 +102,12 @@ def check_arithmetic(
             lambda: check_softmax(adapter, plan, policy, loss, classes),
         )
     return checks
+
+
+def _kernels(nodes: Sequence[Node]) -> list[int]:
+    """The sides of the kernels there are, of those that an exact network can have."""
+    shapes = {node.layer.kernel for node in nodes if isinstance(node.layer, spec.Conv2d)}
+    return [side for side in KERNELS if (side, side) in shapes]
 
 
 def described(policy: Policy, trains: bool) -> str:

@@ -32,6 +32,9 @@ rounds up that truncation rounds down."""
 _MANY = len(_NEAR)
 _FEATURES = 64
 _IMAGES, _CHANNELS = 2, 32
+_KERNEL = 3
+KERNELS = (1, 3, 5)
+"""Sides of kernels that sums are exact with."""
 _BLOCK = 4
 """Side of the block in the middle of an image whose pixels are not zero, so that windows hold several of them."""
 _PIXELS = _IMAGES * _BLOCK**2
@@ -105,20 +108,22 @@ def linear_network(policy: Policy) -> ExactNetwork:
     return _network(policy, "linear", tables, weights, np.eye(n), errors)
 
 
-def conv_network(policy: Policy) -> ExactNetwork:
-    """The same of convolutions, the second one with a kernel of 3 × 3."""
-    side = 8
-    weight = _integers((_CHANNELS, _CHANNELS, 3, 3), "kernels") / 64
+def conv_network(policy: Policy, kernel: int = _KERNEL) -> ExactNetwork:
+    """The same of convolutions, the second one with a kernel of `kernel` × `kernel`, an odd number."""
+    side, middle = 8, kernel // 2
+    weight = _integers((_CHANNELS, _CHANNELS, kernel, kernel), "kernels") / 64
     hidden = _integers((_CHANNELS, _PIXELS), "pixels") / 64
     errors = _integers((_IMAGES, _CHANNELS, side**2), "errors of images")
     errors[0] = 0
-    _tell(hidden, weight, weight[:, :, 1, 1], errors, first=0)
+    _tell(hidden, weight, weight[:, :, middle, middle], errors, first=0)
     within = (side - _BLOCK) // 2 * (side + 1)
     for place, near in enumerate(_NEAR):
         errors[1, place, within : within + 2] = 32 * near, -32
     hidden[12] = 1
-    table = {"type": "conv2d", "out_channels": _CHANNELS, "kernel": 3, "padding": 1, "bias": False}
-    return _images(policy, "conv2d", table, side, {"probed.weight": weight}, hidden, errors)
+    table = {"type": "conv2d", "out_channels": _CHANNELS, "kernel": kernel, "padding": middle}
+    kind = "conv2d" if kernel == _KERNEL else f"conv2d {kernel} × {kernel}"
+    table["bias"] = False
+    return _images(policy, kind, table, side, {"probed.weight": weight}, hidden, errors)
 
 
 def _tell(hidden: Array, weight: Array, middle: Array, errors: Array, first: int) -> None:
