@@ -19,7 +19,7 @@ from dlbench.spec.precision import BF16, FP16, FP32, POLICIES, TF32
 from dlbench.spec.workload import read_workload
 from dlbench.verify.checks.arithmetic import check_arithmetic
 from dlbench.verify.checks.exact_networks import (
-    KERNELS,
+    WINDOWS,
     conv_network,
     linear_network,
     pool_network,
@@ -99,12 +99,14 @@ def test_another_precision_than_was_asked_for_is_told_by_its_formats(asked, done
     assert instead == f"factors {wanted.factors.name}, stored {wanted.stored.name}"
 
 
-def of_kernel(side):
-    return pytest.param(functools.partial(conv_network, kernel=side), id=f"conv2d {side} × {side}")
+def of_window(window):
+    side, stride = window
+    make = functools.partial(conv_network, kernel=side, stride=stride)
+    return pytest.param(make, id=f"conv2d {side} × {side}, stride {stride}")
 
 
 @pytest.mark.parametrize(
-    "make", [pytest.param(linear_network, id="linear"), *map(of_kernel, KERNELS)]
+    "make", [pytest.param(linear_network, id="linear"), *map(of_window, WINDOWS)]
 )
 @pytest.mark.parametrize("name", ["fp32", "tf32", "bf16", "fp16"])
 def test_every_other_format_of_factors_or_of_what_is_stored_gives_other_bits(make, name):
@@ -122,10 +124,10 @@ def test_every_other_format_of_factors_or_of_what_is_stored_gives_other_bits(mak
         assert differ or (factors, stored) in same, (factors.name, stored.name)
 
 
-@pytest.mark.parametrize("side", KERNELS)
-def test_sums_of_each_size_of_kernel_are_seen(side):
+@pytest.mark.parametrize(("side", "stride"), WINDOWS)
+def test_sums_of_each_kernel_and_stride_are_seen(side, stride):
     layers = [
-        {**CONV, "kernel": side},
+        {**CONV, "kernel": side, "stride": stride},
         {"type": "global_avg_pool"},
         {"type": "linear", "out_features": 3},
     ]
@@ -134,14 +136,15 @@ def test_sums_of_each_size_of_kernel_are_seen(side):
     assert small.failing(check_arithmetic(EmulatedAdapter(), plan, workload)) == []
 
     class Short(SpoiltAdapter):
-        """Sums of convolutions with this kernel are short after each channel."""
+        """Sums of convolutions with these windows are short after each channel."""
 
         def open(self, *about):
             session = super().open(*about)
             right = session.product
 
             def product(layer, x, weight):
-                if weight.ndim == 4 and weight.shape[-1] == side:
+                is_conv = weight.ndim == 4
+                if is_conv and (weight.shape[-1], layer.stride[0]) == (side, stride):
                     return session.conv_in_parts(layer, x, weight, session.kind)
                 return right(layer, x, weight)
 
@@ -149,7 +152,8 @@ def test_sums_of_each_size_of_kernel_are_seen(side):
             return session
 
     found = small.failing(check_arithmetic(Short(), plan, workload))
-    kind = "conv2d" if side == 3 else f"conv2d {side} × {side}"
+    kind = "conv2d" if (side, stride) == (3, 1) else f"conv2d {side} × {side}"
+    kind += " with stride 2" if stride == 2 else ""
     assert any(name.startswith(f"arithmetic of {kind}: ") for name in found), found
 
 
@@ -157,7 +161,7 @@ def test_sums_of_each_size_of_kernel_are_seen(side):
 def test_what_a_right_backend_gives_is_exact_in_float32(name):
     policy = POLICIES[name]
     pools = [pool_network(policy, kind) for kind in ("avg_pool", "max_pool", "global_avg_pool")]
-    kernels = [conv_network(policy, side) for side in KERNELS]
+    kernels = [conv_network(policy, *window) for window in WINDOWS]
     for network in [linear_network(policy), *kernels, *pools]:
         for key, value in network.outcome(Emulated(policy)).items():
             if key != "loss":

@@ -23,7 +23,7 @@ from dlbench.spec.precision import BF16, FP16, FP32, POLICIES, TF32, Policy, pol
 from dlbench.spec.training import AdamW, CrossEntropy, Optimizer, Sgd
 from dlbench.spec.workload import Workload
 from dlbench.verify.checks.exact_networks import (
-    KERNELS,
+    WINDOWS,
     ExactNetwork,
     Outcome,
     conv_network,
@@ -71,8 +71,8 @@ def check_arithmetic(
         # its network ends in one
         kinds -= {spec.GlobalAvgPool}
     networks = [make(policy) for kind, make in _NETWORKS if kind in kinds]
-    # sums go another way where a kernel has another size
-    others = [conv_network(policy, each) for each in _kernels(nodes) if each != 3]
+    # sums go another way where windows are others
+    others = [conv_network(policy, *window) for window in _windows(nodes) if window != (3, 1)]
     same = dataclasses.replace(plan, batch=0)
     checks: list[Check] = []
     for network in networks + others:
@@ -104,10 +104,11 @@ def check_arithmetic(
     return checks
 
 
-def _kernels(nodes: Sequence[Node]) -> list[int]:
-    """The sides of the kernels there are, of those that an exact network can have."""
-    shapes = {node.layer.kernel for node in nodes if isinstance(node.layer, spec.Conv2d)}
-    return [side for side in KERNELS if (side, side) in shapes]
+def _windows(nodes: Sequence[Node]) -> list[tuple[int, int]]:
+    """The kernels and strides there are, of those that an exact network can have."""
+    layers = [node.layer for node in nodes if isinstance(node.layer, spec.Conv2d)]
+    shapes = {(layer.kernel, layer.stride) for layer in layers}
+    return [each for each in WINDOWS if ((each[0],) * 2, (each[1],) * 2) in shapes]
 
 
 def described(policy: Policy, trains: bool) -> str:

@@ -33,8 +33,8 @@ _MANY = len(_NEAR)
 _FEATURES = 64
 _IMAGES, _CHANNELS = 2, 32
 _KERNEL = 3
-KERNELS = (1, 3, 5)
-"""Sides of kernels that sums are exact with."""
+WINDOWS = ((1, 1), (3, 1), (5, 1), (1, 2), (3, 2), (5, 2))
+"""Sides of kernels and strides that sums are exact with."""
 _BLOCK = 4
 """Side of the block in the middle of an image whose pixels are not zero, so that windows hold several of them."""
 _PIXELS = _IMAGES * _BLOCK**2
@@ -108,22 +108,27 @@ def linear_network(policy: Policy) -> ExactNetwork:
     return _network(policy, "linear", tables, weights, np.eye(n), errors)
 
 
-def conv_network(policy: Policy, kernel: int = _KERNEL) -> ExactNetwork:
-    """The same of convolutions, the second one with a kernel of `kernel` × `kernel`, an odd number."""
+def conv_network(policy: Policy, kernel: int = _KERNEL, stride: int = 1) -> ExactNetwork:
+    """The same of convolutions, the second one with a kernel of `kernel` × `kernel`, an odd number, and a `stride` of 1
+    or 2."""
     side, middle = 8, kernel // 2
+    outputs = side // stride
     weight = _integers((_CHANNELS, _CHANNELS, kernel, kernel), "kernels") / 64
     hidden = _integers((_CHANNELS, _PIXELS), "pixels") / 64
-    errors = _integers((_IMAGES, _CHANNELS, side**2), "errors of images")
+    errors = _integers((_IMAGES, _CHANNELS, outputs**2), "errors of images")
     errors[0] = 0
     _tell(hidden, weight, weight[:, :, middle, middle], errors, first=0)
-    within = (side - _BLOCK) // 2 * (side + 1)
+    within = 2 // stride * (outputs + 1)
     for place, near in enumerate(_NEAR):
         errors[1, place, within : within + 2] = 32 * near, -32
     hidden[12] = 1
-    table = {"type": "conv2d", "out_channels": _CHANNELS, "kernel": kernel, "padding": middle}
-    kind = "conv2d" if kernel == _KERNEL else f"conv2d {kernel} × {kernel}"
-    table["bias"] = False
-    return _images(policy, kind, table, side, {"probed.weight": weight}, hidden, errors)
+    options = {"kernel": kernel, "stride": stride, "padding": middle, "bias": False}
+    table: Table = {"type": "conv2d", "out_channels": _CHANNELS, **options}
+    kind = "conv2d" if (kernel, stride) == (_KERNEL, 1) else f"conv2d {kernel} × {kernel}"
+    kind += f" with stride {stride}" if stride > 1 else ""
+    # so that a pixel that tells is in the middle of a window
+    margin = (side - _BLOCK) // 2 // stride
+    return _images(policy, kind, table, side, {"probed.weight": weight}, hidden, errors, margin)
 
 
 def _tell(hidden: Array, weight: Array, middle: Array, errors: Array, first: int) -> None:
@@ -170,11 +175,12 @@ def _images(
     weights: dict[str, Array],
     hidden: Array,
     errors: Array,
+    margin: int | None = None,
 ) -> ExactNetwork:
-    """A layer between two that read one pixel, on images that are zero but for a block; the input's channels stand for
-    the block's pixels."""
+    """A layer between two that read one pixel, on images that are zero but for a block, by default in their middle; the
+    input's channels stand for the block's pixels."""
     inputs = np.zeros((_IMAGES, _PIXELS, side, side))
-    margin = (side - _BLOCK) // 2
+    margin = (side - _BLOCK) // 2 if margin is None else margin
     for channel in range(_PIXELS):
         image, place = divmod(channel, _BLOCK**2)
         row, column = divmod(place, _BLOCK)
