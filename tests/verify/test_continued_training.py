@@ -67,10 +67,7 @@ def shorter(bits):
         loss = right(batch)
         after = session.weights()
         rounded = {
-            name: before[name] - _kept(before[name] - after[name], bits)
-            if name in before
-            else value
-            for name, value in after.items()
+            name: before[name] - _kept(before[name] - value, bits) for name, value in after.items()
         }
         session.load(rounded, keep_optimizer=True)
         session.learning_rate = kept

@@ -118,7 +118,9 @@ def conv_network(policy: Policy, kernel: int = _KERNEL, stride: int = 1) -> Exac
     errors = _integers((_IMAGES, _CHANNELS, outputs**2), "errors of images")
     errors[0] = 0
     _tell(hidden, weight, weight[:, :, middle, middle], errors, first=0)
-    within = 2 // stride * (outputs + 1)
+    # so that a pixel that tells is in the middle of a window
+    margin = (side - _BLOCK) // 2 // stride
+    within = margin * (outputs + 1)
     for place, near in enumerate(_NEAR):
         errors[1, place, within : within + 2] = 32 * near, -32
     hidden[12] = 1
@@ -126,8 +128,6 @@ def conv_network(policy: Policy, kernel: int = _KERNEL, stride: int = 1) -> Exac
     table: Table = {"type": "conv2d", "out_channels": _CHANNELS, **options}
     kind = "conv2d" if (kernel, stride) == (_KERNEL, 1) else f"conv2d {kernel} × {kernel}"
     kind += f" with stride {stride}" if stride > 1 else ""
-    # so that a pixel that tells is in the middle of a window
-    margin = (side - _BLOCK) // 2 // stride
     return _images(policy, kind, table, side, {"probed.weight": weight}, hidden, errors, margin)
 
 

@@ -139,8 +139,9 @@ def check_softmax(
     gradient = run.gradients["linear1.weight"]
     least = policy.stored.smallest_normal / policy.loss_scale
     room = (1.05 * policy.stored.unit_roundoff + _FLOAT32) * np.maximum(np.abs(gradient), least)
-    # a distance from 1 in float32, or from what smoothing leaves of it, of which all digits may be gone
-    room += (2.0**-18 if rule.label_smoothing else 2.0**-20) / samples
+    # a distance from 1 in float32; one from what smoothing leaves of 1 may be nothing beside the probability, which a
+    # float32 exponential has to some 2⁻²⁰
+    room += (2.0**-19 if rule.label_smoothing else 2.0**-22) / samples
     return [
         compare(f"{name}: loss, in float32", loss, want, _FLOAT32 * want, want),
         compare(f"{name}: gradient of logits, softmax in float32", read, gradient, room, 0.0),

@@ -76,8 +76,7 @@ def _two_steps(
     session: Session, plan: Plan, workload: Workload, attempt: int, extent: Extent
 ) -> list[Check]:
     replicas = workload.replicas(plan.world)
-    number = _STEP + attempt
-    whole = whole_batch(workload, plan.batch, number, replicas, extent.after_samples)
+    whole = whole_batch(workload, plan.batch, _STEP + attempt, replicas, extent.after_samples)
     batch = session.upload(*whole)
     final = session.weights()
     session.train_step(batch)
